@@ -1,0 +1,99 @@
+# dflockd
+#
+#   make         builds build/dflockd
+#   make run     installs what is missing, builds and starts the server (FLAGS="--port 7000" for flags)
+#   make test    installs what the tests need, builds and runs them all
+#
+# Also: install (PREFIX, DESTDIR), clean, asan, tsan, valgrind, format, tidy.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+PYTHON  ?= /usr/bin/python3
+CC       = gcc
+FLAGS   ?=
+
+# A sanitized build has the sanitizer's allocator; every other one has jemalloc.
+SANITIZE ?=
+ifeq ($(SANITIZE),)
+ALLOCATOR   = -ljemalloc
+OPTIMISE   ?= -O2 -flto=auto
+else
+OPTIMISE   ?= -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+endif
+
+WARNINGS = -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+           -Wcast-qual -Wpointer-arith -Wundef -Wvla -Wformat=2 -Wwrite-strings
+CFLAGS  += -std=c17 -g $(OPTIMISE) $(WARNINGS) -fstack-protector-strong -fPIE -pthread
+CPPFLAGS += -D_GNU_SOURCE -Iinclude -Isrc
+LDFLAGS += -pie -Wl,-z,relro,-z,now
+LDLIBS   = -luring -lsodium $(ALLOCATOR)
+
+PARTS    = base lock wire os server
+SOURCES  = $(foreach part,$(PARTS),$(sort $(wildcard src/$(part)/*.c)))
+OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
+# All but main, for tests.
+LIBRARY  = $(filter-out $(BUILD)/src/server/main.o,$(OBJECTS))
+
+UNIT_SOURCES = $(sort $(wildcard tests/unit/test_*.c))
+UNIT_TESTS   = $(UNIT_SOURCES:%.c=$(BUILD)/%)
+FORMATTED    = $(shell git ls-files '*.c' '*.h')
+
+.PHONY: all run test check unit install clean asan tsan valgrind format tidy
+
+all: $(BUILD)/dflockd
+
+$(BUILD)/dflockd: $(OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) -lcmocka
+
+run:
+	tools/install-deps build
+	$(MAKE) all
+	exec $(BUILD)/dflockd $(FLAGS)
+
+# What the tests of a build need is installed once, before anything is built.
+test:
+	tools/install-deps build test
+	$(MAKE) check
+
+unit: $(UNIT_TESTS)
+
+check: all unit
+	$(PYTHON) tests/run.py --build $(BUILD) $(SUITES)
+
+asan:
+	tools/install-deps build test
+	$(MAKE) check BUILD=build/asan SANITIZE=address,undefined SUITES="unit wire"
+
+tsan:
+	tools/install-deps build test
+	$(MAKE) check BUILD=build/tsan SANITIZE=thread SUITES="unit"
+
+valgrind:
+	tools/install-deps build test develop
+	$(MAKE) check BUILD=build/valgrind OPTIMISE=-O1 ALLOCATOR= SUITES="valgrind"
+
+install: all
+	install -D -m 755 $(BUILD)/dflockd $(DESTDIR)$(PREFIX)/bin/dflockd
+	install -D -m 644 include/dflockd/protocol.h $(DESTDIR)$(PREFIX)/include/dflockd/protocol.h
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
+
+clean:
+	rm -rf build
+
+format:
+	tools/install-deps develop
+	clang-format -i $(FORMATTED)
+
+tidy:
+	tools/install-deps build develop
+	tools/tidy $(SOURCES)
+
+-include $(OBJECTS:.o=.d) $(UNIT_TESTS:=.d)

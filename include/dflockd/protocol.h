@@ -1,0 +1,85 @@
+/*
+ * The dflockd wire protocol: its limits, its commands and its answers.
+ *
+ * A request is three lines, `command\nkey\narg\n`; an answer is one line. Server, tools and
+ * clients all take their constants from here.
+ */
+#ifndef DFLOCKD_PROTOCOL_H
+#define DFLOCKD_PROTOCOL_H
+
+#define DFLOCKD_VERSION "0.1.0"
+
+#define DFLOCKD_PORT 6388
+
+/* Bytes of a line without its '\n'; a '\r' counts. The arg line of `auth` may be longer. */
+#define DFLOCKD_LINE_MAX      256
+#define DFLOCKD_AUTH_LINE_MAX (64 * 1024)
+
+/* Bytes of a key: 1 to this many, none of them a space, a tab, '\r' or '\n'. */
+#define DFLOCKD_KEY_MAX 256
+
+/* The longest time-out and lease, in seconds: what 64 bits of nanoseconds hold, signed. */
+#define DFLOCKD_SECONDS_MAX 9223372036
+
+/* Slots of a semaphore: 1 to this many. */
+#define DFLOCKD_LIMIT_MAX 1048576
+
+/*
+ * A token is 32 lower-case hex digits: 16 of a fence, unsigned and big-endian, which rises with
+ * every grant of a server, and 16 of random salt.
+ */
+#define DFLOCKD_TOKEN_LENGTH 32
+
+/* The longest answer but that of `stats`: "acquired ", a token, a blank, a lease, '\n'. */
+#define DFLOCKD_ANSWER_MAX (9 + DFLOCKD_TOKEN_LENGTH + 1 + 10 + 1)
+
+/*
+ * Every command and its word on the wire. The same five exist for locks and, with an `s` before
+ * them, for semaphores.
+ */
+#define DFLOCKD_COMMANDS(X)                                                                        \
+    X(ACQUIRE, "l")                                                                                \
+    X(RELEASE, "r")                                                                                \
+    X(RENEW, "n")                                                                                  \
+    X(ENQUEUE, "e")                                                                                \
+    X(WAIT, "w")                                                                                   \
+    X(SEMAPHORE_ACQUIRE, "sl")                                                                     \
+    X(SEMAPHORE_RELEASE, "sr")                                                                     \
+    X(SEMAPHORE_RENEW, "sn")                                                                       \
+    X(SEMAPHORE_ENQUEUE, "se")                                                                     \
+    X(SEMAPHORE_WAIT, "sw")                                                                        \
+    X(PING, "ping")                                                                                \
+    X(STATS, "stats")                                                                              \
+    X(AUTH, "auth")
+
+enum dflockd_command {
+#define X(name, word) DFLOCKD_##name,
+    DFLOCKD_COMMANDS(X)
+#undef X
+    DFLOCKD_COMMAND_COUNT
+};
+
+/* How a request can end, and the word that an answer begins with. */
+#define DFLOCKD_OUTCOMES(X)                                                                        \
+    X(OK, "ok")                                                                                    \
+    X(ACQUIRED, "acquired")                                                                        \
+    X(QUEUED, "queued")                                                                            \
+    X(TIMEOUT, "timeout")                                                                          \
+    X(ERROR, "error")                                                                              \
+    X(ERROR_AUTH, "error_auth")                                                                    \
+    X(ERROR_MAX_LOCKS, "error_max_locks")                                                          \
+    X(ERROR_MAX_WAITERS, "error_max_waiters")                                                      \
+    X(ERROR_LIMIT_MISMATCH, "error_limit_mismatch")                                                \
+    X(ERROR_NOT_ENQUEUED, "error_not_enqueued")                                                    \
+    X(ERROR_ALREADY_ENQUEUED, "error_already_enqueued")                                            \
+    X(ERROR_LEASE_EXPIRED, "error_lease_expired")                                                  \
+    X(ERROR_DRAINING, "error_draining")
+
+enum dflockd_outcome {
+#define X(name, word) DFLOCKD_##name,
+    DFLOCKD_OUTCOMES(X)
+#undef X
+    DFLOCKD_OUTCOME_COUNT
+};
+
+#endif

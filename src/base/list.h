@@ -1,0 +1,72 @@
+/*
+ * An intrusive list: the link lies in the element, so that joining and leaving allocate nothing
+ * and leaving needs no search. A ring through its head; a link not in a list points nowhere.
+ */
+#ifndef BASE_LIST_H
+#define BASE_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct list_link {
+    struct list_link *next;
+    struct list_link *previous;
+};
+
+struct list {
+    struct list_link head;
+};
+
+/* The element that holds `link` as its `member`. */
+#define CONTAINER_OF(link, type, member) ((type *)((uintptr_t)(link)-offsetof(type, member)))
+
+static inline void list_init(struct list *list)
+{
+    list->head.next = &list->head;
+    list->head.previous = &list->head;
+}
+
+static inline bool list_empty(const struct list *list)
+{
+    return list->head.next == &list->head;
+}
+
+static inline void list_insert_before(struct list_link *place, struct list_link *link)
+{
+    link->previous = place->previous;
+    link->next = place;
+    place->previous->next = link;
+    place->previous = link;
+}
+
+static inline void list_push_front(struct list *list, struct list_link *link)
+{
+    list_insert_before(list->head.next, link);
+}
+
+static inline void list_push_back(struct list *list, struct list_link *link)
+{
+    list_insert_before(&list->head, link);
+}
+
+static inline void list_remove(struct list_link *link)
+{
+    link->previous->next = link->next;
+    link->next->previous = link->previous;
+    link->next = NULL;
+    link->previous = NULL;
+}
+
+static inline bool list_linked(const struct list_link *link)
+{
+    return link->next != NULL;
+}
+
+/* The first link, or NULL in an empty list. */
+static inline struct list_link *list_first(const struct list *list)
+{
+    return list_empty(list) ? NULL : list->head.next;
+}
+
+#endif

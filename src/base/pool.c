@@ -1,0 +1,107 @@
+/*
+ * A chunk lies at a multiple of its size, so an object finds its chunk by its address. Objects are
+ * carved off as they are first needed: pages that nobody used stay untouched.
+ */
+#include "base/pool.h"
+
+#include <assert.h>
+
+struct pool_chunk {
+    struct list_link link; /* in pool->partial while it has a free object */
+    void *free;            /* chain of objects that came back */
+    uint32_t carved;       /* objects handed out at least once */
+    uint32_t taken;
+};
+
+enum {
+    CHUNK_HEADER_BYTES = (sizeof(struct pool_chunk) + 15) / 16 * 16
+};
+
+void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes)
+{
+    object_bytes = (object_bytes + 7) / 8 * 8;
+    assert(object_bytes >= sizeof(void *));
+    assert(object_bytes <= POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES);
+
+    pool->memory = memory;
+    list_init(&pool->partial);
+    pool->object_bytes = (uint32_t)object_bytes;
+    pool->objects_per_chunk =
+        (uint32_t)((POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES) / object_bytes);
+    pool->count = 0;
+    pool->empty_chunks = 0;
+}
+
+void pool_free(struct pool *pool)
+{
+    assert(pool->count == 0);
+    while (!list_empty(&pool->partial)) {
+        struct list_link *link = list_first(&pool->partial);
+
+        list_remove(link);
+        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link),
+                       POOL_CHUNK_BYTES);
+    }
+    pool->empty_chunks = 0;
+}
+
+static struct pool_chunk *chunk_new(struct pool *pool)
+{
+    struct pool_chunk *chunk = memory_allocate(pool->memory, POOL_CHUNK_BYTES, POOL_CHUNK_BYTES);
+
+    if (!chunk)
+        return NULL;
+    chunk->free = NULL;
+    chunk->carved = 0;
+    chunk->taken = 0;
+    list_push_front(&pool->partial, &chunk->link);
+    pool->empty_chunks++;
+    return chunk;
+}
+
+void *pool_take(struct pool *pool)
+{
+    struct list_link *link = list_first(&pool->partial);
+    struct pool_chunk *chunk =
+        link ? CONTAINER_OF(link, struct pool_chunk, link) : chunk_new(pool);
+    void *object;
+
+    if (!chunk)
+        return NULL;
+    if (chunk->free) {
+        object = chunk->free;
+        chunk->free = *(void **)object;
+    } else {
+        object = (char *)chunk + CHUNK_HEADER_BYTES + (size_t)chunk->carved * pool->object_bytes;
+        chunk->carved++;
+    }
+    if (chunk->taken == 0)
+        pool->empty_chunks--;
+    chunk->taken++;
+    if (chunk->taken == pool->objects_per_chunk)
+        list_remove(&chunk->link);
+    pool->count++;
+    return object;
+}
+
+void pool_give(struct pool *pool, void *object)
+{
+    struct pool_chunk *chunk =
+        (struct pool_chunk *)((uintptr_t)object & ~(uintptr_t)(POOL_CHUNK_BYTES - 1));
+
+    assert(chunk->taken > 0);
+    *(void **)object = chunk->free;
+    chunk->free = object;
+    if (chunk->taken == pool->objects_per_chunk)
+        list_push_front(&pool->partial, &chunk->link);
+    chunk->taken--;
+    pool->count--;
+    if (chunk->taken > 0)
+        return;
+    if (pool->empty_chunks > 0) {
+        list_remove(&chunk->link);
+        memory_release(pool->memory, chunk, POOL_CHUNK_BYTES);
+    } else {
+        pool->empty_chunks++;
+    }
+}

@@ -1,0 +1,37 @@
+/*
+ * A slab allocator for objects of one size. Memory comes in chunks; a chunk whose objects have all
+ * come back is given back too, but for one spare, so that a pool at rest is small again.
+ */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/memory.h"
+
+enum {
+    POOL_CHUNK_BYTES = 16384
+};
+
+struct pool {
+    const struct memory *memory;
+    struct list partial; /* chunks that have a free object */
+    uint32_t object_bytes;
+    uint32_t objects_per_chunk;
+    uint64_t count; /* objects taken */
+    uint32_t empty_chunks;
+};
+
+/* Objects of `object_bytes`, aligned to 8; `memory` must outlive the pool. */
+void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes);
+
+/* Every object must have come back. */
+void pool_free(struct pool *pool);
+
+/* An object, not cleared, or NULL when memory is short. */
+void *pool_take(struct pool *pool);
+
+void pool_give(struct pool *pool, void *object);
+
+#endif

@@ -1,0 +1,767 @@
+/*
+ * Each record is found by a map and freed the moment nothing needs it: a client with its last
+ * claim, an enqueued state with the `w` that asks for it, a resource when it has been idle for
+ * long enough. A waiter becomes a holder in place, so a hand-over asks for no memory and can't
+ * fail; room for its deadline is reserved when it joins the queue.
+ */
+#include "lock/table_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define NANOSECONDS 1000000000ull
+
+static uint64_t after(uint64_t now_ns, uint64_t seconds)
+{
+    return now_ns + seconds * NANOSECONDS;
+}
+
+static struct lock_answer answer_plain(int outcome)
+{
+    return (struct lock_answer){.outcome = outcome};
+}
+
+static struct lock_answer answer_grant(const struct table *table, int outcome,
+                                       const struct claim *claim)
+{
+    return (struct lock_answer){
+        .outcome = outcome,
+        .token = {.fence = claim->token_link.hash, .salt = claim->salt},
+        .lease_s = claim->lease_s,
+        .deadline_ns = heap_key(&table->deadlines, &claim->deadline),
+    };
+}
+
+/* ---- resources ---- */
+
+static uint32_t resource_bytes(uint32_t key_length)
+{
+    return (uint32_t)offsetof(struct resource, key) + key_length;
+}
+
+static struct pool *resource_pool(struct table *table, uint32_t key_length)
+{
+    return &table->resource_pools[resource_bytes(key_length) / RESOURCE_SIZE_STEP];
+}
+
+static bool resource_matches(const struct resource *resource, const struct lock_key *key)
+{
+    return resource->kind == key->kind && resource->key_length == key->length &&
+           memcmp(resource->key, key->bytes, key->length) == 0;
+}
+
+static struct resource *resource_find(const struct table *table, const struct lock_key *key)
+{
+    struct map_link *link = map_find(&table->resources, key->hash);
+
+    while (link && !resource_matches(CONTAINER_OF(link, struct resource, link), key))
+        link = map_find_next(link);
+    return link ? CONTAINER_OF(link, struct resource, link) : NULL;
+}
+
+static void resource_activate(struct resource *resource)
+{
+    list_init(&resource->queue);
+    resource->owner = NULL;
+}
+
+/* A resource that is about to get its first claim; NULL with `outcome` set. */
+static struct resource *resource_create(struct table *table, const struct lock_key *key,
+                                        uint32_t limit, int *outcome)
+{
+    struct lock_budget *budget = table->budget;
+    struct resource *resource = NULL;
+
+    *outcome = DFLOCKD_ERROR_MAX_LOCKS;
+    if (atomic_fetch_add_explicit(&budget->used, 1, memory_order_relaxed) < budget->max) {
+        *outcome = DFLOCKD_ERROR;
+        resource = pool_take(resource_pool(table, key->length));
+    }
+    if (!resource) {
+        atomic_fetch_sub_explicit(&budget->used, 1, memory_order_relaxed);
+        return NULL;
+    }
+    resource->limit = limit;
+    resource->holders = 0;
+    resource->waiters = 0;
+    resource->enqueued = 0;
+    resource->kind = (uint8_t)key->kind;
+    resource->key_length = (uint16_t)key->length;
+    memcpy(resource->key, key->bytes, key->length);
+    resource_activate(resource);
+    map_insert(&table->resources, &resource->link, key->hash);
+    return resource;
+}
+
+static void resource_collect(struct table *table, struct resource *resource)
+{
+    map_remove(&table->resources, &resource->link);
+    pool_give(resource_pool(table, resource->key_length), resource);
+    atomic_fetch_sub_explicit(&table->budget->used, 1, memory_order_relaxed);
+}
+
+/* To be called whenever a claim or an enqueued state has left: starts the idle clock. */
+static void resource_settle(struct table *table, uint64_t now_ns, struct resource *resource)
+{
+    if (!resource_idle(resource))
+        return;
+    resource->idle_since_ns = now_ns;
+    resource->idle_link.next = NULL;
+    if (resource->enqueued > 0)
+        return;
+    if (table->policy.gc_max_idle_ns == 0)
+        resource_collect(table, resource);
+    else
+        list_push_back(&table->idle, &resource->idle_link);
+}
+
+/* To be called before an idle resource gets a claim. */
+static void resource_wake(struct resource *resource)
+{
+    if (list_linked(&resource->idle_link))
+        list_remove(&resource->idle_link);
+    resource_activate(resource);
+}
+
+static struct resource *idle_first(const struct table *table)
+{
+    struct list_link *link = list_first(&table->idle);
+
+    return link ? CONTAINER_OF(link, struct resource, idle_link) : NULL;
+}
+
+static uint64_t collection_ns(const struct table *table)
+{
+    const struct resource *resource = idle_first(table);
+    uint64_t interval_ns = table->policy.gc_interval_ns;
+
+    if (!resource)
+        return UINT64_MAX;
+    return (resource->idle_since_ns + table->policy.gc_max_idle_ns + interval_ns - 1) /
+           interval_ns * interval_ns;
+}
+
+/* ---- clients and enqueued states ---- */
+
+static struct client *client_find(const struct table *table, uint64_t id)
+{
+    struct map_link *link = map_find(&table->clients, id);
+
+    return link ? CONTAINER_OF(link, struct client, link) : NULL;
+}
+
+/* The client, created when it is new; NULL when memory is short. */
+static struct client *client_get(struct table *table, uint64_t id)
+{
+    struct client *client = client_find(table, id);
+
+    if (client)
+        return client;
+    client = pool_take(&table->client_pool);
+    if (!client)
+        return NULL;
+    list_init(&client->claims);
+    list_init(&client->enqueued);
+    client->blocked = NULL;
+    map_insert(&table->clients, &client->link, id);
+    return client;
+}
+
+static void client_settle(struct table *table, struct client *client)
+{
+    if (!list_empty(&client->claims) || !list_empty(&client->enqueued))
+        return;
+    map_remove(&table->clients, &client->link);
+    pool_give(&table->client_pool, client);
+}
+
+static struct enqueued *enqueued_find(const struct table *table, const struct client *client,
+                                      const struct resource *resource)
+{
+    struct map_link *link = map_find(&table->enqueued, enqueued_hash(client, resource));
+
+    for (; link; link = map_find_next(link)) {
+        struct enqueued *enqueued = CONTAINER_OF(link, struct enqueued, link);
+
+        if (enqueued->client == client && enqueued->resource == resource)
+            return enqueued;
+    }
+    return NULL;
+}
+
+static void enqueued_start(struct table *table, struct enqueued *enqueued, struct claim *claim)
+{
+    enqueued->client = claim->client;
+    enqueued->resource = claim->resource;
+    enqueued->claim = claim;
+    claim->two_phase = true;
+    claim->resource->enqueued++;
+    list_push_back(&claim->client->enqueued, &enqueued->client_link);
+    map_insert(&table->enqueued, &enqueued->link, enqueued_hash(claim->client, claim->resource));
+}
+
+static void enqueued_end(struct table *table, uint64_t now_ns, struct enqueued *enqueued)
+{
+    struct resource *resource = enqueued->resource;
+    struct client *client = enqueued->client;
+
+    if (enqueued->claim)
+        enqueued->claim->two_phase = false;
+    map_remove(&table->enqueued, &enqueued->link);
+    list_remove(&enqueued->client_link);
+    pool_give(&table->enqueued_pool, enqueued);
+    client_settle(table, client);
+    if (--resource->enqueued == 0)
+        resource_settle(table, now_ns, resource);
+}
+
+/* Ends the enqueued state of `claim`, where it has one. */
+static void two_phase_end(struct table *table, uint64_t now_ns, const struct claim *claim)
+{
+    if (claim->two_phase)
+        enqueued_end(table, now_ns, enqueued_find(table, claim->client, claim->resource));
+}
+
+/* ---- claims ---- */
+
+/* A claim of no resource yet; NULL when memory is short. */
+static struct claim *claim_create(struct table *table, uint64_t client_id, uint64_t lease_s)
+{
+    struct client *client = client_get(table, client_id);
+    struct claim *claim;
+
+    if (!client)
+        return NULL;
+    claim = pool_take(&table->claim_pool);
+    if (claim && !heap_reserve(&table->deadlines, (uint32_t)table->claim_pool.count)) {
+        pool_give(&table->claim_pool, claim);
+        claim = NULL;
+    }
+    if (!claim) {
+        client_settle(table, client);
+        return NULL;
+    }
+    claim->client = client;
+    claim->resource = NULL;
+    claim->lease_s = lease_s;
+    claim->state = CLAIM_WAITING;
+    claim->deadline.place = 0;
+    claim->two_phase = false;
+    claim->untold = false;
+    list_push_front(&client->claims, &claim->client_link);
+    return claim;
+}
+
+static void claim_destroy(struct table *table, struct claim *claim)
+{
+    struct client *client = claim->client;
+
+    if (client->blocked == claim)
+        client->blocked = NULL;
+    heap_remove(&table->deadlines, &claim->deadline);
+    list_remove(&claim->client_link);
+    pool_give(&table->claim_pool, claim);
+    heap_trim(&table->deadlines, (uint32_t)table->claim_pool.count);
+    client_settle(table, client);
+}
+
+static void deadline_set(struct table *table, struct claim *claim, uint64_t deadline_ns)
+{
+    if (heap_contains(&claim->deadline))
+        heap_update(&table->deadlines, &claim->deadline, deadline_ns);
+    else
+        heap_insert(&table->deadlines, &claim->deadline, deadline_ns);
+}
+
+static void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    struct resource *resource = claim->resource;
+    struct lock_token token;
+
+    assert(resource->holders < resource->limit);
+    table->host.token_next(table->host.context, &token);
+    claim->state = CLAIM_HOLDING;
+    claim->salt = token.salt;
+    map_insert(&table->tokens, &claim->token_link, token.fence);
+    deadline_set(table, claim, after(now_ns, claim->lease_s));
+    list_remove(&claim->client_link);
+    list_push_back(&claim->client->claims, &claim->client_link);
+    resource->holders++;
+    resource->owner = claim;
+}
+
+/* Gives free slots to those who wait, in their order. */
+static void hand_over(struct table *table, uint64_t now_ns, struct resource *resource)
+{
+    while (resource->waiters > 0 && resource->holders < resource->limit) {
+        struct claim *claim =
+            CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
+        struct client *client = claim->client;
+
+        list_remove(&claim->queue_link);
+        resource->waiters--;
+        claim_grant(table, now_ns, claim);
+        if (client->blocked == claim) {
+            struct lock_answer answer = answer_grant(table, DFLOCKD_OK, claim);
+
+            two_phase_end(table, now_ns, claim);
+            table->host.effect(table->host.context, client->link.hash, &answer);
+        } else {
+            claim->untold = true;
+        }
+    }
+    resource_settle(table, now_ns, resource);
+}
+
+static void waiter_leave(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    struct resource *resource = claim->resource;
+
+    two_phase_end(table, now_ns, claim);
+    list_remove(&claim->queue_link);
+    resource->waiters--;
+    claim_destroy(table, claim);
+    resource_settle(table, now_ns, resource);
+}
+
+static void holder_leave(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    struct resource *resource = claim->resource;
+
+    two_phase_end(table, now_ns, claim);
+    map_remove(&table->tokens, &claim->token_link);
+    resource->holders--;
+    if (resource->owner == claim)
+        resource->owner = NULL;
+    claim_destroy(table, claim);
+    hand_over(table, now_ns, resource);
+}
+
+/* The lease is over: the slot goes on, and a `w` yet to come will be told. */
+static void lease_end(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    if (claim->two_phase) {
+        enqueued_find(table, claim->client, claim->resource)->claim = NULL;
+        claim->two_phase = false;
+    }
+    holder_leave(table, now_ns, claim);
+}
+
+static void wait_end(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    struct lock_answer answer = answer_plain(DFLOCKD_TIMEOUT);
+    uint64_t client = claim->client->link.hash;
+
+    waiter_leave(table, now_ns, claim);
+    table->host.effect(table->host.context, client, &answer);
+}
+
+static bool lease_over(const struct table *table, uint64_t now_ns, const struct claim *claim)
+{
+    return heap_key(&table->deadlines, &claim->deadline) <= now_ns;
+}
+
+/* The claim that `token` holds on `key`, or NULL. A lease that is over ends here. */
+static struct claim *holder_find(struct table *table, uint64_t now_ns,
+                                 const struct lock_key *key, struct lock_token token)
+{
+    struct map_link *link = map_find(&table->tokens, token.fence);
+    struct claim *claim = link ? CONTAINER_OF(link, struct claim, token_link) : NULL;
+
+    /* One comparison of 64 bits: its time tells nothing of the salt. */
+    if (!claim || claim->salt != token.salt || !resource_matches(claim->resource, key))
+        return NULL;
+    if (lease_over(table, now_ns, claim)) {
+        lease_end(table, now_ns, claim);
+        return NULL;
+    }
+    return claim;
+}
+
+/*
+ * A claim of `client_id` on `key`: holding where a slot is free, else waiting, where `may_wait`
+ * and the cap allow it. NULL with `outcome` set, and nothing changed.
+ */
+static struct claim *admit(struct table *table, uint64_t now_ns, uint64_t client_id,
+                           const struct lock_key *key, uint32_t limit, uint64_t lease_s,
+                           bool may_wait, int *outcome)
+{
+    struct resource *resource = resource_find(table, key);
+    bool free = !resource || resource->holders < resource->limit;
+    struct claim *claim;
+
+    if (resource && resource->limit != limit) {
+        *outcome = DFLOCKD_ERROR_LIMIT_MISMATCH;
+        return NULL;
+    }
+    if (!free && table->policy.waiters_max && resource->waiters >= table->policy.waiters_max) {
+        *outcome = DFLOCKD_ERROR_MAX_WAITERS;
+        return NULL;
+    }
+    if (!free && !may_wait) {
+        *outcome = DFLOCKD_TIMEOUT;
+        return NULL;
+    }
+    claim = claim_create(table, client_id, lease_s);
+    if (!claim) {
+        *outcome = DFLOCKD_ERROR;
+        return NULL;
+    }
+    if (!resource) {
+        resource = resource_create(table, key, limit, outcome);
+        if (!resource) {
+            claim_destroy(table, claim);
+            return NULL;
+        }
+    } else if (resource_idle(resource)) {
+        resource_wake(resource);
+    }
+    claim->resource = resource;
+    if (free) {
+        claim_grant(table, now_ns, claim);
+    } else {
+        list_push_back(&resource->queue, &claim->queue_link);
+        resource->waiters++;
+    }
+    return claim;
+}
+
+static struct lock_answer block(struct table *table, uint64_t now_ns, struct claim *claim,
+                                uint64_t wait_s)
+{
+    claim->client->blocked = claim;
+    deadline_set(table, claim, after(now_ns, wait_s));
+    return answer_plain(LOCK_PENDING);
+}
+
+/* ---- events ---- */
+
+struct lock_answer table_acquire(struct table *table, uint64_t now_ns, uint64_t client,
+                                 const struct lock_key *key, uint32_t limit, uint64_t wait_s,
+                                 uint64_t lease_s)
+{
+    int outcome;
+    struct claim *claim =
+        admit(table, now_ns, client, key, limit, lease_s, wait_s > 0, &outcome);
+
+    if (!claim)
+        return answer_plain(outcome);
+    if (claim->state == CLAIM_HOLDING)
+        return answer_grant(table, DFLOCKD_OK, claim);
+    return block(table, now_ns, claim, wait_s);
+}
+
+/* The enqueued state of a client on a key, or NULL. */
+static struct enqueued *enqueued_lookup(const struct table *table, uint64_t client_id,
+                                        const struct lock_key *key)
+{
+    const struct client *client = client_find(table, client_id);
+    const struct resource *resource = client ? resource_find(table, key) : NULL;
+
+    return resource ? enqueued_find(table, client, resource) : NULL;
+}
+
+struct lock_answer table_enqueue(struct table *table, uint64_t now_ns, uint64_t client,
+                                 const struct lock_key *key, uint32_t limit, uint64_t lease_s)
+{
+    struct enqueued *known = enqueued_lookup(table, client, key);
+    struct enqueued *fresh = NULL;
+    struct claim *claim;
+    int outcome;
+
+    if (known && known->claim)
+        return answer_plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
+    if (!known) {
+        fresh = pool_take(&table->enqueued_pool);
+        if (!fresh)
+            return answer_plain(DFLOCKD_ERROR);
+    }
+    claim = admit(table, now_ns, client, key, limit, lease_s, true, &outcome);
+    if (!claim) {
+        if (fresh)
+            pool_give(&table->enqueued_pool, fresh);
+        return answer_plain(outcome);
+    }
+    if (known) {
+        known->claim = claim;
+        claim->two_phase = true;
+    } else {
+        enqueued_start(table, fresh, claim);
+    }
+    if (claim->state == CLAIM_HOLDING)
+        return answer_grant(table, DFLOCKD_ACQUIRED, claim);
+    return answer_plain(DFLOCKD_QUEUED);
+}
+
+struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t client,
+                              const struct lock_key *key, uint64_t wait_s)
+{
+    struct enqueued *enqueued = enqueued_lookup(table, client, key);
+    struct claim *claim;
+
+    if (!enqueued)
+        return answer_plain(DFLOCKD_ERROR_NOT_ENQUEUED);
+    claim = enqueued->claim;
+    if (claim && claim->state == CLAIM_HOLDING && lease_over(table, now_ns, claim)) {
+        lease_end(table, now_ns, claim);
+        claim = NULL;
+    }
+    if (!claim) {
+        enqueued_end(table, now_ns, enqueued);
+        return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
+    }
+    if (claim->state == CLAIM_HOLDING) {
+        deadline_set(table, claim, after(now_ns, claim->lease_s));
+        claim->untold = false;
+        enqueued_end(table, now_ns, enqueued);
+        return answer_grant(table, DFLOCKD_OK, claim);
+    }
+    if (wait_s == 0) {
+        waiter_leave(table, now_ns, claim);
+        return answer_plain(DFLOCKD_TIMEOUT);
+    }
+    return block(table, now_ns, claim, wait_s);
+}
+
+struct lock_answer table_release(struct table *table, uint64_t now_ns,
+                                 const struct lock_key *key, struct lock_token token)
+{
+    struct claim *claim = holder_find(table, now_ns, key, token);
+
+    if (!claim)
+        return answer_plain(DFLOCKD_ERROR);
+    holder_leave(table, now_ns, claim);
+    return answer_plain(DFLOCKD_OK);
+}
+
+struct lock_answer table_renew(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                               struct lock_token token, uint64_t lease_s)
+{
+    struct claim *claim = holder_find(table, now_ns, key, token);
+
+    if (!claim)
+        return answer_plain(DFLOCKD_ERROR);
+    deadline_set(table, claim, after(now_ns, lease_s));
+    return (struct lock_answer){.outcome = DFLOCKD_OK, .lease_s = lease_s};
+}
+
+bool table_cancel(struct table *table, uint64_t now_ns, uint64_t client)
+{
+    struct client *record = client_find(table, client);
+
+    if (!record || !record->blocked || record->blocked->state != CLAIM_WAITING)
+        return false;
+    waiter_leave(table, now_ns, record->blocked);
+    return true;
+}
+
+/* One thing less of a client that is gone; false when nothing is left to do. */
+static bool disconnect_step(struct table *table, uint64_t now_ns, struct client *client,
+                            bool pending)
+{
+    struct list_link *link = list_first(&client->claims);
+    struct claim *claim = link ? CONTAINER_OF(link, struct claim, client_link) : NULL;
+
+    if (claim && claim->state == CLAIM_WAITING) {
+        waiter_leave(table, now_ns, claim);
+        return true;
+    }
+    if (pending && client->blocked) {
+        holder_leave(table, now_ns, client->blocked);
+        return true;
+    }
+    link = list_first(&client->enqueued);
+    if (link) {
+        struct enqueued *enqueued = CONTAINER_OF(link, struct enqueued, client_link);
+
+        if (enqueued->claim && enqueued->claim->untold)
+            holder_leave(table, now_ns, enqueued->claim);
+        else
+            enqueued_end(table, now_ns, enqueued);
+        return true;
+    }
+    if (!table->policy.release_on_disconnect)
+        return false;
+    holder_leave(table, now_ns, claim);
+    return true;
+}
+
+bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t client, bool pending,
+                      uint32_t steps)
+{
+    struct client *record = client_find(table, client);
+
+    while (record && steps-- > 0) {
+        if (!disconnect_step(table, now_ns, record, pending))
+            return true;
+        record = client_find(table, client);
+    }
+    return !record;
+}
+
+/* ---- time ---- */
+
+uint64_t table_deadline(const struct table *table)
+{
+    uint64_t deadline_ns = heap_top_key(&table->deadlines);
+    uint64_t collection = collection_ns(table);
+
+    return deadline_ns < collection ? deadline_ns : collection;
+}
+
+bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
+{
+    for (; steps > 0; steps--) {
+        if (heap_top_key(&table->deadlines) <= now_ns) {
+            struct claim *claim =
+                CONTAINER_OF(heap_top(&table->deadlines), struct claim, deadline);
+
+            if (claim->state == CLAIM_HOLDING)
+                lease_end(table, now_ns, claim);
+            else
+                wait_end(table, now_ns, claim);
+        } else if (collection_ns(table) <= now_ns) {
+            struct resource *resource = idle_first(table);
+
+            list_remove(&resource->idle_link);
+            resource_collect(table, resource);
+        } else {
+            return false;
+        }
+    }
+    return table_deadline(table) <= now_ns;
+}
+
+uint64_t table_holds_until(const struct table *table, uint64_t now_ns, uint64_t client)
+{
+    const struct client *record = client_find(table, client);
+    const struct claim *first;
+    const struct claim *last;
+
+    if (!record || list_empty(&record->claims))
+        return 0;
+    first = CONTAINER_OF(record->claims.head.next, struct claim, client_link);
+    last = CONTAINER_OF(record->claims.head.previous, struct claim, client_link);
+    if (first->state == CLAIM_WAITING)
+        return UINT64_MAX;
+    return lease_over(table, now_ns, last) ? 0
+                                           : heap_key(&table->deadlines, &last->deadline);
+}
+
+/* ---- the table as a whole ---- */
+
+struct show {
+    const struct table *table;
+    uint64_t now_ns;
+    void (*show)(void *context, const struct lock_view *view);
+    void *context;
+};
+
+static void resource_show(void *context, struct map_link *link)
+{
+    const struct show *show = context;
+    const struct resource *resource = CONTAINER_OF(link, struct resource, link);
+    struct lock_view view = {
+        .key = resource->key,
+        .key_length = resource->key_length,
+        .kind = (enum lock_kind)resource->kind,
+        .limit = resource->limit,
+        .holders = resource->holders,
+        .waiters = resource->waiters,
+    };
+
+    if (resource_idle(resource)) {
+        view.idle_ns = show->now_ns - resource->idle_since_ns;
+    } else if (resource->owner) {
+        uint64_t deadline_ns =
+            heap_key(&show->table->deadlines, &resource->owner->deadline);
+
+        view.owner = resource->owner->client->link.hash;
+        view.lease_ns = deadline_ns > show->now_ns ? deadline_ns - show->now_ns : 0;
+    }
+    show->show(show->context, &view);
+}
+
+uint64_t table_walk(const struct table *table, uint64_t now_ns, uint64_t position,
+                    void (*show)(void *context, const struct lock_view *view), void *context)
+{
+    struct show all = {.table = table, .now_ns = now_ns, .show = show, .context = context};
+
+    return map_walk(&table->resources, position, resource_show, &all);
+}
+
+bool table_init(struct table *table, const struct lock_host *host,
+                const struct lock_policy *policy, struct lock_budget *budget)
+{
+    const struct memory *memory = &table->host.memory;
+
+    static_assert((offsetof(struct resource, key) + DFLOCKD_KEY_MAX) / RESOURCE_SIZE_STEP <
+                      RESOURCE_SIZES,
+                  "a pool for the longest key");
+    assert(policy->gc_interval_ns > 0);
+
+    table->host = *host;
+    table->policy = *policy;
+    table->budget = budget;
+    list_init(&table->idle);
+    for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
+        pool_init(&table->resource_pools[i], memory, (i + 1) * RESOURCE_SIZE_STEP);
+    pool_init(&table->claim_pool, memory, sizeof(struct claim));
+    pool_init(&table->client_pool, memory, sizeof(struct client));
+    pool_init(&table->enqueued_pool, memory, sizeof(struct enqueued));
+    heap_init(&table->deadlines, memory);
+    map_init(&table->resources, memory);
+    map_init(&table->tokens, memory);
+    map_init(&table->clients, memory);
+    map_init(&table->enqueued, memory);
+    if (map_reserve(&table->resources) && map_reserve(&table->tokens) &&
+        map_reserve(&table->clients) && map_reserve(&table->enqueued))
+        return true;
+    table_free(table);
+    return false;
+}
+
+
+static void pick_client(void *context, struct map_link *link)
+{
+    *(struct client **)context = CONTAINER_OF(link, struct client, link);
+}
+
+/* No effects: who is told of the end of everything. */
+static void effect_none(void *context, uint64_t client, const struct lock_answer *answer)
+{
+    (void)context;
+    (void)client;
+    (void)answer;
+}
+
+void table_free(struct table *table)
+{
+    table->host.effect = effect_none;
+    table->policy.release_on_disconnect = true;
+    while (table->clients.count > 0) {
+        struct client *client = NULL;
+        uint64_t position = 0;
+
+        do
+            position = map_walk(&table->clients, position, pick_client, &client);
+        while (!client);
+        table_disconnect(table, 0, client->link.hash, true, UINT32_MAX);
+    }
+    while (!list_empty(&table->idle)) {
+        struct resource *resource = idle_first(table);
+
+        list_remove(&resource->idle_link);
+        resource_collect(table, resource);
+    }
+    for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
+        pool_free(&table->resource_pools[i]);
+    pool_free(&table->claim_pool);
+    pool_free(&table->client_pool);
+    pool_free(&table->enqueued_pool);
+    heap_free(&table->deadlines);
+    map_free(&table->resources);
+    map_free(&table->tokens);
+    map_free(&table->clients);
+    map_free(&table->enqueued);
+}

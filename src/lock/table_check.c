@@ -1,0 +1,167 @@
+/*
+ * Walks every record of a table and compares what each says of the others.
+ */
+#include "lock/table_internal.h"
+
+#include <string.h>
+
+struct census {
+    const struct table *table;
+    const char *problem; /* the first one found */
+    uint64_t holding;
+    uint64_t waiting;
+    uint64_t two_phase;
+    uint64_t enqueued;
+    uint64_t idle;
+    uint64_t resource_holders;
+    uint64_t resource_waiters;
+};
+
+static void expect(struct census *census, bool holds, const char *problem)
+{
+    if (!holds && !census->problem)
+        census->problem = problem;
+}
+
+static bool map_contains(const struct map *map, const struct map_link *wanted)
+{
+    const struct map_link *link = map_find(map, wanted->hash);
+
+    while (link && link != wanted)
+        link = map_find_next(link);
+    return link != NULL;
+}
+
+static void check_queue(struct census *census, const struct resource *resource)
+{
+    uint32_t waiters = 0;
+
+    for (const struct list_link *link = resource->queue.head.next;
+         link != &resource->queue.head && waiters <= resource->waiters; link = link->next) {
+        const struct claim *claim = CONTAINER_OF(link, struct claim, queue_link);
+
+        expect(census, claim->state == CLAIM_WAITING, "a claim in a queue does not wait");
+        expect(census, claim->resource == resource, "a claim is in another key's queue");
+        waiters++;
+    }
+    expect(census, waiters == resource->waiters, "a queue's length is not the waiters' count");
+}
+
+static void check_resource(void *context, struct map_link *link)
+{
+    struct census *census = context;
+    const struct resource *resource = CONTAINER_OF(link, struct resource, link);
+
+    expect(census, resource->limit > 0, "a resource has no slots");
+    expect(census, resource->holders <= resource->limit, "more holders than slots");
+    expect(census, resource->waiters == 0 || resource->holders == resource->limit,
+           "a waiter beside a free slot");
+    census->resource_holders += resource->holders;
+    census->resource_waiters += resource->waiters;
+    census->enqueued += resource->enqueued;
+    if (resource_idle(resource)) {
+        bool linked = list_linked(&resource->idle_link);
+
+        expect(census, linked == (resource->enqueued == 0),
+               "an idle resource is collectable and referred to, or neither");
+        census->idle += linked;
+        return;
+    }
+    check_queue(census, resource);
+    expect(census, resource->limit > 1 || resource->owner, "a held lock has no owner");
+    expect(census, !resource->owner || resource->owner->resource == resource,
+           "a resource's owner is another's");
+}
+
+static void check_claim(struct census *census, const struct claim *claim)
+{
+    const struct table *table = census->table;
+    const struct client *client = claim->client;
+
+    expect(census, map_contains(&table->resources, &claim->resource->link),
+           "a claim on a resource that is gone");
+    if (claim->state == CLAIM_HOLDING) {
+        census->holding++;
+        expect(census, map_contains(&table->tokens, &claim->token_link),
+               "a holder's token leads nowhere");
+        expect(census, heap_contains(&claim->deadline), "a lease without an end");
+    } else {
+        census->waiting++;
+        expect(census, heap_contains(&claim->deadline) == (client->blocked == claim),
+               "a wait has an end, and nobody who waits, or the reverse");
+        expect(census, claim->two_phase || client->blocked == claim,
+               "a waiter whom nobody will tell");
+    }
+    census->two_phase += claim->two_phase;
+}
+
+static void check_client(void *context, struct map_link *link)
+{
+    struct census *census = context;
+    const struct client *client = CONTAINER_OF(link, struct client, link);
+    bool holding = false;
+
+    expect(census, !list_empty(&client->claims) || !list_empty(&client->enqueued),
+           "a client with nothing");
+    for (const struct list_link *at = client->claims.head.next; at != &client->claims.head;
+         at = at->next) {
+        const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
+
+        expect(census, claim->client == client, "a claim is another client's");
+        expect(census, claim->state == CLAIM_HOLDING || !holding,
+               "a waiting claim behind a holding one");
+        holding = claim->state == CLAIM_HOLDING;
+        check_claim(census, claim);
+    }
+    for (const struct list_link *at = client->enqueued.head.next; at != &client->enqueued.head;
+         at = at->next) {
+        const struct enqueued *enqueued = CONTAINER_OF(at, struct enqueued, client_link);
+
+        expect(census, enqueued->client == client, "an enqueued state is another client's");
+        expect(census, map_contains(&census->table->enqueued, &enqueued->link),
+               "an enqueued state is not found");
+        expect(census,
+               !enqueued->claim || (enqueued->claim->two_phase &&
+                                    enqueued->claim->resource == enqueued->resource),
+               "an enqueued state has a strange claim");
+        census->two_phase -= enqueued->claim != NULL;
+    }
+}
+
+bool table_check(const struct table *table, const char **problem)
+{
+    struct census census = {.table = table};
+    uint64_t position = 0;
+    uint64_t idle = 0;
+
+    do
+        position = map_walk(&table->resources, position, check_resource, &census);
+    while (position);
+    do
+        position = map_walk(&table->clients, position, check_client, &census);
+    while (position);
+    for (const struct list_link *link = table->idle.head.next; link != &table->idle.head;
+         link = link->next) {
+        const struct resource *resource = CONTAINER_OF(link, struct resource, idle_link);
+        const struct resource *next = CONTAINER_OF(link->next, struct resource, idle_link);
+
+        idle++;
+        expect(&census, resource_idle(resource), "a busy resource is to be collected");
+        expect(&census,
+               link->next == &table->idle.head || next->idle_since_ns >= resource->idle_since_ns,
+               "idle resources out of order");
+    }
+    expect(&census, idle == census.idle, "an idle resource is forgotten");
+    expect(&census, census.two_phase == 0, "claims and enqueued states do not match");
+    expect(&census, census.enqueued == table->enqueued.count, "enqueued states miscounted");
+    expect(&census, census.holding == table->tokens.count, "tokens and holders do not match");
+    expect(&census, census.holding == census.resource_holders, "holders miscounted");
+    expect(&census, census.waiting == census.resource_waiters, "waiters miscounted");
+    expect(&census, census.holding + census.waiting == table->claim_pool.count,
+           "a claim is lost");
+    expect(&census, table->resources.count <= atomic_load(&table->budget->used),
+           "more states than the budget knows");
+    expect(&census, heap_valid(&table->deadlines), "deadlines out of order");
+    *problem = census.problem;
+    return !census.problem;
+}

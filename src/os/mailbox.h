@@ -1,0 +1,39 @@
+/*
+ * Messages of one size from any thread to one: a ring under a mutex. Its owner makes room for all
+ * that can be under way before it allows it to be, so that posting never fails.
+ */
+#ifndef OS_MAILBOX_H
+#define OS_MAILBOX_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+
+struct mailbox {
+    pthread_mutex_t mutex;
+    const struct memory *memory;
+    uint8_t *messages;
+    size_t message_bytes;
+    uint32_t capacity; /* a power of two, or 0 */
+    uint32_t first;
+    uint32_t count;
+};
+
+/* `memory` must outlive the mailbox. */
+void mailbox_init(struct mailbox *mailbox, const struct memory *memory, size_t message_bytes);
+
+void mailbox_free(struct mailbox *mailbox);
+
+/* Makes room for `capacity` messages in all. False when memory is short. */
+bool mailbox_reserve(struct mailbox *mailbox, uint32_t capacity);
+
+/* Adds a message. True when the mailbox was empty: its owner may have to be woken. */
+bool mailbox_post(struct mailbox *mailbox, const void *message);
+
+/* Takes out the oldest messages, up to `most`; how many. */
+uint32_t mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most);
+
+#endif

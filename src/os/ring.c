@@ -1,0 +1,314 @@
+/*
+ * The only file that knows liburing.
+ *
+ * SINGLE_ISSUER with DEFER_TASKRUN lets the kernel do its part of the completions within our own
+ * system call, in one batch, and not in interrupts of our thread.
+ */
+#include "os/ring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    BUFFER_GROUP = 0,
+    SUBMIT_ATTEMPTS = 1000
+};
+
+struct ring {
+    struct io_uring uring;
+    struct io_uring_buf_ring *buffer_ring;
+    uint8_t *buffers;
+    size_t mapped_bytes; /* of buffer_ring and the buffers behind it */
+    uint32_t buffer_count;
+    uint32_t buffer_bytes;
+};
+
+static size_t page_round(size_t bytes)
+{
+    return (bytes + 4095) / 4096 * 4096;
+}
+
+static void buffer_offer(struct ring *ring, uint16_t buffer, int offset)
+{
+    io_uring_buf_ring_add(ring->buffer_ring, ring->buffers + (size_t)buffer * ring->buffer_bytes,
+                          ring->buffer_bytes, buffer,
+                          io_uring_buf_ring_mask(ring->buffer_count), offset);
+}
+
+static int buffers_register(struct ring *ring, const struct ring_options *options)
+{
+    size_t ring_bytes = page_round(options->buffers * sizeof(struct io_uring_buf));
+    size_t bytes = ring_bytes + (size_t)options->buffers * options->buffer_bytes;
+    struct io_uring_buf_reg registration = {
+        .ring_entries = options->buffers,
+        .bgid = BUFFER_GROUP,
+    };
+    void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int result;
+
+    if (mapped == MAP_FAILED)
+        return -errno;
+    ring->mapped_bytes = bytes;
+    ring->buffer_ring = mapped;
+    ring->buffers = (uint8_t *)mapped + ring_bytes;
+    ring->buffer_count = options->buffers;
+    ring->buffer_bytes = options->buffer_bytes;
+    registration.ring_addr = (uintptr_t)mapped;
+    result = io_uring_register_buf_ring(&ring->uring, &registration, 0);
+    if (result < 0)
+        return result;
+    io_uring_buf_ring_init(ring->buffer_ring);
+    for (uint32_t i = 0; i < options->buffers; i++)
+        buffer_offer(ring, (uint16_t)i, (int)i);
+    io_uring_buf_ring_advance(ring->buffer_ring, (int)options->buffers);
+    return 0;
+}
+
+int ring_open(struct ring **result, const struct ring_options *options)
+{
+    struct io_uring_params parameters = {
+        .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
+                 IORING_SETUP_DEFER_TASKRUN,
+        .cq_entries = options->completions,
+    };
+    struct ring *ring = calloc(1, sizeof(*ring));
+    int error;
+
+    if (!ring)
+        return -ENOMEM;
+    error = io_uring_queue_init_params(options->submissions, &ring->uring, &parameters);
+    if (error < 0) {
+        free(ring);
+        return error;
+    }
+    error = buffers_register(ring, options);
+    if (error < 0) {
+        ring_close(ring);
+        return error;
+    }
+    /* An optimisation: where the kernel refuses it, the ring works all the same. */
+    io_uring_register_ring_fd(&ring->uring);
+    *result = ring;
+    return 0;
+}
+
+void ring_close(struct ring *ring)
+{
+    io_uring_queue_exit(&ring->uring);
+    if (ring->buffer_ring)
+        munmap(ring->buffer_ring, ring->mapped_bytes);
+    free(ring);
+}
+
+static int disabled_by_sysctl(void)
+{
+    FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
+    int value = 0;
+
+    if (!file)
+        return 0;
+    if (fscanf(file, "%d", &value) != 1)
+        value = 0;
+    fclose(file);
+    return value;
+}
+
+const char *ring_explain(int error)
+{
+    switch (error) {
+    case -ENOSYS:
+        return "this kernel has no io_uring, or a seccomp profile hides it; run Linux 6.1 or "
+               "later, and allow io_uring_setup, io_uring_enter and io_uring_register";
+    case -EPERM:
+    case -EACCES:
+        if (disabled_by_sysctl())
+            return "io_uring is switched off by the sysctl kernel.io_uring_disabled; set it to 0 "
+                   "(sysctl -w kernel.io_uring_disabled=0)";
+        return "io_uring is not permitted here, most likely by a container's seccomp profile; "
+               "allow io_uring_setup, io_uring_enter and io_uring_register in it";
+    case -EINVAL:
+        return "this kernel's io_uring is too old; run Linux 6.1 or later";
+    case -ENOMEM:
+        return "not enough memory for io_uring, or RLIMIT_MEMLOCK is too low; raise it "
+               "(ulimit -l, LimitMEMLOCK= in the unit)";
+    case -EMFILE:
+    case -ENFILE:
+        return "no file descriptor left for io_uring; raise the limit (ulimit -n, LimitNOFILE= "
+               "in the unit)";
+    default:
+        return strerror(-error);
+    }
+}
+
+int ring_descriptor(const struct ring *ring)
+{
+    return ring->uring.ring_fd;
+}
+
+/* A free submission entry. Where the queue is full it is submitted first, between turns. */
+static struct io_uring_sqe *entry(struct ring *ring)
+{
+    for (int attempt = 0; attempt < SUBMIT_ATTEMPTS; attempt++) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+        if (sqe)
+            return sqe;
+        if (io_uring_submit(&ring->uring) < 0)
+            io_uring_get_events(&ring->uring);
+    }
+    fprintf(stderr, "the kernel does not take io_uring submissions\n");
+    abort();
+}
+
+static void finish(struct io_uring_sqe *sqe, uint64_t tag, uint32_t flags)
+{
+    io_uring_sqe_set_flags(sqe, flags);
+    io_uring_sqe_set_data64(sqe, tag);
+}
+
+void ring_accept(struct ring *ring, int listener, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+    finish(sqe, tag, 0);
+}
+
+void ring_receive(struct ring *ring, int descriptor, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_recv_multishot(sqe, descriptor, NULL, 0, 0);
+    finish(sqe, tag, IOSQE_BUFFER_SELECT);
+    sqe->buf_group = BUFFER_GROUP;
+}
+
+void ring_send_now(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
+                   uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    /*
+     * DONTWAIT: the kernel tries once, within the submission, and neither arms a poll nor hands
+     * the request to a thread. WAITALL: less than all counts as failure, and failures are told
+     * in spite of SKIP_SUCCESS, with the count of bytes taken.
+     */
+    io_uring_prep_send(sqe, descriptor, bytes, length, MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL);
+    finish(sqe, tag, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
+               uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_send(sqe, descriptor, bytes, length, MSG_NOSIGNAL);
+    finish(sqe, tag, 0);
+}
+
+void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_poll_add(sqe, descriptor, events);
+    finish(sqe, tag, 0);
+}
+
+void ring_shutdown(struct ring *ring, int descriptor)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_shutdown(sqe, descriptor, SHUT_WR);
+    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+void ring_cancel(struct ring *ring, int descriptor)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_cancel_fd(sqe, descriptor, IORING_ASYNC_CANCEL_ALL);
+    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+void ring_cancel_tag(struct ring *ring, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_cancel64(sqe, tag, IORING_ASYNC_CANCEL_ALL);
+    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+void ring_close_descriptor(struct ring *ring, int descriptor)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_close(sqe, descriptor);
+    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+void ring_poke(struct ring *ring, int target, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_msg_ring(sqe, target, 0, tag, 0);
+    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+/*
+ * What goes wrong here mends itself in the next turn: EINTR and ETIME are wakes, and at EBUSY or
+ * EAGAIN the completions that are there have to be seen first.
+ */
+void ring_turn(struct ring *ring, uint64_t timeout_ns)
+{
+    if (timeout_ns == 0) {
+        io_uring_submit_and_get_events(&ring->uring);
+    } else if (timeout_ns == UINT64_MAX) {
+        io_uring_submit_and_wait(&ring->uring, 1);
+    } else {
+        struct __kernel_timespec timeout = {
+            .tv_sec = (int64_t)(timeout_ns / 1000000000),
+            .tv_nsec = (int64_t)(timeout_ns % 1000000000),
+        };
+        struct io_uring_cqe *ignored;
+
+        io_uring_submit_and_wait_timeout(&ring->uring, &ignored, 1, &timeout, NULL);
+    }
+}
+
+bool ring_next(struct ring *ring, struct completion *completion)
+{
+    struct io_uring_cq *queue = &ring->uring.cq;
+    unsigned head = *queue->khead;
+    const struct io_uring_cqe *cqe;
+
+    if (head == io_uring_smp_load_acquire(queue->ktail))
+        return false;
+    cqe = &queue->cqes[head & queue->ring_mask];
+    completion->tag = cqe->user_data;
+    completion->result = cqe->res;
+    completion->more = cqe->flags & IORING_CQE_F_MORE;
+    completion->bytes = NULL;
+    if (cqe->flags & IORING_CQE_F_BUFFER) {
+        completion->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        completion->bytes = ring->buffers + (size_t)completion->buffer * ring->buffer_bytes;
+    }
+    io_uring_smp_store_release(queue->khead, head + 1);
+    return true;
+}
+
+void ring_return_buffer(struct ring *ring, uint16_t buffer)
+{
+    buffer_offer(ring, buffer, 0);
+    io_uring_buf_ring_advance(ring->buffer_ring, 1);
+}
+
+bool ring_settled(const struct ring *ring)
+{
+    return io_uring_sq_ready(&ring->uring) == 0 && !io_uring_cq_has_overflow(&ring->uring);
+}

@@ -1,0 +1,97 @@
+/*
+ * The io_uring of one worker: requests are queued, and one system call a turn submits them all and
+ * waits for completions. Received bytes come in buffers registered with the kernel beforehand.
+ *
+ * A ring belongs to the thread that opened it. Every call that queues a request always succeeds;
+ * what goes wrong with it is told by its completion. Errors are negative errno.
+ */
+#ifndef OS_RING_H
+#define OS_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ring;
+
+struct ring_options {
+    uint32_t submissions;  /* queued requests; a power of two */
+    uint32_t completions;  /* room for completions; a power of two */
+    uint32_t buffers;      /* receive buffers; a power of two, at most 32768 */
+    uint32_t buffer_bytes; /* of one */
+};
+
+/* A request's end, or one of many where `more` says that others follow. */
+struct completion {
+    uint64_t tag;         /* as the request was given; 0: of no interest */
+    int32_t result;       /* negative errno, or what the operation returns */
+    bool more;
+    const uint8_t *bytes; /* what was received, `result` bytes, or NULL */
+    uint16_t buffer;      /* to be given back by ring_return_buffer, where `bytes` is set */
+};
+
+/* -errno where the kernel refuses; see ring_explain. */
+int ring_open(struct ring **ring, const struct ring_options *options);
+
+void ring_close(struct ring *ring);
+
+/* One clear sentence on why `error` came from ring_open and what to do about it. */
+const char *ring_explain(int error);
+
+/* By what other threads' rings reach this one (ring_poke). */
+int ring_descriptor(const struct ring *ring);
+
+/* Accepts again and again: each completion's result is a descriptor. */
+void ring_accept(struct ring *ring, int listener, uint64_t tag);
+
+/* Receives again and again, into the registered buffers; ends with -ENOBUFS when all are in use. */
+void ring_receive(struct ring *ring, int descriptor, uint64_t tag);
+
+/*
+ * Sends what the socket takes at once, all of it in the normal case, and then completes *silently*
+ * within the next turn. Otherwise a completion tells how much was taken, fewer bytes than given,
+ * or -EAGAIN, or another error. `ring_settled` says when silence means success.
+ */
+void ring_send_now(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
+                   uint64_t tag);
+
+/* Sends when the socket has room; the completion tells how much. */
+void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
+               uint64_t tag);
+
+/* One completion when any of the poll(2) `events` is there. */
+void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag);
+
+/* No more will be sent: the peer reads the end of input. Completes silently. */
+void ring_shutdown(struct ring *ring, int descriptor);
+
+/* Ends all requests on `descriptor`, each with its completion, -ECANCELED if nothing else. */
+void ring_cancel(struct ring *ring, int descriptor);
+
+/* Ends the requests with `tag`. */
+void ring_cancel_tag(struct ring *ring, uint64_t tag);
+
+/* Closes `descriptor`. Completes silently. */
+void ring_close_descriptor(struct ring *ring, int descriptor);
+
+/* A completion with `tag` in the ring that `target` (ring_descriptor) stands for. */
+void ring_poke(struct ring *ring, int target, uint64_t tag);
+
+/*
+ * Submits all that is queued and waits for a completion, at most `timeout_ns` (UINT64_MAX: without
+ * limit, 0: not at all).
+ */
+void ring_turn(struct ring *ring, uint64_t timeout_ns);
+
+/* The next completion of this turn; false when all were seen. */
+bool ring_next(struct ring *ring, struct completion *completion);
+
+void ring_return_buffer(struct ring *ring, uint16_t buffer);
+
+/*
+ * Whether all that was queued before the last turn was submitted, and every completion so far is
+ * among those that ring_next shows: what was silent until they are all seen, succeeded.
+ */
+bool ring_settled(const struct ring *ring);
+
+#endif

@@ -1,0 +1,163 @@
+#include "os/sockets.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    TEXT_BYTES = SOCKETS_ADDRESS_MAX + 256,
+    BACKLOG = 4096,
+    /* A peer that died silently is noticed after about two and a half minutes. */
+    KEEPALIVE_IDLE_S = 15,
+    KEEPALIVE_INTERVAL_S = 15,
+    KEEPALIVE_COUNT = 9
+};
+
+static bool set_option(int socket, int level, int name, int value)
+{
+    return setsockopt(socket, level, name, &value, sizeof(value)) == 0;
+}
+
+/*
+ * The first socket is bound without SO_REUSEPORT, which fails where anybody listens on the port;
+ * with it, two servers of one user would share a port, and each would grant the same locks. The
+ * option is set afterwards, for the sockets of the other workers.
+ */
+static int open_listener(const struct sockaddr *address, socklen_t length, bool first)
+{
+    int listener = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool fine = listener >= 0;
+    int error;
+
+    fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (address->sa_family == AF_INET6)
+        fine = fine && set_option(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (!first)
+        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    fine = fine && bind(listener, address, length) == 0;
+    if (first)
+        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    /* Accepted sockets inherit these. */
+    fine = fine && set_option(listener, IPPROTO_TCP, TCP_NODELAY, 1) &&
+           set_option(listener, SOL_SOCKET, SO_KEEPALIVE, 1) &&
+           set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
+           set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
+           set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
+    fine = fine && listen(listener, BACKLOG) == 0;
+    if (fine)
+        return listener;
+    error = errno;
+    if (listener >= 0)
+        close(listener);
+    errno = error;
+    return -1;
+}
+
+static void describe(const struct sockaddr_storage *address, char *text)
+{
+    char host[INET6_ADDRSTRLEN];
+
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+        snprintf(text, TEXT_BYTES, "[%s]:%u", host, ntohs(in6->sin6_port));
+    } else {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+        snprintf(text, TEXT_BYTES, "%s:%u", host, ntohs(in->sin_port));
+    }
+}
+
+static const char *explain(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "another process listens there already";
+    case EACCES:
+        return "no permission; a port below 1024 needs root or CAP_NET_BIND_SERVICE";
+    case EADDRNOTAVAIL:
+        return "this machine does not have that address";
+    default:
+        return strerror(error);
+    }
+}
+
+/* An address of the host, IPv4 first, as most resolvers' users expect of a name. */
+static int resolve(const char *host, uint16_t port, struct sockaddr_storage *address,
+                   socklen_t *length)
+{
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+    };
+    struct addrinfo *found;
+    const struct addrinfo *chosen;
+    char service[8];
+    int error;
+
+    snprintf(service, sizeof(service), "%u", port);
+    error = getaddrinfo(host, service, &hints, &found);
+    if (error)
+        return error;
+    chosen = found;
+    while (chosen && chosen->ai_family != AF_INET)
+        chosen = chosen->ai_next;
+    if (!chosen)
+        chosen = found;
+    memcpy(address, chosen->ai_addr, chosen->ai_addrlen);
+    *length = chosen->ai_addrlen;
+    freeaddrinfo(found);
+    return 0;
+}
+
+int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
+                   char text[TEXT_BYTES])
+{
+    struct sockaddr_storage address;
+    socklen_t length = 0;
+    int error = resolve(host, port, &address, &length);
+
+    if (error) {
+        snprintf(text, TEXT_BYTES, "cannot resolve host '%s': %s", host, gai_strerror(error));
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        listeners[i] = open_listener((const struct sockaddr *)&address, length, i == 0);
+        if (listeners[i] < 0) {
+            error = errno;
+            while (i-- > 0)
+                close(listeners[i]);
+            snprintf(text, TEXT_BYTES, "cannot listen on %s port %u: %s", host, port,
+                     explain(error));
+            return -1;
+        }
+        /* With port 0 the kernel has chosen now; the others follow. */
+        length = sizeof(address);
+        getsockname(listeners[i], (struct sockaddr *)&address, &length);
+    }
+    describe(&address, text);
+    return 0;
+}
+
+uint64_t sockets_raise_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur;
+}

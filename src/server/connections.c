@@ -1,0 +1,784 @@
+#include "server/connections.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "os/mailbox.h"
+#include "server/client_id.h"
+
+enum {
+    MILLISECOND_NS = 1000000,
+    AUTH_DELAY_MS = 100,
+    LINGER_MS = 2000, /* for the peer to end its side after we ended ours */
+
+    /* Input behind a blocked request: where reading stops, and where it goes on. */
+    BACKLOG_PAUSE = 64 * 1024,
+    BACKLOG_RESUME = 32 * 1024,
+    BACKLOG_MIN = 1024,
+    /* What may still come in after reading was stopped: a ring's worth of buffers. */
+    BACKLOG_MAX = 8 * 1024 * 1024,
+
+    DISCONNECT_STEPS = 256, /* claims of one client and stripe taken away in one go */
+    EFFECTS_BATCH = 64,
+    SLOT_NONE = CLIENT_SLOTS_MAX
+};
+
+/* What a completion is about: the low bits of its tag, which are 0 in an address. */
+enum connection_request {
+    REQUEST_RECEIVE = 1,
+    REQUEST_SEND,
+    REQUEST_SEND_NOW,
+    REQUEST_WATCH,
+    REQUEST_MASK = 7
+};
+
+enum connection_state {
+    CONNECTION_OPEN,
+    CONNECTION_CLOSING,
+    CONNECTION_GONE
+};
+
+/* Received bytes that no request was made of yet; has no memory while there are none. */
+struct backlog {
+    uint8_t *bytes;
+    uint32_t start;
+    uint32_t end;
+    uint32_t capacity;
+};
+
+struct connection {
+    struct session session;
+    struct output output;
+    struct backlog backlog;
+    struct list_link work_link;
+    struct list_link sent_link;
+    struct timeout pace; /* in reads, auth_delays or lingers */
+    struct timeout write;
+    struct heap_node parked;
+    int descriptor;
+    uint32_t slot;
+    uint32_t sent_length; /* of the silent send under way */
+    uint8_t lines;        /* complete lines of the incomplete request in the backlog */
+    uint8_t state;        /* enum connection_state */
+    uint8_t want;         /* enum session_want */
+
+    /* Requests in the ring. */
+    bool receiving : 1;
+    bool watching : 1;
+    bool sending : 1;
+    bool sending_now : 1;
+
+    bool paused : 1;      /* reading is stopped: too much is buffered */
+    bool input_ended : 1; /* the peer has sent its last byte, and we have it */
+    bool hung_up : 1;     /* the peer has ended its side, seen while paused */
+    bool departed : 1;    /* what the client had is taken away */
+    bool finishing : 1;   /* the end of output is sent */
+    bool cancelled : 1;   /* requests in the ring are being ended */
+};
+
+static_assert(_Alignof(struct connection) > REQUEST_MASK, "tags have room in addresses");
+
+static uint64_t tag_of(const struct connection *connection, enum connection_request request)
+{
+    return (uint64_t)(uintptr_t)connection | request;
+}
+
+static void add_work(struct connections *connections, struct connection *connection)
+{
+    if (!list_linked(&connection->work_link))
+        list_push_back(&connections->work, &connection->work_link);
+}
+
+/* ---- backlog ---- */
+
+static uint32_t backlog_length(const struct backlog *backlog)
+{
+    return backlog->end - backlog->start;
+}
+
+static void backlog_clear(struct connections *connections, struct backlog *backlog)
+{
+    memory_release(&connections->memory, backlog->bytes, backlog->capacity);
+    memset(backlog, 0, sizeof(*backlog));
+}
+
+/* False when memory is short or the backlog as large as it may be. */
+static bool backlog_append(struct connections *connections, struct backlog *backlog,
+                           const uint8_t *bytes, uint32_t length)
+{
+    uint32_t kept = backlog_length(backlog);
+
+    if (backlog->capacity - backlog->end < length) {
+        uint32_t capacity = BACKLOG_MIN;
+        uint8_t *larger;
+
+        if (kept + length > BACKLOG_MAX)
+            return false;
+        while (capacity < kept + length)
+            capacity *= 2;
+        larger = memory_allocate(&connections->memory, capacity, 1);
+        if (!larger)
+            return false;
+        if (kept)
+            memcpy(larger, backlog->bytes + backlog->start, kept);
+        memory_release(&connections->memory, backlog->bytes, backlog->capacity);
+        *backlog = (struct backlog){.bytes = larger, .end = kept, .capacity = capacity};
+    }
+    memcpy(backlog->bytes + backlog->end, bytes, length);
+    backlog->end += length;
+    return true;
+}
+
+static void backlog_consume(struct connections *connections, struct backlog *backlog,
+                            size_t length)
+{
+    backlog->start += (uint32_t)length;
+    if (backlog->bytes && backlog->start == backlog->end)
+        backlog_clear(connections, backlog);
+}
+
+/* ---- slots ---- */
+
+static uint64_t *slot_at(const struct connections *connections, uint64_t slot)
+{
+    return segments_at(&connections->slots, slot);
+}
+
+/* A free slot holds twice the next one of its chain plus 1: an odd number, unlike an address. */
+static uint32_t slot_next(const struct connections *connections, uint32_t slot)
+{
+    return (uint32_t)(*slot_at(connections, slot) >> 1);
+}
+
+static void slot_chain(struct connections *connections, uint32_t slot, uint32_t *chain)
+{
+    *slot_at(connections, slot) = (uint64_t)*chain << 1 | 1;
+    *chain = slot;
+}
+
+/* A slot, and room for its effect in the mailbox; SLOT_NONE when there is none. */
+static uint32_t slot_take(struct connections *connections)
+{
+    uint32_t slot = connections->free_slots;
+
+    if (slot != SLOT_NONE) {
+        connections->free_slots = slot_next(connections, slot);
+        return slot;
+    }
+    if (connections->slot_count == CLIENT_SLOTS_MAX ||
+        !segments_reserve(&connections->slots, connections->slot_count + 1) ||
+        !heap_reserve(&connections->parked, connections->slot_count + 1) ||
+        !mailbox_reserve(connections->mailbox, connections->slot_count + 1))
+        return SLOT_NONE;
+    return connections->slot_count++;
+}
+
+/*
+ * A slot is used again only when the mailbox has been emptied after its connection went: each
+ * slot has at most one effect in there.
+ */
+static void slot_retire(struct connections *connections, uint32_t slot)
+{
+    slot_chain(connections, slot, &connections->retired_slots);
+}
+
+static void slots_free_retired(struct connections *connections)
+{
+    while (connections->retired_slots != SLOT_NONE) {
+        uint32_t slot = connections->retired_slots;
+
+        connections->retired_slots = slot_next(connections, slot);
+        slot_chain(connections, slot, &connections->free_slots);
+    }
+}
+
+static struct connection *connection_at(const struct connections *connections, uint32_t slot)
+{
+    uint64_t value = *slot_at(connections, slot);
+
+    return value & 1 ? NULL : (struct connection *)(uintptr_t)value;
+}
+
+/* ---- closing ---- */
+
+static void unpark(struct connections *connections, struct connection *connection)
+{
+    heap_remove(&connections->parked, &connection->parked);
+}
+
+static bool in_flight(const struct connection *connection)
+{
+    return connection->receiving || connection->watching || connection->sending ||
+           connection->sending_now;
+}
+
+/* The session is over, or its client gone: nothing more is served. */
+static void start_closing(struct connections *connections, struct connection *connection)
+{
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    connection->state = CONNECTION_CLOSING;
+    timeout_stop(&connection->pace);
+    unpark(connections, connection);
+    backlog_clear(connections, &connection->backlog);
+    if (connection->session.auth_failed)
+        timeout_start(&connections->auth_delays, &connection->pace, connections->host.now_ns);
+    if (connection->paused) {
+        connection->paused = false;
+        if (connection->watching)
+            ring_cancel_tag(connections->ring, tag_of(connection, REQUEST_WATCH));
+    }
+    add_work(connections, connection);
+}
+
+static void abort_connection(struct connections *connections, struct connection *connection)
+{
+    start_closing(connections, connection);
+    connection->state = CONNECTION_GONE;
+    timeout_stop(&connection->pace);
+    timeout_stop(&connection->write);
+    add_work(connections, connection);
+}
+
+static void free_connection(struct connections *connections, struct connection *connection)
+{
+    assert(!in_flight(connection) && !connection->backlog.bytes);
+    if (list_linked(&connection->work_link))
+        list_remove(&connection->work_link);
+    timeout_stop(&connection->pace);
+    timeout_stop(&connection->write);
+    ring_close_descriptor(connections->ring, connection->descriptor);
+    output_clear(&connection->output, &connections->output_pool);
+    slot_retire(connections, connection->slot);
+    pool_give(&connections->pool, connection);
+    atomic_fetch_sub_explicit(connections->open, 1, memory_order_relaxed);
+}
+
+/* All is sent: ends our side, unless the peer has ended its own. */
+static void finish(struct connections *connections, struct connection *connection)
+{
+    if (connection->input_ended) {
+        connection->state = CONNECTION_GONE;
+    } else if (!connection->finishing) {
+        connection->finishing = true;
+        ring_shutdown(connections->ring, connection->descriptor);
+        timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
+    }
+}
+
+/* A step towards the end; may free the connection. */
+static void go_on_closing(struct connections *connections, struct connection *connection)
+{
+    bool delayed = timeout_runs(&connection->pace) && !connection->finishing;
+
+    if (!connection->departed)
+        connection->departed =
+            session_disconnect(&connection->session, &connections->host, DISCONNECT_STEPS);
+    if (!connection->departed)
+        add_work(connections, connection);
+    if (connection->state == CONNECTION_CLOSING && connection->output.length == 0 && !delayed)
+        finish(connections, connection);
+    if (connection->state != CONNECTION_GONE)
+        return;
+    if (in_flight(connection)) {
+        if (!connection->cancelled) {
+            connection->cancelled = true;
+            ring_cancel(connections->ring, connection->descriptor);
+        }
+    } else if (connection->departed) {
+        free_connection(connections, connection);
+    }
+}
+
+/* ---- input ---- */
+
+static void pause_reading(struct connections *connections, struct connection *connection)
+{
+    connection->paused = true;
+    if (connection->receiving)
+        ring_cancel_tag(connections->ring, tag_of(connection, REQUEST_RECEIVE));
+    if (!connection->watching) {
+        connection->watching = true;
+        ring_watch(connections->ring, connection->descriptor, POLLRDHUP,
+                   tag_of(connection, REQUEST_WATCH));
+    }
+}
+
+static void resume_reading(struct connections *connections, struct connection *connection)
+{
+    connection->paused = false;
+    if (connection->watching)
+        ring_cancel_tag(connections->ring, tag_of(connection, REQUEST_WATCH));
+    add_work(connections, connection);
+}
+
+/* Starts, keeps or stops the read time-out after the session took `progress`. */
+static void set_pace(struct connections *connections, struct connection *connection,
+                     const struct session_progress *progress)
+{
+    if (progress->want != SESSION_WANT_INPUT) {
+        timeout_stop(&connection->pace);
+    } else if (progress->consumed > 0 || progress->lines > connection->lines ||
+               !timeout_runs(&connection->pace)) {
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    }
+    unpark(connections, connection);
+    connection->lines = (uint8_t)progress->lines;
+}
+
+/* Does what the session wants next. */
+static void heed(struct connections *connections, struct connection *connection,
+                 const struct session_progress *progress)
+{
+    uint32_t kept = backlog_length(&connection->backlog);
+
+    connection->want = (uint8_t)progress->want;
+    set_pace(connections, connection, progress);
+    switch (progress->want) {
+    case SESSION_WANT_CLOSE:
+        start_closing(connections, connection);
+        return;
+    case SESSION_WANT_TURN:
+        add_work(connections, connection);
+        break;
+    case SESSION_WANT_EFFECT:
+        if (connection->input_ended || connection->hung_up) {
+            start_closing(connections, connection);
+            return;
+        }
+        break;
+    case SESSION_WANT_INPUT:
+        if (connection->input_ended) {
+            session_input_ended(&connection->session, &connections->host, &connection->output);
+            start_closing(connections, connection);
+            return;
+        }
+        break;
+    case SESSION_WANT_ROOM:
+        break;
+    }
+    if (connection->paused && kept <= BACKLOG_RESUME)
+        resume_reading(connections, connection);
+    else if (!connection->paused && kept > BACKLOG_PAUSE &&
+             progress->want != SESSION_WANT_INPUT && !connection->input_ended)
+        pause_reading(connections, connection);
+}
+
+/* Serves what is in the backlog. */
+static void serve_backlog(struct connections *connections, struct connection *connection)
+{
+    struct backlog *backlog = &connection->backlog;
+    static const uint8_t nothing[1];
+    struct session_progress progress =
+        session_read(&connection->session, &connections->host,
+                     backlog->bytes ? backlog->bytes + backlog->start : nothing,
+                     backlog_length(backlog), &connection->output);
+
+    backlog_consume(connections, backlog, progress.consumed);
+    heed(connections, connection, &progress);
+}
+
+/* Serves what was just received, from the buffer it came in; what is left over is kept. */
+static void serve_received(struct connections *connections, struct connection *connection,
+                           const uint8_t *bytes, uint32_t length)
+{
+    struct backlog *backlog = &connection->backlog;
+    bool kept_any = backlog->bytes || connection->want != SESSION_WANT_INPUT;
+    struct session_progress progress = {.want = (enum session_want)connection->want};
+
+    if (!kept_any) {
+        progress = session_read(&connection->session, &connections->host, bytes, length,
+                                &connection->output);
+        bytes += progress.consumed;
+        length -= (uint32_t)progress.consumed;
+    }
+    if (length > 0 && progress.want != SESSION_WANT_CLOSE &&
+        !backlog_append(connections, backlog, bytes, length)) {
+        abort_connection(connections, connection);
+        return;
+    }
+    if (kept_any && connection->want == SESSION_WANT_INPUT)
+        serve_backlog(connections, connection);
+    else
+        heed(connections, connection, &progress);
+}
+
+static void received(struct connections *connections, struct connection *connection,
+                     const struct completion *completion)
+{
+    connection->receiving = completion->more;
+    if (completion->result > 0) {
+        if (connection->state == CONNECTION_OPEN)
+            serve_received(connections, connection, completion->bytes,
+                           (uint32_t)completion->result);
+    } else if (completion->result == 0) {
+        connection->input_ended = true;
+        if (connection->state == CONNECTION_OPEN &&
+            (connection->want == SESSION_WANT_INPUT ||
+             connection->want == SESSION_WANT_EFFECT)) {
+            struct session_progress progress = {
+                .want = (enum session_want)connection->want,
+                .lines = connection->lines,
+            };
+
+            heed(connections, connection, &progress);
+        }
+    } else if (completion->result != -ENOBUFS && completion->result != -ECANCELED) {
+        connection->input_ended = true;
+        abort_connection(connections, connection);
+    }
+    add_work(connections, connection);
+}
+
+static void watched(struct connections *connections, struct connection *connection,
+                    const struct completion *completion)
+{
+    connection->watching = false;
+    if (completion->result > 0) {
+        connection->hung_up = true;
+        if (completion->result & (POLLERR | POLLHUP))
+            abort_connection(connections, connection);
+        else if (connection->want == SESSION_WANT_EFFECT)
+            start_closing(connections, connection);
+    } else if (connection->paused && !connection->hung_up) {
+        pause_reading(connections, connection);
+    }
+    add_work(connections, connection);
+}
+
+/* ---- output ---- */
+
+static void flush(struct connections *connections, struct connection *connection)
+{
+    uint32_t length;
+    const uint8_t *bytes = output_peek(&connection->output, &length);
+
+    if (!bytes || connection->sending || connection->sending_now)
+        return;
+    connection->sending_now = true;
+    connection->sent_length = length;
+    list_push_back(&connections->sent, &connection->sent_link);
+    ring_send_now(connections->ring, connection->descriptor, bytes, length,
+                  tag_of(connection, REQUEST_SEND_NOW));
+}
+
+/* `length` bytes are with the kernel: goes on with what is left, and what waited for room. */
+static void sent(struct connections *connections, struct connection *connection,
+                 uint32_t length)
+{
+    output_consume(&connection->output, &connections->output_pool, length);
+    if (connection->output.length > 0 || connection->want == SESSION_WANT_ROOM ||
+        connection->state != CONNECTION_OPEN)
+        add_work(connections, connection);
+}
+
+/* The socket did not take all at once: the rest is sent when it has room. */
+static void send_slowly(struct connections *connections, struct connection *connection,
+                        const struct completion *completion)
+{
+    uint32_t length;
+    const uint8_t *bytes;
+
+    list_remove(&connection->sent_link);
+    connection->sending_now = false;
+    if (completion->result < 0 && completion->result != -EAGAIN) {
+        abort_connection(connections, connection);
+        return;
+    }
+    if (completion->result > 0)
+        sent(connections, connection, (uint32_t)completion->result);
+    bytes = output_peek(&connection->output, &length);
+    if (!bytes || connection->state == CONNECTION_GONE) {
+        add_work(connections, connection);
+        return;
+    }
+    connection->sending = true;
+    timeout_start(&connections->writes, &connection->write, connections->host.now_ns);
+    ring_send(connections->ring, connection->descriptor, bytes, length,
+              tag_of(connection, REQUEST_SEND));
+}
+
+static void sent_slowly(struct connections *connections, struct connection *connection,
+                        const struct completion *completion)
+{
+    connection->sending = false;
+    timeout_stop(&connection->write);
+    if (completion->result > 0)
+        sent(connections, connection, (uint32_t)completion->result);
+    else
+        abort_connection(connections, connection);
+}
+
+void connections_settle(struct connections *connections)
+{
+    struct list_link *link;
+
+    if (!ring_settled(connections->ring))
+        return;
+    while ((link = list_first(&connections->sent))) {
+        struct connection *connection = CONTAINER_OF(link, struct connection, sent_link);
+
+        list_remove(link);
+        connection->sending_now = false;
+        sent(connections, connection, connection->sent_length);
+    }
+}
+
+/* ---- a turn ---- */
+
+void connections_completion(struct connections *connections,
+                            const struct completion *completion)
+{
+    struct connection *connection =
+        (struct connection *)(uintptr_t)(completion->tag & ~(uint64_t)REQUEST_MASK);
+
+    switch (completion->tag & REQUEST_MASK) {
+    case REQUEST_RECEIVE:
+        received(connections, connection, completion);
+        break;
+    case REQUEST_SEND:
+        sent_slowly(connections, connection, completion);
+        break;
+    case REQUEST_SEND_NOW:
+        send_slowly(connections, connection, completion);
+        break;
+    case REQUEST_WATCH:
+        watched(connections, connection, completion);
+        break;
+    default:
+        assert(false); /* nothing else is asked for */
+    }
+}
+
+static void effect(struct connections *connections, const struct stripes_effect *effect)
+{
+    struct connection *connection =
+        connection_at(connections, client_slot(effect->client));
+
+    if (!connection || connection->session.client != effect->client ||
+        connection->state != CONNECTION_OPEN)
+        return;
+    session_effect(&connection->session, &connections->host, &effect->answer,
+                   &connection->output);
+    serve_backlog(connections, connection);
+    add_work(connections, connection);
+}
+
+void connections_effects(struct connections *connections)
+{
+    struct stripes_effect effects[EFFECTS_BATCH];
+    uint32_t count;
+
+    do {
+        count = mailbox_take(connections->mailbox, effects, EFFECTS_BATCH);
+        for (uint32_t i = 0; i < count; i++)
+            effect(connections, &effects[i]);
+    } while (count > 0);
+    slots_free_retired(connections);
+}
+
+static void work(struct connections *connections, struct connection *connection)
+{
+    if (connection->state == CONNECTION_OPEN &&
+        (connection->want == SESSION_WANT_TURN ||
+         (connection->want == SESSION_WANT_ROOM &&
+          connection->output.length < SESSION_OUTPUT_MAX / 2)))
+        serve_backlog(connections, connection);
+    if (connection->output.failed)
+        abort_connection(connections, connection);
+    if (connection->state != CONNECTION_GONE) {
+        flush(connections, connection);
+        if (!connection->receiving && !connection->paused && !connection->input_ended) {
+            connection->receiving = true;
+            ring_receive(connections->ring, connection->descriptor,
+                         tag_of(connection, REQUEST_RECEIVE));
+        }
+    }
+    if (connection->state != CONNECTION_OPEN)
+        go_on_closing(connections, connection);
+}
+
+bool connections_work(struct connections *connections)
+{
+    struct list_link *last = connections->work.head.previous;
+    struct list_link *link;
+
+    while ((link = list_first(&connections->work))) {
+        list_remove(link);
+        work(connections, CONTAINER_OF(link, struct connection, work_link));
+        if (link == last)
+            break;
+    }
+    return !list_empty(&connections->work);
+}
+
+/* ---- time ---- */
+
+/* Not idle before `until_ns`: looks again then, or after a while where a queue has no end. */
+static void park(struct connections *connections, struct connection *connection,
+                 uint64_t until_ns)
+{
+    if (until_ns == UINT64_MAX)
+        until_ns = connections->host.now_ns + connections->reads.duration_ns;
+    heap_insert(&connections->parked, &connection->parked, until_ns);
+}
+
+/* The peer said nothing for the read time-out. Who holds something may do so between requests. */
+static void read_timed_out(struct connections *connections, struct connection *connection)
+{
+    uint64_t now_ns = connections->host.now_ns;
+    bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
+    uint64_t until_ns =
+        between ? session_holds_until(&connection->session, &connections->host) : 0;
+
+    if (until_ns <= now_ns) {
+        session_fail(&connection->session, &connections->host, &connection->output);
+        start_closing(connections, connection);
+        return;
+    }
+    park(connections, connection, until_ns);
+}
+
+static void parking_ended(struct connections *connections, struct connection *connection)
+{
+    uint64_t now_ns = connections->host.now_ns;
+    uint64_t until_ns = session_holds_until(&connection->session, &connections->host);
+
+    unpark(connections, connection);
+    if (until_ns <= now_ns) {
+        timeout_start(&connections->reads, &connection->pace, now_ns);
+        return;
+    }
+    park(connections, connection, until_ns);
+}
+
+void connections_expire(struct connections *connections)
+{
+    uint64_t now_ns = connections->host.now_ns;
+    struct timeout *timeout;
+
+    while ((timeout = timeouts_take(&connections->reads, now_ns)))
+        read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
+    while (heap_top_key(&connections->parked) <= now_ns)
+        parking_ended(connections, CONTAINER_OF(heap_top(&connections->parked),
+                                                struct connection, parked));
+    while ((timeout = timeouts_take(&connections->writes, now_ns)))
+        abort_connection(connections, CONTAINER_OF(timeout, struct connection, write));
+    while ((timeout = timeouts_take(&connections->auth_delays, now_ns)))
+        add_work(connections, CONTAINER_OF(timeout, struct connection, pace));
+    while ((timeout = timeouts_take(&connections->lingers, now_ns)))
+        abort_connection(connections, CONTAINER_OF(timeout, struct connection, pace));
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t connections_deadline(const struct connections *connections)
+{
+    uint64_t deadline_ns = heap_top_key(&connections->parked);
+
+    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->reads));
+    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->writes));
+    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->auth_delays));
+    return least(deadline_ns, timeouts_deadline(&connections->lingers));
+}
+
+/* ---- all of them ---- */
+
+bool connections_open(struct connections *connections, int descriptor)
+{
+    uint32_t slot = slot_take(connections);
+    struct connection *connection = slot == SLOT_NONE ? NULL : pool_take(&connections->pool);
+    uint64_t number;
+
+    if (!connection) {
+        if (slot != SLOT_NONE)
+            slot_retire(connections, slot);
+        return false;
+    }
+    number = atomic_fetch_add_explicit(connections->numbers, 1, memory_order_relaxed) + 1;
+    memset(connection, 0, sizeof(*connection));
+    connection->descriptor = descriptor;
+    connection->slot = slot;
+    *slot_at(connections, slot) = (uint64_t)(uintptr_t)connection;
+    session_start(&connection->session, &connections->host,
+                  client_id(number, connections->worker, slot));
+    timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    add_work(connections, connection);
+    return true;
+}
+
+static void for_each(struct connections *connections,
+                     void (*act)(struct connections *, struct connection *))
+{
+    for (uint32_t slot = 0; slot < connections->slot_count; slot++) {
+        struct connection *connection = connection_at(connections, slot);
+
+        if (connection)
+            act(connections, connection);
+    }
+}
+
+static void drain(struct connections *connections, struct connection *connection)
+{
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    session_drain(&connection->session, &connections->host, &connection->output);
+    if (connection->session.state == SESSION_OVER)
+        start_closing(connections, connection);
+}
+
+void connections_drain(struct connections *connections)
+{
+    connections->host.draining = true;
+    for_each(connections, drain);
+}
+
+void connections_abort(struct connections *connections)
+{
+    for_each(connections, abort_connection);
+}
+
+uint64_t connections_count(const struct connections *connections)
+{
+    return connections->pool.count;
+}
+
+void connections_init(struct connections *connections,
+                      const struct connections_options *options)
+{
+    memset(connections, 0, sizeof(*connections));
+    connections->memory = options->memory;
+    connections->ring = options->ring;
+    connections->host = options->host;
+    connections->mailbox = stripes_mailbox(options->host.stripes, options->worker);
+    connections->worker = options->worker;
+    connections->numbers = options->numbers;
+    connections->open = options->open;
+    pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
+    output_pool_init(&connections->output_pool, &connections->memory);
+    connections->host.output_pool = &connections->output_pool;
+    segments_init(&connections->slots, &connections->memory, sizeof(uint64_t));
+    connections->free_slots = SLOT_NONE;
+    connections->retired_slots = SLOT_NONE;
+    list_init(&connections->work);
+    list_init(&connections->sent);
+    timeouts_init(&connections->reads, options->read_timeout_ns);
+    timeouts_init(&connections->writes, options->write_timeout_ns);
+    timeouts_init(&connections->auth_delays, (uint64_t)AUTH_DELAY_MS * MILLISECOND_NS);
+    timeouts_init(&connections->lingers, (uint64_t)LINGER_MS * MILLISECOND_NS);
+    heap_init(&connections->parked, &connections->memory);
+}
+
+void connections_free(struct connections *connections)
+{
+    assert(connections->pool.count == 0);
+    pool_free(&connections->pool);
+    pool_free(&connections->output_pool);
+    segments_free(&connections->slots);
+    heap_free(&connections->parked);
+}

@@ -1,0 +1,105 @@
+/*
+ * The connections of one worker: their sockets, buffers and time-outs around their sessions.
+ *
+ * In a turn of the worker, completions and effects change connections and put them on the list of
+ * those with work; at its end each of these does what is to be done: serves buffered requests,
+ * sends the replies of the whole turn at once, and goes on with closing.
+ *
+ *   OPEN     the session serves requests
+ *   CLOSING  the session is over; what the client had is taken away, replies are still sent, then
+ *            the end of output, and input is dropped until the peer has ended it too
+ *   GONE     nothing is sent or received; freed when no request of it is left in the ring
+ */
+#ifndef SERVER_CONNECTIONS_H
+#define SERVER_CONNECTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/segments.h"
+#include "os/ring.h"
+#include "server/session.h"
+#include "server/timeouts.h"
+
+/* Tags in the ring below this are the worker's; those of connections are their addresses. */
+enum {
+    CONNECTIONS_TAG_MIN = 4096
+};
+
+struct connections_options {
+    struct memory memory;
+    struct ring *ring;
+    struct session_host host;
+    uint32_t worker;
+    _Atomic uint64_t *numbers; /* of connections so far, in the whole process */
+    _Atomic uint64_t *open;    /* connections now, in the whole process */
+    uint64_t read_timeout_ns;
+    uint64_t write_timeout_ns; /* 0: none */
+};
+
+struct connections {
+    struct memory memory;
+    struct ring *ring;
+    struct session_host host;
+    struct mailbox *mailbox; /* has room for one effect for each slot */
+    uint32_t worker;
+    _Atomic uint64_t *numbers;
+    _Atomic uint64_t *open;
+
+    struct pool pool;
+    struct pool output_pool;
+    struct segments slots; /* of each, the connection's address, or the next one of a chain */
+    uint32_t slot_count;
+    uint32_t free_slots;    /* chains of slots, each ended by a number that is none */
+    uint32_t retired_slots; /* to be free when the mailbox has been emptied */
+
+    struct list work;
+    struct list sent;           /* a silent send is under way */
+    struct timeouts reads;      /* between requests, or within one */
+    struct timeouts writes;     /* a send waits for the peer to read */
+    struct timeouts auth_delays;
+    struct timeouts lingers;
+    struct heap parked; /* idle, and yet holding something: when to look again */
+};
+
+/* Asks for no memory yet. */
+void connections_init(struct connections *connections,
+                      const struct connections_options *options);
+
+/* None may be open any more. */
+void connections_free(struct connections *connections);
+
+uint64_t connections_count(const struct connections *connections);
+
+/* Takes over the socket `descriptor`. False when memory is short: the caller keeps it. */
+bool connections_open(struct connections *connections, int descriptor);
+
+/* A completion whose tag is not below CONNECTIONS_TAG_MIN. */
+void connections_completion(struct connections *connections,
+                            const struct completion *completion);
+
+/* All completions of the turn are seen: what was sent silently has been sent. */
+void connections_settle(struct connections *connections);
+
+/* Takes the effects out of the mailbox. */
+void connections_effects(struct connections *connections);
+
+/* Lets time-outs happen. */
+void connections_expire(struct connections *connections);
+
+/* Lets each connection with work do it. True when there is more, for another turn. */
+bool connections_work(struct connections *connections);
+
+/* When a time-out happens next; UINT64_MAX: none. */
+uint64_t connections_deadline(const struct connections *connections);
+
+/* The server stops: blocked requests end; from now on only releases are served. */
+void connections_drain(struct connections *connections);
+
+/* Closes all, at once. */
+void connections_abort(struct connections *connections);
+
+#endif

@@ -1,0 +1,207 @@
+/*
+ * dflockd: from the command line to running workers, and out again.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "os/clock.h"
+#include "os/notify.h"
+#include "os/ring.h"
+#include "os/sockets.h"
+#include "server/client_id.h"
+#include "server/log.h"
+#include "server/options.h"
+#include "server/worker.h"
+
+#define SECOND_NS 1000000000ull
+
+struct server {
+    struct options options;
+    struct worker_shared shared;
+    pthread_t threads[WORKERS_MAX];
+    int listeners[WORKERS_MAX];
+    int errors[WORKERS_MAX]; /* of worker_create */
+    pthread_barrier_t created;
+    char address[SOCKETS_ADDRESS_MAX + 256];
+};
+
+struct start {
+    struct server *server;
+    uint32_t number;
+};
+
+static int fail(const char *problem)
+{
+    fprintf(stderr, "dflockd: %s\n", problem);
+    return EXIT_FAILURE;
+}
+
+static void *allocate(void *context, size_t size, size_t alignment)
+{
+    (void)context;
+    if (alignment <= _Alignof(max_align_t))
+        return malloc(size);
+    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+static void release(void *context, void *block, size_t size)
+{
+    (void)context;
+    (void)size;
+    free(block);
+}
+
+static uint32_t usable_cpus(void)
+{
+    cpu_set_t cpus;
+    uint32_t count = 1;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+        count = (uint32_t)CPU_COUNT(&cpus);
+    return count < WORKERS_MAX ? count : WORKERS_MAX;
+}
+
+/* Stop signals are read by the first worker's ring, and come to nobody otherwise. */
+static int catch_signals(void)
+{
+    sigset_t stop;
+
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static bool create_stripes(struct server *server)
+{
+    const struct options *options = &server->options;
+    struct stripes_options stripes = {
+        .workers = server->shared.count,
+        .memory = server->shared.memory,
+        .policy =
+            {
+                .waiters_max = options->max_waiters,
+                .gc_max_idle_ns = options->gc_max_idle_s * SECOND_NS,
+                .gc_interval_ns = options->gc_interval_s * SECOND_NS,
+                .release_on_disconnect = options->auto_release_on_disconnect,
+            },
+        .states_max = options->max_locks,
+        .fence_first = clock_wall_ns(),
+    };
+
+    server->shared.stripes = stripes_create(&stripes);
+    return server->shared.stripes != NULL;
+}
+
+/*
+ * Each worker is made by its own thread, since a ring belongs to the thread that opened it; none
+ * runs before all are made, since they reach into each other's rings.
+ */
+static void create_and_run(struct server *server, uint32_t number)
+{
+    server->errors[number] = worker_create(&server->shared.workers[number], &server->shared,
+                                           number, server->listeners[number]);
+    pthread_barrier_wait(&server->created);
+    if (number == 0) {
+        uint32_t failed = 0;
+
+        while (failed < server->shared.count && server->errors[failed] == 0)
+            failed++;
+        if (failed < server->shared.count) {
+            char problem[512];
+
+            snprintf(problem, sizeof(problem), "cannot start: %s",
+                     ring_explain(server->errors[failed]));
+            _exit(fail(problem));
+        }
+        log_line(LOG_INFO, "listening", "addr", server->address, NULL);
+        if (notify_service_manager("READY=1") < 0)
+            log_line(LOG_WARN, "cannot tell the service manager that we are ready", NULL);
+    }
+    pthread_barrier_wait(&server->created);
+    worker_run(server->shared.workers[number]);
+}
+
+static void *worker_main(void *argument)
+{
+    struct start *start = argument;
+
+    create_and_run(start->server, start->number);
+    return NULL;
+}
+
+static int run(struct server *server)
+{
+    struct worker_shared *shared = &server->shared;
+    struct start starts[WORKERS_MAX];
+
+    pthread_barrier_init(&server->created, NULL, shared->count);
+    for (uint32_t i = 1; i < shared->count; i++) {
+        int error;
+
+        starts[i] = (struct start){.server = server, .number = i};
+        error = pthread_create(&server->threads[i], NULL, worker_main, &starts[i]);
+        if (error) {
+            fprintf(stderr, "dflockd: cannot start a thread: %s\n", strerror(error));
+            _exit(EXIT_FAILURE);
+        }
+    }
+    create_and_run(server, 0);
+    notify_service_manager("STOPPING=1");
+    for (uint32_t i = 1; i < shared->count; i++)
+        pthread_join(server->threads[i], NULL);
+    for (uint32_t i = 0; i < shared->count; i++)
+        worker_destroy(shared->workers[i]);
+    stripes_destroy(shared->stripes);
+    pthread_barrier_destroy(&server->created);
+    close(shared->signals);
+    options_free(&server->options);
+    log_line(LOG_INFO, "stopped", NULL);
+    return EXIT_SUCCESS;
+}
+
+int main(int count, char **arguments)
+{
+    static struct server server;
+    char problem[OPTIONS_PROBLEM_MAX];
+
+    switch (options_read(&server.options, count, arguments, problem)) {
+    case OPTIONS_HELP:
+        options_print_help();
+        return EXIT_SUCCESS;
+    case OPTIONS_VERSION:
+        printf("dflockd %s\n", DFLOCKD_VERSION);
+        return EXIT_SUCCESS;
+    case OPTIONS_WRONG:
+        return fail(problem);
+    case OPTIONS_RUN:
+        break;
+    }
+    log_set_debug(server.options.debug);
+    if (sodium_init() < 0)
+        return fail("libsodium can't be used on this machine");
+    server.shared.options = &server.options;
+    server.shared.memory = (struct memory){.allocate = allocate, .release = release};
+    server.shared.count =
+        server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
+    sockets_raise_limit();
+    if (sockets_listen(server.options.host, (uint16_t)server.options.port, server.listeners,
+                       server.shared.count, server.address) < 0)
+        return fail(server.address);
+    server.shared.signals = catch_signals();
+    if (server.shared.signals < 0)
+        return fail(strerror(errno));
+    if (!create_stripes(&server))
+        return fail("out of memory");
+    return run(&server);
+}

@@ -1,0 +1,58 @@
+/*
+ * What the server is told to do: flags, then environment variables, then defaults. One table in
+ * options.c says it all, and prints `--help`.
+ */
+#ifndef SERVER_OPTIONS_H
+#define SERVER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    OPTIONS_PROBLEM_MAX = 512
+};
+
+/* Times are whole seconds. Texts are borrowed from the arguments and the environment. */
+struct options {
+    const char *host;
+    uint64_t port;
+    uint64_t default_lease_s;
+    uint64_t lease_sweep_interval_s;
+    uint64_t gc_interval_s;
+    uint64_t gc_max_idle_s;
+    uint64_t max_locks;
+    uint64_t max_connections; /* 0: no limit */
+    uint64_t max_waiters;     /* 0: no limit */
+    uint64_t read_timeout_s;
+    uint64_t write_timeout_s;    /* 0: none */
+    uint64_t shutdown_timeout_s; /* 0: none */
+    bool auto_release_on_disconnect;
+    const char *auth_token_given;
+    const char *auth_token_file;
+    char *auth_token; /* what these two come to, or NULL; owned, see options_free */
+    uint64_t threads; /* 0: as many as this process may use CPUs */
+    bool debug;
+};
+
+enum options_result {
+    OPTIONS_RUN,
+    OPTIONS_HELP,
+    OPTIONS_VERSION,
+    OPTIONS_WRONG /* `problem` says what, in a sentence that names the flag or variable */
+};
+
+/*
+ * Flags are written as Go's flag package takes them: `-port 1`, `--port 1`, `--port=1`, for a
+ * boolean `--debug`, `--debug=false` and also `--no-debug`. A variable that is empty is not set.
+ */
+enum options_result options_read(struct options *options, int count, char *const *arguments,
+                                 char problem[OPTIONS_PROBLEM_MAX]);
+
+/* Wipes the auth token from memory. */
+void options_free(struct options *options);
+
+/* Prints every flag with its variable and default to stdout. */
+void options_print_help(void);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * The replies of one connection on their way out: a chain of chunks, of which it has none while
+ * there is nothing to send.
+ */
+#ifndef SERVER_OUTPUT_H
+#define SERVER_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+
+enum {
+    OUTPUT_CHUNK_BYTES = 4080, /* four of them fill a chunk of the pool */
+    OUTPUT_RESERVE_MAX = 4064
+};
+
+struct output_chunk {
+    struct output_chunk *next;
+    uint32_t start; /* of what is still to be sent */
+    uint32_t end;
+    uint8_t bytes[OUTPUT_RESERVE_MAX];
+};
+
+struct output {
+    struct output_chunk *first;
+    struct output_chunk *last;
+    size_t length; /* bytes in all chunks */
+    bool failed;   /* memory was short: a reply is missing, and the connection must end */
+};
+
+/* A pool for chunks of any number of outputs of one thread. */
+void output_pool_init(struct pool *pool, const struct memory *memory);
+
+/* Room for `length` bytes, at most OUTPUT_RESERVE_MAX, or NULL with `failed` set. */
+uint8_t *output_reserve(struct output *output, struct pool *pool, size_t length);
+
+/* What was reserved last is filled up to `end`. */
+void output_commit(struct output *output, const uint8_t *end);
+
+/* The bytes to be sent next; NULL when there are none. */
+const uint8_t *output_peek(const struct output *output, uint32_t *length);
+
+/* The first `length` bytes of what output_peek showed are sent. */
+void output_consume(struct output *output, struct pool *pool, uint32_t length);
+
+/* Drops everything. */
+void output_clear(struct output *output, struct pool *pool);
+
+#endif

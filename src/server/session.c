@@ -1,0 +1,386 @@
+#include "server/session.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <string.h>
+
+#include "server/client_id.h"
+#include "wire/reply.h"
+
+static void over(struct session *session)
+{
+    session->state = SESSION_OVER;
+}
+
+static void say(struct session_host *host, struct output *output, enum dflockd_outcome outcome)
+{
+    uint8_t *to = output_reserve(output, host->output_pool, DFLOCKD_ANSWER_MAX);
+
+    if (to)
+        output_commit(output, reply_outcome(to, outcome));
+}
+
+static void say_answer(struct session_host *host, struct output *output,
+                       const struct lock_answer *answer)
+{
+    bool granted = answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED;
+    uint8_t *to = output_reserve(output, host->output_pool, DFLOCKD_ANSWER_MAX);
+    enum dflockd_outcome outcome = (enum dflockd_outcome)answer->outcome;
+
+    if (!to)
+        return;
+    if (granted)
+        to = reply_grant(to, outcome, answer->token.fence, answer->token.salt, answer->lease_s);
+    else
+        to = reply_outcome(to, outcome);
+    output_commit(output, to);
+}
+
+void session_start(struct session *session, const struct session_host *host, uint64_t client)
+{
+    memset(session, 0, sizeof(*session));
+    session->client = client;
+    session->authenticated = !host->auth_token;
+    session->state = session->authenticated ? SESSION_READY : SESSION_AUTH;
+}
+
+void session_fail(struct session *session, struct session_host *host, struct output *output)
+{
+    over(session);
+    session->auth_failed = !session->authenticated;
+    say(host, output, session->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
+}
+
+/* ---- requests ---- */
+
+static void serve_auth(struct session *session, struct session_host *host,
+                       const struct request *request, struct output *output)
+{
+    if (request->valid && request->command == DFLOCKD_AUTH &&
+        request->secret.length == host->auth_token_length &&
+        sodium_memcmp(request->secret.bytes, host->auth_token, host->auth_token_length) == 0) {
+        session->state = SESSION_READY;
+        session->authenticated = true;
+        say(host, output, DFLOCKD_OK);
+    } else {
+        session_fail(session, host, output);
+    }
+}
+
+static void serve_stats(struct session *session, struct session_host *host,
+                        struct output *output)
+{
+    uint8_t *to = output_reserve(output, host->output_pool, REPLY_ENTRY_MAX);
+
+    if (!to)
+        return;
+    to = reply_stats_begin(to, atomic_load_explicit(host->connections, memory_order_relaxed));
+    to = reply_stats_section(to, REPLY_LOCKS);
+    output_commit(output, to);
+    session->state = SESSION_STATS;
+    session->walk_section = REPLY_LOCKS;
+    session->walk_stripe = 0;
+    session->walk_position = 0;
+    session->walk_first = true;
+}
+
+/* A pending answer blocks the session, any other is a reply. */
+static void settle(struct session *session, struct session_host *host, uint32_t stripe,
+                   const struct lock_answer *answer, struct output *output)
+{
+    if (answer->outcome == LOCK_PENDING) {
+        session->state = SESSION_BLOCKED;
+        session->blocked_stripe = (uint8_t)stripe;
+        return;
+    }
+    say_answer(host, output, answer);
+}
+
+static struct lock_token token_of(const struct request *request)
+{
+    return (struct lock_token){.fence = request->fence, .salt = request->salt};
+}
+
+static void serve_key(struct session *session, struct session_host *host,
+                      const struct request *request, struct output *output)
+{
+    bool semaphore = command_of_semaphores(request->command);
+    struct stripes_key key = stripes_key(
+        host->stripes, semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK, request->key);
+    uint64_t lease_s = request->lease_s ? request->lease_s : host->default_lease_s;
+    struct lock_answer answer;
+    uint8_t *to;
+
+    switch (request->command) {
+    case DFLOCKD_ACQUIRE:
+    case DFLOCKD_SEMAPHORE_ACQUIRE:
+        session->stripes_used |= 1ull << key.stripe;
+        answer = stripes_acquire(host->stripes, host->now_ns, session->client, &key,
+                                 request->limit, request->timeout_s, lease_s, &host->wake);
+        settle(session, host, key.stripe, &answer, output);
+        return;
+    case DFLOCKD_ENQUEUE:
+    case DFLOCKD_SEMAPHORE_ENQUEUE:
+        session->stripes_used |= 1ull << key.stripe;
+        answer = stripes_enqueue(host->stripes, host->now_ns, session->client, &key,
+                                 request->limit, lease_s, &host->wake);
+        settle(session, host, key.stripe, &answer, output);
+        return;
+    case DFLOCKD_WAIT:
+    case DFLOCKD_SEMAPHORE_WAIT:
+        answer = stripes_wait(host->stripes, host->now_ns, session->client, &key,
+                              request->timeout_s, &host->wake);
+        settle(session, host, key.stripe, &answer, output);
+        return;
+    case DFLOCKD_RELEASE:
+    case DFLOCKD_SEMAPHORE_RELEASE:
+        answer = stripes_release(host->stripes, host->now_ns, &key, token_of(request),
+                                 &host->wake);
+        say(host, output, (enum dflockd_outcome)answer.outcome);
+        return;
+    default:
+        assert(request->command == DFLOCKD_RENEW ||
+               request->command == DFLOCKD_SEMAPHORE_RENEW);
+        answer = stripes_renew(host->stripes, host->now_ns, &key, token_of(request), lease_s,
+                               &host->wake);
+        if (answer.outcome != DFLOCKD_OK) {
+            say(host, output, (enum dflockd_outcome)answer.outcome);
+            return;
+        }
+        to = output_reserve(output, host->output_pool, DFLOCKD_ANSWER_MAX);
+        if (to)
+            output_commit(output, reply_renewed(to, answer.lease_s));
+    }
+}
+
+static bool is_release(const struct request *request)
+{
+    return request->valid && (request->command == DFLOCKD_RELEASE ||
+                              request->command == DFLOCKD_SEMAPHORE_RELEASE);
+}
+
+static void serve(struct session *session, struct session_host *host,
+                  const struct request *request, struct output *output)
+{
+    if (host->draining && !(session->state == SESSION_READY && is_release(request))) {
+        over(session);
+        say(host, output, DFLOCKD_ERROR_DRAINING);
+    } else if (session->state == SESSION_AUTH) {
+        serve_auth(session, host, request, output);
+    } else if (!request->valid || request->command == DFLOCKD_AUTH) {
+        say(host, output, DFLOCKD_ERROR);
+    } else if (request->command == DFLOCKD_PING) {
+        say(host, output, DFLOCKD_OK);
+    } else if (request->command == DFLOCKD_STATS) {
+        serve_stats(session, host, output);
+    } else {
+        serve_key(session, host, request, output);
+    }
+}
+
+/* ---- statistics: made as they are sent, a piece at a time ---- */
+
+struct walk {
+    struct session *session;
+    struct session_host *host;
+    struct output *output;
+};
+
+static enum reply_section section_of(const struct lock_view *view)
+{
+    bool idle = view->holders == 0 && view->waiters == 0;
+
+    if (view->limit == 1)
+        return idle ? REPLY_IDLE_LOCKS : REPLY_LOCKS;
+    return idle ? REPLY_IDLE_SEMAPHORES : REPLY_SEMAPHORES;
+}
+
+static void show(void *context, const struct lock_view *view)
+{
+    struct walk *walk = context;
+    struct session *session = walk->session;
+    struct reply_entry entry = {
+        .key = view->key,
+        .key_length = view->key_length,
+        .owner = client_number(view->owner),
+        .lease_ns = view->lease_ns,
+        .idle_ns = view->idle_ns,
+        .limit = view->limit,
+        .holders = view->holders,
+        .waiters = view->waiters,
+    };
+    uint8_t *to;
+
+    if (section_of(view) != session->walk_section)
+        return;
+    to = output_reserve(walk->output, walk->host->output_pool, REPLY_ENTRY_MAX);
+    if (!to)
+        return;
+    to = reply_stats_entry(to, (enum reply_section)session->walk_section, session->walk_first,
+                           &entry);
+    output_commit(walk->output, to);
+    session->walk_first = false;
+}
+
+/* A section is through: the next one begins, or the reply is complete. */
+static void section_end(struct session *session, struct session_host *host,
+                        struct output *output)
+{
+    uint8_t *to = output_reserve(output, host->output_pool, REPLY_ENTRY_MAX);
+
+    if (!to)
+        return;
+    to = reply_stats_section_end(to);
+    session->walk_section++;
+    session->walk_stripe = 0;
+    session->walk_first = true;
+    if (session->walk_section < REPLY_SECTIONS) {
+        to = reply_stats_section(to, (enum reply_section)session->walk_section);
+    } else {
+        to = reply_stats_end(to);
+        session->state = SESSION_READY;
+    }
+    output_commit(output, to);
+}
+
+/* A step of the walk: some buckets of one stripe. */
+static void walk_on(struct session *session, struct session_host *host, struct output *output)
+{
+    struct walk walk = {.session = session, .host = host, .output = output};
+    uint32_t stripe = session->walk_stripe;
+    bool more = stripes_walk(host->stripes, host->now_ns, &stripe, &session->walk_position, show,
+                             &walk);
+
+    session->walk_stripe = (uint8_t)stripe;
+    if (!more)
+        section_end(session, host, output);
+}
+
+/* ---- bytes ---- */
+
+/* Skips to behind the end of a line that is too long; there the session ends. */
+static size_t skip(struct session *session, struct session_host *host, const uint8_t *bytes,
+                   size_t length, struct output *output)
+{
+    const uint8_t *end = length ? memchr(bytes, '\n', length) : NULL;
+
+    if (!end)
+        return length;
+    session_fail(session, host, output);
+    return (size_t)(end - bytes) + 1;
+}
+
+struct session_progress session_read(struct session *session, struct session_host *host,
+                                     const uint8_t *bytes, size_t length, struct output *output)
+{
+    struct session_progress progress = {.want = SESSION_WANT_INPUT};
+
+    for (;;) {
+        const uint8_t *rest = bytes + progress.consumed;
+        size_t rest_length = length - progress.consumed;
+        struct request_frame frame;
+        struct request request;
+
+        if (output->failed)
+            over(session);
+        if (session->state == SESSION_OVER) {
+            progress.want = SESSION_WANT_CLOSE;
+            return progress;
+        }
+        if (session->state == SESSION_BLOCKED) {
+            progress.want = SESSION_WANT_EFFECT;
+            return progress;
+        }
+        if (output->length >= SESSION_OUTPUT_MAX) {
+            progress.want = SESSION_WANT_ROOM;
+            return progress;
+        }
+        if (session->state == SESSION_STATS) {
+            walk_on(session, host, output);
+            progress.want = SESSION_WANT_TURN;
+            if (session->state == SESSION_STATS)
+                return progress;
+            progress.want = SESSION_WANT_INPUT;
+            continue;
+        }
+        if (session->state == SESSION_SKIPPING) {
+            progress.consumed += skip(session, host, rest, rest_length, output);
+            if (session->state == SESSION_SKIPPING)
+                return progress;
+            continue;
+        }
+        frame = request_read(rest, rest_length, &request);
+        if (frame.framing == REQUEST_PARTIAL) {
+            progress.lines = frame.lines;
+            return progress;
+        }
+        progress.consumed += frame.length;
+        if (frame.framing == REQUEST_TOO_LONG)
+            session->state = SESSION_SKIPPING;
+        else
+            serve(session, host, &request, output);
+    }
+}
+
+void session_effect(struct session *session, struct session_host *host,
+                    const struct lock_answer *answer, struct output *output)
+{
+    struct lock_answer told = *answer;
+
+    assert(session->state == SESSION_BLOCKED);
+    session->state = SESSION_READY;
+    if (told.outcome == DFLOCKD_OK && told.deadline_ns <= host->now_ns)
+        told.outcome = DFLOCKD_ERROR_LEASE_EXPIRED;
+    say_answer(host, output, &told);
+}
+
+void session_input_ended(struct session *session, struct session_host *host,
+                         struct output *output)
+{
+    /* BLOCKED stays to be seen: the disconnect gives back a grant that is on its way. */
+    if (session->state == SESSION_BLOCKED)
+        return;
+    if (session->authenticated)
+        over(session);
+    else
+        session_fail(session, host, output);
+}
+
+void session_drain(struct session *session, struct session_host *host, struct output *output)
+{
+    if (session->state != SESSION_BLOCKED ||
+        !stripes_cancel(host->stripes, host->now_ns, session->client, session->blocked_stripe,
+                        &host->wake))
+        return;
+    over(session);
+    say(host, output, DFLOCKD_ERROR_DRAINING);
+}
+
+bool session_disconnect(struct session *session, struct session_host *host, uint32_t steps)
+{
+    while (session->stripes_used) {
+        uint32_t stripe = (uint32_t)__builtin_ctzll(session->stripes_used);
+        bool pending =
+            session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;
+
+        if (!stripes_disconnect(host->stripes, host->now_ns, session->client, stripe, pending,
+                                steps, &host->wake))
+            return false;
+        session->stripes_used &= session->stripes_used - 1;
+    }
+    return true;
+}
+
+uint64_t session_holds_until(struct session *session, struct session_host *host)
+{
+    uint64_t until_ns = 0;
+
+    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
+        uint64_t holds_ns = stripes_holds_until(host->stripes, host->now_ns, session->client,
+                                                (uint32_t)__builtin_ctzll(left));
+
+        if (holds_ns > until_ns)
+            until_ns = holds_ns;
+    }
+    return until_ns;
+}

@@ -1,0 +1,360 @@
+#include "server/stripes.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <string.h>
+
+#include "os/entropy.h"
+#include "server/client_id.h"
+
+enum {
+    CACHE_LINE_BYTES = 64,
+    STRIPES_PER_WORKER = 8, /* that two workers want the same one is rare then */
+    WALK_BUCKETS = 64       /* looked at in one go under a stripe's mutex */
+};
+
+struct stripe {
+    _Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
+    _Atomic uint64_t deadline_ns; /* of the table; written under the mutex */
+    uint64_t wake;                /* workers to wake when the mutex is let go */
+    struct stripes *stripes;
+    uint32_t home;
+    struct table table;
+    struct entropy entropy;
+};
+
+/* What one worker publishes, on a cache line of its own. */
+struct sleeper {
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t until_ns; /* 0 while awake */
+    struct mailbox mailbox;
+};
+
+struct stripes {
+    struct memory memory;
+    struct lock_budget budget;
+    uint8_t hash_key[crypto_shorthash_KEYBYTES];
+    uint32_t stripe_count;
+    uint32_t stripe_shift; /* of a hash, to its stripe; 64: there is but one */
+    uint32_t worker_count;
+    struct stripe *stripe;
+    struct sleeper *sleeper;
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t fence;
+};
+
+static void token_next(void *context, struct lock_token *token)
+{
+    struct stripe *stripe = context;
+
+    token->fence = atomic_fetch_add_explicit(&stripe->stripes->fence, 1, memory_order_relaxed);
+    token->salt = entropy_next(&stripe->entropy);
+}
+
+static void effect_post(void *context, uint64_t client, const struct lock_answer *answer)
+{
+    struct stripe *stripe = context;
+    uint32_t worker = client_worker(client);
+    struct stripes_effect effect = {.client = client, .answer = *answer};
+
+    if (mailbox_post(&stripe->stripes->sleeper[worker].mailbox, &effect))
+        stripe->wake |= 1ull << worker;
+}
+
+static struct stripe *stripe_enter(struct stripes *stripes, uint32_t index)
+{
+    struct stripe *stripe = &stripes->stripe[index];
+
+    pthread_mutex_lock(&stripe->mutex);
+    return stripe;
+}
+
+/*
+ * The home worker first publishes until when it sleeps, then looks at the deadlines; here the
+ * deadline is published first, then the sleeper looked at. One of the two sees the other.
+ */
+static void stripe_leave(struct stripe *stripe, uint64_t *wake)
+{
+    uint64_t deadline_ns = table_deadline(&stripe->table);
+
+    if (deadline_ns != atomic_load_explicit(&stripe->deadline_ns, memory_order_relaxed)) {
+        atomic_store(&stripe->deadline_ns, deadline_ns);
+        if (deadline_ns < atomic_load(&stripe->stripes->sleeper[stripe->home].until_ns))
+            *wake |= 1ull << stripe->home;
+    }
+    *wake |= stripe->wake;
+    stripe->wake = 0;
+    pthread_mutex_unlock(&stripe->mutex);
+}
+
+struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker)
+{
+    return &stripes->sleeper[worker].mailbox;
+}
+
+struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kind,
+                               struct slice bytes)
+{
+    struct stripes_key result = {
+        .key = {.bytes = bytes.bytes, .length = bytes.length, .kind = kind},
+    };
+    uint64_t hash;
+
+    static_assert(sizeof(hash) == crypto_shorthash_BYTES, "SipHash gives 64 bits");
+    crypto_shorthash((uint8_t *)&hash, bytes.bytes, bytes.length, stripes->hash_key);
+    if (kind == LOCK_KIND_SEMAPHORE)
+        hash = ~hash;
+    result.key.hash = hash;
+    result.stripe = stripes->stripe_shift < 64 ? (uint32_t)(hash >> stripes->stripe_shift) : 0;
+    return result;
+}
+
+struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                   const struct stripes_key *key, uint32_t limit,
+                                   uint64_t wait_s, uint64_t lease_s, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct lock_answer answer =
+        table_acquire(&stripe->table, now_ns, client, &key->key, limit, wait_s, lease_s);
+
+    stripe_leave(stripe, wake);
+    return answer;
+}
+
+struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                   const struct stripes_key *key, uint32_t limit,
+                                   uint64_t lease_s, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct lock_answer answer =
+        table_enqueue(&stripe->table, now_ns, client, &key->key, limit, lease_s);
+
+    stripe_leave(stripe, wake);
+    return answer;
+}
+
+struct lock_answer stripes_wait(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                const struct stripes_key *key, uint64_t wait_s, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct lock_answer answer = table_wait(&stripe->table, now_ns, client, &key->key, wait_s);
+
+    stripe_leave(stripe, wake);
+    return answer;
+}
+
+struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
+                                   const struct stripes_key *key, struct lock_token token,
+                                   uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct lock_answer answer = table_release(&stripe->table, now_ns, &key->key, token);
+
+    stripe_leave(stripe, wake);
+    return answer;
+}
+
+struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
+                                 const struct stripes_key *key, struct lock_token token,
+                                 uint64_t lease_s, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct lock_answer answer = table_renew(&stripe->table, now_ns, &key->key, token, lease_s);
+
+    stripe_leave(stripe, wake);
+    return answer;
+}
+
+bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
+                    uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, index);
+    bool cancelled = table_cancel(&stripe->table, now_ns, client);
+
+    stripe_leave(stripe, wake);
+    return cancelled;
+}
+
+bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                        uint32_t index, bool pending, uint32_t steps, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, index);
+    bool done = table_disconnect(&stripe->table, now_ns, client, pending, steps);
+
+    stripe_leave(stripe, wake);
+    return done;
+}
+
+uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                             uint32_t index)
+{
+    struct stripe *stripe = stripe_enter(stripes, index);
+    uint64_t until_ns = table_holds_until(&stripe->table, now_ns, client);
+
+    pthread_mutex_unlock(&stripe->mutex);
+    return until_ns;
+}
+
+bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,
+                  void (*show)(void *context, const struct lock_view *view), void *context)
+{
+    struct stripe *stripe = stripe_enter(stripes, *index);
+
+    for (int i = 0; i < WALK_BUCKETS; i++) {
+        *position = table_walk(&stripe->table, now_ns, *position, show, context);
+        if (*position == 0) {
+            ++*index;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&stripe->mutex);
+    return *index < stripes->stripe_count;
+}
+
+void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t steps,
+                    uint64_t *wake)
+{
+    for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
+        if (atomic_load_explicit(&stripes->stripe[i].deadline_ns, memory_order_relaxed) <=
+            now_ns) {
+            struct stripe *stripe = stripe_enter(stripes, i);
+
+            table_expire(&stripe->table, now_ns, steps);
+            stripe_leave(stripe, wake);
+        }
+    }
+}
+
+static uint64_t earliest_deadline(struct stripes *stripes, uint32_t worker)
+{
+    uint64_t earliest_ns = UINT64_MAX;
+
+    for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
+        uint64_t deadline_ns = atomic_load(&stripes->stripe[i].deadline_ns);
+
+        if (deadline_ns < earliest_ns)
+            earliest_ns = deadline_ns;
+    }
+    return earliest_ns;
+}
+
+uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker)
+{
+    uint64_t until_ns = earliest_deadline(stripes, worker);
+
+    /* Alone, nobody can make a deadline earlier meanwhile. */
+    if (stripes->worker_count == 1)
+        return until_ns;
+    for (;;) {
+        uint64_t again_ns;
+
+        atomic_store(&stripes->sleeper[worker].until_ns, until_ns);
+        again_ns = earliest_deadline(stripes, worker);
+        if (again_ns >= until_ns)
+            return until_ns;
+        until_ns = again_ns;
+    }
+}
+
+void stripes_awake(struct stripes *stripes, uint32_t worker)
+{
+    if (stripes->worker_count > 1)
+        atomic_store_explicit(&stripes->sleeper[worker].until_ns, 0, memory_order_relaxed);
+}
+
+bool stripes_check(struct stripes *stripes, const char **problem)
+{
+    for (uint32_t i = 0; i < stripes->stripe_count; i++) {
+        struct stripe *stripe = stripe_enter(stripes, i);
+        bool fine = table_check(&stripe->table, problem);
+
+        pthread_mutex_unlock(&stripe->mutex);
+        if (!fine)
+            return false;
+    }
+    return true;
+}
+
+static uint32_t stripes_for(uint32_t workers)
+{
+    uint32_t count = 1;
+
+    while (workers > 1 && count < workers * STRIPES_PER_WORKER && count < STRIPES_MAX)
+        count *= 2;
+    return count;
+}
+
+static bool stripe_init(struct stripes *stripes, uint32_t index,
+                        const struct lock_policy *policy)
+{
+    struct stripe *stripe = &stripes->stripe[index];
+    struct lock_host host = {
+        .memory = stripes->memory,
+        .token_next = token_next,
+        .effect = effect_post,
+        .context = stripe,
+    };
+
+    stripe->stripes = stripes;
+    stripe->home = index % stripes->worker_count;
+    atomic_init(&stripe->deadline_ns, UINT64_MAX);
+    pthread_mutex_init(&stripe->mutex, NULL);
+    return table_init(&stripe->table, &host, policy, &stripes->budget);
+}
+
+static void *allocate_clear(const struct memory *memory, size_t size)
+{
+    void *block = memory_allocate(memory, size, CACHE_LINE_BYTES);
+
+    if (block)
+        memset(block, 0, size);
+    return block;
+}
+
+struct stripes *stripes_create(const struct stripes_options *options)
+{
+    struct stripes *stripes = allocate_clear(&options->memory, sizeof(*stripes));
+    uint32_t count = stripes_for(options->workers);
+
+    assert(options->workers >= 1 && options->workers <= WORKERS_MAX);
+    if (!stripes)
+        return NULL;
+    stripes->memory = options->memory;
+    stripes->worker_count = options->workers;
+    stripes->stripe_shift = 64 - (uint32_t)__builtin_ctz(count);
+    stripes->budget.max = options->states_max;
+    atomic_init(&stripes->fence, options->fence_first);
+    entropy_fill(stripes->hash_key, sizeof(stripes->hash_key));
+    stripes->sleeper =
+        allocate_clear(&stripes->memory, options->workers * sizeof(*stripes->sleeper));
+    stripes->stripe = allocate_clear(&stripes->memory, count * sizeof(*stripes->stripe));
+    if (!stripes->sleeper || !stripes->stripe) {
+        stripes_destroy(stripes);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < options->workers; i++)
+        mailbox_init(&stripes->sleeper[i].mailbox, &stripes->memory,
+                     sizeof(struct stripes_effect));
+    for (; stripes->stripe_count < count; stripes->stripe_count++) {
+        if (!stripe_init(stripes, stripes->stripe_count, &options->policy)) {
+            stripes_destroy(stripes);
+            return NULL;
+        }
+    }
+    return stripes;
+}
+
+void stripes_destroy(struct stripes *stripes)
+{
+    struct memory memory = stripes->memory;
+    uint32_t allocated = stripes_for(stripes->worker_count);
+
+    for (uint32_t i = 0; i < stripes->stripe_count; i++) {
+        table_free(&stripes->stripe[i].table);
+        pthread_mutex_destroy(&stripes->stripe[i].mutex);
+    }
+    for (uint32_t i = 0; stripes->stripe && i < stripes->worker_count; i++)
+        mailbox_free(&stripes->sleeper[i].mailbox);
+    memory_release(&memory, stripes->stripe, allocated * sizeof(*stripes->stripe));
+    memory_release(&memory, stripes->sleeper, stripes->worker_count * sizeof(*stripes->sleeper));
+    memory_release(&memory, stripes, sizeof(*stripes));
+}

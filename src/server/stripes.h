@@ -1,0 +1,104 @@
+/*
+ * The lock table cut into stripes, for several threads: a mutex and a table each; the hash of a key
+ * picks one. What a call means for clients of other workers goes into their mailboxes under the
+ * stripe's mutex, so that it arrives in order.
+ *
+ * The lock order of the whole process: a stripe's mutex, then a mailbox's. Nothing else is locked,
+ * and nobody holds two of a kind.
+ *
+ * Each stripe has a home worker, which sleeps no longer than until the stripe's next deadline.
+ * Calls add to `wake` (a bit for each worker) whom the caller has to wake: a worker whose mailbox
+ * was empty, or the home of a stripe whose deadline has become earlier than what it sleeps for.
+ */
+#ifndef SERVER_STRIPES_H
+#define SERVER_STRIPES_H
+
+#include <stdint.h>
+
+#include "lock/table.h"
+#include "os/mailbox.h"
+#include "wire/request.h"
+
+enum {
+    STRIPES_MAX = 64 /* a bit for each in a session */
+};
+
+struct stripes;
+
+struct stripes_options {
+    uint32_t workers; /* 1 to WORKERS_MAX */
+    struct memory memory; /* to be called from any thread */
+    struct lock_policy policy;
+    uint64_t states_max;
+    uint64_t fence_first; /* fences rise from here */
+};
+
+/* What a mailbox holds: the answer to the pending request of a client. */
+struct stripes_effect {
+    uint64_t client;
+    struct lock_answer answer;
+};
+
+/* A key with its stripe. */
+struct stripes_key {
+    struct lock_key key;
+    uint32_t stripe;
+};
+
+/* NULL when memory is short. */
+struct stripes *stripes_create(const struct stripes_options *options);
+
+/* No other thread may use it any more. */
+void stripes_destroy(struct stripes *stripes);
+
+/* Where effects for the clients of `worker` arrive. */
+struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker);
+
+/* Hashes `bytes`, which are borrowed by the result. */
+struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kind,
+                               struct slice bytes);
+
+/* As the functions of lock/table.h. */
+struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                   const struct stripes_key *key, uint32_t limit,
+                                   uint64_t wait_s, uint64_t lease_s, uint64_t *wake);
+struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                   const struct stripes_key *key, uint32_t limit,
+                                   uint64_t lease_s, uint64_t *wake);
+struct lock_answer stripes_wait(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                const struct stripes_key *key, uint64_t wait_s, uint64_t *wake);
+struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
+                                   const struct stripes_key *key, struct lock_token token,
+                                   uint64_t *wake);
+struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
+                                 const struct stripes_key *key, struct lock_token token,
+                                 uint64_t lease_s, uint64_t *wake);
+bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t stripe,
+                    uint64_t *wake);
+bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                        uint32_t stripe, bool pending, uint32_t steps, uint64_t *wake);
+uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                             uint32_t stripe);
+
+/*
+ * Shows some of the resources of all stripes; `*stripe` and `*position` start at 0. False when all
+ * were shown.
+ */
+bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *stripe, uint64_t *position,
+                  void (*show)(void *context, const struct lock_view *view), void *context);
+
+/* Lets what is due happen in the stripes whose home is `worker`, up to `steps` in each. */
+void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t steps,
+                    uint64_t *wake);
+
+/*
+ * `worker` is about to sleep: until when it may, for the sake of its stripes. From now on others
+ * ask for it to be woken when a deadline becomes earlier; until stripes_awake.
+ */
+uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker);
+void stripes_awake(struct stripes *stripes, uint32_t worker);
+
+/* Whether the invariants of all tables hold; see table_check. */
+bool stripes_check(struct stripes *stripes, const char **problem);
+
+#endif

@@ -1,0 +1,320 @@
+#include "server/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "os/clock.h"
+#include "os/ring.h"
+#include "server/connections.h"
+#include "server/log.h"
+
+#define SECOND_NS 1000000000ull
+
+enum {
+    RING_SUBMISSIONS = 2048,
+    RING_COMPLETIONS = 8192,
+    RING_BUFFERS = 512,
+    RING_BUFFER_BYTES = 4096,
+
+    EXPIRE_STEPS = 256, /* things due that happen in one stripe before others have their turn */
+    ACCEPT_RETRY_MS = 100,
+    ACCEPT_WARN_S = 1
+};
+
+/* Tags of the worker's own requests; 0 is of no interest. */
+enum worker_tag {
+    TAG_ACCEPT = 1,
+    TAG_SIGNAL,
+    TAG_WAKE,
+    TAG_DRAIN
+};
+
+struct worker {
+    struct worker_shared *shared;
+    struct ring *ring;
+    struct connections connections;
+    uint32_t number;
+    int listener;
+    bool accepting; /* the request is in the ring */
+    bool draining;
+    uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
+    uint64_t accept_warned_ns;
+    uint64_t stop_ns; /* when draining ends at the latest */
+};
+
+static uint64_t now(const struct worker *worker)
+{
+    return worker->connections.host.now_ns;
+}
+
+static void start_accepting(struct worker *worker)
+{
+    worker->accepting = true;
+    worker->accept_retry_ns = UINT64_MAX;
+    ring_accept(worker->ring, worker->listener, TAG_ACCEPT);
+}
+
+static void warn_of_accept(struct worker *worker, int error)
+{
+    if (now(worker) - worker->accept_warned_ns < ACCEPT_WARN_S * SECOND_NS)
+        return;
+    worker->accept_warned_ns = now(worker);
+    log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
+}
+
+static void log_connection(const struct worker *worker, const char *message)
+{
+    char count[24];
+
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    snprintf(count, sizeof(count), "%llu",
+             (unsigned long long)atomic_load(&worker->shared->connections));
+    log_line(LOG_DEBUG, message, "connections", count, NULL);
+}
+
+static void admit(struct worker *worker, int descriptor)
+{
+    struct worker_shared *shared = worker->shared;
+    uint64_t max = shared->options->max_connections;
+
+    if (atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) >= max &&
+        max > 0) {
+        log_connection(worker, "connection refused: too many");
+    } else if (connections_open(&worker->connections, descriptor)) {
+        log_connection(worker, "connection accepted");
+        return;
+    } else {
+        warn_of_accept(worker, ENOMEM);
+    }
+    atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
+    ring_close_descriptor(worker->ring, descriptor);
+}
+
+static void accepted(struct worker *worker, const struct completion *completion)
+{
+    worker->accepting = completion->more;
+    if (completion->result >= 0) {
+        if (worker->draining)
+            ring_close_descriptor(worker->ring, completion->result);
+        else
+            admit(worker, completion->result);
+    } else if (completion->result == -EMFILE || completion->result == -ENFILE ||
+               completion->result == -ENOBUFS || completion->result == -ENOMEM) {
+        /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
+        worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * (SECOND_NS / 1000);
+        warn_of_accept(worker, -completion->result);
+    }
+    /* Any other error is of the connection that was not to be: a reset before it was accepted. */
+}
+
+/* ---- stopping ---- */
+
+static void drain(struct worker *worker)
+{
+    uint64_t timeout_s = worker->shared->options->shutdown_timeout_s;
+
+    if (worker->draining)
+        return;
+    worker->draining = true;
+    worker->stop_ns = timeout_s ? now(worker) + timeout_s * SECOND_NS : UINT64_MAX;
+    ring_cancel_tag(worker->ring, TAG_ACCEPT);
+    ring_close_descriptor(worker->ring, worker->listener);
+    connections_drain(&worker->connections);
+}
+
+static void signalled(struct worker *worker)
+{
+    struct signalfd_siginfo info;
+    char count[24];
+
+    ring_watch(worker->ring, worker->shared->signals, POLLIN, TAG_SIGNAL);
+    if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (worker->draining) {
+        log_line(LOG_INFO, "second signal: stopped at once", NULL);
+        _exit(0);
+    }
+    snprintf(count, sizeof(count), "%llu",
+             (unsigned long long)atomic_load(&worker->shared->connections));
+    log_line(LOG_INFO, "draining", "signal", strsignal((int)info.ssi_signo), "connections", count,
+             NULL);
+    for (uint32_t i = 0; i < worker->shared->count; i++) {
+        if (i != worker->number)
+            ring_poke(worker->ring, ring_descriptor(worker->shared->workers[i]->ring), TAG_DRAIN);
+    }
+    drain(worker);
+}
+
+/* ---- the loop ---- */
+
+static void complete(struct worker *worker, const struct completion *completion)
+{
+    if (completion->tag >= CONNECTIONS_TAG_MIN) {
+        connections_completion(&worker->connections, completion);
+        if (completion->bytes)
+            ring_return_buffer(worker->ring, completion->buffer);
+        return;
+    }
+    switch (completion->tag) {
+    case TAG_ACCEPT:
+        accepted(worker, completion);
+        break;
+    case TAG_SIGNAL:
+        signalled(worker);
+        break;
+    case TAG_DRAIN:
+        drain(worker);
+        break;
+    default: /* TAG_WAKE: to be awake was all */
+        break;
+    }
+}
+
+static void poke_others(struct worker *worker)
+{
+    uint64_t others = worker->connections.host.wake & ~(1ull << worker->number);
+
+    for (; others; others &= others - 1) {
+        const struct worker *other = worker->shared->workers[__builtin_ctzll(others)];
+
+        ring_poke(worker->ring, ring_descriptor(other->ring), TAG_WAKE);
+    }
+    worker->connections.host.wake &= 1ull << worker->number;
+}
+
+static uint64_t deadline(struct worker *worker)
+{
+    uint64_t until_ns = connections_deadline(&worker->connections);
+    uint64_t stripes_ns = stripes_sleep(worker->shared->stripes, worker->number);
+
+    if (stripes_ns < until_ns)
+        until_ns = stripes_ns;
+    if (worker->accept_retry_ns < until_ns)
+        until_ns = worker->accept_retry_ns;
+    return worker->stop_ns < until_ns ? worker->stop_ns : until_ns;
+}
+
+/* Sleeps until something happens or is due; not at all where there is work. */
+static void turn(struct worker *worker, bool busy)
+{
+    uint64_t timeout_ns = 0;
+
+    if (!busy) {
+        uint64_t until_ns = deadline(worker);
+        uint64_t now_ns = clock_monotonic_ns();
+
+        timeout_ns = until_ns == UINT64_MAX ? UINT64_MAX
+                     : until_ns > now_ns    ? until_ns - now_ns
+                                            : 0;
+    }
+    ring_turn(worker->ring, timeout_ns);
+    stripes_awake(worker->shared->stripes, worker->number);
+    worker->connections.host.now_ns = clock_monotonic_ns();
+}
+
+static bool stopped(struct worker *worker)
+{
+    if (!worker->draining)
+        return false;
+    if (now(worker) >= worker->stop_ns) {
+        worker->stop_ns = UINT64_MAX;
+        connections_abort(&worker->connections);
+    }
+    return connections_count(&worker->connections) == 0;
+}
+
+void worker_run(struct worker *worker)
+{
+    struct connections *connections = &worker->connections;
+    struct session_host *host = &connections->host;
+    uint64_t own = 1ull << worker->number;
+    bool busy = false;
+
+    host->now_ns = clock_monotonic_ns();
+    while (!stopped(worker)) {
+        uint64_t open = connections_count(connections);
+        struct completion completion;
+
+        if (!worker->accepting && !worker->draining &&
+            (worker->accept_retry_ns == UINT64_MAX || worker->accept_retry_ns <= now(worker)))
+            start_accepting(worker);
+        turn(worker, busy);
+        stripes_expire(worker->shared->stripes, now(worker), worker->number, EXPIRE_STEPS,
+                       &host->wake);
+        while (ring_next(worker->ring, &completion))
+            complete(worker, &completion);
+        connections_settle(connections);
+        host->wake &= ~own;
+        connections_effects(connections);
+        connections_expire(connections);
+        busy = connections_work(connections) || (host->wake & own);
+        poke_others(worker);
+        /* A descriptor has become free: whoever waits for one need wait no longer. */
+        if (connections_count(connections) < open && worker->accept_retry_ns != UINT64_MAX)
+            worker->accept_retry_ns = now(worker);
+    }
+    ring_turn(worker->ring, 0);
+}
+
+int worker_create(struct worker **result, struct worker_shared *shared, uint32_t number,
+                  int listener)
+{
+    const struct options *options = shared->options;
+    struct ring_options ring_options = {
+        .submissions = RING_SUBMISSIONS,
+        .completions = RING_COMPLETIONS,
+        .buffers = RING_BUFFERS,
+        .buffer_bytes = RING_BUFFER_BYTES,
+    };
+    struct connections_options connections = {
+        .memory = shared->memory,
+        .worker = number,
+        .numbers = &shared->numbers,
+        .open = &shared->connections,
+        .read_timeout_ns = options->read_timeout_s * SECOND_NS,
+        .write_timeout_ns = options->write_timeout_s * SECOND_NS,
+        .host =
+            {
+                .stripes = shared->stripes,
+                .default_lease_s = options->default_lease_s,
+                .auth_token = options->auth_token,
+                .auth_token_length = options->auth_token ? strlen(options->auth_token) : 0,
+                .connections = &shared->connections,
+            },
+    };
+    struct worker *worker = calloc(1, sizeof(*worker));
+    int error;
+
+    if (!worker)
+        return -ENOMEM;
+    error = ring_open(&worker->ring, &ring_options);
+    if (error < 0) {
+        free(worker);
+        return error;
+    }
+    worker->shared = shared;
+    worker->number = number;
+    worker->listener = listener;
+    worker->accept_retry_ns = UINT64_MAX;
+    worker->stop_ns = UINT64_MAX;
+    connections.ring = worker->ring;
+    connections_init(&worker->connections, &connections);
+    if (number == 0)
+        ring_watch(worker->ring, shared->signals, POLLIN, TAG_SIGNAL);
+    *result = worker;
+    return 0;
+}
+
+void worker_destroy(struct worker *worker)
+{
+    connections_free(&worker->connections);
+    ring_close(worker->ring);
+    free(worker);
+}

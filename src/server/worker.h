@@ -1,0 +1,45 @@
+/*
+ * A worker: one thread with its ring, its listener and its connections. It shares nothing with
+ * other workers but the stripes and the counters below.
+ *
+ * A turn: one system call submits what the last turn queued and waits; then come the completions,
+ * the effects that others left in the mailbox, what is due, and the connections' work.
+ */
+#ifndef SERVER_WORKER_H
+#define SERVER_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/client_id.h"
+#include "server/options.h"
+#include "server/stripes.h"
+
+struct worker;
+
+/* What the workers of a process share. */
+struct worker_shared {
+    const struct options *options;
+    struct memory memory; /* to be called from any thread */
+    struct stripes *stripes;
+    _Atomic uint64_t numbers;       /* of connections so far */
+    _Atomic uint64_t connections;   /* now */
+    struct worker *workers[WORKERS_MAX];
+    uint32_t count;
+    int signals; /* a signalfd(2) that the first worker reads: stop, and then stop at once */
+};
+
+/*
+ * Makes the worker with this number, in the thread that is going to run it. It closes `listener`
+ * in the end. 0, or -errno when the kernel refuses the ring (see ring_explain) or memory is short.
+ */
+int worker_create(struct worker **worker, struct worker_shared *shared, uint32_t number,
+                  int listener);
+
+/* Runs until the server is drained. All workers must have been created. */
+void worker_run(struct worker *worker);
+
+void worker_destroy(struct worker *worker);
+
+#endif

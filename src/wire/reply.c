@@ -1,0 +1,203 @@
+#include "wire/reply.h"
+
+#include <string.h>
+
+static const char hex_digits[] = "0123456789abcdef";
+
+static uint8_t *put(uint8_t *to, const void *bytes, size_t length)
+{
+    memcpy(to, bytes, length);
+    return to + length;
+}
+
+static uint8_t *put_text(uint8_t *to, const char *text)
+{
+    return put(to, text, strlen(text));
+}
+
+static uint8_t *put_number(uint8_t *to, uint64_t number)
+{
+    uint8_t digits[20];
+    uint8_t *first = digits + sizeof(digits);
+
+    do {
+        *--first = (uint8_t)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return put(to, first, (size_t)(digits + sizeof(digits) - first));
+}
+
+static uint8_t *put_hex(uint8_t *to, uint64_t value)
+{
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *to++ = (uint8_t)hex_digits[value >> shift & 15];
+    return to;
+}
+
+static uint8_t *put_word(uint8_t *to, enum dflockd_outcome outcome)
+{
+    static const struct {
+        const char *text;
+        size_t length;
+    } words[] = {
+#define X(name, word) [DFLOCKD_##name] = {word, sizeof(word) - 1},
+        DFLOCKD_OUTCOMES(X)
+#undef X
+    };
+
+    return put(to, words[outcome].text, words[outcome].length);
+}
+
+uint8_t *reply_outcome(uint8_t *to, enum dflockd_outcome outcome)
+{
+    to = put_word(to, outcome);
+    *to++ = '\n';
+    return to;
+}
+
+uint8_t *reply_grant(uint8_t *to, enum dflockd_outcome outcome, uint64_t fence, uint64_t salt,
+                     uint64_t lease_s)
+{
+    to = put_word(to, outcome);
+    *to++ = ' ';
+    to = put_hex(to, fence);
+    to = put_hex(to, salt);
+    *to++ = ' ';
+    to = put_number(to, lease_s);
+    *to++ = '\n';
+    return to;
+}
+
+uint8_t *reply_renewed(uint8_t *to, uint64_t lease_s)
+{
+    to = put_text(to, "ok ");
+    to = put_number(to, lease_s);
+    *to++ = '\n';
+    return to;
+}
+
+/* ---- stats ---- */
+
+/* Seconds with three decimals. */
+static uint8_t *put_seconds(uint8_t *to, uint64_t ns)
+{
+    uint64_t ms = ns / 1000000;
+
+    to = put_number(to, ms / 1000);
+    *to++ = '.';
+    *to++ = (uint8_t)('0' + ms / 100 % 10);
+    *to++ = (uint8_t)('0' + ms / 10 % 10);
+    *to++ = (uint8_t)('0' + ms % 10);
+    return to;
+}
+
+/*
+ * The length of the valid UTF-8 sequence at `bytes`, or 0. Overlong forms, surrogates and code
+ * points above U+10FFFF are not valid (RFC 3629).
+ */
+static uint32_t utf8_sequence(const uint8_t *bytes, uint32_t length)
+{
+    uint8_t lead = bytes[0];
+    uint8_t low = 0x80;
+    uint8_t high = 0xbf;
+    uint32_t count;
+
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xc2 && lead <= 0xdf)
+        count = 2;
+    else if ((lead & 0xf0) == 0xe0)
+        count = 3;
+    else if (lead >= 0xf0 && lead <= 0xf4)
+        count = 4;
+    else
+        return 0;
+    if (lead == 0xe0)
+        low = 0xa0;
+    else if (lead == 0xed)
+        high = 0x9f;
+    else if (lead == 0xf0)
+        low = 0x90;
+    else if (lead == 0xf4)
+        high = 0x8f;
+    if (count > length || bytes[1] < low || bytes[1] > high)
+        return 0;
+    for (uint32_t i = 2; i < count; i++) {
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return count;
+}
+
+/* A JSON string (RFC 8259); each byte that is not UTF-8 becomes U+FFFD. */
+static uint8_t *put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
+{
+    *to++ = '"';
+    while (length > 0) {
+        uint32_t count = utf8_sequence(bytes, length);
+
+        if (count == 0) {
+            to = put_text(to, "\xef\xbf\xbd");
+            count = 1;
+        } else if (bytes[0] == '"' || bytes[0] == '\\') {
+            *to++ = '\\';
+            *to++ = bytes[0];
+        } else if (bytes[0] < 0x20 || bytes[0] == 0x7f) {
+            to = put_text(to, "\\u00");
+            *to++ = (uint8_t)hex_digits[bytes[0] >> 4];
+            *to++ = (uint8_t)hex_digits[bytes[0] & 15];
+        } else {
+            to = put(to, bytes, count);
+        }
+        bytes += count;
+        length -= count;
+    }
+    *to++ = '"';
+    return to;
+}
+
+uint8_t *reply_stats_begin(uint8_t *to, uint64_t connections)
+{
+    return put_number(put_text(to, "ok {\"connections\":"), connections);
+}
+
+uint8_t *reply_stats_section(uint8_t *to, enum reply_section section)
+{
+    static const char *const names[] = {
+        [REPLY_LOCKS] = ",\"locks\":[",
+        [REPLY_SEMAPHORES] = ",\"semaphores\":[",
+        [REPLY_IDLE_LOCKS] = ",\"idle_locks\":[",
+        [REPLY_IDLE_SEMAPHORES] = ",\"idle_semaphores\":[",
+    };
+
+    return put_text(to, names[section]);
+}
+
+uint8_t *reply_stats_entry(uint8_t *to, enum reply_section section, bool first,
+                           const struct reply_entry *entry)
+{
+    to = put_text(to, first ? "{\"key\":" : ",{\"key\":");
+    to = put_string(to, entry->key, entry->key_length);
+    if (section == REPLY_LOCKS) {
+        to = put_number(put_text(to, ",\"owner_conn_id\":"), entry->owner);
+        to = put_seconds(put_text(to, ",\"lease_expires_in_s\":"), entry->lease_ns);
+        to = put_number(put_text(to, ",\"waiters\":"), entry->waiters);
+    } else if (section == REPLY_SEMAPHORES) {
+        to = put_number(put_text(to, ",\"limit\":"), entry->limit);
+        to = put_number(put_text(to, ",\"holders\":"), entry->holders);
+        to = put_number(put_text(to, ",\"waiters\":"), entry->waiters);
+    } else {
+        to = put_seconds(put_text(to, ",\"idle_s\":"), entry->idle_ns);
+    }
+    return put_text(to, "}");
+}
+
+uint8_t *reply_stats_section_end(uint8_t *to)
+{
+    return put_text(to, "]");
+}
+
+uint8_t *reply_stats_end(uint8_t *to)
+{
+    return put_text(to, "}\n");
+}
