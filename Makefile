@@ -15,7 +15,8 @@ FLAGS   ?=
 # A sanitized build has the sanitizer's allocator; every other one has jemalloc.
 SANITIZE ?=
 ifeq ($(SANITIZE),)
-ALLOCATOR   = -ljemalloc
+# Named as needed: with link-time optimisation the linker sees no call of malloc in time.
+ALLOCATOR   = -Wl,--no-as-needed -ljemalloc
 OPTIMISE   ?= -O2 -flto=auto
 else
 OPTIMISE   ?= -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all

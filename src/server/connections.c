@@ -450,6 +450,12 @@ static void watched(struct connections *connections, struct connection *connecti
 
 /* ---- output ---- */
 
+/* Whether something waits for the output to become shorter. */
+static bool has_use_for_room(const struct connection *connection)
+{
+    return connection->want == SESSION_WANT_ROOM || connection->state != CONNECTION_OPEN;
+}
+
 static void flush(struct connections *connections, struct connection *connection)
 {
     uint32_t length;
@@ -460,6 +466,7 @@ static void flush(struct connections *connections, struct connection *connection
     connection->sending_now = true;
     connection->sent_length = length;
     list_push_back(&connections->sent, &connection->sent_link);
+    connections->hurry |= connection->output.length > length || has_use_for_room(connection);
     ring_send_now(connections->ring, connection->descriptor, bytes, length,
                   tag_of(connection, REQUEST_SEND_NOW));
 }
@@ -469,8 +476,7 @@ static void sent(struct connections *connections, struct connection *connection,
                  uint32_t length)
 {
     output_consume(&connection->output, &connections->output_pool, length);
-    if (connection->output.length > 0 || connection->want == SESSION_WANT_ROOM ||
-        connection->state != CONNECTION_OPEN)
+    if (connection->output.length > 0 || has_use_for_room(connection))
         add_work(connections, connection);
 }
 
@@ -517,6 +523,7 @@ void connections_settle(struct connections *connections)
 
     if (!ring_settled(connections->ring))
         return;
+    connections->hurry = false;
     while ((link = list_first(&connections->sent))) {
         struct connection *connection = CONTAINER_OF(link, struct connection, sent_link);
 
@@ -611,7 +618,7 @@ bool connections_work(struct connections *connections)
         if (link == last)
             break;
     }
-    return !list_empty(&connections->work);
+    return connections->hurry || !list_empty(&connections->work);
 }
 
 /* ---- time ---- */

@@ -58,6 +58,7 @@ struct connections {
 
     struct list work;
     struct list sent;           /* a silent send is under way */
+    bool hurry;                 /* one of those has something to do when it is through */
     struct timeouts reads;      /* between requests, or within one */
     struct timeouts writes;     /* a send waits for the peer to read */
     struct timeouts auth_delays;
@@ -90,7 +91,10 @@ void connections_effects(struct connections *connections);
 /* Lets time-outs happen. */
 void connections_expire(struct connections *connections);
 
-/* Lets each connection with work do it. True when there is more, for another turn. */
+/*
+ * Lets each connection with work do it. True when there is more for another turn, which must not
+ * wait then.
+ */
 bool connections_work(struct connections *connections);
 
 /* When a time-out happens next; UINT64_MAX: none. */

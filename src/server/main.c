@@ -23,6 +23,13 @@
 
 #define SECOND_NS 1000000000ull
 
+/*
+ * For jemalloc (mallctl names in its manual): chunks of slabs are no larger than they are, and
+ * what they give back goes to the kernel at once. Nothing of either is on the path of a request.
+ */
+extern const char *malloc_conf;
+const char *malloc_conf = "cache_oblivious:false,dirty_decay_ms:0,muzzy_decay_ms:0";
+
 struct server {
     struct options options;
     struct worker_shared shared;

@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+"""Runs suites of tests, shows what each says, and closes with a line of counts.
+
+Suites: unit (cmocka programs and scripts that speak TAP), wire (a server over TCP), clients (the
+published clients), valgrind (the short unit tests under it). Without names: unit, wire, clients.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)")
+UNIT_SECONDS = 600
+SUITE_SECONDS = 1800
+VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
+            "--errors-for-leak-kinds=definite,possible"]
+# Millions of events or many threads: for other tools than valgrind.
+LONG_TESTS = {"test_stripes"}
+
+
+class Counts:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, kind, number=1):
+        if kind in ("passed", "xfailed"):
+            self.passed += number
+        elif kind == "skipped":
+            self.skipped += number
+        else:
+            self.failed += number
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run_tap(counts, command, environment):
+    """A program that prints `ok` and `not ok` lines; one that dies has failed once more."""
+    try:
+        result = subprocess.run(command, cwd=ROOT, env=environment, text=True, errors="replace",
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                timeout=UNIT_SECONDS)
+        output, status = result.stdout, result.returncode
+    except subprocess.TimeoutExpired as expired:
+        output = (expired.stdout or b"").decode(errors="replace") + "\ntimed out\n"
+        status = -1
+    before = counts.failed
+    tests = 0
+    for line in output.splitlines():
+        if line.startswith("not ok "):
+            counts.add("failed")
+            tests += 1
+        elif line.startswith("ok "):
+            counts.add("skipped" if "# SKIP" in line else "passed")
+            tests += 1
+    fine = status == 0 and counts.failed == before and tests > 0
+    if not fine:
+        print(output)
+        if counts.failed == before:
+            counts.add("failed")
+    print(f"{'ok' if fine else 'FAILED':7}{Path(command[-1]).name} ({tests} tests)", flush=True)
+
+
+def run_unit(counts, build, wrapper=()):
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
+    programs = [build / source.with_suffix("").relative_to(ROOT)
+                for source in sorted((ROOT / "tests" / "unit").glob("test_*.c"))]
+    for program in programs:
+        if not (wrapper and program.name in LONG_TESTS):
+            run_tap(counts, [*wrapper, str(program)], environment)
+    if not wrapper:
+        for script in sorted((ROOT / "tests" / "unit").glob("*.sh")):
+            run_tap(counts, ["sh", str(script)], environment)
+
+
+def run_pytest(counts, build, suite):
+    environment = dict(os.environ, DFLOCKD=str(build / "dflockd"), PYTHONDONTWRITEBYTECODE="1")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "8", "-rfEs",
+               "--dist", "worksteal", f"tests/{suite}"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, errors="replace",
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    last = ""
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if PYTEST_COUNT.search(line):
+            last = line
+    status = process.wait(SUITE_SECONDS)
+    found = PYTEST_COUNT.findall(last)
+    for number, kind in found:
+        counts.add(kind, int(number))
+    if status != 0 and not any(kind.startswith(("failed", "error")) for _, kind in found):
+        counts.add("failed")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default="build", help="where the programs were built")
+    parser.add_argument("suites", nargs="*", default=[])
+    arguments = parser.parse_args()
+    build = (ROOT / arguments.build).resolve()
+    counts = Counts()
+    for suite in arguments.suites or ["unit", "wire", "clients"]:
+        print(f"== {suite}", flush=True)
+        if suite == "unit":
+            run_unit(counts, build)
+        elif suite == "valgrind":
+            run_unit(counts, build, VALGRIND)
+        else:
+            run_pytest(counts, build, suite)
+    print(counts)
+    return 1 if counts.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
