@@ -13,7 +13,7 @@
 
 /* Bytes of a line without its '\n'; a '\r' counts. The arg line of `auth` may be longer. */
 #define DFLOCKD_LINE_MAX      256
-#define DFLOCKD_AUTH_LINE_MAX (64 * 1024)
+#define DFLOCKD_AUTH_LINE_MAX 65536
 
 /* Bytes of a key: 1 to this many, none of them a space, a tab, '\r' or '\n'. */
 #define DFLOCKD_KEY_MAX 256
@@ -37,19 +37,19 @@
  * Every command and its word on the wire. The same five exist for locks and, with an `s` before
  * them, for semaphores.
  */
-#define DFLOCKD_COMMANDS(X)                                                                        \
-    X(ACQUIRE, "l")                                                                                \
-    X(RELEASE, "r")                                                                                \
-    X(RENEW, "n")                                                                                  \
-    X(ENQUEUE, "e")                                                                                \
-    X(WAIT, "w")                                                                                   \
-    X(SEMAPHORE_ACQUIRE, "sl")                                                                     \
-    X(SEMAPHORE_RELEASE, "sr")                                                                     \
-    X(SEMAPHORE_RENEW, "sn")                                                                       \
-    X(SEMAPHORE_ENQUEUE, "se")                                                                     \
-    X(SEMAPHORE_WAIT, "sw")                                                                        \
-    X(PING, "ping")                                                                                \
-    X(STATS, "stats")                                                                              \
+#define DFLOCKD_COMMANDS(X)    \
+    X(ACQUIRE, "l")            \
+    X(RELEASE, "r")            \
+    X(RENEW, "n")              \
+    X(ENQUEUE, "e")            \
+    X(WAIT, "w")               \
+    X(SEMAPHORE_ACQUIRE, "sl") \
+    X(SEMAPHORE_RELEASE, "sr") \
+    X(SEMAPHORE_RENEW, "sn")   \
+    X(SEMAPHORE_ENQUEUE, "se") \
+    X(SEMAPHORE_WAIT, "sw")    \
+    X(PING, "ping")            \
+    X(STATS, "stats")          \
     X(AUTH, "auth")
 
 enum dflockd_command {
@@ -60,19 +60,19 @@ enum dflockd_command {
 };
 
 /* How a request can end, and the word that an answer begins with. */
-#define DFLOCKD_OUTCOMES(X)                                                                        \
-    X(OK, "ok")                                                                                    \
-    X(ACQUIRED, "acquired")                                                                        \
-    X(QUEUED, "queued")                                                                            \
-    X(TIMEOUT, "timeout")                                                                          \
-    X(ERROR, "error")                                                                              \
-    X(ERROR_AUTH, "error_auth")                                                                    \
-    X(ERROR_MAX_LOCKS, "error_max_locks")                                                          \
-    X(ERROR_MAX_WAITERS, "error_max_waiters")                                                      \
-    X(ERROR_LIMIT_MISMATCH, "error_limit_mismatch")                                                \
-    X(ERROR_NOT_ENQUEUED, "error_not_enqueued")                                                    \
-    X(ERROR_ALREADY_ENQUEUED, "error_already_enqueued")                                            \
-    X(ERROR_LEASE_EXPIRED, "error_lease_expired")                                                  \
+#define DFLOCKD_OUTCOMES(X)                             \
+    X(OK, "ok")                                         \
+    X(ACQUIRED, "acquired")                             \
+    X(QUEUED, "queued")                                 \
+    X(TIMEOUT, "timeout")                               \
+    X(ERROR, "error")                                   \
+    X(ERROR_AUTH, "error_auth")                         \
+    X(ERROR_MAX_LOCKS, "error_max_locks")               \
+    X(ERROR_MAX_WAITERS, "error_max_waiters")           \
+    X(ERROR_LIMIT_MISMATCH, "error_limit_mismatch")     \
+    X(ERROR_NOT_ENQUEUED, "error_not_enqueued")         \
+    X(ERROR_ALREADY_ENQUEUED, "error_already_enqueued") \
+    X(ERROR_LEASE_EXPIRED, "error_lease_expired")       \
     X(ERROR_DRAINING, "error_draining")
 
 enum dflockd_outcome {

@@ -5,6 +5,7 @@
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,8 +33,14 @@ static inline bool list_empty(const struct list *list)
     return list->head.next == &list->head;
 }
 
+static inline bool list_linked(const struct list_link *link)
+{
+    return link->next != NULL;
+}
+
 static inline void list_insert_before(struct list_link *place, struct list_link *link)
 {
+    assert(place);
     link->previous = place->previous;
     link->next = place;
     place->previous->next = link;
@@ -52,15 +59,11 @@ static inline void list_push_back(struct list *list, struct list_link *link)
 
 static inline void list_remove(struct list_link *link)
 {
+    assert(list_linked(link) && link->previous);
     link->previous->next = link->next;
     link->next->previous = link->previous;
     link->next = NULL;
     link->previous = NULL;
-}
-
-static inline bool list_linked(const struct list_link *link)
-{
-    return link->next != NULL;
 }
 
 /* The first link, or NULL in an empty list. */

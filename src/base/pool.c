@@ -26,8 +26,7 @@ void pool_init(struct pool *pool, const struct memory *memory, size_t object_byt
     pool->memory = memory;
     list_init(&pool->partial);
     pool->object_bytes = (uint32_t)object_bytes;
-    pool->objects_per_chunk =
-        (uint32_t)((POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES) / object_bytes);
+    pool->objects_per_chunk = (uint32_t)((POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES) / object_bytes);
     pool->count = 0;
     pool->empty_chunks = 0;
 }
@@ -39,8 +38,7 @@ void pool_free(struct pool *pool)
         struct list_link *link = list_first(&pool->partial);
 
         list_remove(link);
-        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link),
-                       POOL_CHUNK_BYTES);
+        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link), POOL_CHUNK_BYTES);
     }
     pool->empty_chunks = 0;
 }
@@ -62,8 +60,7 @@ static struct pool_chunk *chunk_new(struct pool *pool)
 void *pool_take(struct pool *pool)
 {
     struct list_link *link = list_first(&pool->partial);
-    struct pool_chunk *chunk =
-        link ? CONTAINER_OF(link, struct pool_chunk, link) : chunk_new(pool);
+    struct pool_chunk *chunk = link ? CONTAINER_OF(link, struct pool_chunk, link) : chunk_new(pool);
     void *object;
 
     if (!chunk)

@@ -294,8 +294,7 @@ static void claim_grant(struct table *table, uint64_t now_ns, struct claim *clai
 static void hand_over(struct table *table, uint64_t now_ns, struct resource *resource)
 {
     while (resource->waiters > 0 && resource->holders < resource->limit) {
-        struct claim *claim =
-            CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
+        struct claim *claim = CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
         struct client *client = claim->client;
 
         list_remove(&claim->queue_link);
@@ -362,8 +361,8 @@ static bool lease_over(const struct table *table, uint64_t now_ns, const struct 
 }
 
 /* The claim that `token` holds on `key`, or NULL. A lease that is over ends here. */
-static struct claim *holder_find(struct table *table, uint64_t now_ns,
-                                 const struct lock_key *key, struct lock_token token)
+static struct claim *holder_find(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                                 struct lock_token token)
 {
     struct map_link *link = map_find(&table->tokens, token.fence);
     struct claim *claim = link ? CONTAINER_OF(link, struct claim, token_link) : NULL;
@@ -441,8 +440,7 @@ struct lock_answer table_acquire(struct table *table, uint64_t now_ns, uint64_t 
                                  uint64_t lease_s)
 {
     int outcome;
-    struct claim *claim =
-        admit(table, now_ns, client, key, limit, lease_s, wait_s > 0, &outcome);
+    struct claim *claim = admit(table, now_ns, client, key, limit, lease_s, wait_s > 0, &outcome);
 
     if (!claim)
         return answer_plain(outcome);
@@ -523,8 +521,8 @@ struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t cli
     return block(table, now_ns, claim, wait_s);
 }
 
-struct lock_answer table_release(struct table *table, uint64_t now_ns,
-                                 const struct lock_key *key, struct lock_token token)
+struct lock_answer table_release(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                                 struct lock_token token)
 {
     struct claim *claim = holder_find(table, now_ns, key, token);
 
@@ -580,6 +578,7 @@ static bool disconnect_step(struct table *table, uint64_t now_ns, struct client 
             enqueued_end(table, now_ns, enqueued);
         return true;
     }
+    assert(claim); /* or the client would not exist */
     if (!table->policy.release_on_disconnect)
         return false;
     holder_leave(table, now_ns, claim);
@@ -613,8 +612,7 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
 {
     for (; steps > 0; steps--) {
         if (heap_top_key(&table->deadlines) <= now_ns) {
-            struct claim *claim =
-                CONTAINER_OF(heap_top(&table->deadlines), struct claim, deadline);
+            struct claim *claim = CONTAINER_OF(heap_top(&table->deadlines), struct claim, deadline);
 
             if (claim->state == CLAIM_HOLDING)
                 lease_end(table, now_ns, claim);
@@ -644,8 +642,7 @@ uint64_t table_holds_until(const struct table *table, uint64_t now_ns, uint64_t 
     last = CONTAINER_OF(record->claims.head.previous, struct claim, client_link);
     if (first->state == CLAIM_WAITING)
         return UINT64_MAX;
-    return lease_over(table, now_ns, last) ? 0
-                                           : heap_key(&table->deadlines, &last->deadline);
+    return lease_over(table, now_ns, last) ? 0 : heap_key(&table->deadlines, &last->deadline);
 }
 
 /* ---- the table as a whole ---- */
@@ -673,8 +670,7 @@ static void resource_show(void *context, struct map_link *link)
     if (resource_idle(resource)) {
         view.idle_ns = show->now_ns - resource->idle_since_ns;
     } else if (resource->owner) {
-        uint64_t deadline_ns =
-            heap_key(&show->table->deadlines, &resource->owner->deadline);
+        uint64_t deadline_ns = heap_key(&show->table->deadlines, &resource->owner->deadline);
 
         view.owner = resource->owner->client->link.hash;
         view.lease_ns = deadline_ns > show->now_ns ? deadline_ns - show->now_ns : 0;
@@ -690,8 +686,8 @@ uint64_t table_walk(const struct table *table, uint64_t now_ns, uint64_t positio
     return map_walk(&table->resources, position, resource_show, &all);
 }
 
-bool table_init(struct table *table, const struct lock_host *host,
-                const struct lock_policy *policy, struct lock_budget *budget)
+bool table_init(struct table *table, const struct lock_host *host, const struct lock_policy *policy,
+                struct lock_budget *budget)
 {
     const struct memory *memory = &table->host.memory;
 
@@ -705,7 +701,7 @@ bool table_init(struct table *table, const struct lock_host *host,
     table->budget = budget;
     list_init(&table->idle);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
-        pool_init(&table->resource_pools[i], memory, (i + 1) * RESOURCE_SIZE_STEP);
+        pool_init(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP);
     pool_init(&table->claim_pool, memory, sizeof(struct claim));
     pool_init(&table->client_pool, memory, sizeof(struct client));
     pool_init(&table->enqueued_pool, memory, sizeof(struct enqueued));
@@ -720,7 +716,6 @@ bool table_init(struct table *table, const struct lock_host *host,
     table_free(table);
     return false;
 }
-
 
 static void pick_client(void *context, struct map_link *link)
 {

@@ -73,9 +73,9 @@ struct lock_budget {
 };
 
 struct lock_policy {
-    uint64_t waiters_max;     /* waiters of one key; 0: no limit */
-    uint64_t gc_max_idle_ns;  /* an idle state is collected after this; 0: at once */
-    uint64_t gc_interval_ns;  /* collections happen at multiples of this */
+    uint64_t waiters_max;    /* waiters of one key; 0: no limit */
+    uint64_t gc_max_idle_ns; /* an idle state is collected after this; 0: at once */
+    uint64_t gc_interval_ns; /* collections happen at multiples of this */
     bool release_on_disconnect;
 };
 
@@ -96,10 +96,10 @@ struct table {
     struct lock_host host;
     struct lock_policy policy;
     struct lock_budget *budget;
-    struct map resources; /* by key */
-    struct map tokens;    /* holding claims by fence */
-    struct map clients;   /* by client: those that have a claim or an enqueued state */
-    struct map enqueued;  /* two-phase states by client and resource */
+    struct map resources;  /* by key */
+    struct map tokens;     /* holding claims by fence */
+    struct map clients;    /* by client: those that have a claim or an enqueued state */
+    struct map enqueued;   /* two-phase states by client and resource */
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
     struct list idle;      /* collectable resources, longest idle first */
     struct pool resource_pools[RESOURCE_SIZES];
@@ -109,8 +109,8 @@ struct table {
 };
 
 /* False when memory is short. `budget` must outlive the table and may be shared. */
-bool table_init(struct table *table, const struct lock_host *host,
-                const struct lock_policy *policy, struct lock_budget *budget);
+bool table_init(struct table *table, const struct lock_host *host, const struct lock_policy *policy,
+                struct lock_budget *budget);
 
 /* Forgets everything, without effects. */
 void table_free(struct table *table);
@@ -183,9 +183,9 @@ struct lock_view {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
-    uint64_t owner;   /* the client that was granted last, where holders > 0 */
+    uint64_t owner;    /* the client that was granted last, where holders > 0 */
     uint64_t lease_ns; /* what is left of that lease */
-    uint64_t idle_ns; /* since the last holder or waiter left, where neither is there */
+    uint64_t idle_ns;  /* since the last holder or waiter left, where neither is there */
 };
 
 /*

@@ -121,8 +121,8 @@ static void check_client(void *context, struct map_link *link)
         expect(census, map_contains(&census->table->enqueued, &enqueued->link),
                "an enqueued state is not found");
         expect(census,
-               !enqueued->claim || (enqueued->claim->two_phase &&
-                                    enqueued->claim->resource == enqueued->resource),
+               !enqueued->claim ||
+                   (enqueued->claim->two_phase && enqueued->claim->resource == enqueued->resource),
                "an enqueued state has a strange claim");
         census->two_phase -= enqueued->claim != NULL;
     }
@@ -157,8 +157,7 @@ bool table_check(const struct table *table, const char **problem)
     expect(&census, census.holding == table->tokens.count, "tokens and holders do not match");
     expect(&census, census.holding == census.resource_holders, "holders miscounted");
     expect(&census, census.waiting == census.resource_waiters, "waiters miscounted");
-    expect(&census, census.holding + census.waiting == table->claim_pool.count,
-           "a claim is lost");
+    expect(&census, census.holding + census.waiting == table->claim_pool.count, "a claim is lost");
     expect(&census, table->resources.count <= atomic_load(&table->budget->used),
            "more states than the budget knows");
     expect(&census, heap_valid(&table->deadlines), "deadlines out of order");

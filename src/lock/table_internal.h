@@ -52,9 +52,9 @@ struct claim {
     struct client *client;
     uint64_t lease_s;
     struct heap_node deadline; /* of the lease, or of the wait where one was given */
-    uint8_t state;  /* enum claim_state */
-    bool two_phase; /* has an enqueued state */
-    bool untold;    /* was granted while nobody waited for the answer */
+    uint8_t state;             /* enum claim_state */
+    bool two_phase;            /* has an enqueued state */
+    bool untold;               /* was granted while nobody waited for the answer */
 };
 
 /* Exists while it has a claim or an enqueued state. */

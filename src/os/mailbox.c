@@ -17,8 +17,7 @@ void mailbox_init(struct mailbox *mailbox, const struct memory *memory, size_t m
 
 void mailbox_free(struct mailbox *mailbox)
 {
-    memory_release(mailbox->memory, mailbox->messages,
-                   mailbox->capacity * mailbox->message_bytes);
+    memory_release(mailbox->memory, mailbox->messages, mailbox->capacity * mailbox->message_bytes);
     pthread_mutex_destroy(&mailbox->mutex);
 }
 
@@ -43,8 +42,7 @@ bool mailbox_reserve(struct mailbox *mailbox, uint32_t capacity)
     for (uint32_t i = 0; i < mailbox->count; i++)
         memcpy(messages + i * mailbox->message_bytes, message_at(mailbox, mailbox->first + i),
                mailbox->message_bytes);
-    memory_release(mailbox->memory, mailbox->messages,
-                   mailbox->capacity * mailbox->message_bytes);
+    memory_release(mailbox->memory, mailbox->messages, mailbox->capacity * mailbox->message_bytes);
     mailbox->messages = messages;
     mailbox->capacity = larger;
     mailbox->first = 0;

@@ -37,8 +37,8 @@ static size_t page_round(size_t bytes)
 static void buffer_offer(struct ring *ring, uint16_t buffer, int offset)
 {
     io_uring_buf_ring_add(ring->buffer_ring, ring->buffers + (size_t)buffer * ring->buffer_bytes,
-                          ring->buffer_bytes, buffer,
-                          io_uring_buf_ring_mask(ring->buffer_count), offset);
+                          ring->buffer_bytes, buffer, io_uring_buf_ring_mask(ring->buffer_count),
+                          offset);
 }
 
 static int buffers_register(struct ring *ring, const struct ring_options *options)
@@ -70,7 +70,7 @@ static int buffers_register(struct ring *ring, const struct ring_options *option
     return 0;
 }
 
-int ring_open(struct ring **result, const struct ring_options *options)
+int ring_open(struct ring **opened, const struct ring_options *options)
 {
     struct io_uring_params parameters = {
         .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
@@ -94,7 +94,7 @@ int ring_open(struct ring **result, const struct ring_options *options)
     }
     /* An optimisation: where the kernel refuses it, the ring works all the same. */
     io_uring_register_ring_fd(&ring->uring);
-    *result = ring;
+    *opened = ring;
     return 0;
 }
 
@@ -106,17 +106,16 @@ void ring_close(struct ring *ring)
     free(ring);
 }
 
-static int disabled_by_sysctl(void)
+static bool disabled_by_sysctl(void)
 {
     FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
-    int value = 0;
+    int digit = '0';
 
-    if (!file)
-        return 0;
-    if (fscanf(file, "%d", &value) != 1)
-        value = 0;
-    fclose(file);
-    return value;
+    if (file) {
+        digit = getc(file);
+        fclose(file);
+    }
+    return digit == '1' || digit == '2';
 }
 
 const char *ring_explain(int error)

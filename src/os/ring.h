@@ -23,15 +23,15 @@ struct ring_options {
 
 /* A request's end, or one of many where `more` says that others follow. */
 struct completion {
-    uint64_t tag;         /* as the request was given; 0: of no interest */
-    int32_t result;       /* negative errno, or what the operation returns */
+    uint64_t tag;   /* as the request was given; 0: of no interest */
+    int32_t result; /* negative errno, or what the operation returns */
     bool more;
     const uint8_t *bytes; /* what was received, `result` bytes, or NULL */
     uint16_t buffer;      /* to be given back by ring_return_buffer, where `bytes` is set */
 };
 
 /* -errno where the kernel refuses; see ring_explain. */
-int ring_open(struct ring **ring, const struct ring_options *options);
+int ring_open(struct ring **opened, const struct ring_options *options);
 
 void ring_close(struct ring *ring);
 

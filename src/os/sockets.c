@@ -1,6 +1,7 @@
 #include "os/sockets.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -13,7 +14,6 @@
 #include <unistd.h>
 
 enum {
-    TEXT_BYTES = SOCKETS_ADDRESS_MAX + 256,
     BACKLOG = 4096,
     /* A peer that died silently is noticed after about two and a half minutes. */
     KEEPALIVE_IDLE_S = 15,
@@ -69,12 +69,12 @@ static void describe(const struct sockaddr_storage *address, char *text)
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
 
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-        snprintf(text, TEXT_BYTES, "[%s]:%u", host, ntohs(in6->sin6_port));
+        snprintf(text, SOCKETS_TEXT_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
     } else {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
 
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        snprintf(text, TEXT_BYTES, "%s:%u", host, ntohs(in->sin_port));
+        snprintf(text, SOCKETS_TEXT_MAX, "%s:%u", host, ntohs(in->sin_port));
     }
 }
 
@@ -110,11 +110,14 @@ static int resolve(const char *host, uint16_t port, struct sockaddr_storage *add
     error = getaddrinfo(host, service, &hints, &found);
     if (error)
         return error;
+    assert(found);
     chosen = found;
-    while (chosen && chosen->ai_family != AF_INET)
-        chosen = chosen->ai_next;
-    if (!chosen)
-        chosen = found;
+    for (const struct addrinfo *at = found; at; at = at->ai_next) {
+        if (at->ai_family == AF_INET) {
+            chosen = at;
+            break;
+        }
+    }
     memcpy(address, chosen->ai_addr, chosen->ai_addrlen);
     *length = chosen->ai_addrlen;
     freeaddrinfo(found);
@@ -122,14 +125,14 @@ static int resolve(const char *host, uint16_t port, struct sockaddr_storage *add
 }
 
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
-                   char text[TEXT_BYTES])
+                   char text[SOCKETS_TEXT_MAX])
 {
     struct sockaddr_storage address;
     socklen_t length = 0;
     int error = resolve(host, port, &address, &length);
 
     if (error) {
-        snprintf(text, TEXT_BYTES, "cannot resolve host '%s': %s", host, gai_strerror(error));
+        snprintf(text, SOCKETS_TEXT_MAX, "cannot resolve host '%s': %s", host, gai_strerror(error));
         return -1;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -138,7 +141,7 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
             error = errno;
             while (i-- > 0)
                 close(listeners[i]);
-            snprintf(text, TEXT_BYTES, "cannot listen on %s port %u: %s", host, port,
+            snprintf(text, SOCKETS_TEXT_MAX, "cannot listen on %s port %u: %s", host, port,
                      explain(error));
             return -1;
         }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum {
-    SOCKETS_ADDRESS_MAX = 64 /* of "[address]:port" as text */
+    SOCKETS_TEXT_MAX = 320 /* of an address, or of what is wrong with it */
 };
 
 /*
@@ -17,11 +17,11 @@ enum {
  * is accepted from them has TCP_NODELAY and keep-alive set. Nobody else may listen there: also not
  * another server of the same user.
  *
- * On success 0, with `address` set to where it listens; else -1, with `address` set to what is
- * wrong, as a sentence's end.
+ * On success 0, and `text` says where it listens, as address:port; else -1, and it says what is
+ * wrong.
  */
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
-                   char address[SOCKETS_ADDRESS_MAX + 256]);
+                   char text[SOCKETS_TEXT_MAX]);
 
 /* Raises the limit of open descriptors to the hard limit; what it is then. */
 uint64_t sockets_raise_limit(void);

@@ -110,7 +110,8 @@ static bool backlog_append(struct connections *connections, struct backlog *back
 {
     uint32_t kept = backlog_length(backlog);
 
-    if (backlog->capacity - backlog->end < length) {
+    assert(length > 0);
+    if (!backlog->bytes || backlog->capacity - backlog->end < length) {
         uint32_t capacity = BACKLOG_MIN;
         uint8_t *larger;
 
@@ -121,7 +122,7 @@ static bool backlog_append(struct connections *connections, struct backlog *back
         larger = memory_allocate(&connections->memory, capacity, 1);
         if (!larger)
             return false;
-        if (kept)
+        if (backlog->bytes)
             memcpy(larger, backlog->bytes + backlog->start, kept);
         memory_release(&connections->memory, backlog->bytes, backlog->capacity);
         *backlog = (struct backlog){.bytes = larger, .end = kept, .capacity = capacity};
@@ -131,8 +132,7 @@ static bool backlog_append(struct connections *connections, struct backlog *back
     return true;
 }
 
-static void backlog_consume(struct connections *connections, struct backlog *backlog,
-                            size_t length)
+static void backlog_consume(struct connections *connections, struct backlog *backlog, size_t length)
 {
     backlog->start += (uint32_t)length;
     if (backlog->bytes && backlog->start == backlog->end)
@@ -361,8 +361,8 @@ static void heed(struct connections *connections, struct connection *connection,
     }
     if (connection->paused && kept <= BACKLOG_RESUME)
         resume_reading(connections, connection);
-    else if (!connection->paused && kept > BACKLOG_PAUSE &&
-             progress->want != SESSION_WANT_INPUT && !connection->input_ended)
+    else if (!connection->paused && kept > BACKLOG_PAUSE && progress->want != SESSION_WANT_INPUT &&
+             !connection->input_ended)
         pause_reading(connections, connection);
 }
 
@@ -416,8 +416,7 @@ static void received(struct connections *connections, struct connection *connect
     } else if (completion->result == 0) {
         connection->input_ended = true;
         if (connection->state == CONNECTION_OPEN &&
-            (connection->want == SESSION_WANT_INPUT ||
-             connection->want == SESSION_WANT_EFFECT)) {
+            (connection->want == SESSION_WANT_INPUT || connection->want == SESSION_WANT_EFFECT)) {
             struct session_progress progress = {
                 .want = (enum session_want)connection->want,
                 .lines = connection->lines,
@@ -472,8 +471,7 @@ static void flush(struct connections *connections, struct connection *connection
 }
 
 /* `length` bytes are with the kernel: goes on with what is left, and what waited for room. */
-static void sent(struct connections *connections, struct connection *connection,
-                 uint32_t length)
+static void sent(struct connections *connections, struct connection *connection, uint32_t length)
 {
     output_consume(&connection->output, &connections->output_pool, length);
     if (connection->output.length > 0 || has_use_for_room(connection))
@@ -535,8 +533,7 @@ void connections_settle(struct connections *connections)
 
 /* ---- a turn ---- */
 
-void connections_completion(struct connections *connections,
-                            const struct completion *completion)
+void connections_completion(struct connections *connections, const struct completion *completion)
 {
     struct connection *connection =
         (struct connection *)(uintptr_t)(completion->tag & ~(uint64_t)REQUEST_MASK);
@@ -561,14 +558,12 @@ void connections_completion(struct connections *connections,
 
 static void effect(struct connections *connections, const struct stripes_effect *effect)
 {
-    struct connection *connection =
-        connection_at(connections, client_slot(effect->client));
+    struct connection *connection = connection_at(connections, client_slot(effect->client));
 
     if (!connection || connection->session.client != effect->client ||
         connection->state != CONNECTION_OPEN)
         return;
-    session_effect(&connection->session, &connections->host, &effect->answer,
-                   &connection->output);
+    session_effect(&connection->session, &connections->host, &effect->answer, &connection->output);
     serve_backlog(connections, connection);
     add_work(connections, connection);
 }
@@ -624,8 +619,7 @@ bool connections_work(struct connections *connections)
 /* ---- time ---- */
 
 /* Not idle before `until_ns`: looks again then, or after a while where a queue has no end. */
-static void park(struct connections *connections, struct connection *connection,
-                 uint64_t until_ns)
+static void park(struct connections *connections, struct connection *connection, uint64_t until_ns)
 {
     if (until_ns == UINT64_MAX)
         until_ns = connections->host.now_ns + connections->reads.duration_ns;
@@ -637,8 +631,7 @@ static void read_timed_out(struct connections *connections, struct connection *c
 {
     uint64_t now_ns = connections->host.now_ns;
     bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
-    uint64_t until_ns =
-        between ? session_holds_until(&connection->session, &connections->host) : 0;
+    uint64_t until_ns = between ? session_holds_until(&connection->session, &connections->host) : 0;
 
     if (until_ns <= now_ns) {
         session_fail(&connection->session, &connections->host, &connection->output);
@@ -669,8 +662,8 @@ void connections_expire(struct connections *connections)
     while ((timeout = timeouts_take(&connections->reads, now_ns)))
         read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
     while (heap_top_key(&connections->parked) <= now_ns)
-        parking_ended(connections, CONTAINER_OF(heap_top(&connections->parked),
-                                                struct connection, parked));
+        parking_ended(connections,
+                      CONTAINER_OF(heap_top(&connections->parked), struct connection, parked));
     while ((timeout = timeouts_take(&connections->writes, now_ns)))
         abort_connection(connections, CONTAINER_OF(timeout, struct connection, write));
     while ((timeout = timeouts_take(&connections->auth_delays, now_ns)))
@@ -755,8 +748,7 @@ uint64_t connections_count(const struct connections *connections)
     return connections->pool.count;
 }
 
-void connections_init(struct connections *connections,
-                      const struct connections_options *options)
+void connections_init(struct connections *connections, const struct connections_options *options)
 {
     memset(connections, 0, sizeof(*connections));
     connections->memory = options->memory;

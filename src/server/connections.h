@@ -57,18 +57,17 @@ struct connections {
     uint32_t retired_slots; /* to be free when the mailbox has been emptied */
 
     struct list work;
-    struct list sent;           /* a silent send is under way */
-    bool hurry;                 /* one of those has something to do when it is through */
-    struct timeouts reads;      /* between requests, or within one */
-    struct timeouts writes;     /* a send waits for the peer to read */
+    struct list sent;       /* a silent send is under way */
+    bool hurry;             /* one of those has something to do when it is through */
+    struct timeouts reads;  /* between requests, or within one */
+    struct timeouts writes; /* a send waits for the peer to read */
     struct timeouts auth_delays;
     struct timeouts lingers;
     struct heap parked; /* idle, and yet holding something: when to look again */
 };
 
 /* Asks for no memory yet. */
-void connections_init(struct connections *connections,
-                      const struct connections_options *options);
+void connections_init(struct connections *connections, const struct connections_options *options);
 
 /* None may be open any more. */
 void connections_free(struct connections *connections);
@@ -79,8 +78,7 @@ uint64_t connections_count(const struct connections *connections);
 bool connections_open(struct connections *connections, int descriptor);
 
 /* A completion whose tag is not below CONNECTIONS_TAG_MIN. */
-void connections_completion(struct connections *connections,
-                            const struct completion *completion);
+void connections_completion(struct connections *connections, const struct completion *completion);
 
 /* All completions of the turn are seen: what was sent silently has been sent. */
 void connections_settle(struct connections *connections);

@@ -37,7 +37,7 @@ struct server {
     int listeners[WORKERS_MAX];
     int errors[WORKERS_MAX]; /* of worker_create */
     pthread_barrier_t created;
-    char address[SOCKETS_ADDRESS_MAX + 256];
+    char address[SOCKETS_TEXT_MAX];
 };
 
 struct start {
@@ -116,8 +116,8 @@ static bool create_stripes(struct server *server)
  */
 static void create_and_run(struct server *server, uint32_t number)
 {
-    server->errors[number] = worker_create(&server->shared.workers[number], &server->shared,
-                                           number, server->listeners[number]);
+    server->errors[number] = worker_create(&server->shared.workers[number], &server->shared, number,
+                                           server->listeners[number]);
     pthread_barrier_wait(&server->created);
     if (number == 0) {
         uint32_t failed = 0;
@@ -199,8 +199,7 @@ int main(int count, char **arguments)
         return fail("libsodium can't be used on this machine");
     server.shared.options = &server.options;
     server.shared.memory = (struct memory){.allocate = allocate, .release = release};
-    server.shared.count =
-        server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
+    server.shared.count = server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
     sockets_raise_limit();
     if (sockets_listen(server.options.host, (uint16_t)server.options.port, server.listeners,
                        server.shared.count, server.address) < 0)

@@ -42,14 +42,22 @@ struct option {
 #define VARIABLE_PREFIX "DFLOCKD_"
 #define FIELD(name)     offsetof(struct options, name)
 
-#define TEXT(flag, variable, name, initial, help)                                                  \
-    {flag, variable, NULL, OPTION_TEXT, FIELD(name), 0, 0, initial, help}
-#define NUMBER(flag, variable, old, name, least, most, initial, help)                              \
-    {flag, variable, old, OPTION_NUMBER, FIELD(name), least, most, initial, help}
-#define BOOLEAN(flag, variable, name, initial, help)                                               \
-    {flag, variable, NULL, OPTION_BOOLEAN, FIELD(name), 0, 0, initial, help}
-#define UNSUPPORTED(flag, variable)                                                                \
-    {flag, variable, NULL, OPTION_UNSUPPORTED, 0, 0, 0, NULL, NULL}
+#define TEXT(flag, variable, name, initial, help)                           \
+    {                                                                       \
+        flag, variable, NULL, OPTION_TEXT, FIELD(name), 0, 0, initial, help \
+    }
+#define NUMBER(flag, variable, old, name, least, most, initial, help)               \
+    {                                                                               \
+        flag, variable, old, OPTION_NUMBER, FIELD(name), least, most, initial, help \
+    }
+#define BOOLEAN(flag, variable, name, initial, help)                           \
+    {                                                                          \
+        flag, variable, NULL, OPTION_BOOLEAN, FIELD(name), 0, 0, initial, help \
+    }
+#define UNSUPPORTED(flag, variable)                                   \
+    {                                                                 \
+        flag, variable, NULL, OPTION_UNSUPPORTED, 0, 0, 0, NULL, NULL \
+    }
 
 static const struct option table[] = {
     TEXT("host", "HOST", host, "127.0.0.1", "Address or name to listen on"),
@@ -74,17 +82,15 @@ static const struct option table[] = {
            "Seconds to wait for a line, and for a request where nothing is held"),
     NUMBER("write-timeout", "WRITE_TIMEOUT_S", NULL, write_timeout_s, 0, SECONDS_MAX, "5",
            "Seconds a peer may not read its answers; 0: no limit"),
-    NUMBER("shutdown-timeout", "SHUTDOWN_TIMEOUT_S", NULL, shutdown_timeout_s, 0, SECONDS_MAX,
-           "30", "Seconds of draining after SIGTERM or SIGINT; 0: no limit"),
-    BOOLEAN("auto-release-on-disconnect", "AUTO_RELEASE_ON_DISCONNECT",
-            auto_release_on_disconnect, "true",
-            "Release what a client holds when its connection ends"),
+    NUMBER("shutdown-timeout", "SHUTDOWN_TIMEOUT_S", NULL, shutdown_timeout_s, 0, SECONDS_MAX, "30",
+           "Seconds of draining after SIGTERM or SIGINT; 0: no limit"),
+    BOOLEAN("auto-release-on-disconnect", "AUTO_RELEASE_ON_DISCONNECT", auto_release_on_disconnect,
+            "true", "Release what a client holds when its connection ends"),
     UNSUPPORTED("tls-cert", "TLS_CERT"),
     UNSUPPORTED("tls-key", "TLS_KEY"),
     TEXT("auth-token", "AUTH_TOKEN", auth_token_given, NULL,
          "Secret that clients must send first; visible in the list of processes"),
-    TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,
-         "File with that secret"),
+    TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL, "File with that secret"),
     UNSUPPORTED("fence-state-file", "FENCE_STATE_FILE"),
     UNSUPPORTED("unix-socket", "UNIX_SOCKET"),
     UNSUPPORTED("http-port", "HTTP_PORT"),
@@ -143,8 +149,8 @@ static bool parse_number(const struct option *option, const char *text, uint64_t
 
     errno = 0;
     *value = strtoull(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 &&
-           *value >= option->least && *value <= option->most;
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *value >= option->least &&
+           *value <= option->most;
 }
 
 /* Takes `text` for `option`; `name` is how the user wrote it, for the message. */
@@ -162,8 +168,8 @@ static bool take(struct reading *reading, const struct option *option, const cha
         uint64_t value;
 
         if (!parse_number(option, text, &value)) {
-            snprintf(range, sizeof(range), "'%.40s' is not a whole number from %llu to %llu",
-                     text, (unsigned long long)option->least, (unsigned long long)option->most);
+            snprintf(range, sizeof(range), "'%.40s' is not a whole number from %llu to %llu", text,
+                     (unsigned long long)option->least, (unsigned long long)option->most);
             return wrong(reading, name, range);
         }
         memcpy(field, &value, sizeof(value));

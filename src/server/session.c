@@ -67,8 +67,7 @@ static void serve_auth(struct session *session, struct session_host *host,
     }
 }
 
-static void serve_stats(struct session *session, struct session_host *host,
-                        struct output *output)
+static void serve_stats(struct session *session, struct session_host *host, struct output *output)
 {
     uint8_t *to = output_reserve(output, host->output_pool, REPLY_ENTRY_MAX);
 
@@ -105,8 +104,8 @@ static void serve_key(struct session *session, struct session_host *host,
                       const struct request *request, struct output *output)
 {
     bool semaphore = command_of_semaphores(request->command);
-    struct stripes_key key = stripes_key(
-        host->stripes, semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK, request->key);
+    struct stripes_key key =
+        stripes_key(host->stripes, semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK, request->key);
     uint64_t lease_s = request->lease_s ? request->lease_s : host->default_lease_s;
     struct lock_answer answer;
     uint8_t *to;
@@ -115,15 +114,15 @@ static void serve_key(struct session *session, struct session_host *host,
     case DFLOCKD_ACQUIRE:
     case DFLOCKD_SEMAPHORE_ACQUIRE:
         session->stripes_used |= 1ull << key.stripe;
-        answer = stripes_acquire(host->stripes, host->now_ns, session->client, &key,
-                                 request->limit, request->timeout_s, lease_s, &host->wake);
+        answer = stripes_acquire(host->stripes, host->now_ns, session->client, &key, request->limit,
+                                 request->timeout_s, lease_s, &host->wake);
         settle(session, host, key.stripe, &answer, output);
         return;
     case DFLOCKD_ENQUEUE:
     case DFLOCKD_SEMAPHORE_ENQUEUE:
         session->stripes_used |= 1ull << key.stripe;
-        answer = stripes_enqueue(host->stripes, host->now_ns, session->client, &key,
-                                 request->limit, lease_s, &host->wake);
+        answer = stripes_enqueue(host->stripes, host->now_ns, session->client, &key, request->limit,
+                                 lease_s, &host->wake);
         settle(session, host, key.stripe, &answer, output);
         return;
     case DFLOCKD_WAIT:
@@ -134,13 +133,11 @@ static void serve_key(struct session *session, struct session_host *host,
         return;
     case DFLOCKD_RELEASE:
     case DFLOCKD_SEMAPHORE_RELEASE:
-        answer = stripes_release(host->stripes, host->now_ns, &key, token_of(request),
-                                 &host->wake);
+        answer = stripes_release(host->stripes, host->now_ns, &key, token_of(request), &host->wake);
         say(host, output, (enum dflockd_outcome)answer.outcome);
         return;
     default:
-        assert(request->command == DFLOCKD_RENEW ||
-               request->command == DFLOCKD_SEMAPHORE_RENEW);
+        assert(request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW);
         answer = stripes_renew(host->stripes, host->now_ns, &key, token_of(request), lease_s,
                                &host->wake);
         if (answer.outcome != DFLOCKD_OK) {
@@ -155,12 +152,12 @@ static void serve_key(struct session *session, struct session_host *host,
 
 static bool is_release(const struct request *request)
 {
-    return request->valid && (request->command == DFLOCKD_RELEASE ||
-                              request->command == DFLOCKD_SEMAPHORE_RELEASE);
+    return request->valid &&
+           (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE);
 }
 
-static void serve(struct session *session, struct session_host *host,
-                  const struct request *request, struct output *output)
+static void serve(struct session *session, struct session_host *host, const struct request *request,
+                  struct output *output)
 {
     if (host->draining && !(session->state == SESSION_READY && is_release(request))) {
         over(session);
@@ -223,8 +220,7 @@ static void show(void *context, const struct lock_view *view)
 }
 
 /* A section is through: the next one begins, or the reply is complete. */
-static void section_end(struct session *session, struct session_host *host,
-                        struct output *output)
+static void section_end(struct session *session, struct session_host *host, struct output *output)
 {
     uint8_t *to = output_reserve(output, host->output_pool, REPLY_ENTRY_MAX);
 
@@ -248,8 +244,8 @@ static void walk_on(struct session *session, struct session_host *host, struct o
 {
     struct walk walk = {.session = session, .host = host, .output = output};
     uint32_t stripe = session->walk_stripe;
-    bool more = stripes_walk(host->stripes, host->now_ns, &stripe, &session->walk_position, show,
-                             &walk);
+    bool more =
+        stripes_walk(host->stripes, host->now_ns, &stripe, &session->walk_position, show, &walk);
 
     session->walk_stripe = (uint8_t)stripe;
     if (!more)
@@ -334,8 +330,7 @@ void session_effect(struct session *session, struct session_host *host,
     say_answer(host, output, &told);
 }
 
-void session_input_ended(struct session *session, struct session_host *host,
-                         struct output *output)
+void session_input_ended(struct session *session, struct session_host *host, struct output *output)
 {
     /* BLOCKED stays to be seen: the disconnect gives back a grant that is on its way. */
     if (session->state == SESSION_BLOCKED)
@@ -360,8 +355,7 @@ bool session_disconnect(struct session *session, struct session_host *host, uint
 {
     while (session->stripes_used) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(session->stripes_used);
-        bool pending =
-            session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;
+        bool pending = session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;
 
         if (!stripes_disconnect(host->stripes, host->now_ns, session->client, stripe, pending,
                                 steps, &host->wake))

@@ -54,7 +54,7 @@ struct session {
     uint8_t blocked_stripe; /* where the pending request waits, while BLOCKED */
     uint8_t walk_section;   /* enum reply_section, while STATS */
     uint8_t walk_stripe;
-    bool walk_first;  /* no entry of this section is written yet */
+    bool walk_first; /* no entry of this section is written yet */
     bool authenticated;
     bool auth_failed; /* OVER, and the peer is to be kept waiting for the close */
 };
@@ -85,8 +85,7 @@ void session_effect(struct session *session, struct session_host *host,
                     const struct lock_answer *answer, struct output *output);
 
 /* The peer sends no more and all it sent was read: the session is over. */
-void session_input_ended(struct session *session, struct session_host *host,
-                         struct output *output);
+void session_input_ended(struct session *session, struct session_host *host, struct output *output);
 
 /* A line is too long or did not come in time: says so, and the session is over. */
 void session_fail(struct session *session, struct session_host *host, struct output *output);

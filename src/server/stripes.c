@@ -109,8 +109,8 @@ struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kin
 }
 
 struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                   const struct stripes_key *key, uint32_t limit,
-                                   uint64_t wait_s, uint64_t lease_s, uint64_t *wake)
+                                   const struct stripes_key *key, uint32_t limit, uint64_t wait_s,
+                                   uint64_t lease_s, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, key->stripe);
     struct lock_answer answer =
@@ -121,8 +121,8 @@ struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uin
 }
 
 struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                   const struct stripes_key *key, uint32_t limit,
-                                   uint64_t lease_s, uint64_t *wake)
+                                   const struct stripes_key *key, uint32_t limit, uint64_t lease_s,
+                                   uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, key->stripe);
     struct lock_answer answer =
@@ -174,8 +174,8 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, u
     return cancelled;
 }
 
-bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                        uint32_t index, bool pending, uint32_t steps, uint64_t *wake)
+bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
+                        bool pending, uint32_t steps, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index);
     bool done = table_disconnect(&stripe->table, now_ns, client, pending, steps);
@@ -214,8 +214,7 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
                     uint64_t *wake)
 {
     for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
-        if (atomic_load_explicit(&stripes->stripe[i].deadline_ns, memory_order_relaxed) <=
-            now_ns) {
+        if (atomic_load_explicit(&stripes->stripe[i].deadline_ns, memory_order_relaxed) <= now_ns) {
             struct stripe *stripe = stripe_enter(stripes, i);
 
             table_expire(&stripe->table, now_ns, steps);
@@ -283,8 +282,7 @@ static uint32_t stripes_for(uint32_t workers)
     return count;
 }
 
-static bool stripe_init(struct stripes *stripes, uint32_t index,
-                        const struct lock_policy *policy)
+static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lock_policy *policy)
 {
     struct stripe *stripe = &stripes->stripe[index];
     struct lock_host host = {
@@ -332,8 +330,7 @@ struct stripes *stripes_create(const struct stripes_options *options)
         return NULL;
     }
     for (uint32_t i = 0; i < options->workers; i++)
-        mailbox_init(&stripes->sleeper[i].mailbox, &stripes->memory,
-                     sizeof(struct stripes_effect));
+        mailbox_init(&stripes->sleeper[i].mailbox, &stripes->memory, sizeof(struct stripes_effect));
     for (; stripes->stripe_count < count; stripes->stripe_count++) {
         if (!stripe_init(stripes, stripes->stripe_count, &options->policy)) {
             stripes_destroy(stripes);

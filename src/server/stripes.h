@@ -26,7 +26,7 @@ enum {
 struct stripes;
 
 struct stripes_options {
-    uint32_t workers; /* 1 to WORKERS_MAX */
+    uint32_t workers;     /* 1 to WORKERS_MAX */
     struct memory memory; /* to be called from any thread */
     struct lock_policy policy;
     uint64_t states_max;
@@ -60,11 +60,11 @@ struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kin
 
 /* As the functions of lock/table.h. */
 struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                   const struct stripes_key *key, uint32_t limit,
-                                   uint64_t wait_s, uint64_t lease_s, uint64_t *wake);
-struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                   const struct stripes_key *key, uint32_t limit,
+                                   const struct stripes_key *key, uint32_t limit, uint64_t wait_s,
                                    uint64_t lease_s, uint64_t *wake);
+struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                   const struct stripes_key *key, uint32_t limit, uint64_t lease_s,
+                                   uint64_t *wake);
 struct lock_answer stripes_wait(struct stripes *stripes, uint64_t now_ns, uint64_t client,
                                 const struct stripes_key *key, uint64_t wait_s, uint64_t *wake);
 struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
@@ -73,18 +73,18 @@ struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
 struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
                                  const struct stripes_key *key, struct lock_token token,
                                  uint64_t lease_s, uint64_t *wake);
-bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t stripe,
+bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                     uint64_t *wake);
-bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                        uint32_t stripe, bool pending, uint32_t steps, uint64_t *wake);
+bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
+                        bool pending, uint32_t steps, uint64_t *wake);
 uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                             uint32_t stripe);
+                             uint32_t index);
 
 /*
- * Shows some of the resources of all stripes; `*stripe` and `*position` start at 0. False when all
- * were shown.
+ * Shows some of the resources of all stripes; `*index` (of a stripe) and `*position` start at 0.
+ * False when all were shown.
  */
-bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *stripe, uint64_t *position,
+bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,
                   void (*show)(void *context, const struct lock_view *view), void *context);
 
 /* Lets what is due happen in the stripes whose home is `worker`, up to `steps` in each. */

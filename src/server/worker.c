@@ -263,7 +263,7 @@ void worker_run(struct worker *worker)
     ring_turn(worker->ring, 0);
 }
 
-int worker_create(struct worker **result, struct worker_shared *shared, uint32_t number,
+int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number,
                   int listener)
 {
     const struct options *options = shared->options;
@@ -308,7 +308,7 @@ int worker_create(struct worker **result, struct worker_shared *shared, uint32_t
     connections_init(&worker->connections, &connections);
     if (number == 0)
         ring_watch(worker->ring, shared->signals, POLLIN, TAG_SIGNAL);
-    *result = worker;
+    *created = worker;
     return 0;
 }
 

@@ -23,8 +23,8 @@ struct worker_shared {
     const struct options *options;
     struct memory memory; /* to be called from any thread */
     struct stripes *stripes;
-    _Atomic uint64_t numbers;       /* of connections so far */
-    _Atomic uint64_t connections;   /* now */
+    _Atomic uint64_t numbers;     /* of connections so far */
+    _Atomic uint64_t connections; /* now */
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
     int signals; /* a signalfd(2) that the first worker reads: stop, and then stop at once */
@@ -34,7 +34,7 @@ struct worker_shared {
  * Makes the worker with this number, in the thread that is going to run it. It closes `listener`
  * in the end. 0, or -errno when the kernel refuses the ring (see ring_explain) or memory is short.
  */
-int worker_create(struct worker **worker, struct worker_shared *shared, uint32_t number,
+int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number,
                   int listener);
 
 /* Runs until the server is drained. All workers must have been created. */

@@ -53,7 +53,7 @@ static int command_of(struct slice word)
     }
     for (int command = DFLOCKD_PING; command < DFLOCKD_COMMAND_COUNT; command++) {
         static const char *const words[] = {
-#define X(name, text) [DFLOCKD_##name] = text,
+#define X(name, text) [DFLOCKD_##name] = (text),
             DFLOCKD_COMMANDS(X)
 #undef X
         };
@@ -244,8 +244,8 @@ struct request_frame request_read(const uint8_t *bytes, size_t length, struct re
                 frame.framing = REQUEST_TOO_LONG;
             return frame;
         }
-        lines[frame.lines] = strip_returns(
-            (struct slice){.bytes = start, .length = (uint32_t)(end - start)});
+        lines[frame.lines] =
+            strip_returns((struct slice){.bytes = start, .length = (uint32_t)(end - start)});
         frame.length += (uint32_t)(end - start) + 1;
         frame.lines++;
         if (frame.lines == 2 && slice_is(lines[0], "auth"))

@@ -27,9 +27,9 @@ struct request {
     struct slice key;
     uint64_t fence; /* of the token */
     uint64_t salt;
-    uint64_t timeout_s; /* 0 to DFLOCKD_SECONDS_MAX */
-    uint64_t lease_s;   /* 1 to DFLOCKD_SECONDS_MAX */
-    uint32_t limit;     /* 1 to DFLOCKD_LIMIT_MAX; 1 for a lock */
+    uint64_t timeout_s;  /* 0 to DFLOCKD_SECONDS_MAX */
+    uint64_t lease_s;    /* 1 to DFLOCKD_SECONDS_MAX */
+    uint32_t limit;      /* 1 to DFLOCKD_LIMIT_MAX; 1 for a lock */
     struct slice secret; /* of `auth`, blanks around it trimmed */
 };
 
