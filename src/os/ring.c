@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 
 enum {
     BUFFER_GROUP = 0,
@@ -27,6 +28,7 @@ struct ring {
     size_t mapped_bytes; /* of buffer_ring and the buffers behind it */
     uint32_t buffer_count;
     uint32_t buffer_bytes;
+    bool accepts_once;
 };
 
 static size_t page_round(size_t bytes)
@@ -70,6 +72,22 @@ static int buffers_register(struct ring *ring, const struct ring_options *option
     return 0;
 }
 
+/*
+ * Linux 6.6 to 6.8 may complete a multishot accept with a wrong descriptor under DEFER_TASKRUN
+ * (axboe/liburing issue 1062): there each connection is accepted by a request of its own.
+ */
+static bool multishot_accept_broken(void)
+{
+    struct utsname kernel;
+    unsigned long minor;
+    char *end;
+
+    if (uname(&kernel) < 0 || strtoul(kernel.release, &end, 10) != 6 || *end != '.')
+        return false;
+    minor = strtoul(end + 1, NULL, 10);
+    return minor >= 6 && minor <= 8;
+}
+
 int ring_open(struct ring **opened, const struct ring_options *options)
 {
     struct io_uring_params parameters = {
@@ -92,6 +110,7 @@ int ring_open(struct ring **opened, const struct ring_options *options)
         ring_close(ring);
         return error;
     }
+    ring->accepts_once = multishot_accept_broken();
     /* An optimisation: where the kernel refuses it, the ring works all the same. */
     io_uring_register_ring_fd(&ring->uring);
     *opened = ring;
@@ -175,7 +194,10 @@ void ring_accept(struct ring *ring, int listener, uint64_t tag)
 {
     struct io_uring_sqe *sqe = entry(ring);
 
-    io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+    if (ring->accepts_once)
+        io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+    else
+        io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
     finish(sqe, tag, 0);
 }
 

@@ -41,7 +41,7 @@ const char *ring_explain(int error);
 /* By what other threads' rings reach this one (ring_poke). */
 int ring_descriptor(const struct ring *ring);
 
-/* Accepts again and again: each completion's result is a descriptor. */
+/* Accepts again and again, as long as completions say `more`: each result is a descriptor. */
 void ring_accept(struct ring *ring, int listener, uint64_t tag);
 
 /* Receives again and again, into the registered buffers; ends with -ENOBUFS when all are in use. */

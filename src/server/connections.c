@@ -3,10 +3,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "os/mailbox.h"
 #include "server/client_id.h"
+#include "server/log.h"
 
 enum {
     MILLISECOND_NS = 1000000,
@@ -201,6 +203,17 @@ static struct connection *connection_at(const struct connections *connections, u
     return value & 1 ? NULL : (struct connection *)(uintptr_t)value;
 }
 
+static void log_connection(const struct connection *connection, const char *message)
+{
+    char number[24];
+
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    snprintf(number, sizeof(number), "%llu",
+             (unsigned long long)client_number(connection->session.client));
+    log_line(LOG_DEBUG, message, "conn", number, NULL);
+}
+
 /* ---- closing ---- */
 
 static void unpark(struct connections *connections, struct connection *connection)
@@ -245,6 +258,7 @@ static void abort_connection(struct connections *connections, struct connection 
 static void free_connection(struct connections *connections, struct connection *connection)
 {
     assert(!in_flight(connection) && !connection->backlog.bytes);
+    log_connection(connection, "connection closed");
     if (list_linked(&connection->work_link))
         list_remove(&connection->work_link);
     timeout_stop(&connection->pace);
@@ -709,6 +723,7 @@ bool connections_open(struct connections *connections, int descriptor)
                   client_id(number, connections->worker, slot));
     timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     add_work(connections, connection);
+    log_connection(connection, "connection accepted");
     return true;
 }
 

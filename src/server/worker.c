@@ -68,17 +68,6 @@ static void warn_of_accept(struct worker *worker, int error)
     log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
 }
 
-static void log_connection(const struct worker *worker, const char *message)
-{
-    char count[24];
-
-    if (!log_enabled(LOG_DEBUG))
-        return;
-    snprintf(count, sizeof(count), "%llu",
-             (unsigned long long)atomic_load(&worker->shared->connections));
-    log_line(LOG_DEBUG, message, "connections", count, NULL);
-}
-
 static void admit(struct worker *worker, int descriptor)
 {
     struct worker_shared *shared = worker->shared;
@@ -86,15 +75,37 @@ static void admit(struct worker *worker, int descriptor)
 
     if (atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) >= max &&
         max > 0) {
-        log_connection(worker, "connection refused: too many");
+        log_line(LOG_DEBUG, "connection refused: too many", NULL);
     } else if (connections_open(&worker->connections, descriptor)) {
-        log_connection(worker, "connection accepted");
         return;
     } else {
         warn_of_accept(worker, ENOMEM);
     }
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
     ring_close_descriptor(worker->ring, descriptor);
+}
+
+/*
+ * Whether an error of accept(2) is that of one connection, which was given up before it was ours,
+ * or of the network; any other may last.
+ */
+static bool passes_by(int error)
+{
+    switch (error) {
+    case ECONNABORTED:
+    case EINTR:
+    case EAGAIN:
+    case EPERM:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void accepted(struct worker *worker, const struct completion *completion)
@@ -105,13 +116,11 @@ static void accepted(struct worker *worker, const struct completion *completion)
             ring_close_descriptor(worker->ring, completion->result);
         else
             admit(worker, completion->result);
-    } else if (completion->result == -EMFILE || completion->result == -ENFILE ||
-               completion->result == -ENOBUFS || completion->result == -ENOMEM) {
+    } else if (!worker->draining && !passes_by(-completion->result)) {
         /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
         worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * (SECOND_NS / 1000);
         warn_of_accept(worker, -completion->result);
     }
-    /* Any other error is of the connection that was not to be: a reset before it was accepted. */
 }
 
 /* ---- stopping ---- */
