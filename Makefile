@@ -39,7 +39,7 @@ UNIT_SOURCES = $(sort $(wildcard tests/unit/test_*.c))
 UNIT_TESTS   = $(UNIT_SOURCES:%.c=$(BUILD)/%)
 FORMATTED    = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all run test check unit install clean asan tsan valgrind format tidy
+.PHONY: all run test check perf unit install clean asan tsan valgrind format tidy
 
 all: $(BUILD)/dflockd
 
@@ -53,6 +53,13 @@ $(BUILD)/%.o: %.c Makefile
 $(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) -lcmocka
+
+# A server that does nothing and a load for it and others, to measure against.
+perf: $(BUILD)/perf/ceiling $(BUILD)/perf/load
+
+$(BUILD)/perf/%: perf/%.c $(LIBRARY) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 run:
 	tools/install-deps build

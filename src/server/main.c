@@ -24,11 +24,11 @@
 #define SECOND_NS 1000000000ull
 
 /*
- * For jemalloc (mallctl names in its manual): chunks of slabs are no larger than they are, and
- * what they give back goes to the kernel at once. Nothing of either is on the path of a request.
+ * For jemalloc: memory that is given back goes on to the kernel at once, and not after a decay that
+ * an idle server never wakes for. Nothing is given back on the path of a request.
  */
 extern const char *malloc_conf;
-const char *malloc_conf = "cache_oblivious:false,dirty_decay_ms:0,muzzy_decay_ms:0";
+const char *malloc_conf = "dirty_decay_ms:0,muzzy_decay_ms:0";
 
 struct server {
     struct options options;

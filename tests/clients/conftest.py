@@ -1,0 +1,69 @@
+"""Fixtures of the tests with published clients: a client, its processes, a server."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from lib.server import Server
+
+from .environment import installed
+from .package import CLIENTS
+from .peer import Peer
+from .witness import Witness
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(params=CLIENTS, ids=str)
+def client(request):
+    """The client under test: every one of them, unless the test names some."""
+    installed(request.param.package)
+    return request.param
+
+
+@pytest.fixture
+def start():
+    """Starts a process of the client that it is given; all of them end with the test."""
+    with ExitStack() as stack:
+        def start(client, **options):
+            python = installed(client.package)
+            return stack.enter_context(Peer(client, python, **options))
+        yield start
+
+
+@pytest.fixture
+def peers(client, start):
+    """Starts a process of the client under test."""
+    return lambda: start(client)
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def witness(tmp_path):
+    return Witness(tmp_path / "witness")
+
+
+def pytest_collection_modifyitems(items):
+    """Deal the long tests to different workers of xdist.
+
+    It begins by giving each worker a run of neighbours. Ours change places among themselves, so
+    that the first of each run is a long one.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    run = max(len(items) // workers // 4, 2)
+    places = [place for place, item in enumerate(items) if HERE in item.path.parents]
+    ours = [items[place] for place in places]
+    long = [item for item in ours if item.get_closest_marker("long")]
+    short = [item for item in ours if not item.get_closest_marker("long")]
+    for index, place in enumerate(places):
+        items[place] = (long if long and index % run == 0 or not short else short).pop(0)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes many seconds, most of them asleep")

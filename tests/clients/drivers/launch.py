@@ -1,0 +1,27 @@
+"""Runs an example unchanged, where it can't have the port and the names that it asks for.
+
+    launch.py PORTS EXAMPLE
+
+PORTS is a JSON object from the names of servers to their ports on this machine.
+"""
+
+import json
+import runpy
+import socket
+import sys
+
+from dflockd import sharding
+
+ports = json.loads(sys.argv[1])
+resolve = socket.getaddrinfo
+
+
+def resolve_here(host, port, *arguments, **options):
+    if host in ports:
+        host, port = "127.0.0.1", ports[host]
+    return resolve(host, port, *arguments, **options)
+
+
+socket.getaddrinfo = resolve_here
+sharding.DEFAULT_SERVERS[:] = [("127.0.0.1", ports.get("localhost", 0))]
+runpy.run_path(sys.argv[2], run_name="__main__")

@@ -1,0 +1,7 @@
+import time
+from dflockd.sync_client import DistributedLock
+
+with DistributedLock("foo", acquire_timeout_s=10, lease_ttl_s=20) as lock:
+    print(f"acquired key={lock.key} token={lock.token} lease={lock.lease}")
+    time.sleep(45)  # lease renews automatically
+    print("done critical section")

@@ -1,0 +1,174 @@
+"""A process that runs a published client, and the locks it was told to make.
+
+    with Peer(client, python) as peer:
+        lock = peer.lock("key", server, lease_ttl_s=2)
+        assert lock.acquire()
+
+Each call goes to the process as a line and comes back as one; `begin` starts a call and gives
+its future, so that one process can have many calls going on.
+"""
+
+import itertools
+import json
+import signal
+import subprocess
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+DRIVER = Path(__file__).with_name("drivers") / "peer.py"
+LOCK, SEMAPHORE = "DistributedLock", "DistributedSemaphore"
+WAIT_SECONDS = 60
+STAY_SECONDS = 0.01
+
+
+class ClientError(Exception):
+    """The client raised; `names` holds the class of what it raised and the bases of that."""
+
+    def __init__(self, names, message):
+        super().__init__(f"{names[0]}: {message}")
+        self.names = names
+        self.message = message
+
+
+class Peer:
+    """One process. `log` holds what it wrote to stderr, the client's log messages above all."""
+
+    def __init__(self, client, python, within=lambda command: command):
+        self.client = client
+        self.command = within([str(python), str(DRIVER), client.form, client.module])
+        self.log = []
+        self._numbers = itertools.count(1)
+        self._futures = {}
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, bufsize=1)
+        self._readers = [threading.Thread(target=read, daemon=True)
+                         for read in (self._read_answers, self._read_log)]
+        for reader in self._readers:
+            reader.start()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        for reader in self._readers:
+            reader.join(5)
+        for pipe in self.process.stdin, self.process.stdout, self.process.stderr:
+            pipe.close()
+
+    def _read_answers(self):
+        for line in self.process.stdout:
+            answer = json.loads(line)
+            future = self._futures.pop(answer["id"])
+            if "error" in answer:
+                future.set_exception(ClientError(answer["error"], answer["message"]))
+            else:
+                future.set_result(answer["value"])
+        for future in list(self._futures.values()):
+            future.set_exception(EOFError("the peer ended: " + "".join(self.log)))
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    def begin(self, action, **arguments):
+        number = next(self._numbers)
+        future = self._futures[number] = Future()
+        self.process.stdin.write(
+            json.dumps({"id": number, "do": action, "with": arguments}) + "\n")
+        return future
+
+    def call(self, action, **arguments):
+        return self.begin(action, **arguments).result(WAIT_SECONDS)
+
+    def lock(self, key, *servers, **options):
+        return Holder(self, LOCK, options_of(key, servers, options))
+
+    def semaphore(self, key, *servers, **options):
+        return Holder(self, SEMAPHORE, options_of(key, servers, options))
+
+    def new(self, kind, **options):
+        return Remote(self, kind, options)
+
+    def begin_crowd(self, witness, kind, key, server, workers, rounds, **options):
+        """Begin to let `workers` in and out `rounds` times each, before the witness."""
+        options = options_of(key, [server], {"acquire_timeout_s": WAIT_SECONDS, **options})
+        return self.begin("crowd", kind=kind, options=options, workers=workers, rounds=rounds,
+                          stay_s=STAY_SECONDS, witness=str(witness))
+
+    def connect(self, server):
+        return Connection(self, server)
+
+    def name(self):
+        return str(next(self._numbers))
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+
+def options_of(key, servers, options):
+    return dict(options, key=key, servers=[(server.host, server.port) for server in servers])
+
+
+class Remote:
+    """An object in the process of a peer."""
+
+    def __init__(self, peer, kind, options):
+        self.peer = peer
+        self.name = peer.name()
+        peer.call("new", name=self.name, kind=kind, options=options)
+
+    def begin(self, method, *arguments):
+        return self.peer.begin("method", name=self.name, method=method, arguments=arguments)
+
+    def call(self, method, *arguments):
+        return self.begin(method, *arguments).result(WAIT_SECONDS)
+
+
+class Holder(Remote):
+    """A DistributedLock or DistributedSemaphore in the process of a peer."""
+
+    def acquire(self):
+        return self.call("acquire")
+
+    def release(self):
+        return self.call("release")
+
+    def enqueue(self):
+        return self.call("enqueue")
+
+    def wait(self, *timeout_s):
+        return self.call("wait", *timeout_s)
+
+    @property
+    def token(self):
+        return self.peer.call("field", name=self.name, field="token")
+
+    @property
+    def lease(self):
+        return self.peer.call("field", name=self.name, field="lease")
+
+
+class Connection:
+    """A connection in the process of a peer, for the functions below the classes."""
+
+    def __init__(self, peer, server):
+        self.peer = peer
+        self.name = peer.name()
+        peer.call("connect", name=self.name, host=server.host, port=server.port)
+
+    def begin(self, function, *arguments):
+        return self.peer.begin("function", name=self.name, function=function,
+                               arguments=arguments)
+
+    def call(self, function, *arguments):
+        return self.begin(function, *arguments).result(WAIT_SECONDS)

@@ -1,0 +1,49 @@
+"""All published clients, of whatever generation and form, share a server and its keys."""
+
+import pytest
+
+from .observer import until_waiting
+from .package import CLIENTS, clients_with
+from .peer import LOCK, SEMAPHORE, WAIT_SECONDS
+from .witness import fences, is_rising
+
+
+def test_all_clients_at_once_are_never_inside_together(server, start, witness):
+    crowds = [start(client).begin_crowd(witness, LOCK, "key", server, workers=2, rounds=10)
+              for client in CLIENTS]
+    for crowd in crowds:
+        crowd.result(WAIT_SECONDS)
+    assert witness.most_inside() == 1
+    tokens = witness.tokens()
+    assert len(tokens) == len(CLIENTS) * 20
+    assert is_rising(fences(tokens))
+
+
+def test_all_clients_at_once_are_never_more_than_the_limit(server, start, witness):
+    clients = clients_with("semaphore")
+    crowds = [start(client).begin_crowd(witness, SEMAPHORE, "key", server, workers=3, rounds=10,
+                                        limit=3)
+              for client in clients]
+    for crowd in crowds:
+        crowd.result(WAIT_SECONDS)
+    assert 1 < witness.most_inside() <= 3
+    assert len(set(witness.tokens())) == len(clients) * 30
+
+
+@pytest.mark.parametrize("clients", [CLIENTS, CLIENTS[::-1]], ids=["oldest first", "newest first"])
+def test_all_clients_stand_in_one_queue(server, start, clients):
+    locks = [start(client).lock("key", server, acquire_timeout_s=WAIT_SECONDS)
+             for client in clients]
+    granted = []
+    for place, lock in enumerate(locks):
+        granted.append(lock.begin("acquire"))
+        if place == 0:
+            assert granted[0].result(WAIT_SECONDS) is True
+        until_waiting(server, "key", place)
+    tokens = []
+    for place, lock in enumerate(locks):
+        assert granted[place].result(WAIT_SECONDS) is True
+        assert not any(later.done() for later in granted[place + 1:])
+        tokens.append(lock.token)
+        assert lock.release() is True
+    assert is_rising(fences(tokens))
