@@ -18,7 +18,7 @@ enum {
     /* Input behind a blocked request: where reading stops, and where it goes on. */
     BACKLOG_PAUSE = 64 * 1024,
     BACKLOG_RESUME = 32 * 1024,
-    BACKLOG_MIN = 1024,
+    BACKLOG_MIN = 1016, /* holds any request but `auth`; from a pool */
     /* What may still come in after reading was stopped: a ring's worth of buffers. */
     BACKLOG_MAX = 8 * 1024 * 1024,
 
@@ -100,9 +100,19 @@ static uint32_t backlog_length(const struct backlog *backlog)
     return backlog->end - backlog->start;
 }
 
+static uint8_t *backlog_allocate(struct connections *connections, uint32_t capacity)
+{
+    if (capacity == BACKLOG_MIN)
+        return pool_take(&connections->backlog_pool);
+    return memory_allocate(&connections->memory, capacity, 1);
+}
+
 static void backlog_clear(struct connections *connections, struct backlog *backlog)
 {
-    memory_release(&connections->memory, backlog->bytes, backlog->capacity);
+    if (backlog->bytes && backlog->capacity == BACKLOG_MIN)
+        pool_give(&connections->backlog_pool, backlog->bytes);
+    else
+        memory_release(&connections->memory, backlog->bytes, backlog->capacity);
     memset(backlog, 0, sizeof(*backlog));
 }
 
@@ -121,12 +131,12 @@ static bool backlog_append(struct connections *connections, struct backlog *back
             return false;
         while (capacity < kept + length)
             capacity *= 2;
-        larger = memory_allocate(&connections->memory, capacity, 1);
+        larger = backlog_allocate(connections, capacity);
         if (!larger)
             return false;
         if (backlog->bytes)
             memcpy(larger, backlog->bytes + backlog->start, kept);
-        memory_release(&connections->memory, backlog->bytes, backlog->capacity);
+        backlog_clear(connections, backlog);
         *backlog = (struct backlog){.bytes = larger, .end = kept, .capacity = capacity};
     }
     memcpy(backlog->bytes + backlog->end, bytes, length);
@@ -775,6 +785,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->open = options->open;
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
     output_pool_init(&connections->output_pool, &connections->memory);
+    pool_init(&connections->backlog_pool, &connections->memory, BACKLOG_MIN);
     connections->host.output_pool = &connections->output_pool;
     segments_init(&connections->slots, &connections->memory, sizeof(uint64_t));
     connections->free_slots = SLOT_NONE;
@@ -793,6 +804,7 @@ void connections_free(struct connections *connections)
     assert(connections->pool.count == 0);
     pool_free(&connections->pool);
     pool_free(&connections->output_pool);
+    pool_free(&connections->backlog_pool);
     segments_free(&connections->slots);
     heap_free(&connections->parked);
 }

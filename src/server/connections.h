@@ -51,6 +51,7 @@ struct connections {
 
     struct pool pool;
     struct pool output_pool;
+    struct pool backlog_pool; /* of the smallest backlogs; larger ones are rare */
     struct segments slots; /* of each, the connection's address, or the next one of a chain */
     uint32_t slot_count;
     uint32_t free_slots;    /* chains of slots, each ended by a number that is none */

@@ -1,0 +1,88 @@
+"""What a request costs in calls: none of the allocator, and of the kernel one for each batch."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.lib.server import Server
+
+PAIRS_IN_FLIGHT = 100
+GETRANDOM_PER_GRANT = 1 / 512  # a stock of random salts is fetched at a time
+
+
+def acquire_and_release(server, pairs):
+    """Acquires and releases keys of a connection's own, PAIRS_IN_FLIGHT at a time."""
+    acquires = b"".join(b"l\nkey-%d\n0\n" % i for i in range(PAIRS_IN_FLIGHT))
+    with server.connect() as connection, connection.makefile("rb") as answers:
+        for _ in range(pairs // PAIRS_IN_FLIGHT):
+            connection.sendall(acquires)
+            releases = b""
+            for i in range(PAIRS_IN_FLIGHT):
+                word, token, _ = answers.readline().split()
+                assert word == b"ok"
+                releases += b"r\nkey-%d\n%s\n" % (i, token)
+            connection.sendall(releases)
+            for _ in range(PAIRS_IN_FLIGHT):
+                assert answers.readline() == b"ok\n"
+
+
+def allocations_for(pairs):
+    """How often a server asked jemalloc for memory in its life, with `pairs` on the way."""
+    with Server("--threads", "1",
+                environment={"MALLOC_CONF": "stats_print:true,stats_print_opts:J"}) as server:
+        acquire_and_release(server, pairs)
+        server.terminate()
+        assert server.wait() == 0
+        server._reader.join(10)
+    text = "".join(server.log)
+    stats, _ = json.JSONDecoder().raw_decode(text[text.index('{"jemalloc"'):])
+    arenas = stats["jemalloc"]["stats.arenas"]
+    # With one arena there is no sum over all.
+    counts = arenas.get("merged") or arenas["0"]
+    return counts["small"]["nrequests"] + counts["large"]["nrequests"]
+
+
+@pytest.mark.skipif("asan" in os.environ.get("DFLOCKD", ""), reason="built without jemalloc")
+def test_a_million_requests_make_no_allocator_call():
+    few = allocations_for(1_000)
+    many = allocations_for(500_000)
+    assert few > 0
+    assert many - few < 50, f"{few} allocations in a short life, {many} in a long one"
+
+
+def system_calls(server, pairs):
+    """What strace counts while `pairs` are acquired and released: calls by name."""
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-c", "-p", str(server.pid)],
+        stderr=subprocess.PIPE, text=True)
+    try:
+        line = tracer.stderr.readline()
+        if "attached" not in line:
+            pytest.skip(f"strace can't attach here: {line.strip()}")
+        acquire_and_release(server, pairs)
+    finally:
+        tracer.send_signal(2)
+        _, report = tracer.communicate(timeout=30)
+    calls = {}
+    for line in report.splitlines():
+        fields = line.split()
+        if len(fields) >= 5 and fields[0][0].isdigit() and fields[-1] != "total":
+            calls[fields[-1]] = int(fields[3])
+    return calls
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_batch_costs_one_system_call():
+    pairs = 50_000
+    batches = 2 * pairs // PAIRS_IN_FLIGHT
+    with Server("--threads", "1") as server:
+        calls = system_calls(server, pairs)
+    enters = calls.pop("io_uring_enter")
+    # A batch of 100 requests may come in a few pieces, and its replies leave in two.
+    assert batches / 2 < enters < 6 * batches, f"{enters} for {batches} batches"
+    assert calls.pop("getrandom", 0) <= pairs * GETRANDOM_PER_GRANT + 2
+    others = sum(calls.values())
+    assert others < 20, f"other system calls: {calls}"
