@@ -127,8 +127,11 @@ void map_remove(struct map *map, struct map_link *link)
     }
     *place = link->next;
     map->count--;
-    if (map->count < map->bucket_count / 2 && map->bucket_count > BUCKETS_MIN)
-        bucket_merge(map);
+    /* Two at a time: as many buckets go as came by the time that all elements have gone. */
+    for (int i = 0; i < 2; i++) {
+        if (map->count < map->bucket_count / 2 && map->bucket_count > BUCKETS_MIN)
+            bucket_merge(map);
+    }
 }
 
 static uint64_t bits_reverse(uint64_t value)

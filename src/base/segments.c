@@ -66,7 +66,8 @@ bool segments_reserve(struct segments *segments, size_t count)
 
 void segments_trim(struct segments *segments, size_t count)
 {
-    size_t keep = (count >> segments->index_shift) + 2;
+    size_t per_segment = (size_t)1 << segments->index_shift;
+    size_t keep = ((count + per_segment - 1) >> segments->index_shift) + 1;
 
     while (segments->segment_count > keep)
         memory_release(segments->memory, segments->directory[--segments->segment_count],

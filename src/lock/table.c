@@ -630,19 +630,32 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
     return table_deadline(table) <= now_ns;
 }
 
+/* Waiting claims stand before holding ones. */
+static bool waits(const struct client *client)
+{
+    const struct list_link *link = list_first(&client->claims);
+
+    return link && CONTAINER_OF(link, struct claim, client_link)->state == CLAIM_WAITING;
+}
+
 uint64_t table_holds_until(const struct table *table, uint64_t now_ns, uint64_t client)
 {
     const struct client *record = client_find(table, client);
-    const struct claim *first;
-    const struct claim *last;
+    const struct list_link *link;
 
-    if (!record || list_empty(&record->claims))
+    if (!record)
         return 0;
-    first = CONTAINER_OF(record->claims.head.next, struct claim, client_link);
-    last = CONTAINER_OF(record->claims.head.previous, struct claim, client_link);
-    if (first->state == CLAIM_WAITING)
+    if (waits(record))
         return UINT64_MAX;
-    return lease_over(table, now_ns, last) ? 0 : heap_key(&table->deadlines, &last->deadline);
+    /* From the back: what was granted last is most likely what ends last. */
+    for (link = record->claims.head.previous; link != &record->claims.head;
+         link = link->previous) {
+        const struct claim *claim = CONTAINER_OF(link, struct claim, client_link);
+
+        if (!lease_over(table, now_ns, claim))
+            return heap_key(&table->deadlines, &claim->deadline);
+    }
+    return 0;
 }
 
 /* ---- the table as a whole ---- */

@@ -46,7 +46,9 @@ static bool needs_quotes(const char *value)
     if (!*value)
         return true;
     for (; *value; value++) {
-        if (*value <= ' ' || *value == '"' || *value == '=' || *value == '\\' || *value == 0x7f)
+        uint8_t byte = (uint8_t)*value;
+
+        if (byte <= ' ' || byte == '"' || byte == '=' || byte == '\\' || byte == 0x7f)
             return true;
     }
     return false;

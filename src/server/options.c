@@ -1,5 +1,6 @@
 #include "server/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <sodium.h>
@@ -24,7 +25,7 @@ enum option_type {
 enum {
     SECONDS_MAX = INT_MAX, /* of intervals and time-outs of the server itself */
     COUNT_MAX = INT_MAX,
-    AUTH_FILE_MAX = DFLOCKD_AUTH_LINE_MAX + 2
+    AUTH_FILE_MAX = 1 << 20 /* blanks around the token included */
 };
 
 struct option {
@@ -126,6 +127,11 @@ struct reading {
 static bool wrong(struct reading *reading, const char *name, const char *what)
 {
     snprintf(reading->problem, OPTIONS_PROBLEM_MAX, "%.200s: %.300s", name, what);
+    /* One line, whatever was given. */
+    for (char *at = reading->problem; *at; at++) {
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    }
     return false;
 }
 
@@ -281,11 +287,17 @@ static bool read_variables(struct reading *reading)
 
 /* ---- the auth token ---- */
 
+/* What is trimmed from a token is what `auth` trims from a client's (wire/request.c). */
+static bool is_blank(char byte)
+{
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
 static bool set_token(struct reading *reading, const char *name, const char *text, size_t length)
 {
-    while (length > 0 && strchr(" \t\r\n", text[length - 1]))
+    while (length > 0 && is_blank(text[length - 1]))
         length--;
-    while (length > 0 && strchr(" \t\r\n", text[0])) {
+    while (length > 0 && is_blank(text[0])) {
         text++;
         length--;
     }
@@ -317,6 +329,8 @@ static bool read_token_file(struct reading *reading, const char *name, const cha
         if (ferror(file)) {
             snprintf(what, sizeof(what), "cannot read '%.200s': %s", path, strerror(errno));
             wrong(reading, name, what);
+        } else if (length == AUTH_FILE_MAX) {
+            wrong(reading, name, "the file is longer than a token with blanks around it");
         } else {
             fine = set_token(reading, name, text, length);
         }
@@ -355,6 +369,13 @@ enum options_result options_read(struct options *options, int count, char *const
 
     memset(options, 0, sizeof(*options));
     while (at < count) {
+        /* As Go's flag package has it: no flag follows, and we take nothing else. */
+        if (strcmp(arguments[at], "--") == 0) {
+            if (++at == count)
+                break;
+            wrong(&reading, arguments[at], "is not a flag; try --help");
+            return OPTIONS_WRONG;
+        }
         if (!read_flag(&reading, count, arguments, &at))
             return OPTIONS_WRONG;
         if (reading.help)

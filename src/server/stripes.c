@@ -17,6 +17,7 @@ enum {
 struct stripe {
     _Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
     _Atomic uint64_t deadline_ns; /* of the table; written under the mutex */
+    uint64_t now_ns;              /* the latest time that anybody came with */
     uint64_t wake;                /* workers to wake when the mutex is let go */
     struct stripes *stripes;
     uint32_t home;
@@ -60,11 +61,19 @@ static void effect_post(void *context, uint64_t client, const struct lock_answer
         stripe->wake |= 1ull << worker;
 }
 
-static struct stripe *stripe_enter(struct stripes *stripes, uint32_t index)
+/*
+ * Each worker looks at the clock once a turn, so that one may come here with an earlier time than
+ * another did before; for the table time does not go back.
+ */
+static struct stripe *stripe_enter(struct stripes *stripes, uint32_t index, uint64_t *now_ns)
 {
     struct stripe *stripe = &stripes->stripe[index];
 
     pthread_mutex_lock(&stripe->mutex);
+    if (*now_ns > stripe->now_ns)
+        stripe->now_ns = *now_ns;
+    else
+        *now_ns = stripe->now_ns;
     return stripe;
 }
 
@@ -112,7 +121,7 @@ struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uin
                                    const struct stripes_key *key, uint32_t limit, uint64_t wait_s,
                                    uint64_t lease_s, uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
     struct lock_answer answer =
         table_acquire(&stripe->table, now_ns, client, &key->key, limit, wait_s, lease_s);
 
@@ -124,7 +133,7 @@ struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uin
                                    const struct stripes_key *key, uint32_t limit, uint64_t lease_s,
                                    uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
     struct lock_answer answer =
         table_enqueue(&stripe->table, now_ns, client, &key->key, limit, lease_s);
 
@@ -135,7 +144,7 @@ struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uin
 struct lock_answer stripes_wait(struct stripes *stripes, uint64_t now_ns, uint64_t client,
                                 const struct stripes_key *key, uint64_t wait_s, uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
     struct lock_answer answer = table_wait(&stripe->table, now_ns, client, &key->key, wait_s);
 
     stripe_leave(stripe, wake);
@@ -146,7 +155,7 @@ struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
                                    const struct stripes_key *key, struct lock_token token,
                                    uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
     struct lock_answer answer = table_release(&stripe->table, now_ns, &key->key, token);
 
     stripe_leave(stripe, wake);
@@ -157,7 +166,7 @@ struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
                                  const struct stripes_key *key, struct lock_token token,
                                  uint64_t lease_s, uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, key->stripe);
+    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
     struct lock_answer answer = table_renew(&stripe->table, now_ns, &key->key, token, lease_s);
 
     stripe_leave(stripe, wake);
@@ -167,7 +176,7 @@ struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                     uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, index);
+    struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
     bool cancelled = table_cancel(&stripe->table, now_ns, client);
 
     stripe_leave(stripe, wake);
@@ -177,7 +186,7 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, u
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                         bool pending, uint32_t steps, uint64_t *wake)
 {
-    struct stripe *stripe = stripe_enter(stripes, index);
+    struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
     bool done = table_disconnect(&stripe->table, now_ns, client, pending, steps);
 
     stripe_leave(stripe, wake);
@@ -187,7 +196,7 @@ bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t clien
 uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t client,
                              uint32_t index)
 {
-    struct stripe *stripe = stripe_enter(stripes, index);
+    struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
     uint64_t until_ns = table_holds_until(&stripe->table, now_ns, client);
 
     pthread_mutex_unlock(&stripe->mutex);
@@ -197,7 +206,7 @@ uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t 
 bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,
                   void (*show)(void *context, const struct lock_view *view), void *context)
 {
-    struct stripe *stripe = stripe_enter(stripes, *index);
+    struct stripe *stripe = stripe_enter(stripes, *index, &now_ns);
 
     for (int i = 0; i < WALK_BUCKETS; i++) {
         *position = table_walk(&stripe->table, now_ns, *position, show, context);
@@ -215,7 +224,7 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
 {
     for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
         if (atomic_load_explicit(&stripes->stripe[i].deadline_ns, memory_order_relaxed) <= now_ns) {
-            struct stripe *stripe = stripe_enter(stripes, i);
+            struct stripe *stripe = stripe_enter(stripes, i, &now_ns);
 
             table_expire(&stripe->table, now_ns, steps);
             stripe_leave(stripe, wake);
@@ -262,8 +271,10 @@ void stripes_awake(struct stripes *stripes, uint32_t worker)
 
 bool stripes_check(struct stripes *stripes, const char **problem)
 {
+    uint64_t now_ns = 0;
+
     for (uint32_t i = 0; i < stripes->stripe_count; i++) {
-        struct stripe *stripe = stripe_enter(stripes, i);
+        struct stripe *stripe = stripe_enter(stripes, i, &now_ns);
         bool fine = table_check(&stripe->table, problem);
 
         pthread_mutex_unlock(&stripe->mutex);

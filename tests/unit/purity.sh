@@ -1,0 +1,109 @@
+#!/bin/sh
+# Shows that the lock table and the wire code are pure (what their objects call is listed here, all
+# else is an error with its name), and that no folder of src includes what it must not know.
+# Prints TAP; exits with 1 where something is not as it must be.
+
+set -u
+export LC_ALL=C
+cd "$(dirname "$0")/../.." || exit 1
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+# bcmp is what clang makes of a memcmp for equality.
+ALLOWED='memcpy memset memcmp bcmp memchr strlen __stack_chk_fail __assert_fail'
+
+number=0
+failures=0
+
+# report <what must hold> <file with what speaks against it, empty if nothing>
+report()
+{
+    number=$((number + 1))
+    if [ -s "$2" ]; then
+        failures=$((failures + 1))
+        echo "not ok $number - $1"
+        sed 's/^/#   /' "$2"
+    else
+        echo "ok $number - $1"
+    fi
+}
+
+# compile <folder of src>: without link-time optimisation, so that symbols can be read, and without
+# PIE, for which tables of texts would not be constant.
+compile()
+{
+    mkdir -p "$work/$1"
+    for source in src/"$1"/*.c; do
+        "${CC:-gcc}" -std=c17 -O2 -fno-lto -fno-pie -fstack-protector-strong -D_GNU_SOURCE \
+            -Iinclude -Isrc -c -o "$work/$1/$(basename "$source" .c).o" "$source" || exit 1
+    done
+}
+
+# defined <folder>…: what their objects offer.
+defined()
+{
+    for folder in "$@"; do
+        nm --defined-only --extern-only --format=posix "$work/$folder"/*.o
+    done | awk 'NF > 1 { print $1 }'
+}
+
+# check_pure <folder>: it is, where its objects need nothing but its own symbols, those of base and
+# ALLOWED.
+check_pure()
+{
+    { defined base "$1"; printf '%s\n' $ALLOWED; } | sort -u >"$work/known"
+    : >"$work/problems"
+    for object in "$work/$1"/*.o; do
+        nm --undefined-only --format=posix "$object" | awk '{ print $1 }' | sort -u |
+            comm -23 - "$work/known" | sed "s|^|src/$1/$(basename "$object" .o).c uses |" \
+            >>"$work/problems"
+    done
+    report "src/$1 calls nothing but src/base and functions without side effects" "$work/problems"
+}
+
+# check_stateless <folder>: no variables either, which one call would leave to the next.
+check_stateless()
+{
+    for object in "$work/$1"/*.o; do
+        nm --defined-only --format=posix "$object" | awk '$2 ~ /^[bBdDcC]$/ { print $1 }' |
+            sed "s|^|src/$1/$(basename "$object" .o).c has the variable |"
+    done >"$work/problems"
+    report "src/$1 has no variables" "$work/problems"
+}
+
+# check_includes <folder> <folder that it may include>…
+check_includes()
+{
+    folder=$1
+    allowed=$(echo "$@" dflockd | tr ' ' '|')
+    grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' src/"$folder"/*.[ch] |
+        grep -vE "\"($allowed)/" >"$work/problems"
+    shift
+    report "src/$folder includes only itself, the protocol and: ${*:-nothing}" "$work/problems"
+}
+
+check_liburing()
+{
+    grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"]liburing' include src |
+        grep -v '^src/os/ring\.c:' >"$work/problems"
+    grep -qE '^#include <liburing\.h>' src/os/ring.c ||
+        echo "src/os/ring.c: does not include it, so this looks at nothing" >>"$work/problems"
+    report "only src/os/ring.c includes liburing.h" "$work/problems"
+}
+
+echo 1..11
+compile base
+for folder in lock wire; do
+    compile $folder
+    check_pure $folder
+done
+for folder in base lock wire; do
+    check_stateless $folder
+done
+check_includes base
+check_includes lock base
+check_includes wire base
+check_includes os base
+check_includes server base lock wire os
+check_liburing
+[ "$failures" -eq 0 ]

@@ -1,0 +1,171 @@
+/*
+ * A lock table in a world without chance: fences count from 1, salts follow from fence and seed,
+ * time is set by the test, effects are recorded and memory is counted. Include it behind cmocka.h.
+ */
+#ifndef TESTS_UNIT_TABLE_FIXTURE_H
+#define TESTS_UNIT_TABLE_FIXTURE_H
+
+#include <string.h>
+
+#include "lock/table.h"
+#include "memory_counted.h"
+
+#define FIXTURE_SECOND UINT64_C(1000000000)
+
+enum {
+    FIXTURE_EFFECTS_MAX = 4096,
+    FIXTURE_STATES_MAX = 1024,
+    FIXTURE_GC_INTERVAL_S = 5,
+    FIXTURE_GC_MAX_IDLE_S = 60
+};
+
+/* What a test asks of the policy; all zero gives the server's defaults. */
+struct rules {
+    uint64_t states_max;
+    uint64_t waiters_max;
+    uint64_t gc_max_idle_s;
+    uint64_t gc_interval_s;
+    bool collect_at_once;
+    bool keep_on_disconnect;
+};
+
+struct fixture_effect {
+    uint64_t client;
+    struct lock_answer answer;
+};
+
+struct fixture {
+    struct table table;
+    struct lock_budget budget;
+    struct memory_counted memory;
+    uint64_t now_ns;
+    uint64_t fence_last;
+    uint64_t hash_mask; /* 0 makes all keys collide */
+    struct fixture_effect effects[FIXTURE_EFFECTS_MAX];
+    uint32_t effect_count; /* not yet looked at */
+};
+
+/* A generator that a seed replays (splitmix64). */
+static inline uint64_t fixture_random(uint64_t *state)
+{
+    uint64_t value = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
+    return value ^ value >> 31;
+}
+
+/* The salt that goes with a fence; never 0. */
+static inline uint64_t fixture_salt(uint64_t fence)
+{
+    uint64_t state = fence ^ UINT64_C(0x73616c74);
+
+    return fixture_random(&state) | 1;
+}
+
+static inline void fixture_token(void *context, struct lock_token *token)
+{
+    struct fixture *fixture = context;
+
+    token->fence = ++fixture->fence_last;
+    token->salt = fixture_salt(token->fence);
+}
+
+static inline void fixture_effect(void *context, uint64_t client, const struct lock_answer *answer)
+{
+    struct fixture *fixture = context;
+
+    assert_true(fixture->effect_count < FIXTURE_EFFECTS_MAX);
+    fixture->effects[fixture->effect_count++] =
+        (struct fixture_effect){.client = client, .answer = *answer};
+}
+
+/* False when memory is short. */
+static inline bool fixture_try_start(struct fixture *fixture, const struct rules *rules,
+                                     uint64_t allocations)
+{
+    uint64_t idle_s = rules->gc_max_idle_s ? rules->gc_max_idle_s : FIXTURE_GC_MAX_IDLE_S;
+    uint64_t interval_s = rules->gc_interval_s ? rules->gc_interval_s : FIXTURE_GC_INTERVAL_S;
+    struct lock_policy policy = {
+        .waiters_max = rules->waiters_max,
+        .gc_max_idle_ns = rules->collect_at_once ? 0 : idle_s * FIXTURE_SECOND,
+        .gc_interval_ns = interval_s * FIXTURE_SECOND,
+        .release_on_disconnect = !rules->keep_on_disconnect,
+    };
+    struct lock_host host = {
+        .token_next = fixture_token,
+        .effect = fixture_effect,
+        .context = fixture,
+    };
+
+    memory_counted_init(&fixture->memory);
+    fixture->memory.fail_after = allocations;
+    host.memory = fixture->memory.memory;
+    fixture->now_ns = 0;
+    fixture->fence_last = 0;
+    fixture->hash_mask = UINT64_MAX;
+    fixture->effect_count = 0;
+    atomic_init(&fixture->budget.used, 0);
+    fixture->budget.max = rules->states_max ? rules->states_max : FIXTURE_STATES_MAX;
+    return table_init(&fixture->table, &host, &policy, &fixture->budget);
+}
+
+static inline void fixture_start(struct fixture *fixture, const struct rules *rules)
+{
+    assert_true(fixture_try_start(fixture, rules, UINT64_MAX));
+}
+
+/* Frees the table: no block and no state may be left, and no effect come of it. */
+static inline void fixture_end(struct fixture *fixture)
+{
+    fixture->effect_count = 0;
+    table_free(&fixture->table);
+    assert_int_equal(fixture->effect_count, 0);
+    assert_int_equal(atomic_load(&fixture->budget.used), 0);
+    memory_counted_assert_returned(&fixture->memory);
+}
+
+static inline void fixture_check(const struct fixture *fixture)
+{
+    const char *problem = NULL;
+
+    if (!table_check(&fixture->table, &problem))
+        fail_msg("the table is not valid: %s", problem);
+}
+
+/* A key whose `bytes` are borrowed. */
+static inline struct lock_key fixture_key(const struct fixture *fixture, enum lock_kind kind,
+                                          const char *bytes)
+{
+    struct lock_key key = {.bytes = (const uint8_t *)bytes, .kind = kind};
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    key.length = (uint32_t)strlen(bytes);
+    for (uint32_t i = 0; i < key.length; i++)
+        hash = (hash ^ key.bytes[i]) * UINT64_C(0x100000001b3);
+    hash ^= hash >> 29;
+    if (kind == LOCK_KIND_SEMAPHORE)
+        hash = ~hash;
+    key.hash = hash & fixture->hash_mask;
+    return key;
+}
+
+/* Lets all that is due happen, `steps` things in a call. */
+static inline void fixture_expire(struct fixture *fixture, uint32_t steps)
+{
+    while (table_expire(&fixture->table, fixture->now_ns, steps))
+        fixture_check(fixture);
+    assert_true(table_deadline(&fixture->table) > fixture->now_ns);
+    fixture_check(fixture);
+}
+
+/* Ends all of `client`, `steps` things in a call. */
+static inline void fixture_disconnect(struct fixture *fixture, uint64_t client, bool pending,
+                                      uint32_t steps)
+{
+    while (!table_disconnect(&fixture->table, fixture->now_ns, client, pending, steps))
+        fixture_check(fixture);
+    fixture_check(fixture);
+}
+
+#endif

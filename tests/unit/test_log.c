@@ -1,0 +1,330 @@
+/*
+ * Lines of the log as stderr gets them. It is a socket here that keeps writes apart, so a line that
+ * is not written in one go is seen as two.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <regex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/log.h"
+
+#define LINE_PATTERN \
+    "^time=([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\\.[0-9]{3}Z level=(.*)\n$"
+
+enum {
+    LINE_MAX_BYTES = 1024,
+    WRITERS = 4,
+    LINES_PER_WRITER = 200
+};
+
+/* What stderr was, and where what is written to it can be read meanwhile. */
+struct capture {
+    int stderr_before;
+    int reader;
+};
+
+/* A line without its time. */
+struct line {
+    char text[2 * LINE_MAX_BYTES];
+    size_t length;
+    time_t time;
+    char behind_time[2 * LINE_MAX_BYTES]; /* from the level on, without the '\n' */
+};
+
+static struct capture capture_begin(void)
+{
+    struct capture capture;
+    int ends[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    capture.stderr_before = dup(STDERR_FILENO);
+    capture.reader = ends[0];
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    return capture;
+}
+
+static void capture_end(const struct capture *capture)
+{
+    dup2(capture->stderr_before, STDERR_FILENO);
+    close(capture->stderr_before);
+    close(capture->reader);
+}
+
+/* Whether there was a line, and it has the shape of one. */
+static bool read_line(const struct capture *capture, int flags, struct line *line)
+{
+    regex_t pattern;
+    regmatch_t matches[3];
+    struct tm utc = {.tm_sec = 0};
+    bool fits;
+    ssize_t length = recv(capture->reader, line->text, sizeof(line->text) - 1, flags);
+
+    if (length <= 0)
+        return false;
+    line->length = (size_t)length;
+    line->text[length] = '\0';
+    if (regcomp(&pattern, LINE_PATTERN, REG_EXTENDED) != 0)
+        return false;
+    fits = regexec(&pattern, line->text, 3, matches, 0) == 0 &&
+           strlen(line->text) == line->length &&
+           strptime(line->text + matches[1].rm_so, "%Y-%m-%dT%H:%M:%S", &utc);
+    regfree(&pattern);
+    if (!fits)
+        return false;
+    line->time = timegm(&utc);
+    snprintf(line->behind_time, sizeof(line->behind_time), "%.*s",
+             (int)(matches[2].rm_eo - matches[2].rm_so), line->text + matches[2].rm_so);
+    return true;
+}
+
+/* Logs a line of level INFO with one pair, and reads it. */
+static bool log_value(const char *value, struct line *line)
+{
+    struct capture capture = capture_begin();
+    bool fits;
+
+    log_line(LOG_INFO, "message", "key", value, NULL);
+    fits = read_line(&capture, MSG_DONTWAIT, line);
+    capture_end(&capture);
+    return fits;
+}
+
+static void assert_value_reads(const char *value, const char *text)
+{
+    struct line line;
+    char expected[2 * LINE_MAX_BYTES];
+
+    assert_true(log_value(value, &line));
+    snprintf(expected, sizeof(expected), "INFO msg=\"message\" key=%s", text);
+    assert_string_equal(line.behind_time, expected);
+}
+
+static void a_line_has_time_level_message_and_pairs(void **state)
+{
+    static const struct {
+        enum log_level level;
+        const char *name;
+    } levels[] = {{LOG_INFO, "INFO"}, {LOG_WARN, "WARN"}, {LOG_ERROR, "ERROR"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        struct capture capture = capture_begin();
+        struct line line;
+        char expected[256];
+        bool fits;
+        bool another;
+
+        log_line(levels[i].level, "listening", "addr", "127.0.0.1:6388", "threads", "4", NULL);
+        fits = read_line(&capture, MSG_DONTWAIT, &line);
+        another = recv(capture.reader, expected, 1, MSG_DONTWAIT) >= 0;
+        capture_end(&capture);
+        assert_true(fits);
+        assert_false(another);
+        snprintf(expected, sizeof(expected), "%s msg=\"listening\" addr=127.0.0.1:6388 threads=4",
+                 levels[i].name);
+        assert_string_equal(line.behind_time, expected);
+    }
+}
+
+static void a_message_needs_no_pairs(void **state)
+{
+    struct capture capture = capture_begin();
+    struct line line;
+    bool fits;
+
+    (void)state;
+    log_line(LOG_WARN, "two words", NULL);
+    fits = read_line(&capture, MSG_DONTWAIT, &line);
+    capture_end(&capture);
+    assert_true(fits);
+    assert_string_equal(line.behind_time, "WARN msg=\"two words\"");
+}
+
+static void the_time_is_the_wall_clock_in_utc(void **state)
+{
+    struct line line;
+    time_t before = time(NULL);
+
+    (void)state;
+    setenv("TZ", "XXX+5", 1); /* not that of here */
+    tzset();
+    assert_true(log_value("value", &line));
+    unsetenv("TZ");
+    tzset();
+    assert_in_range(line.time, before, time(NULL));
+}
+
+static void values_are_quoted_where_they_need_it(void **state)
+{
+    static const struct {
+        const char *value;
+        const char *text;
+    } cases[] = {
+        {"plain", "plain"},
+        {"127.0.0.1:6388", "127.0.0.1:6388"},
+        {"[::1]:6388", "[::1]:6388"},
+        {"/run/a-b_c.sock,1", "/run/a-b_c.sock,1"},
+        {"", "\"\""},
+        {" ", "\" \""},
+        {"two words", "\"two words\""},
+        {"a=b", "\"a=b\""},
+        {"say \"so\"", "\"say \\\"so\\\"\""},
+        {"\"", "\"\\\"\""},
+        {"back\\slash", "\"back\\\\slash\""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_value_reads(cases[i].value, cases[i].text);
+}
+
+/* Whatever bytes a value has, it can neither end its line nor its quotes. */
+static void no_byte_of_a_value_breaks_the_line(void **state)
+{
+    (void)state;
+    for (uint32_t byte = 1; byte < 256; byte++) {
+        char value[] = {'a', (char)byte, 'b', '\0'};
+        struct line line;
+        const char *shown;
+        size_t length;
+
+        assert_true(log_value(value, &line));
+        for (size_t i = 0; i + 1 < line.length; i++)
+            assert_true((uint8_t)line.text[i] >= ' ' && line.text[i] != 0x7f);
+        shown = strstr(line.behind_time, "key=") + 4;
+        length = strlen(shown);
+        if (byte > ' ' && byte < 0x7f && byte != '"' && byte != '=' && byte != '\\') {
+            assert_string_equal(shown, value);
+            continue;
+        }
+        if (byte >= 0x80)
+            continue; /* may stand without quotes */
+        assert_int_equal(shown[0], '"');
+        assert_int_equal(shown[length - 1], '"');
+        assert_true(length >= strlen(value) + 2);
+    }
+}
+
+static void a_line_that_is_too_long_is_cut_and_ended(void **state)
+{
+    static char value[3 * LINE_MAX_BYTES];
+
+    (void)state;
+    for (size_t length = LINE_MAX_BYTES - 100; length < sizeof(value); length += 13) {
+        struct line line;
+
+        memset(value, 'x', length);
+        value[length] = '\0';
+        assert_true(log_value(value, &line));
+        assert_in_range(line.length, LINE_MAX_BYTES - 100, LINE_MAX_BYTES);
+    }
+}
+
+static void debug_lines_are_written_only_when_wanted(void **state)
+{
+    struct capture capture = capture_begin();
+    bool enabled[3];
+    bool written[3];
+    struct line line = {.length = 0};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        if (i > 0)
+            log_set_debug(i == 1);
+        enabled[i] = log_enabled(LOG_DEBUG);
+        log_line(LOG_DEBUG, "detail", NULL);
+        written[i] = read_line(&capture, MSG_DONTWAIT, &line);
+    }
+    capture_end(&capture);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(enabled[i], i == 1);
+        assert_int_equal(written[i], i == 1);
+    }
+    assert_string_equal(line.behind_time, "DEBUG msg=\"detail\"");
+    assert_true(log_enabled(LOG_INFO) && log_enabled(LOG_WARN) && log_enabled(LOG_ERROR));
+}
+
+static void a_log_that_is_closed_stops_nothing(void **state)
+{
+    struct capture capture = capture_begin();
+    struct line line;
+
+    (void)state;
+    close(STDERR_FILENO);
+    log_line(LOG_ERROR, "to nobody", NULL);
+    capture_end(&capture);
+    assert_true(log_value("value", &line)); /* and goes on later */
+}
+
+static void *write_lines(void *context)
+{
+    for (int i = 0; i < LINES_PER_WRITER; i++)
+        log_line(LOG_INFO, "from a thread", "writer", context, "again", context, NULL);
+    return NULL;
+}
+
+static void lines_of_several_threads_do_not_mix(void **state)
+{
+    static char names[WRITERS][8] = {"one", "two", "three", "four"};
+    struct capture capture = capture_begin();
+    pthread_t threads[WRITERS];
+    uint32_t counts[WRITERS] = {0};
+    uint32_t total = 0;
+    bool fits = true;
+
+    (void)state;
+    for (int i = 0; i < WRITERS; i++)
+        pthread_create(&threads[i], NULL, write_lines, names[i]);
+    for (; fits && total < WRITERS * LINES_PER_WRITER; total++) {
+        struct line line;
+
+        fits = read_line(&capture, 0, &line);
+        if (!fits)
+            shutdown(capture.reader, SHUT_RDWR); /* so that no writer waits for room */
+        for (int i = 0; fits && i < WRITERS; i++) {
+            char expected[128];
+
+            snprintf(expected, sizeof(expected), "INFO msg=\"from a thread\" writer=%s again=%s",
+                     names[i], names[i]);
+            counts[i] += strcmp(line.behind_time, expected) == 0;
+        }
+    }
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    capture_end(&capture);
+    assert_true(fits);
+    for (int i = 0; i < WRITERS; i++)
+        assert_int_equal(counts[i], LINES_PER_WRITER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(debug_lines_are_written_only_when_wanted),
+        cmocka_unit_test(a_line_has_time_level_message_and_pairs),
+        cmocka_unit_test(a_message_needs_no_pairs),
+        cmocka_unit_test(the_time_is_the_wall_clock_in_utc),
+        cmocka_unit_test(values_are_quoted_where_they_need_it),
+        cmocka_unit_test(no_byte_of_a_value_breaks_the_line),
+        cmocka_unit_test(a_line_that_is_too_long_is_cut_and_ended),
+        cmocka_unit_test(a_log_that_is_closed_stops_nothing),
+        cmocka_unit_test(lines_of_several_threads_do_not_mix),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests_name("log", tests, NULL, NULL);
+}

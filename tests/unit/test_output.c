@@ -1,0 +1,265 @@
+/*
+ * The chain of replies on their way out: what was committed comes out once, in order, and the
+ * chunks go back to the pool.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "memory_counted.h"
+#include "seeded.h"
+#include "server/output.h"
+
+enum {
+    SMALL = 40, /* bytes of a usual reply */
+    MODEL_STEPS = 30000
+};
+
+/* An output, and how many bytes went in and came out: byte number n is pattern(n). */
+struct fixture {
+    struct memory_counted memory;
+    struct pool pool;
+    struct output output;
+    uint64_t written;
+    uint64_t sent;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return -1;
+    memory_counted_init(&f->memory);
+    output_pool_init(&f->pool, &f->memory.memory);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    output_clear(&f->output, &f->pool);
+    pool_free(&f->pool);
+    memory_counted_assert_returned(&f->memory);
+    free(f);
+    return 0;
+}
+
+static uint8_t pattern(uint64_t number)
+{
+    return (uint8_t)(number * 251 >> 3);
+}
+
+/* Reserves `reserved` bytes, and commits `length` of them. */
+static bool write_some(struct fixture *f, size_t reserved, size_t length)
+{
+    uint8_t *to = output_reserve(&f->output, &f->pool, reserved);
+
+    if (!to)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        *to++ = pattern(f->written++);
+    output_commit(&f->output, to);
+    assert_int_equal(f->output.length, f->written - f->sent);
+    return true;
+}
+
+/* Takes out `most` bytes, or what can be taken at once; how many. */
+static uint32_t send_some(struct fixture *f, uint32_t most)
+{
+    uint32_t length = 0;
+    const uint8_t *bytes = output_peek(&f->output, &length);
+
+    if (!bytes) {
+        assert_int_equal(f->written, f->sent);
+        return 0;
+    }
+    assert_true(length > 0);
+    if (length > most)
+        length = most;
+    for (uint32_t i = 0; i < length; i++)
+        assert_int_equal(bytes[i], pattern(f->sent++));
+    output_consume(&f->output, &f->pool, length);
+    assert_int_equal(f->output.length, f->written - f->sent);
+    return length;
+}
+
+static void send_all(struct fixture *f)
+{
+    while (send_some(f, UINT32_MAX) > 0)
+        continue;
+    assert_int_equal(f->sent, f->written);
+}
+
+static void an_empty_output_has_nothing_to_send_and_no_memory(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t length;
+
+    assert_null(output_peek(&f->output, &length));
+    assert_int_equal(f->output.length, 0);
+    assert_int_equal(f->memory.calls, 0);
+}
+
+static void small_replies_share_a_chunk(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < OUTPUT_RESERVE_MAX / SMALL; i++)
+        assert_true(write_some(f, SMALL, SMALL));
+    assert_int_equal(f->pool.count, 1);
+    assert_int_equal(send_some(f, UINT32_MAX), OUTPUT_RESERVE_MAX / SMALL * SMALL);
+    send_all(f);
+}
+
+static void all_that_may_be_reserved_can_be_filled(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
+    assert_true(write_some(f, SMALL, SMALL));
+    assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
+    assert_true(write_some(f, OUTPUT_RESERVE_MAX, 1));
+    assert_true(f->pool.count > 1);
+    send_all(f);
+}
+
+static void what_is_reserved_and_not_committed_is_not_sent(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_non_null(output_reserve(&f->output, &f->pool, SMALL));
+    assert_int_equal(send_some(f, UINT32_MAX), 0);
+    assert_true(write_some(f, OUTPUT_RESERVE_MAX, 3));
+    assert_non_null(output_reserve(&f->output, &f->pool, SMALL));
+    assert_true(write_some(f, SMALL, 0));
+    assert_int_equal(send_some(f, UINT32_MAX), 3);
+    assert_int_equal(send_some(f, UINT32_MAX), 0);
+}
+
+static void what_was_sent_in_part_goes_on_where_it_ended(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(write_some(f, 100, 100));
+    assert_int_equal(send_some(f, 1), 1);
+    assert_int_equal(send_some(f, 60), 60);
+    assert_true(write_some(f, 10, 10));
+    assert_int_equal(send_some(f, UINT32_MAX), 49);
+    assert_int_equal(send_some(f, UINT32_MAX), 0);
+}
+
+static void nothing_left_to_send_means_no_chunk_left(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t round = 1; round <= 5; round++) {
+        for (uint32_t i = 0; i < round; i++)
+            assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX - i));
+        assert_int_equal(f->pool.count, round);
+        send_all(f);
+        assert_int_equal(f->pool.count, 0);
+        assert_null(f->output.first);
+    }
+}
+
+static void chunks_fill_the_chunks_of_the_pool(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < 8; i++)
+        assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
+    assert_int_equal(f->memory.blocks, 2);
+    send_all(f);
+}
+
+static void short_memory_is_noted_and_what_was_there_is_still_sent(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(write_some(f, SMALL, SMALL));
+    assert_false(f->output.failed);
+    f->memory.fail_after = 0;
+    while (write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX))
+        continue;
+    assert_true(f->output.failed);
+    assert_true(write_some(f, 0, 0)); /* needs no memory */
+    send_all(f);
+    assert_true(f->output.failed);
+    assert_int_equal(f->pool.count, 0);
+}
+
+static void the_first_reply_without_memory_fails(void **state)
+{
+    struct fixture *f = *state;
+
+    f->memory.fail_after = 0;
+    assert_null(output_reserve(&f->output, &f->pool, 1));
+    assert_true(f->output.failed);
+    assert_int_equal(send_some(f, UINT32_MAX), 0);
+}
+
+static void clearing_drops_everything(void **state)
+{
+    struct fixture *f = *state;
+
+    output_clear(&f->output, &f->pool);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
+    send_some(f, 7);
+    output_clear(&f->output, &f->pool);
+    assert_int_equal(f->pool.count, 0);
+    assert_int_equal(f->output.length, 0);
+    f->sent = f->written;
+    /* and it can be used again */
+    assert_true(write_some(f, SMALL, SMALL));
+    assert_int_equal(send_some(f, UINT32_MAX), SMALL);
+}
+
+static void random_writes_and_sends_keep_every_byte_in_order(void **state)
+{
+    struct fixture *f = *state;
+    struct seeded seeded;
+
+    seeded_init(&seeded, __func__);
+    for (uint32_t step = 0; step < MODEL_STEPS; step++) {
+        bool growing = step / 1000 % 2 == 0;
+        uint32_t most = seeded_below(&seeded, 3) ? SMALL : OUTPUT_RESERVE_MAX;
+
+        if (seeded_below(&seeded, 4) < (growing ? 3U : 1U)) {
+            uint32_t reserved = seeded_below(&seeded, most + 1);
+
+            assert_true(write_some(f, reserved, seeded_below(&seeded, reserved + 1)));
+        } else {
+            send_some(f, 1 + seeded_below(&seeded, 2 * most));
+        }
+        assert_true(f->pool.count * OUTPUT_CHUNK_BYTES >= f->output.length);
+    }
+    send_all(f);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_empty_output_has_nothing_to_send_and_no_memory),
+        TEST(small_replies_share_a_chunk),
+        TEST(all_that_may_be_reserved_can_be_filled),
+        TEST(what_is_reserved_and_not_committed_is_not_sent),
+        TEST(what_was_sent_in_part_goes_on_where_it_ended),
+        TEST(nothing_left_to_send_means_no_chunk_left),
+        TEST(chunks_fill_the_chunks_of_the_pool),
+        TEST(short_memory_is_noted_and_what_was_there_is_still_sent),
+        TEST(the_first_reply_without_memory_fails),
+        TEST(clearing_drops_everything),
+        TEST(random_writes_and_sends_keep_every_byte_in_order),
+    };
+
+    return cmocka_run_group_tests_name("output", tests, NULL, NULL);
+}

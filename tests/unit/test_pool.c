@@ -1,0 +1,248 @@
+/*
+ * The slab pool: objects stand apart and aligned, come back into use, and their chunks go back.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/pool.h"
+#include "memory_counted.h"
+#include "seeded.h"
+
+enum {
+    CHUNKS = 4,
+    OBJECTS_MAX = CHUNKS * POOL_CHUNK_BYTES / 8,
+    MODEL_STEPS = 20000
+};
+
+/* From the smallest object to one that has a chunk for itself, also of sizes that are not round. */
+static const size_t sizes[] = {8, 9, 24, 100, 1000, 4080, 8000, 9001, 16000};
+
+enum {
+    SIZES = sizeof(sizes) / sizeof(sizes[0])
+};
+
+/* A pool of objects of one size, and those that were taken. */
+struct fixture {
+    struct memory_counted memory;
+    struct pool pool;
+    size_t object_bytes;
+    uint32_t full; /* objects that fill CHUNKS chunks */
+    uint32_t count;
+    uint8_t *taken[OBJECTS_MAX];
+    uint8_t marks[OBJECTS_MAX];
+};
+
+static void fixture_init(struct fixture *f, size_t object_bytes)
+{
+    memory_counted_init(&f->memory);
+    pool_init(&f->pool, &f->memory.memory, object_bytes);
+    f->object_bytes = object_bytes;
+    f->full = f->pool.objects_per_chunk * CHUNKS;
+    f->count = 0;
+    assert_true(f->pool.objects_per_chunk > 0 && f->full <= OBJECTS_MAX);
+}
+
+/* Writes the whole object, so that it would be seen if it overlapped another one. */
+static bool take(struct fixture *f, uint8_t mark)
+{
+    uint8_t *object = pool_take(&f->pool);
+
+    if (!object)
+        return false;
+    assert_int_equal((uintptr_t)object % 8, 0);
+    memset(object, mark, f->object_bytes);
+    f->taken[f->count] = object;
+    f->marks[f->count] = mark;
+    f->count++;
+    assert_int_equal(f->pool.count, f->count);
+    return true;
+}
+
+static void give(struct fixture *f, uint32_t index)
+{
+    uint8_t *object = f->taken[index];
+
+    for (size_t i = 0; i < f->object_bytes; i++)
+        assert_int_equal(object[i], f->marks[index]);
+    pool_give(&f->pool, object);
+    f->count--;
+    f->taken[index] = f->taken[f->count];
+    f->marks[index] = f->marks[f->count];
+    assert_int_equal(f->pool.count, f->count);
+}
+
+static void take_up_to(struct fixture *f, uint32_t count)
+{
+    while (f->count < count)
+        assert_true(take(f, (uint8_t)(f->count * 31)));
+}
+
+static void fixture_end(struct fixture *f)
+{
+    while (f->count > 0)
+        give(f, f->count - 1);
+    pool_free(&f->pool);
+    memory_counted_assert_returned(&f->memory);
+}
+
+/* Runs `test` with pools of objects of every size. */
+static void with_each_size(void (*test)(struct fixture *f))
+{
+    static struct fixture f;
+
+    for (size_t i = 0; i < SIZES; i++) {
+        fixture_init(&f, sizes[i]);
+        test(&f);
+        fixture_end(&f);
+    }
+}
+
+static void fill_chunks(struct fixture *f)
+{
+    take_up_to(f, f->full);
+    assert_int_equal(f->memory.blocks, CHUNKS);
+    take_up_to(f, f->full + 1 <= OBJECTS_MAX ? f->full + 1 : f->full);
+}
+
+static void objects_stand_apart_and_aligned(void **state)
+{
+    (void)state;
+    with_each_size(fill_chunks); /* fixture_end looks at what is written in each */
+}
+
+static void leave_unused(struct fixture *f)
+{
+    assert_int_equal(f->memory.calls, 0);
+}
+
+static void a_pool_takes_no_memory_before_it_is_used(void **state)
+{
+    (void)state;
+    with_each_size(leave_unused);
+}
+
+static void toggle_at_each_count(struct fixture *f)
+{
+    uint32_t most = f->full < 200 ? f->full : 200;
+
+    for (uint32_t count = 1; count <= most; count++) {
+        uint64_t calls;
+
+        take_up_to(f, count);
+        calls = f->memory.calls;
+        for (uint32_t i = 0; i < 5; i++) {
+            give(f, f->count / 2);
+            take_up_to(f, count);
+        }
+        assert_int_equal(f->memory.calls, calls);
+    }
+}
+
+static void what_was_given_back_is_used_again(void **state)
+{
+    (void)state;
+    with_each_size(toggle_at_each_count);
+}
+
+static void refill(struct fixture *f)
+{
+    take_up_to(f, f->full);
+    /* holes in each chunk */
+    for (uint32_t i = 0; i < f->full / 2; i++)
+        give(f, i % f->count);
+    take_up_to(f, f->full);
+    assert_int_equal(f->memory.blocks, CHUNKS);
+}
+
+static void holes_are_filled_before_another_chunk_is_asked_for(void **state)
+{
+    (void)state;
+    with_each_size(refill);
+}
+
+static void drain_in_three_orders(struct fixture *f)
+{
+    for (uint32_t order = 0; order < 3; order++) {
+        take_up_to(f, f->full);
+        assert_int_equal(f->memory.blocks, CHUNKS);
+        while (f->count > 0) {
+            uint32_t places[] = {0, f->count - 1, f->count / 2};
+
+            give(f, places[order]);
+        }
+        assert_int_equal(f->memory.blocks, 1);
+    }
+}
+
+static void empty_chunks_are_given_back_but_one(void **state)
+{
+    (void)state;
+    with_each_size(drain_in_three_orders);
+}
+
+static void run_short(struct fixture *f)
+{
+    f->memory.fail_after = 0;
+    assert_null(pool_take(&f->pool));
+    assert_int_equal(f->pool.count, 0);
+    f->memory.fail_after = 1;
+    while (take(f, (uint8_t)f->count))
+        continue;
+    assert_int_equal(f->count, f->pool.objects_per_chunk);
+    assert_null(pool_take(&f->pool));
+    assert_int_equal(f->pool.count, f->count);
+    /* one that came back, and memory that is there again, end the shortage */
+    give(f, 0);
+    assert_true(take(f, 1));
+    f->memory.fail_after = UINT64_MAX;
+    assert_true(take(f, 2));
+}
+
+static void short_memory_gives_no_object_and_harms_none(void **state)
+{
+    (void)state;
+    with_each_size(run_short);
+}
+
+static struct seeded seeded;
+
+static void take_and_give_at_random(struct fixture *f)
+{
+    uint32_t most = f->full < 400 ? f->full : 400;
+
+    for (uint32_t step = 0; step < MODEL_STEPS / SIZES; step++) {
+        bool growing = step / 500 % 2 == 0;
+
+        if (f->count < most && seeded_below(&seeded, 4) < (growing ? 3 : 1))
+            assert_true(take(f, (uint8_t)seeded_next(&seeded)));
+        else if (f->count > 0)
+            give(f, seeded_below(&seeded, f->count));
+        assert_true(f->memory.blocks <= CHUNKS);
+    }
+}
+
+static void objects_keep_their_contents_through_random_operations(void **state)
+{
+    (void)state;
+    seeded_init(&seeded, __func__);
+    with_each_size(take_and_give_at_random);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pool_takes_no_memory_before_it_is_used),
+        cmocka_unit_test(objects_stand_apart_and_aligned),
+        cmocka_unit_test(what_was_given_back_is_used_again),
+        cmocka_unit_test(holes_are_filled_before_another_chunk_is_asked_for),
+        cmocka_unit_test(empty_chunks_are_given_back_but_one),
+        cmocka_unit_test(short_memory_gives_no_object_and_harms_none),
+        cmocka_unit_test(objects_keep_their_contents_through_random_operations),
+    };
+
+    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}

@@ -1,0 +1,832 @@
+/*
+ * Stripes: who has to be woken for what, told by single calls; then several threads that hammer a
+ * few keys, with witnesses of their own for who holds what, and none that sleeps for ever.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "os/mailbox.h"
+#include "seeded.h"
+#include "server/client_id.h"
+#include "server/stripes.h"
+
+#define SECOND UINT64_C(1000000000)
+
+enum {
+    WORKERS = 4,
+    CLIENTS = 8, /* of each worker */
+    LOCKS = 3,
+    KEYS = LOCKS + 1, /* and a semaphore */
+    SLOTS = 3,        /* of the semaphore */
+    ROUNDS = 6000,    /* of each client */
+    LONG_S = 100000,  /* longer than any test */
+    PATIENCE_S = 60,  /* whoever sleeps as long was forgotten */
+    STEPS = 1000
+};
+
+/* ---- memory for many threads ---- */
+
+static void *allocate(void *context, size_t size, size_t alignment)
+{
+    _Atomic int64_t *blocks = context;
+    void *block = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+
+    if (block)
+        atomic_fetch_add(blocks, 1);
+    return block;
+}
+
+static void release(void *context, void *block, size_t size)
+{
+    _Atomic int64_t *blocks = context;
+
+    (void)size;
+    atomic_fetch_sub(blocks, 1);
+    free(block);
+}
+
+static _Atomic int64_t blocks_out;
+
+static struct stripes *create(uint32_t workers, uint64_t states_max, uint64_t gc_max_idle_s)
+{
+    struct stripes_options options = {
+        .workers = workers,
+        .memory = {.allocate = allocate, .release = release, .context = &blocks_out},
+        .policy = {.gc_max_idle_ns = gc_max_idle_s * SECOND,
+                   .gc_interval_ns = 5 * SECOND,
+                   .release_on_disconnect = true},
+        .states_max = states_max,
+        .fence_first = 1,
+    };
+    struct stripes *stripes;
+
+    atomic_store(&blocks_out, 0);
+    stripes = stripes_create(&options);
+    assert_non_null(stripes);
+    for (uint32_t worker = 0; worker < workers; worker++)
+        assert_true(mailbox_reserve(stripes_mailbox(stripes, worker), 1024));
+    return stripes;
+}
+
+static void check(struct stripes *stripes)
+{
+    const char *problem = NULL;
+
+    if (!stripes_check(stripes, &problem))
+        fail_msg("the stripes are not valid: %s", problem);
+}
+
+static void destroy(struct stripes *stripes)
+{
+    check(stripes);
+    stripes_destroy(stripes);
+    assert_int_equal(atomic_load(&blocks_out), 0);
+}
+
+static struct stripes_key key_named(const struct stripes *stripes, enum lock_kind kind,
+                                    const char *name)
+{
+    return stripes_key(
+        stripes, kind,
+        (struct slice){.bytes = (const uint8_t *)name, .length = (uint32_t)strlen(name)});
+}
+
+/* A key whose stripe has `home` for its home worker; `name` takes its bytes. */
+static struct stripes_key key_at_home(const struct stripes *stripes, uint32_t home, char name[16])
+{
+    for (uint32_t i = 0;; i++) {
+        struct stripes_key key;
+
+        snprintf(name, 16, "k%u", i);
+        key = key_named(stripes, LOCK_KIND_LOCK, name);
+        if (key.stripe % WORKERS == home)
+            return key;
+    }
+}
+
+static struct lock_answer acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                                  const struct stripes_key *key, uint64_t wait_s, uint64_t lease_s,
+                                  uint64_t *wake)
+{
+    return stripes_acquire(stripes, now_ns, client, key, 1, wait_s, lease_s, wake);
+}
+
+/* ---- keys ---- */
+
+static void equal_keys_lie_in_one_stripe_and_kinds_are_told_apart(void **state)
+{
+    struct stripes *stripes = create(WORKERS, 10, 0);
+    uint32_t used[STRIPES_MAX] = {0};
+    uint32_t stripes_used = 0;
+
+    (void)state;
+    for (int i = 0; i < 5000; i++) {
+        char name[16];
+        char copy[16];
+        struct stripes_key first;
+        struct stripes_key second;
+
+        snprintf(name, sizeof(name), "key %d", i);
+        strcpy(copy, name);
+        first = key_named(stripes, LOCK_KIND_LOCK, name);
+        second = key_named(stripes, LOCK_KIND_LOCK, copy);
+        assert_int_equal(first.stripe, second.stripe);
+        assert_true(first.key.hash == second.key.hash);
+        assert_true(first.stripe < STRIPES_MAX);
+        second = key_named(stripes, LOCK_KIND_SEMAPHORE, name);
+        assert_true(first.key.hash != second.key.hash);
+        stripes_used += used[first.stripe]++ == 0;
+    }
+    assert_int_equal(stripes_used, WORKERS * 8);
+    destroy(stripes);
+}
+
+static void each_table_hashes_with_a_secret_of_its_own(void **state)
+{
+    struct stripes *stripes = create(1, 10, 0);
+    uint64_t first = key_named(stripes, LOCK_KIND_LOCK, "k").key.hash;
+
+    (void)state;
+    destroy(stripes);
+    stripes = create(1, 10, 0);
+    assert_true(key_named(stripes, LOCK_KIND_LOCK, "k").key.hash != first);
+    destroy(stripes);
+}
+
+/* ---- whom to wake ---- */
+
+static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **state)
+{
+    struct stripes *stripes = create(WORKERS, 10, 0);
+    struct stripes_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
+    struct stripes_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
+    uint64_t holder = client_id(1, 0, 0);
+    uint64_t waiter = client_id(2, 2, 5);
+    struct stripes_effect effects[3];
+    struct lock_token first;
+    struct lock_token second;
+    uint64_t wake = 0;
+
+    (void)state;
+    first = acquire(stripes, 0, holder, &j, 0, LONG_S, &wake).token;
+    second = acquire(stripes, 0, holder, &k, 0, LONG_S, &wake).token;
+    assert_int_equal(acquire(stripes, 0, waiter, &j, 9, LONG_S, &wake).outcome, LOCK_PENDING);
+    assert_int_equal(acquire(stripes, 0, waiter + 1, &k, 9, LONG_S, &wake).outcome, LOCK_PENDING);
+    assert_int_equal(wake, 0);
+    assert_int_equal(stripes_release(stripes, 0, &j, first, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(wake, 1 << 2);
+    wake = 0;
+    assert_int_equal(stripes_release(stripes, 0, &k, second, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(wake, 0);
+    assert_int_equal(mailbox_take(stripes_mailbox(stripes, 0), effects, 3), 0);
+    assert_int_equal(mailbox_take(stripes_mailbox(stripes, 2), effects, 3), 2);
+    assert_int_equal(effects[0].client, waiter);
+    assert_int_equal(effects[1].client, waiter + 1);
+    assert_int_equal(effects[0].answer.outcome, DFLOCKD_OK);
+    destroy(stripes);
+}
+
+static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **state)
+{
+    struct stripes *stripes = create(WORKERS, 10, 0);
+    char name[16];
+    char other_name[16];
+    struct stripes_key key = key_at_home(stripes, 3, name);
+    struct stripes_key other = key_at_home(stripes, 1, other_name);
+    uint64_t wake = 0;
+    struct lock_token token;
+
+    (void)state;
+    /* Awake: it will look for itself. */
+    token = acquire(stripes, 0, 1, &key, 0, 50, &wake).token;
+    assert_int_equal(wake, 0);
+    assert_true(stripes_sleep(stripes, 3) == 50 * SECOND);
+    assert_true(stripes_sleep(stripes, 1) == UINT64_MAX);
+    /* Later, or another's. */
+    assert_int_equal(stripes_renew(stripes, 0, &key, token, 60, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(wake, 0);
+    acquire(stripes, 0, 1, &other, 0, 70, &wake);
+    assert_int_equal(wake, 1 << 1);
+    wake = 0;
+    /* Earlier. */
+    assert_int_equal(stripes_renew(stripes, 0, &key, token, 10, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(wake, 1 << 3);
+    wake = 0;
+    stripes_awake(stripes, 3);
+    assert_int_equal(stripes_renew(stripes, 0, &key, token, 5, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(wake, 0);
+    assert_true(stripes_sleep(stripes, 3) == 5 * SECOND);
+    destroy(stripes);
+}
+
+static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **state)
+{
+    struct stripes *stripes = create(WORKERS, 10, 0);
+    char name[16];
+    struct stripes_key key = key_at_home(stripes, 2, name);
+    struct stripes_effect effect;
+    uint64_t wake = 0;
+
+    (void)state;
+    acquire(stripes, 0, client_id(1, 0, 0), &key, 0, 5, &wake);
+    acquire(stripes, 0, client_id(2, 1, 0), &key, 99, 7, &wake);
+    stripes_expire(stripes, 4 * SECOND, 2, STEPS, &wake);
+    for (uint32_t worker = 0; worker < WORKERS; worker++) {
+        if (worker != 2)
+            stripes_expire(stripes, 5 * SECOND, worker, STEPS, &wake);
+    }
+    assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 0);
+    stripes_expire(stripes, 5 * SECOND, 2, STEPS, &wake);
+    assert_int_equal(wake, 1 << 1);
+    assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 1);
+    assert_int_equal(effect.client, client_id(2, 1, 0));
+    assert_true(effect.answer.deadline_ns == 12 * SECOND);
+    assert_true(stripes_sleep(stripes, 2) == 12 * SECOND);
+    destroy(stripes);
+}
+
+/* ---- workers' clocks: each has the time its turn began ---- */
+
+static void show_idle(void *context, const struct lock_view *view)
+{
+    *(uint64_t *)context = view->idle_ns;
+}
+
+static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **state)
+{
+    struct stripes *stripes = create(1, 10, 60);
+    struct stripes_key key = key_named(stripes, LOCK_KIND_LOCK, "k");
+    uint64_t wake = 0;
+    uint32_t stripe = 0;
+    uint64_t position = 0;
+    uint64_t idle_ns = UINT64_MAX;
+    struct lock_token token = acquire(stripes, 10 * SECOND, 1, &key, 0, 30, &wake).token;
+
+    (void)state;
+    assert_int_equal(stripes_release(stripes, 10 * SECOND, &key, token, &wake).outcome, DFLOCKD_OK);
+    while (stripes_walk(stripes, 10 * SECOND - 1, &stripe, &position, show_idle, &idle_ns))
+        ;
+    assert_true(idle_ns == 0);
+    destroy(stripes);
+}
+
+static void the_invariants_hold_though_one_worker_is_behind(void **state)
+{
+    struct stripes *stripes = create(1, 10, 60);
+    struct stripes_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
+    struct stripes_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
+    uint64_t wake = 0;
+    struct lock_token first = acquire(stripes, SECOND, 1, &j, 0, 30, &wake).token;
+    struct lock_token second = acquire(stripes, SECOND, 2, &k, 0, 30, &wake).token;
+
+    (void)state;
+    stripes_release(stripes, 10 * SECOND, &j, first, &wake);
+    stripes_release(stripes, 10 * SECOND - 1, &k, second, &wake);
+    check(stripes);
+    destroy(stripes);
+}
+
+/* ---- threads ---- */
+
+enum condition {
+    IDLE,
+    BLOCKED,
+    HOLDING,
+    DONE
+};
+
+struct client {
+    enum condition condition;
+    uint64_t id;
+    uint64_t stripes_used;
+    uint32_t rounds;
+    int key;
+    struct lock_token token;
+};
+
+/* A worker sleeps until it is rung for; a ring while it is awake is not lost. */
+struct bell {
+    pthread_mutex_t mutex;
+    pthread_cond_t rung;
+    bool rings;
+};
+
+struct hammer;
+
+struct worker {
+    struct hammer *hammer;
+    uint32_t number;
+    struct bell bell;
+    struct seeded seeded;
+    struct client clients[CLIENTS];
+    int queue[KEYS][CLIENTS]; /* those of its clients that are blocked, as they came */
+    int queued[KEYS];
+    uint64_t grants[KEYS];
+};
+
+struct hammer {
+    struct stripes *stripes;
+    struct stripes_key keys[KEYS];
+    struct worker workers[WORKERS];
+    _Atomic uint64_t numbers; /* of clients */
+    _Atomic(const char *) failure;
+    _Atomic int held[KEYS];       /* the witness */
+    uint64_t guarded[LOCKS];      /* touched only by who holds the lock */
+    uint64_t fence_before[LOCKS]; /* so is this */
+};
+
+static void note(struct hammer *hammer, bool holds, const char *failure)
+{
+    if (!holds)
+        atomic_store(&hammer->failure, failure);
+}
+
+static uint32_t limit_of(int key)
+{
+    return key < LOCKS ? 1 : SLOTS;
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+static void ring(struct bell *bell)
+{
+    pthread_mutex_lock(&bell->mutex);
+    bell->rings = true;
+    pthread_cond_signal(&bell->rung);
+    pthread_mutex_unlock(&bell->mutex);
+}
+
+/* False when nobody rang in all the time a test may take. */
+static bool sleep_until(struct bell *bell, uint64_t until_ns)
+{
+    uint64_t most_ns = clock_ns() + PATIENCE_S * SECOND;
+    bool patient = until_ns > most_ns;
+    struct timespec until;
+    bool rang;
+
+    if (patient)
+        until_ns = most_ns;
+    until.tv_sec = (time_t)(until_ns / SECOND);
+    until.tv_nsec = (long)(until_ns % SECOND);
+    pthread_mutex_lock(&bell->mutex);
+    while (!bell->rings && pthread_cond_timedwait(&bell->rung, &bell->mutex, &until) == 0)
+        ;
+    rang = bell->rings;
+    bell->rings = false;
+    pthread_mutex_unlock(&bell->mutex);
+    return rang || !patient;
+}
+
+/* Wakes whom a call said; whether that was also `worker` itself. */
+static bool wake_up(struct worker *worker, uint64_t wake)
+{
+    for (uint32_t other = 0; other < WORKERS; other++) {
+        if (other != worker->number && (wake >> other & 1))
+            ring(&worker->hammer->workers[other].bell);
+    }
+    return wake >> worker->number & 1;
+}
+
+static void queue_remove(struct worker *worker, int key, int client)
+{
+    int kept = 0;
+
+    for (int i = 0; i < worker->queued[key]; i++) {
+        if (worker->queue[key][i] != client)
+            worker->queue[key][kept++] = worker->queue[key][i];
+    }
+    worker->queued[key] = kept;
+}
+
+static void enter(struct worker *worker, struct client *client, const struct lock_answer *answer)
+{
+    struct hammer *hammer = worker->hammer;
+    int key = client->key;
+    int before = atomic_fetch_add(&hammer->held[key], 1);
+
+    note(hammer, before < (int)limit_of(key), "more holders than slots");
+    client->condition = HOLDING;
+    client->token = answer->token;
+    worker->grants[key]++;
+    if (key < LOCKS) {
+        hammer->guarded[key]++;
+        note(hammer, answer->token.fence > hammer->fence_before[key], "a fence did not rise");
+        hammer->fence_before[key] = answer->token.fence;
+    }
+}
+
+static void leave(struct worker *worker, struct client *client)
+{
+    atomic_fetch_sub(&worker->hammer->held[client->key], 1);
+    client->condition = IDLE;
+}
+
+static void start_client(struct worker *worker, int index)
+{
+    uint64_t number = 1 + atomic_fetch_add(&worker->hammer->numbers, 1);
+
+    worker->clients[index].id = client_id(number, worker->number, (uint32_t)index);
+    worker->clients[index].condition = IDLE;
+    worker->clients[index].stripes_used = 0;
+}
+
+static void ask(struct worker *worker, int index, uint64_t *wake)
+{
+    struct hammer *hammer = worker->hammer;
+    struct client *client = &worker->clients[index];
+    int key = client->key = (int)seeded_below(&worker->seeded, KEYS);
+    const struct stripes_key *at = &hammer->keys[key];
+    uint64_t now_ns = clock_ns();
+    struct lock_answer answer;
+
+    client->rounds++;
+    client->stripes_used |= UINT64_C(1) << at->stripe;
+    if (seeded_below(&worker->seeded, 3)) {
+        uint64_t wait_s = seeded_below(&worker->seeded, 8) ? LONG_S : 0;
+
+        answer = stripes_acquire(hammer->stripes, now_ns, client->id, at, limit_of(key), wait_s,
+                                 LONG_S, wake);
+        if (answer.outcome == DFLOCKD_TIMEOUT) {
+            note(hammer, wait_s == 0, "a wait ended at once");
+            return;
+        }
+    } else {
+        answer =
+            stripes_enqueue(hammer->stripes, now_ns, client->id, at, limit_of(key), LONG_S, wake);
+        note(hammer, answer.outcome == DFLOCKD_ACQUIRED || answer.outcome == DFLOCKD_QUEUED,
+             "a strange answer to enqueue");
+        answer = stripes_wait(hammer->stripes, now_ns, client->id, at, LONG_S, wake);
+    }
+    if (answer.outcome == DFLOCKD_OK) {
+        enter(worker, client, &answer);
+    } else {
+        note(hammer, answer.outcome == LOCK_PENDING, "a strange answer");
+        client->condition = BLOCKED;
+        worker->queue[key][worker->queued[key]++] = index;
+    }
+}
+
+static void vanish(struct worker *worker, int index, uint64_t *wake)
+{
+    struct client *client = &worker->clients[index];
+    bool blocked = client->condition == BLOCKED;
+
+    if (blocked)
+        queue_remove(worker, client->key, index);
+    else if (client->condition == HOLDING)
+        leave(worker, client);
+    for (uint64_t left = client->stripes_used; left; left &= left - 1) {
+        uint32_t stripe = (uint32_t)__builtin_ctzll(left);
+        bool pending = blocked && worker->hammer->keys[client->key].stripe == stripe;
+
+        while (!stripes_disconnect(worker->hammer->stripes, clock_ns(), client->id, stripe, pending,
+                                   1, wake))
+            ;
+    }
+    start_client(worker, index);
+}
+
+static void step_holding(struct worker *worker, int index, uint64_t *wake)
+{
+    struct hammer *hammer = worker->hammer;
+    struct client *client = &worker->clients[index];
+    const struct stripes_key *at = &hammer->keys[client->key];
+    uint32_t draw = seeded_below(&worker->seeded, 16);
+
+    if (draw == 0) {
+        vanish(worker, index, wake);
+    } else if (draw == 1) {
+        note(hammer,
+             stripes_renew(hammer->stripes, clock_ns(), at, client->token, LONG_S, wake).outcome ==
+                 DFLOCKD_OK,
+             "a token that holds is not renewed");
+    } else {
+        leave(worker, client);
+        note(hammer,
+             stripes_release(hammer->stripes, clock_ns(), at, client->token, wake).outcome ==
+                 DFLOCKD_OK,
+             "a token that holds is not released");
+    }
+}
+
+static void step_blocked(struct worker *worker, int index, uint64_t *wake)
+{
+    struct client *client = &worker->clients[index];
+    uint32_t draw = seeded_below(&worker->seeded, 64);
+
+    if (draw == 0) {
+        vanish(worker, index, wake);
+    } else if (draw == 1 && stripes_cancel(worker->hammer->stripes, clock_ns(), client->id,
+                                           worker->hammer->keys[client->key].stripe, wake)) {
+        queue_remove(worker, client->key, index);
+        client->condition = IDLE;
+    }
+}
+
+/* Whether the client can go on without an effect. */
+static bool step(struct worker *worker, int index, uint64_t *wake)
+{
+    struct client *client = &worker->clients[index];
+
+    switch (client->condition) {
+    case IDLE:
+        if (client->rounds == ROUNDS)
+            client->condition = DONE;
+        else
+            ask(worker, index, wake);
+        break;
+    case BLOCKED:
+        step_blocked(worker, index, wake);
+        break;
+    case HOLDING:
+        step_holding(worker, index, wake);
+        break;
+    case DONE:
+        break;
+    }
+    return client->condition == IDLE || client->condition == HOLDING;
+}
+
+static void take_effects(struct worker *worker)
+{
+    struct hammer *hammer = worker->hammer;
+    struct stripes_effect effect;
+
+    while (mailbox_take(stripes_mailbox(hammer->stripes, worker->number), &effect, 1)) {
+        int index = (int)client_slot(effect.client);
+        struct client *client = &worker->clients[index];
+
+        note(hammer, client_worker(effect.client) == worker->number, "another's effect");
+        if (client->id != effect.client)
+            continue;
+        note(hammer, client->condition == BLOCKED, "an effect that nobody waits for");
+        note(hammer, effect.answer.outcome == DFLOCKD_OK, "a wait ended without a grant");
+        note(hammer, worker->queue[client->key][0] == index, "one was served before its turn");
+        queue_remove(worker, client->key, index);
+        enter(worker, client, &effect.answer);
+    }
+}
+
+static void *work(void *context)
+{
+    struct worker *worker = context;
+    struct hammer *hammer = worker->hammer;
+
+    while (!atomic_load(&hammer->failure)) {
+        uint64_t wake = 0;
+        bool busy = false;
+        int done = 0;
+
+        stripes_expire(hammer->stripes, clock_ns(), worker->number, STEPS, &wake);
+        take_effects(worker);
+        for (int i = 0; i < CLIENTS; i++) {
+            busy |= step(worker, i, &wake);
+            done += worker->clients[i].condition == DONE;
+        }
+        busy |= wake_up(worker, wake);
+        if (done == CLIENTS)
+            break;
+        if (busy)
+            continue;
+        note(hammer, sleep_until(&worker->bell, stripes_sleep(hammer->stripes, worker->number)),
+             "a wake-up was lost");
+        stripes_awake(hammer->stripes, worker->number);
+    }
+    return NULL;
+}
+
+static void worker_start(struct hammer *hammer, uint32_t number, uint64_t seed)
+{
+    struct worker *worker = &hammer->workers[number];
+    pthread_condattr_t attributes;
+
+    worker->hammer = hammer;
+    worker->number = number;
+    worker->seeded.state = seed;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&worker->bell.mutex, NULL);
+    pthread_cond_init(&worker->bell.rung, &attributes);
+    pthread_condattr_destroy(&attributes);
+    for (int i = 0; i < CLIENTS; i++)
+        start_client(worker, i);
+}
+
+static void count_shown(void *context, const struct lock_view *view)
+{
+    (void)view;
+    ++*(uint32_t *)context;
+}
+
+static uint32_t states_shown(struct stripes *stripes)
+{
+    uint32_t count = 0;
+    uint32_t stripe = 0;
+    uint64_t position = 0;
+
+    while (stripes_walk(stripes, clock_ns(), &stripe, &position, count_shown, &count))
+        ;
+    return count;
+}
+
+/* Runs `run` with each worker in a thread of its own, and fails with what a witness says. */
+static void run_threads(struct hammer *hammer, void *(*run)(void *))
+{
+    pthread_t threads[WORKERS];
+    struct seeded seeded;
+
+    seeded_init(&seeded, "test_stripes");
+    for (uint32_t i = 0; i < WORKERS; i++)
+        worker_start(hammer, i, seeded_next(&seeded));
+    for (uint32_t i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run, &hammer->workers[i]), 0);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        pthread_join(threads[i], NULL);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        pthread_mutex_destroy(&hammer->workers[i].bell.mutex);
+        pthread_cond_destroy(&hammer->workers[i].bell.rung);
+    }
+    if (atomic_load(&hammer->failure))
+        fail_msg("%s", atomic_load(&hammer->failure));
+}
+
+static void threads_exclude_each_other_in_turn_and_nobody_is_forgotten(void **state)
+{
+    static const char *const names[KEYS] = {"first", "second", "third", "semaphore"};
+    static struct hammer hammer;
+
+    (void)state;
+    memset(&hammer, 0, sizeof(hammer));
+    hammer.stripes = create(WORKERS, 100, 0);
+    for (int key = 0; key < KEYS; key++)
+        hammer.keys[key] = key_named(
+            hammer.stripes, key < LOCKS ? LOCK_KIND_LOCK : LOCK_KIND_SEMAPHORE, names[key]);
+    run_threads(&hammer, work);
+    for (int key = 0; key < KEYS; key++) {
+        uint64_t grants = 0;
+
+        for (uint32_t i = 0; i < WORKERS; i++)
+            grants += hammer.workers[i].grants[key];
+        assert_true(grants > ROUNDS);
+        if (key < LOCKS)
+            assert_int_equal(hammer.guarded[key], grants);
+        assert_int_equal(atomic_load(&hammer.held[key]), 0);
+    }
+    assert_int_equal(states_shown(hammer.stripes), 0);
+    destroy(hammer.stripes);
+}
+
+/* ---- a cap for all threads ---- */
+
+enum {
+    CAP = 3,
+    CAP_ROUNDS = 20000
+};
+
+static void *press_on_the_cap(void *context)
+{
+    struct worker *worker = context;
+    struct hammer *hammer = worker->hammer;
+    uint64_t id = worker->clients[0].id;
+    uint64_t wake = 0;
+
+    for (int round = 0; round < CAP_ROUNDS && !atomic_load(&hammer->failure); round++) {
+        char name[24];
+        struct stripes_key key;
+        struct lock_answer answer;
+
+        snprintf(name, sizeof(name), "%u-%d", worker->number, round);
+        key = key_named(hammer->stripes, LOCK_KIND_LOCK, name);
+        answer = acquire(hammer->stripes, clock_ns(), id, &key, 0, LONG_S, &wake);
+        if (answer.outcome != DFLOCKD_OK) {
+            note(hammer, answer.outcome == DFLOCKD_ERROR_MAX_LOCKS, "a strange refusal");
+            continue;
+        }
+        note(hammer, atomic_fetch_add(&hammer->held[0], 1) < CAP, "more states than the cap");
+        worker->grants[0]++;
+        atomic_fetch_sub(&hammer->held[0], 1);
+        note(hammer,
+             stripes_release(hammer->stripes, clock_ns(), &key, answer.token, &wake).outcome ==
+                 DFLOCKD_OK,
+             "a token that holds is not released");
+    }
+    return NULL;
+}
+
+static void the_cap_on_states_is_hard_for_all_threads_together(void **state)
+{
+    static struct hammer hammer;
+
+    (void)state;
+    memset(&hammer, 0, sizeof(hammer));
+    hammer.stripes = create(WORKERS, CAP, 0);
+    run_threads(&hammer, press_on_the_cap);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        assert_true(hammer.workers[i].grants[0] > 0);
+    assert_int_equal(states_shown(hammer.stripes), 0);
+    destroy(hammer.stripes);
+}
+
+/* ---- time passes while all sleep ---- */
+
+enum {
+    DATES = 24
+};
+
+struct dates {
+    struct hammer hammer; /* first: its workers point to it */
+    struct stripes_key keys[DATES];
+    char names[DATES][16];
+    _Atomic int left; /* effects that must come */
+};
+
+/* Sleeps as the stripes say, until all effects have come to their workers. */
+static void *keep_dates(void *context)
+{
+    struct worker *worker = context;
+    struct dates *dates = (struct dates *)(void *)worker->hammer;
+    struct stripes_effect effect;
+
+    while (atomic_load(&dates->left) > 0 && !atomic_load(&dates->hammer.failure)) {
+        uint64_t wake = 0;
+
+        stripes_expire(dates->hammer.stripes, clock_ns(), worker->number, STEPS, &wake);
+        while (mailbox_take(stripes_mailbox(dates->hammer.stripes, worker->number), &effect, 1)) {
+            int expected = client_slot(effect.client) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
+
+            note(&dates->hammer, effect.answer.outcome == expected, "another effect than due");
+            if (atomic_fetch_sub(&dates->left, 1) == 1)
+                wake = (1 << WORKERS) - 1;
+        }
+        if (wake_up(worker, wake))
+            continue;
+        note(&dates->hammer,
+             sleep_until(&worker->bell, stripes_sleep(dates->hammer.stripes, worker->number)),
+             "a deadline was slept through");
+        stripes_awake(dates->hammer.stripes, worker->number);
+    }
+    return NULL;
+}
+
+/* Each key has a holder that says nothing more, and waiters of two workers. */
+static void leases_and_waits_end_though_nobody_calls(void **state)
+{
+    static struct dates dates;
+    uint64_t now_ns = clock_ns();
+    uint64_t wake = 0;
+
+    (void)state;
+    memset(&dates, 0, sizeof(dates));
+    dates.hammer.stripes = create(WORKERS, 100, 0);
+    for (uint32_t i = 0; i < DATES; i++) {
+        uint32_t lease_s = i % 2 ? LONG_S : 1;
+        uint32_t wait_s = i % 2 ? 1 : LONG_S;
+
+        snprintf(dates.names[i], sizeof(dates.names[i]), "date %u", i);
+        dates.keys[i] = key_named(dates.hammer.stripes, LOCK_KIND_LOCK, dates.names[i]);
+        acquire(dates.hammer.stripes, now_ns, client_id(1000 + i, 0, i), &dates.keys[i], 0, lease_s,
+                &wake);
+        assert_int_equal(acquire(dates.hammer.stripes, now_ns,
+                                 client_id(2000 + i, i / 2 % WORKERS, i), &dates.keys[i], wait_s,
+                                 LONG_S, &wake)
+                             .outcome,
+                         LOCK_PENDING);
+    }
+    atomic_store(&dates.left, DATES);
+    run_threads(&dates.hammer, keep_dates);
+    assert_int_equal(atomic_load(&dates.left), 0);
+    destroy(dates.hammer.stripes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equal_keys_lie_in_one_stripe_and_kinds_are_told_apart),
+        cmocka_unit_test(each_table_hashes_with_a_secret_of_its_own),
+        cmocka_unit_test(an_effect_wakes_its_worker_only_when_its_mailbox_was_empty),
+        cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
+        cmocka_unit_test(a_worker_expires_what_is_at_home_with_it_and_nothing_else),
+        cmocka_unit_test(a_worker_that_is_behind_sees_no_idle_time_before_its_now),
+        cmocka_unit_test(the_invariants_hold_though_one_worker_is_behind),
+        cmocka_unit_test(threads_exclude_each_other_in_turn_and_nobody_is_forgotten),
+        cmocka_unit_test(the_cap_on_states_is_hard_for_all_threads_together),
+        cmocka_unit_test(leases_and_waits_end_though_nobody_calls),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

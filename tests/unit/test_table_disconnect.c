@@ -1,0 +1,228 @@
+/*
+ * The lock table: disconnects. What a client that is gone leaves behind, with and without
+ * auto-release. Each transcript is also played in steps of one thing at a time.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "table_transcript.h"
+
+static const struct rules defaults;
+
+static const struct rules keeping = {.keep_on_disconnect = true};
+
+static void all_that_a_client_held_is_released_and_handed_over(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 l j 0 30 = ok a 30", "1 l k 0 30 = ok b 30", "1 sl k 0 2 30 = ok c 30",
+                         "2 l k 60 30 = pending", "3 l k 60 30 = pending", "4 l j 60 30 = pending",
+                         "1 gone", "-> 4 ok d 30", "-> 2 ok e 30", "see semaphore k = 2 0 0 0 0 0",
+                         "see lock k = 1 1 1 2 30 0", "1 r k b = error", "1 holds = nothing",
+                         "2 gone", "-> 3 ok f 30"));
+}
+
+static void without_auto_release_what_a_client_holds_stays(void **state)
+{
+    (void)state;
+    play(keeping, LINES("1 l k 0 30 = ok a 30", "1 sl k 0 2 30 = ok b 30", "2 l k 60 30 = pending",
+                        "1 gone", "see lock k = 1 1 1 1 30 0", "see semaphore k = 2 1 0 1 30 0",
+                        "3 n k a 50 = ok 50", "3 sr k b = ok", "at 49", "at 50", "-> 2 ok c 30"));
+    play(keeping, LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "1 gone", "1 gone",
+                        "3 r k a = ok", "-> 2 ok b 30"));
+}
+
+static void waiters_and_enqueued_states_go_in_any_case(void **state)
+{
+    static const struct rules *const both[] = {&defaults, &keeping};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        play(*both[i],
+             LINES("1 l j 0 90 = ok a 90", "1 l k 0 90 = ok b 90", "1 sl k 0 1 90 = ok c 90",
+                   "2 e j 30 = queued", "2 se k 1 30 = queued", "2 l k 60 30 = pending",
+                   "3 l k 60 30 = pending", "3 holds = queue", "2 gone pending",
+                   "2 holds = nothing", "2 w j 0 = error_not_enqueued",
+                   "2 sw k 0 = error_not_enqueued", "see lock j = 1 1 0 1 90 0",
+                   "see semaphore k = 1 1 0 1 90 0", "see lock k = 1 1 1 1 90 0", "1 r k b = ok",
+                   "-> 3 ok d 30", "1 r j a = ok", "see lock j = 1 0 0 0 0 0"));
+}
+
+static void a_client_never_gets_what_it_releases_itself(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 l k 0 30 = ok a 30", "1 e k 30 = queued", "1 l k 60 30 = pending",
+                         "2 l k 60 30 = pending", "1 gone pending", "-> 2 ok b 30", "order a b",
+                         "see lock k = 1 1 0 2 30 0", "1 holds = nothing", "2 r k b = ok",
+                         "see lock k = 1 0 0 0 0 0"));
+    play(defaults,
+         LINES("1 sl k 0 2 30 = ok a 30", "1 sl k 0 2 30 = ok b 30", "1 sl k 60 2 30 = pending",
+               "1 gone pending", "see semaphore k = 2 0 0 0 0 0", "2 sl k 0 2 30 = ok c 30"));
+}
+
+static void a_grant_on_its_way_is_given_back_in_any_case(void **state)
+{
+    static const struct rules *const both[] = {&defaults, &keeping};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        play(*both[i],
+             LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "3 l k 60 30 = pending",
+                   "1 r k a = ok", "-> 2 ok b 30", "2 gone pending", "-> 3 ok c 30",
+                   "2 holds = nothing", "1 r k b = error", "see lock k = 1 1 0 3 30 0"));
+}
+
+static void an_enqueued_grant_on_its_way_is_given_back_in_any_case(void **state)
+{
+    static const struct rules *const both[] = {&defaults, &keeping};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        play(*both[i], LINES("1 l k 0 30 = ok a 30", "2 e k 30 = queued", "2 w k 60 = pending",
+                             "3 l k 60 30 = pending", "1 r k a = ok", "-> 2 ok b 30",
+                             "2 gone pending", "-> 3 ok c 30", "see lock k = 1 1 0 3 30 0"));
+}
+
+static void a_grant_that_was_told_is_kept_without_auto_release(void **state)
+{
+    (void)state;
+    play(keeping, LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "1 r k a = ok",
+                        "-> 2 ok b 30", "3 l k 60 30 = pending", "2 gone",
+                        "see lock k = 1 1 1 2 30 0", "4 r k b = ok", "-> 3 ok c 30"));
+}
+
+static void only_the_grant_on_its_way_is_given_back_without_auto_release(void **state)
+{
+    (void)state;
+    play(keeping, LINES("1 l k 0 30 = ok a 30", "2 l j 0 30 = ok b 30", "2 l k 60 30 = pending",
+                        "1 r k a = ok", "-> 2 ok c 30", "2 gone pending",
+                        "see lock k = 1 0 0 0 0 0", "see lock j = 1 1 0 2 30 0"));
+}
+
+static void an_earlier_grant_is_kept_when_a_later_wait_is_cut_off(void **state)
+{
+    (void)state;
+    play(keeping,
+         LINES("1 l j 0 30 = ok a 30", "2 l j 60 30 = pending", "1 r j a = ok", "-> 2 ok b 30",
+               "1 l k 0 30 = ok c 30", "2 l k 5 30 = pending", "2 gone pending",
+               "see lock j = 1 1 0 2 30 0", "see lock k = 1 1 0 1 30 0"));
+    play(keeping, LINES("1 l j 0 30 = ok a 30", "2 l j 60 30 = pending", "1 r j a = ok",
+                        "-> 2 ok b 30", "1 l k 0 30 = ok c 30", "2 l k 5 30 = pending", "at 5",
+                        "-> 2 timeout", "2 gone pending", "see lock j = 1 1 0 2 25 0"));
+}
+
+static void a_grant_nobody_was_told_of_is_given_back_without_auto_release(void **state)
+{
+    (void)state;
+    play(keeping, LINES("1 l k 0 30 = ok a 30", "2 e k 30 = queued", "3 l k 60 30 = pending",
+                        "1 r k a = ok", "see lock k = 1 1 1 2 30 0", "2 gone", "-> 3 ok b 30",
+                        "2 w k 0 = error_not_enqueued", "2 holds = nothing"));
+}
+
+static void an_enqueued_grant_that_was_told_is_kept_without_auto_release(void **state)
+{
+    (void)state;
+    play(keeping, LINES("1 e k 30 = acquired a 30", "1 gone", "see lock k = 1 1 0 1 30 0",
+                        "1 w k 0 = error_not_enqueued", "1 e k 30 = queued", "2 r k a = ok",
+                        "1 w k 0 = ok b 30", "1 gone", "see lock k = 1 1 0 1 30 0",
+                        "2 l k 60 30 = pending", "3 r k b = ok", "-> 2 ok c 30"));
+}
+
+static void the_memory_of_a_lost_lease_goes_with_the_client(void **state)
+{
+    static const struct rules *const both[] = {&defaults, &keeping};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        play(*both[i], LINES("1 e k 5 = acquired a 5", "at 5", "deadline = none", "at 100",
+                             "1 gone", "used = 1", "deadline = 160", "1 w k 0 = error_not_enqueued",
+                             "at 160", "used = 0"));
+}
+
+static void the_gone_client_and_an_unknown_one_leave_nothing_to_do(void **state)
+{
+    (void)state;
+    play(defaults, LINES("7 gone", "7 gone pending", "1 l k 0 30 = ok a 30", "7 gone", "1 gone",
+                         "1 gone", "see lock k = 1 0 0 0 0 0"));
+}
+
+static void a_disconnect_hands_over_in_fifo_order_whoever_comes_between(void **state)
+{
+    (void)state;
+    play(defaults,
+         LINES("1 sl k 0 2 30 = ok a 30", "1 sl k 0 2 30 = ok b 30", "2 sl k 60 2 30 = pending",
+               "3 se k 2 30 = queued", "4 sl k 60 2 30 = pending", "1 gone", "-> 2 ok c 30",
+               "3 sw k 0 = ok d 30", "order c d", "2 gone", "-> 4 ok e 30", "order d e"));
+}
+
+static void a_disconnect_with_no_steps_does_nothing(void **state)
+{
+    static struct fixture fixture;
+    struct lock_key key;
+
+    (void)state;
+    fixture_start(&fixture, &defaults);
+    key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
+    assert_int_equal(table_acquire(&fixture.table, 0, 1, &key, 1, 0, 30).outcome, DFLOCKD_OK);
+    assert_false(table_disconnect(&fixture.table, 0, 1, false, 0));
+    assert_int_equal(table_acquire(&fixture.table, 0, 2, &key, 1, 0, 30).outcome, DFLOCKD_TIMEOUT);
+    assert_true(table_disconnect(&fixture.table, 0, 1, false, 1));
+    assert_int_equal(table_acquire(&fixture.table, 0, 2, &key, 1, 0, 30).outcome, DFLOCKD_OK);
+    fixture_end(&fixture);
+}
+
+/* A disconnect takes no more calls than the client has things, plus one to see that. */
+static void a_disconnect_costs_what_the_client_has(void **state)
+{
+    enum {
+        OWN = 100
+    };
+    static struct fixture fixture;
+    char name[OWN * 3][8];
+    uint32_t calls = 0;
+
+    (void)state;
+    fixture_start(&fixture, &defaults);
+    for (uint32_t i = 0; i < OWN * 3; i++) {
+        struct lock_key key;
+
+        snprintf(name[i], sizeof(name[i]), "k%u", i);
+        key = fixture_key(&fixture, LOCK_KIND_LOCK, name[i]);
+        assert_int_equal(table_acquire(&fixture.table, 0, i < OWN ? 1 : 2, &key, 1, 0, 30).outcome,
+                         DFLOCKD_OK);
+    }
+    while (!table_disconnect(&fixture.table, 0, 1, false, 1)) {
+        calls++;
+        fixture_check(&fixture);
+    }
+    assert_true(calls <= OWN);
+    assert_int_equal(fixture.table.tokens.count, OWN * 2);
+    fixture_end(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_that_a_client_held_is_released_and_handed_over),
+        cmocka_unit_test(without_auto_release_what_a_client_holds_stays),
+        cmocka_unit_test(waiters_and_enqueued_states_go_in_any_case),
+        cmocka_unit_test(a_client_never_gets_what_it_releases_itself),
+        cmocka_unit_test(a_grant_on_its_way_is_given_back_in_any_case),
+        cmocka_unit_test(an_enqueued_grant_on_its_way_is_given_back_in_any_case),
+        cmocka_unit_test(a_grant_that_was_told_is_kept_without_auto_release),
+        cmocka_unit_test(only_the_grant_on_its_way_is_given_back_without_auto_release),
+        cmocka_unit_test(an_earlier_grant_is_kept_when_a_later_wait_is_cut_off),
+        cmocka_unit_test(a_grant_nobody_was_told_of_is_given_back_without_auto_release),
+        cmocka_unit_test(an_enqueued_grant_that_was_told_is_kept_without_auto_release),
+        cmocka_unit_test(the_memory_of_a_lost_lease_goes_with_the_client),
+        cmocka_unit_test(the_gone_client_and_an_unknown_one_leave_nothing_to_do),
+        cmocka_unit_test(a_disconnect_hands_over_in_fifo_order_whoever_comes_between),
+        cmocka_unit_test(a_disconnect_with_no_steps_does_nothing),
+        cmocka_unit_test(a_disconnect_costs_what_the_client_has),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,159 @@
+/*
+ * The lock table: limits. The cap on states (--max-locks), on a key's waiters (--max-waiters), and
+ * which answer wins where more than one would fit.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "table_transcript.h"
+
+static const struct rules defaults;
+
+static void states_beyond_the_cap_are_refused(void **state)
+{
+    (void)state;
+    play((struct rules){.states_max = 2},
+         LINES("1 l a 0 30 = ok a 30", "1 l b 0 30 = ok b 30", "1 l c 0 30 = error_max_locks",
+               "2 l c 60 30 = error_max_locks", "2 e c 30 = error_max_locks",
+               "2 sl c 0 2 30 = error_max_locks", "2 se c 2 30 = error_max_locks",
+               "see lock c = none", "see semaphore c = none", "used = 2", "2 holds = nothing",
+               "2 w c 10 = error_not_enqueued"));
+}
+
+static void locks_and_semaphores_share_the_cap(void **state)
+{
+    (void)state;
+    play((struct rules){.states_max = 2},
+         LINES("1 l k 0 30 = ok a 30", "1 sl k 0 2 30 = ok b 30", "used = 2",
+               "1 l j 0 30 = error_max_locks", "1 sl j 0 2 30 = error_max_locks"));
+}
+
+static void idle_states_count_until_they_are_collected(void **state)
+{
+    (void)state;
+    play((struct rules){.states_max = 1},
+         LINES("1 l k 0 30 = ok a 30", "1 r k a = ok", "used = 1", "at 59.999999999",
+               "2 l j 0 30 = error_max_locks", "at 60", "used = 0", "2 l j 0 30 = ok b 30"));
+}
+
+static void a_key_that_exists_is_never_refused_by_the_cap(void **state)
+{
+    (void)state;
+    play((struct rules){.states_max = 1},
+         LINES("1 l k 0 30 = ok a 30", "2 l k 0 30 = timeout", "2 l k 60 30 = pending",
+               "3 e k 30 = queued", "1 r k a = ok", "-> 2 ok b 30", "2 r k b = ok",
+               "3 w k 0 = ok c 30", "3 r k c = ok", "4 l k 0 30 = ok d 30", "4 r k d = ok",
+               "5 e k 30 = acquired e 30"));
+}
+
+static void a_cap_of_nothing_refuses_all_and_keeps_nothing(void **state)
+{
+    static struct fixture fixture;
+    struct lock_key key;
+
+    (void)state;
+    fixture_start(&fixture, &defaults);
+    fixture.budget.max = 0;
+    key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
+    for (uint64_t client = 1; client < 1000; client++) {
+        assert_int_equal(table_acquire(&fixture.table, 0, client, &key, 1, 9, 9).outcome,
+                         DFLOCKD_ERROR_MAX_LOCKS);
+        assert_int_equal(table_enqueue(&fixture.table, 0, client, &key, 1, 9).outcome,
+                         DFLOCKD_ERROR_MAX_LOCKS);
+        fixture_check(&fixture);
+    }
+    assert_int_equal(fixture.table.clients.count, 0);
+    fixture_end(&fixture);
+}
+
+static void two_tables_share_one_budget(void **state)
+{
+    static struct fixture first;
+    static struct fixture second;
+    struct lock_key key;
+    struct lock_token token;
+
+    (void)state;
+    fixture_start(&first, &(struct rules){.states_max = 1, .collect_at_once = true});
+    fixture_start(&second, &(struct rules){.collect_at_once = true});
+    second.table.budget = &first.budget;
+    key = fixture_key(&first, LOCK_KIND_LOCK, "k");
+    token = table_acquire(&first.table, 0, 1, &key, 1, 0, 30).token;
+    assert_int_equal(table_acquire(&second.table, 0, 1, &key, 1, 0, 30).outcome,
+                     DFLOCKD_ERROR_MAX_LOCKS);
+    assert_int_equal(table_release(&first.table, 0, &key, token).outcome, DFLOCKD_OK);
+    assert_int_equal(table_acquire(&second.table, 0, 1, &key, 1, 0, 30).outcome, DFLOCKD_OK);
+    assert_int_equal(table_acquire(&first.table, 0, 1, &key, 1, 0, 30).outcome,
+                     DFLOCKD_ERROR_MAX_LOCKS);
+    fixture_check(&first);
+    fixture_check(&second);
+    fixture_end(&second);
+    fixture_end(&first);
+}
+
+static void waiters_beyond_the_cap_are_refused(void **state)
+{
+    (void)state;
+    play((struct rules){.waiters_max = 2},
+         LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "3 e k 30 = queued",
+               "4 l k 60 30 = error_max_waiters", "4 e k 30 = error_max_waiters",
+               "4 w k 60 = error_not_enqueued", "4 holds = nothing", "see lock k = 1 1 2 1 30 0",
+               "4 l j 0 30 = ok b 30", "3 w k 60 = pending", "2 cancel = yes",
+               "4 l k 60 30 = pending", "5 l k 60 30 = error_max_waiters"));
+}
+
+static void the_cap_on_waiters_wins_over_a_timeout_of_nothing(void **state)
+{
+    (void)state;
+    play((struct rules){.waiters_max = 1},
+         LINES("1 l k 0 30 = ok a 30", "2 l k 0 30 = timeout", "2 l k 60 30 = pending",
+               "3 l k 0 30 = error_max_waiters", "at 5", "2 cancel = yes", "3 l k 0 30 = timeout"));
+}
+
+static void the_cap_on_waiters_is_for_each_key_apart(void **state)
+{
+    (void)state;
+    play((struct rules){.waiters_max = 1},
+         LINES("1 l k 0 30 = ok a 30", "1 sl k 0 1 30 = ok b 30", "1 l j 0 30 = ok c 30",
+               "2 l k 60 30 = pending", "3 sl k 60 1 30 = pending", "4 l j 60 30 = pending",
+               "5 sl k 60 1 30 = error_max_waiters"));
+}
+
+static void a_slot_that_is_free_is_granted_whatever_the_cap_on_waiters(void **state)
+{
+    (void)state;
+    play((struct rules){.waiters_max = 1},
+         LINES("1 sl k 0 3 30 = ok a 30", "2 sl k 0 3 30 = ok b 30", "3 se k 3 30 = acquired c 30",
+               "4 sl k 9 3 30 = pending", "5 sl k 9 3 30 = error_max_waiters"));
+}
+
+static void another_limit_wins_over_the_cap_on_waiters(void **state)
+{
+    (void)state;
+    play((struct rules){.waiters_max = 1, .states_max = 1},
+         LINES("1 sl k 0 1 30 = ok a 30", "2 sl k 9 1 30 = pending",
+               "3 sl k 9 2 30 = error_limit_mismatch", "3 se k 2 30 = error_limit_mismatch"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(states_beyond_the_cap_are_refused),
+        cmocka_unit_test(locks_and_semaphores_share_the_cap),
+        cmocka_unit_test(idle_states_count_until_they_are_collected),
+        cmocka_unit_test(a_key_that_exists_is_never_refused_by_the_cap),
+        cmocka_unit_test(a_cap_of_nothing_refuses_all_and_keeps_nothing),
+        cmocka_unit_test(two_tables_share_one_budget),
+        cmocka_unit_test(waiters_beyond_the_cap_are_refused),
+        cmocka_unit_test(the_cap_on_waiters_wins_over_a_timeout_of_nothing),
+        cmocka_unit_test(the_cap_on_waiters_is_for_each_key_apart),
+        cmocka_unit_test(a_slot_that_is_free_is_granted_whatever_the_cap_on_waiters),
+        cmocka_unit_test(another_limit_wins_over_the_cap_on_waiters),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
