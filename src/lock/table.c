@@ -65,20 +65,38 @@ static void resource_activate(struct resource *resource)
     resource->owner = NULL;
 }
 
+/* Whether there may be one state more, which is counted then. */
+static bool budget_take(struct lock_budget *budget)
+{
+    uint64_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
+
+    while (used < budget->max) {
+        if (atomic_compare_exchange_weak_explicit(&budget->used, &used, used + 1,
+                                                  memory_order_relaxed, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+static void budget_give(struct lock_budget *budget)
+{
+    atomic_fetch_sub_explicit(&budget->used, 1, memory_order_relaxed);
+}
+
 /* A resource that is about to get its first claim; NULL with `outcome` set. */
 static struct resource *resource_create(struct table *table, const struct lock_key *key,
                                         uint32_t limit, int *outcome)
 {
-    struct lock_budget *budget = table->budget;
-    struct resource *resource = NULL;
+    struct resource *resource;
 
-    *outcome = DFLOCKD_ERROR_MAX_LOCKS;
-    if (atomic_fetch_add_explicit(&budget->used, 1, memory_order_relaxed) < budget->max) {
-        *outcome = DFLOCKD_ERROR;
-        resource = pool_take(resource_pool(table, key->length));
+    if (!budget_take(table->budget)) {
+        *outcome = DFLOCKD_ERROR_MAX_LOCKS;
+        return NULL;
     }
+    resource = pool_take(resource_pool(table, key->length));
     if (!resource) {
-        atomic_fetch_sub_explicit(&budget->used, 1, memory_order_relaxed);
+        budget_give(table->budget);
+        *outcome = DFLOCKD_ERROR;
         return NULL;
     }
     resource->limit = limit;
@@ -97,7 +115,7 @@ static void resource_collect(struct table *table, struct resource *resource)
 {
     map_remove(&table->resources, &resource->link);
     pool_give(resource_pool(table, resource->key_length), resource);
-    atomic_fetch_sub_explicit(&table->budget->used, 1, memory_order_relaxed);
+    budget_give(table->budget);
 }
 
 /* To be called whenever a claim or an enqueued state has left: starts the idle clock. */
@@ -648,8 +666,7 @@ uint64_t table_holds_until(const struct table *table, uint64_t now_ns, uint64_t 
     if (waits(record))
         return UINT64_MAX;
     /* From the back: what was granted last is most likely what ends last. */
-    for (link = record->claims.head.previous; link != &record->claims.head;
-         link = link->previous) {
+    for (link = record->claims.head.previous; link != &record->claims.head; link = link->previous) {
         const struct claim *claim = CONTAINER_OF(link, struct claim, client_link);
 
         if (!lease_over(table, now_ns, claim))

@@ -149,7 +149,6 @@ static struct session_progress read_once(struct peer *peer)
     assert_true(progress.consumed <= peer->end - peer->start);
     peer->start += progress.consumed;
     peer->want = progress.want;
-    check_stripes();
     return progress;
 }
 
@@ -228,6 +227,7 @@ static void hide_tokens(char *text)
 static void expect_replies(struct peer *peer, const char *expected)
 {
     flush(peer);
+    check_stripes();
     hide_tokens(peer->replies);
     assert_string_equal(peer->replies, expected);
     peer->reply_length = 0;
@@ -630,6 +630,28 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
     world_end();
 }
 
+static void after_its_auth_a_session_ends_as_any_other(void **state)
+{
+    struct peer *peer;
+
+    (void)state;
+    world_start((struct setting){.auth_token = "secret"});
+    peer = connect_peer();
+    say_text(peer, "auth\n_\nsecret\n");
+    say_line_of(peer, 257, "", "\n");
+    expect_replies(peer, "ok\nerror\n");
+    assert_false(peer->session.auth_failed);
+
+    peer = connect_peer();
+    say_text(peer, "auth\n_\nsecret\nping\n");
+    session_input_ended(&peer->session, &world.host, &peer->output);
+    read_on(peer);
+    expect_replies(peer, "ok\n");
+    assert_int_equal(peer->want, SESSION_WANT_CLOSE);
+    assert_false(peer->session.auth_failed);
+    world_end();
+}
+
 /* ---- the end of input, and time-outs ---- */
 
 static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
@@ -839,6 +861,34 @@ static void a_blocked_peer_that_goes_leaves_the_queue(void **state)
     expect_replies(gone, "");
     expect_replies(next, "ok T 33\n");
     world_end();
+}
+
+static void a_peer_that_only_enqueued_leaves_nothing_behind(void **state)
+{
+    static const char *const asked[] = {"e\nk\n\n", "se\nk\n1\n"};
+    static const char *const others[] = {"l\nk\n10\n", "sl\nk\n10 1\n"};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct peer *first;
+        struct peer *second;
+        struct peer *next;
+
+        world_start((struct setting){.workers = 4});
+        first = connect_peer();
+        second = connect_peer();
+        next = connect_peer();
+        say_text(first, asked[i]);
+        expect_replies(first, "acquired T 33\n");
+        say_text(second, asked[i]);
+        expect_replies(second, "queued\n");
+        say_text(next, others[i]);
+        disconnect(second);
+        disconnect(first);
+        deliver();
+        expect_replies(next, "ok T 33\n");
+        world_end();
+    }
 }
 
 static void a_disconnect_takes_back_what_lies_in_many_stripes(void **state)
@@ -1196,6 +1246,7 @@ int main(void)
         cmocka_unit_test(an_endless_line_is_drained_in_bounded_memory),
         cmocka_unit_test(with_auth_the_first_request_must_be_the_right_token),
         cmocka_unit_test(an_auth_that_is_too_long_or_unfinished_fails),
+        cmocka_unit_test(after_its_auth_a_session_ends_as_any_other),
         cmocka_unit_test(an_unfinished_line_at_the_end_of_input_is_dropped),
         cmocka_unit_test(a_read_that_timed_out_is_an_error_and_the_end),
         cmocka_unit_test(draining_ends_blocked_requests_and_refuses_all_but_releases),
@@ -1204,6 +1255,7 @@ int main(void)
         cmocka_unit_test(a_grant_whose_lease_is_over_when_it_arrives_is_an_error),
         cmocka_unit_test(a_grant_on_its_way_to_a_peer_that_is_gone_passes_on),
         cmocka_unit_test(a_blocked_peer_that_goes_leaves_the_queue),
+        cmocka_unit_test(a_peer_that_only_enqueued_leaves_nothing_behind),
         cmocka_unit_test(a_disconnect_takes_back_what_lies_in_many_stripes),
         cmocka_unit_test(a_session_reads_no_more_while_its_output_is_full),
         cmocka_unit_test(a_session_that_cannot_answer_for_want_of_memory_ends),
