@@ -183,8 +183,8 @@ struct lock_view {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
-    uint64_t owner;    /* the client that was granted last, where holders > 0 */
-    uint64_t lease_ns; /* what is left of that lease */
+    uint64_t owner;    /* the holder of a resource of limit 1; 0: nobody */
+    uint64_t lease_ns; /* what is left of its lease */
     uint64_t idle_ns;  /* since the last holder or waiter left, where neither is there */
 };
 

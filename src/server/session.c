@@ -20,16 +20,21 @@ static void say(struct session_host *host, struct output *output, enum dflockd_o
         output_commit(output, reply_outcome(to, outcome));
 }
 
+/* Of answers to requests that ask for a slot. */
+static bool is_grant(const struct lock_answer *answer)
+{
+    return answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED;
+}
+
 static void say_answer(struct session_host *host, struct output *output,
                        const struct lock_answer *answer)
 {
-    bool granted = answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED;
     uint8_t *to = output_reserve(output, host->output_pool, DFLOCKD_ANSWER_MAX);
     enum dflockd_outcome outcome = (enum dflockd_outcome)answer->outcome;
 
     if (!to)
         return;
-    if (granted)
+    if (is_grant(answer))
         to = reply_grant(to, outcome, answer->token.fence, answer->token.salt, answer->lease_s);
     else
         to = reply_outcome(to, outcome);
@@ -83,16 +88,19 @@ static void serve_stats(struct session *session, struct session_host *host, stru
     session->walk_first = true;
 }
 
-/* A pending answer blocks the session, any other is a reply. */
-static void settle(struct session *session, struct session_host *host, uint32_t stripe,
-                   const struct lock_answer *answer, struct output *output)
+/* A pending answer blocks the session, any other is a reply; a grant that can't be told ends. */
+static void settle(struct session *session, struct session_host *host,
+                   const struct stripes_key *key, const struct lock_answer *answer,
+                   struct output *output)
 {
     if (answer->outcome == LOCK_PENDING) {
         session->state = SESSION_BLOCKED;
-        session->blocked_stripe = (uint8_t)stripe;
+        session->blocked_stripe = (uint8_t)key->stripe;
         return;
     }
     say_answer(host, output, answer);
+    if (output->failed && is_grant(answer))
+        stripes_release(host->stripes, host->now_ns, key, answer->token, &host->wake);
 }
 
 static struct lock_token token_of(const struct request *request)
@@ -116,20 +124,20 @@ static void serve_key(struct session *session, struct session_host *host,
         session->stripes_used |= 1ull << key.stripe;
         answer = stripes_acquire(host->stripes, host->now_ns, session->client, &key, request->limit,
                                  request->timeout_s, lease_s, &host->wake);
-        settle(session, host, key.stripe, &answer, output);
+        settle(session, host, &key, &answer, output);
         return;
     case DFLOCKD_ENQUEUE:
     case DFLOCKD_SEMAPHORE_ENQUEUE:
         session->stripes_used |= 1ull << key.stripe;
         answer = stripes_enqueue(host->stripes, host->now_ns, session->client, &key, request->limit,
                                  lease_s, &host->wake);
-        settle(session, host, key.stripe, &answer, output);
+        settle(session, host, &key, &answer, output);
         return;
     case DFLOCKD_WAIT:
     case DFLOCKD_SEMAPHORE_WAIT:
         answer = stripes_wait(host->stripes, host->now_ns, session->client, &key,
                               request->timeout_s, &host->wake);
-        settle(session, host, key.stripe, &answer, output);
+        settle(session, host, &key, &answer, output);
         return;
     case DFLOCKD_RELEASE:
     case DFLOCKD_SEMAPHORE_RELEASE:
@@ -277,9 +285,10 @@ struct session_progress session_read(struct session *session, struct session_hos
         struct request_frame frame;
         struct request request;
 
-        if (output->failed)
+        /* A session that is BLOCKED stays so, for the disconnect to see. */
+        if (output->failed && session->state != SESSION_BLOCKED)
             over(session);
-        if (session->state == SESSION_OVER) {
+        if (session->state == SESSION_OVER || output->failed) {
             progress.want = SESSION_WANT_CLOSE;
             return progress;
         }
@@ -328,6 +337,9 @@ void session_effect(struct session *session, struct session_host *host,
     if (told.outcome == DFLOCKD_OK && told.deadline_ns <= host->now_ns)
         told.outcome = DFLOCKD_ERROR_LEASE_EXPIRED;
     say_answer(host, output, &told);
+    /* A grant that can't be told is still pending: the disconnect gives it back. */
+    if (output->failed)
+        session->state = SESSION_BLOCKED;
 }
 
 void session_input_ended(struct session *session, struct session_host *host, struct output *output)
