@@ -80,7 +80,7 @@ def run_unit(counts, build, wrapper=()):
 def run_pytest(counts, build, suite):
     environment = dict(os.environ, DFLOCKD=str(build / "dflockd"), PYTHONDONTWRITEBYTECODE="1")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "8", "-rfEs",
-               "--dist", "worksteal", f"tests/{suite}"]
+               f"tests/{suite}"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, errors="replace",
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     last = ""

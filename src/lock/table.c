@@ -181,6 +181,7 @@ static struct client *client_get(struct table *table, uint64_t id)
     list_init(&client->claims);
     list_init(&client->enqueued);
     client->blocked = NULL;
+    client->watched = false;
     map_insert(&table->clients, &client->link, id);
     return client;
 }
@@ -280,6 +281,12 @@ static void claim_destroy(struct table *table, struct claim *claim)
     list_remove(&claim->client_link);
     pool_give(&table->claim_pool, claim);
     heap_trim(&table->deadlines, (uint32_t)table->claim_pool.count);
+    if (client->watched && list_empty(&client->claims)) {
+        struct lock_answer notice = answer_plain(LOCK_IDLE);
+
+        client->watched = false;
+        table->host.effect(table->host.context, client->link.hash, &notice);
+    }
     client_settle(table, client);
 }
 
@@ -608,12 +615,32 @@ bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t client, boo
 {
     struct client *record = client_find(table, client);
 
+    if (record)
+        record->watched = false;
     while (record && steps-- > 0) {
         if (!disconnect_step(table, now_ns, record, pending))
             return true;
         record = client_find(table, client);
     }
     return !record;
+}
+
+bool table_watch(struct table *table, uint64_t client)
+{
+    struct client *record = client_find(table, client);
+
+    if (!record || list_empty(&record->claims))
+        return false;
+    record->watched = true;
+    return true;
+}
+
+void table_unwatch(struct table *table, uint64_t client)
+{
+    struct client *record = client_find(table, client);
+
+    if (record)
+        record->watched = false;
 }
 
 /* ---- time ---- */
@@ -646,33 +673,6 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
         }
     }
     return table_deadline(table) <= now_ns;
-}
-
-/* Waiting claims stand before holding ones. */
-static bool waits(const struct client *client)
-{
-    const struct list_link *link = list_first(&client->claims);
-
-    return link && CONTAINER_OF(link, struct claim, client_link)->state == CLAIM_WAITING;
-}
-
-uint64_t table_holds_until(const struct table *table, uint64_t now_ns, uint64_t client)
-{
-    const struct client *record = client_find(table, client);
-    const struct list_link *link;
-
-    if (!record)
-        return 0;
-    if (waits(record))
-        return UINT64_MAX;
-    /* From the back: what was granted last is most likely what ends last. */
-    for (link = record->claims.head.previous; link != &record->claims.head; link = link->previous) {
-        const struct claim *claim = CONTAINER_OF(link, struct claim, client_link);
-
-        if (!lease_over(table, now_ns, claim))
-            return heap_key(&table->deadlines, &claim->deadline);
-    }
-    return 0;
 }
 
 /* ---- the table as a whole ---- */

@@ -53,14 +53,14 @@ struct lock_token {
     uint64_t salt;
 };
 
-/* No answer yet: an effect will bring it. */
 enum {
-    LOCK_PENDING = DFLOCKD_OUTCOME_COUNT
+    LOCK_PENDING = DFLOCKD_OUTCOME_COUNT, /* no answer yet: an effect will bring it */
+    LOCK_IDLE                             /* no answer but a notice, see table_watch */
 };
 
 /* What a request gets. Token, lease and deadline are set where the outcome is a grant. */
 struct lock_answer {
-    int outcome; /* enum dflockd_outcome or LOCK_PENDING */
+    int outcome; /* enum dflockd_outcome, or one of the above */
     struct lock_token token;
     uint64_t lease_s;
     uint64_t deadline_ns;
@@ -85,8 +85,8 @@ struct lock_host {
     /* A token nobody had before, its fence above those of all earlier grants. Never fails. */
     void (*token_next)(void *context, struct lock_token *token);
     /*
-     * The blocked request of `client` has its answer. Called within a table call; must not call
-     * the table, and must not fail.
+     * The blocked request of `client` has its answer, or the client is idle. Called within a table
+     * call; must not call the table, and must not fail.
      */
     void (*effect)(void *context, uint64_t client, const struct lock_answer *answer);
     void *context;
@@ -170,10 +170,11 @@ uint64_t table_deadline(const struct table *table);
 bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps);
 
 /*
- * Until when `client` is known to hold something: the end of one of its leases, UINT64_MAX when it
- * waits in a queue, 0 when neither.
+ * Whether `client` holds something or waits for it. Where it does, and until table_unwatch or the
+ * client is gone, the effect LOCK_IDLE follows once, when it no longer does.
  */
-uint64_t table_holds_until(const struct table *table, uint64_t now_ns, uint64_t client);
+bool table_watch(struct table *table, uint64_t client);
+void table_unwatch(struct table *table, uint64_t client);
 
 /* A resource as statistics show it. `key` is borrowed for the call. */
 struct lock_view {

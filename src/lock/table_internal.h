@@ -63,6 +63,7 @@ struct client {
     struct list claims;   /* waiting ones, then holding ones */
     struct list enqueued;
     struct claim *blocked; /* what its pending request waits for; see table_disconnect */
+    bool watched;          /* to be told when the last claim has gone */
 };
 
 /*

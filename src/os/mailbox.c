@@ -73,6 +73,9 @@ uint32_t mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most)
                message_at(mailbox, mailbox->first + i), mailbox->message_bytes);
     mailbox->first += count;
     mailbox->count -= count;
+    /* From the start again: memory that a full mailbox never needed stays untouched. */
+    if (mailbox->count == 0)
+        mailbox->first = 0;
     pthread_mutex_unlock(&mailbox->mutex);
     return count;
 }

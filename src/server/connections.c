@@ -24,6 +24,11 @@ enum {
 
     DISCONNECT_STEPS = 256, /* claims of one client and stripe taken away in one go */
     EFFECTS_BATCH = 64,
+    /*
+     * Between two looks into the mailbox: an answer, and notices of the watch there is and of two
+     * that were given up at most, since a session watches once in a read time-out.
+     */
+    EFFECTS_PER_SLOT = 4,
     SLOT_NONE = CLIENT_SLOTS_MAX
 };
 
@@ -58,7 +63,6 @@ struct connection {
     struct list_link sent_link;
     struct timeout pace; /* in reads, auth_delays or lingers */
     struct timeout write;
-    struct heap_node parked;
     int descriptor;
     uint32_t slot;
     uint32_t sent_length; /* of the silent send under way */
@@ -181,15 +185,14 @@ static uint32_t slot_take(struct connections *connections)
     }
     if (connections->slot_count == CLIENT_SLOTS_MAX ||
         !segments_reserve(&connections->slots, connections->slot_count + 1) ||
-        !heap_reserve(&connections->parked, connections->slot_count + 1) ||
-        !mailbox_reserve(connections->mailbox, connections->slot_count + 1))
+        !mailbox_reserve(connections->mailbox, (connections->slot_count + 1) * EFFECTS_PER_SLOT))
         return SLOT_NONE;
     return connections->slot_count++;
 }
 
 /*
- * A slot is used again only when the mailbox has been emptied after its connection went: each
- * slot has at most one effect in there.
+ * A slot is used again only when the mailbox has been emptied after its connection went: what is
+ * in there for a slot is for one connection.
  */
 static void slot_retire(struct connections *connections, uint32_t slot)
 {
@@ -226,11 +229,6 @@ static void log_connection(const struct connection *connection, const char *mess
 
 /* ---- closing ---- */
 
-static void unpark(struct connections *connections, struct connection *connection)
-{
-    heap_remove(&connections->parked, &connection->parked);
-}
-
 static bool in_flight(const struct connection *connection)
 {
     return connection->receiving || connection->watching || connection->sending ||
@@ -244,7 +242,6 @@ static void start_closing(struct connections *connections, struct connection *co
         return;
     connection->state = CONNECTION_CLOSING;
     timeout_stop(&connection->pace);
-    unpark(connections, connection);
     backlog_clear(connections, &connection->backlog);
     if (connection->session.auth_failed)
         timeout_start(&connections->auth_delays, &connection->pace, connections->host.now_ns);
@@ -348,7 +345,6 @@ static void set_pace(struct connections *connections, struct connection *connect
                !timeout_runs(&connection->pace)) {
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     }
-    unpark(connections, connection);
     connection->lines = (uint8_t)progress->lines;
 }
 
@@ -580,6 +576,14 @@ void connections_completion(struct connections *connections, const struct comple
     }
 }
 
+/* What the client held is gone: where nothing else has happened, its idle time begins. */
+static void idle(struct connections *connections, struct connection *connection)
+{
+    if (connection->want == SESSION_WANT_INPUT && !timeout_runs(&connection->pace) &&
+        !session_watch(&connection->session, &connections->host))
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+}
+
 static void effect(struct connections *connections, const struct stripes_effect *effect)
 {
     struct connection *connection = connection_at(connections, client_slot(effect->client));
@@ -587,6 +591,10 @@ static void effect(struct connections *connections, const struct stripes_effect 
     if (!connection || connection->session.client != effect->client ||
         connection->state != CONNECTION_OPEN)
         return;
+    if (effect->answer.outcome == LOCK_IDLE) {
+        idle(connections, connection);
+        return;
+    }
     session_effect(&connection->session, &connections->host, &effect->answer, &connection->output);
     serve_backlog(connections, connection);
     add_work(connections, connection);
@@ -642,40 +650,15 @@ bool connections_work(struct connections *connections)
 
 /* ---- time ---- */
 
-/* Not idle before `until_ns`: looks again then, or after a while where a queue has no end. */
-static void park(struct connections *connections, struct connection *connection, uint64_t until_ns)
-{
-    if (until_ns == UINT64_MAX)
-        until_ns = connections->host.now_ns + connections->reads.duration_ns;
-    heap_insert(&connections->parked, &connection->parked, until_ns);
-}
-
 /* The peer said nothing for the read time-out. Who holds something may do so between requests. */
 static void read_timed_out(struct connections *connections, struct connection *connection)
 {
-    uint64_t now_ns = connections->host.now_ns;
     bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
-    uint64_t until_ns = between ? session_holds_until(&connection->session, &connections->host) : 0;
 
-    if (until_ns <= now_ns) {
-        session_fail(&connection->session, &connections->host, &connection->output);
-        start_closing(connections, connection);
+    if (between && session_watch(&connection->session, &connections->host))
         return;
-    }
-    park(connections, connection, until_ns);
-}
-
-static void parking_ended(struct connections *connections, struct connection *connection)
-{
-    uint64_t now_ns = connections->host.now_ns;
-    uint64_t until_ns = session_holds_until(&connection->session, &connections->host);
-
-    unpark(connections, connection);
-    if (until_ns <= now_ns) {
-        timeout_start(&connections->reads, &connection->pace, now_ns);
-        return;
-    }
-    park(connections, connection, until_ns);
+    session_fail(&connection->session, &connections->host, &connection->output);
+    start_closing(connections, connection);
 }
 
 void connections_expire(struct connections *connections)
@@ -685,9 +668,6 @@ void connections_expire(struct connections *connections)
 
     while ((timeout = timeouts_take(&connections->reads, now_ns)))
         read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
-    while (heap_top_key(&connections->parked) <= now_ns)
-        parking_ended(connections,
-                      CONTAINER_OF(heap_top(&connections->parked), struct connection, parked));
     while ((timeout = timeouts_take(&connections->writes, now_ns)))
         abort_connection(connections, CONTAINER_OF(timeout, struct connection, write));
     while ((timeout = timeouts_take(&connections->auth_delays, now_ns)))
@@ -703,9 +683,8 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 uint64_t connections_deadline(const struct connections *connections)
 {
-    uint64_t deadline_ns = heap_top_key(&connections->parked);
+    uint64_t deadline_ns = timeouts_deadline(&connections->reads);
 
-    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->reads));
     deadline_ns = least(deadline_ns, timeouts_deadline(&connections->writes));
     deadline_ns = least(deadline_ns, timeouts_deadline(&connections->auth_delays));
     return least(deadline_ns, timeouts_deadline(&connections->lingers));
@@ -752,9 +731,9 @@ static void drain(struct connections *connections, struct connection *connection
 {
     if (connection->state != CONNECTION_OPEN)
         return;
-    session_drain(&connection->session, &connections->host, &connection->output);
-    if (connection->session.state == SESSION_OVER)
-        start_closing(connections, connection);
+    if (session_drain(&connection->session, &connections->host, &connection->output))
+        serve_backlog(connections, connection);
+    add_work(connections, connection);
 }
 
 void connections_drain(struct connections *connections)
@@ -796,7 +775,6 @@ void connections_init(struct connections *connections, const struct connections_
     timeouts_init(&connections->writes, options->write_timeout_ns);
     timeouts_init(&connections->auth_delays, (uint64_t)AUTH_DELAY_MS * MILLISECOND_NS);
     timeouts_init(&connections->lingers, (uint64_t)LINGER_MS * MILLISECOND_NS);
-    heap_init(&connections->parked, &connections->memory);
 }
 
 void connections_free(struct connections *connections)
@@ -806,5 +784,4 @@ void connections_free(struct connections *connections)
     pool_free(&connections->output_pool);
     pool_free(&connections->backlog_pool);
     segments_free(&connections->slots);
-    heap_free(&connections->parked);
 }

@@ -16,7 +16,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/heap.h"
 #include "base/list.h"
 #include "base/pool.h"
 #include "base/segments.h"
@@ -44,7 +43,7 @@ struct connections {
     struct memory memory;
     struct ring *ring;
     struct session_host host;
-    struct mailbox *mailbox; /* has room for one effect for each slot */
+    struct mailbox *mailbox; /* has room for the effects of each slot */
     uint32_t worker;
     _Atomic uint64_t *numbers;
     _Atomic uint64_t *open;
@@ -52,7 +51,7 @@ struct connections {
     struct pool pool;
     struct pool output_pool;
     struct pool backlog_pool; /* of the smallest backlogs; larger ones are rare */
-    struct segments slots; /* of each, the connection's address, or the next one of a chain */
+    struct segments slots;    /* of each, the connection's address, or the next one of a chain */
     uint32_t slot_count;
     uint32_t free_slots;    /* chains of slots, each ended by a number that is none */
     uint32_t retired_slots; /* to be free when the mailbox has been emptied */
@@ -64,7 +63,6 @@ struct connections {
     struct timeouts writes; /* a send waits for the peer to read */
     struct timeouts auth_delays;
     struct timeouts lingers;
-    struct heap parked; /* idle, and yet holding something: when to look again */
 };
 
 /* Asks for no memory yet. */

@@ -353,14 +353,15 @@ void session_input_ended(struct session *session, struct session_host *host, str
         session_fail(session, host, output);
 }
 
-void session_drain(struct session *session, struct session_host *host, struct output *output)
+bool session_drain(struct session *session, struct session_host *host, struct output *output)
 {
     if (session->state != SESSION_BLOCKED ||
         !stripes_cancel(host->stripes, host->now_ns, session->client, session->blocked_stripe,
                         &host->wake))
-        return;
-    over(session);
+        return false;
+    session->state = SESSION_READY;
     say(host, output, DFLOCKD_ERROR_DRAINING);
+    return true;
 }
 
 bool session_disconnect(struct session *session, struct session_host *host, uint32_t steps)
@@ -377,16 +378,19 @@ bool session_disconnect(struct session *session, struct session_host *host, uint
     return true;
 }
 
-uint64_t session_holds_until(struct session *session, struct session_host *host)
+bool session_watch(struct session *session, struct session_host *host)
 {
-    uint64_t until_ns = 0;
-
+    if (session->watching)
+        stripes_unwatch(host->stripes, session->client, session->watched_stripe);
+    session->watching = false;
     for (uint64_t left = session->stripes_used; left; left &= left - 1) {
-        uint64_t holds_ns = stripes_holds_until(host->stripes, host->now_ns, session->client,
-                                                (uint32_t)__builtin_ctzll(left));
+        uint32_t stripe = (uint32_t)__builtin_ctzll(left);
 
-        if (holds_ns > until_ns)
-            until_ns = holds_ns;
+        if (stripes_watch(host->stripes, session->client, stripe)) {
+            session->watching = true;
+            session->watched_stripe = (uint8_t)stripe;
+            return true;
+        }
     }
-    return until_ns;
+    return false;
 }

@@ -52,9 +52,11 @@ struct session {
     uint64_t walk_position;
     uint8_t state;          /* enum session_state */
     uint8_t blocked_stripe; /* where the pending request waits, while BLOCKED */
+    uint8_t watched_stripe; /* where LOCK_IDLE is to come from, while `watching` */
     uint8_t walk_section;   /* enum reply_section, while STATS */
     uint8_t walk_stripe;
     bool walk_first; /* no entry of this section is written yet */
+    bool watching;
     bool authenticated;
     bool auth_failed; /* OVER, and the peer is to be kept waiting for the close */
 };
@@ -80,7 +82,7 @@ void session_start(struct session *session, const struct session_host *host, uin
 struct session_progress session_read(struct session *session, struct session_host *host,
                                      const uint8_t *bytes, size_t length, struct output *output);
 
-/* The answer to the pending request. */
+/* The answer to the pending request; LOCK_IDLE is not one. */
 void session_effect(struct session *session, struct session_host *host,
                     const struct lock_answer *answer, struct output *output);
 
@@ -90,8 +92,9 @@ void session_input_ended(struct session *session, struct session_host *host, str
 /* A line is too long or did not come in time: says so, and the session is over. */
 void session_fail(struct session *session, struct session_host *host, struct output *output);
 
-/* The server is draining: a pending request ends, and with it the session. */
-void session_drain(struct session *session, struct session_host *host, struct output *output);
+/* The server is draining: a pending request ends. False where there is none, or an effect on its
+ * way. */
+bool session_drain(struct session *session, struct session_host *host, struct output *output);
 
 /*
  * Takes away what the client has, as the policy says, up to `steps` things. To be called when the
@@ -99,7 +102,10 @@ void session_drain(struct session *session, struct session_host *host, struct ou
  */
 bool session_disconnect(struct session *session, struct session_host *host, uint32_t steps);
 
-/* See table_holds_until. */
-uint64_t session_holds_until(struct session *session, struct session_host *host);
+/*
+ * Whether the client holds something or waits for it. Where it does, an effect LOCK_IDLE comes when
+ * that may have changed: then ask again.
+ */
+bool session_watch(struct session *session, struct session_host *host);
 
 #endif

@@ -193,14 +193,24 @@ bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t clien
     return done;
 }
 
-uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                             uint32_t index)
+bool stripes_watch(struct stripes *stripes, uint64_t client, uint32_t index)
 {
-    struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
-    uint64_t until_ns = table_holds_until(&stripe->table, now_ns, client);
+    struct stripe *stripe = &stripes->stripe[index];
+    bool holds;
 
+    pthread_mutex_lock(&stripe->mutex);
+    holds = table_watch(&stripe->table, client);
     pthread_mutex_unlock(&stripe->mutex);
-    return until_ns;
+    return holds;
+}
+
+void stripes_unwatch(struct stripes *stripes, uint64_t client, uint32_t index)
+{
+    struct stripe *stripe = &stripes->stripe[index];
+
+    pthread_mutex_lock(&stripe->mutex);
+    table_unwatch(&stripe->table, client);
+    pthread_mutex_unlock(&stripe->mutex);
 }
 
 bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,

@@ -33,7 +33,7 @@ struct stripes_options {
     uint64_t fence_first; /* fences rise from here */
 };
 
-/* What a mailbox holds: the answer to the pending request of a client. */
+/* What a mailbox holds: the answer to the pending request of a client, or a notice to it. */
 struct stripes_effect {
     uint64_t client;
     struct lock_answer answer;
@@ -77,8 +77,8 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, u
                     uint64_t *wake);
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                         bool pending, uint32_t steps, uint64_t *wake);
-uint64_t stripes_holds_until(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                             uint32_t index);
+bool stripes_watch(struct stripes *stripes, uint64_t client, uint32_t index);
+void stripes_unwatch(struct stripes *stripes, uint64_t client, uint32_t index);
 
 /*
  * Shows some of the resources of all stripes; `*index` (of a stripe) and `*position` start at 0.

@@ -228,15 +228,21 @@ static void turn(struct worker *worker, bool busy)
     worker->connections.host.now_ns = clock_monotonic_ns();
 }
 
-static bool stopped(struct worker *worker)
+/* Draining has taken long enough. */
+static void stop_when_due(struct worker *worker)
 {
-    if (!worker->draining)
-        return false;
-    if (now(worker) >= worker->stop_ns) {
-        worker->stop_ns = UINT64_MAX;
-        connections_abort(&worker->connections);
-    }
-    return connections_count(&worker->connections) == 0;
+    if (now(worker) < worker->stop_ns)
+        return;
+    worker->stop_ns = UINT64_MAX;
+    connections_abort(&worker->connections);
+}
+
+/* The first worker stays until all others have finished, to hear a second signal. */
+static bool stopped(const struct worker *worker)
+{
+    return worker->draining && connections_count(&worker->connections) == 0 &&
+           (worker->number != 0 ||
+            atomic_load(&worker->shared->finished) == worker->shared->count - 1);
 }
 
 void worker_run(struct worker *worker)
@@ -263,11 +269,16 @@ void worker_run(struct worker *worker)
         host->wake &= ~own;
         connections_effects(connections);
         connections_expire(connections);
+        stop_when_due(worker);
         busy = connections_work(connections) || (host->wake & own);
         poke_others(worker);
         /* A descriptor has become free: whoever waits for one need wait no longer. */
         if (connections_count(connections) < open && worker->accept_retry_ns != UINT64_MAX)
             worker->accept_retry_ns = now(worker);
+    }
+    if (worker->number != 0) {
+        atomic_fetch_add(&worker->shared->finished, 1);
+        ring_poke(worker->ring, ring_descriptor(worker->shared->workers[0]->ring), TAG_WAKE);
     }
     ring_turn(worker->ring, 0);
 }

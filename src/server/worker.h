@@ -27,6 +27,7 @@ struct worker_shared {
     _Atomic uint64_t connections; /* now */
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
+    _Atomic uint32_t finished; /* of the workers but the first: those that are drained */
     int signals; /* a signalfd(2) that the first worker reads: stop, and then stop at once */
 };
 

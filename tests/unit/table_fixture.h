@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "lock/table.h"
+#include "lock/table_internal.h"
 #include "memory_counted.h"
 
 #define FIXTURE_SECOND UINT64_C(1000000000)
@@ -151,6 +151,27 @@ static inline struct lock_key fixture_key(const struct fixture *fixture, enum lo
 }
 
 /* Lets all that is due happen, `steps` things in a call. */
+/* Until when `id` holds something: UINT64_MAX when it waits, 0 when neither, or it is over. */
+static inline uint64_t fixture_holds_until(const struct table *table, uint64_t now_ns, uint64_t id)
+{
+    struct map_link *found = map_find(&table->clients, id);
+    const struct client *client = found ? CONTAINER_OF(found, struct client, link) : NULL;
+    uint64_t until_ns = 0;
+
+    if (!client)
+        return 0;
+    for (const struct list_link *at = client->claims.head.next; at != &client->claims.head;
+         at = at->next) {
+        const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
+
+        if (claim->state == CLAIM_WAITING)
+            return UINT64_MAX;
+        if (heap_key(&table->deadlines, &claim->deadline) > now_ns)
+            until_ns = heap_key(&table->deadlines, &claim->deadline);
+    }
+    return until_ns;
+}
+
 static inline void fixture_expire(struct fixture *fixture, uint32_t steps)
 {
     while (table_expire(&fixture->table, fixture->now_ns, steps))

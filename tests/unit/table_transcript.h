@@ -10,6 +10,7 @@
  *   at 12.5                  lets all happen that is due at 12.5 s
  *   late 12.5                time went on, and nothing was let happen
  *   1 cancel = yes           1 gone [pending]                   1 holds = 30 | queue | nothing
+ *   1 watch = yes            1 unwatch                          -> 1 idle
  *   deadline = 30 | none     used = 2                           order a b: their fences rise
  *   see lock k = 1 1 0 2 30 0   limit, holders, waiters, owner, lease left, idle time
  *   see lock k = none        the walk does not show it
@@ -141,6 +142,7 @@ static inline void player_compare(struct player *player, const struct lock_answe
         DFLOCKD_OUTCOMES(X)
 #undef X
             [LOCK_PENDING] = "pending",
+        [LOCK_IDLE] = "idle",
     };
     const char *word = words[answer->outcome];
     unsigned long long lease_s = answer->lease_s;
@@ -237,7 +239,7 @@ static inline void play_holds(struct player *player)
 {
     struct fixture *fixture = &player->fixture;
     uint64_t until_ns =
-        table_holds_until(&fixture->table, fixture->now_ns, player_number(player, 0));
+        fixture_holds_until(&fixture->table, fixture->now_ns, player_number(player, 0));
     char actual[40] = "nothing";
 
     if (until_ns == UINT64_MAX)
@@ -258,6 +260,12 @@ static inline void play_client(struct player *player)
         bool cancelled = table_cancel(&fixture->table, fixture->now_ns, player_number(player, 0));
 
         player_expect(player, cancelled ? "yes" : "no");
+    } else if (player_is(player, 1, "watch")) {
+        bool holds = table_watch(&fixture->table, player_number(player, 0));
+
+        player_expect(player, holds ? "yes" : "no");
+    } else if (player_is(player, 1, "unwatch")) {
+        table_unwatch(&fixture->table, player_number(player, 0));
     } else if (player_is(player, 1, "holds")) {
         play_holds(player);
     } else {

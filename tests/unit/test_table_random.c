@@ -156,7 +156,7 @@ static void compare_effects(struct run *run)
 static void compare_holding(struct run *run, int client)
 {
     uint64_t until_ns =
-        table_holds_until(&run->fixture.table, run->fixture.now_ns, run->client_ids[client]);
+        fixture_holds_until(&run->fixture.table, run->fixture.now_ns, run->client_ids[client]);
     bool waits = false;
     bool holds = false;
     bool until_is_one = false;

@@ -156,6 +156,23 @@ static void a_client_in_a_queue_holds_something(void **state)
                "1 w k 0 = timeout", "1 holds = 9", "2 gone", "2 holds = nothing"));
 }
 
+static void a_watched_client_that_holds_nothing_any_more_is_told_once(void **state)
+{
+    (void)state;
+    /* released by another, at the end of the lease, and of the last of several */
+    play(defaults, LINES("1 watch = no", "1 l k 0 30 = ok a 30", "1 watch = yes", "2 r k a = ok",
+                         "-> 1 idle", "1 l k 0 30 = ok b 30", "2 r k b = ok"));
+    play(defaults, LINES("1 l k 0 30 = ok a 30", "1 l j 0 20 = ok b 20", "1 watch = yes", "at 20",
+                         "at 30", "-> 1 idle", "at 60"));
+    /* a queue counts, and a lease that was got in it; a lost one behind `e` does not */
+    play(defaults,
+         LINES("1 l k 0 30 = ok a 30", "2 e k 5 = queued", "2 watch = yes", "1 r k a = ok", "at 5",
+               "-> 2 idle", "2 watch = no", "2 w k 0 = error_lease_expired"));
+    play(defaults, LINES("1 l k 0 30 = ok a 30", "1 watch = yes", "1 unwatch", "1 r k a = ok"));
+    /* who is gone is told nothing */
+    play(defaults, LINES("1 l k 0 30 = ok a 30", "1 watch = yes", "1 gone"));
+}
+
 /* An idle time-out may not close a connection that holds an unexpired lease. */
 static void a_later_lease_that_is_over_does_not_hide_an_earlier_one(void **state)
 {
@@ -276,6 +293,7 @@ int main(void)
         cmocka_unit_test(with_no_idle_time_states_go_at_once),
         cmocka_unit_test(a_client_is_known_to_hold_until_its_lease_ends),
         cmocka_unit_test(a_client_in_a_queue_holds_something),
+        cmocka_unit_test(a_watched_client_that_holds_nothing_any_more_is_told_once),
         cmocka_unit_test(a_later_lease_that_is_over_does_not_hide_an_earlier_one),
         cmocka_unit_test(the_walk_shows_what_is_there),
         cmocka_unit_test(a_lease_that_is_over_shows_as_nothing_left),
