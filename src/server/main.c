@@ -1,6 +1,7 @@
 /*
  * dflockd: from the command line to running workers, and out again.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -45,9 +46,13 @@ struct start {
     uint32_t number;
 };
 
+/* One line on stderr, whatever was given. */
 static int fail(const char *problem)
 {
-    fprintf(stderr, "dflockd: %s\n", problem);
+    fputs("dflockd: ", stderr);
+    for (; *problem; problem++)
+        putc(iscntrl((unsigned char)*problem) ? '?' : *problem, stderr);
+    putc('\n', stderr);
     return EXIT_FAILURE;
 }
 
