@@ -1,0 +1,78 @@
+"""Where the original server (PyPI's dflockd 0.5.0) answers differently, by transcript, and why.
+
+`says` is the line of the transcript where the two part, `original` what 0.5.0 does there.
+"""
+
+from typing import NamedTuple
+
+
+class Known(NamedTuple):
+    says: str
+    original: str
+    why: str
+
+
+CLOSES = "it closes the connection after any wrong request; ours closes only where framing is lost"
+NEWLINE = "it counts the newline among the 256 bytes of a line, so a key ends at 255"
+REMAINING = "it answers `n` with the whole seconds that remain, one less than the new lease"
+PLAIN_ERROR = "it knows no error_not_enqueued and no error_already_enqueued: `error`"
+RELEASE_KEEPS_ENQUEUED = "it keeps the enqueued state of a token that was released"
+LOST_LEASE = "it has no error_lease_expired"
+NO_LIMITS = "it sets no upper limit to numbers, and reads them as Python does"
+DEAF_WHILE_BLOCKED = "it does not look at a connection whose command is blocked, so it sees no end"
+IDLE_HOLDER = "it closes a connection that says nothing, though it holds a lease"
+UTF_8 = "it reads lines as UTF-8, and closes where they are not"
+
+DIFFERENCES = {
+    "acquire-default-lease": Known("A< ok 7", "ok 6", REMAINING),
+    "disconnect-fin-while-blocked": Known("B closed", "(silence)", DEAF_WHILE_BLOCKED),
+    "disconnect-fin-while-blocked-in-wait": Known("B closed", "(silence)", DEAF_WHILE_BLOCKED),
+    "disconnect-of-a-holder-that-waits": Known("C< ok $c 33", "(silence)", DEAF_WHILE_BLOCKED),
+    "disconnect-without-auto-release-waiters": Known(
+        "D< ok $d 33", "(silence)", "without auto-release it cleans up nothing, not even waiters"),
+    "enqueue-again-after-wait": Known("A< error_not_enqueued", "error", PLAIN_ERROR),
+    "enqueue-released-by-another-clears": Known(
+        "A< error_not_enqueued", "timeout", RELEASE_KEEPS_ENQUEUED),
+    "enqueue-released-clears": Known("A< error_not_enqueued", "timeout", RELEASE_KEEPS_ENQUEUED),
+    "enqueue-renewed": Known("A< ok 30", "ok 29", REMAINING),
+    "enqueue-twice": Known("A< error_already_enqueued", "error", PLAIN_ERROR),
+    "framing-carriage-return-inside": Known("A< error", "(closed)", CLOSES),
+    "framing-line-of-256-with-cr": Known("A< ok $t 33", "error", NEWLINE),
+    "framing-long-line-is-drained": Known(
+        "A.", "(closed)", "it closes at 64 KiB without a newline, and says nothing"),
+    "framing-nul": Known("A< error", "(closed)", CLOSES),
+    "framing-order": Known("A< timeout", "(closed)", CLOSES),
+    "framing-unfinished-line": Known(
+        "A closed", "ok TOKEN 33", "it takes the end of input for the end of a line"),
+    "framing-wrong-but-framed": Known("A< error", "(closed)", CLOSES),
+    "key-control-bytes": Known("A< ok 33", "ok 32", REMAINING),
+    "key-not-utf-8": Known("A< ok $a 33", "(closed)", UTF_8),
+    "key-of-1-and-256-bytes": Known("A< ok $b 33", "error", NEWLINE),
+    "max-locks": Known("A< error_not_enqueued", "error", PLAIN_ERROR),
+    "max-locks-idle-states": Known(
+        "A< ok $c 33", "error_max_locks", "at the cap it refuses `l` on keys that exist as well"),
+    "max-locks-unheld-token-and-idle-clock": Known(
+        "A< ok $b 33", "error_max_locks", "any `r` or `n` restarts the idle clock of its key"),
+    "renew": Known("A< ok 100", "ok 99", REMAINING),
+    "renew-from-another-connection": Known("B< ok 60", "ok 59", REMAINING),
+    "renew-lengthens-the-lease": Known("A< ok 30", "ok 29", REMAINING),
+    "renew-shortens-the-lease": Known("A< ok 1", "ok 0", REMAINING),
+    "timeout-a-released-lease-is-idle": Known("A. 1.6", "error", IDLE_HOLDER),
+    "timeout-an-expired-lease-is-idle": Known("A. 1.6", "error", IDLE_HOLDER),
+    "value-lease": Known("A< error", "(closed)", CLOSES),
+    "value-lease-of-renew": Known("A< error", "(closed)", CLOSES),
+    "value-no-other-digits": Known("A< error", "ok TOKEN 33", NO_LIMITS),
+    "value-timeout": Known("A< error", "ok TOKEN 33", NO_LIMITS),
+    "value-timeout-of-wait": Known("A< error", "(closed)", CLOSES),
+    "value-token": Known("A< error", "(closed)", CLOSES),
+    "wait-after-losing-a-queued-grant": Known("B< error_lease_expired", "ok TOKEN 1",
+                                              "it returns a grant whose lease has ended"),
+    "wait-after-losing-the-lease": Known("A< error_lease_expired", "timeout", LOST_LEASE),
+    "wait-after-losing-the-lease-to-another": Known(
+        "A< error_lease_expired", "timeout", LOST_LEASE),
+    "wait-from-another-connection": Known("B< error_not_enqueued", "error", PLAIN_ERROR),
+    "wait-holding-by-acquire": Known("A< error_not_enqueued", "error", PLAIN_ERROR),
+    "wait-restarts-the-lease-of-a-queued-grant": Known("B< ok 33", "ok 32", REMAINING),
+    "wait-times-out": Known("B< error_not_enqueued", "error", PLAIN_ERROR),
+    "wait-try-times-out": Known("B< error_not_enqueued", "error", PLAIN_ERROR),
+}

@@ -1,0 +1,264 @@
+"""Bad and hostile input costs nobody else, and leaves nothing behind."""
+
+import random
+import threading
+import time
+
+import pytest
+from launch import ServerAsGiven
+from lib.server import Server
+from wire_client import (CLOSED, MEGABYTE, RESET, SILENCE, TOO_MUCH, Client, eventually,
+                         request)
+from witness import Watched
+
+
+@pytest.fixture
+def watched():
+    with Watched("--write-timeout", "1") as running:
+        yield running
+
+
+@pytest.mark.parametrize("before", [b"", b"l\n", b"l\nkey\n"], ids=["command", "key", "arg"])
+def test_a_line_of_300_bytes_is_an_error_and_ends_its_connection(watched, before):
+    for _ in range(20):
+        with Client(watched.server) as client:
+            client.send(before + b"x" * 300 + b"\n")
+            assert client.hear() == b"error\n"
+            assert client.hear() == CLOSED
+
+
+def test_10_megabytes_without_a_newline_take_no_memory(watched):
+    with Client(watched.server) as client:
+        client.send(b"x" * MEGABYTE)
+        watched.witness.served()
+        check = watched.grows_at_most(4096)
+        for _ in range(9):
+            client.send(b"x" * MEGABYTE)
+        watched.witness.served()
+        check()
+        assert client.hear(0.2) == SILENCE
+        client.send(b"\n")
+        assert client.hear() == b"error\n"
+        assert client.hear() == CLOSED
+
+
+def test_10_megabytes_of_a_secret_take_no_memory():
+    with Watched(auth="s3cret") as watched, Client(watched.server) as client:
+        check = watched.grows_at_most(4096)
+        client.send(b"auth\n_\n")
+        for _ in range(10):
+            client.send(b"x" * MEGABYTE)
+        check()
+        client.send(b"\n")
+        assert client.hear() == b"error_auth\n"
+        assert client.hear() == CLOSED
+
+
+def test_nul_bytes_are_bytes(watched):
+    with Client(watched.server) as client:
+        client.send(b"\0\n\0\n\0\n" * 1000)
+        assert all(client.hear() == b"error\n" for _ in range(1000))
+        assert client.ask("l", b"\0" * 256, "0").startswith("ok ")
+        assert client.ask("l", "key", b"0\0") == "error"
+        client.send(b"\0" * 257 + b"\n")
+        assert client.hear() == b"error\n"
+        assert client.hear() == CLOSED
+
+
+@pytest.mark.parametrize("number", [2**31, 2**32, 2**32 + 1, 9223372037, 2**63 - 1, 2**63,
+                                    2**63 + 1, 2**64 - 1, 2**64, 2**64 + 1, 10**100, -1, -2**63,
+                                    -2**63 - 1])
+def test_a_number_never_wraps(watched, number):
+    timeout_ok = 0 <= number <= 9223372036
+    limit_ok = 1 <= number <= 1048576
+    with Client(watched.server) as client:
+        for key, arg in (("timeout", f"{number}"), ("lease", f"0 {number}")):
+            reply = client.ask("l", key, arg)
+            assert reply.startswith("ok ") if timeout_ok else reply == "error"
+        assert client.ask("e", "enqueued", f"{number}").startswith("acquired ") is timeout_ok
+        assert client.ask("sl", "semaphore", f"0 {number}").startswith("ok ") is limit_ok
+        assert client.ask("se", "semaphore", f"{number}").startswith("acq") is limit_ok
+
+
+def test_random_bytes_do_no_harm(watched, seed):
+    chance = random.Random(seed)
+    words = [b"l", b"r", b"n", b"e", b"w", b"sl", b"se", b"sw", b"key", b"0", b"0 1", b"1 1", b"\n",
+             b"\r", b"\0", b" ", b"\t", b"\xff", b"-1", b"9" * 30, b"x" * 255, b"x" * 257, b"auth",
+             b"stats", b"ping", b"0" * 32, b"\n\n\n"]
+    for _ in range(60):
+        with Client(watched.server) as client:
+            for _ in range(chance.randrange(1, 40)):
+                words_sent = b"".join(chance.choice(words) + chance.choice([b"\n", b"\n", b""])
+                                      for _ in range(chance.randrange(1, 12)))
+                client.send(words_sent)
+            if chance.random() < 0.3:
+                client.reset()
+            elif chance.random() < 0.5:
+                client.fin()
+                while isinstance(client.hear(), bytes):
+                    pass
+    watched.witness.served()
+
+
+def test_one_byte_at_a_time_with_pauses_is_served(watched):
+    with Client(watched.server) as client:
+        for byte in request("l", "key", "0"):
+            client.send(bytes([byte]))
+            time.sleep(0.01)
+        assert client.hear().startswith(b"ok ")
+
+
+def test_100000_pipelined_requests_are_answered_in_order(watched):
+    count = 100000
+    with Client(watched.server) as client:
+        batch = b"".join(request("ping") + request("r", "key", "0" * 32) for _ in range(count // 2))
+        feeder = threading.Thread(target=client.send, args=(batch,))
+        feeder.start()
+        for number in range(count):
+            assert client.hear() == (b"error\n" if number % 2 else b"ok\n"), number
+        feeder.join()
+
+
+def blocked_client(watched, command):
+    """A connection blocked on a key that another holds, and that other."""
+    holder, client = watched.client(), watched.client()
+    token = holder.acquire("blocked")
+    if command == "w":
+        assert client.ask("e", "blocked") == "queued"
+    client.send(request(command, "blocked", "600"))
+    eventually(lambda: holder.stats()["locks"] and any(
+        lock["key"] == "blocked" and lock["waiters"] == 1 for lock in holder.stats()["locks"]))
+    return client, holder, token
+
+
+@pytest.mark.parametrize("command", ["l", "w"])
+def test_behind_a_blocked_command_the_server_stops_reading(watched, command):
+    client, holder, token = blocked_client(watched, command)
+    check = watched.grows_at_most(6144)
+    requests = request("ping") * (TOO_MUCH // len(request("ping")))
+    sent = client.send_what_is_taken(requests)
+    # What was taken is in the buffers of the kernel, but for 64 KiB.
+    assert sent < 40 * MEGABYTE
+    check()
+    watched.witness.served()
+    # The command ends; all that was sent is served after it.
+    assert holder.ask("r", "blocked", token) == "ok"
+    assert client.hear().startswith(b"ok ")
+    whole, part = divmod(sent, len(request("ping")))
+    for number in range(whole):
+        assert client.hear() == b"ok\n", number
+    assert part == 0 or client.hear(0.1) == SILENCE
+    client.close()
+    holder.close()
+
+
+@pytest.mark.parametrize("command", ["l", "w"])
+def test_behind_a_blocked_command_a_reset_is_noticed_though_nothing_is_read(watched, command):
+    client, holder, _ = blocked_client(watched, command)
+    client.send_what_is_taken(request("ping") * MEGABYTE)
+    client.reset()
+    eventually(lambda: holder.stats()["locks"][0]["waiters"] == 0)
+    eventually(lambda: holder.stats()["connections"] == 2)
+    holder.close()
+
+
+@pytest.mark.parametrize("end", ["close", "fin"])
+@pytest.mark.parametrize("command", ["l", "w"])
+def test_behind_a_blocked_command_a_fin_is_noticed_though_nothing_is_read(watched, command, end):
+    client, holder, _ = blocked_client(watched, command)
+    # Past the 64 KiB, yet not past what the kernel takes, so that the FIN arrives.
+    client.send(request("ping") * (80 * 1024 // len(request("ping"))))
+    watched.witness.served()
+    getattr(client, end)()
+    eventually(lambda: all(lock["waiters"] == 0 for lock in holder.stats()["locks"]))
+    eventually(lambda: holder.stats()["connections"] == 2)
+    if end == "fin":
+        assert client.hear() in (CLOSED, RESET)
+        client.close()
+    holder.close()
+
+
+@pytest.mark.parametrize("count", [8000, 8190, 8191, 8192, 8193, 8200, 16000, 70000])
+def test_about_64_kib_behind_a_blocked_command_are_served_when_it_ends(watched, count):
+    client, holder, token = blocked_client(watched, "l")
+    feeder = threading.Thread(target=client.send, args=(request("ping") * count,))
+    feeder.start()
+    watched.witness.served()
+    assert holder.ask("r", "blocked", token) == "ok"
+    assert client.hear().startswith(b"ok ")
+    for number in range(count):
+        assert client.hear() == b"ok\n", number
+    feeder.join()
+    client.close()
+    holder.close()
+
+
+@pytest.mark.parametrize("what", ["ping", "stats"])
+def test_a_reader_that_never_reads_is_closed_after_the_write_timeout(watched, what):
+    with Watched("--write-timeout", "1", "--max-locks", "3000") as crowded:
+        holder = crowded.client()
+        holder.send(b"".join(request("l", f"key-{number}", "0 600") for number in range(2000)))
+        assert all(holder.hear().startswith(b"ok ") for _ in range(2000))
+        deaf = crowded.client()
+        deaf.acquire("held-by-the-deaf")
+        check = crowded.grows_at_most(16384)
+        requests = request(what) * (TOO_MUCH // len(request(what)))
+        assert deaf.send_what_is_taken(requests, patience=0.5) < len(requests)
+        eventually(lambda: holder.stats()["connections"] == 3, seconds=60)
+        check()
+        # What it held is released.
+        assert holder.ask("l", "held-by-the-deaf", "10").startswith("ok ")
+        deaf.close()
+        holder.close()
+
+
+def test_a_reader_that_reads_slowly_is_not_closed(watched):
+    count = 400000
+    with Client(watched.server) as slow:
+        feeder = threading.Thread(target=slow.send, args=(request("ping") * count,))
+        feeder.start()
+        received = 0
+        begin = time.monotonic()
+        while received < 3 * count:
+            # At first a little every 100 ms, for longer than the write timeout.
+            hasty = time.monotonic() - begin > 4
+            data = slow.socket.recv(1 << 20 if hasty else 20000)
+            assert data, f"closed after {received} bytes"
+            received += len(data)
+            if not hasty:
+                time.sleep(0.1)
+        feeder.join()
+        assert received == 3 * count
+
+
+def test_without_a_write_timeout_a_reader_may_take_its_time():
+    with ServerAsGiven("--port=0", "--write-timeout=0") as server, Client(server) as deaf:
+        pings = request("ping") * (TOO_MUCH // len(request("ping")))
+        taken = deaf.send_what_is_taken(pings, patience=0.5)
+        assert taken < len(pings)
+        time.sleep(2)
+        whole = taken // len(request("ping"))
+        assert all(deaf.hear() == b"ok\n" for _ in range(whole))
+
+
+def test_many_connections_that_say_nothing_are_dropped_in_time():
+    with Watched("--read-timeout", "1") as watched:
+        silent = [Client(watched.server) for _ in range(200)]
+        for client in silent:
+            assert client.hear() == b"error\n"
+            assert client.hear() == CLOSED
+            client.close()
+
+
+def test_the_server_survives_what_its_own_limits_refuse():
+    with Server("--max-connections", "5") as server:
+        crowd = [Client(server) for _ in range(50)]
+        heard = [client.hear(1) for client in crowd]
+        assert heard.count(SILENCE) == 5 and heard.count(CLOSED) == 45
+        for client in crowd:
+            client.close()
+
+        def served():
+            with Client(server) as client:
+                return client.ask("ping") == "ok"
+        eventually(served)

@@ -1,0 +1,128 @@
+"""The log: its format, and what must never be in it."""
+
+import re
+
+import pytest
+from launch import outcome
+from lib.server import Server
+from wire_client import Client, eventually, request
+
+VALUE = r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\.)*"|[^\s"=\x00-\x1f\x7f]+)'
+LINE = re.compile(
+    r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(DEBUG|INFO|WARN|ERROR)"
+    rf" msg={VALUE}(?: [a-z][a-z0-9_]*={VALUE})*\n")
+SECRET = "s3cret-of-the-server"
+WRONG = "guess-of-the-client"
+
+
+def busy_life(server):
+    """Everything that can happen to a connection; returns every token that was granted."""
+    with Client(server) as first, Client(server) as second:
+        for client in (first, second):
+            assert client.ask("auth", "_", SECRET) == "ok"
+        tokens = [first.acquire("key", "0 1"), first.acquire("other", "0 60")]
+        assert second.ask("e", "other") == "queued"
+        assert first.ask("n", "other", tokens[1] + " 50") == "ok 50"
+        assert first.ask("r", "other", "0" * 32) == "error"
+        assert first.ask("r", "other", tokens[1]) == "ok"
+        tokens.append(second.ask("w", "other", "10").split()[1])
+        tokens.append(second.ask("l", "key", "10").split()[1])  # once the lease of 1 has ended
+        assert first.ask("r", "key", tokens[0]) == "error"
+        tokens.append(first.ask("sl", "key", "0 2").split()[1])
+        assert first.ask("sr", "key", tokens[-1] + "0") == "error"
+        assert first.ask("sr", "key", tokens[-1]) == "ok"
+        assert first.ask("auth", "_", SECRET) == "error"
+        assert first.ask(SECRET, "key", tokens[2]) == "error"
+        first.send(request("r", "key", tokens[3] + "x" * 300))
+        assert first.hear() == b"error\n"
+    for attempt in (request("auth", "_", WRONG), request("l", "key", SECRET),
+                    request("auth", "_", SECRET + WRONG)):
+        with Client(server) as stranger:
+            stranger.send(attempt)
+            assert stranger.hear() == b"error_auth\n"
+    return tokens
+
+
+@pytest.fixture(scope="module")
+def story():
+    """The whole log of a server in --debug, and the tokens it granted."""
+    with Server("--debug", "--auth-token", SECRET) as server:
+        tokens = busy_life(server)
+        with Client(server) as client:
+            assert client.ask("auth", "_", SECRET) == "ok"
+            tokens.append(client.acquire("held"))
+            server.terminate()
+            client.close()
+        assert server.wait() == 0
+        server._reader.join(10)
+        return server.log, tokens
+
+
+def test_no_line_holds_a_token(story):
+    log, tokens = story
+    assert len(set(tokens)) == 6
+    for token in tokens:
+        # Nor the half of it that is secret.
+        assert not [line for line in log if token[16:] in line]
+
+
+def test_no_line_holds_a_secret(story):
+    log, _ = story
+    assert not [line for line in log if SECRET in line or WRONG in line]
+
+
+def test_every_line_is_key_and_value(story):
+    log, _ = story
+    assert log
+    assert [line for line in log if not LINE.fullmatch(line)] == []
+
+
+def test_with_debug_there_are_debug_lines(story):
+    log, _ = story
+    assert [line for line in log if " level=DEBUG " in line]
+
+
+def test_listening_is_logged_with_its_address():
+    with Server() as server:
+        address = f"{server.host}:{server.port}"
+        pattern = re.compile(r'.* level=INFO msg="?listening"? addr=' + re.escape(address) + r"\b")
+        assert [line for line in server.log if pattern.match(line)]
+
+
+def test_without_debug_a_quiet_life_is_not_logged():
+    with Server() as server:
+        with Client(server) as client:
+            for number in range(50):
+                assert client.ask("r", "key", client.acquire("key")) == "ok", number
+        server.terminate()
+        assert server.wait() == 0
+        server._reader.join(10)
+        assert len(server.log) < 20
+        assert [line for line in server.log if not LINE.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("key", [b'"', b"\\", b"\x1b[31mred", b"a=b", b"\xff\xfe", b"\x00", b"\x7f",
+                                 "grün".encode()], ids=ascii)
+def test_a_key_cannot_break_the_format(key):
+    with Server("--debug") as server:
+        with Client(server) as client, Client(server) as other:
+            client.acquire(key, "0 1")
+            assert other.ask("l", key, "10").startswith("ok ")
+            assert client.ask(key, key, key) == "error"
+        with Client(server) as client:
+            eventually(lambda: client.stats()["connections"] == 1)
+        server.terminate()
+        assert server.wait() == 0
+        server._reader.join(10)
+        assert [line for line in server.log if not LINE.fullmatch(line)] == []
+
+
+def test_a_refused_start_does_not_tell_the_secret():
+    for arguments, environment in [
+            ((f"--auth-token={SECRET}\nmore",), {}), (("--auth-token", f"{SECRET}\nmore"), {}),
+            ((), {"DFLOCKD_AUTH_TOKEN": f"{SECRET}\nmore"}),
+            ((f"--auth-token={SECRET}", "--max-locks=x"), {}),
+            ((f"--auth-tokem={SECRET}",), {})]:
+        done = outcome("--port=0", *arguments, environment=environment)
+        assert done.returncode == 1
+        assert SECRET not in done.stderr + done.stdout

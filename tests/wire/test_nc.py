@@ -1,0 +1,55 @@
+"""The examples for the shell: `printf ... | nc` acquires and releases."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from lib.server import Server
+from wire_client import settle
+
+pytestmark = pytest.mark.skipif(not shutil.which("nc"), reason="nc is not installed")
+GRANT = re.compile(r"ok ([0-9a-f]{32}) 33\n")
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+def shell(text, server):
+    return subprocess.run(["sh", "-c", f"printf '{text}' | nc -N localhost {server.port}"],
+                          capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_nc_prints_its_grant(server):
+    done = shell(r"l\nmy-key\n10\n", server)
+    assert done.returncode == 0
+    assert GRANT.fullmatch(done.stdout), done
+    # nc has gone, and with it the lock.
+    assert GRANT.fullmatch(shell(r"l\nmy-key\n10\n", server).stdout)
+    settle(server)
+
+
+def test_a_second_nc_releases_what_the_first_holds(server):
+    command = ["nc", "localhost", str(server.port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as first:
+        first.stdin.write("l\nmy-key\n10\n")
+        first.stdin.flush()
+        token = GRANT.fullmatch(first.stdout.readline())[1]
+        assert shell(r"l\nmy-key\n0\n", server).stdout == "timeout\n"
+        assert shell(rf"r\nmy-key\n{token}\n", server).stdout == "ok\n"
+        assert GRANT.fullmatch(shell(r"l\nmy-key\n0\n", server).stdout)
+        first.stdin.close()
+        first.terminate()
+        assert first.stdout.read() == ""
+    settle(server)
+
+
+def test_nc_gets_every_answer_to_what_it_sent_before_it_half_closed(server):
+    done = shell(r"l\none\n0\nl\none\n0\nl\ntwo\n0\nping\n_\n\nnonsense\n_\n_\n", server)
+    assert re.fullmatch(r"ok [0-9a-f]{32} 33\ntimeout\nok [0-9a-f]{32} 33\nok\nerror\n",
+                        done.stdout)
+    settle(server)

@@ -1,0 +1,73 @@
+"""Every transcript about locks is also played to the original server, dflockd 0.5.0 in Python.
+
+What it does differently is listed in DIFFERENCES, and why. A difference that is not listed fails,
+and so does a listed one that does not occur any more. Of each transcript the first difference
+counts: after it the two conversations are not the same any more.
+"""
+
+import peer
+import pytest
+import transcript
+from conversation import Conversation, Difference
+from differences import DIFFERENCES
+from lib.server import Server
+from test_transcripts import PATHS
+from wire_client import CLOSED, RESET
+
+FLAGS = {"--default-lease-ttl", "--lease-sweep-interval", "--gc-interval", "--gc-max-idle",
+         "--max-locks", "--read-timeout",
+         "--no-auto-release-on-disconnect"}
+LATER = ("ping", "stats", "auth", "sl", "sr", "sn", "se", "sw")
+PATIENCE = 6  # the original takes up to two seconds to notice the end of a lease of one
+
+
+def about_locks(script):
+    """Whether the transcript uses nothing that came after 0.5.0."""
+    flags = {word.split("=")[0] for word in script.flags if word.startswith("--")}
+    sent = [step.rest.split("|")[0].split()[:1] for step in script.steps if step.verb == ">"]
+    sent += [step.rest.split("\\")[:1] for step in script.steps if step.verb == ">>"]
+    later = [words for words in sent if words and words[0] in LATER]
+    signals = [step for step in script.steps if step.verb in ("terminate", "kill")]
+    return flags <= FLAGS and not later and not signals
+
+
+SCRIPTS = [script for script in map(transcript.read, PATHS) if about_locks(script)]
+
+
+@pytest.fixture(scope="session")
+def python():
+    try:
+        return peer.environment()
+    except peer.Unavailable as error:
+        pytest.skip(f"dflockd {peer.VERSION} cannot be installed: {error}")
+
+
+def unfenced(script):
+    """Tokens of 0.5.0 are random: their order means nothing."""
+    script.steps = [step for step in script.steps if step.verb != "rising"]
+    return script
+
+
+def first_difference(script, server):
+    with Conversation(script, server, patience=PATIENCE) as conversation:
+        try:
+            conversation.play()
+        except Difference as difference:
+            # An end with bytes unread comes as a reset or not, as chance has it.
+            return difference.step.source, difference.heard.replace(RESET, CLOSED)
+    return None
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_the_original_differs_only_as_listed(script, python):
+    with Server(*script.flags) as server:
+        assert first_difference(script, server) is None
+    with peer.Original(python, *script.flags) as server:
+        seen = first_difference(unfenced(script), server)
+    listed = DIFFERENCES.get(script.name)
+    assert seen == (listed and (listed.says, listed.original)), (
+        f"listed: {listed}\nseen: {seen}\n{script.rule}")
+
+
+def test_each_listed_difference_belongs_to_a_transcript():
+    assert set(DIFFERENCES) <= {script.name for script in SCRIPTS}

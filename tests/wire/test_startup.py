@@ -1,0 +1,142 @@
+"""A server that cannot serve says why in one clear line and exits with 1; one that can, READY=1."""
+
+import errno
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from launch import (EXIT_SECONDS, ServerAsGiven, assert_refused, clean_environment, outcome,
+                    own_address)
+from lib.server import BINARY, Server
+from seccomp import forbid_io_uring
+from wire_client import Client, eventually
+
+TAKEN = re.compile(r"in use|already")
+
+
+def test_a_port_that_another_program_listens_on_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = outcome(f"--port={port}")
+    assert_refused(done, str(port))
+    assert TAKEN.search(done.stderr)
+
+
+def test_a_port_that_another_dflockd_listens_on_is_refused():
+    with Server() as other:
+        done = outcome(f"--port={other.port}")
+        assert_refused(done, str(other.port))
+        assert TAKEN.search(done.stderr)
+        with Client(other) as client:
+            assert client.ask("ping") == "ok"
+
+
+def test_the_port_is_free_again_after_the_end():
+    where = ("--host", own_address(), "--port", "6390")
+    with ServerAsGiven(*where) as first:
+        with Client(first) as client:
+            assert client.ask("ping") == "ok"
+            first.terminate()
+            eventually(lambda: client.ask("ping") == "error_draining")
+        assert first.wait() == 0
+    with ServerAsGiven(*where) as second, Client(second) as client:
+        assert client.ask("ping") == "ok"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "256.1.1.1", "1:2:3"])
+def test_an_unknown_host_is_refused(host):
+    assert_refused(outcome("--port=0", f"--host={host}"), host)
+
+
+def test_an_address_of_another_machine_is_refused():
+    assert_refused(outcome("--port=0", "--host=192.0.2.1"), "192.0.2.1")
+
+
+def unprivileged_from():
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="no setpriv")
+@pytest.mark.skipif(unprivileged_from() < 2, reason="no port is privileged here")
+def test_a_privileged_port_is_refused_to_a_user_without_the_privilege():
+    with tempfile.TemporaryDirectory() as folder:
+        # A copy, since the build folder may be closed to others.
+        copy = Path(folder) / "dflockd"
+        shutil.copy(BINARY, copy)
+        copy.chmod(0o755)
+        Path(folder).chmod(0o755)
+        command = [str(copy), "--port=1"]
+        if os.geteuid() == 0:
+            command[:0] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                           "--bounding-set=-all", "--inh-caps=-all"]
+        done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True,
+                              timeout=EXIT_SECONDS, check=False)
+    assert_refused(done)
+    assert "permission" in done.stderr.lower()
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.EACCES])
+def test_without_io_uring_it_says_so(error):
+    done = outcome("--port=0", preexec=lambda: forbid_io_uring(error))
+    assert_refused(done, "io_uring")
+
+
+def test_without_a_port_it_listens_on_6388():
+    host = own_address()
+    with ServerAsGiven("--host", host) as server:
+        assert (server.host, server.port) == (host, 6388)
+
+
+def notified(address, server_environment):
+    """What a server tells the datagram socket at this address when it is ready."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(20)
+        with Server(environment=server_environment) as server:
+            message = listener.recv(4096)
+            # Ready means that it accepts connections.
+            with Client(server) as client:
+                assert client.ask("ping") == "ok"
+    return message.decode()
+
+
+def test_systemd_is_told_when_it_is_ready(tmp_path):
+    path = str(tmp_path / "notify")
+    message = notified(path, {"NOTIFY_SOCKET": path})
+    assert "READY=1" in message.splitlines()
+
+
+def test_systemd_is_told_by_an_abstract_socket_too():
+    name = f"dflockd-test-{os.getpid()}"
+    message = notified(f"\0{name}", {"NOTIFY_SOCKET": f"@{name}"})
+    assert "READY=1" in message.splitlines()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/at/all", "relative", "@nobody-listens", ""])
+def test_a_notify_socket_that_cannot_be_reached_does_not_keep_it_from_serving(path):
+    with Server(environment={"NOTIFY_SOCKET": path}) as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0_when_nobody_is_connected(number):
+    with Server() as server:
+        server.terminate(number)
+        assert server.wait() == 0
+
+
+def test_a_client_that_goes_while_it_is_answered_does_not_kill_it():
+    with Server() as server:
+        for _ in range(50):
+            client = Client(server)
+            client.send(b"stats\n_\n_\n" * 200)
+            client.reset()
+        with Client(server) as client:
+            assert client.ask("ping") == "ok"
+        assert server.process.poll() is None

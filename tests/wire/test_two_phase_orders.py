@@ -1,0 +1,111 @@
+"""Enqueue, wait, try, and release in every order give what a small model of one key gives.
+
+Two connections: A does all of it, B tries and releases. Every sequence of LENGTH steps is played,
+each on a key of its own.
+"""
+
+import itertools
+
+import pytest
+from lib.server import Server
+from wire_client import Client
+
+LENGTH = 5
+STEPS = ["A enqueue", "A wait", "A try", "A release", "B try", "B release"]
+UNKNOWN = "0" * 32
+
+
+class Model:
+    """What the answers must be. A grant is known by the number of its step."""
+
+    def __init__(self, limit):
+        self.limit = limit
+        self.holders = []
+        self.queued = None     # the number of the step at which A queued
+        self.enqueued = None   # the grant that A's `e` has, or "queued"
+        self.known = {"A": [], "B": []}
+
+    def step(self, number, who, what):
+        """The word the answer begins with, and the grant it is about (None: no token)."""
+        return getattr(self, f"_{what}")(number, who)
+
+    def _try(self, number, who):
+        if len(self.holders) == self.limit:
+            return "timeout", None
+        return "ok", self._grant(number, who)
+
+    def _enqueue(self, number, who):
+        if self.enqueued is not None:
+            return "error_already_enqueued", None
+        if len(self.holders) == self.limit:
+            self.queued, self.enqueued = number, "queued"
+            return "queued", None
+        self.enqueued = self._grant(number, who)
+        return "acquired", self.enqueued
+
+    def _wait(self, _, who):
+        enqueued, self.enqueued = self.enqueued, None
+        if enqueued is None:
+            return "error_not_enqueued", None
+        if enqueued == "queued":
+            self.queued = None
+            return "timeout", None
+        if enqueued not in self.known[who]:
+            self.known[who].append(enqueued)
+        return "ok", enqueued
+
+    def _release(self, _, who):
+        """Of the newest grant that this connection knows of and still holds."""
+        held = [grant for grant in self.known[who] if grant in self.holders]
+        if not held:
+            return "error", None
+        self.holders.remove(held[-1])
+        if self.enqueued == held[-1]:
+            self.enqueued = None
+        if self.queued is not None:
+            # A's waiter is served; A does not know its token before it asks.
+            self.holders.append(self.queued)
+            self.queued, self.enqueued = None, self.queued
+        return "ok", held[-1]
+
+    def _grant(self, number, who):
+        self.holders.append(number)
+        self.known[who].append(number)
+        return number
+
+
+class Speaker:
+    """Puts the steps into requests, and remembers the token of each grant."""
+
+    def __init__(self, clients, limit):
+        self.clients = clients
+        prefix, extra = ("", "") if limit is None else ("s", str(limit))
+        self.requests = {"enqueue": (f"{prefix}e", extra), "wait": (f"{prefix}w", "0"),
+                         "try": (f"{prefix}l", f"0 {extra}"), "release": (f"{prefix}r", None)}
+
+    def say(self, key, who, what, grant, tokens):
+        command, arg = self.requests[what]
+        if what == "release":
+            arg = tokens.get(grant, UNKNOWN)
+        word, *fields = self.clients[who].ask(command, key, arg).split(" ")
+        if fields:
+            assert tokens.setdefault(grant, fields[0]) == fields[0], "another token"
+        return word, len(fields)
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2], ids=["lock", "semaphore-1", "semaphore-2"])
+def test_every_order_gives_what_the_model_gives(limit):
+    with Server("--max-locks", str(len(STEPS)**LENGTH)) as server, \
+            Client(server) as first, Client(server) as second:
+        speaker = Speaker({"A": first, "B": second}, limit)
+        for count, steps in enumerate(itertools.product(STEPS, repeat=LENGTH)):
+            model, tokens, told = Model(limit or 1), {}, []
+            for number, step in enumerate(steps):
+                who, what = step.split()
+                word, grant = model.step(number, who, what)
+                heard = speaker.say(f"key-{count}", who, what, grant, tokens)
+                told.append((step, *heard))
+                fields = 2 if grant is not None and what != "release" else 0
+                assert heard == (word, fields), f"expected {word}: {told}"
+            # Where there are several grants, their tokens differ.
+            assert len(set(tokens.values())) == len(tokens)

@@ -1,0 +1,162 @@
+"""A client that vanishes, in whatever state and way, leaves nothing behind."""
+
+import random
+
+import pytest
+from wire_client import CLOSED, MEGABYTE, RESET, Client, eventually, request
+from witness import Watched
+
+AUTH = "s3cret"
+
+
+def nothing_sent(watched):
+    return watched.client()
+
+
+def mid_line(watched):
+    client = watched.client()
+    client.send(b"l\nke")
+    return client
+
+
+def mid_request(watched):
+    client = watched.client()
+    client.send(b"l\nkey\n")
+    return client
+
+
+def mid_long_line(watched):
+    client = watched.client()
+    client.send(b"x" * 100000)
+    return client
+
+
+def held(watched):
+    """A key that another connection holds for the rest of the test."""
+    watched.holder = watched.client()
+    watched.holder.acquire("held", "0 600")
+
+
+def waits_for_it(watched):
+    """Someone waits for the key."""
+    return any(lock["key"] == "held" and lock["waiters"] for lock in
+               watched.holder.stats()["locks"])
+
+
+def blocked_l(watched):
+    held(watched)
+    client = watched.client()
+    client.send(request("l", "held", "600"))
+    eventually(lambda: waits_for_it(watched))
+    return client
+
+
+def blocked_w(watched):
+    held(watched)
+    client = watched.client()
+    client.send(request("e", "held") + request("w", "held", "600"))
+    assert client.hear() == b"queued\n"
+    eventually(lambda: waits_for_it(watched))
+    return client
+
+
+def blocked_with_more_behind(watched):
+    client = blocked_l(watched)
+    client.send(request("l", "more", "0") * 100)
+    return client
+
+
+def holding(watched):
+    client = watched.client()
+    for number in range(20):
+        client.acquire(f"key-{number}", "0 600")
+        assert client.ask("sl", "slots", "0 50 600").startswith("ok ")
+    return client
+
+
+def enqueued(watched):
+    held(watched)
+    client = watched.client()
+    assert client.ask("e", "held") == "queued"
+    assert client.ask("e", "free", "600").startswith("acquired ")
+    assert client.ask("se", "held", "2 600").startswith("acquired ")
+    return client
+
+
+def auth_wait(watched):
+    return Client(watched.server)
+
+
+def auth_unfinished(watched):
+    client = Client(watched.server)
+    client.send(b"auth\n_\ns3c")
+    return client
+
+
+def auth_failed(watched):
+    client = Client(watched.server)
+    assert client.ask("auth", "_", "wrong") == "error_auth"
+    return client
+
+
+def replies_unread(watched):
+    client = watched.client()
+    client.acquire("deaf", "0 600")
+    client.send_what_is_taken(request("ping") * (2 * MEGABYTE), patience=0.3)
+    return client
+
+
+STATES = [nothing_sent, mid_line, mid_request, mid_long_line, blocked_l, blocked_w,
+          blocked_with_more_behind, holding, enqueued, replies_unread]
+BEFORE_AUTH = [auth_wait, auth_unfinished, auth_failed]
+WAYS = ["reset", "close", "fin"]
+
+
+def vanish(watched, state, way):
+    watched.holder = None
+    client = state(watched)
+    getattr(client, way)()
+    if way == "fin":
+        # The server ends it. Only then does the client close, and is sure to be gone.
+        while isinstance(heard := client.hear(), bytes):
+            pass
+        assert heard in (CLOSED, RESET)
+        client.close()
+    if watched.holder:
+        eventually(lambda: not waits_for_it(watched))
+        watched.holder.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+def test_a_client_that_vanishes_leaves_nothing(state, way):
+    with Watched("--write-timeout", "1") as watched:
+        vanish(watched, state, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("state", BEFORE_AUTH, ids=lambda state: state.__name__)
+def test_a_client_that_vanishes_before_it_has_authenticated_leaves_nothing(state, way):
+    with Watched("--write-timeout", "1", auth=AUTH) as watched:
+        vanish(watched, state, way)
+
+
+def test_a_crowd_that_vanishes_all_at_once_leaves_nothing(seed):
+    chance = random.Random(seed)
+    with Watched("--write-timeout", "1") as watched:
+        crowd = []
+        for number in range(300):
+            client = watched.client()
+            client.send(chance.choice([
+                b"", b"l", b"l\nkey", request("l", "key", "600"), request("e", "key"),
+                request("e", "key") + request("w", "key", "600"), request("sl", "key", "600 3"),
+                request("se", "key", "3") + request("sw", "key", "600"),
+                request("l", f"own-{number}", "0 600"), request("stats") * 20]))
+            crowd.append(client)
+        watched.witness.served()
+        chance.shuffle(crowd)
+        for client in crowd:
+            getattr(client, chance.choice(WAYS))()
+        watched.witness.served()
+        for client in crowd:
+            client.close()

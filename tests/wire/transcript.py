@@ -1,0 +1,218 @@
+r"""The language of the transcripts: what one or more connections send, and what must come back.
+
+A transcript opens with `#` lines that name the rule it checks, then says how the server is started
+
+    server: --max-locks 2           flags (none when left out)
+
+and then, a line each, what happens. Connections have capitals as names and open when first named.
+
+    A> l key 10                     send a request: command, key, and the rest is the arg
+    A> l | key | 10                 the same; fields apart by a bar may be empty
+    A>> l\nkey\n                    send these bytes and nothing else
+    A< ok $t 33                     this line comes, and no other
+    A<< error                       this line has come already
+    A. [0.5]                        nothing comes for so many seconds
+    A connect                       open now
+    A refused                       the server accepts no connection
+    A closed                        the server closes, in an orderly way, after no further byte
+    A fin                           send no more, but still read
+    A gone                          close
+    A reset                         close with a reset
+    sleep 1.2
+    rising $a $b                    the fence of each token is above that of the one before
+    terminate                       SIGTERM; goes on when no connection is accepted any more
+    kill                            SIGTERM, and at once on
+    exits 0                         the server ends with this status (or any, without a number)
+
+In what is sent or expected, `\n \r \t \\ \$ \| \{ \%` and `\x00` are single bytes, `\s` is a blank,
+and `{k*256}` is `k` 256 times. `$t` stands for a token: where it is first expected it takes any 32
+lower-case hex digits, from then on it means those (`${t}0` when more follows). Expected, `%d` is a
+whole number and `%f` any.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass, field
+
+TALK = re.compile(r"(?P<who>[A-Z][a-z0-9]*)(?P<verb>>>|>|<<|<|\.)(?: (?P<rest>.*))?")
+EVENT = re.compile(r"(?P<who>[A-Z][a-z0-9]*) (?P<verb>connect|refused|closed|fin|gone|reset)")
+COMMAND = re.compile(r"(?P<verb>sleep|rising|terminate|kill|exits)(?: (?P<rest>.*))?")
+PIECE = re.compile(
+    r"\{(?P<unit>\\x[0-9a-f]{2}|\\?.)\*(?P<times>\d+)\}"
+    r"|\\x(?P<hex>[0-9a-f]{2})|\\(?P<escape>.)"
+    r"|\$(?:(?P<name>\w+)|\{(?P<braced>\w+)\})|%(?P<number>[df])")
+ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "s": b" ", "\\": b"\\", "$": b"$", "|": b"|",
+           "{": b"{", "%": b"%"}
+NUMBERS = {"d": rb"\d+", "f": rb"-?\d+(?:\.\d+)?"}
+CAPTURE = rb"[0-9a-f]{32}"
+
+
+class TranscriptError(Exception):
+    """The transcript itself is wrong."""
+
+
+class Text:
+    """A text with escapes, captures and wild cards: bytes to send, or a pattern to expect."""
+
+    def __init__(self, source):
+        self.pieces = []
+        self.names = set()
+        position = 0
+        for match in PIECE.finditer(source):
+            self.pieces.append(source[position:match.start()].encode())
+            self.pieces.append(self._piece(match))
+            position = match.end()
+        self.pieces.append(source[position:].encode())
+
+    def _piece(self, match):
+        if match["unit"]:
+            unit = Text(match["unit"]).bytes({})
+            return unit * int(match["times"])
+        if match["hex"]:
+            return bytes([int(match["hex"], 16)])
+        if match["escape"]:
+            if match["escape"] not in ESCAPES:
+                raise TranscriptError(f"no such escape: {match[0]}")
+            return ESCAPES[match["escape"]]
+        name = match["name"] or match["braced"]
+        if name:
+            self.names.add(name)
+            return ("token", name)
+        return ("number", match["number"])
+
+    def bytes(self, captures):
+        """What to send. A token that was never captured is a mistake of the transcript."""
+        sent = b""
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                sent += piece
+            elif piece[0] == "token" and piece[1] in captures:
+                sent += captures[piece[1]]
+            else:
+                raise TranscriptError(f"cannot send {piece[1]!r}: unknown here")
+        return sent
+
+    def match(self, line, captures):
+        """Whether this is the line; captures the tokens that are new."""
+        pattern = b""
+        fresh = set()
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                pattern += re.escape(piece)
+            elif piece[0] == "number":
+                pattern += NUMBERS[piece[1]]
+            elif piece[1] in captures:
+                pattern += re.escape(captures[piece[1]])
+            elif piece[1] in fresh:
+                pattern += b"(?P=" + piece[1].encode() + b")"
+            else:
+                fresh.add(piece[1])
+                pattern += b"(?P<" + piece[1].encode() + b">" + CAPTURE + b")"
+        found = re.fullmatch(pattern + b"\n", line, re.DOTALL)
+        if found:
+            captures.update({name: found[name] for name in fresh})
+        return bool(found)
+
+
+def request(source):
+    """The text of the three lines of a request."""
+    if re.search(r"(?<!\\)\|", source):
+        fields = [part.strip() for part in re.split(r"(?<!\\)\|", source)]
+        if len(fields) != 3:
+            raise TranscriptError(f"a request has three fields: {source}")
+    else:
+        fields = source.split(None, 2)
+        fields += [""] * (3 - len(fields))
+    return "".join(part + r"\n" for part in fields)
+
+
+@dataclass
+class Step:
+    """One event of a transcript: `verb` as in the table above, `texts` what is sent or expected."""
+
+    number: int
+    source: str
+    verb: str
+    who: str = None
+    rest: str = ""
+    texts: list = field(default_factory=list)
+
+
+@dataclass
+class Transcript:
+    name: str
+    rule: str = ""
+    flags: list = field(default_factory=list)
+    steps: list = field(default_factory=list)
+
+
+def _step(number, line):
+    match = TALK.fullmatch(line)
+    if match:
+        step = Step(number, line, match["verb"], match["who"], match["rest"] or "")
+        if step.verb == ">":
+            step.texts = [Text(request(step.rest))]
+        elif step.verb in (">>", "<", "<<"):
+            step.texts = [Text(step.rest)]
+        return step
+    match = EVENT.fullmatch(line)
+    if match:
+        return Step(number, line, match["verb"], match["who"])
+    match = COMMAND.fullmatch(line)
+    if match:
+        return Step(number, line, match["verb"], rest=match["rest"] or "")
+    raise TranscriptError(f"line {number}: cannot read: {line}")
+
+
+def parse(source, name):
+    transcript = Transcript(name)
+    for number, line in enumerate(source.splitlines(), 1):
+        line = line.rstrip()
+        if line.startswith("#"):
+            if not transcript.steps:
+                transcript.rule += line[1:].strip() + "\n"
+        elif line.startswith("server:"):
+            transcript.flags = shlex.split(line[len("server:"):])
+        elif line:
+            transcript.steps.append(_step(number, line))
+    if not transcript.rule:
+        raise TranscriptError(f"{name}: opens without naming its rule")
+    return transcript
+
+
+def read(path):
+    return parse(path.read_text(encoding="utf-8"), path.stem)
+
+
+def pipelined(steps):
+    """The same steps, with consecutive requests of one connection in one send.
+
+    Replies of the same connection do not part them, unless a request needs a token from one.
+    """
+    merged = []
+    sends, replies = [], []
+
+    def flush():
+        if sends:
+            together = [text for step in sends for text in step.texts]
+            source = " + ".join(step.source for step in sends)
+            merged.append(Step(sends[0].number, source, ">>", sends[0].who, texts=together))
+        merged.extend(replies)
+        sends.clear()
+        replies.clear()
+
+    for step in steps:
+        held = (sends + replies)[:1]
+        if step.verb not in (">", ">>", "<") or held and held[0].who != step.who:
+            flush()
+        if step.verb in (">", ">>"):
+            awaited = {name for reply in replies for text in reply.texts for name in text.names}
+            if any(text.names & awaited for text in step.texts):
+                flush()
+            sends.append(step)
+        elif step.verb == "<":
+            replies.append(step)
+        else:
+            merged.append(step)
+    flush()
+    return merged
