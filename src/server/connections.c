@@ -243,8 +243,10 @@ static void start_closing(struct connections *connections, struct connection *co
     connection->state = CONNECTION_CLOSING;
     timeout_stop(&connection->pace);
     backlog_clear(connections, &connection->backlog);
-    if (connection->session.auth_failed)
+    if (connection->session.auth_failed) {
+        log_connection(connection, "authentication failed");
         timeout_start(&connections->auth_delays, &connection->pace, connections->host.now_ns);
+    }
     if (connection->paused) {
         connection->paused = false;
         if (connection->watching)

@@ -419,6 +419,8 @@ void options_print_help(void)
             printf(", formerly %s%s", VARIABLE_PREFIX, option->variable_old);
         if (option->initial)
             printf(" (default %s)", option->initial);
+        if (option->type == OPTION_BOOLEAN)
+            printf("; --no-%s switches it off", option->flag);
         printf("\n");
     }
 }
