@@ -4,13 +4,19 @@
 #   make run     installs what is missing, builds and starts the server (FLAGS="--port 7000" for flags)
 #   make test    installs what the tests need, builds and runs them all
 #
-# Also: install (PREFIX, DESTDIR), clean, asan, tsan, valgrind, format, tidy.
+# Also: install (PREFIX, DESTDIR), clean, format, tidy, asan, tsan, valgrind, and to break it:
+#   make sim SEED=1 EVENTS=1000000     make fuzz SECONDS=60     make mutants     make soak MINUTES=10
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
 PYTHON  ?= /usr/bin/python3
 CC       = gcc
 FLAGS   ?=
+SECONDS ?= 60
+MINUTES ?= 10
+EVENTS  ?= 10000000
+SEED    ?=
+SUITES  ?= unit sim wire clients faults
 
 # A sanitized build has the sanitizer's allocator; every other one has jemalloc.
 SANITIZE ?=
@@ -35,11 +41,15 @@ OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 # All but main, for tests.
 LIBRARY  = $(filter-out $(BUILD)/src/server/main.o,$(OBJECTS))
 
+SIM_SOURCES     = $(sort $(wildcard tests/sim/*.c))
+WITNESS_SOURCES = $(filter-out tests/witness/bystander.c,$(sort $(wildcard tests/witness/*.c)))
+FUZZERS         = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 UNIT_SOURCES = $(sort $(wildcard tests/unit/test_*.c))
 UNIT_TESTS   = $(UNIT_SOURCES:%.c=$(BUILD)/%)
 FORMATTED    = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all run test check perf unit install clean asan tsan valgrind format tidy
+.PHONY: all run test check perf unit trials sim fuzz fuzzers mutants soak install clean asan tsan \
+        valgrind format tidy
 
 all: $(BUILD)/dflockd
 
@@ -66,14 +76,51 @@ run:
 	$(MAKE) all
 	exec $(BUILD)/dflockd $(FLAGS)
 
-# What the tests of a build need is installed once, before anything is built.
+# What the tests need is installed once, before anything is built.
+FUZZ_BUILD = BUILD=build/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined
 test:
-	tools/install-deps build test
-	$(MAKE) check
+	tools/install-deps build test fuzz
+	$(MAKE) fuzzers $(FUZZ_BUILD)
+	$(MAKE) check SUITES="unit sim fuzz wire clients faults"
 
 unit: $(UNIT_TESTS)
 
-check: all unit
+# Programs that try to break the server: see tests/README.md.
+trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/witness/bystander
+
+$(BUILD)/tests/sim/sim: $(SIM_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/witness/witness: $(WITNESS_SOURCES:%.c=$(BUILD)/%.o)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(BUILD)/tests/witness/bystander: $(BUILD)/tests/witness/bystander.o
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+sim: $(BUILD)/tests/sim/sim
+	$< events=$(EVENTS) $(if $(SEED),seed=$(SEED))
+
+# Only with CC=clang and fuzzer-no-link among the sanitizers: see fuzz.
+fuzzers: $(FUZZERS)
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIBRARY) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+
+# SECONDS=corpus replays the kept corpus once.
+fuzz:
+	tools/install-deps build fuzz
+	$(MAKE) fuzzers $(FUZZ_BUILD)
+	tests/fuzz/run $(SECONDS) build/fuzz
+
+mutants:
+	tools/install-deps build test
+	tests/mutants/run
+
+soak: all trials
+	tests/witness/soak $(MINUTES) $(BUILD)
+
+check: all unit trials
 	$(PYTHON) tests/run.py --build $(BUILD) $(SUITES)
 
 asan:
@@ -104,4 +151,5 @@ tidy:
 	tools/install-deps build develop
 	tools/tidy $(SOURCES)
 
--include $(OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
+-include $(OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
+         $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) $(wildcard tests/witness/*.c))

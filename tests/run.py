@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Runs suites of tests, shows what each says, and closes with a line of counts.
 
-Suites: unit (cmocka programs and scripts that speak TAP), wire (a server over TCP), clients (the
-published clients), valgrind (the short unit tests under it). Without names: unit, wire, clients.
+Suites: unit (cmocka programs and scripts that speak TAP), sim (the simulation), fuzz (the fuzzers),
+wire (a server over TCP), clients (the published clients), faults (a server while others misbehave),
+valgrind (the short unit tests under it). What each of them is good for: tests/README.md.
 """
 
 import argparse
@@ -15,11 +16,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)")
 UNIT_SECONDS = 600
+SIM_EVENTS = 10_000_000
+FUZZ_SECONDS = 60
 SUITE_SECONDS = 1800
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
             "--errors-for-leak-kinds=definite,possible"]
 # Millions of events or many threads: for other tools than valgrind.
 LONG_TESTS = {"test_stripes"}
+
+
+# Tests at a time: most of them wait; those of faults work.
+PROCESSES = {"wire": "8", "clients": "8", "faults": "2"}
 
 
 class Counts:
@@ -50,6 +57,7 @@ def run_tap(counts, command, environment):
         status = -1
     before = counts.failed
     tests = 0
+    label = " ".join(Path(part).name for part in command if "/" in part)
     for line in output.splitlines():
         if line.startswith("not ok "):
             counts.add("failed")
@@ -62,7 +70,7 @@ def run_tap(counts, command, environment):
         print(output)
         if counts.failed == before:
             counts.add("failed")
-    print(f"{'ok' if fine else 'FAILED':7}{Path(command[-1]).name} ({tests} tests)", flush=True)
+    print(f"{'ok' if fine else 'FAILED':7}{label} ({tests} tests)", flush=True)
 
 
 def run_unit(counts, build, wrapper=()):
@@ -77,10 +85,20 @@ def run_unit(counts, build, wrapper=()):
             run_tap(counts, ["sh", str(script)], environment)
 
 
+def run_sim(counts, build):
+    events = os.environ.get("EVENTS", SIM_EVENTS)
+    run_tap(counts, [str(build / "tests/sim/sim"), f"events={events}"], dict(os.environ))
+
+
+def run_fuzz(counts, build):
+    seconds = os.environ.get("SECONDS", str(FUZZ_SECONDS))
+    run_tap(counts, ["tests/fuzz/run", seconds, "build/fuzz"], dict(os.environ))
+
+
 def run_pytest(counts, build, suite):
     environment = dict(os.environ, DFLOCKD=str(build / "dflockd"), PYTHONDONTWRITEBYTECODE="1")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "8", "-rfEs",
-               f"tests/{suite}"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfEs",
+               "-n", PROCESSES[suite], f"tests/{suite}"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, errors="replace",
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     last = ""
@@ -99,16 +117,20 @@ def run_pytest(counts, build, suite):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build", help="where the programs were built")
-    parser.add_argument("suites", nargs="*", default=[])
+    parser.add_argument("suites", nargs="+")
     arguments = parser.parse_args()
     build = (ROOT / arguments.build).resolve()
     counts = Counts()
-    for suite in arguments.suites or ["unit", "wire", "clients"]:
+    for suite in arguments.suites:
         print(f"== {suite}", flush=True)
         if suite == "unit":
             run_unit(counts, build)
         elif suite == "valgrind":
             run_unit(counts, build, VALGRIND)
+        elif suite == "sim":
+            run_sim(counts, build)
+        elif suite == "fuzz":
+            run_fuzz(counts, build)
         else:
             run_pytest(counts, build, suite)
     print(counts)

@@ -256,7 +256,7 @@ static void every_command_takes_its_fields_and_no_others(void **state)
 
 static void any_run_of_blanks_separates_fields(void **state)
 {
-    static const char *const blanks[] = {" ", "  ", "\t", " \t", "\t \t  \t"};
+    static const char *const blanks[] = {" ", "  ", "\t", " \t", "\t \t  \t", "\v", "\f \v"};
 
     (void)state;
     for (uint32_t i = 0; i < COMMANDS; i++) {

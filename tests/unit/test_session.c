@@ -708,8 +708,8 @@ static void draining_ends_blocked_requests_and_refuses_all_but_releases(void **s
     strcpy(token, token_said(holder));
     say_text(waiter, "l\nk\n10\nping\n\n\n");
     world.host.draining = true;
-    session_drain(&holder->session, &world.host, &holder->output);
-    session_drain(&waiter->session, &world.host, &waiter->output);
+    assert_false(session_drain(&holder->session, &world.host, &holder->output));
+    assert_true(session_drain(&waiter->session, &world.host, &waiter->output));
     read_on(waiter);
     /* The blocked request ends with one, and the request behind it with another. */
     expect_replies(waiter, "error_draining\nerror_draining\n");
@@ -979,6 +979,52 @@ static void a_session_that_cannot_answer_for_want_of_memory_ends(void **state)
     world_end();
 }
 
+static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
+{
+    static const char *const asked[] = {"l\nk\n0\n", "e\nk\n\n", "l\nk\n10\n",
+                                        "e\nk\n\nw\nk\n10\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        bool waits = i >= 2;
+        struct stripes_key key;
+        struct lock_answer held = {0};
+        struct peer *peer;
+        struct peer *next;
+
+        world_start((struct setting){.keep_on_disconnect = true});
+        peer = connect_peer();
+        next = connect_peer();
+        key = stripes_key(world.stripes, LOCK_KIND_LOCK,
+                          (struct slice){.bytes = (const uint8_t *)"k", .length = 1});
+        if (waits)
+            held = stripes_acquire(world.stripes, SECOND, client_id(9, 0, 9), &key, 1, 0, 30,
+                                   &world.host.wake);
+        /* `queued` is told yet. */
+        if (i < 3)
+            world.output_memory.fail_after = 0;
+        say_text(peer, asked[i]);
+        if (waits) {
+            void *taken[8];
+            int count = 0;
+
+            world.output_memory.fail_after = 0;
+            while ((taken[count] = pool_take(&world.output_pool)))
+                count++;
+            stripes_release(world.stripes, SECOND, &key, held.token, &world.host.wake);
+            deliver();
+            while (count > 0)
+                pool_give(&world.output_pool, taken[--count]);
+        }
+        assert_int_equal(peer->want, SESSION_WANT_CLOSE);
+        world.output_memory.fail_after = UINT64_MAX;
+        disconnect(peer);
+        say_text(next, "l\nk\n0\n");
+        expect_replies(next, "ok T 33\n");
+        world_end();
+    }
+}
+
 static void a_request_for_which_there_is_no_memory_is_an_error(void **state)
 {
     struct peer *peer;
@@ -992,6 +1038,44 @@ static void a_request_for_which_there_is_no_memory_is_an_error(void **state)
     world.memory.fail_after = UINT64_MAX;
     say_text(peer, "l\nk\n0\n");
     expect_replies(peer, "ok T 33\n");
+    world_end();
+}
+
+static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **state)
+{
+    enum {
+        KEYS = 16
+    };
+    char tokens[KEYS][DFLOCKD_TOKEN_LENGTH + 1];
+    struct peer *peer;
+    bool watched;
+
+    (void)state;
+    world_start((struct setting){.workers = 4});
+    peer = connect_peer();
+    assert_false(session_watch(&peer->session, &world.host));
+    for (int i = 0; i < KEYS; i++) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
+        say_text(peer, text);
+        strcpy(tokens[i], token_said(peer));
+    }
+    watched = session_watch(&peer->session, &world.host);
+    assert_true(watched);
+    for (int i = 0; i < KEYS; i++) {
+        struct stripes_effect effect;
+        char key[8];
+
+        snprintf(key, sizeof(key), "k%d", i);
+        ask_with_token(peer, "r", key, tokens[i], "");
+        while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
+            assert_int_equal(effect.answer.outcome, LOCK_IDLE);
+            watched = session_watch(&peer->session, &world.host);
+        }
+        assert_int_equal(watched, i + 1 < KEYS);
+    }
+    disconnect(peer);
     world_end();
 }
 
@@ -1261,6 +1345,8 @@ int main(void)
         cmocka_unit_test(a_session_reads_no_more_while_its_output_is_full),
         cmocka_unit_test(a_session_that_cannot_answer_for_want_of_memory_ends),
         cmocka_unit_test(a_request_for_which_there_is_no_memory_is_an_error),
+        cmocka_unit_test(a_grant_that_cannot_be_told_is_given_back_in_any_case),
+        cmocka_unit_test(a_session_hears_of_it_when_it_holds_nothing_in_any_stripe),
         cmocka_unit_test(stats_show_each_kind_of_state_as_promised),
         cmocka_unit_test(stats_list_a_semaphore_of_one_slot_as_a_lock),
         cmocka_unit_test(stats_are_valid_whatever_bytes_a_key_holds),

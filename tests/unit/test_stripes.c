@@ -162,6 +162,49 @@ static void each_table_hashes_with_a_secret_of_its_own(void **state)
     destroy(stripes);
 }
 
+/* ---- tokens ---- */
+
+static int compare_salts(const void *a, const void *b)
+{
+    uint64_t first = *(const uint64_t *)a;
+    uint64_t second = *(const uint64_t *)b;
+
+    return (first > second) - (first < second);
+}
+
+static void salts_are_random_and_each_is_used_once(void **state)
+{
+    enum {
+        GRANTS = 2000 /* of each stripes: more than what is fetched from the kernel at a time */
+    };
+    static uint64_t salts[2 * GRANTS];
+    uint64_t any = 0;
+    uint64_t all = UINT64_MAX;
+    uint64_t wake = 0;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct stripes *stripes = create(1, 10, 0);
+        struct stripes_key key = key_named(stripes, LOCK_KIND_LOCK, "k");
+
+        for (int grant = 0; grant < GRANTS; grant++) {
+            struct lock_token token =
+                acquire(stripes, 0, client_id(1, 0, 0), &key, 0, LONG_S, &wake).token;
+
+            salts[i * GRANTS + grant] = token.salt;
+            any |= token.salt;
+            all &= token.salt;
+            assert_int_equal(stripes_release(stripes, 0, &key, token, &wake).outcome, DFLOCKD_OK);
+        }
+        destroy(stripes);
+    }
+    assert_true(any == UINT64_MAX);
+    assert_true(all == 0);
+    qsort(salts, 2 * GRANTS, sizeof(salts[0]), compare_salts);
+    for (int i = 1; i < 2 * GRANTS; i++)
+        assert_true(salts[i] != salts[i - 1]);
+}
+
 /* ---- whom to wake ---- */
 
 static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **state)
@@ -830,6 +873,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_keys_lie_in_one_stripe_and_kinds_are_told_apart),
         cmocka_unit_test(each_table_hashes_with_a_secret_of_its_own),
+        cmocka_unit_test(salts_are_random_and_each_is_used_once),
         cmocka_unit_test(an_effect_wakes_its_worker_only_when_its_mailbox_was_empty),
         cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
         cmocka_unit_test(a_worker_expires_what_is_at_home_with_it_and_nothing_else),

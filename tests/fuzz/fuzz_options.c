@@ -1,0 +1,176 @@
+/*
+ * Reading the options. The input is cut at its NUL bytes: a piece that begins with '$' is a
+ * variable (`$PORT=1`), one that begins with '@' is what every file holds, any other an argument.
+ */
+#include "fuzz.h"
+
+#include <ctype.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <unistd.h>
+
+#include "dflockd/protocol.h"
+#include "server/client_id.h"
+#include "server/options.h"
+
+enum {
+    PIECES_MAX = 32,
+    INPUT_MAX = 4096
+};
+
+/* ---- files: those of the fuzzer itself, and the one that the input gives ---- */
+
+static bool reading;
+static const char *file_text;
+
+/* Takes the place of the C library's, which a token file would be opened with. */
+FILE *fopen(const char *restrict path, const char *restrict mode)
+{
+    static FILE *(*real)(const char *, const char *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "fopen");
+    if (!reading)
+        return real(path, mode);
+    if (!file_text) {
+        errno = ENOENT;
+        return NULL;
+    }
+    return fmemopen((void *)(uintptr_t)file_text, strlen(file_text), "r");
+}
+
+/* ---- what the input gives ---- */
+
+struct given {
+    char *pieces[PIECES_MAX]; /* to be freed */
+    int piece_count;
+    char *arguments[PIECES_MAX + 1];
+    int argument_count;
+    char *variables[PIECES_MAX + 1];
+    int variable_count;
+};
+
+static char *text_of(const char *before, const uint8_t *bytes, size_t length)
+{
+    size_t start = strlen(before);
+    char *text = malloc(start + length + 1);
+
+    must(text, "there is memory");
+    memcpy(text, before, start);
+    if (length > 0)
+        memcpy(text + start, bytes, length);
+    text[start + length] = '\0';
+    return text;
+}
+
+static void take_piece(struct given *given, const uint8_t *bytes, size_t length)
+{
+    char **piece = &given->pieces[given->piece_count++];
+
+    if (length > 0 && bytes[0] == '$') {
+        *piece = text_of("DFLOCKD_", bytes + 1, length - 1);
+        given->variables[given->variable_count++] = *piece;
+    } else if (length > 0 && bytes[0] == '@') {
+        *piece = text_of("", bytes + 1, length - 1);
+        file_text = *piece;
+    } else {
+        *piece = text_of("", bytes, length);
+        given->arguments[given->argument_count++] = *piece;
+    }
+}
+
+static void take_all(struct given *given, const uint8_t *bytes, size_t length)
+{
+    static char name[] = "dflockd";
+
+    given->arguments[given->argument_count++] = name;
+    while (length > 0 && given->piece_count < PIECES_MAX) {
+        const uint8_t *end = memchr(bytes, '\0', length);
+        size_t piece = end ? (size_t)(end - bytes) : length;
+
+        take_piece(given, bytes, piece);
+        piece += end != NULL;
+        bytes += piece;
+        length -= piece;
+    }
+}
+
+/* ---- checks ---- */
+
+static void check_problem(const char *problem)
+{
+    size_t length = strnlen(problem, OPTIONS_PROBLEM_MAX);
+
+    must(length > 0 && length < OPTIONS_PROBLEM_MAX, "a problem has a text and an end");
+    for (size_t i = 0; i < length; i++)
+        must(!iscntrl((unsigned char)problem[i]), "a problem is one line");
+    must(strstr(problem, ": "), "a problem has a name before its text");
+}
+
+static void check_token(const char *token)
+{
+    size_t length = strlen(token);
+
+    must(length > 0 && length <= DFLOCKD_AUTH_LINE_MAX, "a token can be sent");
+    must(!strpbrk(token, "\r\n"), "a token is one line");
+    must(!isspace((unsigned char)token[0]) && !isspace((unsigned char)token[length - 1]),
+         "a token is trimmed");
+}
+
+static void check_options(const struct options *options)
+{
+    must(options->host, "there is a host");
+    must(options->port <= 65535, "a port is one");
+    must(options->default_lease_s >= 1 && options->default_lease_s <= DFLOCKD_SECONDS_MAX,
+         "a lease is within its limits");
+    must(options->gc_interval_s >= 1 && options->gc_interval_s <= INT32_MAX, "the tables need it");
+    must(options->gc_max_idle_s <= INT32_MAX, "an idle time is within its limits");
+    must(options->max_locks >= 1 && options->max_locks <= INT32_MAX, "there may be a lock");
+    must(options->max_waiters <= INT32_MAX, "waiters are counted in 32 bits");
+    must(options->read_timeout_s >= 1 && options->read_timeout_s <= INT32_MAX, "reads end");
+    must(options->write_timeout_s <= INT32_MAX, "a time-out is within its limits");
+    must(options->shutdown_timeout_s <= INT32_MAX, "a time-out is within its limits");
+    must(options->threads <= WORKERS_MAX, "clients name their worker in so many bits");
+    if (options->auth_token)
+        check_token(options->auth_token);
+    must(options->auth_token || (!options->auth_token_given && !options->auth_token_file),
+         "who asks for a token has one");
+}
+
+static enum options_result read_and_check(const struct given *given)
+{
+    char *problem = malloc(OPTIONS_PROBLEM_MAX);
+    struct options *options = malloc(sizeof(*options));
+    enum options_result result;
+
+    must(problem && options, "there is memory");
+    reading = true;
+    result = options_read(options, given->argument_count, given->arguments, problem);
+    reading = false;
+    if (result == OPTIONS_WRONG)
+        check_problem(problem);
+    else if (result == OPTIONS_RUN)
+        check_options(options);
+    options_free(options);
+    must(!options->auth_token, "a token that was freed is gone");
+    free(options);
+    free(problem);
+    return result;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    char **environment = environ;
+    struct given given = {.piece_count = 0};
+
+    if (length > INPUT_MAX)
+        return -1;
+    file_text = NULL;
+    take_all(&given, bytes, length);
+    environ = given.variables;
+    must(read_and_check(&given) == read_and_check(&given), "reading twice gives the same");
+    environ = environment;
+    for (int i = 0; i < given.piece_count; i++)
+        free(given.pieces[i]);
+    return 0;
+}

@@ -1,0 +1,239 @@
+/*
+ * Reading one request. Of each input: it is framed as a naive reader frames it, a prefix says the
+ * same or asks for more, what is valid is within its limits and reads the same when written anew.
+ *
+ * The first three bytes say where to put a run of one letter into the others, and how long it is:
+ * short inputs reach the limits of lines so.
+ */
+#include "fuzz.h"
+
+#include <inttypes.h>
+
+#include "wire/request.h"
+
+enum {
+    INPUT_MAX = 4096,
+    RUN_BEYOND = 1024, /* longer than what 16 bits give, and than any line may be */
+    TEXT_MAX = INPUT_MAX + UINT16_MAX + RUN_BEYOND
+};
+
+/* ---- what is expected ---- */
+
+static size_t line_max(const uint8_t *bytes, size_t first_length, uint32_t line)
+{
+    while (first_length > 0 && bytes[first_length - 1] == '\r')
+        first_length--;
+    if (line == 2 && first_length == 4 && memcmp(bytes, "auth", 4) == 0)
+        return DFLOCKD_AUTH_LINE_MAX;
+    return DFLOCKD_LINE_MAX;
+}
+
+static struct request_frame frame_naively(const uint8_t *bytes, size_t length)
+{
+    struct request_frame frame = {.framing = REQUEST_PARTIAL};
+    size_t first_length = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] == '\n') {
+            if (frame.lines == 0)
+                first_length = i;
+            frame.length = (uint32_t)i + 1;
+            if (++frame.lines == 3) {
+                frame.framing = REQUEST_COMPLETE;
+                return frame;
+            }
+        } else if (i - frame.length == line_max(bytes, first_length, frame.lines)) {
+            frame.framing = REQUEST_TOO_LONG;
+            return frame;
+        }
+    }
+    return frame;
+}
+
+static bool slices_equal(struct slice a, struct slice b)
+{
+    return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
+}
+
+static bool requests_equal(const struct request *a, const struct request *b)
+{
+    return a->valid == b->valid && a->command == b->command && a->fence == b->fence &&
+           a->salt == b->salt && a->timeout_s == b->timeout_s && a->lease_s == b->lease_s &&
+           a->limit == b->limit && slices_equal(a->key, b->key) &&
+           slices_equal(a->secret, b->secret);
+}
+
+static bool frames_equal(struct request_frame a, struct request_frame b)
+{
+    return a.framing == b.framing && a.length == b.length && a.lines == b.lines;
+}
+
+/* ---- reading ---- */
+
+static void move_slice(struct slice *slice, const uint8_t *from, size_t length, const uint8_t *to)
+{
+    if (!slice->bytes)
+        return;
+    must(slice->bytes >= from && slice->bytes + slice->length <= from + length,
+         "a slice lies within what was read");
+    slice->bytes = to + (slice->bytes - from);
+}
+
+/* Reads a copy with nothing behind it; slices point into `bytes` in the end. */
+static struct request_frame read_exactly(const uint8_t *bytes, size_t length,
+                                         struct request *request)
+{
+    uint8_t *copy = exact_copy(bytes, length);
+    struct request_frame frame;
+
+    memset(request, 0, sizeof(*request));
+    frame = request_read(copy, length, request);
+    must(frames_equal(frame, frame_naively(bytes, length)), "a request is framed as it should be");
+    if (frame.framing == REQUEST_COMPLETE && request->valid) {
+        move_slice(&request->key, copy, length, bytes);
+        move_slice(&request->secret, copy, length, bytes);
+    } else {
+        memset(request, 0, sizeof(*request));
+    }
+    must(memcmp(copy, bytes, length) == 0, "reading changes nothing");
+    free(copy);
+    return frame;
+}
+
+static void check_values(const struct request *request)
+{
+    must(request->command < DFLOCKD_COMMAND_COUNT, "a command is one of those there are");
+    if (request->command >= DFLOCKD_PING)
+        return;
+    must(request->key.length >= 1 && request->key.length <= DFLOCKD_KEY_MAX, "a key has a length");
+    for (uint32_t i = 0; i < request->key.length; i++)
+        must(!strchr(" \t\r\n", request->key.bytes[i]) || request->key.bytes[i] == '\0',
+             "a key has no blanks");
+    must(request->timeout_s <= DFLOCKD_SECONDS_MAX, "a time-out is within its limits");
+    must(request->lease_s <= DFLOCKD_SECONDS_MAX, "a lease is within its limits");
+    must(request->limit >= 1 && request->limit <= DFLOCKD_LIMIT_MAX, "a limit is within its own");
+    must(command_of_semaphores(request->command) || request->limit == 1, "a lock has one slot");
+}
+
+/* ---- writing anew ---- */
+
+static const char *const words[] = {
+#define X(name, word) [DFLOCKD_##name] = (word),
+    DFLOCKD_COMMANDS(X)
+#undef X
+};
+
+static size_t write_arg(char *to, size_t size, const struct request *request)
+{
+    char lease[32] = "";
+    int length = 0;
+
+    if (request->lease_s > 0)
+        snprintf(lease, sizeof(lease), " %" PRIu64, request->lease_s);
+    switch (request->command) {
+    case DFLOCKD_ACQUIRE:
+    case DFLOCKD_WAIT:
+    case DFLOCKD_SEMAPHORE_WAIT:
+        length = snprintf(to, size, "%" PRIu64 "%s\n", request->timeout_s, lease);
+        break;
+    case DFLOCKD_SEMAPHORE_ACQUIRE:
+        length = snprintf(to, size, "%" PRIu64 " %" PRIu32 "%s\n", request->timeout_s,
+                          request->limit, lease);
+        break;
+    case DFLOCKD_RELEASE:
+    case DFLOCKD_RENEW:
+    case DFLOCKD_SEMAPHORE_RELEASE:
+    case DFLOCKD_SEMAPHORE_RENEW:
+        length = snprintf(to, size, "%016" PRIx64 "%016" PRIx64 "%s\n", request->fence,
+                          request->salt, lease);
+        break;
+    case DFLOCKD_ENQUEUE:
+        length = snprintf(to, size, "%s\n", lease);
+        break;
+    case DFLOCKD_SEMAPHORE_ENQUEUE:
+        length = snprintf(to, size, "%" PRIu32 "%s\n", request->limit, lease);
+        break;
+    default:
+        length = snprintf(to, size, "\n");
+    }
+    return (size_t)length;
+}
+
+static void check_written(const struct request *request)
+{
+    static char text[2 * DFLOCKD_LINE_MAX + DFLOCKD_AUTH_LINE_MAX];
+    size_t length = (size_t)snprintf(text, sizeof(text), "%s\n", words[request->command]);
+    struct request_frame frame;
+    struct request again;
+
+    if (request->key.length > 0)
+        memcpy(text + length, request->key.bytes, request->key.length);
+    length += request->key.length;
+    text[length++] = '\n';
+    if (request->secret.length > 0)
+        memcpy(text + length, request->secret.bytes, request->secret.length);
+    length += request->secret.length;
+    length += write_arg(text + length, sizeof(text) - length, request);
+    frame = read_exactly((const uint8_t *)text, length, &again);
+    must(frame.framing == REQUEST_COMPLETE && frame.length == length, "what is written is whole");
+    must(requests_equal(request, &again), "a request reads the same when written anew");
+}
+
+/* ---- one input ---- */
+
+static void check_prefix(const uint8_t *bytes, size_t length, struct request_frame whole,
+                         const struct request *whole_request)
+{
+    struct request request;
+    struct request_frame frame = read_exactly(bytes, length, &request);
+
+    if (frame.framing == REQUEST_PARTIAL) {
+        must(frame.lines <= whole.lines, "a prefix has no more lines than the whole");
+        return;
+    }
+    must(frames_equal(frame, whole) && requests_equal(&request, whole_request),
+         "a prefix that is read to its end says what the whole says");
+}
+
+static void check_text(const uint8_t *bytes, size_t length)
+{
+    size_t step = 1 + length / 32;
+    struct request request;
+    struct request again;
+    struct request_frame frame = read_exactly(bytes, length, &request);
+
+    must(frames_equal(frame, read_exactly(bytes, length, &again)) &&
+             requests_equal(&request, &again),
+         "reading twice gives the same");
+    for (size_t prefix = 0; prefix < length; prefix += step)
+        check_prefix(bytes, prefix, frame, &request);
+    if (frame.length > 0) {
+        check_prefix(bytes, frame.length - 1, frame, &request);
+        check_prefix(bytes, frame.length, frame, &request);
+    }
+    if (request.valid) {
+        check_values(&request);
+        check_written(&request);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    static uint8_t text[TEXT_MAX];
+    struct input input = {.bytes = bytes, .length = length};
+    uint8_t where = input_byte(&input);
+    size_t run = (size_t)input_byte(&input) << 8;
+    struct input before;
+
+    run |= input_byte(&input);
+    if (where & 0x80)
+        run += RUN_BEYOND;
+    if (input.length > INPUT_MAX)
+        return -1;
+    before = input_take(&input, where & 0x7f);
+    memcpy(text, before.bytes, before.length);
+    memset(text + before.length, 'x', run);
+    memcpy(text + before.length + run, input.bytes, input.length);
+    check_text(text, before.length + run + input.length);
+    return 0;
+}

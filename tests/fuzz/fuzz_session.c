@@ -1,0 +1,902 @@
+/*
+ * Whole server-side sessions over real stripes. The input is a program: its first byte says what
+ * server it is, then come operations of some bytes each, on six peers and the one or three workers
+ * that they belong to. The fuzzer is the workers: it hands over bytes, delivers effects, lets time
+ * pass and closes connections as server/connections.c does, and it takes the peers' replies.
+ *
+ * The tables stay valid and no wake-up is lost; a peer gets one answer to each of its requests, in
+ * their order and with a word that fits; in the end nobody waits for ever, nothing is held and all
+ * memory has come back. Entropy is a counter: an input always does the same.
+ */
+#include "fuzz.h"
+
+#include <sys/random.h>
+
+#include "os/mailbox.h"
+#include "server/client_id.h"
+#include "server/session.h"
+
+#define SECOND  UINT64_C(1000000000)
+#define NOW_MAX (4000000000 * SECOND) /* the end of the longest lease fits in 64 bits then */
+#define FOREVER (14000000000 * SECOND)
+
+enum {
+    INPUT_MAX = 4096,
+    PEERS = 6,
+    WORKERS_MOST = 3,
+    TOKENS = 8,
+    TOKEN_TEXT = DFLOCKD_TOKEN_LENGTH + 1,
+    BACKLOG_MOST = 96 * 1024,
+    EFFECTS_MOST = 64, /* one for each peer, and those of peers that are gone */
+    CHECK_EACH = 8,
+    STATES_FEW = 3,
+    STATES_MANY = 10000,
+    GC_S = 5,
+    IDLE_S = 60,
+    DEFAULT_LEASE_S = 33
+};
+
+static const char secret[] = "secret";
+
+/* ---- entropy ---- */
+
+static uint64_t entropy_state;
+
+/* Takes the place of the system's. */
+ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
+{
+    uint8_t *to = buffer;
+
+    (void)flags;
+    for (size_t i = 0; i < length; i++) {
+        entropy_state = entropy_state * 6364136223846793005 + 1442695040888963407;
+        to[i] = (uint8_t)(entropy_state >> 56);
+    }
+    return (ssize_t)length;
+}
+
+/* ---- memory that counts and runs out ---- */
+
+struct heap_of_blocks {
+    uint64_t bytes; /* now out */
+    uint64_t left;  /* so many more calls succeed */
+};
+
+static void *block_allocate(void *context, size_t size, size_t alignment)
+{
+    struct heap_of_blocks *blocks = context;
+    void *block;
+
+    if (blocks->left == 0)
+        return NULL;
+    if (blocks->left != UINT64_MAX)
+        blocks->left--;
+    if (alignment < sizeof(void *))
+        alignment = sizeof(void *);
+    must(posix_memalign(&block, alignment, size) == 0, "there is memory");
+    blocks->bytes += size;
+    return block;
+}
+
+static void block_release(void *context, void *block, size_t size)
+{
+    struct heap_of_blocks *blocks = context;
+
+    must(blocks->bytes >= size, "no more comes back than was asked for");
+    blocks->bytes -= size;
+    free(block);
+}
+
+/* ---- the world ---- */
+
+enum peer_state {
+    PEER_GONE,
+    PEER_OPEN,
+    PEER_LEAVING
+};
+
+/* A request that was read and not answered yet. */
+struct asked {
+    bool valid;
+    enum dflockd_command command;
+    uint64_t fence; /* of a release */
+    uint64_t lease_s;
+};
+
+struct peer {
+    struct session session;
+    struct output output;
+    enum peer_state state;
+    enum session_want want;
+    bool input_ended;
+    bool unhurried;     /* has no time to say more in, for it holds something */
+    bool authenticated; /* from the replies it got */
+    uint8_t *input;     /* what the session did not consume yet */
+    size_t input_length;
+    struct asked *asked;
+    size_t asked_first;
+    size_t asked_count; /* with those that were answered */
+    char *line;         /* the reply that is being sent */
+    size_t line_length;
+};
+
+struct world {
+    struct heap_of_blocks blocks;
+    struct memory memory;
+    struct stripes *stripes;
+    struct pool output_pool;
+    struct session_host hosts[WORKERS_MOST];
+    uint64_t sleeps_until_ns[WORKERS_MOST];
+    uint64_t woken; /* workers that were told to look */
+    uint32_t workers;
+    bool few_states;
+    bool auth;
+    uint64_t now_ns;
+    uint64_t numbers; /* of connections */
+    uint32_t checks;
+    _Atomic uint64_t connections;
+    struct peer peers[PEERS];
+    char tokens[TOKENS][TOKEN_TEXT]; /* the latest that were granted */
+    uint32_t token_count;
+    uint64_t told[INPUT_MAX]; /* fences of grants that somebody heard of and nobody released */
+    uint32_t told_count;
+};
+
+static struct world world;
+
+static uint32_t worker_of(const struct peer *peer)
+{
+    return (uint32_t)(peer - world.peers) % world.workers;
+}
+
+static struct session_host *host_of(const struct peer *peer)
+{
+    return &world.hosts[worker_of(peer)];
+}
+
+static struct mailbox *mailbox_of(uint32_t worker)
+{
+    return stripes_mailbox(world.stripes, worker);
+}
+
+static void world_start(uint8_t kind)
+{
+    struct stripes_options options = {
+        .workers = kind & 1 ? WORKERS_MOST : 1,
+        .policy = {.waiters_max = kind & 2 ? 2 : 0,
+                   .gc_max_idle_ns = kind & 4 ? 0 : IDLE_S * SECOND,
+                   .gc_interval_ns = GC_S * SECOND,
+                   .release_on_disconnect = !(kind & 8)},
+        .states_max = kind & 16 ? STATES_FEW : STATES_MANY,
+        .fence_first = 1,
+    };
+
+    memset(&world, 0, sizeof(world));
+    entropy_state = 1;
+    world.blocks.left = UINT64_MAX;
+    world.memory = (struct memory){block_allocate, block_release, &world.blocks};
+    world.workers = options.workers;
+    world.few_states = kind & 16;
+    world.auth = kind & 32;
+    world.now_ns = SECOND;
+    options.memory = world.memory;
+    world.stripes = stripes_create(&options);
+    must(world.stripes, "stripes start");
+    output_pool_init(&world.output_pool, &world.memory);
+    for (uint32_t worker = 0; worker < world.workers; worker++) {
+        must(mailbox_reserve(mailbox_of(worker), EFFECTS_MOST), "a mailbox has room");
+        world.hosts[worker] = (struct session_host){
+            .stripes = world.stripes,
+            .output_pool = &world.output_pool,
+            .default_lease_s = DEFAULT_LEASE_S,
+            .auth_token = world.auth ? secret : NULL,
+            .auth_token_length = world.auth ? sizeof(secret) - 1 : 0,
+            .connections = &world.connections,
+            .now_ns = world.now_ns,
+        };
+    }
+}
+
+/* ---- replies ---- */
+
+#define BIT(outcome) (1u << DFLOCKD_##outcome)
+
+/* The words with which a request can be answered, but those that can be said to any. */
+static uint32_t words_for(const struct asked *asked)
+{
+    switch (asked->command) {
+    case DFLOCKD_SEMAPHORE_ACQUIRE:
+    case DFLOCKD_ACQUIRE:
+        return BIT(OK) | BIT(TIMEOUT) | BIT(ERROR_MAX_LOCKS) | BIT(ERROR_MAX_WAITERS) |
+               BIT(ERROR_LEASE_EXPIRED) |
+               (asked->command == DFLOCKD_ACQUIRE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
+    case DFLOCKD_SEMAPHORE_ENQUEUE:
+    case DFLOCKD_ENQUEUE:
+        return BIT(ACQUIRED) | BIT(QUEUED) | BIT(ERROR_ALREADY_ENQUEUED) | BIT(ERROR_MAX_LOCKS) |
+               BIT(ERROR_MAX_WAITERS) |
+               (asked->command == DFLOCKD_ENQUEUE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
+    case DFLOCKD_SEMAPHORE_WAIT:
+    case DFLOCKD_WAIT:
+        return BIT(OK) | BIT(TIMEOUT) | BIT(ERROR_NOT_ENQUEUED) | BIT(ERROR_LEASE_EXPIRED);
+    default:
+        return BIT(OK);
+    }
+}
+
+static int outcome_of(const char *word, size_t length)
+{
+    static const char *const words[] = {
+#define X(name, text) [DFLOCKD_##name] = (text),
+        DFLOCKD_OUTCOMES(X)
+#undef X
+    };
+
+    for (int outcome = 0; outcome < DFLOCKD_OUTCOME_COUNT; outcome++) {
+        if (strlen(words[outcome]) == length && memcmp(words[outcome], word, length) == 0)
+            return outcome;
+    }
+    return -1;
+}
+
+static uint64_t lease_in(const char *text)
+{
+    char *end;
+    uint64_t lease_s = strtoull(text, &end, 10);
+
+    must(text[0] >= '1' && text[0] <= '9' && *end == '\0' && lease_s <= DFLOCKD_SECONDS_MAX,
+         "a reply's lease is a number within its limits");
+    return lease_s;
+}
+
+/* `w` may tell again what `e` told. */
+static void remember_fence(uint64_t fence)
+{
+    for (uint32_t i = 0; i < world.told_count; i++) {
+        if (world.told[i] == fence)
+            return;
+    }
+    must(world.told_count < INPUT_MAX, "there are fewer grants than bytes");
+    world.told[world.told_count++] = fence;
+}
+
+static void forget_fence(uint64_t fence)
+{
+    for (uint32_t i = 0; i < world.told_count; i++) {
+        if (world.told[i] == fence)
+            world.told[i] = world.told[--world.told_count];
+    }
+}
+
+static void check_grant(const struct asked *asked, const char *rest)
+{
+    bool waited = asked->command == DFLOCKD_WAIT || asked->command == DFLOCKD_SEMAPHORE_WAIT;
+    char fence[DFLOCKD_TOKEN_LENGTH / 2 + 1] = "";
+    uint64_t lease_s;
+
+    must(strspn(rest, "0123456789abcdef") == DFLOCKD_TOKEN_LENGTH &&
+             rest[DFLOCKD_TOKEN_LENGTH] == ' ',
+         "a token has 32 digits");
+    lease_s = lease_in(rest + DFLOCKD_TOKEN_LENGTH + 1);
+    must(waited || lease_s == asked->lease_s, "a grant has the lease that was asked for");
+    memcpy(fence, rest, sizeof(fence) - 1);
+    remember_fence(strtoull(fence, NULL, 16));
+    memcpy(world.tokens[world.token_count++ % TOKENS], rest, DFLOCKD_TOKEN_LENGTH);
+}
+
+static void check_stats(const char *json)
+{
+    bool quoted = false;
+    int depth = 0;
+
+    must(strncmp(json, "{\"connections\":", 15) == 0, "stats begin as they should");
+    for (const char *at = json; *at; at++) {
+        must((uint8_t)*at >= ' ', "stats are one line");
+        if (quoted && *at == '\\')
+            at++;
+        else if (*at == '"')
+            quoted = !quoted;
+        else if (!quoted && (*at == '{' || *at == '['))
+            depth++;
+        else if (!quoted && (*at == '}' || *at == ']'))
+            depth--;
+        must(depth > 0 || at[1] == '\0', "stats are one object");
+    }
+    must(!quoted && depth == 0, "stats are whole");
+}
+
+static void check_answer(struct peer *peer, const struct asked *asked, int outcome,
+                         const char *rest)
+{
+    bool stranger = world.auth && !peer->authenticated;
+
+    must(outcome != DFLOCKD_ERROR_AUTH || stranger, "error_auth is for those without auth");
+    must(outcome != DFLOCKD_ERROR || !stranger, "who has no auth is told so");
+    if (outcome == DFLOCKD_ERROR || outcome == DFLOCKD_ERROR_AUTH ||
+        outcome == DFLOCKD_ERROR_DRAINING) {
+        must(!rest, "an error is a word");
+        return;
+    }
+    must(asked && asked->valid, "a wrong request is an error");
+    must(words_for(asked) & 1u << outcome, "an answer fits its request");
+    if (asked->command == DFLOCKD_AUTH)
+        peer->authenticated = true;
+    if (outcome == DFLOCKD_ACQUIRED || (outcome == DFLOCKD_OK && words_for(asked) != BIT(OK))) {
+        must(rest, "a grant has a token");
+        check_grant(asked, rest);
+    } else if (asked->command == DFLOCKD_RENEW || asked->command == DFLOCKD_SEMAPHORE_RENEW) {
+        must(rest && lease_in(rest) == asked->lease_s, "a renewal has the lease asked for");
+    } else if (asked->command == DFLOCKD_STATS) {
+        must(rest, "stats have a body");
+        check_stats(rest);
+    } else {
+        must(!rest, "any other answer is a word");
+        if (asked->command == DFLOCKD_RELEASE || asked->command == DFLOCKD_SEMAPHORE_RELEASE)
+            forget_fence(asked->fence);
+    }
+}
+
+static void check_line(struct peer *peer)
+{
+    size_t word = strcspn(peer->line, " ");
+    int outcome = outcome_of(peer->line, word);
+    const struct asked *asked = NULL;
+
+    must(strlen(peer->line) == peer->line_length, "a reply has no NUL");
+    must(outcome >= 0, "a reply begins with a word that is known");
+    if (peer->asked_first < peer->asked_count)
+        asked = &peer->asked[peer->asked_first++];
+    else
+        must(peer->session.state == SESSION_OVER, "nobody answers what was not asked");
+    check_answer(peer, asked, outcome, peer->line[word] ? peer->line + word + 1 : NULL);
+}
+
+/* Takes up to `most` bytes of what is to be sent. */
+static void take_output(struct peer *peer, size_t most)
+{
+    uint32_t length;
+    const uint8_t *bytes;
+
+    while (most > 0 && (bytes = output_peek(&peer->output, &length))) {
+        if (length > most)
+            length = (uint32_t)most;
+        peer->line = realloc(peer->line, peer->line_length + length + 1);
+        must(peer->line, "there is memory");
+        for (uint32_t i = 0; i < length; i++) {
+            peer->line[peer->line_length] = bytes[i] == '\n' ? '\0' : (char)bytes[i];
+            if (bytes[i] != '\n') {
+                peer->line_length++;
+                continue;
+            }
+            check_line(peer);
+            peer->line_length = 0;
+        }
+        output_consume(&peer->output, &world.output_pool, length);
+        most -= length;
+    }
+}
+
+/* All is taken: as many replies as requests, but for the one that is being answered. */
+static void check_replies(struct peer *peer)
+{
+    size_t open;
+    bool answering = peer->session.state == SESSION_BLOCKED || peer->session.state == SESSION_STATS;
+
+    take_output(peer, SIZE_MAX);
+    open = peer->asked_count - peer->asked_first;
+    if (peer->output.failed)
+        return;
+    must(open == answering, "each request has its answer");
+    must(peer->line_length == 0 || peer->session.state == SESSION_STATS, "a reply has an end");
+}
+
+/* ---- peers, as server/connections.c has them ---- */
+
+static void open_peer(struct peer *peer)
+{
+    uint32_t slot = (uint32_t)(peer - world.peers);
+
+    /* A slot is used again when all effects for its last connection have arrived. */
+    if (peer->state != PEER_GONE || mailbox_of(worker_of(peer))->count > 0)
+        return;
+    memset(peer, 0, sizeof(*peer));
+    peer->state = PEER_OPEN;
+    world.connections++;
+    session_start(&peer->session, host_of(peer), client_id(++world.numbers, worker_of(peer), slot));
+}
+
+static void leave(struct peer *peer)
+{
+    if (peer->state == PEER_OPEN)
+        peer->state = PEER_LEAVING;
+}
+
+/* Some steps of a disconnect; then the peer is gone. */
+static void go_on_leaving(struct peer *peer, uint32_t steps)
+{
+    if (peer->state != PEER_LEAVING || !session_disconnect(&peer->session, host_of(peer), steps))
+        return;
+    check_replies(peer);
+    output_clear(&peer->output, &world.output_pool);
+    free(peer->input);
+    free(peer->asked);
+    free(peer->line);
+    peer->input = NULL;
+    peer->asked = NULL;
+    peer->line = NULL;
+    peer->state = PEER_GONE;
+    world.connections--;
+}
+
+/* Remembers the requests in what the session consumed. */
+static void note_requests(struct peer *peer, const uint8_t *bytes, size_t length)
+{
+    struct request request;
+    struct request_frame frame;
+
+    while ((frame = request_read(bytes, length, &request)).framing == REQUEST_COMPLETE) {
+        bool lease = request.valid && request.command < DFLOCKD_PING && request.lease_s > 0;
+
+        peer->asked = realloc(peer->asked, (peer->asked_count + 1) * sizeof(*peer->asked));
+        must(peer->asked, "there is memory");
+        peer->asked[peer->asked_count++] = (struct asked){
+            .valid = request.valid,
+            .command = request.command,
+            .fence = request.valid ? request.fence : 0,
+            .lease_s = lease ? request.lease_s : DEFAULT_LEASE_S,
+        };
+        bytes += frame.length;
+        length -= frame.length;
+    }
+}
+
+/* One call of the session with all that is there, and what follows from its answer. */
+static void read_on(struct peer *peer)
+{
+    uint8_t *bytes = exact_copy(peer->input, peer->input_length);
+    struct session_progress progress =
+        session_read(&peer->session, host_of(peer), bytes, peer->input_length, &peer->output);
+
+    must(progress.consumed <= peer->input_length, "no more is consumed than is there");
+    must(progress.lines < 3, "a request of three lines is complete");
+    note_requests(peer, bytes, progress.consumed);
+    free(bytes);
+    peer->input_length -= progress.consumed;
+    if (peer->input_length > 0)
+        memmove(peer->input, peer->input + progress.consumed, peer->input_length);
+    peer->want = progress.want;
+    peer->unhurried = false;
+    must(!peer->output.failed || progress.want == SESSION_WANT_CLOSE ||
+             progress.want == SESSION_WANT_TURN,
+         "who misses a reply is not served any more");
+    if (progress.want == SESSION_WANT_CLOSE ||
+        (peer->input_ended && progress.want == SESSION_WANT_EFFECT)) {
+        leave(peer);
+    } else if (peer->input_ended && progress.want == SESSION_WANT_INPUT) {
+        session_input_ended(&peer->session, host_of(peer), &peer->output);
+        leave(peer);
+    }
+}
+
+static void receive(struct peer *peer, const void *bytes, size_t length)
+{
+    if (peer->state != PEER_OPEN || peer->input_ended || peer->input_length + length > BACKLOG_MOST)
+        return;
+    peer->input = realloc(peer->input, peer->input_length + length + 1);
+    must(peer->input, "there is memory");
+    if (length > 0)
+        memcpy(peer->input + peer->input_length, bytes, length);
+    peer->input_length += length;
+    if (peer->want == SESSION_WANT_INPUT)
+        read_on(peer);
+}
+
+static void end_input(struct peer *peer)
+{
+    if (peer->state != PEER_OPEN || peer->input_ended)
+        return;
+    peer->input_ended = true;
+    if (peer->want == SESSION_WANT_EFFECT) {
+        leave(peer);
+    } else if (peer->want == SESSION_WANT_INPUT) {
+        session_input_ended(&peer->session, host_of(peer), &peer->output);
+        leave(peer);
+    }
+}
+
+/* A turn of a peer that waits for one, or for room. */
+static void take_turn(struct peer *peer)
+{
+    if (peer->state != PEER_OPEN)
+        return;
+    if (peer->want == SESSION_WANT_TURN ||
+        (peer->want == SESSION_WANT_ROOM && peer->output.length < SESSION_OUTPUT_MAX / 2))
+        read_on(peer);
+}
+
+/* Whether an answer to `peer`, or a notice, lies in the mailbox. */
+static bool effect_is_under_way(const struct peer *peer, bool notice)
+{
+    const struct mailbox *mailbox = mailbox_of(worker_of(peer));
+
+    for (uint32_t i = 0; i < mailbox->count; i++) {
+        uint32_t index = (mailbox->first + i) & (mailbox->capacity - 1);
+        struct stripes_effect effect;
+
+        memcpy(&effect, mailbox->messages + index * mailbox->message_bytes, sizeof(effect));
+        if (effect.client == peer->session.client && (effect.answer.outcome == LOCK_IDLE) == notice)
+            return true;
+    }
+    return false;
+}
+
+static void drain_all(void)
+{
+    for (uint32_t worker = 0; worker < world.workers; worker++)
+        world.hosts[worker].draining = true;
+    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
+        bool blocked = peer->session.state == SESSION_BLOCKED;
+
+        if (peer->state != PEER_OPEN)
+            continue;
+        if (session_drain(&peer->session, host_of(peer), &peer->output))
+            read_on(peer);
+        else
+            must(!blocked || effect_is_under_way(peer, false), "who is blocked waits in a queue");
+    }
+}
+
+/* ---- workers ---- */
+
+/* What it held is gone: it has to say something in time from now on. */
+static void hear_of_idleness(struct peer *peer)
+{
+    if (peer->want == SESSION_WANT_INPUT && peer->unhurried)
+        peer->unhurried = session_watch(&peer->session, host_of(peer));
+}
+
+/* Delivers up to `most` effects; who has emptied the mailbox need not be woken again. */
+static void deliver(uint32_t worker, uint32_t most)
+{
+    struct stripes_effect effect;
+
+    while (most-- > 0 && mailbox_take(mailbox_of(worker), &effect, 1) == 1) {
+        struct peer *peer = &world.peers[client_slot(effect.client)];
+
+        must(client_slot(effect.client) < PEERS && worker_of(peer) == worker,
+             "an effect comes to its client's worker");
+        if (peer->state != PEER_OPEN || peer->session.client != effect.client)
+            continue;
+        if (effect.answer.outcome == LOCK_IDLE) {
+            hear_of_idleness(peer);
+            continue;
+        }
+        must(peer->session.state == SESSION_BLOCKED, "an effect is for somebody who waits for it");
+        session_effect(&peer->session, host_of(peer), &effect.answer, &peer->output);
+        read_on(peer);
+    }
+    if (mailbox_of(worker)->count == 0)
+        world.woken &= ~(1ull << worker);
+}
+
+/* The effects that are there come before time-outs, as with a worker. */
+static void read_timed_out(struct peer *peer)
+{
+    deliver(worker_of(peer), UINT32_MAX);
+    if (peer->state != PEER_OPEN || peer->want != SESSION_WANT_INPUT || peer->unhurried)
+        return;
+    peer->unhurried = peer->input_length == 0 && peer->session.state == SESSION_READY &&
+                      session_watch(&peer->session, host_of(peer));
+    if (peer->unhurried)
+        return;
+    session_fail(&peer->session, host_of(peer), &peer->output);
+    leave(peer);
+}
+
+static void advance(uint32_t worker, uint8_t by)
+{
+    if (by < 64)
+        world.now_ns += by * SECOND / 10;
+    else if (by < 224)
+        world.now_ns += (by - 63u) * SECOND;
+    else
+        world.now_ns += 60 * SECOND << (by - 224u) / 2;
+    if (world.now_ns > NOW_MAX)
+        world.now_ns = NOW_MAX;
+    world.hosts[worker].now_ns = world.now_ns;
+}
+
+static void expire(uint32_t worker, uint32_t steps)
+{
+    struct session_host *host = &world.hosts[worker];
+
+    stripes_awake(world.stripes, worker);
+    world.sleeps_until_ns[worker] = 0;
+    host->now_ns = world.now_ns;
+    stripes_expire(world.stripes, host->now_ns, worker, steps, &host->wake);
+}
+
+/* ---- what must hold after each operation ---- */
+
+static void check_workers(void)
+{
+    for (uint32_t worker = 0; worker < world.workers; worker++) {
+        world.woken |= world.hosts[worker].wake;
+        world.hosts[worker].wake = 0;
+    }
+    for (uint32_t worker = 0; worker < world.workers; worker++) {
+        uint64_t until_ns = stripes_sleep(world.stripes, worker);
+        bool woken = world.woken >> worker & 1;
+
+        must(woken || mailbox_of(worker)->count == 0, "who has an effect to deliver is woken");
+        must(woken || world.workers == 1 || until_ns >= world.sleeps_until_ns[worker],
+             "who sleeps beyond a deadline is woken");
+        world.sleeps_until_ns[worker] = until_ns;
+    }
+    must(world.woken >> world.workers == 0, "only workers are woken");
+}
+
+static void check_tables(void)
+{
+    const char *problem = NULL;
+
+    if (!stripes_check(world.stripes, &problem))
+        must(false, problem);
+}
+
+/* A table is looked at after each operation; the many of several workers once in a while. */
+static void check_world(void)
+{
+    if (world.workers == 1 || ++world.checks % CHECK_EACH == 0)
+        check_tables();
+    check_workers();
+}
+
+/* Who may be silent holds something, or will be told that this is over. */
+static void check_unhurried(struct peer *peer)
+{
+    must(peer->state != PEER_OPEN || !peer->unhurried || effect_is_under_way(peer, true) ||
+             stripes_watch(world.stripes, peer->session.client, peer->session.watched_stripe),
+         "who holds nothing any more hears of it");
+}
+
+/* ---- operations ---- */
+
+/* A request out of two bytes: its command and key, and its numbers. */
+static void say(struct peer *peer, uint8_t what, uint8_t numbers)
+{
+    static const char *const words[] = {
+#define X(name, word) [DFLOCKD_##name] = (word),
+        DFLOCKD_COMMANDS(X)
+#undef X
+    };
+    static const char *const timeouts[] = {"0", "1", "5", "9223372036"};
+    static const char *const leases[] = {"", " 1", " 7", " 9223372036"};
+    static const char *const limits[] = {" 1", " 2", " 2", " 3"};
+    uint32_t command = (what & 15) % DFLOCKD_COMMAND_COUNT;
+    bool semaphore = command_of_semaphores((enum dflockd_command)command);
+    uint32_t operation = command - (semaphore ? DFLOCKD_SEMAPHORE_ACQUIRE : 0);
+    const char *timeout = timeouts[numbers & 3];
+    const char *lease = leases[numbers >> 2 & 3];
+    const char *limit = semaphore ? limits[numbers >> 4 & 3] : "";
+    const char *token = world.tokens[(numbers >> 4) % TOKENS];
+    char arg[128] = "";
+    char text[256];
+    int length;
+
+    if (operation == DFLOCKD_ACQUIRE)
+        snprintf(arg, sizeof(arg), "%s%s%s", timeout, limit, lease);
+    else if (operation == DFLOCKD_WAIT)
+        snprintf(arg, sizeof(arg), "%s", timeout);
+    else if (operation == DFLOCKD_ENQUEUE)
+        snprintf(arg, sizeof(arg), "%s%s", limit, lease);
+    else if (operation == DFLOCKD_RELEASE)
+        snprintf(arg, sizeof(arg), "%s", token);
+    else if (operation == DFLOCKD_RENEW)
+        snprintf(arg, sizeof(arg), "%s%s", token, lease);
+    else if (command == DFLOCKD_AUTH)
+        snprintf(arg, sizeof(arg), "%s", numbers & 1 ? secret : "other");
+    length =
+        snprintf(text, sizeof(text), "%s\n%c\n%s\n", words[command], 'a' + (what >> 4) % 5, arg);
+    receive(peer, text, (size_t)length);
+}
+
+static void fill(struct peer *peer, uint8_t byte, uint8_t count)
+{
+    uint8_t run[UINT8_MAX];
+
+    memset(run, byte, count);
+    receive(peer, run, count);
+}
+
+static void fail_memory(uint8_t after)
+{
+    world.blocks.left = after < 128 ? after : UINT64_MAX;
+}
+
+static void operate_on_peer(struct peer *peer, uint8_t operation, struct input *input)
+{
+    struct input piece;
+    uint8_t byte;
+
+    open_peer(peer);
+    switch (operation) {
+    case 0:
+    case 1:
+    case 2:
+        byte = input_byte(input);
+        say(peer, byte, input_byte(input));
+        break;
+    case 3:
+        piece = input_take(input, input_byte(input));
+        receive(peer, piece.bytes, piece.length);
+        break;
+    case 4:
+        byte = input_byte(input);
+        fill(peer, byte, input_byte(input));
+        break;
+    case 5:
+        receive(peer, world.tokens[input_byte(input) % TOKENS], DFLOCKD_TOKEN_LENGTH);
+        break;
+    case 6:
+        leave(peer);
+        go_on_leaving(peer, input_byte(input));
+        break;
+    case 7:
+        end_input(peer);
+        break;
+    case 8:
+        read_timed_out(peer);
+        break;
+    case 9:
+        take_output(peer, (size_t)input_byte(input) * 16);
+        break;
+    default:
+        take_turn(peer);
+        check_unhurried(peer);
+    }
+}
+
+static void operate(struct input *input)
+{
+    uint8_t byte = input_byte(input);
+    uint8_t operation = byte & 15;
+    uint8_t who = byte >> 4;
+    uint32_t worker = who % world.workers;
+
+    switch (operation) {
+    case 11:
+        deliver(worker, who & 8 ? 1 : UINT32_MAX);
+        break;
+    case 12:
+        advance(worker, input_byte(input));
+        break;
+    case 13:
+        expire(worker, input_byte(input));
+        break;
+    case 14:
+        fail_memory(input_byte(input));
+        break;
+    case 15:
+        if (input_byte(input) % 16 == 1)
+            drain_all();
+        break;
+    default:
+        operate_on_peer(&world.peers[who % PEERS], operation, input);
+    }
+    check_world();
+}
+
+/* ---- the end ---- */
+
+static void count_holders(void *context, const struct lock_view *view)
+{
+    *(uint64_t *)context += view->holders;
+}
+
+static void show_none(void *context, const struct lock_view *view)
+{
+    (void)context;
+    must(!view, "nothing is left");
+}
+
+static void walk_all(void (*show)(void *context, const struct lock_view *view), void *context)
+{
+    uint64_t position = 0;
+    uint32_t stripe = 0;
+
+    while (stripes_walk(world.stripes, world.now_ns, &stripe, &position, show, context))
+        continue;
+}
+
+/* With all clients gone, what is still held was told to somebody who can release it. */
+static void check_holders(void)
+{
+    uint64_t holders = 0;
+
+    walk_all(count_holders, &holders);
+    must(holders <= world.told_count, "nothing is held that nobody was told of");
+}
+
+/* All states of the cap can be had: none was counted that is not there. */
+static void check_budget(void)
+{
+    static const uint8_t names[] = "klmn";
+    uint64_t wake = 0;
+
+    for (uint32_t i = 0; i <= STATES_FEW; i++) {
+        struct stripes_key key = stripes_key(world.stripes, LOCK_KIND_LOCK,
+                                             (struct slice){.bytes = names + i, .length = 1});
+        struct lock_answer answer =
+            stripes_acquire(world.stripes, FOREVER, client_id(1, 0, 0), &key, 1, 0, 1, &wake);
+
+        must(answer.outcome == (i < STATES_FEW ? DFLOCKD_OK : DFLOCKD_ERROR_MAX_LOCKS),
+             "the cap on states is what it was in the beginning");
+    }
+}
+
+/* Long after every time-out each wait has its answer. */
+static void wait_for_answers(void)
+{
+    world.now_ns = FOREVER - 2000 * SECOND;
+    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
+        peer->input_length = 0;
+    for (uint32_t worker = 0; worker < world.workers; worker++)
+        expire(worker, UINT32_MAX);
+    check_world();
+    for (uint32_t worker = 0; worker < world.workers; worker++)
+        deliver(worker, UINT32_MAX);
+    for (const struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
+        must(peer->state != PEER_OPEN || peer->session.state != SESSION_BLOCKED,
+             "nobody waits for ever");
+}
+
+static void world_end(uint8_t kind)
+{
+    world.blocks.left = UINT64_MAX;
+    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
+        check_unhurried(peer);
+    if (kind & 64)
+        drain_all();
+    if (kind & 128)
+        wait_for_answers();
+    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
+        leave(peer);
+        while (peer->state == PEER_LEAVING) {
+            go_on_leaving(peer, 1);
+            check_world();
+        }
+    }
+    check_tables();
+    check_holders();
+    for (world.now_ns = FOREVER - 1000 * SECOND; world.now_ns < FOREVER;
+         world.now_ns += 100 * SECOND) {
+        for (uint32_t worker = 0; worker < world.workers; worker++) {
+            deliver(worker, UINT32_MAX);
+            expire(worker, UINT32_MAX);
+        }
+        check_world();
+    }
+    for (uint32_t worker = 0; worker < world.workers; worker++)
+        must(stripes_sleep(world.stripes, worker) == UINT64_MAX, "nothing is due any more");
+    walk_all(show_none, NULL);
+    if (world.few_states)
+        check_budget();
+    stripes_destroy(world.stripes);
+    pool_free(&world.output_pool);
+    must(world.blocks.bytes == 0, "all memory comes back");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    struct input input = {.bytes = bytes, .length = length};
+    uint8_t kind;
+
+    if (length > INPUT_MAX)
+        return -1;
+    kind = input_byte(&input);
+    world_start(kind);
+    while (input.length > 0)
+        operate(&input);
+    world_end(kind);
+    return 0;
+}
