@@ -88,6 +88,7 @@ unit: $(UNIT_TESTS)
 # Programs that try to break the server: see tests/README.md.
 trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/witness/bystander
 
+$(BUILD)/tests/sim/%.o: CPPFLAGS += -Itests/unit
 $(BUILD)/tests/sim/sim: $(SIM_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

@@ -1,0 +1,92 @@
+/*
+ * What was seen, so that nobody need believe that a long run met everything.
+ */
+#ifndef TESTS_SIM_COVERAGE_H
+#define TESTS_SIM_COVERAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Name, and how it is called in the report. */
+#define COVERAGE_REPLIES(X)                              \
+    X(GRANTED, "ok with a token")                        \
+    X(ACQUIRED, "acquired")                              \
+    X(QUEUED, "queued")                                  \
+    X(RENEWED, "ok with a lease")                        \
+    X(PLAIN_OK, "ok")                                    \
+    X(TIMEOUT, "timeout")                                \
+    X(ERROR, "error")                                    \
+    X(ERROR_AUTH, "error_auth")                          \
+    X(ERROR_MAX_LOCKS, "error_max_locks")                \
+    X(ERROR_MAX_WAITERS, "error_max_waiters")            \
+    X(ERROR_LIMIT_MISMATCH, "error_limit_mismatch")      \
+    X(ERROR_NOT_ENQUEUED, "error_not_enqueued")          \
+    X(ERROR_ALREADY_ENQUEUED, "error_already_enqueued")  \
+    X(ERROR_LEASE_EXPIRED, "error_lease_expired of a w") \
+    X(LATE_GRANT, "error_lease_expired of a late grant") \
+    X(ERROR_DRAINING, "error_draining")                  \
+    X(STATS, "stats while much changed")                 \
+    X(STATS_EXACT, "stats with all keys unchanged")
+
+#define COVERAGE_ENDS(X)                             \
+    X(GONE_AUTH, "before auth")                      \
+    X(GONE_SILENT, "having nothing")                 \
+    X(GONE_MID_REQUEST, "amid a request")            \
+    X(GONE_BLOCKED_L, "blocked in l")                \
+    X(GONE_BLOCKED_W, "blocked in w")                \
+    X(GONE_QUEUED, "queued by e")                    \
+    X(GONE_UNTOLD, "granted after e, not told")      \
+    X(GONE_HOLDING, "holding")                       \
+    X(GONE_GRANT_ON_WAY, "with a grant on its way")  \
+    X(GONE_NEWS_ON_WAY, "with a timeout on its way") \
+    X(GONE_STATS, "amid stats")                      \
+    X(GONE_SKIPPING, "amid a line too long")         \
+    X(GONE_BY_SERVER, "by the server's own doing")
+
+#define COVERAGE_OTHERS(X)                                \
+    X(LOST_GRANT, "grants lost in flight")                \
+    X(LOST_NEWS, "timeouts lost in flight")               \
+    X(GIVEN_BACK, "grants given back")                    \
+    X(HANDED_OVER, "hand-overs")                          \
+    X(LEASES_ENDED, "leases ended")                       \
+    X(COLLECTIONS, "keys collected")                      \
+    X(TIES, "hand-overs at one instant")                  \
+    X(PARTIAL_DISCONNECT, "disconnects in parts")         \
+    X(LATE_CLOCK, "calls with a late clock")              \
+    X(PIPELINED, "requests behind others")                \
+    X(SPLIT, "requests in pieces")                        \
+    X(BEHIND_BLOCKED, "requests behind a blocked one")    \
+    X(REUSED, "slots used again with news for the last")  \
+    X(MEMORY_ERROR, "requests short of memory")           \
+    X(MEMORY_OUTPUT, "sessions ended for want of output") \
+    X(EDGES, "deadlines met to the nanosecond")           \
+    X(WOKEN, "sleepers to be woken")                      \
+    X(DRAINED, "blocked requests drained")                \
+    X(WATCHED, "watches set")                             \
+    X(FULL, "sessions stopped by a slow reader")          \
+    X(IDLE, "notices of idleness")                        \
+    X(BUDGET, "runs whose budget came back")              \
+    X(WALKS, "walks through all invariants")
+
+enum coverage_kind {
+#define X(name, text) COVERAGE_##name,
+    COVERAGE_REPLIES(X)
+    COVERAGE_ENDS(X) COVERAGE_OTHERS(X)
+#undef X
+        COVERAGE_KINDS
+};
+
+struct coverage {
+    uint64_t counts[COVERAGE_KINDS];
+};
+
+void coverage_add(struct coverage *to, const struct coverage *from);
+
+/* As comments of TAP. */
+void coverage_print(FILE *to, const struct coverage *coverage);
+
+/* The first that was never seen, or NULL. */
+const char *coverage_missing(const struct coverage *coverage);
+
+#endif

@@ -1,0 +1,291 @@
+/*
+ * Waits are multiples of three seconds and leases are none, so that a lease and a wait that began
+ * at one instant do not end at one: what comes first then is not defined.
+ */
+#include "generator.h"
+
+#include <string.h>
+
+enum {
+    TRIES = 6,
+    NEWS_MANY = 256
+};
+
+static uint32_t below(struct generator *generator, uint32_t bound)
+{
+    return seeded_below(&generator->seeded, bound);
+}
+
+static bool one_in(struct generator *generator, uint32_t bound)
+{
+    return below(generator, bound) == 0;
+}
+
+void generator_init(struct generator *generator, uint64_t seed, uint32_t events)
+{
+    memset(generator, 0, sizeof(*generator));
+    generator->seeded.state = ~seed;
+    if (one_in(generator, 3))
+        generator->drain_left = events / (2 + below(generator, 20));
+    generator->time_rate = 20 + below(generator, 120);
+    generator->turn_rate = 20 + below(generator, 150);
+    generator->effect_rate = 20 + below(generator, 250);
+    generator->death_rate = 5 + below(generator, 60);
+    generator->pace = below(generator, 3);
+    generator->enqueuing = below(generator, 4) ? 16 : 50;
+}
+
+/* ---- time and workers ---- */
+
+static uint32_t some_milliseconds(struct generator *generator)
+{
+    uint32_t chance = below(generator, 1000);
+
+    if (chance < 750)
+        return 1 + below(generator, generator->pace == 0 ? 5 : 50);
+    if (chance < 950)
+        return 1 + below(generator, generator->pace == 0 ? 100 : 2000);
+    if (chance < 997 || generator->pace < 2)
+        return 1 + below(generator, generator->pace == 0 ? 2000 : 45000);
+    return 1 + below(generator, 5 * 3600 * 1000);
+}
+
+static uint32_t some_steps(struct generator *generator)
+{
+    return one_in(generator, 3) ? EVENT_ALL : 1 + below(generator, 5);
+}
+
+static struct event some_memory(struct generator *generator)
+{
+    static const uint16_t choices[] = {MEMORY_NEVER, MEMORY_NEVER, MEMORY_TABLE, MEMORY_OUTPUT};
+    struct event event = {.kind = EVENT_MEMORY};
+
+    event.key = choices[below(generator, 4)];
+    event.number =
+        event.key == MEMORY_OUTPUT ? 10 + below(generator, 60) : 2 + below(generator, 10);
+    event.who = (uint16_t)below(generator, 60000);
+    return event;
+}
+
+/* Nothing when nothing of that kind makes sense now. */
+static struct event some_worker_event(struct generator *generator, const struct world *world)
+{
+    struct event event = {.who = (uint16_t)below(generator, world->policy.workers)};
+    uint32_t chance = below(generator, 1000);
+    uint32_t news = world->model.mailboxes[event.who].count;
+
+    if (chance < generator->time_rate) {
+        event.kind = EVENT_ADVANCE;
+        event.who = 0;
+        event.number = some_milliseconds(generator);
+        return event;
+    }
+    chance -= generator->time_rate;
+    if (chance < generator->turn_rate) {
+        event.kind = EVENT_WORKER;
+        event.number = some_steps(generator);
+        return event;
+    }
+    chance -= generator->turn_rate;
+    if (chance < generator->effect_rate || news > NEWS_MANY) {
+        event.kind = news ? EVENT_EFFECTS : EVENT_NONE;
+        event.number = some_steps(generator);
+        return event;
+    }
+    if (one_in(generator, 60))
+        event.kind = one_in(generator, 3) ? EVENT_EDGE : EVENT_SLEEP;
+    return event;
+}
+
+/* ---- requests ---- */
+
+static uint16_t some_key(struct generator *generator, const struct world *world)
+{
+    uint32_t names = below(generator, 10) < 7 ? world->policy.hot : world->policy.names;
+
+    return (uint16_t)(below(generator, names) * 2 + below(generator, 2));
+}
+
+static uint8_t some_lease(struct generator *generator)
+{
+    uint32_t lease_s = 1 + below(generator, one_in(generator, 3) ? 5 : 40);
+
+    if (one_in(generator, 5))
+        return 0;
+    return (uint8_t)(lease_s % 3 ? lease_s : lease_s + 1);
+}
+
+static uint8_t some_wait(struct generator *generator)
+{
+    return (uint8_t)(one_in(generator, 9) ? 0u : 3 * below(generator, 11));
+}
+
+static uint8_t some_limit(struct generator *generator, uint16_t key)
+{
+    return (uint8_t)(one_in(generator, 25) ? 1 + below(generator, 5) : 1u + key / 2 % 5);
+}
+
+/* A key that the peer holds with a token that it knows, or -1. */
+static int held_key(struct generator *generator, const struct world *world, const struct peer *peer)
+{
+    const struct model *model = &world->model;
+    uint32_t start = model->claim_count ? below(generator, model->claim_count) : 0;
+
+    for (uint32_t i = 0; i < model->claim_count; i++) {
+        const struct model_claim *claim = &model->claims[(start + i) % model->claim_count];
+
+        if (claim->state == MODEL_HOLDS && claim->known && claim->client == peer->id)
+            return claim->key;
+    }
+    return -1;
+}
+
+static int enqueued_key(struct generator *generator, const struct world *world,
+                        const struct peer *peer)
+{
+    const struct model_client *client = &world->model.clients[peer->number];
+
+    if (client->enqueued_count == 0)
+        return -1;
+    return client->enqueued[below(generator, client->enqueued_count)].key;
+}
+
+static uint8_t for_key(uint8_t operation, uint16_t key)
+{
+    return key_is_semaphore(key) ? (uint8_t)(operation + DFLOCKD_SEMAPHORE_ACQUIRE) : operation;
+}
+
+/* An operation with a key that it most likely has something to do with. */
+static void choose_operation(struct generator *generator, const struct world *world,
+                             const struct peer *peer, struct event *event)
+{
+    uint32_t chance = below(generator, 100);
+    uint8_t operation = DFLOCKD_ACQUIRE;
+    int key = -1;
+
+    if (chance < 28) {
+        operation = one_in(generator, 4) ? DFLOCKD_RENEW : DFLOCKD_RELEASE;
+        key = held_key(generator, world, peer);
+        event->token = one_in(generator, 12) ? (uint8_t)below(generator, TOKEN_CHOICES) : TOKEN_OWN;
+        if (key < 0 && !one_in(generator, 8))
+            operation = DFLOCKD_ACQUIRE;
+    } else if (chance < 46 - generator->enqueuing / 4) {
+        operation = DFLOCKD_WAIT;
+        key = enqueued_key(generator, world, peer);
+        if (key < 0 && !one_in(generator, 20))
+            operation = DFLOCKD_ENQUEUE;
+    } else if (chance < 46 + generator->enqueuing) {
+        operation = DFLOCKD_ENQUEUE;
+    }
+    if (key < 0 || one_in(generator, 40))
+        key = some_key(generator, world);
+    event->key = (uint16_t)key;
+    event->op = for_key(operation, event->key);
+    event->wait = operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW
+                      ? (uint8_t)below(generator, STALE_MAX)
+                      : some_wait(generator);
+    event->lease = some_lease(generator);
+    event->limit = some_limit(generator, event->key);
+}
+
+static struct event some_request(struct generator *generator, const struct world *world,
+                                 const struct peer *peer)
+{
+    struct event event = {.kind = EVENT_SEND, .who = (uint16_t)peer->number};
+    uint32_t chance = below(generator, 1000);
+
+    choose_operation(generator, world, peer, &event);
+    if (peer->talk.state == TALK_AUTH && !one_in(generator, 10))
+        event.op = DFLOCKD_AUTH;
+    else if (chance < (peer->slow ? 700u : 8u))
+        event.op = DFLOCKD_STATS;
+    else if (chance < 16)
+        event.op = DFLOCKD_PING;
+    else if (chance < 18)
+        event.op = DFLOCKD_AUTH;
+    if (one_in(generator, 40))
+        event.flaw = (uint8_t)below(generator, one_in(generator, 4) ? FLAWS : FLAW_LONG_COMMAND);
+    if (one_in(generator, 12))
+        event.style = (uint8_t)below(generator, STYLES);
+    chance = below(generator, 100);
+    event.number = EVENT_ALL;
+    if (chance < 12)
+        event.number = 0;
+    else if (chance < 24)
+        event.number = 1 + below(generator, 60);
+    if (event.flaw >= FLAW_LONG_COMMAND && one_in(generator, 2))
+        event.number = 200 + below(generator, 150);
+    return event;
+}
+
+/* ---- clients ---- */
+
+static bool is_full(const struct peer *peer)
+{
+    return peer->place == PEER_OPEN && peer->want == SESSION_WANT_ROOM;
+}
+
+static struct event some_death(struct generator *generator, const struct peer *peer)
+{
+    struct event event = {.kind = EVENT_VANISH, .who = (uint16_t)peer->number};
+
+    if (one_in(generator, 3))
+        event.kind = EVENT_END;
+    else if (one_in(generator, 8))
+        event.kind = EVENT_FAIL;
+    else if (one_in(generator, 2))
+        event.number = some_steps(generator);
+    return event;
+}
+
+/* Nothing when that client has nothing to do. */
+static struct event some_peer_event(struct generator *generator, const struct world *world)
+{
+    const struct peer *peer = &world->peers[below(generator, world->policy.clients)];
+    struct event event = {.who = (uint16_t)peer->number};
+    bool dies = below(generator, 1000) < generator->death_rate ||
+                (peer->session.state == SESSION_SKIPPING && one_in(generator, 5));
+
+    if (peer->place == PEER_EMPTY) {
+        event.kind = world->workers[peer->worker].host.draining ? EVENT_NONE : EVENT_OPEN;
+    } else if (peer->place == PEER_CLOSING) {
+        event.kind = EVENT_STEP;
+        event.number = some_steps(generator);
+    } else if (is_full(peer) && one_in(generator, 3)) {
+        event.kind = EVENT_SLOW;
+    } else if (dies) {
+        event = some_death(generator, peer);
+    } else if (one_in(generator, 60)) {
+        event.kind = EVENT_WATCH;
+    } else if (one_in(generator, peer->slow ? 200 : 1000)) {
+        event.kind = EVENT_SLOW;
+        event.number = !peer->slow;
+    } else if (peer->want == SESSION_WANT_TURN && !one_in(generator, 8)) {
+        event.kind = EVENT_TURN;
+    } else if (peer->delivered < peer->length && one_in(generator, 2)) {
+        event.kind = EVENT_READ;
+        event.number = one_in(generator, 3) ? 1 + below(generator, 40) : EVENT_ALL;
+    } else if (peer->want == SESSION_WANT_INPUT || one_in(generator, 30)) {
+        event = some_request(generator, world, peer);
+    }
+    return event;
+}
+
+struct event generator_next(struct generator *generator, const struct world *world, uint32_t left)
+{
+    struct event event = {.kind = EVENT_NONE};
+
+    if (left <= generator->drain_left && generator->drained < world->policy.workers &&
+        (generator->drained == 0 || one_in(generator, 50)))
+        return (struct event){.kind = EVENT_DRAIN, .who = (uint16_t)generator->drained++};
+    if ((world->event == 0 && one_in(generator, 2)) || one_in(generator, 1500))
+        return some_memory(generator);
+    for (int i = 0; i < TRIES && event.kind == EVENT_NONE; i++) {
+        event = some_worker_event(generator, world);
+        if (event.kind == EVENT_NONE)
+            event = some_peer_event(generator, world);
+    }
+    if (event.kind == EVENT_NONE)
+        event = (struct event){.kind = EVENT_ADVANCE, .number = 1};
+    return event;
+}

@@ -1,0 +1,45 @@
+/*
+ * The names of keys: short and as long as may be, plain, quoted, binary. Each is a lock's and a
+ * semaphore's; key number 2 * name is the lock, the next one the semaphore.
+ */
+#ifndef TESTS_SIM_KEYS_H
+#define TESTS_SIM_KEYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    KEY_NAMES_MAX = 40,
+    KEYS_MAX = KEY_NAMES_MAX * 2,
+    KEY_LENGTH_MAX = 256,
+    KEY_JSON_MAX = KEY_LENGTH_MAX * 6 + 3,
+    KEY_TABLE = 256
+};
+
+struct key_name {
+    uint8_t bytes[KEY_LENGTH_MAX];
+    uint32_t length;
+    char json[KEY_JSON_MAX]; /* the string as stats must write it, with its quotes */
+    uint32_t json_length;
+};
+
+struct key_names {
+    struct key_name names[KEY_NAMES_MAX];
+    uint8_t table[KEY_TABLE]; /* a name's number plus one, by hash */
+    uint32_t count;
+};
+
+void key_names_init(struct key_names *names, uint32_t count);
+
+/* The number of a name, or -1. */
+int key_names_find(const struct key_names *names, const uint8_t *bytes, uint32_t length);
+
+/* The number of the name that stands as a JSON string at `json`, or -1. */
+int key_names_find_json(const struct key_names *names, const char *json, uint32_t length);
+
+static inline bool key_is_semaphore(uint32_t key)
+{
+    return key % 2 != 0;
+}
+
+#endif

@@ -1,0 +1,564 @@
+/*
+ * Calls and what follows from them; deadlines are in model_time.c.
+ */
+#include "model.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "server/client_id.h"
+
+static struct model_answer plain(int outcome)
+{
+    return (struct model_answer){.outcome = outcome, .claim = MODEL_NOBODY};
+}
+
+static struct model_key *key_of(struct model *model, int claim)
+{
+    return &model->keys[model->claims[claim].key];
+}
+
+static void changed(struct model *model, struct model_key *key)
+{
+    key->changed = model->step;
+}
+
+bool model_idle(const struct model_key *key)
+{
+    return key->holders == 0 && key->waiters == 0;
+}
+
+/* ---- arrays ---- */
+
+static void array_remove(uint16_t *array, uint32_t *count, int value)
+{
+    uint32_t at = 0;
+
+    while (array[at] != value)
+        at++;
+    assert(at < *count);
+    --*count;
+    memmove(array + at, array + at + 1, (*count - at) * sizeof(*array));
+}
+
+static int claim_new(struct model *model, uint32_t slot, uint32_t key, uint64_t lease_s)
+{
+    int claim =
+        model->free_count > 0 ? model->free[--model->free_count] : (int)model->claim_count++;
+
+    assert(claim < MODEL_CLAIMS);
+    model->claims[claim] = (struct model_claim){
+        .state = MODEL_WAITS,
+        .key = (uint16_t)key,
+        .slot = (uint16_t)slot,
+        .client = model->clients[slot].id,
+        .deadline_ns = MODEL_NEVER,
+        .turn = ++model->turn,
+        .lease_s = lease_s,
+    };
+    return claim;
+}
+
+/* The newest wait of a client in a stripe, or the oldest grant that it holds there. */
+static int find_claim(const struct model *model, uint32_t stripe, uint64_t client, uint8_t state)
+{
+    struct model_cursor cursor = {0};
+    int found = MODEL_NOBODY;
+    int claim;
+
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+        const struct model_claim *candidate = &model->claims[claim];
+        bool newer = found != MODEL_NOBODY && candidate->turn > model->claims[found].turn;
+
+        if (candidate->client == client && candidate->state == state &&
+            (found == MODEL_NOBODY || newer == (state == MODEL_WAITS)))
+            found = claim;
+    }
+    return found;
+}
+
+static bool has_claim(const struct model *model, uint32_t stripe, uint64_t client)
+{
+    return find_claim(model, stripe, client, MODEL_WAITS) != MODEL_NOBODY ||
+           find_claim(model, stripe, client, MODEL_HOLDS) != MODEL_NOBODY;
+}
+
+static void claim_free(struct model *model, int claim)
+{
+    struct model_claim *gone = &model->claims[claim];
+    struct model_client *client = &model->clients[gone->slot];
+    uint32_t stripe = model->keys[gone->key].stripe;
+
+    if (client->id == gone->client && client->blocked == claim)
+        client->blocked = MODEL_NOBODY;
+    gone->state = MODEL_FREE;
+    gone->turn = 0;
+    model->free[model->free_count++] = (uint16_t)claim;
+    if (client->id == gone->client && client->watched >> stripe & 1 &&
+        !has_claim(model, stripe, gone->client)) {
+        client->watched &= ~(1ull << stripe);
+        model_post(model, gone->client, MODEL_IDLE, MODEL_NOBODY);
+    }
+}
+
+static void set_deadline(struct model *model, int claim, uint64_t seconds)
+{
+    struct model_key *key = key_of(model, claim);
+    uint64_t deadline_ns = model->now_ns + seconds * MODEL_SECOND;
+
+    model->claims[claim].deadline_ns = deadline_ns;
+    if (deadline_ns < model->earliest_ns[key->stripe])
+        model->earliest_ns[key->stripe] = deadline_ns;
+    changed(model, key);
+}
+
+/* ---- enqueued states ---- */
+
+struct model_enqueued *model_enqueued(struct model *model, uint32_t slot, uint32_t key)
+{
+    struct model_client *client = &model->clients[slot];
+
+    for (uint32_t i = 0; i < client->enqueued_count; i++) {
+        if (client->enqueued[i].key == key)
+            return &client->enqueued[i];
+    }
+    return NULL;
+}
+
+/* The enqueued state that is about `claim`, or NULL. */
+static struct model_enqueued *enqueued_of(struct model *model, int claim)
+{
+    const struct model_claim *about = &model->claims[claim];
+    struct model_enqueued *enqueued;
+
+    if (model->clients[about->slot].id != about->client)
+        return NULL;
+    enqueued = model_enqueued(model, about->slot, about->key);
+    return enqueued && enqueued->claim == claim ? enqueued : NULL;
+}
+
+static void settle(struct model *model, struct model_key *key)
+{
+    if (!model_idle(key))
+        return;
+    key->idle_since_ns = model->now_ns;
+    key->idle_turn = ++model->turn;
+    changed(model, key);
+    if (key->enqueued == 0 && model->policy.gc_idle_s == 0) {
+        key->exists = false;
+        model->states--;
+        model->collections++;
+    }
+}
+
+static void end_enqueued(struct model *model, uint32_t slot, struct model_enqueued *enqueued)
+{
+    struct model_client *client = &model->clients[slot];
+    struct model_key *key = &model->keys[enqueued->key];
+    uint32_t at = (uint32_t)(enqueued - client->enqueued);
+
+    client->enqueued_count--;
+    memmove(enqueued, enqueued + 1, (client->enqueued_count - at) * sizeof(*enqueued));
+    if (--key->enqueued == 0)
+        settle(model, key);
+}
+
+static void end_two_phase(struct model *model, int claim)
+{
+    struct model_enqueued *enqueued = enqueued_of(model, claim);
+
+    if (enqueued)
+        end_enqueued(model, model->claims[claim].slot, enqueued);
+}
+
+/* ---- claims ---- */
+
+void model_post(struct model *model, uint64_t client, int outcome, int claim)
+{
+    struct model_mailbox *mailbox = &model->mailboxes[client_worker(client)];
+    struct model_news *news =
+        &mailbox->news[(mailbox->first + mailbox->count++) & (MODEL_NEWS - 1)];
+
+    assert(mailbox->count <= MODEL_NEWS);
+    *news = (struct model_news){
+        .client = client, .outcome = outcome, .claim = claim, .group = model->group};
+    if (claim == MODEL_NOBODY)
+        return;
+    news->turn = model->claims[claim].turn;
+    news->lease_s = model->claims[claim].lease_s;
+    news->deadline_ns = model->claims[claim].deadline_ns;
+    news->fence_low = model->claims[claim].fence_low;
+    news->fence_high = model->claims[claim].fence_high;
+}
+
+static void grant(struct model *model, int claim)
+{
+    struct model_key *key = key_of(model, claim);
+    struct model_claim *granted = &model->claims[claim];
+
+    granted->state = MODEL_HOLDS;
+    granted->turn = ++model->turn;
+    granted->fence_low = model->policy.fence_first + model->grants++;
+    granted->fence_high = granted->fence_low;
+    assert(key->holders < key->limit && key->holders < MODEL_HOLDERS);
+    key->holding[key->holders++] = (uint16_t)claim;
+    key->owner = claim;
+    set_deadline(model, claim, granted->lease_s);
+    if (model->group && model->granted_count < MODEL_GRANTED)
+        model->granted[model->granted_count++] = (uint16_t)claim;
+}
+
+static void hand_over(struct model *model, struct model_key *key)
+{
+    while (key->waiters > 0 && key->holders < key->limit) {
+        int claim = key->waiting[0];
+        const struct model_claim *first = &model->claims[claim];
+        const struct model_client *client = &model->clients[first->slot];
+
+        array_remove(key->waiting, &key->waiters, claim);
+        grant(model, claim);
+        model->handed_over++;
+        assert(client->id == first->client); /* whoever is gone waits no more */
+        if (client->blocked == claim) {
+            end_two_phase(model, claim);
+            model_post(model, first->client, DFLOCKD_OK, claim);
+        } else {
+            model->claims[claim].untold = true;
+        }
+    }
+    settle(model, key);
+}
+
+void model_leave(struct model *model, int claim)
+{
+    struct model_key *key = key_of(model, claim);
+
+    end_two_phase(model, claim);
+    if (model->claims[claim].state == MODEL_WAITS)
+        array_remove(key->waiting, &key->waiters, claim);
+    else
+        array_remove(key->holding, &key->holders, claim);
+    if (key->owner == claim)
+        key->owner = MODEL_NOBODY;
+    claim_free(model, claim);
+    changed(model, key);
+    hand_over(model, key);
+}
+
+void model_lease_ends(struct model *model, int claim)
+{
+    struct model_enqueued *enqueued = enqueued_of(model, claim);
+
+    if (enqueued)
+        enqueued->claim = MODEL_NOBODY;
+    model->leases_ended++;
+    model_leave(model, claim);
+}
+
+static bool over(const struct model *model, int claim)
+{
+    return model->claims[claim].deadline_ns <= model->now_ns;
+}
+
+/* The claim that the token holds on `key`; a lease that is over ends. */
+static int holder(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
+{
+    const struct model_key *of = &model->keys[key];
+
+    for (uint32_t i = 0; i < of->holders; i++) {
+        int claim = of->holding[i];
+        const struct model_claim *holds = &model->claims[claim];
+
+        if (!holds->known || holds->fence != fence || holds->salt != salt)
+            continue;
+        if (!over(model, claim))
+            return claim;
+        model_lease_ends(model, claim);
+        return MODEL_NOBODY;
+    }
+    return MODEL_NOBODY;
+}
+
+/* ---- calls ---- */
+
+static struct model_answer admit(struct model *model, uint32_t slot, uint32_t key_number,
+                                 uint32_t limit, uint64_t lease_s, bool may_wait)
+{
+    struct model_key *key = &model->keys[key_number];
+    bool full = key->exists && key->holders == key->limit;
+    struct model_answer answer = {.lease_s = lease_s};
+
+    if (key->exists && key->limit != limit)
+        return plain(DFLOCKD_ERROR_LIMIT_MISMATCH);
+    if (full && model->policy.waiters_max && key->waiters >= model->policy.waiters_max)
+        return plain(DFLOCKD_ERROR_MAX_WAITERS);
+    if (full && !may_wait)
+        return plain(DFLOCKD_TIMEOUT);
+    if (!key->exists && model->states >= model->policy.states_max)
+        return plain(DFLOCKD_ERROR_MAX_LOCKS);
+    if (!key->exists) {
+        key->exists = true;
+        key->limit = limit;
+        model->states++;
+    }
+    answer.claim = claim_new(model, slot, key_number, lease_s);
+    changed(model, key);
+    if (full) {
+        assert(key->waiters < MODEL_WAITERS);
+        key->waiting[key->waiters++] = (uint16_t)answer.claim;
+        answer.outcome = MODEL_PENDING;
+    } else {
+        grant(model, answer.claim);
+        answer.outcome = DFLOCKD_OK;
+    }
+    return answer;
+}
+
+static void block(struct model *model, uint32_t slot, int claim, uint64_t wait_s)
+{
+    model->clients[slot].blocked = claim;
+    set_deadline(model, claim, wait_s);
+}
+
+struct model_answer model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
+                                  uint64_t wait_s, uint64_t lease_s)
+{
+    struct model_answer answer = admit(model, slot, key, limit, lease_s, wait_s > 0);
+
+    if (answer.outcome == MODEL_PENDING)
+        block(model, slot, answer.claim, wait_s);
+    return answer;
+}
+
+struct model_answer model_enqueue(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
+                                  uint64_t lease_s)
+{
+    struct model_client *client = &model->clients[slot];
+    struct model_enqueued *enqueued = model_enqueued(model, slot, key);
+    struct model_answer answer;
+
+    if (enqueued && enqueued->claim != MODEL_NOBODY)
+        return plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
+    answer = admit(model, slot, key, limit, lease_s, true);
+    if (answer.outcome == DFLOCKD_OK)
+        answer.outcome = DFLOCKD_ACQUIRED;
+    else if (answer.outcome == MODEL_PENDING)
+        answer.outcome = DFLOCKD_QUEUED;
+    else
+        return answer;
+    if (!enqueued) {
+        enqueued = &client->enqueued[client->enqueued_count++];
+        enqueued->key = (uint16_t)key;
+        model->keys[key].enqueued++;
+    }
+    enqueued->claim = answer.claim;
+    return answer;
+}
+
+struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key, uint64_t wait_s)
+{
+    struct model_enqueued *enqueued = model_enqueued(model, slot, key);
+    struct model_claim *waits;
+    int claim;
+
+    if (!enqueued)
+        return plain(DFLOCKD_ERROR_NOT_ENQUEUED);
+    claim = enqueued->claim;
+    if (claim != MODEL_NOBODY && model->claims[claim].state == MODEL_HOLDS && over(model, claim))
+        model_lease_ends(model, claim);
+    if (enqueued->claim == MODEL_NOBODY) {
+        end_enqueued(model, slot, enqueued);
+        return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
+    }
+    waits = &model->claims[claim];
+    if (waits->state == MODEL_HOLDS) {
+        waits->untold = false;
+        set_deadline(model, claim, waits->lease_s);
+        end_enqueued(model, slot, enqueued);
+        return (struct model_answer){DFLOCKD_OK, claim, waits->lease_s};
+    }
+    if (wait_s == 0) {
+        model_leave(model, claim);
+        return plain(DFLOCKD_TIMEOUT);
+    }
+    block(model, slot, claim, wait_s);
+    return plain(MODEL_PENDING);
+}
+
+struct model_answer model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
+{
+    int claim = holder(model, key, fence, salt);
+
+    if (claim == MODEL_NOBODY)
+        return plain(DFLOCKD_ERROR);
+    model_leave(model, claim);
+    return plain(DFLOCKD_OK);
+}
+
+struct model_answer model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
+                                uint64_t lease_s)
+{
+    int claim = holder(model, key, fence, salt);
+
+    if (claim == MODEL_NOBODY)
+        return plain(DFLOCKD_ERROR);
+    set_deadline(model, claim, lease_s);
+    return (struct model_answer){DFLOCKD_OK, MODEL_NOBODY, lease_s};
+}
+
+bool model_cancel(struct model *model, uint32_t slot)
+{
+    int claim = model->clients[slot].blocked;
+
+    if (claim == MODEL_NOBODY || model->claims[claim].state != MODEL_WAITS)
+        return false;
+    model_leave(model, claim);
+    return true;
+}
+
+/* ---- a client that is gone ---- */
+
+static struct model_enqueued *find_enqueued(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    struct model_client *client = &model->clients[slot];
+
+    for (uint32_t i = 0; i < client->enqueued_count; i++) {
+        if (model->keys[client->enqueued[i].key].stripe == stripe)
+            return &client->enqueued[i];
+    }
+    return NULL;
+}
+
+/* One thing less; false when there is none that must go. */
+static bool disconnect_step(struct model *model, uint32_t slot, uint32_t stripe, bool pending)
+{
+    struct model_client *client = &model->clients[slot];
+    int waits = find_claim(model, stripe, client->id, MODEL_WAITS);
+    int holds = find_claim(model, stripe, client->id, MODEL_HOLDS);
+    struct model_enqueued *enqueued = find_enqueued(model, slot, stripe);
+
+    if (waits != MODEL_NOBODY) {
+        model_leave(model, waits);
+    } else if (pending && client->blocked != MODEL_NOBODY) {
+        model->given_back++;
+        model_leave(model, client->blocked);
+    } else if (enqueued) {
+        if (enqueued->claim != MODEL_NOBODY && model->claims[enqueued->claim].untold)
+            model_leave(model, enqueued->claim);
+        else
+            end_enqueued(model, slot, enqueued);
+    } else if (holds != MODEL_NOBODY && model->policy.auto_release) {
+        model_leave(model, holds);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool pending,
+                      uint32_t steps)
+{
+    bool more = true;
+
+    model_unwatch(model, slot, stripe);
+    if (model_order_unknown(model, slot, stripe))
+        model_group_begin(model);
+    for (; more && steps > 0; steps--)
+        more = disconnect_step(model, slot, stripe, pending);
+    model_group_end(model);
+    if (!more)
+        return true;
+    return !has_claim(model, stripe, model->clients[slot].id) &&
+           !find_enqueued(model, slot, stripe);
+}
+
+bool model_watch(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    if (!has_claim(model, stripe, model->clients[slot].id))
+        return false;
+    model->clients[slot].watched |= 1ull << stripe;
+    return true;
+}
+
+void model_unwatch(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    model->clients[slot].watched &= ~(1ull << stripe);
+}
+
+/* ---- the whole ---- */
+
+void model_init(struct model *model, const struct policy *policy, uint32_t stripe_count,
+                const uint32_t *stripes)
+{
+    model->policy = *policy;
+    model->stripe_count = stripe_count;
+    model->key_count = policy->names * 2;
+    for (uint32_t i = 0; i < MODEL_STRIPES; i++)
+        model->earliest_ns[i] = MODEL_NEVER;
+    for (uint32_t key = 0; key < model->key_count; key++) {
+        uint32_t stripe = stripes[key];
+
+        model->keys[key].stripe = (uint8_t)stripe;
+        model->keys[key].owner = MODEL_NOBODY;
+        model->keys_of[stripe][model->stripe_keys[stripe]++] = (uint16_t)key;
+    }
+}
+
+void model_enter(struct model *model, uint32_t stripe, uint64_t now_ns)
+{
+    if (now_ns > model->stripe_ns[stripe])
+        model->stripe_ns[stripe] = now_ns;
+    model->now_ns = model->stripe_ns[stripe];
+    model->step++;
+    model->touched |= 1ull << stripe;
+}
+
+void model_open(struct model *model, uint32_t slot, uint64_t id)
+{
+    model->clients[slot].id = id;
+    model->clients[slot].blocked = MODEL_NOBODY;
+    model->clients[slot].watched = 0;
+    model->clients[slot].enqueued_count = 0;
+}
+
+int model_next_claim(const struct model *model, uint32_t stripe, struct model_cursor *cursor)
+{
+    for (; cursor->key < model->stripe_keys[stripe]; cursor->key++, cursor->place = 0) {
+        const struct model_key *key = &model->keys[model->keys_of[stripe][cursor->key]];
+        uint32_t place = cursor->place++;
+
+        if (place < key->holders)
+            return key->holding[place];
+        if (place - key->holders < key->waiters)
+            return key->waiting[place - key->holders];
+    }
+    return MODEL_NOBODY;
+}
+
+/* Whether a claim other than this one was seen with this token. */
+static bool token_taken(const struct model *model, int claim, uint64_t fence)
+{
+    for (uint32_t i = 0; i < model->claim_count; i++) {
+        const struct model_claim *other = &model->claims[i];
+
+        if ((int)i != claim && other->state == MODEL_HOLDS && other->known && other->fence == fence)
+            return true;
+    }
+    return false;
+}
+
+bool model_learn(struct model *model, int claim, uint64_t fence, uint64_t salt)
+{
+    struct model_claim *granted = &model->claims[claim];
+
+    if (granted->known)
+        return granted->fence == fence && granted->salt == salt;
+    if (fence < granted->fence_low || fence > granted->fence_high)
+        return false;
+    if (granted->fence_low < granted->fence_high && token_taken(model, claim, fence))
+        return false;
+    granted->known = true;
+    granted->fence = fence;
+    granted->salt = salt;
+    return true;
+}

@@ -1,0 +1,208 @@
+/*
+ * What all tables together must do, told in the plainest way: arrays that are searched, nothing
+ * shared with src/lock. The model is told which stripe a key falls into, and the time that somebody
+ * came with; it answers as the server must, and notes for whom it has news.
+ *
+ * Who is granted what follows from the protocol. Where a call does several things whose order is
+ * seen from outside (fences, news), the model does them in the table's order: a client that is gone
+ * loses its waits, the newest first, then a grant on its way, then its enqueued states, then what
+ * it holds, each the oldest first; what is due happens by its deadline, collections last. Deadlines
+ * that are equal have no order; the model takes any (see `group`).
+ */
+#ifndef TESTS_SIM_MODEL_H
+#define TESTS_SIM_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dflockd/protocol.h"
+#include "keys.h"
+#include "policy.h"
+
+enum {
+    MODEL_CLAIMS = 16384,
+    MODEL_HOLDERS = 8,
+    MODEL_WAITERS = SIM_CLIENTS_MAX * 2,
+    MODEL_STRIPES = 64,
+    MODEL_NEWS = 2048, /* a power of two */
+    MODEL_GRANTED = 512,
+    MODEL_PENDING = DFLOCKD_OUTCOME_COUNT, /* as LOCK_PENDING and LOCK_IDLE */
+    MODEL_IDLE,
+    MODEL_NOBODY = -1
+};
+
+#define MODEL_NEVER  UINT64_MAX
+#define MODEL_SECOND UINT64_C(1000000000)
+
+enum model_claim_state {
+    MODEL_FREE,
+    MODEL_WAITS,
+    MODEL_HOLDS
+};
+
+struct model_claim {
+    uint8_t state;
+    bool untold; /* was granted while nobody waited for the answer */
+    bool known;  /* the token was seen */
+    uint16_t key;
+    uint16_t slot; /* where its client is, or was */
+    uint64_t client;
+    uint64_t deadline_ns; /* of the lease, or of the wait; MODEL_NEVER: nobody waits yet */
+    uint64_t turn;        /* of coming, then of the grant: counts up */
+    uint64_t lease_s;
+    uint64_t fence_low; /* the fence is one of these */
+    uint64_t fence_high;
+    uint64_t fence; /* once known */
+    uint64_t salt;
+};
+
+struct model_key {
+    bool exists;
+    uint8_t stripe;
+    uint32_t limit;
+    uint32_t holders;
+    uint32_t waiters;
+    uint32_t enqueued; /* two-phase states that refer to it */
+    int owner;         /* the claim granted last, while it holds */
+    uint64_t idle_since_ns;
+    uint64_t idle_turn;
+    uint64_t changed; /* the step of the last change that statistics could show */
+    uint16_t holding[MODEL_HOLDERS];
+    uint16_t waiting[MODEL_WAITERS];
+};
+
+struct model_enqueued {
+    uint16_t key;
+    int claim; /* MODEL_NOBODY: its lease is over */
+};
+
+struct model_client {
+    uint64_t id;
+    int blocked;      /* the claim that its pending request is about */
+    uint64_t watched; /* a bit for each stripe that tells when it has no claim there any more */
+    uint32_t enqueued_count;
+    struct model_enqueued enqueued[KEYS_MAX]; /* in the order they began */
+};
+
+/* What a mailbox must hold. */
+struct model_news {
+    uint64_t client;
+    int outcome;
+    int claim; /* of a grant, which may have ended meanwhile: see `turn` */
+    uint64_t turn;
+    uint64_t lease_s;
+    uint64_t deadline_ns;
+    uint64_t fence_low;
+    uint64_t fence_high;
+    uint64_t group; /* news of one group may come in any order; 0: in none */
+};
+
+struct model_mailbox {
+    struct model_news news[MODEL_NEWS];
+    uint32_t first;
+    uint32_t count;
+};
+
+struct model_answer {
+    int outcome; /* enum dflockd_outcome or MODEL_PENDING */
+    int claim;   /* of a grant */
+    uint64_t lease_s;
+};
+
+struct model {
+    struct policy policy;
+    uint32_t stripe_count;
+    uint32_t key_count;
+    uint64_t now_ns; /* of the call */
+    uint64_t step;   /* counts calls */
+    uint64_t turn;
+    uint64_t grants;  /* in all */
+    uint64_t states;  /* that exist */
+    uint64_t touched; /* a bit for each stripe that was called since this was cleared */
+    uint64_t stripe_ns[MODEL_STRIPES];
+    uint64_t earliest_ns[MODEL_STRIPES]; /* no claim's deadline is earlier */
+    uint32_t stripe_keys[MODEL_STRIPES];
+    uint16_t keys_of[MODEL_STRIPES][KEYS_MAX];
+    struct model_key keys[KEYS_MAX];
+    struct model_client clients[SIM_CLIENTS_MAX];
+    struct model_mailbox mailboxes[SIM_WORKERS_MAX];
+    uint64_t group; /* the one that news belongs to, or 0 */
+    uint64_t groups;
+    uint32_t granted_count; /* in this group */
+    uint16_t granted[MODEL_GRANTED];
+    uint32_t claim_count;
+    uint32_t free_count;
+    uint16_t free[MODEL_CLAIMS];
+    struct model_claim claims[MODEL_CLAIMS];
+    /* For the report. */
+    uint64_t collections;
+    uint64_t ties;
+    uint64_t handed_over;
+    uint64_t leases_ended;
+    uint64_t given_back; /* grants on their way whose client was gone */
+};
+
+/* `model` is all zeros, `stripes` has the stripe of each key. */
+void model_init(struct model *model, const struct policy *policy, uint32_t stripe_count,
+                const uint32_t *stripes);
+
+/* Somebody calls `stripe` with the time `now_ns`; to be called before all that follow. */
+void model_enter(struct model *model, uint32_t stripe, uint64_t now_ns);
+
+void model_open(struct model *model, uint32_t slot, uint64_t id);
+
+struct model_answer model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
+                                  uint64_t wait_s, uint64_t lease_s);
+struct model_answer model_enqueue(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
+                                  uint64_t lease_s);
+struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key, uint64_t wait_s);
+struct model_answer model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt);
+struct model_answer model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
+                                uint64_t lease_s);
+bool model_cancel(struct model *model, uint32_t slot);
+
+/* In one stripe, up to `steps` things; true when all is done. */
+bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool pending,
+                      uint32_t steps);
+
+void model_expire(struct model *model, uint32_t stripe, uint32_t steps);
+uint64_t model_deadline(struct model *model, uint32_t stripe);
+
+/*
+ * Whether a client has grants in `stripe` of which it is not told which came first. It must be
+ * disconnected in one go then.
+ */
+bool model_order_unknown(const struct model *model, uint32_t slot, uint32_t stripe);
+
+/* Whether the order of what is due in `stripe` is not told by its times. */
+bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns);
+
+/* See table_watch. */
+bool model_watch(struct model *model, uint32_t slot, uint32_t stripe);
+void model_unwatch(struct model *model, uint32_t slot, uint32_t stripe);
+
+/* The enqueued state of a client on a key, or NULL. */
+struct model_enqueued *model_enqueued(struct model *model, uint32_t slot, uint32_t key);
+
+/* Of a key that is idle and that nothing refers to; else MODEL_NEVER. */
+uint64_t model_collection(const struct model *model, uint32_t key);
+
+/* Notes the token of a grant that was shown. False when it can't be right. */
+bool model_learn(struct model *model, int claim, uint64_t fence, uint64_t salt);
+
+/* The claims of a stripe, one after the other; start with `at` 0. MODEL_NOBODY after the last. */
+struct model_cursor {
+    uint32_t key;   /* among those of the stripe */
+    uint32_t place; /* among its holders, then its waiters */
+};
+int model_next_claim(const struct model *model, uint32_t stripe, struct model_cursor *cursor);
+
+/* The parts that model.c and model_time.c share. */
+void model_leave(struct model *model, int claim);
+void model_lease_ends(struct model *model, int claim);
+void model_group_begin(struct model *model);
+void model_group_end(struct model *model);
+void model_post(struct model *model, uint64_t client, int outcome, int claim);
+bool model_idle(const struct model_key *key);
+
+#endif

@@ -1,0 +1,194 @@
+/*
+ * The model's deadlines.
+ */
+#include "model.h"
+
+#include <assert.h>
+
+uint64_t model_collection(const struct model *model, uint32_t key_number)
+{
+    const struct model_key *key = &model->keys[key_number];
+    uint64_t interval_ns = model->policy.gc_interval_s * MODEL_SECOND;
+    uint64_t due_ns = key->idle_since_ns + model->policy.gc_idle_s * MODEL_SECOND;
+    uint64_t over_ns = due_ns % interval_ns;
+
+    if (!key->exists || !model_idle(key) || key->enqueued > 0)
+        return MODEL_NEVER;
+    return over_ns ? due_ns - over_ns + interval_ns : due_ns;
+}
+
+/* The claim of a stripe whose deadline comes first, or MODEL_NOBODY. */
+static int first_due(struct model *model, uint32_t stripe)
+{
+    struct model_cursor cursor = {0};
+    int first = MODEL_NOBODY;
+    int claim;
+
+    model->earliest_ns[stripe] = MODEL_NEVER;
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+        if (model->claims[claim].deadline_ns < model->earliest_ns[stripe]) {
+            model->earliest_ns[stripe] = model->claims[claim].deadline_ns;
+            first = claim;
+        }
+    }
+    return first;
+}
+
+/* The key of a stripe that is to be collected first, or MODEL_NOBODY. */
+static int first_collected(const struct model *model, uint32_t stripe)
+{
+    int first = MODEL_NOBODY;
+
+    for (uint32_t i = 0; i < model->stripe_keys[stripe]; i++) {
+        uint32_t key = model->keys_of[stripe][i];
+
+        if (model_collection(model, key) != MODEL_NEVER &&
+            (first == MODEL_NOBODY || model->keys[key].idle_turn < model->keys[first].idle_turn))
+            first = (int)key;
+    }
+    return first;
+}
+
+uint64_t model_deadline(struct model *model, uint32_t stripe)
+{
+    int key = first_collected(model, stripe);
+    uint64_t collection_ns =
+        key == MODEL_NOBODY ? MODEL_NEVER : model_collection(model, (uint32_t)key);
+
+    first_due(model, stripe);
+    return model->earliest_ns[stripe] < collection_ns ? model->earliest_ns[stripe] : collection_ns;
+}
+
+/* Which of the grants of a group came first is not told: each may have any of their fences. */
+void model_group_end(struct model *model)
+{
+    uint64_t low = MODEL_NEVER;
+    uint64_t high = 0;
+
+    if (model->granted_count > 1) {
+        model->ties++;
+        low = model->claims[model->granted[0]].fence_low;
+        high = model->claims[model->granted[model->granted_count - 1]].fence_low;
+    }
+    for (uint32_t i = 0; model->granted_count > 1 && i < model->granted_count; i++) {
+        model->claims[model->granted[i]].fence_low = low;
+        model->claims[model->granted[i]].fence_high = high;
+    }
+    for (uint32_t worker = 0; worker < model->policy.workers && high; worker++) {
+        struct model_mailbox *mailbox = &model->mailboxes[worker];
+
+        for (uint32_t i = 0; i < mailbox->count; i++) {
+            struct model_news *news = &mailbox->news[(mailbox->first + i) & (MODEL_NEWS - 1)];
+
+            if (news->group == model->group && news->outcome == DFLOCKD_OK) {
+                news->fence_low = low;
+                news->fence_high = high;
+            }
+        }
+    }
+    model->granted_count = 0;
+    model->group = 0;
+}
+
+void model_group_begin(struct model *model)
+{
+    model_group_end(model);
+    model->group = ++model->groups;
+}
+
+void model_expire(struct model *model, uint32_t stripe, uint32_t steps)
+{
+    uint64_t last_ns = 0;
+
+    for (; steps > 0; steps--) {
+        int claim =
+            model->earliest_ns[stripe] <= model->now_ns ? first_due(model, stripe) : MODEL_NOBODY;
+        int key;
+
+        if (claim != MODEL_NOBODY && model->claims[claim].deadline_ns <= model->now_ns) {
+            uint64_t client = model->claims[claim].client;
+
+            if (model->claims[claim].deadline_ns != last_ns)
+                model_group_begin(model);
+            last_ns = model->claims[claim].deadline_ns;
+            if (model->claims[claim].state == MODEL_HOLDS) {
+                model_lease_ends(model, claim);
+            } else {
+                model_leave(model, claim);
+                model_post(model, client, DFLOCKD_TIMEOUT, MODEL_NOBODY);
+            }
+            continue;
+        }
+        key = first_collected(model, stripe);
+        if (key == MODEL_NOBODY || model_collection(model, (uint32_t)key) > model->now_ns)
+            break;
+        model->keys[key].exists = false;
+        model->keys[key].changed = model->step;
+        model->states--;
+        model->collections++;
+    }
+    model_group_end(model);
+}
+
+static bool deadlines_tie(const struct model *model, uint32_t stripe, uint64_t now_ns)
+{
+    struct model_cursor cursor = {0};
+    int claim;
+
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+        struct model_cursor behind = cursor;
+        int other;
+
+        if (model->claims[claim].deadline_ns > now_ns)
+            continue;
+        while ((other = model_next_claim(model, stripe, &behind)) != MODEL_NOBODY) {
+            if (model->claims[other].deadline_ns == model->claims[claim].deadline_ns)
+                return true;
+        }
+    }
+    return false;
+}
+
+bool model_order_unknown(const struct model *model, uint32_t slot, uint32_t stripe)
+{
+    uint64_t client = model->clients[slot].id;
+    struct model_cursor cursor = {0};
+    int claim;
+
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+        const struct model_claim *granted = &model->claims[claim];
+        struct model_cursor behind = cursor;
+        int other;
+
+        if (granted->client != client || granted->fence_low == granted->fence_high)
+            continue;
+        while ((other = model_next_claim(model, stripe, &behind)) != MODEL_NOBODY) {
+            if (model->claims[other].client == client &&
+                model->claims[other].fence_low == granted->fence_low)
+                return true;
+        }
+    }
+    return false;
+}
+
+bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns)
+{
+    if (now_ns < model->stripe_ns[stripe])
+        now_ns = model->stripe_ns[stripe];
+    if (model->earliest_ns[stripe] <= now_ns && deadlines_tie(model, stripe, now_ns))
+        return true;
+    for (uint32_t i = 0; i < model->stripe_keys[stripe]; i++) {
+        uint32_t key = model->keys_of[stripe][i];
+
+        if (model_collection(model, key) == MODEL_NEVER)
+            continue;
+        for (uint32_t j = 0; j < i; j++) {
+            uint32_t other = model->keys_of[stripe][j];
+
+            if (model_collection(model, other) != MODEL_NEVER &&
+                model->keys[other].idle_since_ns == model->keys[key].idle_since_ns)
+                return true;
+        }
+    }
+    return false;
+}

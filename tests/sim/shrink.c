@@ -1,0 +1,117 @@
+/*
+ * Each attempt runs in a process of its own: it may end in whatever way, and its memory goes with
+ * it.
+ */
+#include "shrink.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "run.h"
+
+enum {
+    ATTEMPT_SECONDS = 3, /* one that takes longer hangs, which is a failure as well */
+    CHECK_EACH_BELOW = 2000
+};
+
+static time_t now_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+_Noreturn static void attempt_child(const struct trace *trace, int to)
+{
+    static struct result result;
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    dup2(nowhere, STDERR_FILENO);
+    run_trace(trace, ATTEMPT_SECONDS, &result);
+    if (result.failed && write(to, &result.events, sizeof(result.events)) < 0)
+        _exit(1);
+    _exit(0);
+}
+
+/* How many of the events are needed to fail; 0 when it does not. */
+static uint32_t attempt(const struct trace *trace)
+{
+    uint32_t events = 0;
+    int ends[2];
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return 0;
+    fflush(NULL);
+    child = fork();
+    if (child == 0)
+        attempt_child(trace, ends[1]);
+    close(ends[1]);
+    if (child < 0 || read(ends[0], &events, sizeof(events)) != sizeof(events))
+        events = 0;
+    close(ends[0]);
+    if (child > 0)
+        waitpid(child, NULL, 0);
+    return events;
+}
+
+static void without(struct trace *to, const struct trace *from, uint32_t start, uint32_t length)
+{
+    to->policy = from->policy;
+    to->count = 0;
+    for (uint32_t i = 0; i < from->count; i++) {
+        if (i < start || i >= start + length)
+            trace_add(to, &from->events[i]);
+    }
+}
+
+/* Leaves out each piece of `length` events that is not needed; whether there was one. */
+static bool leave_out(struct trace *trace, struct trace *shorter, uint32_t length, time_t end_s)
+{
+    bool any = false;
+
+    /* From the end: what stands there is the least likely to be needed by the rest. */
+    for (uint32_t end = trace->count; end > 0 && now_s() < end_s;) {
+        uint32_t start = end > length ? end - length : 0;
+        uint32_t needed;
+
+        without(shorter, trace, start, end - start);
+        needed = attempt(shorter);
+        if (needed > 0 || (shorter->count == 0 && start == 0 && attempt(shorter) > 0)) {
+            shorter->count = needed < shorter->count ? needed : shorter->count;
+            trace_copy(trace, shorter);
+            any = true;
+        }
+        end = start < trace->count ? start : trace->count;
+    }
+    return any;
+}
+
+void shrink(struct trace *trace, uint32_t seconds)
+{
+    time_t end_s = now_s() + (time_t)seconds;
+    struct trace shorter;
+    uint32_t length = trace->count / 2;
+
+    trace_init(&shorter);
+    while (length > 0 && now_s() < end_s) {
+        bool any;
+
+        if (trace->count < CHECK_EACH_BELOW && trace->policy.check_every > 1) {
+            uint32_t every = trace->policy.check_every;
+
+            trace->policy.check_every = 1;
+            if (attempt(trace) == 0)
+                trace->policy.check_every = every;
+        }
+        any = leave_out(trace, &shorter, length, end_s);
+        if (length > 1 || !any)
+            length = length > trace->count && trace->count > 0 ? trace->count / 2 : length / 2;
+    }
+    trace_free(&shorter);
+}

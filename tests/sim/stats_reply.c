@@ -1,0 +1,250 @@
+/*
+ * Read by hand, strictly: the server has one way to write it.
+ */
+#include "stats_reply.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "server/client_id.h"
+
+enum section {
+    SECTION_LOCKS,
+    SECTION_SEMAPHORES,
+    SECTION_IDLE_LOCKS,
+    SECTION_IDLE_SEMAPHORES,
+    SECTIONS
+};
+
+static const char *const titles[SECTIONS] = {
+    ",\"locks\":[",
+    "],\"semaphores\":[",
+    "],\"idle_locks\":[",
+    "],\"idle_semaphores\":[",
+};
+
+enum {
+    ENTRIES_MAX = KEYS_MAX * 2 /* of a section; one that changes may be there more than once */
+};
+
+struct reader {
+    struct world *world;
+    struct stats_text *text;
+    uint32_t at;
+    bool seen[KEYS_MAX];
+};
+
+struct entry {
+    int name;
+    uint64_t owner;
+    uint64_t lease_ms;
+    uint64_t idle_ms;
+    uint64_t limit;
+    uint64_t holders;
+    uint64_t waiters;
+};
+
+_Noreturn static void wrong(struct reader *reader, const char *what)
+{
+    uint32_t start = reader->at < 80 ? 0 : reader->at - 80;
+    uint32_t rest = reader->text->length - start;
+
+    world_fail(reader->world, "stats: expected %s at byte %u; came \"%.*s\"", what, reader->at,
+               (int)(rest < 200 ? rest : 200), reader->text->bytes + start);
+}
+
+static bool next_is(const struct reader *reader, const char *text)
+{
+    size_t length = strlen(text);
+
+    return reader->text->length - reader->at >= length &&
+           memcmp(reader->text->bytes + reader->at, text, length) == 0;
+}
+
+static void expect(struct reader *reader, const char *text)
+{
+    if (!next_is(reader, text))
+        wrong(reader, text);
+    reader->at += (uint32_t)strlen(text);
+}
+
+static uint64_t number(struct reader *reader, const char *before)
+{
+    uint64_t value = 0;
+    uint32_t start;
+
+    expect(reader, before);
+    start = reader->at;
+    for (; reader->at < reader->text->length; reader->at++) {
+        char digit = reader->text->bytes[reader->at];
+
+        if (digit < '0' || digit > '9')
+            break;
+        value = value * 10 + (uint64_t)(digit - '0');
+    }
+    if (reader->at == start)
+        wrong(reader, "a number");
+    return value;
+}
+
+/* Seconds with three decimals, as milliseconds. */
+static uint64_t seconds(struct reader *reader, const char *before)
+{
+    uint64_t whole = number(reader, before);
+    uint32_t start = reader->at + 1;
+    uint64_t part = number(reader, ".");
+
+    if (reader->at - start != 3)
+        wrong(reader, "three decimals");
+    return whole * 1000 + part;
+}
+
+static struct entry read_entry(struct reader *reader, enum section section)
+{
+    struct entry entry = {0};
+
+    expect(reader, "{\"key\":");
+    entry.name = key_names_find_json(&reader->world->names, reader->text->bytes + reader->at,
+                                     reader->text->length - reader->at);
+    if (entry.name < 0)
+        wrong(reader, "a known key");
+    reader->at += reader->world->names.names[entry.name].json_length;
+    if (section == SECTION_LOCKS) {
+        entry.owner = number(reader, ",\"owner_conn_id\":");
+        entry.lease_ms = seconds(reader, ",\"lease_expires_in_s\":");
+        entry.waiters = number(reader, ",\"waiters\":");
+    } else if (section == SECTION_SEMAPHORES) {
+        entry.limit = number(reader, ",\"limit\":");
+        entry.holders = number(reader, ",\"holders\":");
+        entry.waiters = number(reader, ",\"waiters\":");
+    } else {
+        entry.idle_ms = seconds(reader, ",\"idle_s\":");
+    }
+    expect(reader, "}");
+    return entry;
+}
+
+static enum section section_of(const struct model_key *key)
+{
+    if (key->limit == 1)
+        return model_idle(key) ? SECTION_IDLE_LOCKS : SECTION_LOCKS;
+    return model_idle(key) ? SECTION_IDLE_SEMAPHORES : SECTION_SEMAPHORES;
+}
+
+static bool changed(const struct reader *reader, const struct model_key *key)
+{
+    return key->changed > reader->text->step;
+}
+
+static uint64_t left_ms(uint64_t deadline_ns, uint64_t now_ns)
+{
+    return deadline_ns > now_ns ? (deadline_ns - now_ns) / 1000000 : 0;
+}
+
+/* Whether the entry shows `key` as it was all the time; the clock may have gone on meanwhile. */
+static bool shows(const struct reader *reader, const struct entry *entry, enum section section,
+                  const struct model_key *key)
+{
+    const struct model *model = &reader->world->model;
+    uint64_t from_ns = reader->text->from_ns[key->stripe];
+    uint64_t to_ns = model->stripe_ns[key->stripe];
+
+    if (!key->exists || changed(reader, key) || section_of(key) != section)
+        return false;
+    if (section == SECTION_SEMAPHORES)
+        return entry->limit == key->limit && entry->holders == key->holders &&
+               entry->waiters == key->waiters;
+    if (section == SECTION_LOCKS) {
+        const struct model_claim *owner = &model->claims[key->owner];
+
+        return entry->waiters == key->waiters && entry->owner == client_number(owner->client) &&
+               entry->lease_ms <= left_ms(owner->deadline_ns, from_ns) &&
+               entry->lease_ms >= left_ms(owner->deadline_ns, to_ns);
+    }
+    if (from_ns < key->idle_since_ns)
+        from_ns = key->idle_since_ns;
+    return entry->idle_ms >= (from_ns - key->idle_since_ns) / 1000000 &&
+           entry->idle_ms <= (to_ns - key->idle_since_ns) / 1000000;
+}
+
+/* Which of the two keys of that name the entry may be about, as bits. */
+static uint32_t candidates(const struct reader *reader, const struct entry *entry,
+                           enum section section)
+{
+    uint32_t fit = 0;
+
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t key = (uint32_t)entry->name * 2 + i;
+
+        if (!reader->seen[key] && shows(reader, entry, section, &reader->world->model.keys[key]))
+            fit |= 1u << i;
+    }
+    return fit;
+}
+
+static bool may_be_changed(const struct reader *reader, const struct entry *entry)
+{
+    const struct model_key *keys = &reader->world->model.keys[entry->name * 2];
+
+    return changed(reader, &keys[0]) || changed(reader, &keys[1]);
+}
+
+/* A lock and a semaphore of limit 1 may have one name: whoever can be but one goes first. */
+static void match_entries(struct reader *reader, const struct entry *entries, uint32_t count,
+                          enum section section)
+{
+    bool matched[ENTRIES_MAX] = {0};
+
+    for (uint32_t most = 1; most <= 2; most++) {
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t fit = matched[i] ? 0 : candidates(reader, &entries[i], section);
+
+            if (fit == 0 || (fit == 3 && most == 1))
+                continue;
+            reader->seen[entries[i].name * 2 + (fit == 2)] = true;
+            matched[i] = true;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!matched[i] && !may_be_changed(reader, &entries[i]))
+            wrong(reader, reader->world->names.names[entries[i].name].json);
+    }
+}
+
+static void read_section(struct reader *reader, enum section section)
+{
+    struct entry entries[ENTRIES_MAX];
+    uint32_t count = 0;
+
+    expect(reader, titles[section]);
+    while (!next_is(reader, "]")) {
+        if (count > 0)
+            expect(reader, ",");
+        if (count == ENTRIES_MAX)
+            wrong(reader, "fewer entries");
+        entries[count++] = read_entry(reader, section);
+    }
+    match_entries(reader, entries, count, section);
+}
+
+void stats_reply_check(struct world *world, struct stats_text *text)
+{
+    struct reader reader = {.world = world, .text = text};
+    bool exact = true;
+
+    if (number(&reader, "ok {\"connections\":") != text->connections)
+        wrong(&reader, "another number of connections");
+    for (int section = 0; section < SECTIONS; section++)
+        read_section(&reader, (enum section)section);
+    expect(&reader, "]}");
+    if (reader.at != text->length)
+        wrong(&reader, "the end");
+    for (uint32_t key = 0; key < world->model.key_count; key++) {
+        const struct model_key *of = &world->model.keys[key];
+
+        exact &= !changed(&reader, of);
+        if (of->exists && !changed(&reader, of) && !reader.seen[key])
+            world_fail(world, "stats: key %u is missing", key);
+    }
+    world_count(world, exact ? COVERAGE_STATS_EXACT : COVERAGE_STATS);
+}

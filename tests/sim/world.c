@@ -1,0 +1,236 @@
+/*
+ * How a world begins, and how it ends: with nothing left.
+ */
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+#include "randomness.h"
+#include "server/client_id.h"
+#include "talk.h"
+
+enum {
+    PROBES_MAX = 1024,
+    END_JUMPS = 8
+};
+
+#define HOUR_NS (3600 * MODEL_SECOND)
+
+void world_fail(struct world *world, const char *format, ...)
+{
+    va_list arguments;
+    int length = snprintf(world->failure, FAILURE_MAX, "%s: ", world->doing);
+
+    va_start(arguments, format);
+    vsnprintf(world->failure + length, (size_t)(FAILURE_MAX - length), format, arguments);
+    va_end(arguments);
+    siglongjmp(*world->escape, 1);
+}
+
+void world_enter(struct world *world, const struct sim_worker *worker, uint32_t stripe)
+{
+    if (worker->host.now_ns < world->model.stripe_ns[stripe])
+        world_count(world, COVERAGE_LATE_CLOCK);
+    model_enter(&world->model, stripe, worker->host.now_ns);
+}
+
+/* ---- creation ---- */
+
+static void nothing_shown(void *context, const struct lock_view *view)
+{
+    (void)view;
+    world_fail(context, "a key that nobody made");
+}
+
+static uint32_t count_stripes(struct world *world)
+{
+    uint32_t index = 0;
+    uint64_t position = 0;
+
+    while (stripes_walk(world->stripes, 0, &index, &position, nothing_shown, world))
+        ;
+    return index;
+}
+
+static void create_stripes(struct world *world)
+{
+    const struct policy *policy = &world->policy;
+    struct stripes_options options = {
+        .workers = policy->workers,
+        .memory = world->memory.memory,
+        .policy =
+            {
+                .waiters_max = policy->waiters_max,
+                .gc_max_idle_ns = policy->gc_idle_s * MODEL_SECOND,
+                .gc_interval_ns = policy->gc_interval_s * MODEL_SECOND,
+                .release_on_disconnect = policy->auto_release,
+            },
+        .states_max = policy->states_max,
+        .fence_first = policy->fence_first,
+    };
+
+    world->stripes = stripes_create(&options);
+    if (!world->stripes)
+        abort();
+    world->stripe_count = count_stripes(world);
+}
+
+static void create_model(struct world *world)
+{
+    uint32_t stripes[KEYS_MAX];
+
+    for (uint32_t key = 0; key < world->policy.names * 2; key++) {
+        const struct key_name *name = &world->names.names[key / 2];
+        struct slice bytes = {.bytes = name->bytes, .length = name->length};
+        enum lock_kind kind = key_is_semaphore(key) ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
+
+        stripes[key] = stripes_key(world->stripes, kind, bytes).stripe;
+    }
+    model_init(&world->model, &world->policy, world->stripe_count, stripes);
+}
+
+static void create_worker(struct world *world, uint32_t number)
+{
+    struct sim_worker *worker = &world->workers[number];
+
+    scarce_memory_init(&worker->output_memory);
+    output_pool_init(&worker->output_pool, &worker->output_memory.memory);
+    worker->host = (struct session_host){
+        .stripes = world->stripes,
+        .output_pool = &worker->output_pool,
+        .default_lease_s = world->policy.default_lease_s,
+        .auth_token = world->policy.auth ? WORDING_SECRET : NULL,
+        .auth_token_length = world->policy.auth ? strlen(WORDING_SECRET) : 0,
+        .connections = &world->connections,
+        .now_ns = world->clock_ns,
+    };
+    /* Slots are used again at once here, so that more news can be on its way than in a server. */
+    if (!mailbox_reserve(stripes_mailbox(world->stripes, number), MODEL_NEWS))
+        abort();
+}
+
+struct world *world_create(const struct policy *policy, sigjmp_buf *escape)
+{
+    struct world *world = calloc(1, sizeof(*world));
+
+    if (!world)
+        abort();
+    world->policy = *policy;
+    world->escape = escape;
+    world->doing = "creation";
+    world->clock_ns = policy->start_ns / 1000000 * 1000000;
+    randomness_seed(policy->seed);
+    key_names_init(&world->names, policy->names);
+    scarce_memory_init(&world->memory);
+    create_stripes(world);
+    create_model(world);
+    for (uint32_t i = 0; i < policy->workers; i++)
+        create_worker(world, i);
+    for (uint32_t i = 0; i < policy->clients; i++) {
+        world->peers[i].number = i;
+        world->peers[i].worker = (uint8_t)(i % policy->workers);
+        world->peers[i].slot = i / policy->workers;
+    }
+    return world;
+}
+
+/* ---- the end ---- */
+
+static void finish_peers(struct world *world)
+{
+    for (uint32_t i = 0; i < world->policy.workers; i++)
+        scarce_memory_fail(&world->workers[i].output_memory, 0, 0);
+    scarce_memory_fail(&world->memory, 0, 0);
+    for (uint16_t i = 0; i < world->policy.clients; i++) {
+        struct event vanish = {.kind = EVENT_VANISH, .who = i, .number = EVENT_ALL};
+        struct event step = {.kind = EVENT_STEP, .who = i, .number = EVENT_ALL};
+
+        world_apply(world, &vanish);
+        world_apply(world, &step);
+    }
+}
+
+static void finish_time(struct world *world)
+{
+    struct event jump = {.kind = EVENT_ADVANCE, .number = 3 * 3600 * 1000};
+
+    for (int i = 0; i < END_JUMPS; i++) {
+        world_apply(world, &jump);
+        for (uint16_t worker = 0; worker < world->policy.workers; worker++) {
+            struct event effects = {.kind = EVENT_EFFECTS, .who = worker, .number = EVENT_ALL};
+            struct event turn = {.kind = EVENT_WORKER, .who = worker, .number = EVENT_ALL};
+
+            world_apply(world, &effects);
+            world_apply(world, &turn);
+        }
+    }
+}
+
+/* As many states as may be are to be had again, and not one more. */
+static void finish_budget(struct world *world)
+{
+    uint64_t wake = 0;
+    uint64_t client = client_id(world->connections_made + 1, 0, 0);
+
+    if (world->policy.states_max > PROBES_MAX)
+        return;
+    for (uint32_t i = 0; i <= world->policy.states_max; i++) {
+        char name[16];
+        uint32_t length = (uint32_t)snprintf(name, sizeof(name), "probe-%u", i);
+        struct slice bytes = {.bytes = (const uint8_t *)name, .length = length};
+        struct stripes_key key = stripes_key(world->stripes, LOCK_KIND_LOCK, bytes);
+        struct lock_answer answer =
+            stripes_acquire(world->stripes, world->clock_ns, client, &key, 1, 0, 1, &wake);
+
+        if ((answer.outcome == DFLOCKD_OK) != (i < world->policy.states_max))
+            world_fail(world, "state %u of %u: outcome %d", i + 1, world->policy.states_max,
+                       answer.outcome);
+    }
+    world_count(world, COVERAGE_BUDGET);
+}
+
+static void finish_memory(struct world *world)
+{
+    uint64_t blocks;
+
+    stripes_destroy(world->stripes);
+    blocks = world->memory.blocks + world->memory.bytes;
+    for (uint32_t i = 0; i < world->policy.workers; i++) {
+        struct sim_worker *worker = &world->workers[i];
+
+        pool_free(&worker->output_pool);
+        blocks += worker->output_memory.blocks + worker->output_memory.bytes;
+    }
+    if (blocks > 0)
+        world_fail(world, "memory was not given back");
+}
+
+void world_finish(struct world *world)
+{
+    struct coverage *coverage = &world->coverage;
+
+    finish_peers(world);
+    finish_time(world);
+    compare_all(world);
+    world->doing = "at the end";
+    if (world->model.states > 0)
+        world_fail(world, "the model holds %u states", (unsigned)world->model.states);
+    finish_budget(world);
+    finish_memory(world);
+    coverage->counts[COVERAGE_COLLECTIONS] += world->model.collections;
+    coverage->counts[COVERAGE_TIES] += world->model.ties;
+    coverage->counts[COVERAGE_HANDED_OVER] += world->model.handed_over;
+    coverage->counts[COVERAGE_LEASES_ENDED] += world->model.leases_ended;
+    coverage->counts[COVERAGE_GIVEN_BACK] += world->model.given_back;
+}
+
+void world_destroy(struct world *world)
+{
+    for (uint32_t i = 0; i < world->policy.clients; i++)
+        free(world->peers[i].talk.stats.bytes);
+    free(world);
+}
