@@ -1,0 +1,179 @@
+"""A small lock server that may cheat, for the witness to find out.
+
+    cheating_server.py CHEAT
+
+Speaks `l`, `e`, `w`, `n` and `r`; says its port, and serves until the end of its input. Every
+tenth chance or so it cheats:
+
+    none     never
+    double   grants a lock that is held
+    lifo     serves the last of the queue first
+    fence    gives a fence a second time
+    forget   drops a waiter and never answers
+    early    ends a wait before its time
+    expire   ends a lease before its time
+    late     lets a lock be released after its lease
+"""
+
+import asyncio
+import collections
+import random
+import sys
+
+CHEATS = ["none", "double", "lifo", "fence", "forget", "early", "expire", "late"]
+LEASE_SHARE = {"expire": 0.3, "late": 4}
+
+
+class Claim:
+    """A client's wish for a key: queued, then held by `token`."""
+
+    def __init__(self, key, lease):
+        self.key = key
+        self.lease = lease
+        self.token = None
+        self.answer = None  # a future, while the client waits
+        self.timer = None
+
+
+class Keys:
+    def __init__(self, cheat):
+        self.cheat = cheat
+        self.chance = random.Random(1)
+        self.fence = 1 << 60
+        self.holder = {}
+        self.queue = collections.defaultdict(collections.deque)
+        self.held = {}  # by token
+
+    def cheats(self, how, share=0.1):
+        return self.cheat == how and self.chance.random() < share
+
+    def grant(self, claim):
+        if not self.cheats("fence"):
+            self.fence += 1
+        claim.token = f"{self.fence:016x}{self.chance.getrandbits(64):016x}"
+        self.holder[claim.key] = claim
+        self.held[claim.token] = claim
+        self.start_lease(claim)
+        if claim.answer and not claim.answer.done():
+            claim.answer.set_result(True)
+
+    def start_lease(self, claim):
+        if claim.timer:
+            claim.timer.cancel()
+        share = LEASE_SHARE.get(self.cheat, 1)
+        claim.timer = asyncio.get_running_loop().call_later(claim.lease * share, self.end, claim)
+
+    def ask(self, claim):
+        """Grants it at once, or puts it into the queue."""
+        if claim.key not in self.holder or self.cheats("double"):
+            self.grant(claim)
+        else:
+            self.queue[claim.key].append(claim)
+
+    def end(self, claim):
+        """It holds or waits no more; the next one gets the key."""
+        if claim.timer:
+            claim.timer.cancel()
+        self.held.pop(claim.token, None)
+        queue = self.queue[claim.key]
+        if claim in queue:
+            queue.remove(claim)
+        if self.holder.get(claim.key) is not claim:
+            return
+        del self.holder[claim.key]
+        if queue and self.cheats("forget"):
+            queue.popleft()
+        if queue:
+            self.grant(queue.pop() if self.cheats("lifo") else queue.popleft())
+
+
+class Connection:
+    def __init__(self, keys, reader, writer):
+        self.keys = keys
+        self.reader = reader
+        self.writer = writer
+        self.lines = asyncio.Queue()
+        self.ended = asyncio.get_running_loop().create_future()
+        self.claims = []
+
+    async def read(self):
+        """Lines into the queue, until the client goes."""
+        try:
+            while line := await self.reader.readline():
+                self.lines.put_nowait(line.decode().strip())
+        except ConnectionError:
+            pass
+        self.lines.put_nowait(None)
+        self.ended.set_result(True)
+
+    async def wait(self, claim, seconds):
+        """The answer to `l` or `w`, or None where the client goes."""
+        if not claim.token:
+            claim.answer = asyncio.get_running_loop().create_future()
+            if self.keys.cheats("early", 0.5):
+                seconds /= 40
+            await asyncio.wait([claim.answer, self.ended], timeout=seconds,
+                               return_when=asyncio.FIRST_COMPLETED)
+            if self.ended.done():
+                return None
+            if not claim.answer.done():
+                self.keys.end(claim)
+                return "timeout"
+        if claim.token not in self.keys.held:
+            return "error_lease_expired"
+        self.keys.start_lease(claim)
+        return f"ok {claim.token} {claim.lease}"
+
+    async def serve(self, command, key, arg):
+        if command in ("l", "e"):
+            claim = Claim(key, int(arg[-1]))
+            self.claims.append(claim)
+            self.keys.ask(claim)
+            if command == "l":
+                return await self.wait(claim, int(arg[0]))
+            return f"acquired {claim.token} {claim.lease}" if claim.token else "queued"
+        if command == "w":
+            return await self.wait(self.claims[-1], int(arg[0]))
+        claim = self.keys.held.get(arg[0])
+        if not claim:
+            return "error"
+        if command == "n":
+            self.keys.start_lease(claim)
+            return f"ok {claim.lease}"
+        self.keys.end(claim)
+        return "ok"
+
+    async def request(self):
+        """The next one: command, key and the fields of its arg; None at the end."""
+        lines = []
+        while len(lines) < 3:
+            line = await self.lines.get()
+            if line is None:
+                return None
+            lines.append(line)
+        return lines[0], lines[1], lines[2].split()
+
+    async def run(self):
+        reading = asyncio.ensure_future(self.read())
+        while request := await self.request():
+            answer = await self.serve(*request)
+            if answer is None:
+                break
+            self.writer.write(answer.encode() + b"\n")
+        await reading
+        for claim in self.claims:
+            self.keys.end(claim)
+        self.writer.close()
+
+
+async def main():
+    keys = Keys(sys.argv[1])
+    server = await asyncio.start_server(
+        lambda reader, writer: Connection(keys, reader, writer).run(), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,129 @@
+"""The server is stopped, continued and told to end, or its wall clock jumps, under load."""
+
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from crowd import Crowd
+from lib.server import Server
+from trial import QUICK_COLLECTION, SANITIZED, Trial, Witness, record
+
+HERE = Path(__file__).resolve().parent
+SHUTDOWN_SECONDS = 3
+DAY_NS = 86400 * 10**9
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_told_to_end_under_load_it_answers_everyone_and_exits_with_0(number):
+    with Server(*QUICK_COLLECTION, "--shutdown-timeout", str(SHUTDOWN_SECONDS)) as server:
+        witness = Witness(server, seconds=30, drains=1, connections=300, keys=8, semaphores=1,
+                          two_phase=1, hold_us=50000).start()
+        time.sleep(2)
+        begin = time.monotonic()
+        server.terminate(number)
+        status = server.wait(SHUTDOWN_SECONDS + 10)
+        seconds = time.monotonic() - begin
+        witness.check()
+        record(f"{signal.Signals(number).name} under load", ended_after=f"{seconds:.2f} s",
+               witness=witness, refusals=witness.figures["refusals"], cut=witness.figures["cut"],
+               resets=witness.figures["resets"])
+        assert status == 0
+        assert seconds < SHUTDOWN_SECONDS + 5
+        assert witness.figures["refusals"] > 0
+        # Requests end with an answer or a close; none with a reset.
+        assert witness.figures["resets"] == 0
+
+
+def test_told_to_end_while_requests_pour_in_it_ends_each_connection_with_an_answer():
+    count = 16
+    with Server(*QUICK_COLLECTION) as server, Crowd(server) as crowd:
+        crowd.do("connect", count)
+        crowd.tell("blast_until_end", "ping\n_\n\n", 30)
+        assert crowd.members[0].stdout.readline() == "blasting\n"
+        time.sleep(1)
+        server.terminate()
+        words = crowd.hear()[0]
+        assert server.wait() == 0
+        record("SIGTERM under a flood", answers=words)
+        assert words.pop("ok") > count
+        assert words == {"error_draining": count, "(closed)": count}, words
+
+
+def test_stopped_for_longer_than_all_leases_it_grants_nothing_twice():
+    def fault(stops=1):
+        witness = Witness(trial.server, seconds=4 * stops + 2, lease=1, two_phase=1, semaphores=1,
+                          hold_us=300000).start()
+        for _ in range(stops):
+            time.sleep(1)
+            os.kill(trial.server.pid, signal.SIGSTOP)
+            time.sleep(3)
+            os.kill(trial.server.pid, signal.SIGCONT)
+        witness.check()
+        return {"witness": witness}
+
+    with Trial() as trial:
+        trial.warm_up(fault)
+        # Others wait for 3 seconds, as they must.
+        trial.measure("stopped for 3 s, twice", lambda: fault(2),
+                      others={"p99_ms": 10000, "worst_ms": 10000})
+
+
+@pytest.fixture(scope="module")
+def clock_library(tmp_path_factory):
+    """The library that shifts the wall clock of a process."""
+    library = tmp_path_factory.mktemp("clock") / "shifted_clock.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o",
+                    library, HERE / "shifted_clock.c"], check=True)
+    return library
+
+
+class ShiftedClock:
+    """The wall clock of a server, to be set by how much it is off."""
+
+    def __init__(self, library, path):
+        self.path = path
+        self.set(0)
+        self.environment = {"LD_PRELOAD": str(library), "SHIFTED_CLOCK": str(path)}
+
+    def set(self, shift_ns):
+        mode = "r+b" if self.path.exists() else "wb"
+        with self.path.open(mode) as file:
+            file.write(struct.pack("q", shift_ns))
+
+
+def logged_day(server):
+    """The date of the latest line of the log."""
+    return re.match(r"time=(\S+)T", server.log[-1])[1]
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
+def test_a_wall_clock_that_jumps_changes_no_lease_and_no_fence(clock_library, tmp_path, seed):
+    chance = random.Random(seed)
+    clock = ShiftedClock(clock_library, tmp_path / "shift")
+
+    def fault(jumps=20):
+        witness = Witness(trial.server, seconds=jumps * 3 // 10, lease=1, two_phase=1, semaphores=1,
+                          hold_us=100000).start()
+        days = set()
+        for step in range(jumps):
+            clock.set(chance.choice([-1, 1]) * chance.choice([1, 30, 3650]) * DAY_NS * (step > 0))
+            time.sleep(0.25)
+            with trial.client() as client:
+                client.ask("ping")
+            time.sleep(0.02)
+            days.add(logged_day(trial.server))
+        clock.set(0)
+        witness.check()
+        # The jumps were seen where the wall clock is used.
+        assert len(days) > 2
+        return {"witness": witness, "days": len(days)}
+
+    with Trial("--debug", environment=clock.environment) as trial:
+        trial.warm_up(lambda: fault(8))
+        trial.measure("wall clock jumps by up to 10 years", fault, memory_kib=4096)

@@ -1,0 +1,349 @@
+#include "selftest.h"
+
+#include <stdio.h>
+
+#include "judge.h"
+
+#define MS     1000000ull
+#define LEASE  (1000 * MS)
+#define MARGIN (50 * MS)
+
+#define RIGHT       0u
+#define WRONG(rule) (1u << (rule))
+
+/* A history tells its events; times start at 1 s. */
+struct history {
+    const char *name;
+    unsigned wrong; /* bits of those enum judge_rule that must be found wrong; no other may be */
+    void (*tell)(struct judge *judge);
+};
+
+static uint64_t at(uint64_t ms)
+{
+    return (1000 + ms) * MS;
+}
+
+static struct judge_claim *ask(struct judge *judge, uint64_t ms, uint64_t timeout_ms)
+{
+    struct judge_claim *claim = judge_asked(judge, 0, at(ms));
+
+    judge_waits(judge, claim, timeout_ms * MS, at(ms));
+    return claim;
+}
+
+static struct judge_claim *enqueue(struct judge *judge, uint64_t ms)
+{
+    struct judge_claim *claim = judge_asked(judge, 0, at(ms));
+
+    judge_queued(judge, claim);
+    return claim;
+}
+
+static void give_back(struct judge *judge, struct judge_claim *claim, uint64_t ms)
+{
+    judge_releases(judge, claim, at(ms));
+    judge_released(judge, claim, true, at(ms + 1));
+}
+
+static void hand_over(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second;
+    struct judge_claim *third;
+
+    judge_granted(judge, first, 1, LEASE, at(1));
+    second = enqueue(judge, 2);
+    third = enqueue(judge, 3);
+    judge_waits(judge, second, LEASE, at(4));
+    judge_waits(judge, third, LEASE, at(4));
+    give_back(judge, first, 5);
+    judge_granted(judge, second, 2, LEASE, at(6));
+    give_back(judge, second, 7);
+    judge_granted(judge, third, 3, LEASE, at(8));
+    judge_renews(judge, third, at(900));
+    judge_renewed(judge, third, LEASE, at(901));
+    give_back(judge, third, 1500);
+}
+
+static void granted_twice(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 0);
+
+    judge_granted(judge, first, 1, LEASE, at(2));
+    judge_granted(judge, second, 2, LEASE, at(3));
+    give_back(judge, first, 4);
+    give_back(judge, second, 5);
+}
+
+/* The reply to the second is read before that to the first, whose release was sent meanwhile. */
+static void granted_when_released(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 5000);
+
+    judge_granted(judge, first, 1, LEASE, at(2));
+    judge_releases(judge, first, at(3));
+    judge_granted(judge, second, 2, LEASE, at(4));
+    judge_released(judge, first, true, at(5));
+    give_back(judge, second, 6);
+}
+
+static void granted_in_a_lease(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 5000);
+
+    judge_granted(judge, first, 1, LEASE, at(2));
+    judge_granted(judge, second, 2, LEASE, at(900));
+}
+
+static void granted_after_a_lease(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 5000);
+
+    judge_granted(judge, first, 1, LEASE, at(2));
+    judge_granted(judge, second, 2, LEASE, at(1001));
+    judge_releases(judge, first, at(1100));
+    judge_released(judge, first, false, at(1101));
+    give_back(judge, second, 1200);
+}
+
+static void granted_in_a_renewed_lease(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 5000);
+
+    judge_granted(judge, first, 1, LEASE, at(2));
+    judge_renews(judge, first, at(500));
+    judge_renewed(judge, first, LEASE, at(501));
+    judge_granted(judge, second, 2, LEASE, at(1400));
+}
+
+/* It waited for long, and got the lock only when the one before gave it back. */
+static void granted_in_the_lease_of_who_waited(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *third = ask(judge, 2, 5000);
+
+    judge_granted(judge, first, 1, LEASE, at(2));
+    give_back(judge, first, 900);
+    judge_granted(judge, second, 2, LEASE, at(902));
+    judge_granted(judge, third, 3, LEASE, at(1700));
+}
+
+static void semaphore_full(struct judge *judge)
+{
+    struct judge_claim *claims[3];
+
+    judge_limit(judge, 0, 3);
+    for (uint64_t i = 0; i < 3; i++) {
+        claims[i] = ask(judge, i, 0);
+        judge_granted(judge, claims[i], 3 - i, LEASE, at(3));
+    }
+    for (uint64_t i = 0; i < 3; i++)
+        give_back(judge, claims[i], 4);
+}
+
+/* Asked for at the same time, so that any order of the fences is right. */
+static void semaphore_full_at_once(struct judge *judge)
+{
+    struct judge_claim *claims[3];
+
+    judge_limit(judge, 0, 3);
+    for (uint64_t i = 0; i < 3; i++)
+        claims[i] = ask(judge, i, 0);
+    for (uint64_t i = 0; i < 3; i++)
+        judge_granted(judge, claims[i], 3 - i, LEASE, at(3));
+    for (uint64_t i = 0; i < 3; i++)
+        give_back(judge, claims[i], 4);
+}
+
+static void semaphore_over_full(struct judge *judge)
+{
+    struct judge_claim *claims[4];
+
+    judge_limit(judge, 0, 3);
+    for (uint64_t i = 0; i < 4; i++)
+        claims[i] = ask(judge, i, 0);
+    for (uint64_t i = 0; i < 4; i++)
+        judge_granted(judge, claims[i], 1 + i, LEASE, at(4));
+}
+
+static void overtaken(struct judge *judge)
+{
+    struct judge_claim *first = enqueue(judge, 0);
+    struct judge_claim *second = enqueue(judge, 1);
+
+    judge_waits(judge, first, LEASE, at(2));
+    judge_waits(judge, second, LEASE, at(2));
+    judge_granted(judge, second, 1, LEASE, at(3));
+    give_back(judge, second, 4);
+    judge_granted(judge, first, 2, LEASE, at(5));
+    give_back(judge, first, 6);
+}
+
+/* In the order of the queue, but the fences say otherwise. */
+static void fences_cross(struct judge *judge)
+{
+    struct judge_claim *first = enqueue(judge, 0);
+    struct judge_claim *second = enqueue(judge, 1);
+
+    judge_granted(judge, first, 2, LEASE, at(3));
+    give_back(judge, first, 4);
+    judge_granted(judge, second, 1, LEASE, at(5));
+    give_back(judge, second, 6);
+}
+
+static void overtaken_perhaps(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 5000);
+    struct judge_claim *second = ask(judge, 1, 5000);
+
+    judge_granted(judge, second, 1, LEASE, at(3));
+    give_back(judge, second, 4);
+    judge_granted(judge, first, 2, LEASE, at(5));
+    give_back(judge, first, 6);
+}
+
+static void overtaken_and_timed_out(struct judge *judge)
+{
+    struct judge_claim *first = enqueue(judge, 0);
+    struct judge_claim *second = enqueue(judge, 1);
+
+    judge_waits(judge, first, LEASE, at(2));
+    judge_granted(judge, second, 1, 5 * LEASE, at(3));
+    judge_timed_out(judge, first, at(1003));
+    give_back(judge, second, 1004);
+}
+
+static void fence_repeated(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 5000);
+    struct judge_claim *second = ask(judge, 0, 5000);
+
+    judge_granted(judge, first, 7, LEASE, at(1));
+    give_back(judge, first, 2);
+    judge_granted(judge, second, 7, LEASE, at(3));
+    give_back(judge, second, 4);
+}
+
+static void fence_falls(struct judge *judge)
+{
+    for (uint64_t i = 0; i < 2; i++) {
+        struct judge_claim *claim = judge_asked(judge, (uint32_t)i, at(i));
+
+        judge_granted(judge, claim, 9 - i, LEASE, at(i));
+        give_back(judge, claim, i);
+    }
+}
+
+static void renewal_refused(struct judge *judge)
+{
+    struct judge_claim *claim = ask(judge, 0, 0);
+
+    judge_granted(judge, claim, 1, LEASE, at(1));
+    judge_renews(judge, claim, at(2));
+    judge_renewed(judge, claim, 0, at(3));
+}
+
+static void released_after_its_lease(struct judge *judge)
+{
+    struct judge_claim *claim = ask(judge, 0, 0);
+
+    judge_granted(judge, claim, 1, LEASE, at(1));
+    give_back(judge, claim, 1100);
+}
+
+static void timed_out_early(struct judge *judge)
+{
+    judge_timed_out(judge, ask(judge, 0, 1000), at(900));
+}
+
+static void timed_out_in_time(struct judge *judge)
+{
+    judge_timed_out(judge, ask(judge, 0, 1000), at(1000));
+    judge_timed_out(judge, ask(judge, 1001, 0), at(1002));
+}
+
+static void left_behind(struct judge *judge)
+{
+    enqueue(judge, 0);
+}
+
+static void went_away(struct judge *judge)
+{
+    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *third = enqueue(judge, 2);
+
+    judge_granted(judge, first, 1, LEASE, at(3));
+    judge_dropped(judge, third, at(4));
+    judge_dropped(judge, first, at(5));
+    judge_granted(judge, second, 2, LEASE, at(6));
+    give_back(judge, second, 7);
+}
+
+static const struct history histories[] = {
+    {"a hand-over", RIGHT, hand_over},
+    {"a lock granted twice", WRONG(JUDGE_EXCLUSION), granted_twice},
+    {"a lock granted when the release was sent", RIGHT, granted_when_released},
+    {"a lock granted in a lease", WRONG(JUDGE_EXCLUSION), granted_in_a_lease},
+    {"a lock granted after a lease", RIGHT, granted_after_a_lease},
+    {"a lock granted in a renewed lease", WRONG(JUDGE_EXCLUSION), granted_in_a_renewed_lease},
+    {"a lock granted in the lease of one who waited", WRONG(JUDGE_EXCLUSION),
+     granted_in_the_lease_of_who_waited},
+    {"a semaphore that is full, with fences that fall", WRONG(JUDGE_FENCE), semaphore_full},
+    {"a semaphore that is full", RIGHT, semaphore_full_at_once},
+    {"a semaphore with one holder too many", WRONG(JUDGE_EXCLUSION), semaphore_over_full},
+    {"one who is overtaken", WRONG(JUDGE_ORDER), overtaken},
+    {"one who is overtaken perhaps", RIGHT, overtaken_perhaps},
+    {"one who is overtaken and times out", WRONG(JUDGE_ORDER), overtaken_and_timed_out},
+    {"grants in order with fences that fall", WRONG(JUDGE_FENCE) | WRONG(JUDGE_ORDER),
+     fences_cross},
+    {"a fence that comes twice", WRONG(JUDGE_FENCE), fence_repeated},
+    {"a fence below that of another key before", WRONG(JUDGE_FENCE), fence_falls},
+    {"a renewal refused in the lease", WRONG(JUDGE_LEASE), renewal_refused},
+    {"a release accepted after the lease", WRONG(JUDGE_LEASE), released_after_its_lease},
+    {"a wait that ends early", WRONG(JUDGE_SERVICE), timed_out_early},
+    {"waits that end in time", RIGHT, timed_out_in_time},
+    {"one who is left behind", WRONG(JUDGE_SERVICE), left_behind},
+    {"clients that go away", RIGHT, went_away},
+};
+
+static int judged(const struct history *history, unsigned number)
+{
+    struct judge *judge = judge_new(2, MARGIN);
+    int failed = 0;
+
+    history->tell(judge);
+    judge_end(judge);
+    for (int rule = 0; rule < JUDGE_RULES; rule++) {
+        unsigned found = judge_counts(judge)->wrong[rule] > 0 ? WRONG(rule) : 0;
+
+        if (found != (history->wrong & WRONG(rule))) {
+            const char *problem = judge_first(judge, (enum judge_rule)rule);
+
+            printf("# '%s': %s\n", judge_rule_name((enum judge_rule)rule),
+                   problem ? problem : "not found wrong");
+            failed = 1;
+        }
+    }
+    printf("%s %u - %s %s\n", failed ? "not ok" : "ok", number, history->name,
+           history->wrong == RIGHT ? "is right" : "is wrong");
+    judge_free(judge);
+    return failed;
+}
+
+int selftest(void)
+{
+    unsigned count = sizeof(histories) / sizeof(histories[0]);
+    int failed = 0;
+
+    printf("1..%u\n", count);
+    for (unsigned i = 0; i < count; i++)
+        failed |= judged(&histories[i], i + 1);
+    return failed;
+}
