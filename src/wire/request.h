@@ -18,7 +18,7 @@ struct slice {
 
 /*
  * The fields that the command has are set; a lease that was left out is 0. Where the request is
- * framed rightly and yet wrong (unknown command, bad key, bad number, …), `valid` is false and the
+ * framed rightly and yet wrong (an unknown command, a bad key or number), `valid` is false and the
  * answer is `error`.
  */
 struct request {
