@@ -1065,7 +1065,7 @@ static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **sta
     assert_true(watched);
     for (int i = 0; i < KEYS; i++) {
         struct stripes_effect effect;
-        char key[8];
+        char key[16];
 
         snprintf(key, sizeof(key), "k%d", i);
         ask_with_token(peer, "r", key, tokens[i], "");
