@@ -33,7 +33,7 @@ def test_told_to_end_under_load_it_answers_everyone_and_exits_with_0(number):
         record(f"{signal.Signals(number).name} under load", ended_after=f"{seconds:.2f} s",
                witness=witness, refusals=witness.figures["refusals"], cut=witness.figures["cut"],
                resets=witness.figures["resets"])
-        assert status == 0
+        assert status == 0, "".join(server.log)[-4000:]
         assert seconds < SHUTDOWN_SECONDS + 5
         assert witness.figures["refusals"] > 0
         # Requests end with an answer or a close; none with a reset.
