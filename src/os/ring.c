@@ -241,14 +241,6 @@ void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag
     finish(sqe, tag, 0);
 }
 
-void ring_shutdown(struct ring *ring, int descriptor)
-{
-    struct io_uring_sqe *sqe = entry(ring);
-
-    io_uring_prep_shutdown(sqe, descriptor, SHUT_WR);
-    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
-}
-
 void ring_cancel(struct ring *ring, int descriptor)
 {
     struct io_uring_sqe *sqe = entry(ring);

@@ -62,9 +62,6 @@ void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t
 /* One completion when any of the poll(2) `events` is there. */
 void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag);
 
-/* No more will be sent: the peer reads the end of input. Completes silently. */
-void ring_shutdown(struct ring *ring, int descriptor);
-
 /* Ends all requests on `descriptor`, each with its completion, -ECANCELED if nothing else. */
 void ring_cancel(struct ring *ring, int descriptor);
 

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -151,6 +152,31 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
     }
     describe(&address, text);
     return 0;
+}
+
+void sockets_close_door(int listener)
+{
+    /* By the TCP header: what has SYN and not ACK among its flags is dropped. */
+    enum {
+        FLAGS_AT = 13,
+        ACK_AND_SYN = 0x12,
+        SYN = 0x02
+    };
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ACK_AND_SYN),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+    setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+void sockets_end_output(int descriptor)
+{
+    shutdown(descriptor, SHUT_WR);
 }
 
 uint64_t sockets_raise_limit(void)

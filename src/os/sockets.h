@@ -23,6 +23,19 @@ enum {
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
                    char text[SOCKETS_TEXT_MAX]);
 
+/*
+ * Lets no new connection of TCP begin on a listener that is to be closed soon: what waits in its
+ * queue then would be reset by the kernel. Those already begun can still be accepted.
+ */
+void sockets_close_door(int listener);
+
+/*
+ * No more will be sent: the peer reads the end of input. A system call and not a request in the
+ * ring, which would hand it to a thread of the kernel; that looks up the descriptor only when it
+ * gets to run, and by then it may be another connection's.
+ */
+void sockets_end_output(int descriptor);
+
 /* Raises the limit of open descriptors to the hard limit; what it is then. */
 uint64_t sockets_raise_limit(void);
 

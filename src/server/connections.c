@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "os/mailbox.h"
+#include "os/sockets.h"
 #include "server/client_id.h"
 #include "server/log.h"
 
@@ -286,7 +287,7 @@ static void finish(struct connections *connections, struct connection *connectio
         connection->state = CONNECTION_GONE;
     } else if (!connection->finishing) {
         connection->finishing = true;
-        ring_shutdown(connections->ring, connection->descriptor);
+        sockets_end_output(connection->descriptor);
         timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
     }
 }

@@ -11,6 +11,7 @@
 
 #include "os/clock.h"
 #include "os/ring.h"
+#include "os/sockets.h"
 #include "server/connections.h"
 #include "server/log.h"
 
@@ -24,7 +25,8 @@ enum {
 
     EXPIRE_STEPS = 256, /* things due that happen in one stripe before others have their turn */
     ACCEPT_RETRY_MS = 100,
-    ACCEPT_WARN_S = 1
+    ACCEPT_WARN_S = 1,
+    LAST_HANDSHAKES_MS = 50 /* for connections under way when draining begins */
 };
 
 /* Tags of the worker's own requests; 0 is of no interest. */
@@ -42,10 +44,12 @@ struct worker {
     uint32_t number;
     int listener;
     bool accepting; /* the request is in the ring */
+    bool listening;
     bool draining;
     uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
     uint64_t accept_warned_ns;
-    uint64_t stop_ns; /* when draining ends at the latest */
+    uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
+    uint64_t stop_ns;         /* when draining ends at the latest */
 };
 
 static uint64_t now(const struct worker *worker)
@@ -112,11 +116,8 @@ static void accepted(struct worker *worker, const struct completion *completion)
 {
     worker->accepting = completion->more;
     if (completion->result >= 0) {
-        if (worker->draining)
-            ring_close_descriptor(worker->ring, completion->result);
-        else
-            admit(worker, completion->result);
-    } else if (!worker->draining && !passes_by(-completion->result)) {
+        admit(worker, completion->result);
+    } else if (worker->listening && !passes_by(-completion->result)) {
         /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
         worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * (SECOND_NS / 1000);
         warn_of_accept(worker, -completion->result);
@@ -133,8 +134,8 @@ static void drain(struct worker *worker)
         return;
     worker->draining = true;
     worker->stop_ns = timeout_s ? now(worker) + timeout_s * SECOND_NS : UINT64_MAX;
-    ring_cancel_tag(worker->ring, TAG_ACCEPT);
-    ring_close_descriptor(worker->ring, worker->listener);
+    worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * (SECOND_NS / 1000);
+    sockets_close_door(worker->listener);
     connections_drain(&worker->connections);
 }
 
@@ -198,16 +199,19 @@ static void poke_others(struct worker *worker)
     worker->connections.host.wake &= 1ull << worker->number;
 }
 
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
 static uint64_t deadline(struct worker *worker)
 {
     uint64_t until_ns = connections_deadline(&worker->connections);
-    uint64_t stripes_ns = stripes_sleep(worker->shared->stripes, worker->number);
 
-    if (stripes_ns < until_ns)
-        until_ns = stripes_ns;
-    if (worker->accept_retry_ns < until_ns)
-        until_ns = worker->accept_retry_ns;
-    return worker->stop_ns < until_ns ? worker->stop_ns : until_ns;
+    until_ns = earlier(until_ns, stripes_sleep(worker->shared->stripes, worker->number));
+    until_ns = earlier(until_ns, worker->accept_retry_ns);
+    until_ns = earlier(until_ns, worker->listen_until_ns);
+    return earlier(until_ns, worker->stop_ns);
 }
 
 /* Sleeps until something happens or is due; not at all where there is work. */
@@ -228,6 +232,18 @@ static void turn(struct worker *worker, bool busy)
     worker->connections.host.now_ns = clock_monotonic_ns();
 }
 
+/* Who had begun to connect when draining began has been let in, to hear of it and not be reset. */
+static void stop_listening_when_due(struct worker *worker)
+{
+    if (now(worker) < worker->listen_until_ns)
+        return;
+    worker->listen_until_ns = UINT64_MAX;
+    worker->listening = false;
+    worker->accept_retry_ns = UINT64_MAX;
+    ring_cancel_tag(worker->ring, TAG_ACCEPT);
+    ring_close_descriptor(worker->ring, worker->listener);
+}
+
 /* Draining has taken long enough. */
 static void stop_when_due(struct worker *worker)
 {
@@ -240,7 +256,8 @@ static void stop_when_due(struct worker *worker)
 /* The first worker stays until all others have finished, to hear a second signal. */
 static bool stopped(const struct worker *worker)
 {
-    return worker->draining && connections_count(&worker->connections) == 0 &&
+    return !worker->listening && !worker->accepting &&
+           connections_count(&worker->connections) == 0 &&
            (worker->number != 0 ||
             atomic_load(&worker->shared->finished) == worker->shared->count - 1);
 }
@@ -257,7 +274,7 @@ void worker_run(struct worker *worker)
         uint64_t open = connections_count(connections);
         struct completion completion;
 
-        if (!worker->accepting && !worker->draining &&
+        if (!worker->accepting && worker->listening &&
             (worker->accept_retry_ns == UINT64_MAX || worker->accept_retry_ns <= now(worker)))
             start_accepting(worker);
         turn(worker, busy);
@@ -269,6 +286,7 @@ void worker_run(struct worker *worker)
         host->wake &= ~own;
         connections_effects(connections);
         connections_expire(connections);
+        stop_listening_when_due(worker);
         stop_when_due(worker);
         busy = connections_work(connections) || (host->wake & own);
         poke_others(worker);
@@ -322,7 +340,9 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     worker->shared = shared;
     worker->number = number;
     worker->listener = listener;
+    worker->listening = true;
     worker->accept_retry_ns = UINT64_MAX;
+    worker->listen_until_ns = UINT64_MAX;
     worker->stop_ns = UINT64_MAX;
     connections.ring = worker->ring;
     connections_init(&worker->connections, &connections);

@@ -4,9 +4,12 @@ import os
 import random
 import re
 import signal
+import socket
 import struct
 import subprocess
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,41 @@ def test_told_to_end_while_requests_pour_in_it_ends_each_connection_with_an_answ
         record("SIGTERM under a flood", answers=words)
         assert words.pop("ok") > count
         assert words == {"error_draining": count, "(closed)": count}, words
+
+
+def ask_until_refused(address, answers):
+    """Connects and asks again and again; what came back, or what went wrong, until the end."""
+    while True:
+        try:
+            connection = socket.create_connection(address)
+        except ConnectionRefusedError:
+            return
+        with connection:
+            try:
+                connection.sendall(b"ping\n_\n\n")
+                answers.append(connection.recv(100))
+            except OSError as error:
+                answers.append(error)
+
+
+def test_told_to_end_while_connections_pour_in_it_answers_each_that_it_took():
+    seen = Counter()
+    for _ in range(10):
+        with Server(*QUICK_COLLECTION) as server:
+            answers = []
+            askers = [threading.Thread(target=ask_until_refused,
+                                       args=(("127.0.0.1", server.port), answers))
+                      for _ in range(8)]
+            for asker in askers:
+                asker.start()
+            time.sleep(0.2)
+            server.terminate()
+            for asker in askers:
+                asker.join()
+            assert server.wait() == 0
+            seen.update(map(str, answers))
+    record("SIGTERM while connections pour in", answers=dict(seen))
+    assert set(seen) <= {str(b"ok\n"), str(b"error_draining\n")}, seen
 
 
 def test_stopped_for_longer_than_all_leases_it_grants_nothing_twice():
