@@ -2,13 +2,13 @@
  * The judge of a lock server, outside it: told what clients asked, heard and did, and when, it says
  * what was wrong. It only holds against the server what is certain from outside:
  *
- *   exclusion  at no time more certain holders of a key than its limit. A hold is certain from when
- *              the grant was read, until the release is about to be sent, the connection about to
- * be closed, or the lease may be over at the earliest. order      who was known to be queued before
- * another one asked is granted before that one. fence      no fence comes twice, and each is above
- * all that were known when it was asked for. lease      who certainly holds can renew and release;
- * whose lease is certainly over can't. service    no wait ends before its time, and nobody is left
- * without an answer.
+ * - exclusion: at no time more certain holders of a key than its limit. A hold is certain from when
+ *   the grant was read, until the release is about to be sent, the connection about to be closed,
+ * or the lease may be over at the earliest.
+ * - order: who was known to be queued before another one asked is granted before that one.
+ * - fence: no fence comes twice, and each is above all that were known when it was asked for.
+ * - lease: who certainly holds can renew and release; whose lease is certainly over can't.
+ * - service: no wait ends before its time, and nobody is left without an answer.
  *
  * A claim is one try of one client to get a key: asked for, perhaps queued, granted, given back.
  * The events of all claims are told in the order in which they happened, from one thread. The judge
