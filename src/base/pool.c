@@ -29,6 +29,12 @@ void pool_init(struct pool *pool, const struct memory *memory, size_t object_byt
     pool->objects_per_chunk = (uint32_t)((POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES) / object_bytes);
     pool->count = 0;
     pool->empty_chunks = 0;
+    pool->empty_chunks_max = 1;
+}
+
+void pool_keep(struct pool *pool, uint32_t chunks)
+{
+    pool->empty_chunks_max = chunks;
 }
 
 void pool_free(struct pool *pool)
@@ -95,7 +101,7 @@ void pool_give(struct pool *pool, void *object)
     pool->count--;
     if (chunk->taken > 0)
         return;
-    if (pool->empty_chunks > 0) {
+    if (pool->empty_chunks >= pool->empty_chunks_max) {
         list_remove(&chunk->link);
         memory_release(pool->memory, chunk, POOL_CHUNK_BYTES);
     } else {

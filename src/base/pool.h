@@ -1,6 +1,6 @@
 /*
  * A slab allocator for objects of one size. Memory comes in chunks; a chunk whose objects have all
- * come back is given back too, but for one spare, so that a pool at rest is small again.
+ * come back is given back too, but for a few spares, so that a pool at rest is small again.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
@@ -21,10 +21,17 @@ struct pool {
     uint32_t objects_per_chunk;
     uint64_t count; /* objects taken */
     uint32_t empty_chunks;
+    uint32_t empty_chunks_max;
 };
 
-/* Objects of `object_bytes`, aligned to 8; `memory` must outlive the pool. */
+/*
+ * Objects of `object_bytes`, aligned to 8; `memory` must outlive the pool. One chunk is kept as a
+ * spare, which is enough for a count that moves little at a time.
+ */
 void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes);
+
+/* Keeps so many spare chunks, for a count that keeps coming and going. */
+void pool_keep(struct pool *pool, uint32_t chunks);
 
 /* Every object must have come back. */
 void pool_free(struct pool *pool);

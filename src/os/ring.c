@@ -21,8 +21,13 @@ enum {
     SUBMIT_ATTEMPTS = 1000
 };
 
+/* A tag that is neither an address with low bits nor a small number. */
+#define TAG_ALARM UINT64_MAX
+
 struct ring {
     struct io_uring uring;
+    struct __kernel_timespec alarm_time; /* read by the kernel when it is submitted */
+    uint64_t alarm_ns;                   /* when the alarm goes off; UINT64_MAX: none is set */
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
     size_t mapped_bytes; /* of buffer_ring and the buffers behind it */
@@ -111,6 +116,7 @@ int ring_open(struct ring **opened, const struct ring_options *options)
         return error;
     }
     ring->accepts_once = multishot_accept_broken();
+    ring->alarm_ns = UINT64_MAX;
     /* An optimisation: where the kernel refuses it, the ring works all the same. */
     io_uring_register_ring_fd(&ring->uring);
     *opened = ring;
@@ -274,27 +280,48 @@ void ring_poke(struct ring *ring, int target, uint64_t tag)
 }
 
 /*
- * What goes wrong here mends itself in the next turn: EINTR and ETIME are wakes, and at EBUSY or
- * EAGAIN the completions that are there have to be seen first.
+ * One timer stays in the ring from turn to turn, and is touched only to go off earlier. Nearly all
+ * deadlines are far off and given up before they come: a wait with a time-out of its own would set
+ * and clear a timer of the hardware for each, which on a virtual machine leaves it twice. The price
+ * is a turn for nothing when the alarm finds that its deadline was given up.
  */
-void ring_turn(struct ring *ring, uint64_t timeout_ns)
+static void set_alarm(struct ring *ring, uint64_t until_ns)
 {
-    if (timeout_ns == 0) {
-        io_uring_submit_and_get_events(&ring->uring);
-    } else if (timeout_ns == UINT64_MAX) {
-        io_uring_submit_and_wait(&ring->uring, 1);
-    } else {
-        struct __kernel_timespec timeout = {
-            .tv_sec = (int64_t)(timeout_ns / 1000000000),
-            .tv_nsec = (int64_t)(timeout_ns % 1000000000),
-        };
-        struct io_uring_cqe *ignored;
+    struct io_uring_sqe *sqe;
 
-        io_uring_submit_and_wait_timeout(&ring->uring, &ignored, 1, &timeout, NULL);
+    if (until_ns >= ring->alarm_ns)
+        return;
+    sqe = entry(ring);
+    ring->alarm_time = (struct __kernel_timespec){
+        .tv_sec = (int64_t)(until_ns / 1000000000),
+        .tv_nsec = (int64_t)(until_ns % 1000000000),
+    };
+    if (ring->alarm_ns == UINT64_MAX) {
+        io_uring_prep_timeout(sqe, &ring->alarm_time, 0, IORING_TIMEOUT_ABS);
+        finish(sqe, TAG_ALARM, 0);
+    } else {
+        /* Fails where it has just gone off; then its completion is there, and ends the wait. */
+        io_uring_prep_timeout_update(sqe, &ring->alarm_time, TAG_ALARM, IORING_TIMEOUT_ABS);
+        finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
     }
+    ring->alarm_ns = until_ns;
 }
 
-bool ring_next(struct ring *ring, struct completion *completion)
+/*
+ * What goes wrong here mends itself in the next turn: EINTR is a wake, and at EBUSY or EAGAIN the
+ * completions that are there have to be seen first.
+ */
+void ring_turn(struct ring *ring, uint64_t until_ns)
+{
+    if (until_ns == 0) {
+        io_uring_submit_and_get_events(&ring->uring);
+        return;
+    }
+    set_alarm(ring, until_ns);
+    io_uring_submit_and_wait(&ring->uring, 1);
+}
+
+static bool take_completion(struct ring *ring, struct completion *completion)
 {
     struct io_uring_cq *queue = &ring->uring.cq;
     unsigned head = *queue->khead;
@@ -313,6 +340,16 @@ bool ring_next(struct ring *ring, struct completion *completion)
     }
     io_uring_smp_store_release(queue->khead, head + 1);
     return true;
+}
+
+bool ring_next(struct ring *ring, struct completion *completion)
+{
+    while (take_completion(ring, completion)) {
+        if (completion->tag != TAG_ALARM)
+            return true;
+        ring->alarm_ns = UINT64_MAX;
+    }
+    return false;
 }
 
 void ring_return_buffer(struct ring *ring, uint16_t buffer)

@@ -75,10 +75,10 @@ void ring_close_descriptor(struct ring *ring, int descriptor);
 void ring_poke(struct ring *ring, int target, uint64_t tag);
 
 /*
- * Submits all that is queued and waits for a completion, at most `timeout_ns` (UINT64_MAX: without
- * limit, 0: not at all).
+ * Submits all that is queued and waits for a completion, at the latest until the monotonic clock
+ * shows `until_ns` (UINT64_MAX: without limit, 0: not at all). It may come back earlier.
  */
-void ring_turn(struct ring *ring, uint64_t timeout_ns);
+void ring_turn(struct ring *ring, uint64_t until_ns);
 
 /* The next completion of this turn; false when all were seen. */
 bool ring_next(struct ring *ring, struct completion *completion);

@@ -6,6 +6,7 @@ void output_pool_init(struct pool *pool, const struct memory *memory)
 {
     static_assert(sizeof(struct output_chunk) == OUTPUT_CHUNK_BYTES, "chunks fill the pool's");
     pool_init(pool, memory, sizeof(struct output_chunk));
+    pool_keep(pool, OUTPUT_SPARES);
 }
 
 uint8_t *output_reserve(struct output *output, struct pool *pool, size_t length)

@@ -12,8 +12,9 @@
 #include "base/pool.h"
 
 enum {
-    OUTPUT_CHUNK_BYTES = 4080, /* four of them fill a chunk of the pool */
-    OUTPUT_RESERVE_MAX = 4064
+    OUTPUT_CHUNK_BYTES = 2040, /* eight of them fill a chunk of the pool */
+    OUTPUT_RESERVE_MAX = 2024,
+    OUTPUT_SPARES = 64 /* chunks of the pool: for a reply to each receive buffer of a ring */
 };
 
 struct output_chunk {

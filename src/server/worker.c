@@ -217,17 +217,9 @@ static uint64_t deadline(struct worker *worker)
 /* Sleeps until something happens or is due; not at all where there is work. */
 static void turn(struct worker *worker, bool busy)
 {
-    uint64_t timeout_ns = 0;
+    uint64_t until_ns = busy ? 0 : deadline(worker);
 
-    if (!busy) {
-        uint64_t until_ns = deadline(worker);
-        uint64_t now_ns = clock_monotonic_ns();
-
-        timeout_ns = until_ns == UINT64_MAX ? UINT64_MAX
-                     : until_ns > now_ns    ? until_ns - now_ns
-                                            : 0;
-    }
-    ring_turn(worker->ring, timeout_ns);
+    ring_turn(worker->ring, until_ns > now(worker) ? until_ns : 0);
     stripes_awake(worker->shared->stripes, worker->number);
     worker->connections.host.now_ns = clock_monotonic_ns();
 }

@@ -172,7 +172,7 @@ static void chunks_fill_the_chunks_of_the_pool(void **state)
 {
     struct fixture *f = *state;
 
-    for (uint32_t i = 0; i < 8; i++)
+    for (uint32_t i = 0; i < 16; i++)
         assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
     assert_int_equal(f->memory.blocks, 2);
     send_all(f);

@@ -184,6 +184,27 @@ static void empty_chunks_are_given_back_but_one(void **state)
     with_each_size(drain_in_three_orders);
 }
 
+static void come_and_go(struct fixture *f)
+{
+    uint32_t chunks = 3;
+    uint32_t objects = f->pool.objects_per_chunk * chunks;
+
+    pool_keep(&f->pool, chunks - 1);
+    for (int i = 0; i < 3; i++) {
+        take_up_to(f, objects);
+        assert_int_equal(f->memory.blocks, chunks);
+        while (f->count > 0)
+            give(f, f->count - 1);
+        assert_int_equal(f->memory.blocks, chunks - 1);
+    }
+}
+
+static void as_many_empty_chunks_are_kept_as_asked_for(void **state)
+{
+    (void)state;
+    with_each_size(come_and_go);
+}
+
 static void run_short(struct fixture *f)
 {
     f->memory.fail_after = 0;
@@ -240,6 +261,7 @@ int main(void)
         cmocka_unit_test(what_was_given_back_is_used_again),
         cmocka_unit_test(holes_are_filled_before_another_chunk_is_asked_for),
         cmocka_unit_test(empty_chunks_are_given_back_but_one),
+        cmocka_unit_test(as_many_empty_chunks_are_kept_as_asked_for),
         cmocka_unit_test(short_memory_gives_no_object_and_harms_none),
         cmocka_unit_test(objects_keep_their_contents_through_random_operations),
     };

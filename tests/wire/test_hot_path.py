@@ -9,31 +9,39 @@ import pytest
 
 from tests.lib.server import Server
 
-PAIRS_IN_FLIGHT = 100
+IN_FLIGHT = 100  # pairs at a time, on one connection or on as many
 GETRANDOM_PER_GRANT = 1 / 512  # a stock of random salts is fetched at a time
 
 
-def acquire_and_release(server, pairs):
-    """Acquires and releases keys of a connection's own, PAIRS_IN_FLIGHT at a time."""
-    acquires = b"".join(b"l\nkey-%d\n0\n" % i for i in range(PAIRS_IN_FLIGHT))
-    with server.connect() as connection, connection.makefile("rb") as answers:
-        for _ in range(pairs // PAIRS_IN_FLIGHT):
-            connection.sendall(acquires)
+def acquire_and_release(server, pairs, connections=1):
+    """Acquires and releases keys of their own, IN_FLIGHT at a time."""
+    each_has = IN_FLIGHT // connections
+    sockets = [server.connect() for _ in range(connections)]
+    files = [each.makefile("rb") for each in sockets]
+    acquires = [b"".join(b"l\nkey-%d-%d\n0\n" % (owner, i) for i in range(each_has))
+                for owner in range(connections)]
+    for _ in range(pairs // IN_FLIGHT):
+        for owner, each in enumerate(sockets):
+            each.sendall(acquires[owner])
+        for owner, each in enumerate(sockets):
             releases = b""
-            for i in range(PAIRS_IN_FLIGHT):
-                word, token, _ = answers.readline().split()
+            for i in range(each_has):
+                word, token, _ = files[owner].readline().split()
                 assert word == b"ok"
-                releases += b"r\nkey-%d\n%s\n" % (i, token)
-            connection.sendall(releases)
-            for _ in range(PAIRS_IN_FLIGHT):
+                releases += b"r\nkey-%d-%d\n%s\n" % (owner, i, token)
+            each.sendall(releases)
+        for answers in files:
+            for _ in range(each_has):
                 assert answers.readline() == b"ok\n"
+    for each in files + sockets:
+        each.close()
 
 
-def allocations_for(pairs):
+def allocations_for(pairs, connections):
     """How often a server asked jemalloc for memory in its life, with `pairs` on the way."""
     with Server("--threads", "1",
                 environment={"MALLOC_CONF": "stats_print:true,stats_print_opts:J"}) as server:
-        acquire_and_release(server, pairs)
+        acquire_and_release(server, pairs, connections)
         server.terminate()
         assert server.wait() == 0
         server._reader.join(10)
@@ -46,9 +54,10 @@ def allocations_for(pairs):
 
 
 @pytest.mark.skipif("asan" in os.environ.get("DFLOCKD", ""), reason="built without jemalloc")
-def test_a_million_requests_make_no_allocator_call():
-    few = allocations_for(1_000)
-    many = allocations_for(500_000)
+@pytest.mark.parametrize("connections", [1, 100])
+def test_a_million_requests_make_no_allocator_call(connections):
+    few = allocations_for(50_000, connections)
+    many = allocations_for(500_000, connections)
     assert few > 0
     assert many - few < 50, f"{few} allocations in a short life, {many} in a long one"
 
@@ -77,7 +86,7 @@ def system_calls(server, pairs):
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 def test_a_batch_costs_one_system_call():
     pairs = 50_000
-    batches = 2 * pairs // PAIRS_IN_FLIGHT
+    batches = 2 * pairs // IN_FLIGHT
     with Server("--threads", "1") as server:
         calls = system_calls(server, pairs)
     enters = calls.pop("io_uring_enter")

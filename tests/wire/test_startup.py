@@ -49,6 +49,18 @@ def test_the_port_is_free_again_after_the_end():
         assert client.ask("ping") == "ok"
 
 
+def test_started_again_right_after_a_kill_it_serves():
+    """The kernel ends the ring of a killed process, and so its listener, only after the process."""
+    with Server() as server:
+        crowd = [Client(server) for _ in range(200)]
+        port = server.port
+        server.kill()
+        with Server(port=port) as again, Client(again) as client:
+            assert client.ask("ping") == "ok"
+        for client in crowd:
+            client.close()
+
+
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "256.1.1.1", "1:2:3"])
 def test_an_unknown_host_is_refused(host):
     assert_refused(outcome("--port=0", f"--host={host}"), host)
