@@ -126,7 +126,7 @@ check: all unit trials
 
 asan:
 	tools/install-deps build test
-	$(MAKE) check BUILD=build/asan SANITIZE=address,undefined SUITES="unit wire"
+	$(MAKE) check BUILD=build/asan SANITIZE=address,undefined EVENTS=2000000
 
 tsan:
 	tools/install-deps build test

@@ -1005,7 +1005,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
             world.output_memory.fail_after = 0;
         say_text(peer, asked[i]);
         if (waits) {
-            void *taken[8];
+            void *taken[POOL_CHUNK_BYTES / OUTPUT_CHUNK_BYTES + 1];
             int count = 0;
 
             world.output_memory.fail_after = 0;
