@@ -67,7 +67,7 @@ static void complete(struct ring *ring, int listener, const struct completion *c
 int main(int count, char **arguments)
 {
     struct ring_options options = {
-        .submissions = 2048, .completions = 8192, .buffers = 512, .buffer_bytes = 4096};
+        .submissions = 2048, .completions = 8192, .buffers = 512, .buffer_bytes = 2048};
     char text[SOCKETS_TEXT_MAX];
     struct ring *ring;
     int listener;

@@ -21,7 +21,7 @@ enum {
     RING_SUBMISSIONS = 2048,
     RING_COMPLETIONS = 8192,
     RING_BUFFERS = 512,
-    RING_BUFFER_BYTES = 4096,
+    RING_BUFFER_BYTES = 2048,
 
     EXPIRE_STEPS = 256, /* things due that happen in one stripe before others have their turn */
     ACCEPT_RETRY_MS = 100,
