@@ -1,6 +1,6 @@
 # dflockd
 #
-#   make         builds build/dflockd
+#   make         builds build/dflockd and build/dflockd-bench
 #   make run     installs what is missing, builds and starts the server (FLAGS="--port 7000" for flags)
 #   make test    installs what the tests need, builds and runs them all
 #
@@ -41,6 +41,13 @@ OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 # All but main, for tests.
 LIBRARY  = $(filter-out $(BUILD)/src/server/main.o,$(OBJECTS))
 
+# The load generator; its judge is the witness's.
+BENCH_SOURCES   = $(sort $(wildcard perf/bench/*.c)) tests/witness/judge.c
+BENCH_OBJECTS   = $(BENCH_SOURCES:%.c=$(BUILD)/%.o)
+BENCH_LIBRARY   = $(filter-out $(BUILD)/perf/bench/main.o,$(BENCH_OBJECTS)) \
+                  $(filter $(BUILD)/src/base/% $(BUILD)/src/os/%,$(OBJECTS))
+
+MICRO_SOURCES   = perf/micro.c $(sort $(wildcard perf/steps/*.c))
 SIM_SOURCES     = $(sort $(wildcard tests/sim/*.c))
 WITNESS_SOURCES = $(filter-out tests/witness/bystander.c,$(sort $(wildcard tests/witness/*.c)))
 FUZZERS         = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -51,10 +58,14 @@ FORMATTED    = $(shell git ls-files '*.c' '*.h')
 .PHONY: all run test check perf unit trials sim fuzz fuzzers mutants soak install clean asan tsan \
         valgrind format tidy
 
-all: $(BUILD)/dflockd
+all: $(BUILD)/dflockd $(BUILD)/dflockd-bench
 
 $(BUILD)/dflockd: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/perf/bench/%.o: CPPFLAGS += -Iperf -Itests
+$(BUILD)/dflockd-bench: $(BUILD)/perf/bench/main.o $(BENCH_LIBRARY)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -64,8 +75,17 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) -lcmocka
 
-# A server that does nothing and a load for it and others, to measure against.
-perf: $(BUILD)/perf/ceiling $(BUILD)/perf/load
+$(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit -Iperf $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_LIBRARY) \
+	    $(LDLIBS) -lcmocka -lm
+
+# A server that does nothing, to measure against; the table and the parser alone.
+perf: $(BUILD)/perf/ceiling $(BUILD)/perf/micro
+
+$(MICRO_SOURCES:%.c=$(BUILD)/%.o): CPPFLAGS += -Iperf
+$(BUILD)/perf/micro: $(MICRO_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/perf/%: perf/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
@@ -138,6 +158,7 @@ valgrind:
 
 install: all
 	install -D -m 755 $(BUILD)/dflockd $(DESTDIR)$(PREFIX)/bin/dflockd
+	install -D -m 755 $(BUILD)/dflockd-bench $(DESTDIR)$(PREFIX)/bin/dflockd-bench
 	install -D -m 644 include/dflockd/protocol.h $(DESTDIR)$(PREFIX)/include/dflockd/protocol.h
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
 
@@ -150,7 +171,7 @@ format:
 
 tidy:
 	tools/install-deps build develop
-	tools/tidy $(SOURCES)
+	tools/tidy $(SOURCES) $(BENCH_SOURCES)
 
--include $(OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
-         $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) $(wildcard tests/witness/*.c))
+-include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
+         $(patsubst %.c,$(BUILD)/%.d,$(MICRO_SOURCES) $(SIM_SOURCES) $(wildcard tests/witness/*.c))

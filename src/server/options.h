@@ -9,8 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/flags.h"
+
 enum {
-    OPTIONS_PROBLEM_MAX = 512
+    OPTIONS_PROBLEM_MAX = FLAGS_PROBLEM_MAX
 };
 
 /* Times are whole seconds. Texts are borrowed from the arguments and the environment. */
@@ -42,10 +44,7 @@ enum options_result {
     OPTIONS_WRONG /* `problem` says what, in a sentence that names the flag or variable */
 };
 
-/*
- * Flags are written as Go's flag package takes them: `-port 1`, `--port 1`, `--port=1`, for a
- * boolean `--debug`, `--debug=false` and also `--no-debug`. A variable that is empty is not set.
- */
+/* base/flags.h tells how they are written. `problem` is set where something is wrong. */
 enum options_result options_read(struct options *options, int count, char *const *arguments,
                                  char problem[OPTIONS_PROBLEM_MAX]);
 

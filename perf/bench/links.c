@@ -1,0 +1,211 @@
+#include "bench/links.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "os/clock.h"
+
+enum {
+    RING_SUBMISSIONS = 1024,
+    RING_COMPLETIONS = 8192,
+    RING_BUFFERS = 512,
+    RING_BUFFER_BYTES = 4096,
+    /* The latency of a request begins when it is queued: it must not wait for many others. */
+    SENDS_PER_SUBMISSION = 16
+};
+
+/* The parts of a tag, whose upper half is the generation. */
+enum {
+    TAG_RECEIVE = 1,
+    TAG_SEND = 2,
+    TAG_REQUEST_BITS = 2,
+    LINKS_MAX = 1 << (32 - TAG_REQUEST_BITS)
+};
+
+static uint64_t tag_of(const struct links *links, const struct link *link, uint32_t request)
+{
+    return (uint64_t)link->generation << 32 | (uint64_t)(link - links->links) << TAG_REQUEST_BITS |
+           request;
+}
+
+int links_open(struct links *links, uint32_t count)
+{
+    struct ring_options options = {
+        .submissions = RING_SUBMISSIONS,
+        .completions = RING_COMPLETIONS,
+        .buffers = RING_BUFFERS,
+        .buffer_bytes = RING_BUFFER_BYTES,
+    };
+    int error;
+
+    assert(count <= LINKS_MAX);
+    links->links = calloc(count + 1, sizeof(*links->links));
+    if (!links->links)
+        return -ENOMEM;
+    links->count = count;
+    for (uint32_t i = 0; i < count; i++)
+        links->links[i].descriptor = -1;
+    error = ring_open(&links->ring, &options);
+    if (error < 0)
+        free(links->links);
+    return error;
+}
+
+void links_close(struct links *links)
+{
+    for (uint32_t i = 0; i < links->count; i++) {
+        if (links->links[i].descriptor >= 0)
+            close(links->links[i].descriptor);
+    }
+    ring_close(links->ring);
+    free(links->links);
+}
+
+void links_adopt(struct links *links, struct link *link, int descriptor)
+{
+    assert(link->descriptor < 0);
+    link->descriptor = descriptor;
+    link->generation++;
+    link->partial_length = 0;
+    ring_receive(links->ring, descriptor, tag_of(links, link, TAG_RECEIVE));
+}
+
+void links_drop(struct links *links, struct link *link)
+{
+    if (link->descriptor < 0)
+        return;
+    ring_cancel(links->ring, link->descriptor);
+    ring_close_descriptor(links->ring, link->descriptor);
+    link->descriptor = -1;
+    link->generation++;
+}
+
+static void go_down(struct links *links, struct link *link)
+{
+    links_drop(links, link);
+    links->on_down(link);
+}
+
+/* ---- out ---- */
+
+void links_send(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length)
+{
+    link->bytes = bytes;
+    link->length = length;
+    ring_send_now(links->ring, link->descriptor, bytes, length, tag_of(links, link, TAG_SEND));
+    if (++links->queued == SENDS_PER_SUBMISSION) {
+        ring_turn(links->ring, 0);
+        links->queued = 0;
+    }
+}
+
+/* Told only where not all was taken: the rest goes when the socket has room. */
+static void sent(struct links *links, struct link *link, int32_t result)
+{
+    if (result < 0 && result != -EAGAIN && result != -EINTR) {
+        go_down(links, link);
+        return;
+    }
+    if (result > 0) {
+        link->bytes += result;
+        link->length -= (uint32_t)result;
+    }
+    if (link->length > 0)
+        ring_send(links->ring, link->descriptor, link->bytes, link->length,
+                  tag_of(links, link, TAG_SEND));
+}
+
+/* ---- in ---- */
+
+static void keep_partial(struct link *link, const char *bytes, size_t length)
+{
+    size_t room = sizeof(link->partial) - link->partial_length;
+
+    if (length > room)
+        length = room;
+    memcpy(link->partial + link->partial_length, bytes, length);
+    link->partial_length = (uint8_t)(link->partial_length + length);
+}
+
+static void take_line(struct links *links, struct link *link, const char *line, size_t length)
+{
+    uint32_t shown = length < SPEECH_LINE_MAX ? (uint32_t)length : SPEECH_LINE_MAX;
+
+    if (link->partial_length > 0) {
+        char whole[SPEECH_LINE_MAX];
+
+        keep_partial(link, line, length);
+        shown = link->partial_length;
+        memcpy(whole, link->partial, shown);
+        link->partial_length = 0;
+        links->on_line(link, whole, shown);
+    } else {
+        links->on_line(link, line, shown);
+    }
+}
+
+/* Line by line, as long as it is the same connection: its owner may close it at any of them. */
+static void take_bytes(struct links *links, struct link *link, const char *bytes, size_t length)
+{
+    uint32_t generation = link->generation;
+
+    while (length > 0 && link->generation == generation) {
+        const char *end = memchr(bytes, '\n', length);
+        size_t line = end ? (size_t)(end - bytes) : length;
+
+        if (!end) {
+            keep_partial(link, bytes, length);
+            return;
+        }
+        take_line(links, link, bytes, line);
+        bytes += line + 1;
+        length -= line + 1;
+    }
+}
+
+static void received(struct links *links, struct link *link, const struct completion *completion)
+{
+    uint32_t generation = link->generation;
+
+    if (completion->bytes && completion->result > 0)
+        take_bytes(links, link, (const char *)completion->bytes, (size_t)completion->result);
+    if (link->generation != generation)
+        return;
+    if (completion->result == 0 || (completion->result < 0 && completion->result != -ENOBUFS))
+        go_down(links, link);
+    else if (!completion->more)
+        ring_receive(links->ring, link->descriptor, tag_of(links, link, TAG_RECEIVE));
+}
+
+static void complete(struct links *links, const struct completion *completion)
+{
+    uint32_t place = (uint32_t)completion->tag >> TAG_REQUEST_BITS;
+    struct link *link = &links->links[place];
+
+    if (completion->tag != 0 && link->generation == completion->tag >> 32) {
+        if ((completion->tag & TAG_SEND) != 0)
+            sent(links, link, completion->result);
+        else
+            received(links, link, completion);
+    }
+    if (completion->bytes)
+        ring_return_buffer(links->ring, completion->buffer);
+}
+
+void links_turn(struct links *links, uint64_t until_ns)
+{
+    struct completion completion;
+
+    links->queued = 0;
+    ring_turn(links->ring, until_ns);
+    links->now_ns = clock_monotonic_ns();
+    while (ring_next(links->ring, &completion)) {
+        links->now_ns = clock_monotonic_ns();
+        if (completion.bytes)
+            links->heard_ns = links->now_ns;
+        complete(links, &completion);
+    }
+}

@@ -1,0 +1,76 @@
+#include "bench/process.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SECOND_NS 1000000000ull
+
+static bool read_file(uint64_t process, const char *name, char text[1024])
+{
+    char path[64];
+    FILE *file;
+    size_t length;
+
+    snprintf(path, sizeof(path), "/proc/%" PRIu64 "/%s", process, name);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    length = fread(text, 1, 1023, file);
+    text[length] = '\0';
+    fclose(file);
+    return length > 0;
+}
+
+/* The number behind so many blanks. */
+static bool number_after(const char *text, int blanks, uint64_t *number)
+{
+    char *end;
+
+    for (; blanks > 0; blanks--) {
+        text = strchr(text, ' ');
+        if (!text)
+            return false;
+        text++;
+    }
+    *number = strtoull(text, &end, 10);
+    return end != text;
+}
+
+bool process_cpu_ns(uint64_t process, uint64_t *ns)
+{
+    char text[1024];
+    const char *name_end;
+    uint64_t user;
+    uint64_t system;
+
+    if (!read_file(process, "stat", text))
+        return false;
+    /* The second field, a name in brackets, may hold anything; the times are the 14th and 15th. */
+    name_end = strrchr(text, ')');
+    if (!name_end || !number_after(name_end, 12, &user) || !number_after(name_end, 13, &system))
+        return false;
+    *ns = (user + system) * (SECOND_NS / (uint64_t)sysconf(_SC_CLK_TCK));
+    return true;
+}
+
+bool process_memory_bytes(uint64_t process, uint64_t *bytes)
+{
+    char text[1024];
+    uint64_t pages;
+
+    if (!read_file(process, "statm", text) || !number_after(text, 1, &pages))
+        return false;
+    *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return true;
+}
+
+uint32_t process_usable_cpus(void)
+{
+    cpu_set_t cpus;
+
+    return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (uint32_t)CPU_COUNT(&cpus) : 1;
+}

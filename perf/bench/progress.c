@@ -1,0 +1,31 @@
+#include "bench/progress.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static uint64_t now(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void progress_show(const struct progress *const *threads, uint32_t count, uint64_t second,
+                   struct progress_sums *sums)
+{
+    struct progress_sums all = {0};
+    uint64_t requests;
+
+    for (uint32_t i = 0; i < count; i++) {
+        all.rounds += now(&threads[i]->rounds);
+        all.requests += now(&threads[i]->requests);
+        all.request_ns += now(&threads[i]->request_ns);
+        all.errors += now(&threads[i]->errors);
+    }
+    requests = all.requests - sums->requests;
+    fprintf(stderr,
+            "%4" PRIu64 " s %10" PRIu64 " rounds/s %10" PRIu64 " requests/s %9.1f us mean %" PRIu64
+            " errors\n",
+            second, all.rounds - sums->rounds, requests,
+            requests ? (double)(all.request_ns - sums->request_ns) / 1000 / (double)requests : 0,
+            all.errors - sums->errors);
+    *sums = all;
+}

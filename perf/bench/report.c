@@ -1,0 +1,275 @@
+#include "bench/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* Above it the load, and not the server, may be what was measured. */
+#define BUSY_SHARE 0.9
+
+static const struct {
+    const char *json;
+    const char *text;
+    double share;
+} percentiles[] = {
+    {"p50", "p50", 0.5},       {"p90", "p90", 0.9},          {"p99", "p99", 0.99},
+    {"p99_9", "p99.9", 0.999}, {"p99_99", "p99.99", 0.9999},
+};
+
+enum {
+    PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0])
+};
+
+static double percentile_us(const struct histogram *histogram, int which)
+{
+    return (double)histogram_percentile(histogram, percentiles[which].share) / 1000;
+}
+
+/* ---- for people ---- */
+
+static void text_latency(const char *name, const struct histogram *histogram, FILE *file)
+{
+    fprintf(file, "%-18s %12" PRIu64 " %9.1f", name, histogram->count,
+            histogram_mean(histogram) / 1000);
+    for (int i = 0; i < PERCENTILES; i++)
+        fprintf(file, " %9.1f", percentile_us(histogram, i));
+    fprintf(file, " %9.1f\n", (double)histogram->most_ns / 1000);
+}
+
+static void text_latencies(const struct result *result, FILE *file)
+{
+    fprintf(file, "\n%-18s %12s %9s", "latency (us)", "count", "mean");
+    for (int i = 0; i < PERCENTILES; i++)
+        fprintf(file, " %9s", percentiles[i].text);
+    fprintf(file, " %9s\n", "max");
+    text_latency("rounds", result->total.rounds, file);
+    text_latency("requests", result->requests, file);
+    for (int kind = 0; kind < KIND_COUNT; kind++) {
+        if (result->total.kinds[kind].count > 0)
+            text_latency(speech_kind_name((enum kind)kind), &result->total.kinds[kind], file);
+    }
+}
+
+static void text_errors(const struct result *result, FILE *file)
+{
+    const struct settings *settings = result->settings;
+
+    fprintf(file, "\nerrors  ");
+    for (int outcome = 0; outcome < OUTCOMES; outcome++) {
+        if (result->total.errors[outcome] > 0)
+            fprintf(file, " %s %" PRIu64, speech_outcome_name(outcome),
+                    result->total.errors[outcome]);
+    }
+    fprintf(file, "%s\n", result_errors(result) ? "" : " none");
+    fprintf(file, "lost     %" PRIu64 " connections\n", result->total.lost);
+    if (result->connect_error)
+        fprintf(file, "         some could not be made: %s\n", strerror(result->connect_error));
+    if (result->idle_closed)
+        fprintf(file, "idle     %" PRIu32 " closed by the server\n", result->idle_closed);
+    if (settings->rate)
+        fprintf(file,
+                "late     %" PRIu64 " rounds by more than 1 ms\n"
+                "skipped  %" PRIu64 " rounds did not begin, or not end, in time\n",
+                result->total.late, result->total.skipped);
+}
+
+static void text_cost(const struct result *result, FILE *file)
+{
+    if (result_server_cpu_us(result) >= 0)
+        fprintf(file, "server   %.2f us of CPU for each request\n", result_server_cpu_us(result));
+    if (result->server_memory_bytes >= 0)
+        fprintf(file, "memory   %.1f MiB of the server\n",
+                (double)result->server_memory_bytes / 1048576);
+    fprintf(file, "bench    %.0f %% of the CPU of its %" PRIu64 " thread%s\n",
+            result->own_cpu_share * 100, result->settings->threads,
+            result->settings->threads == 1 ? "" : "s");
+    if (result->own_cpu_share > BUSY_SHARE)
+        fprintf(file, "The bench itself was that busy: it, not the server, may be what was "
+                      "measured.\n");
+    if (result->checked)
+        fprintf(file,
+                "check    %" PRIu64 " grants, %" PRIu64 " pairs in the order of the queue, %" PRIu64
+                " violations\n",
+                result->grants, result->pairs, result->violations);
+}
+
+void report_text(const struct result *result, FILE *file)
+{
+    const struct settings *settings = result->settings;
+    uint64_t rounds = result->total.rounds->count;
+    uint64_t requests = result->requests->count;
+
+    fprintf(file, "%s on %s keys, %" PRIu64 " workers", settings->load_text,
+            settings->keys_text    ? settings->keys_text
+            : settings->shared_key ? "shared"
+                                   : "own",
+            settings->workers);
+    if (settings->connections > 1)
+        fprintf(file, " of %" PRIu64 " connections", settings->connections);
+    if (settings->new_connection)
+        fprintf(file, ", a new connection for each round");
+    if (settings->depth > 1)
+        fprintf(file, ", %" PRIu64 " rounds at a time", settings->depth);
+    fprintf(file, ", %.3f s\n\n", result->seconds);
+    fprintf(file, "rounds   %12" PRIu64 " %12.1f/s\n", rounds, result_per_second(result, rounds));
+    fprintf(file, "requests %12" PRIu64 " %12.1f/s\n", requests,
+            result_per_second(result, requests));
+    text_latencies(result, file);
+    text_errors(result, file);
+    text_cost(result, file);
+}
+
+/* ---- JSON ---- */
+
+static void json_latency(const char *name, const struct histogram *histogram, FILE *file)
+{
+    fprintf(file, "\"%s\":{\"mean\":%.3f", name, histogram_mean(histogram) / 1000);
+    for (int i = 0; i < PERCENTILES; i++)
+        fprintf(file, ",\"%s\":%.3f", percentiles[i].json, percentile_us(histogram, i));
+    fprintf(file, ",\"max\":%.3f}", (double)histogram->most_ns / 1000);
+}
+
+static void json_kinds(const struct result *result, FILE *file)
+{
+    const char *comma = "";
+
+    fprintf(file, "\"kinds\":{");
+    for (int kind = 0; kind < KIND_COUNT; kind++) {
+        const struct histogram *histogram = &result->total.kinds[kind];
+
+        if (histogram->count == 0)
+            continue;
+        fprintf(file, "%s\"%s\":{\"count\":%" PRIu64 ",", comma, speech_kind_name((enum kind)kind),
+                histogram->count);
+        json_latency("latency_us", histogram, file);
+        fprintf(file, "}");
+        comma = ",";
+    }
+    fprintf(file, "},\"errors\":{");
+    comma = "";
+    for (int outcome = 0; outcome < OUTCOMES; outcome++) {
+        if (result->total.errors[outcome] == 0)
+            continue;
+        fprintf(file, "%s\"%s\":%" PRIu64, comma, speech_outcome_name(outcome),
+                result->total.errors[outcome]);
+        comma = ",";
+    }
+    fprintf(file, "}");
+}
+
+void report_json(const struct result *result, FILE *file)
+{
+    uint64_t rounds = result->total.rounds->count;
+    uint64_t requests = result->requests->count;
+
+    fprintf(file,
+            "{\"rounds\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"seconds\":%.6f"
+            ",\"rounds_per_s\":%.3f,\"requests_per_s\":%.3f,",
+            rounds, requests, result->seconds, result_per_second(result, rounds),
+            result_per_second(result, requests));
+    json_latency("latency_us", result->requests, file);
+    fprintf(file, ",");
+    json_latency("round_us", result->total.rounds, file);
+    fprintf(file, ",");
+    json_kinds(result, file);
+    fprintf(file, ",\"lost\":%" PRIu64 ",\"late\":%" PRIu64 ",\"skipped\":%" PRIu64,
+            result->total.lost, result->total.late, result->total.skipped);
+    if (result_server_cpu_us(result) >= 0)
+        fprintf(file, ",\"server_cpu_us_per_request\":%.4f", result_server_cpu_us(result));
+    else
+        fprintf(file, ",\"server_cpu_us_per_request\":null");
+    if (result->server_memory_bytes >= 0)
+        fprintf(file, ",\"server_rss_bytes\":%" PRIi64, result->server_memory_bytes);
+    else
+        fprintf(file, ",\"server_rss_bytes\":null");
+    fprintf(file, ",\"own_cpu_share\":%.4f", result->own_cpu_share);
+    if (result->checked)
+        fprintf(file,
+                ",\"check\":{\"grants\":%" PRIu64 ",\"pairs\":%" PRIu64 ",\"violations\":%" PRIu64
+                "}}\n",
+                result->grants, result->pairs, result->violations);
+    else
+        fprintf(file, ",\"check\":null}\n");
+}
+
+/* ---- CSV ---- */
+
+/* A text of the command line, in quotes. */
+static void csv_text(const char *text, FILE *file)
+{
+    putc('"', file);
+    for (; *text; text++) {
+        if (*text == '"')
+            putc('"', file);
+        putc(*text, file);
+    }
+    fputs("\",", file);
+}
+
+static void csv_latency(const struct histogram *histogram, FILE *file)
+{
+    fprintf(file, "%.3f", histogram_mean(histogram) / 1000);
+    for (int i = 0; i < PERCENTILES; i++)
+        fprintf(file, ",%.3f", percentile_us(histogram, i));
+    fprintf(file, ",%.3f,", (double)histogram->most_ns / 1000);
+}
+
+static void csv_latency_names(const char *of, FILE *file)
+{
+    fprintf(file, "%s_mean_us", of);
+    for (int i = 0; i < PERCENTILES; i++)
+        fprintf(file, ",%s_%s_us", of, percentiles[i].json);
+    fprintf(file, ",%s_max_us,", of);
+}
+
+void report_csv(const struct result *result, FILE *file)
+{
+    const struct settings *settings = result->settings;
+    uint64_t rounds = result->total.rounds->count;
+    uint64_t requests = result->requests->count;
+
+    fprintf(file, "load,keys,workers,connections,depth,threads,rounds,requests,seconds,"
+                  "rounds_per_s,requests_per_s,");
+    csv_latency_names("request", file);
+    csv_latency_names("round", file);
+    fprintf(file, "errors,lost,late,skipped,server_cpu_us_per_request,server_rss_bytes,"
+                  "own_cpu_share,violations\n");
+    csv_text(settings->load_text, file);
+    csv_text(settings->keys_text    ? settings->keys_text
+             : settings->shared_key ? "shared"
+                                    : "own",
+             file);
+    fprintf(file,
+            "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+            ",%.6f,%.3f,%.3f,",
+            settings->workers, settings->connections, settings->depth, settings->threads, rounds,
+            requests, result->seconds, result_per_second(result, rounds),
+            result_per_second(result, requests));
+    csv_latency(result->requests, file);
+    csv_latency(result->total.rounds, file);
+    fprintf(file, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", result_errors(result),
+            result->total.lost, result->total.late, result->total.skipped);
+    if (result_server_cpu_us(result) >= 0)
+        fprintf(file, "%.4f", result_server_cpu_us(result));
+    fprintf(file, ",");
+    if (result->server_memory_bytes >= 0)
+        fprintf(file, "%" PRIi64, result->server_memory_bytes);
+    fprintf(file, ",%.4f,", result->own_cpu_share);
+    if (result->checked)
+        fprintf(file, "%" PRIu64, result->violations);
+    fprintf(file, "\n");
+}
+
+/* ---- HdrHistogram ---- */
+
+bool report_hdr(const struct result *result, const char *path)
+{
+    FILE *file = fopen(path, "we");
+    bool fine;
+
+    if (!file)
+        return false;
+    histogram_write(result->requests, file);
+    fine = !ferror(file);
+    return fclose(file) == 0 && fine;
+}

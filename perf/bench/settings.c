@@ -1,0 +1,395 @@
+#include "bench/settings.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auth_token.h"
+#include "bench/process.h"
+#include "dflockd/protocol.h"
+
+enum {
+    WORKERS_LIMIT = 1000000,
+    CONNECTIONS_LIMIT = 1000,
+    DEPTH_LIMIT = 10000,
+    HELD_LIMIT = 100000000,
+    KEYS_LIMIT = 1000000000,
+    KEYS_CHECKED_LIMIT = 100000, /* the judge remembers much about each */
+    WEIGHT_LIMIT = 1000000,
+    RATE_LIMIT = 100000000,
+    SECONDS_LIMIT = 1000000,
+    DURATION_S = 10, /* where neither rounds nor a duration are given */
+    WARMUP_S = 1     /* before a load that goes by time */
+};
+
+#define FIELD(name) offsetof(struct settings, name)
+
+#define TEXT(flag, name, initial, help)                               \
+    {                                                                 \
+        flag, NULL, NULL, FLAG_TEXT, FIELD(name), 0, 0, initial, help \
+    }
+#define NUMBER(flag, name, least, most, initial, help)                         \
+    {                                                                          \
+        flag, NULL, NULL, FLAG_NUMBER, FIELD(name), least, most, initial, help \
+    }
+#define SWITCH(flag, name, help)                                      \
+    {                                                                 \
+        flag, NULL, NULL, FLAG_BOOLEAN, FIELD(name), 0, 0, NULL, help \
+    }
+
+static const struct flag table[] = {
+    TEXT("servers", server_list, "127.0.0.1:6388",
+         "host:port, several with commas between them; worker i goes to number i modulo their "
+         "count"),
+    NUMBER("workers", workers, 0, WORKERS_LIMIT, "10", "Clients at work at a time"),
+    NUMBER("connections", connections, 0, CONNECTIONS_LIMIT, "1",
+           "Connections of each worker, used in turns; 0 means 1"),
+    NUMBER("rounds", rounds, 0, UINT32_MAX, "0",
+           "Rounds of each worker; 0: as many as fit into --duration"),
+    NUMBER("duration", duration_s, 1, SECONDS_LIMIT, NULL,
+           "Seconds to measure (default 10 without --rounds; with it, until the first of both)"),
+    NUMBER("warmup", warmup, 0, UINT32_MAX, "0", "Rounds of each worker before, not counted"),
+    NUMBER("warmup-seconds", warmup_s, 0, SECONDS_LIMIT, NULL,
+           "Seconds of load before, not counted (default 1 without --rounds)"),
+    TEXT("key", key, "bench", "What all keys begin with"),
+    NUMBER("timeout", timeout_s, 0, DFLOCKD_SECONDS_MAX, "30", "Seconds to wait for a grant"),
+    NUMBER("lease", lease_s, 1, DFLOCKD_SECONDS_MAX, "10", "Seconds of a lease"),
+    SWITCH("shared-key", shared_key, "The same as --keys shared"),
+    TEXT("load", load_text, "lock",
+         "What a round does: lock, semaphore, try, two-phase, renew, ping, or several by weight "
+         "as in lock=8,renew=1,ping=1"),
+    NUMBER("limit", limit, 1, DFLOCKD_LIMIT_MAX, "1", "Slots of a semaphore"),
+    TEXT("keys", keys_text, NULL,
+         "own (the default), shared, uniform:COUNT or zipf:COUNT[:EXPONENT], 0.99 without it"),
+    SWITCH("new-connection", new_connection, "Each round connects, works and closes"),
+    NUMBER("depth", depth, 1, DEPTH_LIMIT, "1",
+           "Rounds of a worker at a time, their requests pipelined"),
+    NUMBER("idle", idle, 0, WORKERS_LIMIT, "0", "Connections beside the load that say nothing"),
+    NUMBER("held", held, 0, HELD_LIMIT, "0",
+           "Keys that other connections take before the load, and hold"),
+    NUMBER("hold", hold_us, 0, UINT32_MAX, "0", "Microseconds between grant and release"),
+    NUMBER("ramp", ramp_s, 0, SECONDS_LIMIT, "0", "Seconds over which the workers start"),
+    NUMBER("rate", rate, 0, RATE_LIMIT, "0",
+           "Rounds per second in all, begun whether or not others ended; a latency counts from "
+           "when its round should have begun. 0: each round follows the one before"),
+    NUMBER("threads", threads, 0, SETTINGS_THREADS_MAX, "0",
+           "Threads of the load; 0: half of the usable CPUs"),
+    NUMBER("seed", seed, 0, UINT64_MAX - 1, NULL,
+           "Makes the same choices again (by default chosen at random)"),
+    NUMBER("server-pid", server_pid, 1, INT_MAX, NULL,
+           "Process of the server, whose CPU time and memory are told as well"),
+    TEXT("protocol", protocol, "dflockd",
+         "dflockd, or redis: SET with NX and PX, and DEL, for --load lock or try"),
+    TEXT("auth-token-file", auth_token_file, NULL, "File with the secret of the server"),
+    SWITCH("check", check,
+           "Watch whether the server keeps its promises, in one thread; exit status 3 where it "
+           "does not. Wants tokens that begin with a fence"),
+    SWITCH("quiet", quiet, "No line of progress every second"),
+    SWITCH("json", json, "Print one JSON object"),
+    SWITCH("csv", csv, "Print a line of comma-separated values below a line of their names"),
+    TEXT("hdr", hdr_file, NULL,
+         "File for the distribution of the latency of requests, in microseconds, as "
+         "HdrHistogram's tools write it"),
+    {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
+    {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},
+    {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
+};
+
+static const struct flags flags = {.table = table, .count = sizeof(table) / sizeof(table[0])};
+
+const char *settings_load_name(enum load load)
+{
+    static const char *const names[] = {
+#define X(name, word) word,
+        SETTINGS_LOADS(X)
+#undef X
+    };
+
+    return names[load];
+}
+
+/* ---- texts with parts ---- */
+
+/* A number from 1 to `most` at `*at`, which moves behind it. */
+static bool take_number(const char **at, uint64_t most, uint32_t *value)
+{
+    char *end;
+    unsigned long long number = strtoull(*at, &end, 10);
+
+    if (**at < '0' || **at > '9' || number < 1 || number > most)
+        return false;
+    *at = end;
+    *value = (uint32_t)number;
+    return true;
+}
+
+/* "name" or "name=weight", up to a comma or the end. */
+static bool take_load(struct settings *settings, const char **at)
+{
+    size_t length = strcspn(*at, "=,");
+    uint32_t weight = 1;
+    uint32_t load = 0;
+
+    while (load < LOAD_COUNT && (strlen(settings_load_name((enum load)load)) != length ||
+                                 memcmp(settings_load_name((enum load)load), *at, length) != 0))
+        load++;
+    if (load == LOAD_COUNT)
+        return false;
+    *at += length;
+    if (**at == '=') {
+        ++*at;
+        if (!take_number(at, WEIGHT_LIMIT, &weight))
+            return false;
+    }
+    settings->weights[load] += weight;
+    settings->weight_sum += weight;
+    return settings->weight_sum <= WEIGHT_LIMIT && (**at == ',' || **at == '\0');
+}
+
+static bool read_load(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    const char *at = settings->load_text;
+    char what[200];
+
+    for (;;) {
+        if (!take_load(settings, &at)) {
+            snprintf(what, sizeof(what),
+                     "'%.60s' is not made of lock, semaphore, try, two-phase, renew and ping, "
+                     "each with =WEIGHT or without",
+                     settings->load_text);
+            return flags_wrong(reading, "--load", what);
+        }
+        if (*at == '\0')
+            return true;
+        at++;
+    }
+}
+
+static bool read_exponent(struct settings *settings, const char *text)
+{
+    char *end;
+
+    settings->zipf_exponent = strtod(text, &end);
+    return *text >= '0' && *text <= '9' && *end == '\0' && settings->zipf_exponent > 0 &&
+           settings->zipf_exponent <= 10;
+}
+
+static bool read_keys(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    const char *text = settings->keys_text    ? settings->keys_text
+                       : settings->shared_key ? "shared"
+                                              : "own";
+    const char *at = strchr(text, ':');
+    char what[200];
+    bool fine = true;
+
+    settings->zipf_exponent = 0.99;
+    if (strcmp(text, "own") == 0) {
+        settings->key_choice = KEYS_OWN;
+    } else if (strcmp(text, "shared") == 0) {
+        settings->key_choice = KEYS_SHARED;
+    } else if (at && (strncmp(text, "uniform:", 8) == 0 || strncmp(text, "zipf:", 5) == 0)) {
+        settings->key_choice = text[0] == 'u' ? KEYS_UNIFORM : KEYS_ZIPF;
+        at++;
+        fine = take_number(&at, KEYS_LIMIT, &settings->key_count) &&
+               (*at == '\0' || (*at == ':' && settings->key_choice == KEYS_ZIPF &&
+                                read_exponent(settings, at + 1)));
+    } else {
+        fine = false;
+    }
+    if (fine)
+        return true;
+    snprintf(what, sizeof(what),
+             "'%.60s' is none of own, shared, uniform:COUNT and zipf:COUNT[:EXPONENT], with a count"
+             " up to %d and an exponent up to 10",
+             text, KEYS_LIMIT);
+    return flags_wrong(reading, "--keys", what);
+}
+
+static bool read_key(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+    char what[100];
+
+    if (settings->key[0] && strlen(settings->key) <= SETTINGS_KEY_MAX &&
+        !strpbrk(settings->key, " \t\r\n"))
+        return true;
+    snprintf(what, sizeof(what), "a key begins with 1 to %d bytes without blanks",
+             SETTINGS_KEY_MAX);
+    return flags_wrong(reading, "--key", what);
+}
+
+static bool read_protocol(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+
+    settings->redis = strcmp(settings->protocol, "redis") == 0;
+    return settings->redis || strcmp(settings->protocol, "dflockd") == 0 ||
+           flags_wrong(reading, "--protocol", "neither dflockd nor redis");
+}
+
+static bool read_token(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    char problem[AUTH_TOKEN_PROBLEM_MAX];
+
+    if (!settings->auth_token_file)
+        return true;
+    settings->auth_token = auth_token_read(settings->auth_token_file, problem);
+    return settings->auth_token || flags_wrong(reading, "--auth-token-file", problem);
+}
+
+/* ---- what can't be together ---- */
+
+static bool check_protocol(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    if (!settings->redis)
+        return true;
+    for (uint32_t load = 0; load < LOAD_COUNT; load++) {
+        if (settings->weights[load] && load != LOAD_LOCK && load != LOAD_TRY)
+            return flags_wrong(reading, "--protocol", "redis knows --load lock and try only");
+    }
+    if (settings->check || settings->held || settings->auth_token)
+        return flags_wrong(reading, "--protocol",
+                           "redis goes without --check, --held and --auth-token-file");
+    return true;
+}
+
+/* Who holds one key and waits for the next might wait for somebody who does the same. */
+static bool check_depth(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    return settings->depth == 1 || settings->key_choice == KEYS_OWN ||
+           flags_wrong(reading, "--depth", "more than 1 wants --keys own");
+}
+
+static bool check_connections(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    if (!settings->new_connection)
+        return true;
+    if (settings->connections > 1)
+        return flags_wrong(reading, "--new-connection", "goes without --connections");
+    if (settings->weights[LOAD_RENEW])
+        return flags_wrong(reading, "--new-connection",
+                           "what --load renew renews would go with its connection");
+    return true;
+}
+
+static bool check_rate(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    return !settings->rate || (!settings->rounds && !settings->warmup) ||
+           flags_wrong(reading, "--rate", "goes by --duration, without --rounds and --warmup");
+}
+
+static bool check_watch(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    if (!settings->check)
+        return true;
+    if (settings->threads > 1)
+        return flags_wrong(reading, "--check", "has one thread");
+    if (settings->address_count > 1 || settings->connections > 1)
+        return flags_wrong(reading, "--check", "watches one server, over a connection a worker");
+    if (settings->key_count > KEYS_CHECKED_LIMIT ||
+        settings->workers * settings->depth > KEYS_CHECKED_LIMIT)
+        return flags_wrong(reading, "--check", "watches 100000 keys at most");
+    return true;
+}
+
+static bool check_rest(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    if (settings->shared_key && settings->keys_text && strcmp(settings->keys_text, "shared") != 0)
+        return flags_wrong(reading, "--shared-key", "goes without --keys");
+    if (settings->json && settings->csv)
+        return flags_wrong(reading, "--csv", "goes without --json");
+    if (settings->workers == 0 && (settings->rounds || settings->warmup || settings->rate))
+        return flags_wrong(reading, "--workers", "0 of them do no rounds");
+    return true;
+}
+
+/* ---- all of it ---- */
+
+/* What depends on what else was given. */
+static void set_defaults(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+
+    if (settings->connections == 0)
+        settings->connections = 1;
+    if (!settings->rounds && !settings->duration_s)
+        settings->duration_s = DURATION_S;
+    if (!flags_given(reading, "warmup-seconds") && !settings->rounds)
+        settings->warmup_s = WARMUP_S;
+    if (settings->threads == 0 && !settings->check)
+        settings->threads = process_usable_cpus() / 2;
+    if (settings->threads > settings->workers)
+        settings->threads = settings->workers;
+    if (settings->threads > SETTINGS_THREADS_MAX)
+        settings->threads = SETTINGS_THREADS_MAX;
+    if (settings->threads == 0)
+        settings->threads = 1;
+}
+
+static bool read_parts(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    char problem[ADDRESS_PROBLEM_MAX];
+
+    return (addresses_read(settings->server_list, settings->addresses, &settings->address_count,
+                           problem) ||
+            flags_wrong(reading, "--servers", problem)) &&
+           read_load(reading) && read_keys(reading) && read_key(reading) &&
+           read_protocol(reading) && read_token(reading);
+}
+
+enum flags_result settings_read(struct settings *settings, int count, char *const *arguments,
+                                char problem[FLAGS_PROBLEM_MAX])
+{
+    struct flags_reading reading;
+    enum flags_result result;
+
+    memset(settings, 0, sizeof(*settings));
+    settings->seed = UINT64_MAX;
+    result = flags_read(&reading, &flags, settings, count, arguments);
+    if (result == FLAGS_RUN &&
+        (!read_parts(&reading) || !check_protocol(&reading) || !check_depth(&reading) ||
+         !check_connections(&reading) || !check_rate(&reading) || !check_watch(&reading) ||
+         !check_rest(&reading)))
+        result = FLAGS_WRONG;
+    if (result == FLAGS_WRONG)
+        memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);
+    else
+        set_defaults(&reading);
+    return result;
+}
+
+void settings_free(struct settings *settings)
+{
+    auth_token_free(settings->auth_token);
+    settings->auth_token = NULL;
+}
+
+void settings_print_help(void)
+{
+    printf("Usage: dflockd-bench [flags]\n\n"
+           "Puts load on a dflockd, and tells how it bears it. The latency of a round is the time "
+           "from\nits first request to its last answer, of a request that of its own; "
+           "microseconds.\n\n"
+           "Exit status: 0, 1 where there is no load to be measured, 2 where the server closed\n"
+           "connections or did not answer, 3 where --check found it wrong.\n\n");
+    flags_print(&flags);
+}

@@ -1,0 +1,47 @@
+#include "bench/tally.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool tally_init(struct tally *tally)
+{
+    memset(tally, 0, sizeof(*tally));
+    tally->kinds = calloc(KIND_COUNT, sizeof(*tally->kinds));
+    tally->rounds = calloc(1, sizeof(*tally->rounds));
+    return tally->kinds && tally->rounds;
+}
+
+void tally_free(struct tally *tally)
+{
+    free(tally->kinds);
+    free(tally->rounds);
+}
+
+void tally_answer(struct tally *tally, enum kind kind, int outcome, uint64_t ns)
+{
+    histogram_record(&tally->kinds[kind], ns);
+    progress_add(&tally->progress.requests, 1);
+    progress_add(&tally->progress.request_ns, ns);
+    if (outcome > DFLOCKD_QUEUED) {
+        tally->errors[outcome]++;
+        progress_add(&tally->progress.errors, 1);
+    }
+}
+
+void tally_round(struct tally *tally, uint64_t ns)
+{
+    histogram_record(tally->rounds, ns);
+    progress_add(&tally->progress.rounds, 1);
+}
+
+void tally_add(struct tally *tally, const struct tally *from)
+{
+    for (int kind = 0; kind < KIND_COUNT; kind++)
+        histogram_add(&tally->kinds[kind], &from->kinds[kind]);
+    histogram_add(tally->rounds, from->rounds);
+    for (int outcome = 0; outcome < OUTCOMES; outcome++)
+        tally->errors[outcome] += from->errors[outcome];
+    tally->lost += from->lost;
+    tally->late += from->late;
+    tally->skipped += from->skipped;
+}

@@ -1,0 +1,85 @@
+#include "base/auth_token.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dflockd/protocol.h"
+
+enum {
+    FILE_MAX_BYTES = 1 << 20 /* blanks around the token included */
+};
+
+/* What is trimmed from a token is what `auth` trims from a client's (wire/request.c). */
+static bool is_blank(char byte)
+{
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+static void tell(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *what)
+{
+    snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "%s", what);
+}
+
+char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PROBLEM_MAX])
+{
+    char *token = NULL;
+
+    while (length > 0 && is_blank(text[length - 1]))
+        length--;
+    while (length > 0 && is_blank(text[0])) {
+        text++;
+        length--;
+    }
+    if (length == 0)
+        tell(problem, "the auth token is empty");
+    else if (length > DFLOCKD_AUTH_LINE_MAX)
+        tell(problem, "the auth token is longer than 65536 bytes");
+    else if (memchr(text, '\n', length) || memchr(text, '\r', length))
+        tell(problem, "the auth token holds a newline");
+    else if (memchr(text, '\0', length))
+        tell(problem, "the auth token holds a NUL byte");
+    else if (!(token = strndup(text, length)))
+        tell(problem, "out of memory");
+    return token;
+}
+
+static void tell_error(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *path)
+{
+    snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path, strerror(errno));
+}
+
+char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
+{
+    FILE *file = fopen(path, "re");
+    char *text = file ? malloc(FILE_MAX_BYTES) : NULL;
+    char *token = NULL;
+
+    if (!text) {
+        tell_error(problem, path);
+    } else {
+        size_t length = fread(text, 1, FILE_MAX_BYTES, file);
+
+        if (ferror(file))
+            tell_error(problem, path);
+        else if (length == FILE_MAX_BYTES)
+            tell(problem, "the file is longer than a token with blanks around it");
+        else
+            token = auth_token_new(text, length, problem);
+        sodium_memzero(text, FILE_MAX_BYTES);
+        free(text);
+    }
+    if (file)
+        fclose(file);
+    return token;
+}
+
+void auth_token_free(char *token)
+{
+    if (token)
+        sodium_memzero(token, strlen(token));
+    free(token);
+}

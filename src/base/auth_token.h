@@ -1,0 +1,24 @@
+/*
+ * The secret by which clients are let in: taken from a text or a file, without the blanks around
+ * it, as the server takes it from the wire.
+ */
+#ifndef BASE_AUTH_TOKEN_H
+#define BASE_AUTH_TOKEN_H
+
+#include <stddef.h>
+
+enum {
+    AUTH_TOKEN_PROBLEM_MAX = 300
+};
+
+/*
+ * Both return a copy that auth_token_free takes, or NULL, where `problem` says why. A token has
+ * 1 to DFLOCKD_AUTH_LINE_MAX bytes, without newlines and NUL.
+ */
+char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PROBLEM_MAX]);
+char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
+
+/* Wipes it from memory; NULL is fine. */
+void auth_token_free(char *token);
+
+#endif

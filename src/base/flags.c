@@ -1,0 +1,246 @@
+#include "base/flags.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    VARIABLE_MAX = 64 /* of the name of a variable, prefix included */
+};
+
+bool flags_wrong(struct flags_reading *reading, const char *name, const char *what)
+{
+    snprintf(reading->problem, FLAGS_PROBLEM_MAX, "%.200s: %.300s", name, what);
+    /* One line, whatever was given. */
+    for (char *at = reading->problem; *at; at++) {
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    }
+    return false;
+}
+
+/* ---- values ---- */
+
+static bool parse_boolean(const char *text, bool *value)
+{
+    static const char *const yes[] = {"true", "t", "1", "yes", "on"};
+    static const char *const no[] = {"false", "f", "0", "no", "off"};
+
+    for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+        if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
+            *value = strcasecmp(text, yes[i]) == 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_number(const struct flag *flag, const char *text, uint64_t *value)
+{
+    char *end;
+
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *value >= flag->least &&
+           *value <= flag->most;
+}
+
+/* Takes `text` for `flag`; `name` is how the user wrote it, for the message. */
+static bool take(struct flags_reading *reading, const struct flag *flag, const char *name,
+                 const char *text)
+{
+    char *field = (char *)reading->options + flag->field;
+    char range[128];
+
+    switch (flag->type) {
+    case FLAG_TEXT:
+        memcpy(field, &text, sizeof(text));
+        return true;
+    case FLAG_NUMBER: {
+        uint64_t value;
+
+        if (!parse_number(flag, text, &value)) {
+            snprintf(range, sizeof(range), "'%.40s' is not a whole number from %llu to %llu", text,
+                     (unsigned long long)flag->least, (unsigned long long)flag->most);
+            return flags_wrong(reading, name, range);
+        }
+        memcpy(field, &value, sizeof(value));
+        return true;
+    }
+    case FLAG_BOOLEAN: {
+        bool value;
+
+        if (!parse_boolean(text, &value)) {
+            snprintf(range, sizeof(range), "'%.40s' is neither true nor false", text);
+            return flags_wrong(reading, name, range);
+        }
+        memcpy(field, &value, sizeof(value));
+        return true;
+    }
+    case FLAG_UNSUPPORTED:
+        if (*text == '\0' || strcmp(text, "0") == 0)
+            return true;
+        return flags_wrong(reading, name,
+                           "not supported by this version; remove it to go on without");
+    case FLAG_HELP:
+        return parse_boolean(text, &reading->help) ||
+               flags_wrong(reading, name, "takes no value but true or false");
+    case FLAG_VERSION:
+        return parse_boolean(text, &reading->version) ||
+               flags_wrong(reading, name, "takes no value but true or false");
+    }
+    return false;
+}
+
+/* ---- arguments ---- */
+
+static const struct flag *find(const struct flags *flags, const char *name, size_t length)
+{
+    for (size_t i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+
+        if (strlen(flag->name) == length && memcmp(flag->name, name, length) == 0)
+            return flag;
+    }
+    return NULL;
+}
+
+static bool takes_no_value(const struct flag *flag)
+{
+    return flag->type == FLAG_BOOLEAN || flag->type == FLAG_HELP || flag->type == FLAG_VERSION;
+}
+
+/* One flag with its value; `*at` moves behind what was used. */
+static bool read_flag(struct flags_reading *reading, int count, char *const *arguments, int *at)
+{
+    const struct flags *flags = reading->flags;
+    const char *argument = arguments[(*at)++];
+    const char *name = argument + (argument[0] == '-') + (argument[0] == '-' && argument[1] == '-');
+    const char *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    const struct flag *flag = find(flags, name, length);
+    char shown[64];
+    const char *value;
+
+    if (argument[0] != '-')
+        return flags_wrong(reading, argument, "is not a flag; try --help");
+    snprintf(shown, sizeof(shown), "--%.*s", (int)(length < 48 ? length : 48), name);
+    if (flag) {
+        value = equals ? equals + 1 : takes_no_value(flag) ? "true" : NULL;
+    } else {
+        flag = length > 3 && memcmp(name, "no-", 3) == 0 ? find(flags, name + 3, length - 3) : NULL;
+        if (!flag || flag->type != FLAG_BOOLEAN)
+            return flags_wrong(reading, shown, "unknown flag; try --help");
+        if (equals)
+            return flags_wrong(reading, shown, "takes no value");
+        value = "false";
+    }
+    if (!value) {
+        if (*at >= count)
+            return flags_wrong(reading, shown, "needs a value");
+        value = arguments[(*at)++];
+    }
+    reading->by_flag[flag - flags->table] = true;
+    return take(reading, flag, shown, value);
+}
+
+/* ---- variables ---- */
+
+static const char *variable_value(const struct flags *flags, const char *variable,
+                                  char name[VARIABLE_MAX])
+{
+    const char *value;
+
+    if (!variable)
+        return NULL;
+    snprintf(name, VARIABLE_MAX, "%s%s", flags->variable_prefix, variable);
+    value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* Every value that no flag gave: from its variable, or the initial one. */
+static bool read_variables(struct flags_reading *reading)
+{
+    const struct flags *flags = reading->flags;
+
+    for (size_t i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+        char name[VARIABLE_MAX] = "";
+        const char *value;
+
+        if (reading->by_flag[i])
+            continue;
+        value = variable_value(flags, flag->variable, name);
+        if (!value)
+            value = variable_value(flags, flag->variable_old, name);
+        if (!value)
+            value = flag->initial;
+        if (value && !take(reading, flag, name, value))
+            return false;
+    }
+    return true;
+}
+
+enum flags_result flags_read(struct flags_reading *reading, const struct flags *flags,
+                             void *options, int count, char *const *arguments)
+{
+    int at = 1;
+
+    assert(flags->count <= FLAGS_MAX);
+    memset(reading, 0, sizeof(*reading));
+    reading->flags = flags;
+    reading->options = options;
+    while (at < count) {
+        /* As Go's flag package has it: no flag follows, and we take nothing else. */
+        if (strcmp(arguments[at], "--") == 0) {
+            if (++at == count)
+                break;
+            flags_wrong(reading, arguments[at], "is not a flag; try --help");
+            return FLAGS_WRONG;
+        }
+        if (!read_flag(reading, count, arguments, &at))
+            return FLAGS_WRONG;
+        if (reading->help)
+            return FLAGS_HELP;
+    }
+    if (reading->version)
+        return FLAGS_VERSION;
+    return read_variables(reading) ? FLAGS_RUN : FLAGS_WRONG;
+}
+
+bool flags_given(const struct flags_reading *reading, const char *name)
+{
+    const struct flag *flag = find(reading->flags, name, strlen(name));
+
+    assert(flag);
+    return reading->by_flag[flag - reading->flags->table];
+}
+
+void flags_print(const struct flags *flags)
+{
+    for (size_t i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+
+        if (flag->type == FLAG_UNSUPPORTED) {
+            printf("  --%s\n      Not supported by this version. %s%s\n", flag->name,
+                   flags->variable_prefix, flag->variable);
+            continue;
+        }
+        if (!flag->help)
+            continue;
+        printf("  --%s\n      %s.", flag->name, flag->help);
+        if (flag->variable)
+            printf(" %s%s", flags->variable_prefix, flag->variable);
+        if (flag->variable_old)
+            printf(", formerly %s%s", flags->variable_prefix, flag->variable_old);
+        if (flag->initial)
+            printf(" (default %s)", flag->initial);
+        if (flag->type == FLAG_BOOLEAN)
+            printf("; --no-%s switches it off", flag->name);
+        printf("\n");
+    }
+}

@@ -1,0 +1,78 @@
+/*
+ * Command lines: a table says which flags a program takes, and where their values go. Flags come
+ * first, then environment variables, then initial values.
+ *
+ * Flags are written as Go's flag package takes them: `-port 1`, `--port 1`, `--port=1`, for a
+ * boolean `--debug`, `--debug=false` and also `--no-debug`. A variable that is empty is not set.
+ */
+#ifndef BASE_FLAGS_H
+#define BASE_FLAGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    FLAGS_MAX = 64, /* of a table */
+    FLAGS_PROBLEM_MAX = 512
+};
+
+enum flag_type {
+    FLAG_TEXT,    /* const char *: borrowed from the arguments or the environment */
+    FLAG_NUMBER,  /* uint64_t: decimal digits, `least` to `most` */
+    FLAG_BOOLEAN, /* bool */
+    FLAG_HELP,
+    FLAG_VERSION,
+    /* Known, and not built yet: refused, unless it asks for nothing (0 or empty). */
+    FLAG_UNSUPPORTED
+};
+
+struct flag {
+    const char *name;         /* without dashes */
+    const char *variable;     /* without the table's prefix; NULL: none */
+    const char *variable_old; /* its former name, likewise */
+    enum flag_type type;
+    size_t field; /* offset of its value in the options */
+    uint64_t least;
+    uint64_t most;
+    const char *initial; /* written as a user would; NULL: the field stays 0 */
+    const char *help;    /* without a stop at its end; NULL: not shown */
+};
+
+struct flags {
+    const struct flag *table;
+    size_t count; /* at most FLAGS_MAX */
+    const char *variable_prefix;
+};
+
+/* A reading: where each value came from, and what went wrong. */
+struct flags_reading {
+    const struct flags *flags;
+    void *options; /* what the fields of the table lie in */
+    bool by_flag[FLAGS_MAX];
+    bool help;
+    bool version;
+    char problem[FLAGS_PROBLEM_MAX]; /* one line that names the flag or variable */
+};
+
+enum flags_result {
+    FLAGS_RUN,
+    FLAGS_HELP,
+    FLAGS_VERSION,
+    FLAGS_WRONG /* the reading's `problem` says what */
+};
+
+/* Reads all but arguments[0] into `options`, whose fields must be 0. */
+enum flags_result flags_read(struct flags_reading *reading, const struct flags *flags,
+                             void *options, int count, char *const *arguments);
+
+/* Whether the flag `name`, which must be in the table, was among the arguments. */
+bool flags_given(const struct flags_reading *reading, const char *name);
+
+/* Notes that what `name` was given is wrong; returns false. */
+bool flags_wrong(struct flags_reading *reading, const char *name, const char *what);
+
+/* Prints every flag with its variable and initial value to stdout. */
+void flags_print(const struct flags *flags);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * What the reader of flags does for a table without variables, and the help that it prints; its
+ * forms of flags, numbers, booleans and variables are tried with the server's options.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/flags.h"
+
+struct sample {
+    const char *name;
+    uint64_t count;
+    bool loud;
+};
+
+#define FIELD(name) offsetof(struct sample, name)
+
+static const struct flag table[] = {
+    {"name", NULL, NULL, FLAG_TEXT, FIELD(name), 0, 0, NULL, "A text"},
+    {"count", NULL, NULL, FLAG_NUMBER, FIELD(count), 2, 9, "7", "A number"},
+    {"loud", "LOUD", "NOISY", FLAG_BOOLEAN, FIELD(loud), 0, 0, "false", "A boolean"},
+    {"later", "LATER", NULL, FLAG_UNSUPPORTED, 0, 0, 0, NULL, NULL},
+    {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
+    {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},
+    {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
+};
+
+static const struct flags flags = {
+    .table = table,
+    .count = sizeof(table) / sizeof(table[0]),
+    .variable_prefix = "FLAGS_TEST_",
+};
+
+static enum flags_result read_one(struct flags_reading *reading, struct sample *sample,
+                                  const char *argument)
+{
+    char name[] = "program";
+    char copy[64];
+    char *arguments[] = {name, copy, NULL};
+
+    snprintf(copy, sizeof(copy), "%s", argument ? argument : "");
+    memset(sample, 0, sizeof(*sample));
+    return flags_read(reading, &flags, sample, argument ? 2 : 1, arguments);
+}
+
+static void what_is_not_given_has_its_initial_value_or_none(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, NULL), FLAGS_RUN);
+    assert_null(sample.name);
+    assert_int_equal(sample.count, 7);
+    assert_false(sample.loud);
+    assert_false(flags_given(&reading, "count"));
+}
+
+static void it_is_known_whether_a_flag_was_given(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "--count=7"), FLAGS_RUN);
+    assert_true(flags_given(&reading, "count"));
+    assert_false(flags_given(&reading, "name"));
+}
+
+static void a_flag_without_a_variable_is_not_read_from_the_environment(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    setenv("FLAGS_TEST_", "8", 1);
+    setenv("FLAGS_TEST_COUNT", "8", 1);
+    setenv("FLAGS_TEST_LOUD", "true", 1);
+    assert_int_equal(read_one(&reading, &sample, NULL), FLAGS_RUN);
+    assert_int_equal(sample.count, 7);
+    assert_true(sample.loud);
+    unsetenv("FLAGS_TEST_LOUD");
+}
+
+static void a_range_is_named_where_it_is_left(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "--count=10"), FLAGS_WRONG);
+    assert_string_equal(reading.problem, "--count: '10' is not a whole number from 2 to 9");
+}
+
+static void a_program_can_add_what_is_wrong(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "--name=x"), FLAGS_RUN);
+    assert_false(flags_wrong(&reading, "--name", "is\nno name"));
+    assert_string_equal(reading.problem, "--name: is?no name");
+}
+
+static void what_is_not_built_yet_is_refused_unless_it_asks_for_nothing(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "--later=0"), FLAGS_RUN);
+    assert_int_equal(read_one(&reading, &sample, "--later="), FLAGS_RUN);
+    assert_int_equal(read_one(&reading, &sample, "--later=1"), FLAGS_WRONG);
+    assert_non_null(strstr(reading.problem, "--later: not supported"));
+}
+
+static void help_shows_every_flag_once(void **state)
+{
+    static const char expected[] =
+        "  --name\n      A text.\n"
+        "  --count\n      A number. (default 7)\n"
+        "  --loud\n      A boolean. FLAGS_TEST_LOUD, formerly FLAGS_TEST_NOISY (default false); "
+        "--no-loud switches it off\n"
+        "  --later\n      Not supported by this version. FLAGS_TEST_LATER\n"
+        "  --help\n      Print this and exit.\n"
+        "  --version\n      Print the version and exit.\n";
+    char printed[1024] = "";
+    int before = dup(STDOUT_FILENO);
+    FILE *file = tmpfile();
+    size_t length;
+
+    (void)state;
+    assert_non_null(file);
+    fflush(stdout);
+    dup2(fileno(file), STDOUT_FILENO);
+    flags_print(&flags);
+    fflush(stdout);
+    dup2(before, STDOUT_FILENO);
+    close(before);
+    rewind(file);
+    length = fread(printed, 1, sizeof(printed) - 1, file);
+    fclose(file);
+    assert_int_equal(length, strlen(expected));
+    assert_string_equal(printed, expected);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_given_has_its_initial_value_or_none),
+        cmocka_unit_test(it_is_known_whether_a_flag_was_given),
+        cmocka_unit_test(a_flag_without_a_variable_is_not_read_from_the_environment),
+        cmocka_unit_test(a_range_is_named_where_it_is_left),
+        cmocka_unit_test(a_program_can_add_what_is_wrong),
+        cmocka_unit_test(what_is_not_built_yet_is_refused_unless_it_asks_for_nothing),
+        cmocka_unit_test(help_shows_every_flag_once),
+    };
+
+    return cmocka_run_group_tests_name("flags", tests, NULL, NULL);
+}

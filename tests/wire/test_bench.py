@@ -1,0 +1,456 @@
+"""dflockd-bench at work, in short runs: what it sends, counts, finds wrong and says.
+
+Nothing here is about how fast anything is.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import peer
+import pytest
+from launch import assert_refused, own_address
+from lib.server import BINARY, ROOT, Server
+from wire_client import Client
+
+BENCH = BINARY.parent / "dflockd-bench"
+CHEATING_SERVER = ROOT / "tests" / "faults" / "cheating_server.py"
+RUN_SECONDS = 60
+WORKERS, ROUNDS = 4, 30
+SHORT = ("--workers", str(WORKERS), "--rounds", str(ROUNDS))
+LATENCIES = {"mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"}
+FIELDS = {
+    "rounds", "requests", "seconds", "rounds_per_s", "requests_per_s", "latency_us", "round_us",
+    "kinds", "errors", "lost", "late", "skipped", "server_cpu_us_per_request", "server_rss_bytes",
+    "own_cpu_share", "check"}
+
+# The requests of each load, in a round where all goes well.
+REQUESTS = {
+    "lock": {"acquire": 1, "release": 1},
+    "semaphore": {"semaphore_acquire": 1, "semaphore_release": 1},
+    "try": {"try": 1, "release": 1},
+    "two-phase": {"enqueue": 1, "wait": 1, "release": 1},
+    "ping": {"ping": 1},
+}
+
+
+def bench(*arguments):
+    """Run it to its end."""
+    return subprocess.run([str(BENCH), *map(str, arguments)], capture_output=True, text=True,
+                          timeout=RUN_SECONDS, check=False, stdin=subprocess.DEVNULL)
+
+
+def address(server):
+    return f"{server.host}:{server.port}"
+
+
+def load(server, *arguments, status=0):
+    """What it says of a load in JSON."""
+    done = bench("--servers", address(server), "--quiet", "--json", *arguments)
+    assert done.returncode == status, done
+    result = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert set(result) == FIELDS
+    assert set(result["latency_us"]) == set(result["round_us"]) == LATENCIES
+    assert sum(kind["count"] for kind in result["kinds"].values()) == result["requests"]
+    return result
+
+
+def counts(result):
+    return {name: kind["count"] for name, kind in result["kinds"].items()}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server("--threads", "1", "--max-locks", "100000", "--gc-max-idle", "0") as running:
+        yield running
+
+
+def assert_clean(server):
+    """Nobody holds or waits for anything."""
+    with Client(server) as client:
+        stats = client.stats()
+    assert stats["locks"] == [] and stats["semaphores"] == []
+
+
+# ---- loads ----
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_load_makes_its_requests(server, name):
+    result = load(server, *SHORT, "--load", name)
+    assert result["rounds"] == WORKERS * ROUNDS
+    assert counts(result) == {kind: number * WORKERS * ROUNDS
+                              for kind, number in REQUESTS[name].items()}
+    assert result["errors"] == {} and result["lost"] == 0 and result["check"] is None
+
+
+def test_renewing_acquires_once(server):
+    result = load(server, *SHORT, "--load", "renew")
+    assert counts(result) == {"acquire": WORKERS, "renew": WORKERS * ROUNDS}
+    assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+
+
+def test_a_mix_is_chosen_by_weight(server):
+    result = load(server, *SHORT, "--rounds", 500, "--load", "lock=8,ping=2")
+    seen = counts(result)
+    assert set(seen) == {"acquire", "release", "ping"}
+    assert seen["acquire"] == seen["release"] and seen["acquire"] + seen["ping"] == 2000
+    assert 250 < seen["ping"] < 550  # of 2000, a fifth on average
+
+
+def test_a_seed_repeats_the_choices(server):
+    first, second = (counts(load(server, *SHORT, "--load", "lock,ping", "--seed", 7))
+                     for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("keys", ["own", "shared", "uniform:3", "zipf:3", "zipf:100:1.2"])
+@pytest.mark.parametrize("name", ["lock", "two-phase"])
+def test_every_choice_of_keys_gets_its_grants(server, keys, name):
+    result = load(server, *SHORT, "--keys", keys, "--load", name)
+    assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+
+
+def test_a_try_on_a_key_that_is_taken_times_out(server):
+    with Client(server) as client:
+        client.acquire("taken")
+        result = load(server, *SHORT, "--load", "try", "--key", "taken", "--keys", "shared")
+    assert result["errors"] == {"timeout": WORKERS * ROUNDS}
+    assert counts(result) == {"try": WORKERS * ROUNDS}
+
+
+def test_more_workers_than_slots_take_turns(server):
+    result = load(server, *SHORT, "--load", "semaphore", "--keys", "shared", "--limit", 2)
+    assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+
+
+def test_errors_are_told_by_kind():
+    with Server("--max-locks", "1") as server:
+        with Client(server) as client:
+            client.acquire("only")
+            result = load(server, *SHORT)
+    assert result["errors"] == {"error_max_locks": WORKERS * ROUNDS}
+
+
+def test_holding_is_part_of_a_round(server):
+    result = load(server, "--workers", 1, "--rounds", 5, "--hold", 20000)
+    assert result["round_us"]["p50"] > 20000 and result["rounds"] == 5
+
+
+def test_nothing_is_left_behind(server):
+    load(server, *SHORT, "--load", "lock,semaphore,try,two-phase,renew,ping")
+    load(server, "--duration", 1, "--warmup-seconds", 0, "--keys", "shared", "--hold", 3000)
+    assert_clean(server)
+
+
+# ---- how rounds follow each other ----
+
+
+def test_each_round_may_have_a_connection_of_its_own(server):
+    result = load(server, *SHORT, "--new-connection")
+    assert result["rounds"] == WORKERS * ROUNDS and result["lost"] == 0
+    assert counts(result) == {"acquire": WORKERS * ROUNDS, "release": WORKERS * ROUNDS}
+
+
+@pytest.mark.parametrize("depth", [2, 30, 1000])
+def test_rounds_may_be_pipelined(server, depth):
+    rounds = depth * 3
+    result = load(server, "--workers", 2, "--rounds", rounds, "--depth", depth)
+    assert result["rounds"] == 2 * rounds and result["requests"] == 4 * rounds
+    assert result["errors"] == {}
+
+
+def test_pipelined_rounds_may_differ(server):
+    result = load(server, *SHORT, "--depth", 10, "--load", "lock,ping,two-phase,semaphore,renew")
+    assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+
+
+def test_connections_are_used_in_turns(server):
+    result = load(server, *SHORT, "--connections", 3)
+    assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+
+
+def test_several_threads_share_the_workers(server):
+    result = load(server, "--workers", 5, "--rounds", ROUNDS, "--threads", 3)
+    assert result["rounds"] == 5 * ROUNDS and result["errors"] == {}
+
+
+def test_warmup_is_not_counted(server):
+    result = load(server, *SHORT, "--warmup", 10)
+    assert result["rounds"] == WORKERS * ROUNDS
+
+
+def test_a_ramp_lets_everybody_in(server):
+    result = load(server, *SHORT, "--ramp", 1)
+    assert result["rounds"] == WORKERS * ROUNDS
+
+
+def test_an_open_loop_begins_as_many_rounds_as_it_is_told(server):
+    result = load(server, "--rate", 200, "--duration", 1, "--warmup-seconds", 0)
+    assert result["rounds"] + result["skipped"] == 200
+    assert result["late"] <= 200
+
+
+def test_rounds_that_could_not_begin_are_told(server):
+    # Each holds for 0.2 s: one worker has time for five of them, and a few that end later.
+    result = load(server, "--rate", 100, "--workers", 1, "--hold", 200000, "--duration", 1,
+                  "--warmup-seconds", 0)
+    assert result["rounds"] <= 10 and result["rounds"] + result["skipped"] == 100
+    assert result["late"] > 0
+    # A round that began late counts from when it should have begun.
+    assert result["round_us"]["max"] > 400000
+
+
+def test_idle_connections_and_held_keys_are_beside_the_load(server):
+    with Client(server) as client:
+        seen = {}
+
+        def look():
+            for _ in range(100):
+                stats = client.stats()
+                for name, value in (("connections", stats["connections"]),
+                                    ("locks", len(stats["locks"]))):
+                    seen[name] = max(seen.get(name, 0), value)
+                time.sleep(0.02)
+
+        looker = threading.Thread(target=look)
+        looker.start()
+        load(server, "--duration", 1, "--warmup-seconds", 0, "--workers", 2, "--idle", 40,
+             "--held", 700)
+        looker.join()
+    assert seen["connections"] >= 40 + 2 and seen["locks"] >= 700
+    assert_clean(server)
+
+
+def test_held_keys_that_are_refused_are_told():
+    with Server("--max-locks", "10") as server:
+        done = bench("--servers", address(server), "--held", 11, "--rounds", 1)
+    assert_refused(done, "error_max_locks", "held")
+
+
+def test_the_servers_process_is_measured(server):
+    result = load(server, *SHORT, "--rounds", 2000, "--server-pid", server.pid)
+    assert result["server_cpu_us_per_request"] >= 0
+    assert result["server_rss_bytes"] > 1 << 20
+
+
+# ---- servers ----
+
+
+def test_several_servers_share_the_workers():
+    with Server("--debug") as one, Server("--debug") as other:
+        done = bench("--servers", f"{address(one)}, {address(other)}", *SHORT, "--quiet", "--json")
+        assert done.returncode == 0, done
+        for server in (one, other):
+            with Client(server) as client:
+                assert len(client.stats()["idle_locks"]) == 2
+
+
+def test_the_original_server_takes_the_load():
+    try:
+        python = peer.environment()
+    except peer.Unavailable as error:
+        pytest.skip(f"dflockd {peer.VERSION} cannot be installed: {error}")
+    with peer.Original(python) as original:
+        result = load(original, *SHORT, "--load", "lock,two-phase,renew", "--keys", "shared")
+        assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server")
+def test_redis_takes_the_load(tmp_path):
+    socket_address = f"{own_address()}:6379"
+    host, port = socket_address.split(":")
+    process = subprocess.Popen(["redis-server", "--bind", host, "--port", port, "--save", "",
+                                "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while bench("--servers", socket_address, "--protocol", "redis", "--workers", 0,
+                    "--warmup-seconds", 0, "--duration", 1).returncode != 0:
+            assert time.monotonic() < end
+        for name in ("lock", "try"):
+            done = bench("--servers", socket_address, "--protocol", "redis", *SHORT, "--json",
+                         "--quiet", "--load", name)
+            result = json.loads(done.stdout)
+            assert result["errors"] == {} and counts(result)["release"] == WORKERS * ROUNDS
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("life", [(), ("--new-connection",)])
+def test_the_secret_is_said_first(tmp_path, life):
+    secret = tmp_path / "secret"
+    secret.write_text("open sesame\n")
+    with Server("--auth-token-file", str(secret)) as server:
+        result = load(server, *SHORT, *life, "--auth-token-file", secret, "--idle", 2, "--held", 2)
+        assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
+        silent = load(server, *SHORT, status=2)
+        assert set(silent["errors"]) == {"error_auth"} and silent["lost"] > 0
+        secret.write_text("wrong\n")
+        done = bench("--servers", address(server), *SHORT, "--auth-token-file", secret)
+        assert_refused(done, "error_auth")
+
+
+def test_no_server_is_one_clear_line():
+    nowhere = f"{own_address()}:6388"
+    assert_refused(bench("--servers", nowhere, *SHORT), nowhere)
+
+
+def test_a_server_that_is_killed_ends_the_load_with_status_2():
+    with Server() as server:
+        killer = threading.Timer(0.7, server.kill)
+        killer.start()
+        result = load(server, "--workers", WORKERS, "--duration", 20, "--warmup-seconds", 0,
+                      status=2)
+        killer.join()
+    assert result["lost"] == WORKERS
+    assert 0 < result["seconds"] < 20 and result["rounds"] > 0
+
+
+def test_connections_that_the_server_refuses_are_lost():
+    with Server("--max-connections", "2") as server:
+        load(server, "--workers", WORKERS, "--rounds", ROUNDS, status=2)
+
+
+# ---- the watch ----
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--keys", "shared", "--load", "lock,two-phase,try"), ("--keys", "uniform:3"),
+    ("--load", "renew,lock,semaphore,ping"), ("--depth", "5", "--load", "lock,two-phase"),
+    ("--keys", "zipf:4", "--new-connection", "--load", "two-phase"),
+    ("--keys", "shared", "--load", "semaphore", "--limit", "2", "--hold", "500"),
+    ("--keys", "shared", "--hold", "1500000", "--lease", "1", "--rounds", "1")], ids=" ".join)
+def test_the_watch_finds_nothing_wrong(server, arguments):
+    done = bench("--servers", address(server), "--quiet", "--json", "--check", *SHORT, *arguments)
+    assert done.returncode == 0 and done.stderr == "", done
+    check = json.loads(done.stdout)["check"]
+    assert set(check) == {"grants", "pairs", "violations"}
+    assert check["grants"] > 0 and check["violations"] == 0
+
+
+@pytest.mark.parametrize("cheat, rule, arguments", [
+    ("none", None, ("--load", "lock,two-phase")),
+    ("double", "exceed", ("--hold", "500")),
+    ("lifo", "queue", ("--load", "two-phase", "--hold", "500")),
+    ("fence", "fences", ()),
+    ("early", "before time", ("--hold", "50000", "--rounds", "6", "--timeout", "5")),
+    ("expire", "lease", ("--hold", "600000", "--rounds", "2", "--lease", "1")),
+    ("late", "lease", ("--hold", "1300000", "--rounds", "1", "--lease", "1", "--keys", "own"))])
+def test_the_watch_finds_out_who_cheats(cheat, rule, arguments):
+    process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        port = process.stdout.readline().strip()
+        # The last of equal flags counts.
+        done = bench("--servers", f"127.0.0.1:{port}", "--quiet", "--check", "--keys", "shared",
+                     *SHORT, "--rounds", "60", *arguments)
+    finally:
+        process.kill()
+        process.communicate()
+    assert done.returncode == (3 if rule else 0), done
+    assert (rule or "") in done.stderr and "violations" in done.stdout, done
+
+
+# ---- what it says ----
+
+
+def test_the_text_says_what_was_measured(server):
+    done = bench("--servers", address(server), *SHORT, "--server-pid", server.pid)
+    assert done.returncode == 0
+    assert re.search(rf"^rounds +{WORKERS * ROUNDS} +[\d.]+/s$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^requests +{2 * WORKERS * ROUNDS} +[\d.]+/s$", done.stdout, re.MULTILINE)
+    for name in ("rounds", "requests", "acquire", "release"):
+        assert re.search(rf"^{name} +\d+( +[\d.]+){{7}}$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^errors +none$", done.stdout, re.MULTILINE)
+    assert re.search(r"^bench +\d+ % of the CPU of its 1 thread$", done.stdout, re.MULTILINE)
+
+
+def test_progress_is_shown_every_second(server):
+    done = bench("--servers", address(server), "--duration", 2, "--warmup-seconds", 0,
+                 "--workers", 1)
+    assert re.search(r"^ +1 s +\d+ rounds/s +\d+ requests/s +[\d.]+ us mean 0 errors$",
+                     done.stderr, re.MULTILINE), done.stderr
+
+
+def test_csv_is_a_line_of_names_and_one_of_values(server):
+    done = bench("--servers", address(server), *SHORT, "--csv", "--quiet", "--load", "lock,ping")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 1 and None not in rows[0] and None not in rows[0].values()
+    assert rows[0]["load"] == "lock,ping" and rows[0]["rounds"] == str(WORKERS * ROUNDS)
+    assert float(rows[0]["request_p99_9_us"]) > 0
+
+
+def test_hdr_is_a_distribution_of_all_requests(server, tmp_path):
+    path = tmp_path / "latency.hgrm"
+    result = load(server, *SHORT, "--hdr", path)
+    lines = path.read_text().splitlines()
+    assert lines[0].split() == ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+    rows = [list(map(float, line.split())) for line in lines if line and line.strip()[0].isdigit()]
+    assert all(before[:3] <= after[:3] for before, after in zip(rows, rows[1:]))
+    assert rows[-1][1] == 1 and rows[-1][2] == result["requests"]
+    assert rows[-1][0] == pytest.approx(result["latency_us"]["max"], abs=0.001)
+    assert [line[:2] for line in lines[-3:]] == ["#["] * 3
+
+
+def test_a_file_that_cannot_be_written_is_told(server, tmp_path):
+    done = bench("--servers", address(server), *SHORT, "--quiet", "--hdr", tmp_path / "no" / "file")
+    assert done.returncode == 1 and "no/file" in done.stderr
+
+
+@pytest.mark.parametrize("dashes", ["-", "--"])
+@pytest.mark.parametrize("shared", [(), ("shared-key",), ("shared-key=true",)])
+def test_a_command_line_of_the_original_still_works(server, dashes, shared):
+    words = ["workers", "5", "rounds", "20", "key", "old", "timeout", "30", "lease", "10",
+             "servers", address(server), "connections", "0", "warmup", "5"]
+    arguments = [word if place % 2 else dashes + word for place, word in enumerate(words)]
+    done = bench(*arguments, *(dashes + flag for flag in shared))
+    assert done.returncode == 0, done
+    assert re.search(r"^rounds +100 ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("flag, value", [
+    ("workers", "x"), ("workers", "-1"), ("load", "lick"), ("load", "lock=0"), ("load", "lock,"),
+    ("load", ""), ("load", "lock=1x"), ("keys", "some"), ("keys", "uniform"), ("keys", "uniform:0"),
+    ("keys", "uniform:5:1"), ("keys", "zipf:5:"), ("keys", "zipf:5:0"), ("keys", "zipf:x"),
+    ("key", ""), ("key", "a b"), ("key", "k" * 161), ("servers", ""), ("servers", "host:"),
+    ("servers", ":1"), ("servers", "127.0.0.1:port"), ("servers", "127.0.0.1:1,"),
+    ("protocol", "http"), ("auth-token-file", "/nonexistent"), ("depth", "0"), ("lease", "0"),
+    ("threads", "65"), ("nonsense", "1")])
+def test_what_cannot_be_meant_is_refused(flag, value):
+    assert_refused(bench(f"--{flag}={value}"), f"--{flag}")
+
+
+@pytest.mark.parametrize("name, arguments", [
+    ("--depth", ("--depth", "2", "--keys", "shared")),
+    ("--new-connection", ("--new-connection", "--connections", "2")),
+    ("--new-connection", ("--new-connection", "--load", "renew")),
+    ("--rate", ("--rate", "5", "--rounds", "5")),
+    ("--check", ("--check", "--threads", "2")),
+    ("--check", ("--check", "--keys", "uniform:1000000")),
+    ("--protocol", ("--protocol", "redis", "--load", "ping")),
+    ("--protocol", ("--protocol", "redis", "--check")),
+    ("--shared-key", ("--shared-key", "--keys", "own")),
+    ("--csv", ("--csv", "--json")),
+    ("--workers", ("--workers", "0", "--rounds", "5"))])
+def test_what_does_not_go_together_is_refused(name, arguments):
+    assert_refused(bench(*arguments), name)
+
+
+def test_help_names_every_flag_and_exits_with_0():
+    done = bench("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for flag in ("servers", "workers", "rounds", "duration", "load", "keys", "rate", "check",
+                 "json", "hdr"):
+        assert f"  --{flag}\n" in done.stdout
+
+
+def test_version_is_printed():
+    assert re.fullmatch(r"dflockd-bench \d+\.\d+\S*\n", bench("--version").stdout)
