@@ -1,0 +1,119 @@
+"""Clients that hold keys, wait for them, or do nothing, in numbers."""
+
+import resource
+import socket
+
+from comparison.place import DESCRIPTORS
+
+WINDOW = 500  # requests under way
+PORTS_OF_AN_ADDRESS = 25000
+HELD_SECONDS = 100000
+CONNECT_SECONDS = 30
+IP_BIND_ADDRESS_NO_PORT = 24  # of linux/in.h, unknown to Python 3.11
+
+
+def raise_descriptor_limit():
+    """For the thousands of sockets of some rows; children inherit it. Returns what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limits in ((DESCRIPTORS, max(hard, DESCRIPTORS)), (hard, hard)):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            return limits[0]
+        except (ValueError, PermissionError):
+            continue
+    return soft
+
+
+def key(number, space="held"):
+    """A key of 20 bytes."""
+    return f"{space}:{number:0{19 - len(space)}}"
+
+
+def acquire(key_text, arguments=f"0 {HELD_SECONDS}"):
+    return f"l\n{key_text}\n{arguments}\n".encode()
+
+
+def enqueue(key_text):
+    return f"e\n{key_text}\n{HELD_SECONDS}\n".encode()
+
+
+def redis_set(key_text):
+    words = "SET", key_text, "0123456789abcdef" * 2, "NX", "PX", str(HELD_SECONDS * 1000)
+    parts = [f"*{len(words)}"] + [f"${len(word)}\r\n{word}" for word in words]
+    return ("\r\n".join(parts) + "\r\n").encode()
+
+
+class Talk:
+    """A connection over which many requests are pipelined, and each must be granted."""
+
+    def __init__(self, server):
+        self.server = server
+        self.socket = server.connect(CONNECT_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def ask(self, requests, word):
+        """Send them in windows; every answer begins with `word`."""
+        for begin in range(0, len(requests), WINDOW):
+            window = requests[begin:begin + WINDOW]
+            self.socket.sendall(b"".join(window))
+            lines = self.lines(len(window))
+            wrong = next((line for line in lines if not line.startswith(word)), None)
+            assert wrong is None, f"{wrong} is no answer to be expected"
+
+    def lines(self, count):
+        parts = []
+        while count > 0:
+            parts.append(self.socket.recv(1 << 18))
+            assert parts[-1], "the server has closed the connection"
+            count -= parts[-1].count(b"\n")
+        return b"".join(parts).splitlines()
+
+    def hold(self, count, first=0):
+        """Hold `count` keys from number `first` on, for longer than a row lasts."""
+        redis = self.server.protocol == "redis"
+        make, word = (redis_set, b"+OK") if redis else (acquire, b"ok ")
+        for begin in range(first, first + count, 100 * WINDOW):
+            end = min(begin + 100 * WINDOW, first + count)
+            self.ask([make(key(number)) for number in range(begin, end)], word)
+
+    def enqueue(self, count):
+        """Wait for keys that somebody else holds."""
+        self.ask([enqueue(key(number)) for number in range(count)], b"queued")
+
+
+class Crowd:
+    """Connections that say nothing until they are told to."""
+
+    def __init__(self, server, count):
+        self.sockets = []
+        for number in range(count):
+            one = socket.socket()
+            # A local address has some 28,000 ports for this; the connecting picks one.
+            one.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            one.bind((f"127.0.1.{1 + number // PORTS_OF_AN_ADDRESS}", 0))
+            one.settimeout(CONNECT_SECONDS)
+            one.connect(("127.0.0.1", server.port))
+            self.sockets.append(one)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for one in self.sockets:
+            one.close()
+
+    def send(self, make_request):
+        """Each sends the request for its number."""
+        for number, one in enumerate(self.sockets):
+            one.sendall(make_request(number))
+
+    def hear(self):
+        """Wait for an answer to each."""
+        for one in self.sockets:
+            assert one.recv(4096), "the server has closed the connection"

@@ -1,0 +1,187 @@
+"""The report, perf/report.md, made of the figures that are kept."""
+
+from comparison import plots
+from comparison.place import REPORT, TRIED
+from comparison.row import of_rounds
+from comparison.rows import ALL, TARGETS
+
+COLUMNS = {"ceiling": "ceiling", "dflockd": "dflockd", "redis": "Redis", "python": "Python"}
+NOTHING = "—"
+BUSY = 0.95
+
+
+def label_order(label):
+    """As in a telephone book, but numbers by their size."""
+    name, _, size = label.partition("/")
+    return name, int(size) if size.isdigit() else -1
+
+
+def sized(label):
+    """A label for a reader: sizes with commas."""
+    name, _, size = label.partition("/")
+    return f"{name}, {int(size):,}" if size.isdigit() else ", ".join(filter(None, (name, size)))
+
+
+def labels_of(rounds):
+    return list(rounds[0])
+
+
+def table(heads, lines):
+    rule = ["---"] * len(heads)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines)) + "\n"
+
+
+# ---- the table of targets ----
+
+def cell(row, rounds, server):
+    """What a server reached, for each size where there are several."""
+    parts = []
+    for label in labels_of(rounds):
+        name, _, size = label.partition("/")
+        if name == server:
+            figures = ", ".join(figure.show(of_rounds(rounds, label, figure.name))
+                                for figure in row.brief or row.figures)
+            parts.append(f"{int(size):,}: {figures}" if size.isdigit() else
+                         f"{size}: {figures}" if size else figures)
+    return "<br>".join(parts) or NOTHING
+
+
+def judged(target, rounds):
+    """A target's figure beside its bound, and whether it holds; None where nothing was measured."""
+    measured = target.measured(rounds)
+    if measured is None:
+        return None
+    value, least, most = measured
+    text = (f"{target.what} " if target.what else "") + f"{target.show(value)} {target.bound()}"
+    if target.show(least) != target.show(most):
+        text += f" ({target.show(least)} to {target.show(most)})"
+    return text, target.holds(value)
+
+
+def judgements(row, rounds):
+    return [judged(target, rounds) for target in row.targets
+            if not (target.optional and target.measured(rounds) is None)]
+
+
+def verdict(row, kept):
+    """The texts of two cells: what was measured, and whether that is enough."""
+    if row.name not in kept:
+        return NOTHING, "not measured"
+    rounds = kept[row.name]["rounds"]
+    if not row.targets:
+        return NOTHING, "not built yet" if rounds[0]["dflockd"]["refused"] else "not measured"
+    all_judged = judgements(row, rounds)
+    if None in all_judged:
+        return NOTHING, "not measured"
+    texts = [text if holds or len(all_judged) == 1 else f"**{text}**" for text, holds in all_judged]
+    reached = all(holds for _, holds in all_judged)
+    return "<br>".join(texts), "reached" if reached else "**falls short**"
+
+
+def targets(kept):
+    lines = []
+    for row in TARGETS:
+        rounds = kept[row.name]["rounds"] if row.name in kept and row.figures else [{}]
+        lines.append([row.title, row.target,
+                      *(cell(row, rounds, server) for server in COLUMNS), *verdict(row, kept)])
+    return table(["work", "must be", *COLUMNS.values(), "measured", ""], lines)
+
+
+def summary(kept):
+    verdicts = [verdict(row, kept)[1] for row in TARGETS]
+    parts = [f"{verdicts.count(word)} {text}" for word, text in
+             (("reached", "reached"), ("**falls short**", "fall short"),
+              ("not built yet", "not built yet"), ("not measured", "not measured"))
+             if verdicts.count(word)]
+    return f"Of {len(verdicts)} rows: {', '.join(parts)}.\n"
+
+
+# ---- row by row ----
+
+def details(row, kept):
+    """Everything that was measured of a row."""
+    entry = kept[row.name]
+    rounds = entry["rounds"]
+    if not row.figures:
+        return ""
+    heads = ["", *(figure.unit for figure in row.figures)]
+    with_load = "load_share" in rounds[0][labels_of(rounds)[0]]
+    if with_load:
+        heads.append("the load's CPU")
+    lines = []
+    for label in labels_of(rounds):
+        line = [sized(label)] + [
+            f"{of_rounds(rounds, label, figure.name) / figure.per:,.{figure.digits}f}"
+            for figure in row.figures]
+        if with_load:
+            share = of_rounds(rounds, label, "load_share")
+            line.append(f"{share:.0%}" + (", its limit" if share >= BUSY else ""))
+        lines.append(line)
+    how = f"{row.how[0].upper()}{row.how[1:]}. " if row.how else ""
+    load = f" of {entry['seconds']} s" if with_load else ""
+    when = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}{load}, {entry['date']}."
+    judged_text = "\n".join(f"- {text}: {'holds' if holds else '**does not hold**'}"
+                            for text, holds in filter(None, judgements(row, rounds)))
+    return (f"### `{row.name}`: {row.title}\n\n{how}{when}\n\n{table(heads, lines)}\n"
+            + (f"{judged_text}\n\n" if judged_text else ""))
+
+
+def steps(kept):
+    """Nanoseconds and instructions of the parts alone, side by side."""
+    times = kept["micro"]["rounds"][0] if "micro" in kept else {}
+    counts = kept["instructions"]["rounds"][0] if "instructions" in kept else {}
+    lines = []
+    for label in sorted(times.keys() | counts.keys(), key=label_order):
+        name, _, size = label.partition("/")
+        lines.append([f"`{name}`", f"{int(size):,}" if int(size) else "",
+                      f"{times[label]['ns']:,.1f}" if label in times else NOTHING,
+                      f"{counts[label]['instructions']:,.0f}" if label in counts else NOTHING])
+    return (
+        "## The parts alone\n\n"
+        "Nanoseconds by `build/perf/micro`, without kernel and network; instructions by "
+        "`perf/instructions`, under valgrind. The size is that of keys held by others; for "
+        "`hand-over` of waiters on the key, for `disconnect` of keys that the client holds, each "
+        "of which counts as a step. Of `try`, `renew` and `release` each is about another held "
+        "key, which the processor has not looked at for long; of `own` and `two-phase` about one "
+        "of a thousand.\n\n" + table(["step", "size", "ns", "instructions"], lines))
+
+
+# ---- all of it ----
+
+def machine(told):
+    return (
+        f"Measured on {told['date']}: {told['cpu']}, {told['cores']} cores, "
+        f"{told['memory_gib']} GiB, {told['kernel']}; commit {told['commit']}; {told['redis']}; "
+        f"the server of PyPI's dflockd 0.5.0 on {told['python']}.\n")
+
+
+HOW = """
+`perf/compare` measures all of this, in one run of about 40 minutes, and writes this file. Each server is pinned to one
+CPU and the load, `dflockd-bench`, to another; every row starts servers of its own. Load warms up for a second before it
+is measured. A row goes in rounds, in each of which every server has its turn, so that what else happens on the machine
+happens to all of them. Figures are medians over the rounds; a ratio is that of the medians, and in brackets stand the
+least and the largest of a single round. CPU is that of the server's process (`/proc/PID/stat`), for each request; an
+acquire and a release are two. *Ceiling* (`perf/ceiling.c`) is a server that does nothing: it answers every request the
+same, on a ring like ours. Where the load's CPU is at its limit, throughput says more about the load than about the
+server; CPU does not.
+"""
+
+
+def write(figures):
+    kept = figures["rows"]
+    if not kept:
+        raise SystemExit("compare: nothing has been measured yet")
+    parts = ["# How fast it is\n", machine(figures["machine"]), summary(kept),
+             "## Targets\n", targets(kept)]
+    drawn = plots.draw(kept)
+    if drawn:
+        parts.append("## Plots\n")
+        parts += [f"![{title}](plots/{name}.svg)\n" for name, title in drawn]
+    parts += ["## How it was measured\n" + HOW, "## Row by row\n"]
+    parts += [details(row, kept).rstrip("\n") + "\n" for row in ALL
+              if row.name in kept and row.figures]
+    if "micro" in kept or "instructions" in kept:
+        parts.append(steps(kept))
+    if TRIED.exists():
+        parts.append(TRIED.read_text(encoding="utf-8"))
+    REPORT.write_text("\n".join(parts), encoding="utf-8")

@@ -1,0 +1,147 @@
+"""The servers that are compared, each on one CPU.
+
+    with Dflockd() as server:
+        server.address, server.pid
+"""
+
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+
+import peer
+from comparison.place import BUILD, SERVER_CPU, pinned
+from lib.server import PythonServer, Server
+
+START_SECONDS = 20
+# More than any row wants; nobody is refused, so the limits cost nobody anything.
+LOCKS_MAX = 20000000
+CLIENTS_MAX = 100000
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Dflockd(Server):
+    """Ours, with one worker thread where nothing else is said."""
+
+    name = "dflockd"
+    protocol = "dflockd"
+
+    def __init__(self, *flags, threads=1, cpus=(SERVER_CPU,)):
+        super().__init__("--threads", str(threads), "--max-locks", str(LOCKS_MAX), *flags,
+                         binary=BUILD / "dflockd")
+        self.command = pinned(self.command, *cpus)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+
+class Original(PythonServer):
+    """The server of PyPI's `dflockd` 0.5.0, in the environment that the tests make."""
+
+    name = "python"
+    protocol = "dflockd"
+
+    def __init__(self, *flags):
+        super().__init__(peer.environment(), "--max-locks", str(LOCKS_MAX), *flags)
+        self.command = pinned(self.command, SERVER_CPU)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+
+class Command(ABC):
+    """A server that is there once it takes a connection."""
+
+    protocol = "dflockd"
+
+    def __init__(self):
+        self.port = free_port()
+
+    @abstractmethod
+    def command(self):
+        """What starts it, on `self.port`."""
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def connect(self, timeout=20):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(
+            pinned(self.command(), SERVER_CPU), cwd=self.folder.name, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.connect().close()
+                return self
+            except ConnectionRefusedError:
+                if time.monotonic() > end or self.process.poll() is not None:
+                    self.__exit__()
+                    raise
+                time.sleep(0.02)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait(10)
+        self.folder.cleanup()
+
+
+class Ceiling(Command):
+    """The server that does nothing (perf/ceiling.c)."""
+
+    name = "ceiling"
+
+    def command(self):
+        return [BUILD / "perf" / "ceiling", self.port]
+
+
+class Redis(Command):
+    """Redis, in memory alone."""
+
+    name = "redis"
+    protocol = "redis"
+
+    def command(self):
+        return ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "",
+                "--appendonly", "no", "--maxclients", CLIENTS_MAX]
+
+
+ALL = (Ceiling, Dflockd, Redis, Original)
+
+
+def refused(*flags):
+    """What dflockd says where it does not take `flags`; None where it does."""
+    command = [str(BUILD / "dflockd"), "--port", "0", *flags]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True) as process:
+        try:
+            status = process.wait(1)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.communicate(timeout=30)
+            return None
+        return process.stderr.read().strip() if status else None
+
+
+def version_of(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

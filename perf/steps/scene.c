@@ -1,0 +1,165 @@
+#include "steps/scene.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    KEYS_OF_ANOTHER = 10, /* each of the others holds so many keys */
+    STRIDE = 7919         /* prime to powers of ten: a walk that comes everywhere */
+};
+
+/* Others' leases end after decades, at different times. */
+#define HELD_LEASE_S        1000000000ull
+#define HELD_LEASE_SPREAD_S 1000000ull
+
+#define FIRST_OWN_CLIENT (1ull << 40)
+
+static const uint8_t hash_key[crypto_shorthash_KEYBYTES] = "0123456789abcde";
+
+/* Spreads a counter over 64 bits (SplitMix64). */
+static uint64_t mix(uint64_t value)
+{
+    value += 0x9e3779b97f4a7c15;
+    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+    value = (value ^ value >> 27) * 0x94d049bb133111eb;
+    return value ^ value >> 31;
+}
+
+void scene_expect(bool right, const char *what)
+{
+    if (right)
+        return;
+    fprintf(stderr, "micro: %s\n", what);
+    exit(EXIT_FAILURE);
+}
+
+static void *allocate(void *context, size_t size, size_t alignment)
+{
+    (void)context;
+    if (alignment <= _Alignof(max_align_t))
+        return malloc(size);
+    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+static void release(void *context, void *block, size_t size)
+{
+    (void)context;
+    (void)size;
+    free(block);
+}
+
+static void token_next(void *context, struct lock_token *token)
+{
+    struct scene *scene = context;
+
+    token->fence = ++scene->fence;
+    token->salt = mix(token->fence);
+}
+
+static void effect(void *context, uint64_t client, const struct lock_answer *answer)
+{
+    struct scene *scene = context;
+
+    scene->effects++;
+    scene->granted_client = client;
+    scene->granted_token = answer->token;
+}
+
+/* Made by hand, since far more keys are made than are measured at a time. */
+static void aim(struct target *target, uint8_t kind, uint64_t number)
+{
+    uint64_t left = number;
+
+    for (uint32_t i = SCENE_KEY_BYTES - 1; i > 0; i--) {
+        target->bytes[i] = (uint8_t)('0' + left % 10);
+        left /= 10;
+    }
+    target->bytes[0] = kind;
+    target->number = number;
+    target->key = (struct lock_key){.bytes = target->bytes, .length = SCENE_KEY_BYTES};
+    crypto_shorthash((uint8_t *)&target->key.hash, target->bytes, SCENE_KEY_BYTES, hash_key);
+}
+
+static void hold(struct scene *scene, const struct target *target)
+{
+    uint64_t lease_s = HELD_LEASE_S + mix(target->number) % HELD_LEASE_SPREAD_S;
+    struct lock_answer answer =
+        table_acquire(&scene->table, scene_clock(scene), 1 + target->number / KEYS_OF_ANOTHER,
+                      &target->key, 1, 0, lease_s);
+
+    scene_expect(answer.outcome == DFLOCKD_OK, "a key could not be held by others");
+    scene->held_fences[target->number] = answer.token.fence;
+}
+
+void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
+{
+    struct lock_policy policy = {
+        .gc_max_idle_ns = 1000000000000000, /* nothing is collected meanwhile */
+        .gc_interval_ns = 1000000000,
+        .release_on_disconnect = true,
+    };
+    struct lock_host host = {
+        .memory = {.allocate = allocate, .release = release},
+        .token_next = token_next,
+        .effect = effect,
+        .context = scene,
+    };
+
+    memset(scene, 0, sizeof(*scene));
+    atomic_init(&scene->budget.used, 0);
+    scene->budget.max = UINT64_MAX;
+    scene->held_count = held;
+    scene->target_capacity = targets > SCENE_CHUNK ? targets : SCENE_CHUNK;
+    scene->held_fences = calloc(held + 1, sizeof(*scene->held_fences));
+    scene->targets = calloc(scene->target_capacity, sizeof(*scene->targets));
+    scene_expect(scene->held_fences && scene->targets &&
+                     table_init(&scene->table, &host, &policy, &scene->budget),
+                 "out of memory");
+    for (uint64_t i = 0; i < held; i++) {
+        struct target target;
+
+        aim(&target, 'h', i);
+        hold(scene, &target);
+    }
+}
+
+void scene_close(struct scene *scene)
+{
+    table_free(&scene->table);
+    free(scene->held_fences);
+    free(scene->targets);
+}
+
+void scene_aim_at_own(struct scene *scene, uint64_t count)
+{
+    scene_expect(count <= scene->target_capacity, "more targets than there is room for");
+    for (uint64_t i = scene->own_targets; i < count; i++) {
+        aim(&scene->targets[i], 'o', i);
+        scene->targets[i].client = FIRST_OWN_CLIENT + i;
+        scene->own_targets = i + 1;
+    }
+}
+
+void scene_aim_at_held(struct scene *scene, uint64_t count)
+{
+    scene_expect(count <= scene->target_capacity && count <= scene->held_count,
+                 "more targets than there is room for");
+    scene->own_targets = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        struct target *target = &scene->targets[i];
+
+        aim(target, 'h', scene->next_held);
+        target->client = FIRST_OWN_CLIENT + i;
+        target->token.fence = scene->held_fences[target->number];
+        target->token.salt = mix(target->token.fence);
+        scene->next_held = (scene->next_held + STRIDE) % scene->held_count;
+    }
+}
+
+void scene_hold_again(struct scene *scene, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        hold(scene, &scene->targets[i]);
+}
