@@ -80,8 +80,8 @@ $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) Mak
 	$(CC) $(CPPFLAGS) -Itests/unit -Iperf $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_LIBRARY) \
 	    $(LDLIBS) -lcmocka -lm
 
-# A server that does nothing, to measure against; the table and the parser alone.
-perf: $(BUILD)/perf/ceiling $(BUILD)/perf/micro
+# A server that does nothing, to measure against; the table and the parser alone; the load.
+perf: $(BUILD)/perf/ceiling $(BUILD)/perf/micro $(BUILD)/dflockd-bench
 
 $(MICRO_SOURCES:%.c=$(BUILD)/%.o): CPPFLAGS += -Iperf
 $(BUILD)/perf/micro: $(MICRO_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from datetime import date
+from subprocess import CalledProcessError
 
 from comparison import machine
+from comparison.load import Failed
 from comparison.place import FIGURES
 
 
@@ -30,16 +31,28 @@ def shown(row, figures):
     return ", ".join(figure.show(figures[figure.name]) for figure in row.figures)
 
 
-def measure(row, count, seconds):
-    """One row; its figures replace those it had in the file."""
-    say(f"{row.name}: {row.title}")
-    kept = {"date": date.today().isoformat(), "seconds": seconds,
-            "rounds": rounds_of(row, count, seconds)}
-    figures = read()
-    figures["machine"] = machine.describe()
-    figures["rows"][row.name] = kept
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def measure(rows, count, seconds):
+    """All of the rows, as far as they can be; returns the names of those that can't.
+
+    A row's figures replace those it had in the file at once, so that a run may be broken off.
+    """
+    failed = []
+    for row in rows:
+        say(f"{row.name}: {row.title}")
+        try:
+            rounds = rounds_of(row, count, seconds)
+        except (Failed, AssertionError, OSError, RuntimeError, CalledProcessError) as problem:
+            say(f"  {type(problem).__name__}: {problem}")
+            failed.append(row.name)
+            continue
+        told = machine.describe()
+        figures = read()
+        figures["machine"] = told
+        figures["rows"][row.name] = {"date": told["date"], "commit": told["commit"],
+                                     "seconds": seconds, "rounds": rounds}
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return failed
 
 
 def read():

@@ -2,7 +2,7 @@
 
 import matplotlib
 from matplotlib import pyplot
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from comparison.load import SHARES
 from comparison.loads import CONNECTIONS, KEYS_HELD, MORE_CONNECTIONS, WAITERS
@@ -41,7 +41,7 @@ def number(value, _=None):
 
 def plain(axis):
     axis.set_major_formatter(FuncFormatter(number))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def panel(axes, title, x_label, y_label):
@@ -61,7 +61,7 @@ def line(axes, name, xs, ys, **style):
 def legend_below(figure, axes, columns):
     """One legend for all panels."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncol=columns, bbox_to_anchor=(0.5, -0.07))
+    figure.legend(handles, labels, loc="upper center", ncol=columns, bbox_to_anchor=(0.5, 0))
 
 
 def save(figure, name):
@@ -97,7 +97,7 @@ def growth(rows):
     draw = growth_keys, growth_connections, growth_waiters
     for axes, one in zip(panels, draw):
         one(axes, rows)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.dataLim.ymax)
     save(figure, "growth")
 
 
@@ -116,7 +116,7 @@ def growth_connections(axes, rows):
              [of_rounds(rounds, f"{name}/{size}", "cpu_us") for size in sizes])
     axes.set_xscale("log")
     plain(axes.xaxis)
-    axes.legend(loc="lower right", fontsize=9)
+    axes.legend(loc="upper right", fontsize=9)
     panel(axes, "Connections", "connections at work", "server CPU per request, us")
 
 
@@ -131,7 +131,7 @@ def growth_waiters(axes, rows):
     axes.set_xscale("log")
     plain(axes.xaxis)
     axes.legend(loc="lower right", fontsize=9)
-    panel(axes, "Waiters", "waiters on one key", "server CPU per acquire + release, us")
+    panel(axes, "Waiters", "waiters on one key", "server CPU per hand-over, us")
 
 
 def latency(rows):
@@ -144,10 +144,10 @@ def latency(rows):
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks([2, 10, 100, 1000, 10000], ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     plain(axes.yaxis)
     panel(axes, "Latency, 16 connections", "share of requests answered in", "microseconds")
-    axes.legend(loc="upper left", fontsize=9)
+    legend_below(figure, axes, 2)
     save(figure, "latency")
 
 

@@ -52,10 +52,11 @@ def judged(target, rounds):
     if measured is None:
         return None
     value, least, most = measured
-    text = (f"{target.what} " if target.what else "") + f"{target.show(value)} {target.bound()}"
+    holds = target.holds(value)
+    text = (f"{target.what}: " if target.what else "") + target.show(value)
     if target.show(least) != target.show(most):
         text += f" ({target.show(least)} to {target.show(most)})"
-    return text, target.holds(value)
+    return f"{text}, {'' if holds else 'not '}{target.bound()}", holds
 
 
 def judgements(row, rounds):
@@ -119,8 +120,8 @@ def details(row, kept):
         lines.append(line)
     how = f"{row.how[0].upper()}{row.how[1:]}. " if row.how else ""
     load = f" of {entry['seconds']} s" if with_load else ""
-    when = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}{load}, {entry['date']}."
-    judged_text = "\n".join(f"- {text}: {'holds' if holds else '**does not hold**'}"
+    when = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}{load}, {entry['date']}, {entry['commit']}."
+    judged_text = "\n".join(f"- {text if holds else f'**{text}**'}"
                             for text, holds in filter(None, judgements(row, rounds)))
     return (f"### `{row.name}`: {row.title}\n\n{how}{when}\n\n{table(heads, lines)}\n"
             + (f"{judged_text}\n\n" if judged_text else ""))

@@ -6,13 +6,17 @@
 #include <string.h>
 
 enum {
+    FIRST_OTHER_CLIENT = 1,
     KEYS_OF_ANOTHER = 10, /* each of the others holds so many keys */
     STRIDE = 7919         /* prime to powers of ten: a walk that comes everywhere */
 };
 
-/* Others' leases end after decades, at different times. */
-#define HELD_LEASE_S        1000000000ull
-#define HELD_LEASE_SPREAD_S 1000000ull
+/*
+ * Others' leases end after decades, a second apart, in the order in which a walk comes by; what is
+ * held or renewed later ends after all of them. So who renews or releases in this order always has
+ * the lease that would end next, as those have who renew their leases after half of their time.
+ */
+#define HELD_LEASE_S 1000000000ull
 
 #define FIRST_OWN_CLIENT (1ull << 40)
 
@@ -82,15 +86,29 @@ static void aim(struct target *target, uint8_t kind, uint64_t number)
     crypto_shorthash((uint8_t *)&target->key.hash, target->bytes, SCENE_KEY_BYTES, hash_key);
 }
 
-static void hold(struct scene *scene, const struct target *target)
+static void hold(struct scene *scene, const struct target *target, uint64_t lease_s)
 {
-    uint64_t lease_s = HELD_LEASE_S + mix(target->number) % HELD_LEASE_SPREAD_S;
+    uint64_t client = FIRST_OTHER_CLIENT + target->number / KEYS_OF_ANOTHER;
     struct lock_answer answer =
-        table_acquire(&scene->table, scene_clock(scene), 1 + target->number / KEYS_OF_ANOTHER,
-                      &target->key, 1, 0, lease_s);
+        table_acquire(&scene->table, scene_clock(scene), client, &target->key, 1, 0, lease_s);
 
     scene_expect(answer.outcome == DFLOCKD_OK, "a key could not be held by others");
     scene->held_fences[target->number] = answer.token.fence;
+}
+
+/* Keys are held in the order of their numbers, as far as memory goes; a walk jumps about. */
+static void hold_all(struct scene *scene)
+{
+    uint64_t *ranks = scene->held_fences; /* until there is a fence in its place */
+
+    for (uint64_t i = 0; i < scene->held_count; i++)
+        ranks[i * STRIDE % scene->held_count] = i;
+    for (uint64_t i = 0; i < scene->held_count; i++) {
+        struct target target;
+
+        aim(&target, 'h', i);
+        hold(scene, &target, HELD_LEASE_S + ranks[i]);
+    }
 }
 
 void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
@@ -117,16 +135,14 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
     scene_expect(scene->held_fences && scene->targets &&
                      table_init(&scene->table, &host, &policy, &scene->budget),
                  "out of memory");
-    for (uint64_t i = 0; i < held; i++) {
-        struct target target;
-
-        aim(&target, 'h', i);
-        hold(scene, &target);
-    }
+    hold_all(scene);
 }
 
 void scene_close(struct scene *scene)
 {
+    /* One by one, which is far quicker than have table_free look for them. */
+    for (uint64_t i = 0; i <= scene->held_count / KEYS_OF_ANOTHER; i++)
+        table_disconnect(&scene->table, scene->now_ns, FIRST_OTHER_CLIENT + i, false, UINT32_MAX);
     table_free(&scene->table);
     free(scene->held_fences);
     free(scene->targets);
@@ -161,5 +177,5 @@ void scene_aim_at_held(struct scene *scene, uint64_t count)
 void scene_hold_again(struct scene *scene, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
-        hold(scene, &scene->targets[i]);
+        hold(scene, &scene->targets[i], SCENE_RENEWED_S);
 }

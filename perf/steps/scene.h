@@ -18,6 +18,9 @@ enum {
     SCENE_STEP_NS = 500 /* what the clock goes on with each call */
 };
 
+/* Of a lease that ends after all that others hold. */
+#define SCENE_RENEWED_S 4000000000ull
+
 /* A key that a step works on, who works on it, and the token where it is held. */
 struct target {
     struct lock_key key;

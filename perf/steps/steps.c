@@ -58,7 +58,7 @@ static void run_renew(struct scene *scene, uint64_t count)
     for (uint64_t i = 0; i < count; i++) {
         struct target *target = &scene->targets[i];
         struct lock_answer answer = table_renew(&scene->table, scene_clock(scene), &target->key,
-                                                target->token, WAIT_FOREVER_S);
+                                                target->token, SCENE_RENEWED_S);
 
         scene_expect(granted(&answer), "renew: not renewed");
     }
