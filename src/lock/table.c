@@ -2,7 +2,7 @@
  * Each record is found by a map and freed the moment nothing needs it: a client with its last
  * claim, an enqueued state with the `w` that asks for it, a resource when it has been idle for
  * long enough. A waiter becomes a holder in place, so a hand-over asks for no memory and can't
- * fail; room for its deadline is reserved when it joins the queue.
+ * fail; room for its deadline is reserved, and a fence promised, when it joins the queue.
  */
 #include "lock/table_internal.h"
 
@@ -243,7 +243,23 @@ static void two_phase_end(struct table *table, uint64_t now_ns, const struct cla
 
 /* ---- claims ---- */
 
-/* A claim of no resource yet; NULL when memory is short. */
+/* A fence for a claim that is about to be; false when there is none. */
+static bool promise_take(struct table *table)
+{
+    if (table->host.fence_promise && !table->host.fence_promise(table->host.context))
+        return false;
+    table->promises++;
+    return true;
+}
+
+static void promise_return(struct table *table)
+{
+    table->promises--;
+    if (table->host.fence_return)
+        table->host.fence_return(table->host.context);
+}
+
+/* A claim of no resource yet, with the promise of a fence; NULL when memory or fences are short. */
 static struct claim *claim_create(struct table *table, uint64_t client_id, uint64_t lease_s)
 {
     struct client *client = client_get(table, client_id);
@@ -252,7 +268,8 @@ static struct claim *claim_create(struct table *table, uint64_t client_id, uint6
     if (!client)
         return NULL;
     claim = pool_take(&table->claim_pool);
-    if (claim && !heap_reserve(&table->deadlines, (uint32_t)table->claim_pool.count)) {
+    if (claim && !(heap_reserve(&table->deadlines, (uint32_t)table->claim_pool.count) &&
+                   promise_take(table))) {
         pool_give(&table->claim_pool, claim);
         claim = NULL;
     }
@@ -277,6 +294,8 @@ static void claim_destroy(struct table *table, struct claim *claim)
 
     if (client->blocked == claim)
         client->blocked = NULL;
+    if (claim->state == CLAIM_WAITING)
+        promise_return(table);
     heap_remove(&table->deadlines, &claim->deadline);
     list_remove(&claim->client_link);
     pool_give(&table->claim_pool, claim);
@@ -305,6 +324,7 @@ static void claim_grant(struct table *table, uint64_t now_ns, struct claim *clai
 
     assert(resource->holders < resource->limit);
     table->host.token_next(table->host.context, &token);
+    table->promises--;
     claim->state = CLAIM_HOLDING;
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, token.fence);
@@ -729,6 +749,7 @@ bool table_init(struct table *table, const struct lock_host *host, const struct 
     table->host = *host;
     table->policy = *policy;
     table->budget = budget;
+    table->promises = 0;
     list_init(&table->idle);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_init(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP);

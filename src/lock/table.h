@@ -85,6 +85,12 @@ struct lock_host {
     /* A token nobody had before, its fence above those of all earlier grants. Never fails. */
     void (*token_next)(void *context, struct lock_token *token);
     /*
+     * Where fences may run out, else NULL both: a claim is admitted only where it is promised one,
+     * so that it can be granted later. A grant uses the promise, a waiter that leaves returns it.
+     */
+    bool (*fence_promise)(void *context);
+    void (*fence_return)(void *context);
+    /*
      * The blocked request of `client` has its answer, or the client is idle. Called within a table
      * call; must not call the table, and must not fail.
      */
@@ -102,6 +108,7 @@ struct table {
     struct map enqueued;   /* two-phase states by client and resource */
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
     struct list idle;      /* collectable resources, longest idle first */
+    uint64_t promises;     /* of fences: one for each waiting claim */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pool;
     struct pool client_pool;
@@ -118,7 +125,8 @@ void table_free(struct table *table);
 /*
  * `l`, `sl`: a slot of `key` for `client`, who waits for it up to `wait_s` seconds (0: not at all)
  * in FIFO order. OK with a grant, LOCK_PENDING (an effect follows: OK or TIMEOUT), TIMEOUT,
- * ERROR_MAX_LOCKS, ERROR_MAX_WAITERS, ERROR_LIMIT_MISMATCH, or ERROR when memory is short.
+ * ERROR_MAX_LOCKS, ERROR_MAX_WAITERS, ERROR_LIMIT_MISMATCH, or ERROR when memory or fences are
+ * short.
  * A client must not call it, or wait, again while one is pending.
  */
 struct lock_answer table_acquire(struct table *table, uint64_t now_ns, uint64_t client,

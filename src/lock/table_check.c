@@ -157,6 +157,7 @@ bool table_check(const struct table *table, const char **problem)
     expect(&census, census.holding == table->tokens.count, "tokens and holders do not match");
     expect(&census, census.holding == census.resource_holders, "holders miscounted");
     expect(&census, census.waiting == census.resource_waiters, "waiters miscounted");
+    expect(&census, census.waiting == table->promises, "promises of fences and waiters differ");
     expect(&census, census.holding + census.waiting == table->claim_pool.count, "a claim is lost");
     expect(&census, table->resources.count <= atomic_load(&table->budget->used),
            "more states than the budget knows");

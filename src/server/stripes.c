@@ -40,15 +40,33 @@ struct stripes {
     uint32_t worker_count;
     struct stripe *stripe;
     struct sleeper *sleeper;
-    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t fence;
+    _Alignas(CACHE_LINE_BYTES) struct fences fences;
 };
 
 static void token_next(void *context, struct lock_token *token)
 {
     struct stripe *stripe = context;
 
-    token->fence = atomic_fetch_add_explicit(&stripe->stripes->fence, 1, memory_order_relaxed);
+    token->fence = fences_take(&stripe->stripes->fences);
     token->salt = entropy_next(&stripe->entropy);
+}
+
+static bool fence_promise(void *context)
+{
+    struct stripe *stripe = context;
+    struct fences *fences = &stripe->stripes->fences;
+    bool promised = fences_promise(fences);
+
+    if (fences_ask(fences))
+        stripe->wake |= 1ull << STRIPES_KEEPER;
+    return promised;
+}
+
+static void fence_return(void *context)
+{
+    struct stripe *stripe = context;
+
+    fences_give_back(&stripe->stripes->fences);
 }
 
 static void effect_post(void *context, uint64_t client, const struct lock_answer *answer)
@@ -98,6 +116,11 @@ static void stripe_leave(struct stripe *stripe, uint64_t *wake)
 struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker)
 {
     return &stripes->sleeper[worker].mailbox;
+}
+
+struct fences *stripes_fences(struct stripes *stripes)
+{
+    return &stripes->fences;
 }
 
 struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kind,
@@ -281,15 +304,22 @@ void stripes_awake(struct stripes *stripes, uint32_t worker)
 
 bool stripes_check(struct stripes *stripes, const char **problem)
 {
+    bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;
+    uint64_t promises = 0;
     uint64_t now_ns = 0;
 
     for (uint32_t i = 0; i < stripes->stripe_count; i++) {
         struct stripe *stripe = stripe_enter(stripes, i, &now_ns);
         bool fine = table_check(&stripe->table, problem);
 
+        promises += stripe->table.promises;
         pthread_mutex_unlock(&stripe->mutex);
         if (!fine)
             return false;
+    }
+    if (limited && fences_open(&stripes->fences) != promises) {
+        *problem = "the open promises of fences are not those of the waiters";
+        return false;
     }
     return true;
 }
@@ -306,9 +336,12 @@ static uint32_t stripes_for(uint32_t workers)
 static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lock_policy *policy)
 {
     struct stripe *stripe = &stripes->stripe[index];
+    bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;
     struct lock_host host = {
         .memory = stripes->memory,
         .token_next = token_next,
+        .fence_promise = limited ? fence_promise : NULL,
+        .fence_return = limited ? fence_return : NULL,
         .effect = effect_post,
         .context = stripe,
     };
@@ -341,7 +374,8 @@ struct stripes *stripes_create(const struct stripes_options *options)
     stripes->worker_count = options->workers;
     stripes->stripe_shift = 64 - (uint32_t)__builtin_ctz(count);
     stripes->budget.max = options->states_max;
-    atomic_init(&stripes->fence, options->fence_first);
+    fences_init(&stripes->fences, options->fence_first,
+                options->fence_ceiling ? options->fence_ceiling : FENCES_UNLIMITED);
     entropy_fill(stripes->hash_key, sizeof(stripes->hash_key));
     stripes->sleeper =
         allocate_clear(&stripes->memory, options->workers * sizeof(*stripes->sleeper));

@@ -8,7 +8,8 @@
  *
  * Each stripe has a home worker, which sleeps no longer than until the stripe's next deadline.
  * Calls add to `wake` (a bit for each worker) whom the caller has to wake: a worker whose mailbox
- * was empty, or the home of a stripe whose deadline has become earlier than what it sleeps for.
+ * was empty, the home of a stripe whose deadline has become earlier than what it sleeps for, or who
+ * sees to the fences.
  */
 #ifndef SERVER_STRIPES_H
 #define SERVER_STRIPES_H
@@ -17,10 +18,12 @@
 
 #include "lock/table.h"
 #include "os/mailbox.h"
+#include "server/fences.h"
 #include "wire/request.h"
 
 enum {
-    STRIPES_MAX = 64 /* a bit for each in a session */
+    STRIPES_MAX = 64,  /* a bit for each in a session */
+    STRIPES_KEEPER = 0 /* the worker that sees to it that fences do not run out */
 };
 
 struct stripes;
@@ -30,7 +33,8 @@ struct stripes_options {
     struct memory memory; /* to be called from any thread */
     struct lock_policy policy;
     uint64_t states_max;
-    uint64_t fence_first; /* fences rise from here */
+    uint64_t fence_first;   /* fences rise from here */
+    uint64_t fence_ceiling; /* and stay below this, see stripes_fences; 0: there is none */
 };
 
 /* What a mailbox holds: the answer to the pending request of a client, or a notice to it. */
@@ -53,6 +57,12 @@ void stripes_destroy(struct stripes *stripes);
 
 /* Where effects for the clients of `worker` arrive. */
 struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker);
+
+/*
+ * Where a ceiling was given: the fences, for whoever raises it. Once they are low, STRIPES_KEEPER
+ * is among the workers to be woken; acquire and enqueue answer ERROR while none is left.
+ */
+struct fences *stripes_fences(struct stripes *stripes);
 
 /* Hashes `bytes`, which are borrowed by the result. */
 struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kind,
@@ -98,7 +108,7 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
 uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker);
 void stripes_awake(struct stripes *stripes, uint32_t worker);
 
-/* Whether the invariants of all tables hold; see table_check. */
+/* Whether the invariants of all tables hold, while no other thread is at work; see table_check. */
 bool stripes_check(struct stripes *stripes, const char **problem);
 
 #endif

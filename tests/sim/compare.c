@@ -103,6 +103,12 @@ void compare_wakes(struct world *world, uint64_t empty_before)
             !(world->wakes >> i & 1))
             world_fail(world, "worker %u has its first news, and nobody is to wake it", i);
     }
+    world->keeper_woken |= world->wakes >> STRIPES_KEEPER & 1;
+    if (world->model.fences_called) {
+        if (!world->keeper_woken)
+            world_fail(world, "fences are low, and nobody is to see to it");
+        world_count(world, COVERAGE_FENCES_ASKED);
+    }
     world->woken |= world->wakes;
     for (uint64_t left = world->model.touched; left; left &= left - 1) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(left);

@@ -67,6 +67,8 @@
     X(FULL, "sessions stopped by a slow reader")          \
     X(IDLE, "notices of idleness")                        \
     X(BUDGET, "runs whose budget came back")              \
+    X(FENCELESS, "requests short of fences")              \
+    X(FENCES_ASKED, "events while fences were low")       \
     X(WALKS, "walks through all invariants")
 
 enum coverage_kind {

@@ -9,8 +9,8 @@
 #include "dflockd/protocol.h"
 
 static const char *const kind_words[EVENT_KINDS] = {
-    "none",    "open",   "send",    "read", "turn",   "end",   "vanish", "fail",  "step",
-    "effects", "worker", "advance", "edge", "memory", "drain", "watch",  "sleep", "slow",
+    "none",   "open",    "send", "read",   "turn",  "end",   "vanish", "fail", "step",   "effects",
+    "worker", "advance", "edge", "memory", "drain", "watch", "sleep",  "slow", "fences",
 };
 
 static const char *const op_words[DFLOCKD_COMMAND_COUNT] = {

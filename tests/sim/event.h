@@ -30,6 +30,7 @@ enum event_kind {
     EVENT_WATCH,  /* does client `who` hold or wait? if so, it is told when it no longer does */
     EVENT_SLEEP,  /* until when may worker `who` sleep? */
     EVENT_SLOW,   /* client `who` reads nothing from now on, or all again where `number` is 0 */
+    EVENT_FENCES, /* `number` more fences may be handed out, where they are limited */
     EVENT_KINDS
 };
 

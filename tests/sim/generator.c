@@ -278,6 +278,8 @@ struct event generator_next(struct generator *generator, const struct world *wor
     if (left <= generator->drain_left && generator->drained < world->policy.workers &&
         (generator->drained == 0 || one_in(generator, 50)))
         return (struct event){.kind = EVENT_DRAIN, .who = (uint16_t)generator->drained++};
+    if (world->policy.fences && one_in(generator, 150))
+        return (struct event){.kind = EVENT_FENCES, .number = below(generator, 30)};
     if ((world->event == 0 && one_in(generator, 2)) || one_in(generator, 1500))
         return some_memory(generator);
     for (int i = 0; i < TRIES && event.kind == EVENT_NONE; i++) {

@@ -281,6 +281,26 @@ static int holder(struct model *model, uint32_t key, uint64_t fence, uint64_t sa
 
 /* ---- calls ---- */
 
+/* Whether one claim more can be granted some day, when all who wait are. */
+static bool fence_left(struct model *model)
+{
+    uint64_t wanted = model->grants;
+
+    if (model->policy.fences == 0)
+        return true;
+    for (uint32_t i = 0; i < model->key_count; i++)
+        wanted += model->keys[i].waiters;
+    model->fences_called |= wanted + 1 >= model->fences_low;
+    return wanted < model->fences;
+}
+
+void model_add_fences(struct model *model, uint32_t count)
+{
+    model->fences_low = model->fences + count / 2;
+    model->fences += count;
+    model->fences_called = false;
+}
+
 static struct model_answer admit(struct model *model, uint32_t slot, uint32_t key_number,
                                  uint32_t limit, uint64_t lease_s, bool may_wait)
 {
@@ -294,6 +314,10 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
         return plain(DFLOCKD_ERROR_MAX_WAITERS);
     if (full && !may_wait)
         return plain(DFLOCKD_TIMEOUT);
+    if (!fence_left(model)) {
+        model->fenceless++;
+        return plain(DFLOCKD_ERROR);
+    }
     if (!key->exists && model->states >= model->policy.states_max)
         return plain(DFLOCKD_ERROR_MAX_LOCKS);
     if (!key->exists) {
@@ -491,6 +515,7 @@ void model_init(struct model *model, const struct policy *policy, uint32_t strip
                 const uint32_t *stripes)
 {
     model->policy = *policy;
+    model_add_fences(model, policy->fences);
     model->stripe_count = stripe_count;
     model->key_count = policy->names * 2;
     for (uint32_t i = 0; i < MODEL_STRIPES; i++)

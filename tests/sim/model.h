@@ -116,9 +116,12 @@ struct model {
     uint64_t now_ns; /* of the call */
     uint64_t step;   /* counts calls */
     uint64_t turn;
-    uint64_t grants;  /* in all */
-    uint64_t states;  /* that exist */
-    uint64_t touched; /* a bit for each stripe that was called since this was cleared */
+    uint64_t grants;     /* in all */
+    uint64_t fences;     /* that may be handed out in all, where the policy limits them */
+    uint64_t fences_low; /* so many of them in use or promised are worth a call for more */
+    bool fences_called;  /* there was reason for one since there were more */
+    uint64_t states;     /* that exist */
+    uint64_t touched;    /* a bit for each stripe that was called since this was cleared */
     uint64_t stripe_ns[MODEL_STRIPES];
     uint64_t earliest_ns[MODEL_STRIPES]; /* no claim's deadline is earlier */
     uint32_t stripe_keys[MODEL_STRIPES];
@@ -140,6 +143,7 @@ struct model {
     uint64_t handed_over;
     uint64_t leases_ended;
     uint64_t given_back; /* grants on their way whose client was gone */
+    uint64_t fenceless;  /* requests that got no fence */
 };
 
 /* `model` is all zeros, `stripes` has the stripe of each key. */
@@ -160,6 +164,9 @@ struct model_answer model_release(struct model *model, uint32_t key, uint64_t fe
 struct model_answer model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
                                 uint64_t lease_s);
 bool model_cancel(struct model *model, uint32_t slot);
+
+/* That many fences more may be handed out. */
+void model_add_fences(struct model *model, uint32_t count);
 
 /* In one stripe, up to `steps` things; true when all is done. */
 bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool pending,

@@ -16,7 +16,7 @@ static const struct field policy_fields[] = {
     FIELD(struct policy, waiters_max),   FIELD(struct policy, gc_idle_s),
     FIELD(struct policy, gc_interval_s), FIELD(struct policy, default_lease_s),
     FIELD(struct policy, auto_release),  FIELD(struct policy, auth),
-    FIELD(struct policy, check_every),
+    FIELD(struct policy, check_every),   FIELD(struct policy, fences),
 };
 
 enum {
@@ -48,6 +48,7 @@ void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_
     policy->auto_release = seeded_below(&seeded, 3) > 0;
     policy->auth = seeded_below(&seeded, 4) == 0;
     policy->check_every = 256 + seeded_below(&seeded, 512);
+    policy->fences = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 300);
     if (workers)
         policy->workers = workers;
     if (clients)

@@ -18,6 +18,7 @@ struct policy {
     uint64_t seed; /* of the run, also of the kernel's randomness in it */
     uint64_t start_ns;
     uint64_t fence_first;
+    uint32_t fences; /* that there are at first; 0: no end of them */
     uint32_t workers;
     uint32_t clients;
     uint32_t names; /* of keys, each for a lock and a semaphore */

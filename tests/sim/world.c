@@ -71,6 +71,7 @@ static void create_stripes(struct world *world)
             },
         .states_max = policy->states_max,
         .fence_first = policy->fence_first,
+        .fence_ceiling = policy->fences ? policy->fence_first + policy->fences : 0,
     };
 
     world->stripes = stripes_create(&options);
@@ -178,6 +179,9 @@ static void finish_budget(struct world *world)
 
     if (world->policy.states_max > PROBES_MAX)
         return;
+    if (world->policy.fences)
+        fences_raise(stripes_fences(world->stripes),
+                     world->policy.fence_first + world->model.fences + PROBES_MAX);
     for (uint32_t i = 0; i <= world->policy.states_max; i++) {
         char name[16];
         uint32_t length = (uint32_t)snprintf(name, sizeof(name), "probe-%u", i);
@@ -226,6 +230,7 @@ void world_finish(struct world *world)
     coverage->counts[COVERAGE_HANDED_OVER] += world->model.handed_over;
     coverage->counts[COVERAGE_LEASES_ENDED] += world->model.leases_ended;
     coverage->counts[COVERAGE_GIVEN_BACK] += world->model.given_back;
+    coverage->counts[COVERAGE_FENCELESS] += world->model.fenceless;
 }
 
 void world_destroy(struct world *world)

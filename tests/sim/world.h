@@ -115,8 +115,9 @@ struct world {
     uint32_t ticks;
     uint64_t connections_made;
     _Atomic uint64_t connections;
-    uint64_t woken; /* workers that were to be woken since they slept */
-    uint64_t wakes; /* in this event */
+    uint64_t woken;    /* workers that were to be woken since they slept */
+    uint64_t wakes;    /* in this event */
+    bool keeper_woken; /* since there were more fences */
     struct sim_worker workers[SIM_WORKERS_MAX];
     struct token stale[STALE_MAX];
     uint32_t stale_count;

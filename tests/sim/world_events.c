@@ -492,6 +492,15 @@ static void scarce(struct world *world, const struct event *event)
         scarce_memory_fail(&world->workers[i].output_memory, output, event->who + i);
 }
 
+static void add_fences(struct world *world, uint32_t count)
+{
+    if (world->policy.fences == 0)
+        return;
+    world->keeper_woken = false;
+    model_add_fences(&world->model, count);
+    fences_raise(stripes_fences(world->stripes), world->policy.fence_first + world->model.fences);
+}
+
 static void drain(struct world *world, uint32_t number)
 {
     struct sim_worker *worker = wake(world, number);
@@ -614,6 +623,8 @@ void world_apply(struct world *world, const struct event *event)
         advance(world, event->number);
     else if (event->kind == EVENT_MEMORY)
         scarce(world, event);
+    else if (event->kind == EVENT_FENCES)
+        add_fences(world, event->number);
     else if (is_of_worker(event) && event->who < world->policy.workers)
         apply_to_worker(world, event);
     else if (!is_of_worker(event) && event->who < world->policy.clients)

@@ -40,6 +40,8 @@ struct fixture {
     struct memory_counted memory;
     uint64_t now_ns;
     uint64_t fence_last;
+    uint64_t fence_max; /* none above it is promised */
+    uint64_t promised;  /* of those above fence_last */
     uint64_t hash_mask; /* 0 makes all keys collide */
     struct fixture_effect effects[FIXTURE_EFFECTS_MAX];
     uint32_t effect_count; /* not yet looked at */
@@ -67,8 +69,28 @@ static inline void fixture_token(void *context, struct lock_token *token)
 {
     struct fixture *fixture = context;
 
+    assert_true(fixture->promised > 0);
+    fixture->promised--;
     token->fence = ++fixture->fence_last;
     token->salt = fixture_salt(token->fence);
+}
+
+static inline bool fixture_promise(void *context)
+{
+    struct fixture *fixture = context;
+
+    if (fixture->fence_last + fixture->promised >= fixture->fence_max)
+        return false;
+    fixture->promised++;
+    return true;
+}
+
+static inline void fixture_return(void *context)
+{
+    struct fixture *fixture = context;
+
+    assert_true(fixture->promised > 0);
+    fixture->promised--;
 }
 
 static inline void fixture_effect(void *context, uint64_t client, const struct lock_answer *answer)
@@ -94,6 +116,8 @@ static inline bool fixture_try_start(struct fixture *fixture, const struct rules
     };
     struct lock_host host = {
         .token_next = fixture_token,
+        .fence_promise = fixture_promise,
+        .fence_return = fixture_return,
         .effect = fixture_effect,
         .context = fixture,
     };
@@ -103,6 +127,8 @@ static inline bool fixture_try_start(struct fixture *fixture, const struct rules
     host.memory = fixture->memory.memory;
     fixture->now_ns = 0;
     fixture->fence_last = 0;
+    fixture->fence_max = UINT64_MAX;
+    fixture->promised = 0;
     fixture->hash_mask = UINT64_MAX;
     fixture->effect_count = 0;
     atomic_init(&fixture->budget.used, 0);
@@ -115,13 +141,14 @@ static inline void fixture_start(struct fixture *fixture, const struct rules *ru
     assert_true(fixture_try_start(fixture, rules, UINT64_MAX));
 }
 
-/* Frees the table: no block and no state may be left, and no effect come of it. */
+/* Frees the table: no block, state or promise may be left, and no effect come of it. */
 static inline void fixture_end(struct fixture *fixture)
 {
     fixture->effect_count = 0;
     table_free(&fixture->table);
     assert_int_equal(fixture->effect_count, 0);
     assert_int_equal(atomic_load(&fixture->budget.used), 0);
+    assert_int_equal(fixture->promised, 0);
     memory_counted_assert_returned(&fixture->memory);
 }
 
@@ -131,6 +158,7 @@ static inline void fixture_check(const struct fixture *fixture)
 
     if (!table_check(&fixture->table, &problem))
         fail_msg("the table is not valid: %s", problem);
+    assert_int_equal(fixture->table.promises, fixture->promised);
 }
 
 /* A key whose `bytes` are borrowed. */

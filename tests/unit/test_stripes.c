@@ -56,7 +56,9 @@ static void release(void *context, void *block, size_t size)
 
 static _Atomic int64_t blocks_out;
 
-static struct stripes *create(uint32_t workers, uint64_t states_max, uint64_t gc_max_idle_s)
+/* Fences from 1 on and below `fence_ceiling`, 0: without limit. */
+static struct stripes *create_with_fences(uint32_t workers, uint64_t states_max,
+                                          uint64_t gc_max_idle_s, uint64_t fence_ceiling)
 {
     struct stripes_options options = {
         .workers = workers,
@@ -66,6 +68,7 @@ static struct stripes *create(uint32_t workers, uint64_t states_max, uint64_t gc
                    .release_on_disconnect = true},
         .states_max = states_max,
         .fence_first = 1,
+        .fence_ceiling = fence_ceiling,
     };
     struct stripes *stripes;
 
@@ -75,6 +78,11 @@ static struct stripes *create(uint32_t workers, uint64_t states_max, uint64_t gc
     for (uint32_t worker = 0; worker < workers; worker++)
         assert_true(mailbox_reserve(stripes_mailbox(stripes, worker), 1024));
     return stripes;
+}
+
+static struct stripes *create(uint32_t workers, uint64_t states_max, uint64_t gc_max_idle_s)
+{
+    return create_with_fences(workers, states_max, gc_max_idle_s, 0);
 }
 
 static void check(struct stripes *stripes)
@@ -203,6 +211,53 @@ static void salts_are_random_and_each_is_used_once(void **state)
     qsort(salts, 2 * GRANTS, sizeof(salts[0]), compare_salts);
     for (int i = 1; i < 2 * GRANTS; i++)
         assert_true(salts[i] != salts[i - 1]);
+}
+
+/* ---- fences ---- */
+
+static void fences_are_promised_for_all_stripes_together(void **state)
+{
+    struct stripes *stripes = create_with_fences(WORKERS, 10, 0, 4);
+    char name[16];
+    char other_name[16];
+    struct stripes_key key = key_at_home(stripes, 1, name);
+    struct stripes_key other = key_at_home(stripes, 2, other_name);
+    struct lock_token token;
+    uint64_t wake = 0;
+
+    (void)state;
+    token = acquire(stripes, 0, 1, &key, 0, LONG_S, &wake).token;
+    assert_int_equal(token.fence, 1);
+    assert_int_equal(acquire(stripes, 0, 2, &key, 9, LONG_S, &wake).outcome, LOCK_PENDING);
+    assert_int_equal(acquire(stripes, 0, 1, &other, 0, LONG_S, &wake).token.fence, 2);
+    assert_int_equal(acquire(stripes, 0, 3, &other, 9, LONG_S, &wake).outcome, DFLOCKD_ERROR);
+    check(stripes);
+    assert_true(stripes_cancel(stripes, 0, 2, key.stripe, &wake));
+    check(stripes);
+    assert_int_equal(acquire(stripes, 0, 3, &other, 9, LONG_S, &wake).outcome, LOCK_PENDING);
+    assert_int_equal(acquire(stripes, 0, 2, &key, 9, LONG_S, &wake).outcome, DFLOCKD_ERROR);
+    fences_raise(stripes_fences(stripes), 5);
+    assert_int_equal(acquire(stripes, 0, 2, &key, 9, LONG_S, &wake).outcome, LOCK_PENDING);
+    destroy(stripes);
+}
+
+static void the_keeper_is_woken_once_when_fences_are_low(void **state)
+{
+    struct stripes *stripes = create_with_fences(WORKERS, 100, 0, 9);
+    uint64_t wake = 0;
+
+    (void)state;
+    for (uint64_t grant = 1; grant <= 8; grant++) {
+        char name[16];
+        struct stripes_key key;
+
+        snprintf(name, sizeof(name), "key %u", (unsigned)grant);
+        key = key_named(stripes, LOCK_KIND_LOCK, name);
+        assert_int_equal(acquire(stripes, 0, 1, &key, 0, LONG_S, &wake).token.fence, grant);
+        assert_int_equal(wake, grant == 4 ? 1 << STRIPES_KEEPER : 0);
+        wake = 0;
+    }
+    destroy(stripes);
 }
 
 /* ---- whom to wake ---- */
@@ -874,6 +929,8 @@ int main(void)
         cmocka_unit_test(equal_keys_lie_in_one_stripe_and_kinds_are_told_apart),
         cmocka_unit_test(each_table_hashes_with_a_secret_of_its_own),
         cmocka_unit_test(salts_are_random_and_each_is_used_once),
+        cmocka_unit_test(fences_are_promised_for_all_stripes_together),
+        cmocka_unit_test(the_keeper_is_woken_once_when_fences_are_low),
         cmocka_unit_test(an_effect_wakes_its_worker_only_when_its_mailbox_was_empty),
         cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
         cmocka_unit_test(a_worker_expires_what_is_at_home_with_it_and_nothing_else),

@@ -1,0 +1,93 @@
+#include "server/fences.h"
+
+#include <assert.h>
+
+/* Where the last addition is used by half. */
+static uint64_t half_of(uint64_t from, uint64_t ceiling)
+{
+    return from + (ceiling - from) / 2;
+}
+
+void fences_init(struct fences *fences, uint64_t first, uint64_t ceiling)
+{
+    assert(first <= ceiling);
+    atomic_init(&fences->next, first);
+    atomic_init(&fences->promised, first);
+    atomic_init(&fences->ceiling, ceiling);
+    atomic_init(&fences->low, half_of(first, ceiling));
+    atomic_init(&fences->asked, false);
+}
+
+bool fences_promise(struct fences *fences)
+{
+    uint64_t promised = atomic_load_explicit(&fences->promised, memory_order_relaxed);
+
+    while (promised < atomic_load_explicit(&fences->ceiling, memory_order_relaxed)) {
+        if (atomic_compare_exchange_weak(&fences->promised, &promised, promised + 1))
+            return true;
+    }
+    return false;
+}
+
+void fences_give_back(struct fences *fences)
+{
+    atomic_fetch_sub_explicit(&fences->promised, 1, memory_order_relaxed);
+}
+
+/*
+ * Acquire and release, so that whoever gets a fence of a new range has seen, from the one before
+ * it, the ceiling of that range. The last stand against a fence that another process may hand out.
+ */
+uint64_t fences_take(struct fences *fences)
+{
+    uint64_t fence = atomic_fetch_add_explicit(&fences->next, 1, memory_order_acq_rel);
+
+    assert(fence < atomic_load_explicit(&fences->ceiling, memory_order_relaxed));
+    return fence;
+}
+
+bool fences_low(const struct fences *fences)
+{
+    return atomic_load(&fences->promised) >= atomic_load(&fences->low);
+}
+
+/*
+ * Here `promised` is written first, then `asked` looked at; fences_raise clears `asked`, then its
+ * caller looks at `promised`. One of the two sees the other.
+ */
+bool fences_ask(struct fences *fences)
+{
+    return fences_low(fences) && !atomic_load(&fences->asked) &&
+           !atomic_exchange(&fences->asked, true);
+}
+
+/* Who asked may have given back since: it is not asked again, so that it must not be forgotten. */
+bool fences_wanted(const struct fences *fences)
+{
+    return atomic_load(&fences->asked) || fences_low(fences);
+}
+
+bool fences_exhausted(const struct fences *fences)
+{
+    return atomic_load(&fences->promised) >= atomic_load(&fences->ceiling);
+}
+
+uint64_t fences_ceiling(const struct fences *fences)
+{
+    return atomic_load(&fences->ceiling);
+}
+
+void fences_raise(struct fences *fences, uint64_t ceiling)
+{
+    uint64_t before = atomic_load(&fences->ceiling);
+
+    assert(ceiling >= before);
+    atomic_store(&fences->ceiling, ceiling);
+    atomic_store(&fences->low, half_of(before, ceiling));
+    atomic_store(&fences->asked, false);
+}
+
+uint64_t fences_open(const struct fences *fences)
+{
+    return atomic_load(&fences->promised) - atomic_load(&fences->next);
+}

@@ -1,0 +1,177 @@
+/*
+ * The supply of fences: none at or above the ceiling, each once, whoever takes them; and whoever
+ * sees that they are low asks once.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "server/fences.h"
+
+static struct fences fences;
+
+static void fences_rise_by_one_from_the_first(void **state)
+{
+    (void)state;
+    fences_init(&fences, 7, 9);
+    assert_true(fences_promise(&fences));
+    assert_int_equal(fences_take(&fences), 7);
+    assert_true(fences_promise(&fences));
+    assert_int_equal(fences_take(&fences), 8);
+    assert_false(fences_promise(&fences));
+}
+
+static void none_at_the_ceiling_is_promised(void **state)
+{
+    (void)state;
+    fences_init(&fences, 10, 13);
+    for (int i = 0; i < 3; i++) {
+        assert_false(fences_exhausted(&fences));
+        assert_true(fences_promise(&fences));
+    }
+    assert_true(fences_exhausted(&fences));
+    assert_false(fences_promise(&fences));
+    assert_int_equal(fences_open(&fences), 3);
+    assert_int_equal(fences_take(&fences), 10);
+    assert_false(fences_promise(&fences));
+    assert_int_equal(fences_open(&fences), 2);
+}
+
+static void what_is_given_back_can_be_promised_again(void **state)
+{
+    (void)state;
+    fences_init(&fences, 0, 1);
+    assert_true(fences_promise(&fences));
+    fences_give_back(&fences);
+    assert_int_equal(fences_open(&fences), 0);
+    assert_true(fences_promise(&fences));
+    assert_false(fences_promise(&fences));
+}
+
+static void a_higher_ceiling_lets_more_be_promised(void **state)
+{
+    (void)state;
+    fences_init(&fences, 0, 1);
+    assert_true(fences_promise(&fences));
+    assert_false(fences_promise(&fences));
+    fences_raise(&fences, 3);
+    assert_int_equal(fences_ceiling(&fences), 3);
+    assert_true(fences_promise(&fences));
+    assert_true(fences_promise(&fences));
+    assert_false(fences_promise(&fences));
+}
+
+static void half_of_the_last_range_in_use_is_asked_for_once(void **state)
+{
+    (void)state;
+    fences_init(&fences, 100, 110);
+    for (int i = 0; i < 4; i++)
+        assert_true(fences_promise(&fences));
+    assert_false(fences_low(&fences));
+    assert_false(fences_ask(&fences));
+    assert_false(fences_wanted(&fences));
+    assert_true(fences_promise(&fences));
+    assert_true(fences_low(&fences));
+    assert_true(fences_wanted(&fences));
+    assert_true(fences_ask(&fences));
+    assert_false(fences_ask(&fences));
+    fences_raise(&fences, 120);
+    assert_false(fences_wanted(&fences));
+    for (int i = 5; i < 14; i++)
+        assert_true(fences_promise(&fences));
+    assert_false(fences_ask(&fences));
+    assert_true(fences_promise(&fences));
+    assert_true(fences_ask(&fences));
+}
+
+static void who_has_asked_is_heard_though_it_gave_back(void **state)
+{
+    (void)state;
+    fences_init(&fences, 0, 2);
+    assert_true(fences_promise(&fences));
+    assert_true(fences_ask(&fences));
+    fences_give_back(&fences);
+    assert_false(fences_low(&fences));
+    assert_true(fences_wanted(&fences));
+}
+
+static void without_a_limit_fences_are_taken_unpromised(void **state)
+{
+    (void)state;
+    fences_init(&fences, UINT64_C(1) << 60, FENCES_UNLIMITED);
+    for (uint64_t i = 0; i < 1000; i++)
+        assert_true(fences_take(&fences) == (UINT64_C(1) << 60) + i);
+}
+
+/* ---- threads ---- */
+
+enum {
+    THREADS = 4,
+    RANGE = 64,
+    TAKEN = 50000 /* by each */
+};
+
+static uint8_t seen[THREADS * TAKEN];
+static _Atomic uint64_t asks;
+
+/* Promises, some of which are given back; whoever is to ask raises the ceiling. */
+static void *take_many(void *argument)
+{
+    uint32_t taken = 0;
+
+    (void)argument;
+    for (uint32_t i = 0; taken < TAKEN; i++) {
+        bool promised = fences_promise(&fences);
+
+        if (fences_ask(&fences)) {
+            atomic_fetch_add(&asks, 1);
+            do
+                fences_raise(&fences, fences_ceiling(&fences) + RANGE);
+            while (fences_low(&fences));
+        }
+        if (promised && i % 3 == 0) {
+            fences_give_back(&fences);
+        } else if (promised) {
+            seen[fences_take(&fences)]++;
+            taken++;
+        }
+    }
+    return NULL;
+}
+
+static void threads_get_each_fence_once_and_never_hang(void **state)
+{
+    pthread_t threads[THREADS];
+
+    (void)state;
+    fences_init(&fences, 0, RANGE);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, take_many, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < THREADS * TAKEN; i++)
+        assert_int_equal(seen[i], 1);
+    assert_int_equal(fences_open(&fences), 0);
+    assert_true(atomic_load(&asks) > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fences_rise_by_one_from_the_first),
+        cmocka_unit_test(none_at_the_ceiling_is_promised),
+        cmocka_unit_test(what_is_given_back_can_be_promised_again),
+        cmocka_unit_test(a_higher_ceiling_lets_more_be_promised),
+        cmocka_unit_test(half_of_the_last_range_in_use_is_asked_for_once),
+        cmocka_unit_test(who_has_asked_is_heard_though_it_gave_back),
+        cmocka_unit_test(without_a_limit_fences_are_taken_unpromised),
+        cmocka_unit_test(threads_get_each_fence_once_and_never_hang),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,203 @@
+/*
+ * The lock table when fences run out: who is let in can always be granted, and nobody else is let
+ * in; what is promised and not used comes back, whichever way a waiter leaves.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "table_fixture.h"
+
+static const struct rules defaults;
+
+enum {
+    HOLDER = 1,
+    WAITER,
+    OTHER
+};
+
+static struct fixture fixture;
+
+static void start(uint64_t fence_max)
+{
+    fixture_start(&fixture, &defaults);
+    fixture.fence_max = fence_max;
+}
+
+static int acquire(uint64_t client, const char *name, uint64_t wait_s)
+{
+    struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
+    struct lock_answer answer =
+        table_acquire(&fixture.table, fixture.now_ns, client, &key, 1, wait_s, 30);
+
+    fixture_check(&fixture);
+    return answer.outcome;
+}
+
+static int enqueue(uint64_t client, const char *name)
+{
+    struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
+    struct lock_answer answer = table_enqueue(&fixture.table, fixture.now_ns, client, &key, 1, 30);
+
+    fixture_check(&fixture);
+    return answer.outcome;
+}
+
+static int release(const char *name, uint64_t fence)
+{
+    struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
+    struct lock_token token = {.fence = fence, .salt = fixture_salt(fence)};
+    int outcome = table_release(&fixture.table, fixture.now_ns, &key, token).outcome;
+
+    fixture_check(&fixture);
+    return outcome;
+}
+
+static void without_a_fence_nothing_is_granted_queued_or_kept(void **state)
+{
+    (void)state;
+    start(1);
+    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
+    assert_int_equal(acquire(OTHER, "a", 9), DFLOCKD_ERROR);
+    assert_int_equal(enqueue(OTHER, "a"), DFLOCKD_ERROR);
+    assert_int_equal(enqueue(OTHER, "b"), DFLOCKD_ERROR);
+    assert_int_equal(fixture.table.resources.count, 1);
+    assert_int_equal(fixture.table.clients.count, 1);
+    assert_int_equal(fixture.table.enqueued.count, 0);
+    fixture_end(&fixture);
+}
+
+static void what_needs_no_fence_is_answered_as_ever(void **state)
+{
+    struct lock_key key;
+
+    (void)state;
+    start(1);
+    key = fixture_key(&fixture, LOCK_KIND_LOCK, "a");
+    assert_int_equal(enqueue(HOLDER, "a"), DFLOCKD_ACQUIRED);
+    assert_int_equal(enqueue(HOLDER, "a"), DFLOCKD_ERROR_ALREADY_ENQUEUED);
+    assert_int_equal(acquire(OTHER, "a", 0), DFLOCKD_TIMEOUT);
+    assert_int_equal(table_acquire(&fixture.table, 0, OTHER, &key, 2, 9, 30).outcome,
+                     DFLOCKD_ERROR_LIMIT_MISMATCH);
+    assert_int_equal(table_wait(&fixture.table, 0, HOLDER, &key, 0).outcome, DFLOCKD_OK);
+    assert_int_equal(release("a", 1), DFLOCKD_OK);
+    fixture_end(&fixture);
+}
+
+static void a_waiter_that_was_let_in_is_granted_though_no_fence_is_left(void **state)
+{
+    (void)state;
+    start(2);
+    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(acquire(WAITER, "a", 9), LOCK_PENDING);
+    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
+    assert_int_equal(release("a", 1), DFLOCKD_OK);
+    assert_int_equal(fixture.effect_count, 1);
+    assert_int_equal(fixture.effects[0].answer.outcome, DFLOCKD_OK);
+    assert_int_equal(fixture.effects[0].answer.token.fence, 2);
+    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
+    fixture_end(&fixture);
+}
+
+/* HOLDER has "a", WAITER waits for it with the last fence, and leaves in some way. */
+static void expect_the_promise_back(void (*leave)(void))
+{
+    start(2);
+    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(enqueue(WAITER, "a"), DFLOCKD_QUEUED);
+    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
+    leave();
+    fixture_check(&fixture);
+    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_OK);
+    assert_int_equal(acquire(OTHER, "c", 0), DFLOCKD_ERROR);
+    fixture_end(&fixture);
+}
+
+static void wait_for(uint64_t wait_s)
+{
+    struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, "a");
+
+    assert_int_equal(table_wait(&fixture.table, fixture.now_ns, WAITER, &key, wait_s).outcome,
+                     wait_s ? LOCK_PENDING : DFLOCKD_TIMEOUT);
+}
+
+static void leave_by_trying(void)
+{
+    wait_for(0);
+}
+
+static void leave_by_time(void)
+{
+    wait_for(9);
+    fixture.now_ns = 9 * FIXTURE_SECOND;
+    fixture_expire(&fixture, 1);
+}
+
+static void leave_by_cancelling(void)
+{
+    wait_for(9);
+    assert_true(table_cancel(&fixture.table, fixture.now_ns, WAITER));
+}
+
+static void leave_by_disconnecting(void)
+{
+    fixture_disconnect(&fixture, WAITER, false, 1);
+}
+
+static void a_waiter_that_leaves_gives_its_promise_back(void **state)
+{
+    (void)state;
+    expect_the_promise_back(leave_by_trying);
+    expect_the_promise_back(leave_by_time);
+    expect_the_promise_back(leave_by_cancelling);
+    expect_the_promise_back(leave_by_disconnecting);
+}
+
+static void a_claim_refused_for_other_reasons_keeps_no_promise(void **state)
+{
+    const struct rules one_state = {.states_max = 1};
+
+    (void)state;
+    fixture_start(&fixture, &one_state);
+    fixture.fence_max = 2;
+    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR_MAX_LOCKS);
+    assert_int_equal(acquire(WAITER, "a", 9), LOCK_PENDING);
+    fixture_end(&fixture);
+}
+
+static void a_table_without_a_limit_asks_for_no_promise(void **state)
+{
+    (void)state;
+    fixture_start(&fixture, &defaults);
+    fixture.table.host.fence_promise = NULL;
+    fixture.table.host.fence_return = NULL;
+    fixture.promised = 100;
+    assert_true(table_acquire(&fixture.table, 0, HOLDER,
+                              &(struct lock_key){.bytes = (const uint8_t *)"a", .length = 1}, 1, 0,
+                              30)
+                    .outcome == DFLOCKD_OK);
+    assert_int_equal(fixture.promised, 99);
+    assert_int_equal(fixture.table.promises, 0);
+    fixture.promised = 0;
+    fixture_end(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_fence_nothing_is_granted_queued_or_kept),
+        cmocka_unit_test(what_needs_no_fence_is_answered_as_ever),
+        cmocka_unit_test(a_waiter_that_was_let_in_is_granted_though_no_fence_is_left),
+        cmocka_unit_test(a_waiter_that_leaves_gives_its_promise_back),
+        cmocka_unit_test(a_claim_refused_for_other_reasons_keeps_no_promise),
+        cmocka_unit_test(a_table_without_a_limit_asks_for_no_promise),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
