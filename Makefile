@@ -106,7 +106,8 @@ test:
 unit: $(UNIT_TESTS)
 
 # Programs that try to break the server: see tests/README.md.
-trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/witness/bystander
+trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/witness/bystander \
+        $(BUILD)/tests/faults/dflockd-short-ranges
 
 $(BUILD)/tests/sim/%.o: CPPFLAGS += -Itests/unit
 $(BUILD)/tests/sim/sim: $(SIM_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)
@@ -117,6 +118,15 @@ $(BUILD)/tests/witness/witness: $(WITNESS_SOURCES:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tests/witness/bystander: $(BUILD)/tests/witness/bystander.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+# The server, but for fences that it reserves by the few hundred: it has to all the time.
+SHORT_RANGES = $(BUILD)/tests/faults/fence_keeper.o
+$(SHORT_RANGES): src/server/fence_keeper.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -DFENCE_RANGE=256 $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/faults/dflockd-short-ranges: $(filter-out %/fence_keeper.o,$(OBJECTS)) $(SHORT_RANGES)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 sim: $(BUILD)/tests/sim/sim
 	$< events=$(EVENTS) $(if $(SEED),seed=$(SEED))
@@ -174,4 +184,5 @@ tidy:
 	tools/tidy $(SOURCES) $(BENCH_SOURCES)
 
 -include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
+         $(SHORT_RANGES:.o=.d) \
          $(patsubst %.c,$(BUILD)/%.d,$(MICRO_SOURCES) $(SIM_SOURCES) $(wildcard tests/witness/*.c))

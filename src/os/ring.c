@@ -247,6 +247,23 @@ void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag
     finish(sqe, tag, 0);
 }
 
+void ring_write(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
+                uint64_t offset, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_write(sqe, descriptor, bytes, length, offset);
+    finish(sqe, tag, 0);
+}
+
+void ring_sync(struct ring *ring, int descriptor, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_fsync(sqe, descriptor, 0);
+    finish(sqe, tag, 0);
+}
+
 void ring_cancel(struct ring *ring, int descriptor)
 {
     struct io_uring_sqe *sqe = entry(ring);

@@ -62,6 +62,16 @@ void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t
 /* One completion when any of the poll(2) `events` is there. */
 void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag);
 
+/*
+ * Writes to a file at `offset`; the completion tells how much. A thread of the kernel may do it,
+ * which looks the descriptor up late: it must stay open, and `bytes` as they are, until then.
+ */
+void ring_write(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
+                uint64_t offset, uint64_t tag);
+
+/* What was written to a file goes to the disk; 0 when it is there. The rest as ring_write. */
+void ring_sync(struct ring *ring, int descriptor, uint64_t tag);
+
 /* Ends all requests on `descriptor`, each with its completion, -ECANCELED if nothing else. */
 void ring_cancel(struct ring *ring, int descriptor);
 

@@ -34,6 +34,7 @@ const char *malloc_conf = "dirty_decay_ms:0,muzzy_decay_ms:0";
 struct server {
     struct options options;
     struct worker_shared shared;
+    struct fence_keeper fence_keeper;
     pthread_t threads[WORKERS_MAX];
     int listeners[WORKERS_MAX];
     int errors[WORKERS_MAX]; /* of worker_create */
@@ -81,7 +82,10 @@ static uint32_t usable_cpus(void)
     return count < WORKERS_MAX ? count : WORKERS_MAX;
 }
 
-/* Stop signals are read by the first worker's ring, and come to nobody otherwise. */
+/*
+ * Stop signals are read by the first worker's ring, and come to nobody otherwise. A write that
+ * fails is told by its result.
+ */
 static int catch_signals(void)
 {
     sigset_t stop;
@@ -91,10 +95,31 @@ static int catch_signals(void)
     sigaddset(&stop, SIGINT);
     pthread_sigmask(SIG_BLOCK, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static bool create_stripes(struct server *server)
+/* The first fence, and what keeps those that follow, where the options ask for it. */
+static bool open_fences(struct server *server, uint64_t *first)
+{
+    static const char flag[] = "--fence-state-file: ";
+    const char *path = server->options.fence_state_file;
+    char problem[sizeof(flag) + FENCE_FILE_PROBLEM_MAX];
+
+    *first = clock_wall_ns();
+    if (!path)
+        return true;
+    memcpy(problem, flag, sizeof(flag));
+    if (!fence_keeper_open(&server->fence_keeper, path, *first, first,
+                           problem + sizeof(flag) - 1)) {
+        fail(problem);
+        return false;
+    }
+    server->shared.fence_keeper = &server->fence_keeper;
+    return true;
+}
+
+static bool create_stripes(struct server *server, uint64_t fence_first)
 {
     const struct options *options = &server->options;
     struct stripes_options stripes = {
@@ -108,10 +133,13 @@ static bool create_stripes(struct server *server)
                 .release_on_disconnect = options->auto_release_on_disconnect,
             },
         .states_max = options->max_locks,
-        .fence_first = clock_wall_ns(),
+        .fence_first = fence_first,
+        .fence_ceiling = server->fence_keeper.ceiling,
     };
 
     server->shared.stripes = stripes_create(&stripes);
+    if (server->shared.stripes && server->shared.fence_keeper)
+        fence_keeper_start(&server->fence_keeper, stripes_fences(server->shared.stripes));
     return server->shared.stripes != NULL;
 }
 
@@ -186,6 +214,7 @@ int main(int count, char **arguments)
 {
     static struct server server;
     char problem[OPTIONS_PROBLEM_MAX];
+    uint64_t fence_first;
 
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
@@ -212,7 +241,9 @@ int main(int count, char **arguments)
     server.shared.signals = catch_signals();
     if (server.shared.signals < 0)
         return fail(strerror(errno));
-    if (!create_stripes(&server))
+    if (!open_fences(&server, &fence_first))
+        return EXIT_FAILURE;
+    if (!create_stripes(&server, fence_first))
         return fail("out of memory");
     return run(&server);
 }

@@ -32,8 +32,9 @@ struct options {
     bool auto_release_on_disconnect;
     const char *auth_token_given;
     const char *auth_token_file;
-    char *auth_token; /* what these two come to, or NULL; owned, see options_free */
-    uint64_t threads; /* 0: as many as this process may use CPUs */
+    const char *fence_state_file; /* NULL: none */
+    char *auth_token;             /* what these two come to, or NULL; owned, see options_free */
+    uint64_t threads;             /* 0: as many as this process may use CPUs */
     bool debug;
 };
 

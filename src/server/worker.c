@@ -34,7 +34,8 @@ enum worker_tag {
     TAG_ACCEPT = 1,
     TAG_SIGNAL,
     TAG_WAKE,
-    TAG_DRAIN
+    TAG_DRAIN,
+    TAG_FENCES
 };
 
 struct worker {
@@ -162,6 +163,24 @@ static void signalled(struct worker *worker)
     drain(worker);
 }
 
+/* ---- fences ---- */
+
+/* NULL where this worker does not keep any. */
+static struct fence_keeper *fence_keeper(const struct worker *worker)
+{
+    return worker->number == STRIPES_KEEPER ? worker->shared->fence_keeper : NULL;
+}
+
+static void keep_fences(struct worker *worker, enum fence_keeper_wish wish)
+{
+    const struct fence_keeper *keeper = fence_keeper(worker);
+
+    if (wish == FENCE_KEEPER_WRITE)
+        ring_write(worker->ring, keeper->file, keeper->bytes, FENCE_FILE_BYTES, 0, TAG_FENCES);
+    else if (wish == FENCE_KEEPER_SYNC)
+        ring_sync(worker->ring, keeper->file, TAG_FENCES);
+}
+
 /* ---- the loop ---- */
 
 static void complete(struct worker *worker, const struct completion *completion)
@@ -181,6 +200,10 @@ static void complete(struct worker *worker, const struct completion *completion)
         break;
     case TAG_DRAIN:
         drain(worker);
+        break;
+    case TAG_FENCES:
+        keep_fences(worker,
+                    fence_keeper_done(fence_keeper(worker), now(worker), completion->result));
         break;
     default: /* TAG_WAKE: to be awake was all */
         break;
@@ -211,6 +234,8 @@ static uint64_t deadline(struct worker *worker)
     until_ns = earlier(until_ns, stripes_sleep(worker->shared->stripes, worker->number));
     until_ns = earlier(until_ns, worker->accept_retry_ns);
     until_ns = earlier(until_ns, worker->listen_until_ns);
+    if (fence_keeper(worker))
+        until_ns = earlier(until_ns, fence_keeper_deadline(fence_keeper(worker)));
     return earlier(until_ns, worker->stop_ns);
 }
 
@@ -280,6 +305,8 @@ void worker_run(struct worker *worker)
         connections_expire(connections);
         stop_listening_when_due(worker);
         stop_when_due(worker);
+        if (fence_keeper(worker))
+            keep_fences(worker, fence_keeper_step(fence_keeper(worker), now(worker)));
         busy = connections_work(connections) || (host->wake & own);
         poke_others(worker);
         /* A descriptor has become free: whoever waits for one need wait no longer. */

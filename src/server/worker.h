@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "server/client_id.h"
+#include "server/fence_keeper.h"
 #include "server/options.h"
 #include "server/stripes.h"
 
@@ -23,8 +24,9 @@ struct worker_shared {
     const struct options *options;
     struct memory memory; /* to be called from any thread */
     struct stripes *stripes;
-    _Atomic uint64_t numbers;     /* of connections so far */
-    _Atomic uint64_t connections; /* now */
+    struct fence_keeper *fence_keeper; /* of worker STRIPES_KEEPER; NULL: there is none */
+    _Atomic uint64_t numbers;          /* of connections so far */
+    _Atomic uint64_t connections;      /* now */
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
     _Atomic uint32_t finished; /* of the workers but the first: those that are drained */

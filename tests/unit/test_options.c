@@ -800,7 +800,6 @@ static const struct {
     {"max-connections-per-ip", "MAX_CONNECTIONS_PER_IP"},
     {"tls-cert", "TLS_CERT"},
     {"tls-key", "TLS_KEY"},
-    {"fence-state-file", "FENCE_STATE_FILE"},
     {"unix-socket", "UNIX_SOCKET"},
     {"http-port", "HTTP_PORT"},
     {"http-host", "HTTP_HOST"},

@@ -1,0 +1,128 @@
+#include "os/fence_file.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    LOCK_ATTEMPTS = 100,
+    LOCK_PAUSE_NS = 10000000
+};
+
+static int wrong(char problem[FENCE_FILE_PROBLEM_MAX], const char *path, const char *what)
+{
+    snprintf(problem, FENCE_FILE_PROBLEM_MAX, "%s: %s", path, what);
+    return -1;
+}
+
+void fence_file_encode(uint8_t bytes[FENCE_FILE_BYTES], uint64_t ceiling)
+{
+    uint64_t big_endian = htobe64(ceiling);
+
+    memcpy(bytes, &big_endian, FENCE_FILE_BYTES);
+}
+
+int fence_file_store(int file, uint64_t ceiling)
+{
+    uint8_t bytes[FENCE_FILE_BYTES];
+    ssize_t written;
+
+    fence_file_encode(bytes, ceiling);
+    written = pwrite(file, bytes, sizeof(bytes), 0);
+    if (written < 0)
+        return -errno;
+    if (written < FENCE_FILE_BYTES)
+        return -ENOSPC;
+    return fsync(file) < 0 ? -errno : 0;
+}
+
+/* A process that was just killed keeps its lock until the kernel has ended its ring. */
+static int lock(int file)
+{
+    static const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+
+    for (int attempt = 0; flock(file, LOCK_EX | LOCK_NB) < 0; attempt++) {
+        if (errno != EWOULDBLOCK || attempt == LOCK_ATTEMPTS)
+            return -errno;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* The name of a new file is on disk only when its directory is. */
+static int store_name(const char *path)
+{
+    char copy[PATH_MAX];
+    int directory;
+    int error = 0;
+
+    if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+        return -ENAMETOOLONG;
+    directory = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return -errno;
+    /* EINVAL: this file system stores names by other means. */
+    if (fsync(directory) < 0 && errno != EINVAL)
+        error = -errno;
+    close(directory);
+    return error;
+}
+
+static int read_ceiling(int file, const char *path, uint64_t *ceiling,
+                        char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    uint64_t big_endian;
+    struct stat status;
+    int error;
+
+    if (fstat(file, &status) < 0)
+        return wrong(problem, path, strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return wrong(problem, path, "not a regular file");
+    error = lock(file);
+    if (error == -EWOULDBLOCK)
+        return wrong(problem, path, "in use by another server, which holds a lock on it");
+    if (error < 0)
+        return wrong(problem, path, strerror(-error));
+    /* Its owner may have written it before we got the lock. */
+    if (fstat(file, &status) < 0)
+        return wrong(problem, path, strerror(errno));
+    if (status.st_size == 0) {
+        *ceiling = 0;
+        error = store_name(path);
+        return error < 0 ? wrong(problem, path, strerror(-error)) : 0;
+    }
+    if (status.st_size != FENCE_FILE_BYTES) {
+        char what[96];
+
+        snprintf(what, sizeof(what), "holds %lld bytes and not %d; not a file of fences",
+                 (long long)status.st_size, FENCE_FILE_BYTES);
+        return wrong(problem, path, what);
+    }
+    if (pread(file, &big_endian, sizeof(big_endian), 0) != sizeof(big_endian))
+        return wrong(problem, path, "cannot be read");
+    *ceiling = be64toh(big_endian);
+    return 0;
+}
+
+int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    /* NONBLOCK: what turns out to be no file at all shall not block us. */
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+
+    if (file < 0)
+        return wrong(problem, path, strerror(errno));
+    if (read_ceiling(file, path, ceiling, problem) < 0) {
+        close(file);
+        return -1;
+    }
+    return file;
+}

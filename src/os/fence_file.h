@@ -1,0 +1,28 @@
+/*
+ * The file that keeps fences rising over restarts: 8 bytes, big-endian, a ceiling that no fence
+ * handed out so far has reached.
+ */
+#ifndef OS_FENCE_FILE_H
+#define OS_FENCE_FILE_H
+
+#include <stdint.h>
+
+enum {
+    FENCE_FILE_BYTES = 8,
+    FENCE_FILE_PROBLEM_MAX = 512
+};
+
+/*
+ * Opens the file, or creates it for its owner alone, and locks it against other servers until the
+ * process ends. `ceiling` is what it holds, 0 where it is new or empty. A descriptor; or -1, with
+ * what is wrong in `problem`, which names the path.
+ */
+int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX]);
+
+/* Writes and waits until it is on disk. 0 or -errno. */
+int fence_file_store(int file, uint64_t ceiling);
+
+/* As it is written, at the beginning of the file. */
+void fence_file_encode(uint8_t bytes[FENCE_FILE_BYTES], uint64_t ceiling);
+
+#endif
