@@ -44,7 +44,7 @@ static bool parse_number(const struct flag *flag, const char *text, uint64_t *va
     char *end;
 
     errno = 0;
-    *value = strtoull(text, &end, 10);
+    *value = strtoull(text, &end, flag->type == FLAG_OCTAL ? 8 : 10);
     return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *value >= flag->least &&
            *value <= flag->most;
 }
@@ -60,12 +60,15 @@ static bool take(struct flags_reading *reading, const struct flag *flag, const c
     case FLAG_TEXT:
         memcpy(field, &text, sizeof(text));
         return true;
+    case FLAG_OCTAL:
     case FLAG_NUMBER: {
         uint64_t value;
 
         if (!parse_number(flag, text, &value)) {
-            snprintf(range, sizeof(range), "'%.40s' is not a whole number from %llu to %llu", text,
-                     (unsigned long long)flag->least, (unsigned long long)flag->most);
+            snprintf(range, sizeof(range),
+                     flag->type == FLAG_OCTAL ? "'%.40s' is not an octal number from %llo to %llo"
+                                              : "'%.40s' is not a whole number from %llu to %llu",
+                     text, (unsigned long long)flag->least, (unsigned long long)flag->most);
             return flags_wrong(reading, name, range);
         }
         memcpy(field, &value, sizeof(value));

@@ -20,6 +20,7 @@ enum {
 enum flag_type {
     FLAG_TEXT,    /* const char *: borrowed from the arguments or the environment */
     FLAG_NUMBER,  /* uint64_t: decimal digits, `least` to `most` */
+    FLAG_OCTAL,   /* likewise, octal digits */
     FLAG_BOOLEAN, /* bool */
     FLAG_HELP,
     FLAG_VERSION,

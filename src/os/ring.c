@@ -15,14 +15,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 enum {
     BUFFER_GROUP = 0,
     SUBMIT_ATTEMPTS = 1000
 };
 
-/* A tag that is neither an address with low bits nor a small number. */
-#define TAG_ALARM UINT64_MAX
+/* The ring's own tags from here on are neither addresses with low bits nor small numbers. */
+#define TAG_OWN_MIN (UINT64_MAX << 32)
+#define TAG_ALARM   UINT64_MAX
 
 struct ring {
     struct io_uring uring;
@@ -296,6 +298,14 @@ void ring_poke(struct ring *ring, int target, uint64_t tag)
     finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
 }
 
+void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_msg_ring(sqe, target, (uint32_t)descriptor, tag, 0);
+    finish(sqe, TAG_OWN_MIN | (uint32_t)descriptor, IOSQE_CQE_SKIP_SUCCESS);
+}
+
 /*
  * One timer stays in the ring from turn to turn, and is touched only to go off earlier. Nearly all
  * deadlines are far off and given up before they come: a wait with a time-out of its own would set
@@ -362,9 +372,12 @@ static bool take_completion(struct ring *ring, struct completion *completion)
 bool ring_next(struct ring *ring, struct completion *completion)
 {
     while (take_completion(ring, completion)) {
-        if (completion->tag != TAG_ALARM)
+        if (completion->tag < TAG_OWN_MIN)
             return true;
-        ring->alarm_ns = UINT64_MAX;
+        if (completion->tag == TAG_ALARM)
+            ring->alarm_ns = UINT64_MAX;
+        else
+            close((int)(uint32_t)completion->tag); /* nobody took it: see ring_hand */
     }
     return false;
 }

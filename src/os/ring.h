@@ -85,6 +85,12 @@ void ring_close_descriptor(struct ring *ring, int descriptor);
 void ring_poke(struct ring *ring, int target, uint64_t tag);
 
 /*
+ * Hands `descriptor` over to another ring of this process: there it is the result of a completion
+ * with `tag`. Where that ring can't take it, it is closed.
+ */
+void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag);
+
+/*
  * Submits all that is queued and waits for a completion, at the latest until the monotonic clock
  * shows `until_ns` (UINT64_MAX: without limit, 0: not at all). It may come back earlier.
  */

@@ -12,11 +12,11 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    BACKLOG = 4096,
     BIND_ATTEMPTS = 20,
     BIND_PAUSE_MS = 50,
     /* A peer that died silently is noticed after about two and a half minutes. */
@@ -28,6 +28,16 @@ enum {
 static bool set_option(int socket, int level, int name, int value)
 {
     return setsockopt(socket, level, name, &value, sizeof(value)) == 0;
+}
+
+/* What is accepted inherits these. */
+static bool set_tcp_options(int listener)
+{
+    return set_option(listener, IPPROTO_TCP, TCP_NODELAY, 1) &&
+           set_option(listener, SOL_SOCKET, SO_KEEPALIVE, 1) &&
+           set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
+           set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
+           set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
 }
 
 /*
@@ -49,13 +59,8 @@ static int open_listener(const struct sockaddr *address, socklen_t length, bool 
     fine = fine && bind(listener, address, length) == 0;
     if (first)
         fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
-    /* Accepted sockets inherit these. */
-    fine = fine && set_option(listener, IPPROTO_TCP, TCP_NODELAY, 1) &&
-           set_option(listener, SOL_SOCKET, SO_KEEPALIVE, 1) &&
-           set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
-           set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
-           set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
-    fine = fine && listen(listener, BACKLOG) == 0;
+    fine = fine && set_tcp_options(listener);
+    fine = fine && listen(listener, SOCKETS_BACKLOG) == 0;
     if (fine)
         return listener;
     error = errno;
@@ -82,7 +87,7 @@ static int open_first_listener(const struct sockaddr *address, socklen_t length)
     return listener;
 }
 
-static void describe(const struct sockaddr_storage *address, char *text)
+static void describe(const struct sockaddr_storage *address, socklen_t length, char *text)
 {
     char host[INET6_ADDRSTRLEN];
 
@@ -91,12 +96,29 @@ static void describe(const struct sockaddr_storage *address, char *text)
 
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
         snprintf(text, SOCKETS_TEXT_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
-    } else {
+    } else if (address->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
 
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
         snprintf(text, SOCKETS_TEXT_MAX, "%s:%u", host, ntohs(in->sin_port));
+    } else {
+        const struct sockaddr_un *un = (const struct sockaddr_un *)address;
+        int bytes = (int)(length - offsetof(struct sockaddr_un, sun_path));
+        bool abstract = bytes > 0 && un->sun_path[0] == '\0';
+
+        snprintf(text, SOCKETS_TEXT_MAX, "unix:%s%.*s", abstract ? "@" : "", bytes - abstract,
+                 un->sun_path + abstract);
     }
+}
+
+void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX])
+{
+    struct sockaddr_storage address = {.ss_family = AF_UNIX};
+    socklen_t length = sizeof(address);
+
+    if (getsockname(listener, (struct sockaddr *)&address, &length) < 0)
+        length = offsetof(struct sockaddr_un, sun_path);
+    describe(&address, length, text);
 }
 
 static const char *explain(int error)
@@ -157,9 +179,8 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
         return -1;
     }
     for (uint32_t i = 0; i < count; i++) {
-        listeners[i] = i == 0
-                           ? open_first_listener((const struct sockaddr *)&address, length)
-                           : open_listener((const struct sockaddr *)&address, length, false);
+        listeners[i] = i == 0 ? open_first_listener((const struct sockaddr *)&address, length)
+                              : open_listener((const struct sockaddr *)&address, length, false);
         if (listeners[i] < 0) {
             error = errno;
             while (i-- > 0)
@@ -172,11 +193,16 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
         length = sizeof(address);
         getsockname(listeners[i], (struct sockaddr *)&address, &length);
     }
-    describe(&address, text);
+    describe(&address, length, text);
     return 0;
 }
 
-void sockets_close_door(int listener)
+bool sockets_adopt(int listener)
+{
+    return set_tcp_options(listener);
+}
+
+void sockets_close_door(const struct listener *listener)
 {
     /* By the TCP header: what has SYN and not ACK among its flags is dropped. */
     enum {
@@ -193,7 +219,29 @@ void sockets_close_door(int listener)
     };
     struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
 
-    setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+    if (listener->local)
+        shutdown(listener->descriptor, SHUT_RD);
+    else
+        setsockopt(listener->descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof(peer);
+
+    if (getpeername(descriptor, (struct sockaddr *)&peer, &length) < 0)
+        return false;
+    if (peer.ss_family == AF_INET) {
+        memcpy(address, mapped, sizeof(mapped));
+        memcpy(address + sizeof(mapped), &((struct sockaddr_in *)&peer)->sin_addr, 4);
+    } else if (peer.ss_family == AF_INET6) {
+        memcpy(address, &((struct sockaddr_in6 *)&peer)->sin6_addr, SOCKETS_PEER_BYTES);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 void sockets_end_output(int descriptor)

@@ -1,14 +1,24 @@
 /*
- * Listening sockets.
+ * Listening sockets, and what is asked of connected ones.
  */
 #ifndef OS_SOCKETS_H
 #define OS_SOCKETS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    SOCKETS_TEXT_MAX = 320 /* of an address, or of what is wrong with it */
+    SOCKETS_TEXT_MAX = 320, /* of an address, or of what is wrong with it */
+    SOCKETS_BACKLOG = 4096, /* connections that wait to be accepted */
+    SOCKETS_PEER_BYTES = 16
+};
+
+/* A socket that connections are accepted from. */
+struct listener {
+    int descriptor;
+    bool local;  /* a Unix socket */
+    bool passed; /* others listen with it too, before and after us */
 };
 
 /*
@@ -23,11 +33,23 @@ enum {
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
                    char text[SOCKETS_TEXT_MAX]);
 
+/* Makes a listening socket of TCP that others opened like one of ours. False where errno says. */
+bool sockets_adopt(int listener);
+
+/* Where a socket listens: address:port, or unix:path. */
+void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX]);
+
 /*
- * Lets no new connection of TCP begin on a listener that is to be closed soon: what waits in its
- * queue then would be reset by the kernel. Those already begun can still be accepted.
+ * Lets no new connection begin on a listener of our own that is to be closed soon: what waits in
+ * its queue then would be reset by the kernel. Those already begun can still be accepted.
  */
-void sockets_close_door(int listener);
+void sockets_close_door(const struct listener *listener);
+
+/*
+ * The address of a connection of TCP, in the form of IPv6; that of IPv4 is mapped into it. False
+ * where the connection is over already.
+ */
+bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES]);
 
 /*
  * No more will be sent: the peer reads the end of input. A system call and not a request in the

@@ -83,6 +83,8 @@ struct connection {
     bool departed : 1;    /* what the client had is taken away */
     bool finishing : 1;   /* the end of output is sent */
     bool cancelled : 1;   /* requests in the ring are being ended */
+
+    uint32_t peer; /* what counts it among those of its address, or PEERS_NONE */
 };
 
 static_assert(_Alignof(struct connection) > REQUEST_MASK, "tags have room in addresses");
@@ -277,6 +279,8 @@ static void free_connection(struct connections *connections, struct connection *
     output_clear(&connection->output, &connections->output_pool);
     slot_retire(connections, connection->slot);
     pool_give(&connections->pool, connection);
+    if (connection->peer != PEERS_NONE)
+        peers_leave(connections->peers, connection->peer);
     atomic_fetch_sub_explicit(connections->open, 1, memory_order_relaxed);
 }
 
@@ -695,7 +699,7 @@ uint64_t connections_deadline(const struct connections *connections)
 
 /* ---- all of them ---- */
 
-bool connections_open(struct connections *connections, int descriptor)
+bool connections_open(struct connections *connections, int descriptor, uint32_t peer)
 {
     uint32_t slot = slot_take(connections);
     struct connection *connection = slot == SLOT_NONE ? NULL : pool_take(&connections->pool);
@@ -709,6 +713,7 @@ bool connections_open(struct connections *connections, int descriptor)
     number = atomic_fetch_add_explicit(connections->numbers, 1, memory_order_relaxed) + 1;
     memset(connection, 0, sizeof(*connection));
     connection->descriptor = descriptor;
+    connection->peer = peer;
     connection->slot = slot;
     *slot_at(connections, slot) = (uint64_t)(uintptr_t)connection;
     session_start(&connection->session, &connections->host,
@@ -765,6 +770,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->worker = options->worker;
     connections->numbers = options->numbers;
     connections->open = options->open;
+    connections->peers = options->peers;
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
     output_pool_init(&connections->output_pool, &connections->memory);
     pool_init(&connections->backlog_pool, &connections->memory, BACKLOG_MIN);

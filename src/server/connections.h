@@ -20,6 +20,7 @@
 #include "base/pool.h"
 #include "base/segments.h"
 #include "os/ring.h"
+#include "server/peers.h"
 #include "server/session.h"
 #include "server/timeouts.h"
 
@@ -35,6 +36,7 @@ struct connections_options {
     uint32_t worker;
     _Atomic uint64_t *numbers; /* of connections so far, in the whole process */
     _Atomic uint64_t *open;    /* connections now, in the whole process */
+    struct peers *peers;       /* see connections_open; NULL: addresses are not counted */
     uint64_t read_timeout_ns;
     uint64_t write_timeout_ns; /* 0: none */
 };
@@ -47,6 +49,7 @@ struct connections {
     uint32_t worker;
     _Atomic uint64_t *numbers;
     _Atomic uint64_t *open;
+    struct peers *peers;
 
     struct pool pool;
     struct pool output_pool;
@@ -73,8 +76,11 @@ void connections_free(struct connections *connections);
 
 uint64_t connections_count(const struct connections *connections);
 
-/* Takes over the socket `descriptor`. False when memory is short: the caller keeps it. */
-bool connections_open(struct connections *connections, int descriptor);
+/*
+ * Takes over the socket `descriptor`, and what counts it in the peers (PEERS_NONE: nothing does).
+ * False when memory is short: the caller keeps both.
+ */
+bool connections_open(struct connections *connections, int descriptor, uint32_t peer);
 
 /* A completion whose tag is not below CONNECTIONS_TAG_MIN. */
 void connections_completion(struct connections *connections, const struct completion *completion);

@@ -36,10 +36,9 @@ struct server {
     struct worker_shared shared;
     struct fence_keeper fence_keeper;
     pthread_t threads[WORKERS_MAX];
-    int listeners[WORKERS_MAX];
+    struct entrances entrances;
     int errors[WORKERS_MAX]; /* of worker_create */
     pthread_barrier_t created;
-    char address[SOCKETS_TEXT_MAX];
 };
 
 struct start {
@@ -143,14 +142,23 @@ static bool create_stripes(struct server *server, uint64_t fence_first)
     return server->shared.stripes != NULL;
 }
 
+static bool create_peers(struct server *server)
+{
+    uint64_t max = server->options.max_connections_per_ip;
+
+    if (max > 0)
+        server->shared.peers = peers_create(&server->shared.memory, max);
+    return max == 0 || server->shared.peers;
+}
+
 /*
  * Each worker is made by its own thread, since a ring belongs to the thread that opened it; none
  * runs before all are made, since they reach into each other's rings.
  */
 static void create_and_run(struct server *server, uint32_t number)
 {
-    server->errors[number] = worker_create(&server->shared.workers[number], &server->shared, number,
-                                           server->listeners[number]);
+    server->errors[number] =
+        worker_create(&server->shared.workers[number], &server->shared, number);
     pthread_barrier_wait(&server->created);
     if (number == 0) {
         uint32_t failed = 0;
@@ -160,11 +168,12 @@ static void create_and_run(struct server *server, uint32_t number)
         if (failed < server->shared.count) {
             char problem[512];
 
+            entrances_hide(&server->entrances);
             snprintf(problem, sizeof(problem), "cannot start: %s",
                      ring_explain(server->errors[failed]));
             _exit(fail(problem));
         }
-        log_line(LOG_INFO, "listening", "addr", server->address, NULL);
+        entrances_log(&server->entrances);
         if (notify_service_manager("READY=1") < 0)
             log_line(LOG_WARN, "cannot tell the service manager that we are ready", NULL);
     }
@@ -192,6 +201,7 @@ static int run(struct server *server)
         starts[i] = (struct start){.server = server, .number = i};
         error = pthread_create(&server->threads[i], NULL, worker_main, &starts[i]);
         if (error) {
+            entrances_hide(&server->entrances);
             fprintf(stderr, "dflockd: cannot start a thread: %s\n", strerror(error));
             _exit(EXIT_FAILURE);
         }
@@ -203,6 +213,7 @@ static int run(struct server *server)
     for (uint32_t i = 0; i < shared->count; i++)
         worker_destroy(shared->workers[i]);
     stripes_destroy(shared->stripes);
+    peers_destroy(shared->peers);
     pthread_barrier_destroy(&server->created);
     close(shared->signals);
     options_free(&server->options);
@@ -234,16 +245,16 @@ int main(int count, char **arguments)
     server.shared.options = &server.options;
     server.shared.memory = (struct memory){.allocate = allocate, .release = release};
     server.shared.count = server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
+    server.shared.entrances = &server.entrances;
     sockets_raise_limit();
-    if (sockets_listen(server.options.host, (uint16_t)server.options.port, server.listeners,
-                       server.shared.count, server.address) < 0)
-        return fail(server.address);
     server.shared.signals = catch_signals();
     if (server.shared.signals < 0)
         return fail(strerror(errno));
     if (!open_fences(&server, &fence_first))
         return EXIT_FAILURE;
-    if (!create_stripes(&server, fence_first))
+    if (!create_stripes(&server, fence_first) || !create_peers(&server))
         return fail("out of memory");
+    if (!entrances_open(&server.entrances, &server.options, server.shared.count, problem))
+        return fail(problem);
     return run(&server);
 }

@@ -24,8 +24,9 @@ struct options {
     uint64_t gc_interval_s;
     uint64_t gc_max_idle_s;
     uint64_t max_locks;
-    uint64_t max_connections; /* 0: no limit */
-    uint64_t max_waiters;     /* 0: no limit */
+    uint64_t max_connections;        /* 0: no limit */
+    uint64_t max_connections_per_ip; /* 0: no limit */
+    uint64_t max_waiters;            /* 0: no limit */
     uint64_t read_timeout_s;
     uint64_t write_timeout_s;    /* 0: none */
     uint64_t shutdown_timeout_s; /* 0: none */
@@ -34,6 +35,8 @@ struct options {
     const char *auth_token_file;
     const char *fence_state_file; /* NULL: none */
     char *auth_token;             /* what these two come to, or NULL; owned, see options_free */
+    const char *unix_socket;      /* a path; NULL or empty: none */
+    uint64_t unix_socket_mode;    /* permissions of its file */
     uint64_t threads;             /* 0: as many as this process may use CPUs */
     bool debug;
 };

@@ -31,11 +31,13 @@ enum {
 
 /* Tags of the worker's own requests; 0 is of no interest. */
 enum worker_tag {
-    TAG_ACCEPT = 1,
-    TAG_SIGNAL,
+    TAG_SIGNAL = 1,
     TAG_WAKE,
     TAG_DRAIN,
-    TAG_FENCES
+    TAG_FENCES,
+    TAG_GUEST,       /* a connection that the first worker accepted */
+    TAG_GUEST_LOCAL, /* likewise, of a Unix socket */
+    TAG_ACCEPT       /* of the first listener; those of the others follow */
 };
 
 struct worker {
@@ -43,9 +45,11 @@ struct worker {
     struct ring *ring;
     struct connections connections;
     uint32_t number;
-    int listener;
-    bool accepting; /* the request is in the ring */
-    bool listening;
+    struct listener listeners[ENTRANCES_MAX];
+    uint32_t listener_count;
+    uint32_t accepting;  /* a bit of each listener: the request is in the ring */
+    uint32_t listening;  /* likewise: open */
+    uint32_t next_guest; /* the worker that gets the next connection of a shared listener */
     bool draining;
     uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
     uint64_t accept_warned_ns;
@@ -60,34 +64,71 @@ static uint64_t now(const struct worker *worker)
 
 static void start_accepting(struct worker *worker)
 {
-    worker->accepting = true;
     worker->accept_retry_ns = UINT64_MAX;
-    ring_accept(worker->ring, worker->listener, TAG_ACCEPT);
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        if (worker->listening & ~worker->accepting & 1u << i)
+            ring_accept(worker->ring, worker->listeners[i].descriptor, TAG_ACCEPT + i);
+    }
+    worker->accepting |= worker->listening;
 }
 
 static void warn_of_accept(struct worker *worker, int error)
 {
-    if (now(worker) - worker->accept_warned_ns < ACCEPT_WARN_S * SECOND_NS)
+    if (worker->draining || now(worker) - worker->accept_warned_ns < ACCEPT_WARN_S * SECOND_NS)
         return;
     worker->accept_warned_ns = now(worker);
     log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
 }
 
-static void admit(struct worker *worker, int descriptor)
+/* Whether its address may have one more. `*peer` says by what it is counted. */
+static bool peer_may_enter(struct worker *worker, int descriptor, bool local, uint32_t *peer)
+{
+    uint8_t address[SOCKETS_PEER_BYTES];
+
+    *peer = PEERS_NONE;
+    if (!worker->shared->peers || local)
+        return true;
+    if (sockets_peer(descriptor, address))
+        *peer = peers_enter(worker->shared->peers, address);
+    return *peer != PEERS_NONE;
+}
+
+static void admit(struct worker *worker, int descriptor, bool local)
 {
     struct worker_shared *shared = worker->shared;
     uint64_t max = shared->options->max_connections;
+    uint32_t peer;
 
     if (atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) >= max &&
         max > 0) {
         log_line(LOG_DEBUG, "connection refused: too many", NULL);
-    } else if (connections_open(&worker->connections, descriptor)) {
+    } else if (!peer_may_enter(worker, descriptor, local, &peer)) {
+        log_line(LOG_DEBUG, "connection refused: too many of its address", NULL);
+    } else if (connections_open(&worker->connections, descriptor, peer)) {
         return;
     } else {
+        if (peer != PEERS_NONE)
+            peers_leave(shared->peers, peer);
         warn_of_accept(worker, ENOMEM);
     }
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
     ring_close_descriptor(worker->ring, descriptor);
+}
+
+/* While draining none is handed on: the other worker may have gone. */
+static void receive_guest(struct worker *worker, const struct listener *listener, int descriptor)
+{
+    uint32_t host = worker->number;
+
+    if ((listener->local || listener->passed) && !worker->draining) {
+        host = worker->next_guest;
+        worker->next_guest = (host + 1) % worker->shared->count;
+    }
+    if (host == worker->number)
+        admit(worker, descriptor, listener->local);
+    else
+        ring_hand(worker->ring, ring_descriptor(worker->shared->workers[host]->ring), descriptor,
+                  listener->local ? TAG_GUEST_LOCAL : TAG_GUEST);
 }
 
 /*
@@ -115,9 +156,12 @@ static bool passes_by(int error)
 
 static void accepted(struct worker *worker, const struct completion *completion)
 {
-    worker->accepting = completion->more;
+    uint32_t number = (uint32_t)completion->tag - TAG_ACCEPT;
+
+    if (!completion->more)
+        worker->accepting &= ~(1u << number);
     if (completion->result >= 0) {
-        admit(worker, completion->result);
+        receive_guest(worker, &worker->listeners[number], completion->result);
     } else if (worker->listening && !passes_by(-completion->result)) {
         /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
         worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * (SECOND_NS / 1000);
@@ -126,6 +170,14 @@ static void accepted(struct worker *worker, const struct completion *completion)
 }
 
 /* ---- stopping ---- */
+
+static void stop_listening(struct worker *worker, uint32_t number)
+{
+    worker->listening &= ~(1u << number);
+    if (worker->accepting & 1u << number)
+        ring_cancel_tag(worker->ring, TAG_ACCEPT + number);
+    ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
+}
 
 static void drain(struct worker *worker)
 {
@@ -136,7 +188,14 @@ static void drain(struct worker *worker)
     worker->draining = true;
     worker->stop_ns = timeout_s ? now(worker) + timeout_s * SECOND_NS : UINT64_MAX;
     worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * (SECOND_NS / 1000);
-    sockets_close_door(worker->listener);
+    if (worker->number == 0)
+        entrances_hide(worker->shared->entrances);
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        if (worker->listeners[i].passed)
+            stop_listening(worker, i); /* who waits there is the next server's */
+        else
+            sockets_close_door(&worker->listeners[i]);
+    }
     connections_drain(&worker->connections);
 }
 
@@ -192,9 +251,6 @@ static void complete(struct worker *worker, const struct completion *completion)
         return;
     }
     switch (completion->tag) {
-    case TAG_ACCEPT:
-        accepted(worker, completion);
-        break;
     case TAG_SIGNAL:
         signalled(worker);
         break;
@@ -205,8 +261,15 @@ static void complete(struct worker *worker, const struct completion *completion)
         keep_fences(worker,
                     fence_keeper_done(fence_keeper(worker), now(worker), completion->result));
         break;
-    default: /* TAG_WAKE: to be awake was all */
+    case TAG_GUEST:
+    case TAG_GUEST_LOCAL:
+        admit(worker, completion->result, completion->tag == TAG_GUEST_LOCAL);
         break;
+    case TAG_WAKE: /* to be awake was all */
+    case 0:
+        break;
+    default:
+        accepted(worker, completion);
     }
 }
 
@@ -255,10 +318,11 @@ static void stop_listening_when_due(struct worker *worker)
     if (now(worker) < worker->listen_until_ns)
         return;
     worker->listen_until_ns = UINT64_MAX;
-    worker->listening = false;
     worker->accept_retry_ns = UINT64_MAX;
-    ring_cancel_tag(worker->ring, TAG_ACCEPT);
-    ring_close_descriptor(worker->ring, worker->listener);
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        if (worker->listening & 1u << i)
+            stop_listening(worker, i);
+    }
 }
 
 /* Draining has taken long enough. */
@@ -273,7 +337,7 @@ static void stop_when_due(struct worker *worker)
 /* The first worker stays until all others have finished, to hear a second signal. */
 static bool stopped(const struct worker *worker)
 {
-    return !worker->listening && !worker->accepting &&
+    return worker->draining && !worker->listening && !worker->accepting &&
            connections_count(&worker->connections) == 0 &&
            (worker->number != 0 ||
             atomic_load(&worker->shared->finished) == worker->shared->count - 1);
@@ -291,7 +355,7 @@ void worker_run(struct worker *worker)
         uint64_t open = connections_count(connections);
         struct completion completion;
 
-        if (!worker->accepting && worker->listening &&
+        if (worker->listening & ~worker->accepting &&
             (worker->accept_retry_ns == UINT64_MAX || worker->accept_retry_ns <= now(worker)))
             start_accepting(worker);
         turn(worker, busy);
@@ -320,8 +384,7 @@ void worker_run(struct worker *worker)
     ring_turn(worker->ring, 0);
 }
 
-int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number,
-                  int listener)
+int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number)
 {
     const struct options *options = shared->options;
     struct ring_options ring_options = {
@@ -335,6 +398,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
         .worker = number,
         .numbers = &shared->numbers,
         .open = &shared->connections,
+        .peers = shared->peers,
         .read_timeout_ns = options->read_timeout_s * SECOND_NS,
         .write_timeout_ns = options->write_timeout_s * SECOND_NS,
         .host =
@@ -358,8 +422,8 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     }
     worker->shared = shared;
     worker->number = number;
-    worker->listener = listener;
-    worker->listening = true;
+    worker->listener_count = entrances_of(shared->entrances, number, worker->listeners);
+    worker->listening = (1u << worker->listener_count) - 1;
     worker->accept_retry_ns = UINT64_MAX;
     worker->listen_until_ns = UINT64_MAX;
     worker->stop_ns = UINT64_MAX;

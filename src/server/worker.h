@@ -2,6 +2,9 @@
  * A worker: one thread with its ring, its listener and its connections. It shares nothing with
  * other workers but the stripes and the counters below.
  *
+ * From the listeners that all share, the first worker accepts, and hands connections out in turn.
+ * Were each to accept, one would get nearly all: the kernel wakes the one that asked first.
+ *
  * A turn: one system call submits what the last turn queued and waits; then come the completions,
  * the effects that others left in the mailbox, what is due, and the connections' work.
  */
@@ -13,8 +16,10 @@
 #include <stdint.h>
 
 #include "server/client_id.h"
+#include "server/entrances.h"
 #include "server/fence_keeper.h"
 #include "server/options.h"
+#include "server/peers.h"
 #include "server/stripes.h"
 
 struct worker;
@@ -24,7 +29,9 @@ struct worker_shared {
     const struct options *options;
     struct memory memory; /* to be called from any thread */
     struct stripes *stripes;
+    struct entrances *entrances;
     struct fence_keeper *fence_keeper; /* of worker STRIPES_KEEPER; NULL: there is none */
+    struct peers *peers;               /* NULL: addresses have no limit */
     _Atomic uint64_t numbers;          /* of connections so far */
     _Atomic uint64_t connections;      /* now */
     struct worker *workers[WORKERS_MAX];
@@ -34,11 +41,10 @@ struct worker_shared {
 };
 
 /*
- * Makes the worker with this number, in the thread that is going to run it. It closes `listener`
- * in the end. 0, or -errno when the kernel refuses the ring (see ring_explain) or memory is short.
+ * Makes the worker with this number, in the thread that is going to run it. 0, or -errno when the
+ * kernel refuses the ring (see ring_explain) or memory is short.
  */
-int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number,
-                  int listener);
+int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number);
 
 /* Runs until the server is drained. All workers must have been created. */
 void worker_run(struct worker *worker);

@@ -138,6 +138,7 @@ static const struct number_option numbers[] = {
     {"max-locks", "MAX_LOCKS", NULL, FIELD(max_locks), 1024},
     {"max-connections", "MAX_CONNECTIONS", NULL, FIELD(max_connections), 0},
     {"max-waiters", "MAX_WAITERS", NULL, FIELD(max_waiters), 0},
+    {"max-connections-per-ip", "MAX_CONNECTIONS_PER_IP", NULL, FIELD(max_connections_per_ip), 0},
     {"read-timeout", "READ_TIMEOUT_S", NULL, FIELD(read_timeout_s), 23},
     {"write-timeout", "WRITE_TIMEOUT_S", NULL, FIELD(write_timeout_s), 5},
     {"shutdown-timeout", "SHUTDOWN_TIMEOUT_S", NULL, FIELD(shutdown_timeout_s), 30},
@@ -324,6 +325,38 @@ static void the_host_is_any_text(void **state)
     }
 }
 
+static void the_mode_of_the_unix_socket_is_octal(void **state)
+{
+    static const struct {
+        const char *given;
+        uint64_t mode;
+    } modes[] = {{"0660", 0660}, {"600", 0600}, {"0", 0}, {"0777", 0777}};
+    static const char *const wrong[] = {"0778", "1000", "0x1f", "rw", "-1", ""};
+    struct reading r;
+
+    (void)state;
+    clear_variables();
+    read_arguments(&r, NULL);
+    assert_null(r.options.unix_socket);
+    assert_int_equal(r.options.unix_socket_mode, 0660);
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        read_two(&r, "--unix-socket-mode", modes[i].given);
+        assert_result(&r, OPTIONS_RUN, modes[i].given);
+        assert_int_equal(r.options.unix_socket_mode, modes[i].mode);
+    }
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        read_two(&r, "--unix-socket-mode", wrong[i]);
+        assert_wrong(&r, "--unix-socket-mode");
+    }
+    read_two(&r, "--unix-socket-mode", "8");
+    assert_non_null(strstr(r.problem, "not an octal number from 0 to 777"));
+    set_variable("UNIX_SOCKET", "/a/path");
+    set_variable("UNIX_SOCKET_MODE", "0606");
+    read_arguments(&r, NULL);
+    assert_string_equal(r.options.unix_socket, "/a/path");
+    assert_int_equal(r.options.unix_socket_mode, 0606);
+}
+
 /* `value` is refused from the flag, from the variable and from the old one. */
 static void assert_number_refused(const struct number_option *of, const char *value)
 {
@@ -413,8 +446,9 @@ static void numbers_out_of_their_range_are_refused_by_name(void **state)
 
 static void zero_is_a_number_where_it_has_a_meaning(void **state)
 {
-    static const char *const flags[] = {"port",        "gc-max-idle",   "max-connections",
-                                        "max-waiters", "write-timeout", "shutdown-timeout"};
+    static const char *const flags[] = {
+        "port",        "gc-max-idle",   "max-connections", "max-connections-per-ip",
+        "max-waiters", "write-timeout", "shutdown-timeout"};
     uint32_t seen = 0;
 
     (void)state;
@@ -760,6 +794,8 @@ static void help_lists_every_flag_with_its_variables_and_default(void **state)
     static const char *const auth[] = {PREFIX "AUTH_TOKEN", NULL};
     static const char *const auth_file[] = {PREFIX "AUTH_TOKEN_FILE", NULL};
     static const char *const host[] = {PREFIX "HOST", "127.0.0.1", NULL};
+    static const char *const path[] = {PREFIX "UNIX_SOCKET", NULL};
+    static const char *const mode[] = {PREFIX "UNIX_SOCKET_MODE", "0660", NULL};
     static const char *const none[] = {NULL};
     static char help[32768];
 
@@ -787,6 +823,8 @@ static void help_lists_every_flag_with_its_variables_and_default(void **state)
     assert_help_has(help, "host", host);
     assert_help_has(help, "auth-token", auth);
     assert_help_has(help, "auth-token-file", auth_file);
+    assert_help_has(help, "unix-socket", path);
+    assert_help_has(help, "unix-socket-mode", mode);
     assert_help_has(help, "version", none);
     assert_help_has(help, "help", none);
 }
@@ -797,10 +835,8 @@ static const struct {
     const char *flag;
     const char *variable;
 } unsupported[] = {
-    {"max-connections-per-ip", "MAX_CONNECTIONS_PER_IP"},
     {"tls-cert", "TLS_CERT"},
     {"tls-key", "TLS_KEY"},
-    {"unix-socket", "UNIX_SOCKET"},
     {"http-port", "HTTP_PORT"},
     {"http-host", "HTTP_HOST"},
     {"http-session-idle-timeout", "HTTP_SESSION_IDLE_S"},
@@ -1133,6 +1169,7 @@ int main(void)
         cmocka_unit_test(an_empty_variable_is_not_set),
         cmocka_unit_test(the_last_of_equal_flags_wins),
         cmocka_unit_test(the_host_is_any_text),
+        cmocka_unit_test(the_mode_of_the_unix_socket_is_octal),
         cmocka_unit_test(what_is_no_number_is_refused_by_name),
         cmocka_unit_test(numbers_out_of_their_range_are_refused_by_name),
         cmocka_unit_test(zero_is_a_number_where_it_has_a_meaning),

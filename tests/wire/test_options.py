@@ -22,7 +22,7 @@ OPTIONS = {
     "tls-key": ["TLS_KEY"], "auth-token": ["AUTH_TOKEN"], "auth-token-file": ["AUTH_TOKEN_FILE"],
     "fence-state-file": ["FENCE_STATE_FILE"], "http-port": ["HTTP_PORT"],
     "http-host": ["HTTP_HOST"], "debug": ["DEBUG"], "threads": ["THREADS"],
-    "unix-socket": ["UNIX_SOCKET"],
+    "unix-socket": ["UNIX_SOCKET"], "unix-socket-mode": ["UNIX_SOCKET_MODE"],
 }
 
 
@@ -136,6 +136,7 @@ OBSERVED = [
     ("gc-max-idle", "0", collects_at_the_next_tick),
     ("max-locks", "1", one_lock_at_most),
     ("max-connections", "1", one_connection_at_most),
+    ("max-connections-per-ip", "1", one_connection_at_most),
     ("max-waiters", "1", one_waiter_at_most),
     ("read-timeout", "1", idle_for_a_second_at_most),
     ("write-timeout", "1", drops_a_peer_that_does_not_read),

@@ -1,0 +1,35 @@
+/*
+ * Listening on a path of the file system.
+ */
+#ifndef OS_UNIX_SOCKET_H
+#define OS_UNIX_SOCKET_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+enum {
+    UNIX_SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1
+};
+
+struct unix_socket {
+    char path[UNIX_SOCKET_PATH_MAX + 1];
+    dev_t device; /* of the file that is ours */
+    ino_t inode;
+};
+
+/*
+ * Listens on `path`, whose file has the permissions `mode` from the start; the umask does not
+ * count. What a killed server left behind is replaced. To be called while there is one thread.
+ *
+ * The descriptor, or -1, and `problem` says what is wrong: somebody listens there, something that
+ * is no socket is there, which is never touched, or the file system's reasons. Of two servers that
+ * are started at once, one is refused.
+ */
+int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t mode,
+                       const char **problem);
+
+/* Removes the file, unless it is another one by now. May be called again. */
+void unix_socket_remove(struct unix_socket *unix_socket);
+
+#endif

@@ -1,0 +1,351 @@
+"""--unix-socket: the same protocol on a path; whose file it is, and when it goes."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import transcript
+from conversation import Conversation
+from launch import ServerAsGiven, assert_refused, clean_environment, outcome
+from lib.server import BINARY, Server
+from test_transcripts import PATHS, leaves_nothing
+from wire_client import CLOSED, Client, eventually, request, settle
+
+FLAG = "--unix-socket"
+
+
+class UnixServer(Server):
+    """A server whose clients come by its path."""
+
+    def __init__(self, path, *args, environment=None):
+        super().__init__(FLAG, str(path), *args, environment=environment)
+        self.path = str(path)
+
+    def connect(self, timeout=20):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout)
+        try:
+            connection.connect(self.path)
+        except FileNotFoundError as error:  # nobody can come any more
+            connection.close()
+            raise ConnectionRefusedError(str(error)) from error
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "dflockd.sock"
+
+
+def leave_behind(path):
+    """A socket file that nobody listens on."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+
+@pytest.mark.parametrize("style", ["as written", "pipelined"])
+@pytest.mark.parametrize("script", PATHS, ids=lambda path: path.stem)
+def test_every_transcript_holds_on_a_path(script, style, seed, path):
+    script = transcript.read(script)
+    with UnixServer(path, *script.flags) as server:
+        with Conversation(script, server, style, seed) as conversation:
+            conversation.play()
+        if leaves_nothing(script):
+            settle(server)
+
+
+def test_path_and_port_are_doors_to_the_same_locks(path):
+    with UnixServer(path, "--threads", "2") as server, Client(server) as near:
+        with socket.create_connection((server.host, server.port), timeout=20) as far:
+            near.acquire("key")
+            far.sendall(request("l", "key", "10"))
+            eventually(lambda: near.stats()["locks"][0]["waiters"] == 1)
+            assert near.stats()["connections"] == 2
+            near.close()
+            assert far.recv(100).startswith(b"ok ")
+
+
+def test_a_variable_names_the_path_and_its_mode(path):
+    given = {"DFLOCKD_UNIX_SOCKET": str(path), "DFLOCKD_UNIX_SOCKET_MODE": "0606"}
+    with Server(environment=given):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o606
+
+
+@pytest.mark.parametrize("flags, mode", [
+    ((), 0o660), (("--unix-socket-mode=0600",), 0o600), (("--unix-socket-mode", "777"), 0o777)])
+def test_the_file_has_its_mode_whatever_the_umask(path, flags, mode):
+    before = os.umask(0o077)
+    try:
+        with UnixServer(path, *flags):
+            assert stat.S_ISSOCK(path.stat().st_mode)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+    finally:
+        os.umask(before)
+
+
+def test_its_connections_count(path):
+    with UnixServer(path, "--max-connections", "2") as server:
+        with Client(server) as one, Client(server) as two:
+            assert one.ask("ping") == two.ask("ping") == "ok"
+            with Client(server) as three:
+                assert three.hear() == CLOSED
+            assert one.stats()["connections"] == 2
+
+
+def test_all_workers_serve_it(path):
+    """Connections are handed out in turn: none of three workers has all."""
+    with UnixServer(path, "--threads", "3") as server:
+        clients = [Client(server) for _ in range(30)]
+        before = cpu_ticks(server)
+        for _ in range(1500):
+            for client in clients:
+                client.send(request("ping") * 20)
+            for client in clients:
+                for _ in range(20):
+                    assert client.hear() == b"ok\n"
+            used = [now - then for now, then in zip(cpu_ticks(server), before)]
+            if min(used) >= 5:
+                break
+        assert min(used) >= 5, used
+        for client in clients:
+            client.close()
+
+
+def cpu_ticks(server):
+    """What each thread has used."""
+    tasks = sorted(Path(f"/proc/{server.pid}/task").iterdir())
+    fields = [(task / "stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+              for task in tasks]
+    return [int(field[11]) + int(field[12]) for field in fields]
+
+
+# ---- the end ----
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_file_is_removed_at_the_end(path, number):
+    with UnixServer(path) as server:
+        server.terminate(number)
+        assert server.wait() == 0
+    assert not path.exists()
+
+
+def test_a_second_signal_leaves_no_file_either(path):
+    with UnixServer(path) as server, Client(server) as holder:
+        holder.acquire("key")
+        server.terminate()
+        eventually(lambda: not path.exists())
+        server.terminate()
+        assert server.wait() == 0
+    assert not path.exists()
+
+
+def test_while_draining_nobody_new_gets_in_and_holders_may_release(path, tmp_path):
+    with UnixServer(path, "--threads", "2") as server, Client(server) as holder:
+        token = holder.acquire("key")
+        # A second name of the file: whoever has it is refused all the same.
+        other = tmp_path / "other"
+        os.link(path, other)
+        server.terminate()
+        eventually(lambda: not path.exists())
+        with socket.socket(socket.AF_UNIX) as late, pytest.raises(ConnectionRefusedError):
+            late.connect(str(other))
+        assert holder.ask("r", "key", token) == "ok"
+        holder.close()
+        assert server.wait() == 0
+
+
+def test_who_connects_while_draining_begins_is_answered_or_refused(path):
+    with UnixServer(path, "--threads", "2") as server:
+        stop = threading.Event()
+        heard = []
+
+        def connect():
+            while not stop.is_set():
+                try:
+                    with Client(server) as client:
+                        client.send(request("ping"))
+                        heard.append(client.hear())
+                except ConnectionRefusedError:
+                    return
+
+        crowd = [threading.Thread(target=connect) for _ in range(4)]
+        for thread in crowd:
+            thread.start()
+        eventually(lambda: len(heard) > 100)
+        server.terminate()
+        for thread in crowd:
+            thread.join(20)
+        stop.set()
+        assert server.wait() == 0
+        assert set(heard) <= {b"ok\n", b"error_draining\n"}
+
+
+def test_a_file_that_is_another_servers_by_then_stays(path):
+    with UnixServer(path) as server, Client(server) as holder:
+        holder.acquire("key")
+        path.unlink()
+        with UnixServer(path, "--max-locks", "7") as second:
+            server.terminate()
+            eventually(lambda: holder.ask("ping") == "error_draining")
+            assert server.wait() == 0
+            with Client(second) as client:
+                assert client.ask("ping") == "ok"
+        assert path.exists()  # that one was killed
+
+
+def test_a_server_that_cannot_start_leaves_no_file(path):
+    done = outcome("--port=0", f"{FLAG}={path}", prefix=["prlimit", "--nofile=6:6"])
+    assert done.returncode == 1
+    assert not path.exists()
+
+
+# ---- the start ----
+
+def test_what_a_killed_server_left_is_replaced(path):
+    for _ in range(3):
+        with UnixServer(path) as server, Client(server) as client:
+            assert client.ask("ping") == "ok"
+            server.kill()
+        assert path.exists()
+    leave_behind(path.with_name("other"))
+    with UnixServer(path.with_name("other")) as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+
+
+def test_a_live_server_is_not_replaced(path):
+    with UnixServer(path) as server, Client(server) as client:
+        assert_refused(outcome("--port=0", f"{FLAG}={path}"), FLAG, "already")
+        assert client.ask("ping") == "ok"
+        with Client(server) as late:
+            assert late.ask("ping") == "ok"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_a_live_socket_of_another_kind_is_not_replaced(path, kind):
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(path))
+        if kind == socket.SOCK_SEQPACKET:
+            other.listen()
+        before = path.stat()
+        assert_refused(outcome("--port=0", f"{FLAG}={path}"), FLAG)
+        assert path.stat().st_ino == before.st_ino
+
+
+def test_of_many_started_at_once_on_a_stale_path_one_serves(path):
+    for _ in range(5):
+        leave_behind(path)
+        started = [subprocess.Popen([str(BINARY), "--port=0", f"{FLAG}={path}"],
+                                    env=clean_environment(), stderr=subprocess.PIPE, text=True)
+                   for _ in range(6)]
+        try:
+            eventually(lambda: sum(each.poll() is None for each in started) == 1)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(20)
+                client.connect(str(path))
+                client.sendall(request("ping"))
+                assert client.recv(10) == b"ok\n"
+        finally:
+            for each in started:
+                each.kill()
+                each.communicate()
+        path.unlink()
+
+
+def fill(path, kind):
+    if kind == "file":
+        path.write_text("precious", encoding="ascii")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        leave_behind(path.with_name("target"))
+        path.symlink_to("target" if kind == "link to a socket" else "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "pipe", "link to a socket", "broken link"])
+def test_what_is_no_socket_is_never_touched(path, kind):
+    fill(path, kind)
+    before = path.lstat()
+    done = outcome("--port=0", f"{FLAG}={path}")
+    assert_refused(done, FLAG)
+    assert "no socket" in done.stderr
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    if kind == "file":
+        assert path.read_text(encoding="ascii") == "precious"
+
+
+def test_the_longest_path_serves_and_a_longer_one_is_refused(tmp_path):
+    longest = tmp_path / ("x" * (107 - len(str(tmp_path)) - 1))
+    with UnixServer(longest) as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+    done = outcome("--port=0", f"{FLAG}={longest}x")
+    assert_refused(done, FLAG)
+    assert "107" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["nowhere/dflockd.sock", "file/dflockd.sock"])
+def test_a_missing_directory_is_told(tmp_path, where):
+    (tmp_path / "file").write_text("", encoding="ascii")
+    done = outcome("--port=0", f"{FLAG}={tmp_path / where}")
+    assert_refused(done, FLAG)
+    assert "directory" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="no setpriv")
+def test_a_directory_without_permission_is_told(tmp_path):
+    program = tmp_path / "dflockd"
+    shutil.copy(BINARY, program)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o755 if os.geteuid() == 0 else 0o555)
+    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+              "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    opened = [folder for folder in tmp_path.parents if os.stat(folder).st_uid == os.geteuid()]
+    modes = [(folder, stat.S_IMODE(folder.stat().st_mode)) for folder in [tmp_path, *opened]]
+    try:
+        for folder, mode in modes:
+            folder.chmod(mode | 0o011)
+        done = subprocess.run(
+            [*prefix, str(program), "--port=0", f"{FLAG}={closed / 'dflockd.sock'}"],
+            env=clean_environment(), capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        for folder, mode in modes:
+            folder.chmod(mode)
+    assert_refused(done, FLAG)
+    assert "permission" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["rw", "0888", "01000", "-1", ""])
+def test_a_mode_that_is_none_is_refused(path, mode):
+    assert_refused(outcome("--port=0", f"{FLAG}={path}", f"--unix-socket-mode={mode}"),
+                   "--unix-socket-mode")
+    assert not path.exists()
+
+
+def test_an_empty_path_is_none():
+    with ServerAsGiven("--port=0", f"{FLAG}=") as server:
+        assert not [line for line in server.log if "unix:" in line]
+
+
+def test_out_of_descriptors_who_waits_on_the_path_is_served_later(path):
+    with UnixServer(path) as server:
+        server.kill()
+    server = UnixServer(path)
+    server.command = ["prlimit", "--nofile=64:64", *server.command]
+    with server:
+        crowd = [Client(server) for _ in range(100)]
+        for client in crowd:
+            client.send(request("ping"))
+        for client in crowd:
+            assert client.hear() == b"ok\n"
+            client.close()
