@@ -223,6 +223,35 @@ bool flags_given(const struct flags_reading *reading, const char *name)
     return reading->by_flag[flag - reading->flags->table];
 }
 
+static void wipe(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+}
+
+void flags_wipe(const struct flags *flags, const char *name, int count, char *const *arguments)
+{
+    const struct flag *wanted = find(flags, name, strlen(name));
+    char variable[VARIABLE_MAX];
+
+    assert(wanted && wanted->variable);
+    for (int at = 1; at < count; at++) {
+        char *argument = arguments[at];
+        char *start = argument + strspn(argument, "-");
+        size_t length = strcspn(start, "=");
+        const struct flag *flag = find(flags, start, length);
+
+        if (!flag || start == argument || takes_no_value(flag))
+            continue;
+        if (start[length] != '=')
+            at++; /* the value is the next argument */
+        if (flag == wanted)
+            wipe(start[length] == '=' ? start + length + 1 : at < count ? arguments[at] : NULL);
+    }
+    snprintf(variable, sizeof(variable), "%s%s", flags->variable_prefix, wanted->variable);
+    wipe(getenv(variable));
+}
+
 void flags_print(const struct flags *flags)
 {
     for (size_t i = 0; i < flags->count; i++) {

@@ -70,6 +70,12 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
 /* Whether the flag `name`, which must be in the table, was among the arguments. */
 bool flags_given(const struct flags_reading *reading, const char *name);
 
+/*
+ * Overwrites every value that the flag `name`, or its variable, was given, in the arguments and in
+ * the environment as others see them in /proc. What was read from there is gone too.
+ */
+void flags_wipe(const struct flags *flags, const char *name, int count, char *const *arguments);
+
 /* Notes that what `name` was given is wrong; returns false. */
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what);
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -221,6 +222,18 @@ static int run(struct server *server)
     return EXIT_SUCCESS;
 }
 
+/*
+ * Who may look at processes, or find a core dump, does not find the secret: it is wiped from what
+ * /proc shows, and where there is one, memory is neither dumped nor shown to processes of the same
+ * user. Without a secret a crash may be looked into.
+ */
+static void hide_secrets(struct options *options, int count, char *const *arguments)
+{
+    options_wipe_secrets(options, count, arguments);
+    if (options->auth_token)
+        prctl(PR_SET_DUMPABLE, 0);
+}
+
 int main(int count, char **arguments)
 {
     static struct server server;
@@ -239,6 +252,7 @@ int main(int count, char **arguments)
     case OPTIONS_RUN:
         break;
     }
+    hide_secrets(&server.options, count, arguments);
     log_set_debug(server.options.debug);
     if (sodium_init() < 0)
         return fail("libsodium can't be used on this machine");

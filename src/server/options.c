@@ -65,7 +65,7 @@ static const struct flag table[] = {
     UNSUPPORTED("tls-cert", "TLS_CERT"),
     UNSUPPORTED("tls-key", "TLS_KEY"),
     TEXT("auth-token", "AUTH_TOKEN", auth_token_given, NULL,
-         "Secret that clients must send first; visible in the list of processes"),
+         "Secret that clients must send first; others may see it while the server starts"),
     TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL, "File with that secret"),
     TEXT("fence-state-file", "FENCE_STATE_FILE", fence_state_file, NULL,
          "File that keeps fences rising over restarts, whatever the clock does"),
@@ -145,6 +145,12 @@ enum options_result options_read(struct options *options, int count, char *const
     }
     memcpy(problem, reading.problem, OPTIONS_PROBLEM_MAX);
     return OPTIONS_WRONG;
+}
+
+void options_wipe_secrets(struct options *options, int count, char *const *arguments)
+{
+    flags_wipe(&flags, "auth-token", count, arguments);
+    options->auth_token_given = NULL;
 }
 
 void options_free(struct options *options)

@@ -52,6 +52,12 @@ enum options_result {
 enum options_result options_read(struct options *options, int count, char *const *arguments,
                                  char problem[OPTIONS_PROBLEM_MAX]);
 
+/*
+ * Wipes the auth token from the arguments and the environment that options_read took it from, so
+ * that nobody sees it in /proc. The options keep their copy.
+ */
+void options_wipe_secrets(struct options *options, int count, char *const *arguments);
+
 /* Wipes the auth token from memory. */
 void options_free(struct options *options);
 

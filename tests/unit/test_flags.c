@@ -20,6 +20,7 @@ struct sample {
     const char *name;
     uint64_t count;
     bool loud;
+    const char *secret;
 };
 
 #define FIELD(name) offsetof(struct sample, name)
@@ -29,6 +30,7 @@ static const struct flag table[] = {
     {"count", NULL, NULL, FLAG_NUMBER, FIELD(count), 2, 9, "7", "A number"},
     {"loud", "LOUD", "NOISY", FLAG_BOOLEAN, FIELD(loud), 0, 0, "false", "A boolean"},
     {"later", "LATER", NULL, FLAG_UNSUPPORTED, 0, 0, 0, NULL, NULL},
+    {"secret", "SECRET", NULL, FLAG_TEXT, FIELD(secret), 0, 0, NULL, NULL},
     {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
     {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},
     {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
@@ -124,6 +126,42 @@ static void what_is_not_built_yet_is_refused_unless_it_asks_for_nothing(void **s
     assert_non_null(strstr(reading.problem, "--later: not supported"));
 }
 
+/* Wipes --secret, and compares what is left. */
+static void assert_wiped(const char *const *given, const char *const *left, int count)
+{
+    char copies[6][32];
+    char *arguments[7] = {NULL};
+
+    for (int i = 0; i < count; i++) {
+        snprintf(copies[i], sizeof(copies[i]), "%s", given[i]);
+        arguments[i] = copies[i];
+    }
+    flags_wipe(&flags, "secret", count, arguments);
+    for (int i = 0; i < count; i++) {
+        assert_string_equal(arguments[i], left[i]);
+        if (!*left[i])
+            assert_memory_equal(arguments[i], "\0\0\0\0\0", strlen(given[i]));
+    }
+}
+
+static void a_secret_is_wiped_wherever_it_was_given(void **state)
+{
+    const char *const given[] = {"program", "--secret", "one", "-secret=two", "--name=secret"};
+    const char *const left[] = {"program", "--secret", "", "-secret=", "--name=secret"};
+    const char *const others[] = {"program", "--name", "--secret", "--loud", "--secret", "x"};
+    const char *const others_left[] = {"program", "--name", "--secret", "--loud", "--secret", ""};
+    const char *const at_end[] = {"program", "secret", "--secret"};
+
+    (void)state;
+    assert_wiped(given, left, 5);
+    assert_wiped(others, others_left, 6); /* a value that looks like the flag is none */
+    assert_wiped(at_end, at_end, 3);
+    setenv("FLAGS_TEST_SECRET", "three", 1);
+    assert_wiped(given, left, 1);
+    assert_string_equal(getenv("FLAGS_TEST_SECRET"), "");
+    unsetenv("FLAGS_TEST_SECRET");
+}
+
 static void help_shows_every_flag_once(void **state)
 {
     static const char expected[] =
@@ -163,6 +201,7 @@ int main(void)
         cmocka_unit_test(a_range_is_named_where_it_is_left),
         cmocka_unit_test(a_program_can_add_what_is_wrong),
         cmocka_unit_test(what_is_not_built_yet_is_refused_unless_it_asks_for_nothing),
+        cmocka_unit_test(a_secret_is_wiped_wherever_it_was_given),
         cmocka_unit_test(help_shows_every_flag_once),
     };
 

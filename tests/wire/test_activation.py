@@ -1,0 +1,230 @@
+"""Sockets that a service manager passes on: used instead of host and port, and left as they are."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from launch import EXIT_SECONDS, assert_refused, clean_environment
+from lib.server import BINARY, Server
+from test_unix_socket import UnixServer, cpu_ticks
+from wire_client import CLOSED, RESET, Client, eventually, request
+
+# Takes the place of the service manager's child: LISTEN_PID is known only after the fork.
+PASS_ON = """
+import os, sys
+count = int(sys.argv[1])
+for place, descriptor in enumerate(map(int, sys.argv[2:2 + count])):
+    os.dup2(descriptor, 100 + place)
+for place in range(count):
+    os.dup2(100 + place, 3 + place)
+    os.close(100 + place)
+os.environ["LISTEN_PID"] = str(os.getpid() + int(os.environ.get("PID_OFF", "0")))
+os.environ.setdefault("LISTEN_FDS", str(count))
+os.execv(sys.argv[2 + count], sys.argv[2 + count:])
+"""
+
+
+def command(sockets, *args):
+    descriptors = [str(each.fileno()) for each in sockets]
+    return [sys.executable, "-c", PASS_ON, str(len(sockets)), *descriptors, str(BINARY), *args]
+
+
+class ActivatedServer(Server):
+    """A server with these listening sockets; the test keeps them open, as systemd does."""
+
+    def __init__(self, sockets, *args, environment=None):
+        super().__init__(environment=environment)
+        self.command = command(sockets, *args)
+        self.sockets = sockets
+
+    def __enter__(self):
+        for each in self.sockets:
+            each.set_inheritable(True)
+        spawn = subprocess.Popen
+
+        def popen(*args, **options):
+            return spawn(*args, close_fds=False, **options)
+        subprocess.Popen = popen
+        try:
+            return super().__enter__()
+        finally:
+            subprocess.Popen = spawn
+
+
+@pytest.fixture
+def tcp():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def local(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "passed.sock"))
+        listener.listen()
+        yield listener
+
+
+def ping(address, family):
+    with socket.socket(family) as client:
+        client.settimeout(20)
+        client.connect(address)
+        client.sendall(request("ping"))
+        return client.recv(100)
+
+
+def test_a_passed_tcp_socket_takes_the_place_of_host_and_port(tcp):
+    with ActivatedServer([tcp], "--host", "256.1.1.1", "--port", "1") as server:
+        assert server.port == tcp.getsockname()[1]
+        with Client(server) as client:
+            assert client.ask("ping") == "ok"
+        assert any("service manager" in line for line in server.log)
+        assert [line for line in server.log
+                if re.search(r"listening.*from=service-manager", line)]
+
+
+def test_both_kinds_at_once_are_doors_to_the_same_locks(tcp, local):
+    with ActivatedServer([local, tcp], "--threads", "2") as server, Client(server) as far:
+        far.acquire("key")
+        assert ping(local.getsockname(), socket.AF_UNIX) == b"ok\n"
+        with socket.socket(socket.AF_UNIX) as near:
+            near.settimeout(20)
+            near.connect(local.getsockname())
+            near.sendall(request("l", "key", "10"))
+            eventually(lambda: far.stats()["locks"][0]["waiters"] == 1)
+            far.close()
+            assert near.recv(100).startswith(b"ok ")
+
+
+def test_a_path_can_be_listened_on_beside_them(tcp, tmp_path):
+    path = tmp_path / "own.sock"
+    with ActivatedServer([tcp], "--unix-socket", str(path)) as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+        assert ping(str(path), socket.AF_UNIX) == b"ok\n"
+        client.close()
+        server.terminate()
+        assert server.wait() == 0
+        assert not path.exists()
+
+
+def test_workers_share_a_passed_socket(tcp):
+    with ActivatedServer([tcp], "--threads", "3") as server:
+        clients = [Client(server) for _ in range(30)]
+        before = cpu_ticks(server)
+        for _ in range(1500):
+            for client in clients:
+                client.send(request("ping") * 20)
+            for client in clients:
+                for _ in range(20):
+                    assert client.hear() == b"ok\n"
+            used = [now - then for now, then in zip(cpu_ticks(server), before)]
+            if min(used) >= 5:
+                break
+        assert min(used) >= 5, used
+
+
+def test_who_comes_between_two_servers_waits_and_nobody_is_refused(tcp, local):
+    """The sockets stay open and in place: a restart loses no connection that was not accepted."""
+    path, port = local.getsockname(), tcp.getsockname()
+    with ActivatedServer([tcp, local]) as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+        server.terminate()
+        eventually(lambda: client.ask("ping") != "ok")
+        client.close()
+        assert server.wait() == 0
+    assert os.path.exists(path)
+    early = [socket.create_connection(port, timeout=20), socket.socket(socket.AF_UNIX)]
+    early[1].settimeout(20)
+    early[1].connect(path)
+    for each in early:
+        each.sendall(request("ping"))
+    with ActivatedServer([tcp, local]):
+        for each in early:
+            assert each.recv(100) == b"ok\n"
+            each.close()
+
+
+def test_while_draining_new_connections_wait_for_the_next_server(tcp):
+    with ActivatedServer([tcp], "--threads", "2") as server, Client(server) as holder:
+        holder.acquire("key")
+        server.terminate()
+        eventually(lambda: any("draining" in line for line in server.log))
+        time.sleep(0.2)
+        with socket.create_connection(tcp.getsockname(), timeout=20) as late:
+            late.sendall(request("ping"))
+            holder.close()
+            assert server.wait() == 0
+            with ActivatedServer([tcp]):
+                assert late.recv(100) == b"ok\n"
+
+
+def test_a_socket_that_does_not_block_is_no_busy_loop(tcp):
+    tcp.setblocking(False)
+    with ActivatedServer([tcp], "--threads", "1") as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+        before = cpu_ticks(server)
+        time.sleep(0.5)
+        assert cpu_ticks(server)[0] - before[0] < 20
+        assert client.ask("ping") == "ok"
+
+
+def refused(sockets, environment=None):
+    for each in sockets:
+        each.set_inheritable(True)
+    done = subprocess.run(
+        command(sockets, "--port=0"), env=clean_environment(environment), capture_output=True,
+        text=True, close_fds=False, timeout=EXIT_SECONDS, check=False, stdin=subprocess.DEVNULL)
+    assert_refused(done, "LISTEN_FDS")
+
+
+def test_what_is_no_listening_stream_socket_is_refused(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+        refused([datagram])
+    with socket.socket() as silent:
+        refused([silent])
+    with open(tmp_path / "file", "w", encoding="ascii") as file:
+        os.set_inheritable(file.fileno(), True)
+        done = subprocess.run(
+            [sys.executable, "-c", PASS_ON, "1", str(file.fileno()), str(BINARY), "--port=0"],
+            env=clean_environment(), capture_output=True, text=True, close_fds=False,
+            timeout=EXIT_SECONDS, check=False)
+    assert_refused(done, "LISTEN_FDS")
+
+
+@pytest.mark.parametrize("count", ["x", "-1", "9", "1000000", "2"])
+def test_a_wrong_count_is_refused(tcp, count):
+    refused([tcp], {"LISTEN_FDS": count})
+
+
+@pytest.mark.parametrize("environment", [{"PID_OFF": "1"}, {"LISTEN_FDS": "0"}])
+def test_sockets_for_another_process_are_not_taken(tcp, environment):
+    with ActivatedServer([tcp], "--port", "0", environment=environment) as server:
+        assert server.port != tcp.getsockname()[1]
+        with Client(server) as client:
+            assert client.ask("ping") == "ok"
+
+
+def test_the_limit_of_an_address_holds_for_passed_sockets(tcp):
+    with ActivatedServer([tcp], "--threads", "2", "--max-connections-per-ip", "2") as server:
+        first, second, third = (Client(server) for _ in range(3))
+        heard = [each.ask("ping") for each in (first, second, third)]
+        assert heard.count("ok") == 2 and set(heard) <= {"ok", CLOSED, RESET}
+
+
+def test_only_a_path_serves_too(local):
+    server = ActivatedServer([local])
+    server.__class__ = type("PathOnly", (ActivatedServer,), {"connect": UnixServer.connect})
+    server.path = local.getsockname()
+    process = subprocess.Popen(server.command, env=server.environment, pass_fds=[local.fileno()],
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        assert ping(server.path, socket.AF_UNIX) == b"ok\n"
+    finally:
+        process.kill()
+        log = process.communicate()[1]
+    assert f"addr=unix:{server.path}" in log
+    assert log.count('msg="listening"') == 1
