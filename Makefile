@@ -178,6 +178,11 @@ install: all
 	install -D -m 755 $(BUILD)/dflockd-bench $(DESTDIR)$(PREFIX)/bin/dflockd-bench
 	install -D -m 644 include/dflockd/protocol.h $(DESTDIR)$(PREFIX)/include/dflockd/protocol.h
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
+	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/dist/dflockd.service \
+	    >$(DESTDIR)$(PREFIX)/lib/systemd/system/dflockd.service
+	install -m 644 tools/dist/dflockd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/dflockd.socket
 
 clean:
 	rm -rf build

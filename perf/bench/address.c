@@ -9,9 +9,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "dflockd/protocol.h"
+
+#define PATH_PREFIX "unix:"
 
 enum {
     PATIENCE_S = 10
@@ -67,6 +70,24 @@ static bool resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
     return true;
 }
 
+/* Whether it is `unix:path`; a path that is too long has length 0 then. */
+static bool is_path(struct address *address)
+{
+    struct sockaddr_un *socket = (struct sockaddr_un *)&address->socket;
+    const char *path = address->text + strlen(PATH_PREFIX);
+
+    if (strncmp(address->text, PATH_PREFIX, strlen(PATH_PREFIX)) != 0)
+        return false;
+    memset(socket, 0, sizeof(*socket));
+    socket->sun_family = AF_UNIX;
+    address->length = 0;
+    if (path[0] && strlen(path) < sizeof(socket->sun_path)) {
+        memcpy(socket->sun_path, path, strlen(path));
+        address->length = sizeof(*socket);
+    }
+    return true;
+}
+
 bool addresses_read(const char *list, struct address *addresses, uint32_t *count,
                     char problem[ADDRESS_PROBLEM_MAX])
 {
@@ -88,8 +109,15 @@ bool addresses_read(const char *list, struct address *addresses, uint32_t *count
             return false;
         }
         snprintf(address->text, ADDRESS_TEXT_MAX, "%.*s", (int)(end - start), start);
-        if (!resolve(address, problem))
+        if (is_path(address)) {
+            if (address->length == 0) {
+                snprintf(problem, ADDRESS_PROBLEM_MAX, "'%s' has no path, or a long one",
+                         address->text);
+                return false;
+            }
+        } else if (!resolve(address, problem)) {
             return false;
+        }
         ++*count;
         if (!list[length])
             return true;
@@ -99,13 +127,13 @@ bool addresses_read(const char *list, struct address *addresses, uint32_t *count
 
 static int open_socket(const struct address *address, int flags)
 {
-    int descriptor =
-        socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, IPPROTO_TCP);
+    int descriptor = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     int one = 1;
 
     if (descriptor < 0)
         return -errno;
-    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (address->socket.ss_family != AF_UNIX)
+        setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return descriptor;
 }
 

@@ -21,8 +21,8 @@ struct address {
 };
 
 /*
- * Reads `host:port` or `[host]:port`, several with commas between them; without a port it is
- * dflockd's. False where `problem` says what is wrong.
+ * Reads `host:port`, `[host]:port` or `unix:path`, several with commas between them; without a port
+ * it is dflockd's. False where `problem` says what is wrong.
  */
 bool addresses_read(const char *list, struct address *addresses, uint32_t *count,
                     char problem[ADDRESS_PROBLEM_MAX]);

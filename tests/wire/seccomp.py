@@ -1,7 +1,16 @@
-"""Forbids io_uring to a process that is about to start, the way container runtimes do."""
+"""Filters on system calls, as container runtimes and systemd apply them: of a program to start.
+
+    python3 seccomp.py kill FILE PROGRAM [ARGUMENT...]
+
+runs the program with the system calls that the file names, a line each; any other kills it.
+"""
 
 import ctypes
+import os
+import re
 import struct
+import subprocess
+import sys
 
 IO_URING_SETUP = 425  # the same on every architecture
 PR_SET_SECCOMP = 22
@@ -9,6 +18,7 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 RET_ALLOW = 0x7FFF0000
 RET_ERRNO = 0x00050000
+RET_KILL_PROCESS = 0x80000000
 LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 
 
@@ -16,14 +26,8 @@ class Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def forbid_io_uring(errno):
-    """Let io_uring_setup fail with this error from now on, in what this process execs too."""
-    instructions = [
-        (LOAD_WORD, 0, 0, 0),  # the number of the system call
-        (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
-        (RETURN, 0, 0, RET_ERRNO | errno),
-        (RETURN, 0, 0, RET_ALLOW),
-    ]
+def install(instructions):
+    """From now on, in what this process execs too."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = Program(len(instructions), ctypes.cast(buffer, ctypes.c_void_p))
@@ -32,3 +36,42 @@ def forbid_io_uring(errno):
                       (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)):
         if libc.prctl(*arguments) != 0:
             raise OSError(ctypes.get_errno(), "prctl")
+
+
+def forbid_io_uring(errno):
+    """Let io_uring_setup fail with this error from now on, in what this process execs too."""
+    install([
+        (LOAD_WORD, 0, 0, 0),  # the number of the system call
+        (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
+        (RETURN, 0, 0, RET_ERRNO | errno),
+        (RETURN, 0, 0, RET_ALLOW),
+    ])
+
+
+def numbers():
+    """Of this machine's system calls, by their names."""
+    text = subprocess.run(["cc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"],
+                          capture_output=True, text=True, check=True).stdout
+    return {name: int(number) for name, number in
+            re.findall(r"#define __NR_(\w+) (\d+)$", text, re.MULTILINE)}
+
+
+def allow_only(allowed):
+    """Any other system call ends the process. Its architecture is not looked at."""
+    instructions = [(LOAD_WORD, 0, 0, 0)]
+    for number in allowed:
+        instructions += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, RET_ALLOW)]
+    install(instructions + [(RETURN, 0, 0, RET_KILL_PROCESS)])
+
+
+def main():
+    with open(sys.argv[2], encoding="ascii") as file:
+        names = file.read().split()
+    known = numbers()
+    allowed = [known[name] for name in names if name in known]
+    allow_only(allowed)
+    os.execv(sys.argv[3], sys.argv[3:])
+
+
+if __name__ == "__main__":
+    main()

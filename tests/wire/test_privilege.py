@@ -1,0 +1,325 @@
+"""Least privilege: what others see of the secret, how the program is built, and that it runs with
+no more than the unit and the profile of tools/dist allow it."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from launch import ServerAsGiven, clean_environment
+from lib.server import BINARY, ROOT, Server
+from test_unix_socket import UnixServer
+from wire_client import Client, eventually, request
+
+DIST = ROOT / "tools" / "dist"
+UNIT = DIST / "dflockd.service"
+SECRET = "s3cret-of-the-server"
+SECCOMP = Path(__file__).with_name("seccomp.py")
+SYMBOLS = subprocess.run(["readelf", "--wide", "--syms", "--dyn-syms", str(BINARY)],
+                         capture_output=True, text=True, check=True).stdout
+SANITIZED = "__asan_init" in SYMBOLS
+plain_build = pytest.mark.skipif(SANITIZED, reason="a sanitized build")
+as_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"),
+                             reason="needs root and setpriv")
+
+
+# ---- the secret ----
+
+def shown(server, name):
+    return Path(f"/proc/{server.pid}/{name}").read_bytes()
+
+
+@pytest.mark.parametrize("arguments, environment", [
+    (("--auth-token", SECRET), {}), ((f"--auth-token={SECRET}",), {}), (("-auth-token", SECRET), {}),
+    (("--auth-token", SECRET + "-old", "--auth-token", SECRET), {}),
+    ((), {"DFLOCKD_AUTH_TOKEN": SECRET}),
+    (("--auth-token", SECRET), {"DFLOCKD_AUTH_TOKEN": SECRET + "-not-used"})])
+def test_proc_does_not_show_the_secret(arguments, environment):
+    with Server(*arguments, "--max-locks", "99", environment=environment) as server:
+        assert SECRET.encode() not in shown(server, "cmdline")
+        assert SECRET.encode() not in shown(server, "environ")
+        # The rest stays.
+        assert b"--max-locks\0" + b"99" in shown(server, "cmdline")
+        with Client(server) as client:
+            assert client.ask("auth", "_", SECRET) == "ok"
+
+
+def core_after_abort(folder, *args):
+    server = Server(*args)
+    server.command = [sys.executable, "-c", "import os, resource, sys\n"
+                      "resource.setrlimit(resource.RLIMIT_CORE, (-1, -1))\n"
+                      "os.chdir(sys.argv[1])\nos.execv(sys.argv[2], sys.argv[2:])",
+                      str(folder), *server.command]
+    with server:
+        server.terminate(signal.SIGABRT)
+        assert server.wait() == -signal.SIGABRT
+    return list(folder.glob("core*"))
+
+
+def cores_are_files():
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text(encoding="ascii").strip()
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    return re.fullmatch(r"core\S*", pattern) and (hard == resource.RLIM_INFINITY
+                                                  or os.geteuid() == 0)
+
+
+@plain_build
+@pytest.mark.skipif(not cores_are_files(), reason="core dumps go elsewhere here")
+def test_with_a_secret_there_is_no_core_dump(tmp_path):
+    assert core_after_abort(tmp_path)  # so it would be seen
+    for core in tmp_path.iterdir():
+        core.unlink()
+    assert core_after_abort(tmp_path, "--auth-token", SECRET) == []
+
+
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+          "--inh-caps=-all"]
+
+
+@contextmanager
+def nobodys_program():
+    """A copy of the server for others, since the build folder may be closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        copy = Path(folder) / "dflockd"
+        shutil.copy(BINARY, copy)
+        copy.chmod(0o755)
+        yield str(copy)
+
+
+@as_root
+def test_neither_root_nor_a_capability_is_needed():
+    with nobodys_program() as program:
+        server = ServerAsGiven()
+        server.command = [*NOBODY, "--no-new-privs", program, "--port=0"]
+        with server, Client(server) as client:
+            assert client.ask("ping") == "ok"
+
+
+@as_root
+@pytest.mark.parametrize("args, readable", [((), True), (("--auth-token", SECRET), False)])
+def test_a_process_of_the_same_user_cannot_read_its_memory(args, readable):
+    with nobodys_program() as program:
+        server = Server(*args)
+        server.command[:1] = [*NOBODY, program]
+        with server:
+            done = subprocess.run(
+                [*NOBODY, "/usr/bin/python3", "-c",
+                 "import sys; open(f'/proc/{sys.argv[1]}/mem', 'rb')", str(server.pid)],
+                capture_output=True, text=True, check=False, cwd="/")
+            assert (done.returncode == 0) is readable, done
+
+
+# ---- how it is built ----
+
+def elf(program, *options):
+    return subprocess.run(["readelf", "--wide", *options, str(BINARY.with_name(program))],
+                          capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("program", ["dflockd", "dflockd-bench"])
+def test_the_program_is_hardened(program):
+    segments = elf(program, "--program-headers")
+    assert "Elf file type is DYN" in segments
+    assert "GNU_RELRO" in segments
+    stack = next(line for line in segments.splitlines() if "GNU_STACK" in line)
+    assert " RW " in stack and "RWE" not in segments
+    flags = elf(program, "--dynamic")
+    assert "BIND_NOW" in flags and "PIE" in flags
+    assert "RPATH" not in flags and "RUNPATH" not in flags
+    symbols = elf(program, "--dyn-syms")
+    assert "__stack_chk_fail" in symbols
+    if not SANITIZED:
+        assert re.search(r"__(memcpy|snprintf)_chk", symbols)
+
+
+@plain_build
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="of this architecture only")
+def test_calls_and_returns_are_checked_where_the_processor_can():
+    """The places that may be called are marked. (The whole program is not: Debian's start of a C
+    program lacks the mark.)"""
+    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(BINARY)],
+                          capture_output=True, text=True, check=True).stdout
+    assert "endbr64" in code[code.index("<main>:"):][:200]
+
+
+# ---- what it may do ----
+
+def work(server, path, secret=None):
+    """All that a server does, from its start to its end."""
+    with Client(server) as client, Client(server) as other:
+        for each in (client, other):
+            if secret:
+                assert each.ask("auth", "_", secret) == "ok"
+        token = client.acquire("key", "0 1")
+        assert other.ask("l", "key", "10").startswith("ok ")  # when that lease has ended
+        assert client.ask("r", "key", token) == "error"
+        client.send(request("stats") * 300)
+        crowd = [Client(server) for _ in range(300)]
+        with socket.socket(socket.AF_UNIX) as near:
+            near.connect(str(path))
+            near.sendall(request("ping"))
+            assert near.recv(100)
+        for each in crowd:
+            each.reset()
+        server.terminate()
+        eventually(lambda: any("draining" in line for line in server.log))
+    assert server.wait() == 0
+    assert not path.exists()
+
+
+def under_filter(tmp_path, names):
+    path = tmp_path / "dflockd.sock"
+    secret = tmp_path / "secret"
+    allowed = tmp_path / "allowed"
+    secret.write_text(SECRET, encoding="ascii")
+    allowed.write_text("\n".join(sorted(names)), encoding="ascii")
+    notify = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(notify)
+        server = UnixServer(
+            path, "--threads", "3", "--host", "localhost", "--max-connections-per-ip", "1000",
+            "--auth-token-file", str(secret), "--gc-max-idle", "0", "--gc-interval", "1",
+            environment={"NOTIFY_SOCKET": notify})
+        server.command = [sys.executable, str(SECCOMP), "kill", str(allowed), *server.command]
+        server.connect = lambda timeout=20: Server.connect(server, timeout)
+        with server:
+            work(server, path, SECRET)
+
+
+def profile_groups():
+    return json.loads((DIST / "seccomp.json").read_text(encoding="ascii"))["syscalls"]
+
+
+@plain_build
+def test_the_profile_for_containers_is_enough(tmp_path):
+    """All that it does not name kills, and not only fails."""
+    names = {name for group in profile_groups() for name in group["names"]
+             if "container runtime" not in group["comment"]}
+    under_filter(tmp_path, names | {"execve"})
+
+
+@plain_build
+@pytest.mark.parametrize("missing", ["io_uring_enter", "signalfd4", "clone3"])
+def test_the_filter_of_these_tests_is_applied(tmp_path, missing):
+    names = {name for group in profile_groups() for name in group["names"]} - {missing}
+    with pytest.raises((RuntimeError, AssertionError)):
+        under_filter(tmp_path, names)
+
+
+def test_the_profile_allows_nothing_of_privilege_but_to_the_runtime():
+    allowed = {name for group in profile_groups() for name in group["names"]
+               if "container runtime" not in group["comment"]}
+    forbidden = {"ptrace", "bpf", "mount", "setns", "unshare", "keyctl", "kexec_load", "execve",
+                 "init_module", "perf_event_open", "process_vm_readv", "setuid", "userfaultfd"}
+    assert not allowed & forbidden
+    assert {"io_uring_setup", "io_uring_enter", "io_uring_register"} <= allowed
+    assert all(group["action"] == "SCMP_ACT_ALLOW" for group in profile_groups())
+
+
+systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd")
+
+
+def analyze(*args):
+    return subprocess.run(["systemd-analyze", "--no-pager", *map(str, args)], capture_output=True,
+                          text=True, check=False)
+
+
+def system_calls(name):
+    """Those of a set, with the sets in it."""
+    if not name.startswith("@"):
+        return {name}
+    lines = analyze("syscall-filter", name).stdout.splitlines()
+    names = [line.strip() for line in lines if line.startswith("    ")]
+    return set().union(*(system_calls(each) for each in names if not each.startswith("#")))
+
+
+def allowed_by_unit():
+    allowed = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", UNIT.read_text(encoding="ascii"), re.M):
+        named = set().union(*(system_calls(name) for name in line.lstrip("~").split()))
+        allowed = allowed - named if line.startswith("~") else allowed | named
+    return allowed
+
+
+@systemd
+@plain_build
+def test_what_the_unit_allows_is_enough(tmp_path):
+    under_filter(tmp_path, allowed_by_unit())
+
+
+def installed(tmp_path):
+    folder = tmp_path / "root"
+    subprocess.run(["make", "--no-print-directory", "-o", "all", "install", f"DESTDIR={folder}",
+                    "PREFIX=/opt/dflockd", f"BUILD={BINARY.parent}"],
+                   cwd=ROOT, check=True, capture_output=True, env=clean_environment())
+    return folder / "opt/dflockd"
+
+
+@systemd
+def test_the_installed_units_are_valid(tmp_path):
+    folder = installed(tmp_path)
+    units = folder / "lib/systemd/system"
+    assert (folder / "bin/dflockd").exists()
+    service = (units / "dflockd.service").read_text(encoding="ascii")
+    assert "ExecStart=/opt/dflockd/bin/dflockd\n" in service
+    # The program must be there for systemd to be content.
+    here = tmp_path / "dflockd.service"
+    here.write_text(service.replace("/opt/dflockd/bin", str(folder / "bin")), encoding="ascii")
+    shutil.copy(units / "dflockd.socket", tmp_path)
+    for unit in ("dflockd.service", "dflockd.socket"):
+        done = analyze("verify", tmp_path / unit)
+        assert done.returncode == 0 and done.stderr == "", done
+    assert json.loads((folder / "share/doc/dflockd/seccomp.json").read_text(encoding="ascii"))
+
+
+@systemd
+def test_the_sandbox_of_the_unit_is_tight():
+    done = analyze("security", "--offline=true", "--threshold=13", UNIT)
+    assert done.returncode == 0, done.stdout[-2000:]
+    score = re.search(r"exposure level for dflockd.service: ([\d.]+)", done.stdout)
+    assert float(score[1]) <= 1.3
+
+
+# ---- who waits at the door ----
+
+def test_who_does_not_finish_to_authenticate_is_closed_within_the_read_timeout():
+    with Server("--auth-token", SECRET, "--read-timeout", "1") as server:
+        begun = time.monotonic()
+        with Client(server) as silent, Client(server) as slow:
+            slow.send(b"auth\n_\n" + SECRET[:3].encode())
+            for client in (silent, slow):
+                assert client.hear(10) == b"error_auth\n"
+                assert client.hear(10) == "(closed)"
+        assert time.monotonic() - begun < 5
+
+
+def test_a_byte_at_a_time_does_not_extend_the_time_to_authenticate():
+    with Server("--auth-token", SECRET, "--read-timeout", "1") as server, Client(server) as slow:
+        slow.send(b"auth\n_\n")
+        begun = time.monotonic()
+        while slow.hear(0.1) == "(silence)":
+            assert time.monotonic() - begun < 5
+            slow.send(b"x")
+
+
+def test_secrets_are_compared_in_constant_time():
+    """By the function of libsodium: nothing else in the server compares a secret."""
+    source = (ROOT / "src/server/session.c").read_text(encoding="ascii")
+    assert "sodium_memcmp(request->secret.bytes, host->auth_token" in source
+    assert "sodium_memcmp" in SYMBOLS
+    for file in sorted((ROOT / "src").glob("*/*.c")):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"(?<!sodium_)(memcmp|strn?cmp)\([^;]*auth_token\b[^;]*\)", text), file
+
+
