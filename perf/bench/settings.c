@@ -41,7 +41,8 @@ enum {
 
 static const struct flag table[] = {
     TEXT("servers", server_list, "127.0.0.1:6388",
-         "host:port, several with commas between them; worker i goes to number i modulo their "
+         "host:port or unix:path, several with commas between them; worker i goes to number i "
+         "modulo their "
          "count"),
     NUMBER("workers", workers, 0, WORKERS_LIMIT, "10", "Clients at work at a time"),
     NUMBER("connections", connections, 0, CONNECTIONS_LIMIT, "1",

@@ -102,7 +102,7 @@ static void short_of_memory_it_refuses_and_stays_right(void **state)
     (void)state;
     for (uint64_t failing = 0; failing < 12; failing++) {
         struct memory_counted counted;
-            struct peers *peers;
+        struct peers *peers;
 
         memory_counted_init(&counted);
         counted.fail_after = failing;
