@@ -40,7 +40,7 @@ endif
 CFLAGS  += -std=c17 -g $(OPTIMISE) $(WARNINGS) $(HARDENED) -pthread
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Isrc
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack
-LDLIBS   = -luring -lsodium $(ALLOCATOR)
+LDLIBS   = -luring -lsodium -lgnutls $(ALLOCATOR)
 
 PARTS    = base lock wire os server
 SOURCES  = $(foreach part,$(PARTS),$(sort $(wildcard src/$(part)/*.c)))

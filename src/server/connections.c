@@ -8,6 +8,7 @@
 
 #include "os/mailbox.h"
 #include "os/sockets.h"
+#include "server/channel.h"
 #include "server/client_id.h"
 #include "server/log.h"
 
@@ -22,6 +23,14 @@ enum {
     BACKLOG_MIN = 1016, /* holds any request but `auth`; from a pool */
     /* What may still come in after reading was stopped: a ring's worth of buffers. */
     BACKLOG_MAX = 8 * 1024 * 1024,
+
+    /*
+     * Handshakes of TLS under way in one worker. Beyond it the oldest is closed: an honest client
+     * is through in some round trips and so never the oldest for long, while one that only opens
+     * connections would hold up everybody if new ones had to wait.
+     */
+    HANDSHAKES_MAX = 1024,
+    PLAIN_BYTES = 4096, /* read from a channel at a time */
 
     DISCONNECT_STEPS = 256, /* claims of one client and stripe taken away in one go */
     EFFECTS_BATCH = 64,
@@ -58,8 +67,9 @@ struct backlog {
 
 struct connection {
     struct session session;
-    struct output output;
+    struct output output; /* plain replies */
     struct backlog backlog;
+    struct channel *channel; /* NULL: no TLS */
     struct list_link work_link;
     struct list_link sent_link;
     struct timeout pace; /* in reads, auth_delays or lingers */
@@ -98,6 +108,12 @@ static void add_work(struct connections *connections, struct connection *connect
 {
     if (!list_linked(&connection->work_link))
         list_push_back(&connections->work, &connection->work_link);
+}
+
+/* What goes to the socket. */
+static struct output *wire_of(struct connection *connection)
+{
+    return connection->channel ? &connection->channel->wire : &connection->output;
 }
 
 /* ---- backlog ---- */
@@ -219,7 +235,9 @@ static struct connection *connection_at(const struct connections *connections, u
     return value & 1 ? NULL : (struct connection *)(uintptr_t)value;
 }
 
-static void log_connection(const struct connection *connection, const char *message)
+/* The pair of `key` and `value` is left out where they are NULL. */
+static void log_about(const struct connection *connection, const char *message, const char *key,
+                      const char *value)
 {
     char number[24];
 
@@ -227,7 +245,12 @@ static void log_connection(const struct connection *connection, const char *mess
         return;
     snprintf(number, sizeof(number), "%llu",
              (unsigned long long)client_number(connection->session.client));
-    log_line(LOG_DEBUG, message, "conn", number, NULL);
+    log_line(LOG_DEBUG, message, "conn", number, key, value, NULL);
+}
+
+static void log_connection(const struct connection *connection, const char *message)
+{
+    log_about(connection, message, NULL, NULL);
 }
 
 /* ---- closing ---- */
@@ -238,6 +261,20 @@ static bool in_flight(const struct connection *connection)
            connection->sending_now;
 }
 
+/* The handshake is done, or will not be. */
+static void leave_handshake(struct connections *connections, struct channel *channel)
+{
+    if (channel && list_linked(&channel->handshaking_link)) {
+        list_remove(&channel->handshaking_link);
+        connections->handshaking_count--;
+    }
+}
+
+static bool handshaking(const struct connection *connection)
+{
+    return connection->channel && list_linked(&connection->channel->handshaking_link);
+}
+
 /* The session is over, or its client gone: nothing more is served. */
 static void start_closing(struct connections *connections, struct connection *connection)
 {
@@ -245,6 +282,7 @@ static void start_closing(struct connections *connections, struct connection *co
         return;
     connection->state = CONNECTION_CLOSING;
     timeout_stop(&connection->pace);
+    leave_handshake(connections, connection->channel);
     backlog_clear(connections, &connection->backlog);
     if (connection->session.auth_failed) {
         log_connection(connection, "authentication failed");
@@ -277,6 +315,10 @@ static void free_connection(struct connections *connections, struct connection *
     timeout_stop(&connection->write);
     ring_close_descriptor(connections->ring, connection->descriptor);
     output_clear(&connection->output, &connections->output_pool);
+    if (connection->channel) {
+        channel_close(connection->channel);
+        pool_give(&connections->channel_pool, connection->channel);
+    }
     slot_retire(connections, connection->slot);
     pool_give(&connections->pool, connection);
     if (connection->peer != PEERS_NONE)
@@ -287,13 +329,20 @@ static void free_connection(struct connections *connections, struct connection *
 /* All is sent: ends our side, unless the peer has ended its own. */
 static void finish(struct connections *connections, struct connection *connection)
 {
-    if (connection->input_ended) {
+    if (connection->channel && channel_end(connection->channel)) {
+        add_work(connections, connection);
+    } else if (connection->input_ended) {
         connection->state = CONNECTION_GONE;
     } else if (!connection->finishing) {
         connection->finishing = true;
         sockets_end_output(connection->descriptor);
         timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
     }
+}
+
+static bool all_sent(struct connection *connection)
+{
+    return connection->output.length == 0 && wire_of(connection)->length == 0;
 }
 
 /* A step towards the end; may free the connection. */
@@ -306,7 +355,7 @@ static void go_on_closing(struct connections *connections, struct connection *co
             session_disconnect(&connection->session, &connections->host, DISCONNECT_STEPS);
     if (!connection->departed)
         add_work(connections, connection);
-    if (connection->state == CONNECTION_CLOSING && connection->output.length == 0 && !delayed)
+    if (connection->state == CONNECTION_CLOSING && all_sent(connection) && !delayed)
         finish(connections, connection);
     if (connection->state != CONNECTION_GONE)
         return;
@@ -432,25 +481,74 @@ static void serve_received(struct connections *connections, struct connection *c
         heed(connections, connection, &progress);
 }
 
+/* The peer sends no more. */
+static void end_input(struct connections *connections, struct connection *connection)
+{
+    connection->input_ended = true;
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    if (handshaking(connection)) {
+        abort_connection(connections, connection);
+    } else if (connection->want == SESSION_WANT_INPUT || connection->want == SESSION_WANT_EFFECT) {
+        struct session_progress progress = {
+            .want = (enum session_want)connection->want,
+            .lines = connection->lines,
+        };
+
+        heed(connections, connection, &progress);
+    }
+}
+
+/* The handshake is done: the time for the first request begins. */
+static void begin_requests(struct connections *connections, struct connection *connection)
+{
+    if (handshaking(connection) && tls_ready(connection->channel->tls)) {
+        leave_handshake(connections, connection->channel);
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    }
+}
+
+/* As serve_received, what came in being ciphertext. All of it is used up, or dropped. */
+static void serve_sealed(struct connections *connections, struct connection *connection,
+                         const uint8_t *bytes, uint32_t length)
+{
+    struct channel *channel = connection->channel;
+    enum tls_result result = TLS_BYTES;
+
+    channel_give(channel, bytes, length);
+    while (result == TLS_BYTES && connection->state == CONNECTION_OPEN) {
+        uint8_t plain[PLAIN_BYTES];
+        size_t count = 0;
+
+        result = channel_read(channel, plain, sizeof(plain), &count);
+        begin_requests(connections, connection);
+        if (result == TLS_BYTES)
+            serve_received(connections, connection, plain, (uint32_t)count);
+    }
+    if (result == TLS_ENDED) {
+        end_input(connections, connection);
+    } else if (result == TLS_BROKEN) {
+        log_about(connection, "TLS failed", "error", channel_problem(channel));
+        start_closing(connections, connection);
+    }
+    channel_give(channel, NULL, 0);
+}
+
 static void received(struct connections *connections, struct connection *connection,
                      const struct completion *completion)
 {
     connection->receiving = completion->more;
     if (completion->result > 0) {
-        if (connection->state == CONNECTION_OPEN)
+        if (connection->state != CONNECTION_OPEN || connection->input_ended) {
+            /* Dropped: nothing is served any more, or the peer had said that it was through. */
+        } else if (connection->channel) {
+            serve_sealed(connections, connection, completion->bytes, (uint32_t)completion->result);
+        } else {
             serve_received(connections, connection, completion->bytes,
                            (uint32_t)completion->result);
-    } else if (completion->result == 0) {
-        connection->input_ended = true;
-        if (connection->state == CONNECTION_OPEN &&
-            (connection->want == SESSION_WANT_INPUT || connection->want == SESSION_WANT_EFFECT)) {
-            struct session_progress progress = {
-                .want = (enum session_want)connection->want,
-                .lines = connection->lines,
-            };
-
-            heed(connections, connection, &progress);
         }
+    } else if (completion->result == 0) {
+        end_input(connections, connection);
     } else if (completion->result != -ENOBUFS && completion->result != -ECANCELED) {
         connection->input_ended = true;
         abort_connection(connections, connection);
@@ -482,17 +580,32 @@ static bool has_use_for_room(const struct connection *connection)
     return connection->want == SESSION_WANT_ROOM || connection->state != CONNECTION_OPEN;
 }
 
+/* Whether there is more to be sent than `length` bytes. */
+static bool is_left(struct connection *connection, uint32_t length)
+{
+    return wire_of(connection)->length > length ||
+           (connection->channel && connection->output.length > 0);
+}
+
 static void flush(struct connections *connections, struct connection *connection)
 {
+    struct output *wire = wire_of(connection);
     uint32_t length;
-    const uint8_t *bytes = output_peek(&connection->output, &length);
+    const uint8_t *bytes;
 
-    if (!bytes || connection->sending || connection->sending_now)
+    if (connection->sending || connection->sending_now)
+        return;
+    if (connection->channel && !channel_seal(connection->channel, &connection->output)) {
+        abort_connection(connections, connection);
+        return;
+    }
+    bytes = output_peek(wire, &length);
+    if (!bytes)
         return;
     connection->sending_now = true;
     connection->sent_length = length;
     list_push_back(&connections->sent, &connection->sent_link);
-    connections->hurry |= connection->output.length > length || has_use_for_room(connection);
+    connections->hurry |= is_left(connection, length) || has_use_for_room(connection);
     ring_send_now(connections->ring, connection->descriptor, bytes, length,
                   tag_of(connection, REQUEST_SEND_NOW));
 }
@@ -500,8 +613,8 @@ static void flush(struct connections *connections, struct connection *connection
 /* `length` bytes are with the kernel: goes on with what is left, and what waited for room. */
 static void sent(struct connections *connections, struct connection *connection, uint32_t length)
 {
-    output_consume(&connection->output, &connections->output_pool, length);
-    if (connection->output.length > 0 || has_use_for_room(connection))
+    output_consume(wire_of(connection), &connections->output_pool, length);
+    if (is_left(connection, 0) || has_use_for_room(connection))
         add_work(connections, connection);
 }
 
@@ -520,7 +633,7 @@ static void send_slowly(struct connections *connections, struct connection *conn
     }
     if (completion->result > 0)
         sent(connections, connection, (uint32_t)completion->result);
-    bytes = output_peek(&connection->output, &length);
+    bytes = output_peek(wire_of(connection), &length);
     if (!bytes || connection->state == CONNECTION_GONE) {
         add_work(connections, connection);
         return;
@@ -627,7 +740,7 @@ static void work(struct connections *connections, struct connection *connection)
          (connection->want == SESSION_WANT_ROOM &&
           connection->output.length < SESSION_OUTPUT_MAX / 2)))
         serve_backlog(connections, connection);
-    if (connection->output.failed)
+    if (connection->output.failed || wire_of(connection)->failed)
         abort_connection(connections, connection);
     if (connection->state != CONNECTION_GONE) {
         flush(connections, connection);
@@ -662,6 +775,10 @@ static void read_timed_out(struct connections *connections, struct connection *c
 {
     bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
 
+    if (handshaking(connection)) {
+        abort_connection(connections, connection);
+        return;
+    }
     if (between && session_watch(&connection->session, &connections->host))
         return;
     session_fail(&connection->session, &connections->host, &connection->output);
@@ -699,19 +816,59 @@ uint64_t connections_deadline(const struct connections *connections)
 
 /* ---- all of them ---- */
 
+/* Makes the TLS of a new connection, where there is to be any. */
+static bool start_handshake(struct connections *connections, struct connection *connection)
+{
+    struct channel *channel;
+
+    if (!connections->tls)
+        return true;
+    channel = pool_take(&connections->channel_pool);
+    if (!channel)
+        return false;
+    if (!channel_open(channel, connections->tls, &connections->output_pool)) {
+        pool_give(&connections->channel_pool, channel);
+        return false;
+    }
+    channel->connection = connection;
+    connection->channel = channel;
+    return true;
+}
+
+/* The connection whose handshake takes longest makes room for another one. */
+static void join_handshake(struct connections *connections, struct connection *connection)
+{
+    if (connections->handshaking_count == HANDSHAKES_MAX) {
+        struct list_link *first = list_first(&connections->handshaking);
+        struct connection *oldest =
+            CONTAINER_OF(first, struct channel, handshaking_link)->connection;
+
+        log_connection(oldest, "TLS handshake given up for a newer one");
+        abort_connection(connections, oldest);
+    }
+    connections->handshaking_count++;
+    list_push_back(&connections->handshaking, &connection->channel->handshaking_link);
+}
+
 bool connections_open(struct connections *connections, int descriptor, uint32_t peer)
 {
     uint32_t slot = slot_take(connections);
     struct connection *connection = slot == SLOT_NONE ? NULL : pool_take(&connections->pool);
     uint64_t number;
 
+    if (connection) {
+        memset(connection, 0, sizeof(*connection));
+        if (!start_handshake(connections, connection)) {
+            pool_give(&connections->pool, connection);
+            connection = NULL;
+        }
+    }
     if (!connection) {
         if (slot != SLOT_NONE)
             slot_retire(connections, slot);
         return false;
     }
     number = atomic_fetch_add_explicit(connections->numbers, 1, memory_order_relaxed) + 1;
-    memset(connection, 0, sizeof(*connection));
     connection->descriptor = descriptor;
     connection->peer = peer;
     connection->slot = slot;
@@ -719,6 +876,8 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
     session_start(&connection->session, &connections->host,
                   client_id(number, connections->worker, slot));
     timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    if (connection->channel)
+        join_handshake(connections, connection);
     add_work(connections, connection);
     log_connection(connection, "connection accepted");
     return true;
@@ -767,6 +926,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->ring = options->ring;
     connections->host = options->host;
     connections->mailbox = stripes_mailbox(options->host.stripes, options->worker);
+    connections->tls = options->tls;
     connections->worker = options->worker;
     connections->numbers = options->numbers;
     connections->open = options->open;
@@ -774,6 +934,8 @@ void connections_init(struct connections *connections, const struct connections_
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
     output_pool_init(&connections->output_pool, &connections->memory);
     pool_init(&connections->backlog_pool, &connections->memory, BACKLOG_MIN);
+    pool_init(&connections->channel_pool, &connections->memory, sizeof(struct channel));
+    list_init(&connections->handshaking);
     connections->host.output_pool = &connections->output_pool;
     segments_init(&connections->slots, &connections->memory, sizeof(uint64_t));
     connections->free_slots = SLOT_NONE;
@@ -792,5 +954,6 @@ void connections_free(struct connections *connections)
     pool_free(&connections->pool);
     pool_free(&connections->output_pool);
     pool_free(&connections->backlog_pool);
+    pool_free(&connections->channel_pool);
     segments_free(&connections->slots);
 }

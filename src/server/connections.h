@@ -20,6 +20,7 @@
 #include "base/pool.h"
 #include "base/segments.h"
 #include "os/ring.h"
+#include "os/tls.h"
 #include "server/peers.h"
 #include "server/session.h"
 #include "server/timeouts.h"
@@ -33,6 +34,7 @@ struct connections_options {
     struct memory memory;
     struct ring *ring;
     struct session_host host;
+    struct tls_place *tls; /* NULL: connections are plain */
     uint32_t worker;
     _Atomic uint64_t *numbers; /* of connections so far, in the whole process */
     _Atomic uint64_t *open;    /* connections now, in the whole process */
@@ -46,6 +48,7 @@ struct connections {
     struct ring *ring;
     struct session_host host;
     struct mailbox *mailbox; /* has room for the effects of each slot */
+    struct tls_place *tls;
     uint32_t worker;
     _Atomic uint64_t *numbers;
     _Atomic uint64_t *open;
@@ -54,10 +57,14 @@ struct connections {
     struct pool pool;
     struct pool output_pool;
     struct pool backlog_pool; /* of the smallest backlogs; larger ones are rare */
+    struct pool channel_pool; /* of those with TLS */
     struct segments slots;    /* of each, the connection's address, or the next one of a chain */
     uint32_t slot_count;
     uint32_t free_slots;    /* chains of slots, each ended by a number that is none */
     uint32_t retired_slots; /* to be free when the mailbox has been emptied */
+
+    struct list handshaking; /* channels, the longest so first */
+    uint32_t handshaking_count;
 
     struct list work;
     struct list sent;       /* a silent send is under way */

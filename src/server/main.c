@@ -18,6 +18,7 @@
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/sockets.h"
+#include "os/tls.h"
 #include "server/client_id.h"
 #include "server/log.h"
 #include "server/options.h"
@@ -36,6 +37,7 @@ struct server {
     struct options options;
     struct worker_shared shared;
     struct fence_keeper fence_keeper;
+    struct tls_place tls; /* where there is TLS */
     pthread_t threads[WORKERS_MAX];
     struct entrances entrances;
     int errors[WORKERS_MAX]; /* of worker_create */
@@ -83,20 +85,41 @@ static uint32_t usable_cpus(void)
 }
 
 /*
- * Stop signals are read by the first worker's ring, and come to nobody otherwise. A write that
- * fails is told by its result.
+ * Signals are read by the first worker's ring, and come to nobody otherwise. A write that fails is
+ * told by its result.
  */
 static int catch_signals(void)
 {
-    sigset_t stop;
+    sigset_t caught;
 
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    sigemptyset(&caught);
+    sigaddset(&caught, SIGTERM);
+    sigaddset(&caught, SIGINT);
+    sigaddset(&caught, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &caught, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    return signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+    return signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* False where `problem` says what is wrong with the files. */
+static bool start_tls(struct server *server, char problem[TLS_PROBLEM_MAX])
+{
+    struct tls_files files = {
+        .certificate = server->options.tls_certificate,
+        .key = server->options.tls_key,
+        .client_ca = server->options.tls_client_ca,
+    };
+    struct tls_context *context;
+
+    if (!files.certificate)
+        return true;
+    context = tls_context_load(&files, problem);
+    if (!context)
+        return false;
+    tls_place_init(&server->tls, context);
+    server->shared.tls = &server->tls;
+    return true;
 }
 
 /* The first fence, and what keeps those that follow, where the options ask for it. */
@@ -217,6 +240,8 @@ static int run(struct server *server)
     peers_destroy(shared->peers);
     pthread_barrier_destroy(&server->created);
     close(shared->signals);
+    if (shared->tls)
+        tls_place_free(shared->tls);
     options_free(&server->options);
     log_line(LOG_INFO, "stopped", NULL);
     return EXIT_SUCCESS;
@@ -239,6 +264,7 @@ int main(int count, char **arguments)
     static struct server server;
     char problem[OPTIONS_PROBLEM_MAX];
     uint64_t fence_first;
+    char tls_problem[TLS_PROBLEM_MAX];
 
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
@@ -260,6 +286,8 @@ int main(int count, char **arguments)
     server.shared.memory = (struct memory){.allocate = allocate, .release = release};
     server.shared.count = server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
     server.shared.entrances = &server.entrances;
+    if (!start_tls(&server, tls_problem))
+        return fail(tls_problem);
     sockets_raise_limit();
     server.shared.signals = catch_signals();
     if (server.shared.signals < 0)

@@ -62,8 +62,11 @@ static const struct flag table[] = {
            "Seconds of draining after SIGTERM or SIGINT; 0: no limit"),
     BOOLEAN("auto-release-on-disconnect", "AUTO_RELEASE_ON_DISCONNECT", auto_release_on_disconnect,
             "true", "Release what a client holds when its connection ends"),
-    UNSUPPORTED("tls-cert", "TLS_CERT"),
-    UNSUPPORTED("tls-key", "TLS_KEY"),
+    TEXT("tls-cert", "TLS_CERT", tls_certificate, NULL,
+         "File with the certificate chain in PEM; all connections are TLS then"),
+    TEXT("tls-key", "TLS_KEY", tls_key, NULL, "File with its private key in PEM"),
+    TEXT("tls-client-ca", "TLS_CLIENT_CA", tls_client_ca, NULL,
+         "File with the authorities, one of which must have signed a client's certificate"),
     TEXT("auth-token", "AUTH_TOKEN", auth_token_given, NULL,
          "Secret that clients must send first; others may see it while the server starts"),
     TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL, "File with that secret"),
@@ -125,6 +128,37 @@ static bool read_auth(struct flags_reading *reading)
     return true;
 }
 
+static bool lacks(struct flags_reading *reading, const char *flag, const char *variable,
+                  const char *what)
+{
+    char name[64];
+
+    if (flags_given(reading, flag))
+        snprintf(name, sizeof(name), "--%s", flag);
+    else
+        snprintf(name, sizeof(name), VARIABLE_PREFIX "%s", variable);
+    return flags_wrong(reading, name, what);
+}
+
+/* Both files or none; nobody is served in the clear who asked for half of TLS. */
+static bool read_tls(struct flags_reading *reading)
+{
+    struct options *options = reading->options;
+    const char **files[] = {&options->tls_certificate, &options->tls_key, &options->tls_client_ca};
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (*files[i] && **files[i] == '\0')
+            *files[i] = NULL;
+    }
+    if (options->tls_certificate && !options->tls_key)
+        return lacks(reading, "tls-cert", "TLS_CERT", "needs --tls-key with it");
+    if (options->tls_key && !options->tls_certificate)
+        return lacks(reading, "tls-key", "TLS_KEY", "needs --tls-cert with it");
+    if (options->tls_client_ca && !options->tls_certificate)
+        return lacks(reading, "tls-client-ca", "TLS_CLIENT_CA", "needs --tls-cert and --tls-key");
+    return true;
+}
+
 enum options_result options_read(struct options *options, int count, char *const *arguments,
                                  char problem[OPTIONS_PROBLEM_MAX])
 {
@@ -137,7 +171,7 @@ enum options_result options_read(struct options *options, int count, char *const
     case FLAGS_VERSION:
         return OPTIONS_VERSION;
     case FLAGS_RUN:
-        if (read_auth(&reading))
+        if (read_tls(&reading) && read_auth(&reading))
             return OPTIONS_RUN;
         break;
     case FLAGS_WRONG:

@@ -37,6 +37,12 @@ void output_pool_init(struct pool *pool, const struct memory *memory);
 /* Room for `length` bytes, at most OUTPUT_RESERVE_MAX, or NULL with `failed` set. */
 uint8_t *output_reserve(struct output *output, struct pool *pool, size_t length);
 
+/* How much can be reserved without a further chunk. */
+static inline uint32_t output_room(const struct output *output)
+{
+    return output->last ? OUTPUT_RESERVE_MAX - output->last->end : 0;
+}
+
 /* What was reserved last is filled up to `end`. */
 void output_commit(struct output *output, const uint8_t *end);
 

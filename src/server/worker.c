@@ -12,6 +12,7 @@
 #include "os/clock.h"
 #include "os/ring.h"
 #include "os/sockets.h"
+#include "os/tls.h"
 #include "server/connections.h"
 #include "server/log.h"
 
@@ -199,6 +200,34 @@ static void drain(struct worker *worker)
     connections_drain(&worker->connections);
 }
 
+/*
+ * SIGHUP. Reading some files of a few KB within a turn is not waited for by anybody for long, and
+ * is asked for by hand.
+ */
+static void load_anew(const struct worker_shared *shared)
+{
+    struct tls_files files = {
+        .certificate = shared->options->tls_certificate,
+        .key = shared->options->tls_key,
+        .client_ca = shared->options->tls_client_ca,
+    };
+    struct tls_context *context;
+    char problem[TLS_PROBLEM_MAX];
+
+    if (!shared->tls) {
+        log_line(LOG_INFO, "SIGHUP: there is no TLS, and so nothing to load anew", NULL);
+        return;
+    }
+    context = tls_context_load(&files, problem);
+    if (context) {
+        tls_place_change(shared->tls, context);
+        log_line(LOG_INFO, "TLS certificate loaded anew", "file", files.certificate, NULL);
+    } else {
+        log_line(LOG_ERROR, "TLS certificate not loaded: the old one stays", "error", problem,
+                 NULL);
+    }
+}
+
 static void signalled(struct worker *worker)
 {
     struct signalfd_siginfo info;
@@ -207,6 +236,10 @@ static void signalled(struct worker *worker)
     ring_watch(worker->ring, worker->shared->signals, POLLIN, TAG_SIGNAL);
     if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
         return;
+    if (info.ssi_signo == SIGHUP) {
+        load_anew(worker->shared);
+        return;
+    }
     if (worker->draining) {
         log_line(LOG_INFO, "second signal: stopped at once", NULL);
         _exit(0);
@@ -395,6 +428,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     };
     struct connections_options connections = {
         .memory = shared->memory,
+        .tls = shared->tls,
         .worker = number,
         .numbers = &shared->numbers,
         .open = &shared->connections,

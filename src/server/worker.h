@@ -22,6 +22,7 @@
 #include "server/peers.h"
 #include "server/stripes.h"
 
+struct tls_place;
 struct worker;
 
 /* What the workers of a process share. */
@@ -37,7 +38,8 @@ struct worker_shared {
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
     _Atomic uint32_t finished; /* of the workers but the first: those that are drained */
-    int signals; /* a signalfd(2) that the first worker reads: stop, and then stop at once */
+    struct tls_place *tls;     /* NULL: no TLS */
+    int signals; /* a signalfd(2) of the first worker's: stop, stop at once, load anew */
 };
 
 /*

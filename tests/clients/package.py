@@ -38,7 +38,7 @@ class Client:
 
 
 TWO_PHASE = frozenset({"two_phase"})
-SEMAPHORES = TWO_PHASE | {"semaphore", "stats", "auth"}
+SEMAPHORES = TWO_PHASE | {"semaphore", "stats", "auth", "tls"}
 SIGNALS = SEMAPHORES | {"signals"}
 ERRORS = SEMAPHORES | {"errors", "fence"}
 

@@ -835,8 +835,6 @@ static const struct {
     const char *flag;
     const char *variable;
 } unsupported[] = {
-    {"tls-cert", "TLS_CERT"},
-    {"tls-key", "TLS_KEY"},
     {"http-port", "HTTP_PORT"},
     {"http-host", "HTTP_HOST"},
     {"http-session-idle-timeout", "HTTP_SESSION_IDLE_S"},

@@ -13,7 +13,7 @@ OUT_OF_RANGE = [("port", "65536"), ("port", "-1"), ("default-lease-ttl", "0"),
                 ("default-lease-ttl", "9223372037")]
 # Documented, and not there yet. A server that ignored one would be less than it was asked to be.
 NOT_YET = [
-    ("tls-cert", "cert.pem"), ("tls-key", "key.pem"), ("http-port", "8080"),
+    ("http-port", "8080"),
     ("http-host", "127.0.0.1")]
 
 
@@ -103,9 +103,3 @@ def test_a_variable_that_is_not_supported_yet_is_refused(flag, value):
     done = outcome("--port", "0", environment={variable: value})
     assert_refused(done, variable)
     assert "support" in done.stderr
-
-
-@pytest.mark.parametrize("cert, key", [("--tls-cert=c.pem", "--tls-key=k.pem")])
-def test_tls_is_refused_and_never_served_in_the_clear(cert, key):
-    done = outcome("--port", "0", cert, key)
-    assert done.returncode == 1 and "tls" in done.stderr.lower()

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import socket
+import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,6 +46,8 @@ def make(kind, options):
         options["servers"] = [tuple(server) for server in options["servers"]]
     if "sharding_strategy" in options:
         options["sharding_strategy"] = globals()[options["sharding_strategy"]]
+    if "ssl_context" in options:  # the file with the authority to trust
+        options["ssl_context"] = ssl.create_default_context(cafile=options["ssl_context"])
     return getattr(client, kind)(**options)
 
 

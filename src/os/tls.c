@@ -1,0 +1,520 @@
+/*
+ * The only file that knows GnuTLS, whose transport here is the memory of who calls.
+ *
+ * GnuTLS keeps the start of a record until its end has come; so what is given is always used up,
+ * and nothing of it has to be kept by who gave it.
+ */
+#include "os/tls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    FILE_MAX_BYTES = 1 << 20,
+    CERTIFICATES_MAX = 16, /* of a chain */
+    /* What a peer may say before its handshake is done, its chain of certificates being the most.
+     */
+    HANDSHAKE_BYTES_MAX = 128 * 1024,
+    HANDSHAKE_MESSAGE_MAX = 64 * 1024
+};
+
+/* No key exchange by RSA and none that needs parameters: each session has secrets of its own. */
+static const char priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:"
+                                 "%SERVER_PRECEDENCE";
+
+struct tls_context {
+    _Atomic uint32_t holders;
+    gnutls_certificate_credentials_t credentials;
+    gnutls_priority_t priorities;
+    /* A new one with each context: who was let in by old certificates asks again. */
+    gnutls_datum_t ticket_key;
+    bool verifies; /* the peer must show a certificate that is trusted */
+};
+
+struct tls {
+    struct tls_context *context;
+    gnutls_session_t session;
+    tls_sender *send;
+    void *receiver;
+    const uint8_t *input;
+    size_t input_length;
+    size_t kept;
+    int error;
+    bool ready;
+    bool ended; /* our side */
+};
+
+/* ---- files ---- */
+
+/* What is wrong with which file, in one line. */
+static void tell(char problem[TLS_PROBLEM_MAX], const char *what, const char *path, const char *why)
+{
+    snprintf(problem, TLS_PROBLEM_MAX, "%s '%.200s': %s", what, path, why);
+}
+
+/* Memory that held a secret; the compiler must not find that nobody reads it again. */
+static void wipe(gnutls_datum_t *text)
+{
+    if (text->data)
+        gnutls_memset(text->data, 0, FILE_MAX_BYTES);
+    free(text->data);
+    *text = (gnutls_datum_t){0};
+}
+
+static bool read_file(gnutls_datum_t *text, const char *what, const char *path,
+                      char problem[TLS_PROBLEM_MAX])
+{
+    FILE *file = fopen(path, "re");
+    size_t length;
+    bool fine = false;
+
+    *text = (gnutls_datum_t){0};
+    if (!file) {
+        tell(problem, what, path, strerror(errno));
+        return false;
+    }
+    setvbuf(file, NULL, _IONBF, 0); /* no copy of a key in a buffer of stdio */
+    text->data = malloc(FILE_MAX_BYTES);
+    length = text->data ? fread(text->data, 1, FILE_MAX_BYTES, file) : 0;
+    text->size = (unsigned)length;
+    if (!text->data || ferror(file))
+        tell(problem, what, path, strerror(errno));
+    else if (length == FILE_MAX_BYTES)
+        tell(problem, what, path, "too large for what it should be");
+    else
+        fine = true;
+    fclose(file);
+    if (!fine)
+        wipe(text);
+    return fine;
+}
+
+static bool check_dates(gnutls_x509_crt_t certificate, const char *path,
+                        char problem[TLS_PROBLEM_MAX])
+{
+    time_t now = time(NULL);
+    time_t from = gnutls_x509_crt_get_activation_time(certificate);
+    time_t until = gnutls_x509_crt_get_expiration_time(certificate);
+    time_t then = now < from ? from : until;
+    char date[32] = "a time unknown";
+    char why[80];
+    struct tm parts;
+
+    if (now >= from && now <= until)
+        return true;
+    if (gmtime_r(&then, &parts))
+        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    snprintf(why, sizeof(why), now < from ? "not valid before %s" : "expired at %s", date);
+    tell(problem, "TLS certificate", path, why);
+    return false;
+}
+
+static bool check_certificate(const gnutls_datum_t *text, const char *path,
+                              char problem[TLS_PROBLEM_MAX])
+{
+    gnutls_x509_crt_t chain[CERTIFICATES_MAX];
+    unsigned count = CERTIFICATES_MAX;
+    int result = gnutls_x509_crt_list_import(chain, &count, text, GNUTLS_X509_FMT_PEM,
+                                             GNUTLS_X509_CRT_LIST_IMPORT_FAIL_IF_EXCEED);
+    bool fine;
+
+    if (result <= 0) {
+        tell(problem, "TLS certificate", path,
+             result == GNUTLS_E_SHORT_MEMORY_BUFFER ? "more than 16 certificates"
+                                                    : "holds no certificate in PEM");
+        return false;
+    }
+    fine = check_dates(chain[0], path, problem);
+    for (int i = 0; i < result; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+    return fine;
+}
+
+static bool check_key(const gnutls_datum_t *text, const char *path, char problem[TLS_PROBLEM_MAX])
+{
+    gnutls_x509_privkey_t key;
+    int result = gnutls_x509_privkey_init(&key);
+
+    if (result == 0) {
+        result = gnutls_x509_privkey_import2(key, text, GNUTLS_X509_FMT_PEM, NULL, 0);
+        gnutls_x509_privkey_deinit(key);
+    }
+    if (result == GNUTLS_E_DECRYPTION_FAILED)
+        tell(problem, "TLS key", path, "encrypted; it is read without a passphrase only");
+    else if (result < 0)
+        tell(problem, "TLS key", path, "holds no private key in PEM");
+    return result == 0;
+}
+
+static bool use_certificate(struct tls_context *context, const struct tls_files *files,
+                            char problem[TLS_PROBLEM_MAX])
+{
+    gnutls_datum_t certificate;
+    gnutls_datum_t key = {0};
+    bool fine = read_file(&certificate, "TLS certificate", files->certificate, problem) &&
+                check_certificate(&certificate, files->certificate, problem) &&
+                read_file(&key, "TLS key", files->key, problem) &&
+                check_key(&key, files->key, problem);
+
+    if (fine) {
+        int result = gnutls_certificate_set_x509_key_mem2(context->credentials, &certificate, &key,
+                                                          GNUTLS_X509_FMT_PEM, NULL, 0);
+
+        fine = result >= 0;
+        if (result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
+            snprintf(problem, TLS_PROBLEM_MAX,
+                     "TLS key '%.150s' is not the key of certificate '%.150s'", files->key,
+                     files->certificate);
+        else if (!fine)
+            tell(problem, "TLS certificate", files->certificate, gnutls_strerror(result));
+    }
+    wipe(&certificate);
+    wipe(&key);
+    return fine;
+}
+
+static bool trust(struct tls_context *context, const char *what, const char *path,
+                  char problem[TLS_PROBLEM_MAX])
+{
+    gnutls_datum_t text;
+    int result;
+
+    if (!read_file(&text, what, path, problem))
+        return false;
+    result =
+        gnutls_certificate_set_x509_trust_mem(context->credentials, &text, GNUTLS_X509_FMT_PEM);
+    wipe(&text);
+    if (result <= 0)
+        tell(problem, what, path, "holds no certificate in PEM");
+    return result > 0;
+}
+
+/* ---- contexts ---- */
+
+static struct tls_context *context_new(char problem[TLS_PROBLEM_MAX])
+{
+    struct tls_context *context = calloc(1, sizeof(*context));
+
+    snprintf(problem, TLS_PROBLEM_MAX, "TLS: out of memory");
+    if (!context)
+        return NULL;
+    context->holders = 1;
+    if (gnutls_certificate_allocate_credentials(&context->credentials) == 0 &&
+        gnutls_priority_init2(&context->priorities, priorities, NULL, 0) == 0)
+        return context;
+    tls_context_drop(context);
+    return NULL;
+}
+
+struct tls_context *tls_context_load(const struct tls_files *files, char problem[TLS_PROBLEM_MAX])
+{
+    struct tls_context *context = context_new(problem);
+
+    if (!context)
+        return NULL;
+    context->verifies = files->client_ca != NULL;
+    if (gnutls_session_ticket_key_generate(&context->ticket_key) == 0 &&
+        use_certificate(context, files, problem) &&
+        (!files->client_ca || trust(context, "TLS client CA", files->client_ca, problem)))
+        return context;
+    tls_context_drop(context);
+    return NULL;
+}
+
+struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
+                                            char problem[TLS_PROBLEM_MAX])
+{
+    struct tls_context *context = context_new(problem);
+
+    if (!context)
+        return NULL;
+    context->verifies = !insecure;
+    if (insecure)
+        return context;
+    if (ca_file) {
+        if (trust(context, "TLS CA", ca_file, problem))
+            return context;
+    } else {
+        if (gnutls_certificate_set_x509_system_trust(context->credentials) > 0)
+            return context;
+        snprintf(problem, TLS_PROBLEM_MAX, "TLS: this system trusts no certificate");
+    }
+    tls_context_drop(context);
+    return NULL;
+}
+
+void tls_context_drop(struct tls_context *context)
+{
+    if (!context || atomic_fetch_sub(&context->holders, 1) > 1)
+        return;
+    if (context->priorities)
+        gnutls_priority_deinit(context->priorities);
+    if (context->credentials)
+        gnutls_certificate_free_credentials(context->credentials);
+    if (context->ticket_key.data)
+        gnutls_memset(context->ticket_key.data, 0, context->ticket_key.size);
+    gnutls_free(context->ticket_key.data);
+    free(context);
+}
+
+void tls_place_init(struct tls_place *place, struct tls_context *context)
+{
+    pthread_mutex_init(&place->mutex, NULL);
+    place->context = context;
+}
+
+void tls_place_free(struct tls_place *place)
+{
+    tls_context_drop(place->context);
+    pthread_mutex_destroy(&place->mutex);
+}
+
+void tls_place_change(struct tls_place *place, struct tls_context *context)
+{
+    struct tls_context *old;
+
+    pthread_mutex_lock(&place->mutex);
+    old = place->context;
+    place->context = context;
+    pthread_mutex_unlock(&place->mutex);
+    tls_context_drop(old);
+}
+
+static struct tls_context *context_hold(struct tls_context *context)
+{
+    atomic_fetch_add(&context->holders, 1);
+    return context;
+}
+
+/* ---- the transport ---- */
+
+static ssize_t push(gnutls_transport_ptr_t pointer, const void *bytes, size_t length)
+{
+    struct tls *tls = pointer;
+
+    if (tls->send(tls->receiver, bytes, length))
+        return (ssize_t)length;
+    gnutls_transport_set_errno(tls->session, ENOMEM);
+    return -1;
+}
+
+static ssize_t pull(gnutls_transport_ptr_t pointer, void *to, size_t size)
+{
+    struct tls *tls = pointer;
+    size_t length = size < tls->input_length ? size : tls->input_length;
+
+    if (length == 0) {
+        gnutls_transport_set_errno(tls->session, EAGAIN);
+        return -1;
+    }
+    memcpy(to, tls->input, length);
+    tls->input += length;
+    tls->input_length -= length;
+    return (ssize_t)length;
+}
+
+/* GnuTLS asks this where it would wait, which is not done here. */
+static int pull_timeout(gnutls_transport_ptr_t pointer, unsigned milliseconds)
+{
+    const struct tls *tls = pointer;
+
+    (void)milliseconds;
+    return tls->input_length > 0;
+}
+
+/* ---- connections ---- */
+
+/* Takes over the hold on `context`. */
+static struct tls *tls_new(struct tls_context *context, unsigned role, tls_sender *send,
+                           void *receiver)
+{
+    struct tls *tls = calloc(1, sizeof(*tls));
+
+    if (!tls) {
+        tls_context_drop(context);
+        return NULL;
+    }
+    tls->context = context;
+    tls->send = send;
+    tls->receiver = receiver;
+    if (gnutls_init(&tls->session, role | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) < 0) {
+        tls->session = NULL;
+    } else if (gnutls_priority_set(tls->session, context->priorities) == 0 &&
+               gnutls_credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE, context->credentials) ==
+                   0) {
+        gnutls_transport_set_ptr(tls->session, tls);
+        gnutls_transport_set_push_function(tls->session, push);
+        gnutls_transport_set_pull_function(tls->session, pull);
+        gnutls_transport_set_pull_timeout_function(tls->session, pull_timeout);
+        gnutls_handshake_set_timeout(tls->session, 0);
+        gnutls_handshake_set_max_packet_length(tls->session, HANDSHAKE_MESSAGE_MAX);
+        return tls;
+    }
+    tls_free(tls);
+    return NULL;
+}
+
+struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver)
+{
+    struct tls_context *context;
+    struct tls *tls;
+
+    pthread_mutex_lock(&place->mutex);
+    context = context_hold(place->context);
+    pthread_mutex_unlock(&place->mutex);
+    tls = tls_new(context, GNUTLS_SERVER, send, receiver);
+    if (!tls)
+        return NULL;
+    if (context->verifies) {
+        /* Not copied by GnuTLS, which looks at it during the handshake. */
+        static unsigned char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
+        static gnutls_typed_vdata_st wanted = {
+            .type = GNUTLS_DT_KEY_PURPOSE_OID,
+            .data = purpose,
+        };
+
+        gnutls_certificate_server_set_request(tls->session, GNUTLS_CERT_REQUIRE);
+        gnutls_session_set_verify_cert2(tls->session, &wanted, 1, 0);
+    }
+    if (gnutls_session_ticket_enable_server(tls->session, &context->ticket_key) < 0) {
+        tls_free(tls);
+        return NULL;
+    }
+    return tls;
+}
+
+struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
+                     void *receiver)
+{
+    struct tls *tls = tls_new(context_hold(context), GNUTLS_CLIENT, send, receiver);
+
+    if (tls && context->verifies)
+        gnutls_session_set_verify_cert(tls->session, host, 0);
+    return tls;
+}
+
+void tls_free(struct tls *tls)
+{
+    if (!tls)
+        return;
+    if (tls->session)
+        gnutls_deinit(tls->session);
+    tls_context_drop(tls->context);
+    free(tls);
+}
+
+void tls_give(struct tls *tls, const uint8_t *bytes, size_t length)
+{
+    tls->input = bytes;
+    tls->input_length = length;
+    tls->kept += length;
+}
+
+static enum tls_result broken(struct tls *tls, int error)
+{
+    tls->error = error;
+    tls->input_length = 0;
+    tls->kept = 0;
+    if (!tls->ended) {
+        tls->ended = true;
+        if (error == GNUTLS_E_REHANDSHAKE)
+            gnutls_alert_send(tls->session, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION);
+        else if (error != GNUTLS_E_FATAL_ALERT_RECEIVED)
+            gnutls_alert_send_appropriate(tls->session, error);
+    }
+    return TLS_BROKEN;
+}
+
+/* Whether to go on at once after a call that came to nothing: something is left to be read. */
+static bool again(const struct tls *tls, int result, size_t length_before)
+{
+    if (result == GNUTLS_E_WARNING_ALERT_RECEIVED)
+        return true;
+    return tls->input_length > 0 && tls->input_length < length_before;
+}
+
+/* GnuTLS may come back with AGAIN after a record that was for itself, and others behind it. */
+enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *length)
+{
+    size_t before;
+    ssize_t result;
+
+    if (tls->error)
+        return TLS_BROKEN;
+    do {
+        before = tls->input_length;
+        if (tls->ready) {
+            result = gnutls_record_recv(tls->session, to, size);
+        } else {
+            result = gnutls_handshake(tls->session);
+            if (result == 0) {
+                tls->ready = true;
+                tls->kept = tls->input_length;
+                result = gnutls_record_recv(tls->session, to, size);
+            }
+        }
+        if (result > 0) {
+            *length = (size_t)result;
+            tls->kept = tls->input_length;
+            return TLS_BYTES;
+        }
+        if (result == 0)
+            return TLS_ENDED;
+        if (result == GNUTLS_E_REHANDSHAKE || gnutls_error_is_fatal((int)result))
+            return broken(tls, (int)result);
+    } while (again(tls, (int)result, before));
+    if (!tls->ready && tls->kept > HANDSHAKE_BYTES_MAX)
+        return broken(tls, GNUTLS_E_HANDSHAKE_TOO_LARGE);
+    return TLS_WAITS;
+}
+
+bool tls_ready(const struct tls *tls)
+{
+    return tls->ready;
+}
+
+size_t tls_kept(const struct tls *tls)
+{
+    return tls->kept;
+}
+
+bool tls_write(struct tls *tls, const uint8_t *bytes, size_t length)
+{
+    assert(tls->ready && length > 0);
+    while (length > 0 && !tls->ended) {
+        ssize_t count = gnutls_record_send(tls->session, bytes, length);
+
+        if (count <= 0)
+            return false;
+        bytes += count;
+        length -= (size_t)count;
+    }
+    return true;
+}
+
+void tls_end(struct tls *tls)
+{
+    if (!tls->ready || tls->ended)
+        return;
+    tls->ended = true;
+    gnutls_bye(tls->session, GNUTLS_SHUT_WR);
+}
+
+const char *tls_problem(const struct tls *tls)
+{
+    if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED)
+        return gnutls_alert_get_name(gnutls_alert_get(tls->session));
+    return gnutls_strerror(tls->error);
+}
+
+bool tls_resumed(const struct tls *tls)
+{
+    return gnutls_session_is_resumed(tls->session);
+}

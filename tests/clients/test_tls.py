@@ -1,0 +1,44 @@
+"""The clients that can speak TLS lock over it, and trust the right server only."""
+
+import pytest
+from lib.certificates import Authority
+from lib.tls import TlsServer
+
+from .package import clients_with
+from .peer import ClientError
+
+SECRET = "correct horse battery staple"
+
+with_tls = pytest.mark.parametrize("client", clients_with("tls"), indirect=True, ids=str)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def pair(authority):
+    return authority.issue("server")
+
+
+@with_tls
+def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, peers, authority, pair):
+    trust = {"ssl_context": str(authority.certificate)}
+    with TlsServer(pair, "--auth-token", SECRET, "--default-lease-ttl=2") as server:
+        lock, semaphore = (make("key", server, auth_token=SECRET, **trust, **limit)
+                           for make, limit in ((peers().lock, {}),
+                                               (peers().semaphore, {"limit": 2})))
+        rival = peers().lock("key", server, auth_token=SECRET, acquire_timeout_s=3, **trust)
+        assert lock.acquire() and semaphore.acquire()
+        assert rival.acquire() is False
+        assert lock.release() and semaphore.release()
+        assert rival.acquire() is True
+
+
+@with_tls
+def test_a_server_that_is_not_trusted_is_refused(peers, tmp_path, pair):
+    stranger = Authority(tmp_path, "stranger")
+    with TlsServer(pair) as server:
+        with pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED"):
+            peers().lock("key", server, ssl_context=str(stranger.certificate)).acquire()

@@ -1,0 +1,338 @@
+/*
+ * TLS on memory: a client and a server of ours talk through two buffers, whole or in pieces.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "seeded.h"
+#include "tls_files.h"
+
+enum {
+    PIPE_MAX = 1 << 20,
+    HEARD_MAX = 1 << 18,
+    HOUR = 3600
+};
+
+/* One direction: what was sent and not given yet. */
+struct pipe {
+    uint8_t bytes[PIPE_MAX];
+    size_t length;
+    bool full; /* takes nothing more */
+};
+
+struct side {
+    struct tls *tls;
+    struct pipe out;
+    uint8_t heard[HEARD_MAX];
+    size_t heard_length;
+    enum tls_result last;
+};
+
+struct fixture {
+    struct tls_made made;
+    struct tls_place place;
+    struct tls_context *clients;
+    struct side server;
+    struct side client;
+};
+
+static bool take(void *receiver, const uint8_t *bytes, size_t length)
+{
+    struct pipe *pipe = receiver;
+
+    if (pipe->full || length > PIPE_MAX - pipe->length)
+        return false;
+    memcpy(pipe->bytes + pipe->length, bytes, length);
+    pipe->length += length;
+    return true;
+}
+
+static struct tls_context *load(const struct tls_made *made, char problem[TLS_PROBLEM_MAX])
+{
+    struct tls_files files = {.certificate = made->certificate, .key = made->key};
+
+    return tls_context_load(&files, problem);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    char problem[TLS_PROBLEM_MAX];
+
+    if (!f)
+        return -1;
+    tls_made_make(&f->made, -HOUR, HOUR);
+    tls_place_init(&f->place, load(&f->made, problem));
+    f->clients = tls_context_for_clients(f->made.certificate, false, problem);
+    if (!f->place.context || !f->clients)
+        return -1;
+    *state = f;
+    return 0;
+}
+
+static void hang_up(struct fixture *f)
+{
+    tls_free(f->server.tls);
+    tls_free(f->client.tls);
+    memset(&f->server, 0, sizeof(f->server));
+    memset(&f->client, 0, sizeof(f->client));
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    hang_up(f);
+    tls_context_drop(f->clients);
+    tls_place_free(&f->place);
+    tls_made_remove(&f->made);
+    free(f);
+    return 0;
+}
+
+static void call(struct fixture *f, const char *host)
+{
+    hang_up(f);
+    f->server.tls = tls_serve(&f->place, take, &f->server.out);
+    f->client.tls = tls_call(f->clients, host, take, &f->client.out);
+    assert_non_null(f->server.tls);
+    assert_non_null(f->client.tls);
+}
+
+static void listen_to(struct side *side, const uint8_t *bytes, size_t length)
+{
+    tls_give(side->tls, bytes, length);
+    do {
+        size_t count = 0;
+
+        side->last = tls_read(side->tls, side->heard + side->heard_length,
+                              HEARD_MAX - side->heard_length, &count);
+        if (side->last == TLS_BYTES)
+            side->heard_length += count;
+    } while (side->last == TLS_BYTES);
+    tls_give(side->tls, NULL, 0);
+}
+
+/* Gives what `from` has sent to `to`, at most `piece` bytes at a time. */
+static bool carry(struct side *from, struct side *to, size_t piece)
+{
+    static uint8_t sent[PIPE_MAX];
+    size_t length = from->out.length;
+
+    memcpy(sent, from->out.bytes, length);
+    from->out.length = 0;
+    for (size_t at = 0; at < length; at += piece)
+        listen_to(to, sent + at, length - at < piece ? length - at : piece);
+    return length > 0;
+}
+
+static void carry_all(struct fixture *f, size_t piece)
+{
+    if (!tls_ready(f->client.tls))
+        listen_to(&f->client, NULL, 0);
+    while (carry(&f->client, &f->server, piece) | carry(&f->server, &f->client, piece))
+        ;
+}
+
+static void shake_hands(struct fixture *f, size_t piece)
+{
+    call(f, "localhost");
+    carry_all(f, piece);
+    assert_true(tls_ready(f->server.tls) && tls_ready(f->client.tls));
+}
+
+/* ---- talking ---- */
+
+static void bytes_go_through_whole_or_one_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t piece = 1; piece < PIPE_MAX; piece = piece * 7 + 3) {
+        shake_hands(f, piece);
+        assert_true(tls_write(f->client.tls, (const uint8_t *)"question", 8));
+        assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
+        carry_all(f, piece);
+        assert_memory_equal(f->server.heard, "question", 8);
+        assert_memory_equal(f->client.heard, "answer", 6);
+        assert_int_equal(f->server.heard_length, 8);
+        assert_int_equal(f->client.heard_length, 6);
+        assert_int_equal(f->server.last, TLS_WAITS);
+    }
+}
+
+static void what_is_longer_than_a_record_goes_through(void **state)
+{
+    struct fixture *f = *state;
+    struct seeded seeded;
+    static uint8_t much[TLS_RECORD_MAX * 5 + 1];
+
+    seeded_init(&seeded, "what_is_longer_than_a_record_goes_through");
+    for (size_t i = 0; i < sizeof(much); i++)
+        much[i] = (uint8_t)seeded_below(&seeded, 256);
+    shake_hands(f, 2048);
+    assert_true(tls_write(f->client.tls, much, sizeof(much)));
+    carry_all(f, 2048);
+    assert_int_equal(f->server.heard_length, sizeof(much));
+    assert_memory_equal(f->server.heard, much, sizeof(much));
+}
+
+static void what_is_kept_of_an_unfinished_record_is_known(void **state)
+{
+    struct fixture *f = *state;
+
+    shake_hands(f, PIPE_MAX);
+    assert_int_equal(tls_kept(f->server.tls), 0);
+    assert_true(tls_write(f->client.tls, (const uint8_t *)"question", 8));
+    listen_to(&f->server, f->client.out.bytes, 10);
+    assert_int_equal(tls_kept(f->server.tls), 10);
+    listen_to(&f->server, f->client.out.bytes + 10, f->client.out.length - 10);
+    assert_int_equal(tls_kept(f->server.tls), 0);
+}
+
+static void each_side_ends_for_itself(void **state)
+{
+    struct fixture *f = *state;
+
+    shake_hands(f, PIPE_MAX);
+    tls_end(f->client.tls);
+    tls_end(f->client.tls);
+    carry_all(f, PIPE_MAX);
+    assert_int_equal(f->server.last, TLS_ENDED);
+    assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
+    tls_end(f->server.tls);
+    carry_all(f, PIPE_MAX);
+    assert_memory_equal(f->client.heard, "answer", 6);
+    assert_int_equal(f->client.last, TLS_ENDED);
+}
+
+static void nothing_is_said_at_the_end_of_an_unfinished_handshake(void **state)
+{
+    struct fixture *f = *state;
+
+    call(f, "localhost");
+    tls_end(f->server.tls);
+    assert_int_equal(f->server.out.length, 0);
+}
+
+/* ---- what goes wrong ---- */
+
+static void a_bit_that_changed_breaks_it_and_the_peer_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    shake_hands(f, PIPE_MAX);
+    assert_true(tls_write(f->client.tls, (const uint8_t *)"question", 8));
+    f->client.out.bytes[f->client.out.length - 1] ^= 1;
+    carry_all(f, PIPE_MAX);
+    assert_int_equal(f->server.last, TLS_BROKEN);
+    assert_int_equal(f->server.heard_length, 0);
+    assert_non_null(tls_problem(f->server.tls));
+    assert_int_equal(f->client.last, TLS_BROKEN);
+    listen_to(&f->server, (const uint8_t *)"more", 4);
+    assert_int_equal(f->server.last, TLS_BROKEN);
+}
+
+static void a_name_that_the_certificate_has_not_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    call(f, "elsewhere");
+    carry_all(f, PIPE_MAX);
+    assert_int_equal(f->client.last, TLS_BROKEN);
+    assert_int_equal(f->server.last, TLS_BROKEN);
+}
+
+static void an_endless_handshake_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t record[5 + 16000] = {TLS_FIRST_BYTE, 3, 1, 16000 >> 8, 16000 & 255, 1, 0, 0xff};
+    uint32_t given = 0;
+
+    call(f, "localhost");
+    for (; f->server.last != TLS_BROKEN && given < 100; given++)
+        listen_to(&f->server, record, sizeof(record));
+    assert_true(given < 12);
+}
+
+static void memory_that_is_short_breaks_it(void **state)
+{
+    struct fixture *f = *state;
+
+    shake_hands(f, PIPE_MAX);
+    f->server.out.full = true;
+    assert_false(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
+    call(f, "localhost");
+    f->server.out.full = true;
+    carry_all(f, PIPE_MAX);
+    assert_int_equal(f->server.last, TLS_BROKEN);
+}
+
+/* ---- contexts ---- */
+
+static void a_context_lives_as_long_as_its_connections(void **state)
+{
+    struct fixture *f = *state;
+    char problem[TLS_PROBLEM_MAX];
+
+    shake_hands(f, PIPE_MAX);
+    for (int i = 0; i < 3; i++)
+        tls_place_change(&f->place, load(&f->made, problem));
+    assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
+    carry_all(f, PIPE_MAX);
+    assert_memory_equal(f->client.heard, "answer", 6);
+    /* Also one that is in the middle of its handshake. */
+    call(f, "localhost");
+    listen_to(&f->client, NULL, 0);
+    carry(&f->client, &f->server, PIPE_MAX);
+    tls_place_change(&f->place, load(&f->made, problem));
+    carry_all(f, PIPE_MAX);
+    assert_true(tls_ready(f->server.tls) && tls_ready(f->client.tls));
+}
+
+static void files_that_do_not_fit_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tls_made other;
+    char problem[TLS_PROBLEM_MAX];
+    struct tls_files files = {.certificate = f->made.certificate};
+
+    tls_made_make(&other, -HOUR, -60);
+    assert_null(load(&other, problem));
+    assert_non_null(strstr(problem, "expired at"));
+    files.key = other.key;
+    assert_null(tls_context_load(&files, problem));
+    assert_non_null(strstr(problem, "is not the key of"));
+    files.key = "/nowhere";
+    assert_null(tls_context_load(&files, problem));
+    assert_non_null(strstr(problem, "TLS key '/nowhere': No such file"));
+    files.key = f->made.key;
+    files.client_ca = f->made.key;
+    assert_null(tls_context_load(&files, problem));
+    assert_non_null(strstr(problem, "TLS client CA"));
+    assert_null(tls_context_for_clients("/nowhere", false, problem));
+    tls_made_remove(&other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(bytes_go_through_whole_or_one_at_a_time),
+        TEST(what_is_longer_than_a_record_goes_through),
+        TEST(what_is_kept_of_an_unfinished_record_is_known),
+        TEST(each_side_ends_for_itself),
+        TEST(nothing_is_said_at_the_end_of_an_unfinished_handshake),
+        TEST(a_bit_that_changed_breaks_it_and_the_peer_is_told),
+        TEST(a_name_that_the_certificate_has_not_is_refused),
+        TEST(an_endless_handshake_is_refused),
+        TEST(memory_that_is_short_breaks_it),
+        TEST(a_context_lives_as_long_as_its_connections),
+        TEST(files_that_do_not_fit_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

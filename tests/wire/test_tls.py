@@ -1,0 +1,516 @@
+"""Over TLS the server is the same server; who breaks off, lies or dawdles disturbs nobody else."""
+
+import os
+import random
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import transcript
+from conversation import STYLES, Conversation
+from launch import assert_refused, outcome
+from lib.certificates import DAY, Authority
+from lib.server import Server
+from lib.tls import VERSIONS, TlsServer, client_context
+from test_transcripts import PATHS, leaves_nothing
+from wire_client import CLOSED, Client, eventually, request, settle
+
+GRANT = re.compile(r"ok [0-9a-f]{32} 33")
+HANDSHAKES_MAX = 1024  # of src/server/connections.c
+PING = request("ping")
+# Who is refused without a byte can't shake hands.
+OVER_TLS = [path for path in PATHS if path.stem != "connections-max"]
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def pair(authority):
+    return authority.issue("server")
+
+
+@pytest.fixture
+def server(pair, authority):
+    with TlsServer(pair, "--debug", "--read-timeout=5", authority=authority) as server:
+        yield server
+        assert server.process.poll() is None, "".join(server.log)
+
+
+def plain_end(server, data):
+    """What a client without TLS hears, who says `data`, until the end."""
+    with server.connect_plain() as plain:
+        heard = b""
+        try:
+            plain.sendall(data)
+            plain.shutdown(socket.SHUT_WR)
+            while piece := plain.recv(4096):
+                heard += piece
+        except ConnectionError:
+            pass
+        return heard
+
+
+def works(server):
+    with Client(server) as client:
+        return client.ask("ping") == "ok"
+
+
+# ---- the same server ----
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("path", OVER_TLS, ids=lambda path: path.stem)
+def test_transcript_over_tls(path, style, version, seed, pair):
+    if (len(path.stem) + STYLES.index(style)) % 2 != list(VERSIONS).index(version):
+        pytest.skip("tried with the other version")
+    script = transcript.read(path)
+    with TlsServer(pair, *script.flags, version=version) as server:
+        with Conversation(script, server, style, seed) as conversation:
+            conversation.play()
+        if leaves_nothing(script):
+            settle(server)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", ["ec", "rsa"])
+def test_either_kind_of_key_serves_either_version(authority, kind, version):
+    with TlsServer(authority.issue(f"{kind}{version}", kind), version=version,
+                   authority=authority) as server:
+        with Client(server) as client:
+            assert GRANT.fullmatch(client.ask("l", "key", "0"))
+            assert client.socket.tls.version() == f"TLSv{version}"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_byte_of_a_session_may_come_alone(pair, version):
+    with TlsServer(pair, version=version, piece=1) as server, Client(server) as client:
+        token = client.acquire("key")
+        assert client.ask("r", "key", token) == "ok"
+        client.fin()
+        assert client.hear() == CLOSED
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_that_is_cut_at_any_byte_leaves_nothing(server, authority, version):
+    context = client_context(authority, version)
+    with server.connect(context=context) as whole:
+        whole.sendall(request("l", "key", "0"))
+        assert whole.recv(100).startswith(b"ok ")
+        length = len(whole.sent)
+    for cut in range(0, length, 7):
+        plain = server.connect_plain()
+        cutting = Cut(plain, cut)
+        try:
+            with type(whole)(cutting, context) as client:
+                client.sendall(request("l", "key", "0"))
+        except (ssl.SSLError, OSError):
+            pass
+        plain.close()
+    settle(server)
+
+
+class Cut:
+    """A socket that ends after so many bytes were sent."""
+
+    def __init__(self, plain, left):
+        self.plain = plain
+        self.left = left
+
+    def sendall(self, data):
+        self.plain.sendall(data[:self.left])
+        self.left -= len(data)
+        if self.left < 0:
+            self.plain.close()
+            raise ConnectionAbortedError
+
+    def __getattr__(self, name):
+        return getattr(self.plain, name)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_much_goes_both_ways(server, authority, version):
+    """Records of any size, thousands of replies, and stats of many records."""
+    with Client(server) as client:
+        for number in range(900):
+            client.send(request("l", f"key-{number:0200}", "0"))
+        assert all(client.hear().startswith(b"ok ") for _ in range(900))
+        assert len(client.stats()["locks"]) == 900
+    with server.connect(context=client_context(authority, version)) as tls:
+        tls.sendall(PING * 20000)
+        heard = 0
+        while heard < 20000 * 3:
+            heard += len(tls.recv(1 << 16))
+
+
+def test_a_peer_that_does_not_read_is_closed_after_the_write_timeout(pair):
+    with TlsServer(pair, "--write-timeout=1") as server:
+        deaf = server.connect()
+        deaf.settimeout(30)
+        with pytest.raises((ConnectionError, TimeoutError)):
+            while True:
+                deaf.sendall(request("stats") * 2000)
+        settle(server)
+        deaf.close()
+
+
+def test_auth_is_asked_for_within_tls(pair):
+    with TlsServer(pair, "--auth-token", "s3cret") as server:
+        with Client(server) as client:
+            assert client.ask("auth", "_", "s3cret") == "ok"
+            assert client.ask("ping") == "ok"
+        with Client(server) as client:
+            assert client.ask("auth", "_", "wrong") == "error_auth"
+            assert client.hear() == CLOSED
+        with Client(server) as client:
+            client.fin()
+            assert client.hear() == b"error_auth\n"
+
+
+# ---- ends ----
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_who_says_close_notify_is_answered_to_the_end_with_close_notify(server, authority, version):
+    tls = server.connect(context=client_context(authority, version))
+    tls.sendall(PING * 3)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.tls.unwrap()
+    tls._flush()
+    heard = b""
+    while piece := tls.recv(100):
+        heard += piece
+    assert heard == b"ok\n" * 3
+    tls.close()
+
+
+@pytest.mark.parametrize("end", ["close-notify", "fin", "reset"])
+def test_the_end_of_input_cancels_a_waiter(server, end):
+    with Client(server) as holder:
+        token = holder.acquire("key")
+        waiter = Client(server)
+        waiter.send(request("l", "key", "60"))
+        eventually(lambda: holder.stats()["locks"][0]["waiters"] == 1)
+        if end == "close-notify":
+            with pytest.raises(ssl.SSLWantReadError):
+                waiter.socket.tls.unwrap()
+            waiter.socket._flush()
+        elif end == "fin":
+            waiter.socket.plain.shutdown(socket.SHUT_WR)
+        else:
+            waiter.reset()
+        eventually(lambda: holder.stats()["locks"][0]["waiters"] == 0)
+        assert holder.ask("r", "key", token) == "ok"
+        waiter.close()
+
+
+def test_an_end_without_close_notify_releases_what_was_held(server):
+    client = Client(server)
+    client.acquire("key")
+    client.socket.plain.shutdown(socket.SHUT_WR)
+    with Client(server) as other:
+        assert GRANT.fullmatch(other.ask("l", "key", "20"))
+    client.close()
+
+
+def test_draining_says_so_within_tls(pair):
+    with TlsServer(pair) as server, Client(server) as holder, Client(server) as waiter:
+        token = holder.acquire("key")
+        waiter.send(request("l", "key", "60"))
+        eventually(lambda: holder.stats()["locks"][0]["waiters"] == 1)
+        server.terminate()
+        assert waiter.hear() == b"error_draining\n"
+        assert holder.ask("r", "key", token) == "ok"
+        assert holder.ask("ping") == "error_draining"
+        assert holder.hear() == CLOSED
+        waiter.fin()
+        assert server.wait() == 0
+
+
+def test_idle_connections_are_told_so_and_closed(pair):
+    with TlsServer(pair, "--read-timeout=1") as server, Client(server) as client:
+        assert client.hear() == b"error\n"
+        assert client.hear() == CLOSED
+
+
+# ---- sessions that are taken up again ----
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_is_taken_up_again(server, authority, version):
+    context = client_context(authority, version)
+    first = server.connect(context=context)
+    first.sendall(PING)
+    assert first.recv(10) == b"ok\n"
+    with server.connect(context=context, session=first.tls.session) as second:
+        assert second.tls.session_reused
+        second.sendall(PING)
+        assert second.recv(10) == b"ok\n"
+    first.close()
+
+
+# ---- those who are not honest ----
+
+@pytest.mark.parametrize("data", [
+    PING, b"\n", b"GET / HTTP/1.1\r\n\r\n", b"\x80\x2e\x01\x00\x02", b"\x00" * 3000,
+    b"\x16\x03\x01\xff\xff" + b"x" * 70000, b"\x16\x03\x01\x00\x00", b"\x16" * 100,
+    b"\x16\x03\x01\x00\x04\x01\xff\xff\xff", b"\x16\x03\x03\x00\x04\x01\x00\x00\x00"], ids=ascii)
+def test_who_does_not_speak_tls_is_closed_and_nobody_else(server, data):
+    with Client(server) as other:
+        heard = plain_end(server, data)
+        assert not heard or (data[0] == 0x16 and heard[0] == 0x15 and len(heard) <= 14)
+        assert other.ask("ping") == "ok"
+    settle(server)
+
+
+def heard_or_refused(tls):
+    try:
+        return tls.recv(10)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+def test_garbage_in_any_place_is_no_harm(server, authority, seed):
+    dice = random.Random(seed)
+    for version in VERSIONS:
+        context = client_context(authority, version)
+        for _ in range(60):
+            with server.connect(context=context) as tls:
+                data = bytearray(tls.seal(PING))
+                data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+                tls.plain.sendall(data)
+                tls.plain.shutdown(socket.SHUT_WR)
+                assert heard_or_refused(tls) == b""  # cut short, where its length became longer
+    settle(server)
+
+
+def test_random_bytes_behind_a_first_byte_of_tls(server, seed):
+    dice = random.Random(seed)
+    for _ in range(100):
+        plain_end(server, b"\x16\x03" + dice.randbytes(dice.randrange(2000)))
+    settle(server)
+
+
+def test_old_versions_are_refused(server):
+    for version in "-tls1", "-tls1_1":
+        done = subprocess.run(
+            ["openssl", "s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect",
+             f"127.0.0.1:{server.port}"], input=b"", capture_output=True, timeout=20, check=False)
+        assert b"Cipher is (NONE)" in done.stdout
+    assert works(server)
+
+
+def test_renegotiation_is_refused(server):
+    with subprocess.Popen(
+            ["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        heard, _ = client.communicate(timeout=20)
+    assert b"RENEGOTIATING" in heard and re.search(b"no renegotiation|handshake failure", heard)
+    assert works(server)
+
+
+def test_a_handshake_that_is_not_done_within_the_read_timeout_is_closed(pair):
+    """The time counts from the connection, and a byte now and then does not make it longer."""
+    with TlsServer(pair, "--read-timeout=2") as server, server.connect_plain() as slow:
+        start = time.monotonic()
+        try:
+            for byte in b"\x16\x03\x01\x01\x00" + b"\x01" * 200:
+                slow.sendall(bytes([byte]))
+                time.sleep(0.1)
+        except ConnectionError:
+            pass
+        assert 1.8 < time.monotonic() - start < 4
+        with Client(server) as client:
+            assert client.ask("ping") == "ok"
+
+
+def test_beyond_the_cap_the_oldest_unfinished_handshake_goes(pair):
+    with TlsServer(pair, "--threads=1") as server, Client(server) as other:
+        crowd = []
+        try:
+            for _ in range(HANDSHAKES_MAX + 100):
+                crowd.append(server.connect_plain())
+                crowd[-1].sendall(b"\x16\x03\x01\x02")
+            first, last = crowd[0], crowd[-1]
+            assert plain_closed(first, 10) and not plain_closed(last, 0.2)
+            assert works(server) and other.ask("ping") == "ok"
+            assert other.stats()["connections"] <= HANDSHAKES_MAX + 2
+        finally:
+            for plain in crowd:
+                plain.close()
+        settle_with(other)
+
+
+def plain_closed(plain, seconds):
+    plain.settimeout(seconds)
+    try:
+        return plain.recv(100) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def settle_with(client):
+    eventually(lambda: client.stats()["connections"] == 1)
+
+
+# ---- clients with certificates ----
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("strangers"), "strangers")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, strangers, version):
+    right = authority.issue(f"client{version}", usage="clientAuth")
+    others = [None, strangers.issue(f"stranger{version}", usage="clientAuth"),
+              authority.issue(f"server-only{version}", usage="serverAuth"),
+              authority.issue(f"old{version}", usage="clientAuth", ends=-60)]
+    with TlsServer(pair, "--tls-client-ca", str(authority.certificate), version=version,
+                   authority=authority, client=right) as server:
+        assert works(server)
+        for other in others:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                with server.connect(context=client_context(authority, version, other)) as tls:
+                    tls.sendall(PING)
+                    pytest.fail(f"let in, and told {tls.recv(10)}")
+        assert works(server)
+
+
+# ---- certificates anew ----
+
+def name_of(server):
+    with server.connect() as tls:
+        return dict(field[0] for field in tls.tls.getpeercert()["subject"])["commonName"]
+
+
+def said(server, text):
+    return eventually(lambda: any(text in line for line in server.log))
+
+
+def test_sighup_takes_new_certificates_and_drops_nobody(tmp_path, authority):
+    place, new = authority.issue("place"), authority.issue("new", "rsa")
+    with TlsServer(place, authority=authority) as server:
+        with Client(server) as old, Client(server) as waiter:
+            token = old.acquire("key")
+            waiter.send(request("l", "key", "60"))
+            assert name_of(server) == "place"
+            place.replace(new)
+            server.terminate(signal.SIGHUP)
+            said(server, "loaded anew")
+            assert name_of(server) == "new"
+            assert old.ask("r", "key", token) == "ok"
+            assert waiter.hear().startswith(b"ok ")
+            place.certificate.write_text("nonsense")
+            server.terminate(signal.SIGHUP)
+            said(server, "the old one stays")
+            assert name_of(server) == "new"
+            assert old.ask("ping") == "ok"
+
+
+def test_certificates_change_all_the_time_under_load(authority):
+    place, pairs = authority.issue("turning"), [authority.issue("one"), authority.issue("two")]
+    with TlsServer(place, authority=authority) as server, Client(server) as old:
+        for turn in range(40):
+            place.certificate.write_bytes(pairs[turn % 2].certificate.read_bytes())
+            place.key.write_bytes(pairs[turn % 2].key.read_bytes())
+            server.terminate(signal.SIGHUP)
+            assert works(server) and old.ask("ping") == "ok"
+
+
+def test_sighup_without_tls_is_harmless():
+    with Server() as server:
+        with Client(server) as client:
+            server.terminate(signal.SIGHUP)
+            said(server, "SIGHUP")
+            assert client.ask("ping") == "ok"
+        server.terminate()
+        assert server.wait() == 0
+
+
+# ---- what is refused at the start ----
+
+def start(certificate, key, *more):
+    return outcome("--port=0", f"--tls-cert={certificate}", f"--tls-key={key}", *more)
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path, authority, pair):
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("-----BEGIN NOTHING-----\n")
+    empty = tmp_path / "empty"
+    empty.touch()
+    for bad in nonsense, empty, tmp_path / "missing", tmp_path:
+        assert_refused(start(bad, pair.key), str(bad))
+        assert_refused(start(pair.certificate, bad), str(bad))
+        assert_refused(start(pair.certificate, pair.key, f"--tls-client-ca={bad}"), str(bad))
+    assert "No such file" in start(tmp_path / "missing", pair.key).stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_is_named(tmp_path, pair):
+    secret = tmp_path / "secret"
+    secret.write_bytes(pair.key.read_bytes())
+    secret.chmod(0)
+    done = start(pair.certificate, secret)
+    assert_refused(done, str(secret))
+    assert "ermission" in done.stderr
+
+
+def test_a_key_of_another_certificate_is_refused(authority, pair):
+    done = start(pair.certificate, authority.issue("other").key)
+    assert_refused(done)
+    assert "is not the key of" in done.stderr
+
+
+def test_an_encrypted_key_is_refused(tmp_path, pair):
+    locked = tmp_path / "locked.key"
+    subprocess.run(["openssl", "pkcs8", "-topk8", "-in", pair.key, "-out", locked, "-passout",
+                    "pass:x"], check=True, capture_output=True)
+    done = start(pair.certificate, locked)
+    assert_refused(done, str(locked))
+    assert "encrypted" in done.stderr
+
+
+def test_a_certificate_out_of_its_time_is_refused(authority):
+    old, early = authority.issue("old", ends=-60), authority.issue("early", begins=DAY // 2)
+    for late, said_so in (old, "expired at 20"), (early, "not valid before 20"):
+        done = start(late.certificate, late.key)
+        assert_refused(done, str(late.certificate))
+        assert said_so in done.stderr
+
+
+@pytest.mark.parametrize("flag, variable", [
+    ("tls-cert", "TLS_CERT"), ("tls-key", "TLS_KEY"), ("tls-client-ca", "TLS_CLIENT_CA")])
+def test_one_file_without_the_other_is_refused(authority, pair, flag, variable):
+    path = str(pair.key if flag == "tls-key" else pair.certificate)
+    assert_refused(outcome("--port=0", f"--{flag}={path}"), f"--{flag}")
+    assert_refused(outcome("--port=0", environment={f"DFLOCKD_{variable}": path}),
+                   f"DFLOCKD_{variable}")
+
+
+def test_variables_name_the_files_as_well(authority, pair):
+    environment = {"DFLOCKD_TLS_CERT": str(pair.certificate), "DFLOCKD_TLS_KEY": str(pair.key)}
+    with Server(environment=environment) as server, \
+            client_context(authority).wrap_socket(server.connect(),
+                                                  server_hostname="localhost") as tls:
+        tls.sendall(PING)
+        assert tls.recv(10) == b"ok\n"
+
+
+def test_no_log_line_holds_the_key(tmp_path, pair):
+    with TlsServer(pair, "--debug") as server:
+        assert works(server)
+        server.terminate(signal.SIGHUP)
+        said(server, "loaded anew")
+        log = "".join(server.log)
+    secret = [line for line in Path(pair.key).read_text().splitlines() if "-----" not in line]
+    assert secret and not any(line in log for line in secret)
