@@ -14,6 +14,8 @@
 #include "server/output.h"
 
 enum {
+    /* What GnuTLS keeps for a connection, and of a record that is not complete: as measured. */
+    CHANNEL_BYTES = 32 * 1024,
     /* Ciphertext waiting to be sent, beyond which replies stay plain, for the session to see. */
     CHANNEL_WIRE_MAX = 16 * 1024
 };

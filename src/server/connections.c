@@ -127,7 +127,9 @@ static uint8_t *backlog_allocate(struct connections *connections, uint32_t capac
 {
     if (capacity == BACKLOG_MIN)
         return pool_take(&connections->backlog_pool);
-    return memory_allocate(&connections->memory, capacity, 1);
+    if (budget_tight(connections->buffers))
+        return NULL;
+    return memory_allocate(&connections->buffers->memory, capacity, 1);
 }
 
 static void backlog_clear(struct connections *connections, struct backlog *backlog)
@@ -135,11 +137,11 @@ static void backlog_clear(struct connections *connections, struct backlog *backl
     if (backlog->bytes && backlog->capacity == BACKLOG_MIN)
         pool_give(&connections->backlog_pool, backlog->bytes);
     else
-        memory_release(&connections->memory, backlog->bytes, backlog->capacity);
+        memory_release(&connections->buffers->memory, backlog->bytes, backlog->capacity);
     memset(backlog, 0, sizeof(*backlog));
 }
 
-/* False when memory is short or the backlog as large as it may be. */
+/* False when memory is short, also that for all, or the backlog as large as it may be. */
 static bool backlog_append(struct connections *connections, struct backlog *backlog,
                            const uint8_t *bytes, uint32_t length)
 {
@@ -296,12 +298,22 @@ static void start_closing(struct connections *connections, struct connection *co
     add_work(connections, connection);
 }
 
+static void clear_output(struct connections *connections, struct connection *connection)
+{
+    output_clear(&connection->output, &connections->output_pool);
+    if (connection->channel)
+        output_clear(&connection->channel->wire, &connections->output_pool);
+}
+
 static void abort_connection(struct connections *connections, struct connection *connection)
 {
     start_closing(connections, connection);
     connection->state = CONNECTION_GONE;
     timeout_stop(&connection->pace);
     timeout_stop(&connection->write);
+    /* Others may be short of what this one will not send any more. */
+    if (!connection->sending && !connection->sending_now)
+        clear_output(connections, connection);
     add_work(connections, connection);
 }
 
@@ -314,10 +326,11 @@ static void free_connection(struct connections *connections, struct connection *
     timeout_stop(&connection->pace);
     timeout_stop(&connection->write);
     ring_close_descriptor(connections->ring, connection->descriptor);
-    output_clear(&connection->output, &connections->output_pool);
+    clear_output(connections, connection);
     if (connection->channel) {
         channel_close(connection->channel);
         pool_give(&connections->channel_pool, connection->channel);
+        budget_give(connections->buffers, CHANNEL_BYTES);
     }
     slot_retire(connections, connection->slot);
     pool_give(&connections->pool, connection);
@@ -404,6 +417,29 @@ static void set_pace(struct connections *connections, struct connection *connect
     connection->lines = (uint8_t)progress->lines;
 }
 
+/* Replies that are not with the kernel yet. */
+static size_t unsent(struct connection *connection)
+{
+    size_t length = connection->output.length;
+
+    return connection->channel ? length + connection->channel->wire.length : length;
+}
+
+/*
+ * Buffers are short in the whole process, and this connection keeps more of them than an answer
+ * takes: it goes, and not one that has done nothing but ask at the wrong time.
+ */
+static bool must_make_room(const struct connections *connections, struct connection *connection)
+{
+    return unsent(connection) > OUTPUT_CHUNK_BYTES && budget_tight(connections->buffers);
+}
+
+static void close_for_room(struct connections *connections, struct connection *connection)
+{
+    log_connection(connection, "too much is buffered in all: this connection makes room");
+    abort_connection(connections, connection);
+}
+
 /* Does what the session wants next. */
 static void heed(struct connections *connections, struct connection *connection,
                  const struct session_progress *progress)
@@ -411,6 +447,10 @@ static void heed(struct connections *connections, struct connection *connection,
     uint32_t kept = backlog_length(&connection->backlog);
 
     connection->want = (uint8_t)progress->want;
+    if (must_make_room(connections, connection)) {
+        close_for_room(connections, connection);
+        return;
+    }
     set_pace(connections, connection, progress);
     switch (progress->want) {
     case SESSION_WANT_CLOSE:
@@ -442,15 +482,24 @@ static void heed(struct connections *connections, struct connection *connection,
         pause_reading(connections, connection);
 }
 
+/* As session_read, for a connection. */
+static struct session_progress read_requests(struct connections *connections,
+                                             struct connection *connection, const uint8_t *bytes,
+                                             size_t length)
+{
+    connections->host.frugal = budget_tight(connections->buffers);
+    return session_read(&connection->session, &connections->host, bytes, length,
+                        &connection->output);
+}
+
 /* Serves what is in the backlog. */
 static void serve_backlog(struct connections *connections, struct connection *connection)
 {
     struct backlog *backlog = &connection->backlog;
     static const uint8_t nothing[1];
-    struct session_progress progress =
-        session_read(&connection->session, &connections->host,
-                     backlog->bytes ? backlog->bytes + backlog->start : nothing,
-                     backlog_length(backlog), &connection->output);
+    struct session_progress progress = read_requests(
+        connections, connection, backlog->bytes ? backlog->bytes + backlog->start : nothing,
+        backlog_length(backlog));
 
     backlog_consume(connections, backlog, progress.consumed);
     heed(connections, connection, &progress);
@@ -465,8 +514,7 @@ static void serve_received(struct connections *connections, struct connection *c
     struct session_progress progress = {.want = (enum session_want)connection->want};
 
     if (!kept_any) {
-        progress = session_read(&connection->session, &connections->host, bytes, length,
-                                &connection->output);
+        progress = read_requests(connections, connection, bytes, length);
         bytes += progress.consumed;
         length -= (uint32_t)progress.consumed;
     }
@@ -785,6 +833,22 @@ static void read_timed_out(struct connections *connections, struct connection *c
     start_closing(connections, connection);
 }
 
+/* Buffers are short: those whose peers do not read go, who waited longest first. */
+static void make_room(struct connections *connections)
+{
+    size_t excess = budget_excess(connections->buffers);
+    struct list_link *link;
+
+    while (excess > 0 && (link = list_first(&connections->writes.list))) {
+        struct timeout *timeout = CONTAINER_OF(link, struct timeout, link);
+        struct connection *connection = CONTAINER_OF(timeout, struct connection, write);
+        size_t kept = unsent(connection);
+
+        excess -= kept < excess ? kept : excess;
+        close_for_room(connections, connection);
+    }
+}
+
 void connections_expire(struct connections *connections)
 {
     uint64_t now_ns = connections->host.now_ns;
@@ -798,6 +862,8 @@ void connections_expire(struct connections *connections)
         add_work(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->lingers, now_ns)))
         abort_connection(connections, CONTAINER_OF(timeout, struct connection, pace));
+    if (budget_tight(connections->buffers))
+        make_room(connections);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -823,11 +889,13 @@ static bool start_handshake(struct connections *connections, struct connection *
 
     if (!connections->tls)
         return true;
-    channel = pool_take(&connections->channel_pool);
-    if (!channel)
+    if (!budget_take(connections->buffers, CHANNEL_BYTES))
         return false;
-    if (!channel_open(channel, connections->tls, &connections->output_pool)) {
-        pool_give(&connections->channel_pool, channel);
+    channel = pool_take(&connections->channel_pool);
+    if (!channel || !channel_open(channel, connections->tls, &connections->output_pool)) {
+        if (channel)
+            pool_give(&connections->channel_pool, channel);
+        budget_give(connections->buffers, CHANNEL_BYTES);
         return false;
     }
     channel->connection = connection;
@@ -923,6 +991,7 @@ void connections_init(struct connections *connections, const struct connections_
 {
     memset(connections, 0, sizeof(*connections));
     connections->memory = options->memory;
+    connections->buffers = options->buffers;
     connections->ring = options->ring;
     connections->host = options->host;
     connections->mailbox = stripes_mailbox(options->host.stripes, options->worker);
@@ -932,8 +1001,8 @@ void connections_init(struct connections *connections, const struct connections_
     connections->open = options->open;
     connections->peers = options->peers;
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
-    output_pool_init(&connections->output_pool, &connections->memory);
-    pool_init(&connections->backlog_pool, &connections->memory, BACKLOG_MIN);
+    output_pool_init(&connections->output_pool, &connections->buffers->memory);
+    pool_init(&connections->backlog_pool, &connections->buffers->memory, BACKLOG_MIN);
     pool_init(&connections->channel_pool, &connections->memory, sizeof(struct channel));
     list_init(&connections->handshaking);
     connections->host.output_pool = &connections->output_pool;

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/list.h"
 #include "base/pool.h"
 #include "base/segments.h"
@@ -32,6 +33,7 @@ enum {
 
 struct connections_options {
     struct memory memory;
+    struct budget *buffers; /* what is buffered for all connections of the process */
     struct ring *ring;
     struct session_host host;
     struct tls_place *tls; /* NULL: connections are plain */
@@ -45,6 +47,7 @@ struct connections_options {
 
 struct connections {
     struct memory memory;
+    struct budget *buffers;
     struct ring *ring;
     struct session_host host;
     struct mailbox *mailbox; /* has room for the effects of each slot */

@@ -26,6 +26,10 @@
 
 #define SECOND_NS 1000000000ull
 
+enum {
+    BUFFERED_SHARE = 4 /* of the machine's memory, the part that buffers may take */
+};
+
 /*
  * For jemalloc: memory that is given back goes on to the kernel at once, and not after a decay that
  * an idle server never wakes for. Nothing is given back on the path of a request.
@@ -72,6 +76,14 @@ static void release(void *context, void *block, size_t size)
     (void)context;
     (void)size;
     free(block);
+}
+
+/* How much may be buffered: generous, and yet no way to use up the machine. */
+static size_t buffered_max(const struct options *options)
+{
+    if (options->max_buffered_mib)
+        return (size_t)options->max_buffered_mib << 20;
+    return (size_t)sysconf(_SC_PHYS_PAGES) / BUFFERED_SHARE * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint32_t usable_cpus(void)
@@ -284,6 +296,7 @@ int main(int count, char **arguments)
         return fail("libsodium can't be used on this machine");
     server.shared.options = &server.options;
     server.shared.memory = (struct memory){.allocate = allocate, .release = release};
+    budget_init(&server.shared.buffers, &server.shared.memory, buffered_max(&server.options));
     server.shared.count = server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
     server.shared.entrances = &server.entrances;
     if (!start_tls(&server, tls_problem))

@@ -54,6 +54,8 @@ static const struct flag table[] = {
            COUNT_MAX, "0", "Most connections of one IP address; 0: no limit"),
     NUMBER("max-waiters", "MAX_WAITERS", NULL, max_waiters, 0, COUNT_MAX, "0",
            "Most waiters of one key; 0: no limit"),
+    NUMBER("max-buffered-mib", "MAX_BUFFERED_MIB", NULL, max_buffered_mib, 0, COUNT_MAX, "0",
+           "MiB buffered for all connections, those of TLS as well; 0: a quarter of the memory"),
     NUMBER("read-timeout", "READ_TIMEOUT_S", NULL, read_timeout_s, 1, SECONDS_MAX, "23",
            "Seconds to wait for a line, and for a request where nothing is held"),
     NUMBER("write-timeout", "WRITE_TIMEOUT_S", NULL, write_timeout_s, 0, SECONDS_MAX, "5",

@@ -27,6 +27,7 @@ struct options {
     uint64_t max_connections;        /* 0: no limit */
     uint64_t max_connections_per_ip; /* 0: no limit */
     uint64_t max_waiters;            /* 0: no limit */
+    uint64_t max_buffered_mib;       /* 0: a share of the machine's memory */
     uint64_t read_timeout_s;
     uint64_t write_timeout_s;    /* 0: none */
     uint64_t shutdown_timeout_s; /* 0: none */

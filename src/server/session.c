@@ -296,7 +296,7 @@ struct session_progress session_read(struct session *session, struct session_hos
             progress.want = SESSION_WANT_EFFECT;
             return progress;
         }
-        if (output->length >= SESSION_OUTPUT_MAX) {
+        if (output->length >= (host->frugal ? SESSION_OUTPUT_FRUGAL : SESSION_OUTPUT_MAX)) {
             progress.want = SESSION_WANT_ROOM;
             return progress;
         }

@@ -21,7 +21,8 @@
 
 enum {
     /* Replies waiting to be sent, beyond which a session reads no further request. */
-    SESSION_OUTPUT_MAX = 64 * 1024
+    SESSION_OUTPUT_MAX = 64 * 1024,
+    SESSION_OUTPUT_FRUGAL = OUTPUT_RESERVE_MAX / 2 /* the same, where memory for buffers is short */
 };
 
 /* What sessions of one worker share. */
@@ -33,6 +34,7 @@ struct session_host {
     size_t auth_token_length;
     const _Atomic uint64_t *connections; /* for stats */
     bool draining;
+    bool frugal;     /* memory for buffers is short in the whole process */
     uint64_t now_ns; /* of this turn */
     uint64_t wake;   /* workers to wake, see server/stripes.h */
 };

@@ -428,6 +428,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     };
     struct connections_options connections = {
         .memory = shared->memory,
+        .buffers = &shared->buffers,
         .tls = shared->tls,
         .worker = number,
         .numbers = &shared->numbers,

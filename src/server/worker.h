@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "server/client_id.h"
 #include "server/entrances.h"
 #include "server/fence_keeper.h"
@@ -28,7 +29,8 @@ struct worker;
 /* What the workers of a process share. */
 struct worker_shared {
     const struct options *options;
-    struct memory memory; /* to be called from any thread */
+    struct memory memory;  /* to be called from any thread */
+    struct budget buffers; /* of it, for what connections have not read or sent yet */
     struct stripes *stripes;
     struct entrances *entrances;
     struct fence_keeper *fence_keeper; /* of worker STRIPES_KEEPER; NULL: there is none */

@@ -24,6 +24,7 @@ OPTIONS = {
     "fence-state-file": ["FENCE_STATE_FILE"], "http-port": ["HTTP_PORT"],
     "http-host": ["HTTP_HOST"], "debug": ["DEBUG"], "threads": ["THREADS"],
     "unix-socket": ["UNIX_SOCKET"], "unix-socket-mode": ["UNIX_SOCKET_MODE"],
+    "max-buffered-mib": ["MAX_BUFFERED_MIB"],
 }
 
 

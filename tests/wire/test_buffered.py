@@ -1,0 +1,79 @@
+"""The cap on what is buffered for all connections: who takes much is closed, others go on."""
+
+import socket
+from contextlib import ExitStack
+
+import pytest
+from lib.certificates import Authority
+from lib.server import Server
+from lib.tls import TlsServer
+from wire_client import Client, eventually, request
+
+MEGABYTE = 1 << 20
+CAP = 16  # MiB
+CROWD = 500
+BEHIND = request("ping") * 7000  # 63 KB behind a blocked request
+
+
+@pytest.fixture(params=["plain", "tls"])
+def start(request, tmp_path):
+    pair = Authority(tmp_path).issue("server") if request.param == "tls" else None
+    options = f"--max-buffered-mib={CAP}", "--threads=1", "--write-timeout=60"
+    return lambda *more: (TlsServer(pair, *options, *more) if pair else Server(*options, *more))
+
+
+def memory_of(server):
+    with open(f"/proc/{server.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
+
+
+def closed(client):
+    client.socket.settimeout(0.02)
+    try:
+        return client.socket.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_those_who_have_much_behind_a_blocked_request_are_closed(start):
+    with start() as server, ExitStack() as stack:
+        other = stack.enter_context(Client(server))
+        token = other.acquire("key")
+        before = memory_of(server)
+        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD // 2)]
+        for client in crowd:
+            client.send(request("l", "key", "600") + BEHIND)
+        eventually(lambda: any(map(closed, crowd)))
+        assert memory_of(server) - before < (CAP + 24) * MEGABYTE
+        assert other.ask("ping") == "ok"
+        assert other.ask("n", "key", token) == "ok 33"
+        for client in crowd:
+            client.close()
+        eventually(lambda: other.stats()["connections"] == 1)
+        with Client(server) as new:
+            new.send(request("l", "key", "600") + BEHIND)
+            eventually(lambda: other.stats()["locks"][0]["waiters"] == 1)
+            assert other.ask("r", "key", token) == "ok"
+            assert new.hear().startswith(b"ok ")
+            assert all(new.hear() == b"ok\n" for _ in range(7000))
+
+
+def test_those_who_do_not_read_are_closed(start):
+    with start("--max-locks=3000") as server, ExitStack() as stack:
+        other = stack.enter_context(Client(server))
+        for number in range(2000):
+            other.send(request("l", f"{number:0200}", "0 600"))
+        assert all(other.hear().startswith(b"ok ") for _ in range(2000))
+        before = memory_of(server)
+        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD - 20 - CROWD // 4)]
+        for client in crowd:
+            getattr(client.socket, "plain", client.socket).setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.send(request("stats") * 30)
+        assert memory_of(server) - before < (CAP + 24) * MEGABYTE
+        assert other.ask("ping") == "ok"
+        for client in crowd:
+            client.close()
+        eventually(lambda: other.stats()["connections"] == 1)
