@@ -64,6 +64,7 @@ static bool resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
             break;
         }
     }
+    memcpy(address->host, host, sizeof(host));
     memcpy(&address->socket, chosen->ai_addr, chosen->ai_addrlen);
     address->length = chosen->ai_addrlen;
     freeaddrinfo(found);

@@ -18,6 +18,7 @@ struct address {
     struct sockaddr_storage socket;
     socklen_t length;
     char text[ADDRESS_TEXT_MAX]; /* as it was given */
+    char host[ADDRESS_TEXT_MAX]; /* of it, what a certificate must name */
 };
 
 /*

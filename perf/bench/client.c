@@ -250,7 +250,7 @@ bool client_set_up(struct client *client, char problem[TALK_PROBLEM_MAX])
 
         if (descriptor < 0)
             return false;
-        links_adopt(&crew->links, &client->links[i], descriptor);
+        links_adopt(&crew->links, &client->links[i], descriptor, client->address);
     }
     return true;
 }
@@ -281,7 +281,7 @@ void client_start(struct client *client, uint64_t began_ns)
         lose(client);
         return;
     }
-    links_adopt(&crew->links, link, descriptor);
+    links_adopt(&crew->links, link, descriptor, client->address);
     if (speech->auth_request) {
         client->state = CLIENT_AUTHENTICATING;
         client->asked_ns = clock_monotonic_ns();

@@ -14,7 +14,8 @@ enum {
     RING_BUFFERS = 512,
     RING_BUFFER_BYTES = 4096,
     /* The latency of a request begins when it is queued: it must not wait for many others. */
-    SENDS_PER_SUBMISSION = 16
+    SENDS_PER_SUBMISSION = 16,
+    PLAIN_BYTES = 4096
 };
 
 /* The parts of a tag, whose upper half is the generation. */
@@ -29,6 +30,18 @@ static uint64_t tag_of(const struct links *links, const struct link *link, uint3
 {
     return (uint64_t)link->generation << 32 | (uint64_t)(link - links->links) << TAG_REQUEST_BITS |
            request;
+}
+
+static bool make_seals(struct links *links)
+{
+    struct seal *seals = calloc(links->count + 1, sizeof(*seals));
+
+    if (!seals)
+        return false;
+    links->seals = seals;
+    for (uint32_t i = 0; i < links->count; i++)
+        links->links[i].seal = &seals[i];
+    return true;
 }
 
 int links_open(struct links *links, uint32_t count)
@@ -48,9 +61,11 @@ int links_open(struct links *links, uint32_t count)
     links->count = count;
     for (uint32_t i = 0; i < count; i++)
         links->links[i].descriptor = -1;
-    error = ring_open(&links->ring, &options);
-    if (error < 0)
+    error = links->tls && !make_seals(links) ? -ENOMEM : ring_open(&links->ring, &options);
+    if (error < 0) {
+        free(links->seals);
         free(links->links);
+    }
     return error;
 }
 
@@ -59,18 +74,43 @@ void links_close(struct links *links)
     for (uint32_t i = 0; i < links->count; i++) {
         if (links->links[i].descriptor >= 0)
             close(links->links[i].descriptor);
+        if (links->seals)
+            seal_free(&links->seals[i]);
     }
     ring_close(links->ring);
+    free(links->seals);
     free(links->links);
 }
 
-void links_adopt(struct links *links, struct link *link, int descriptor)
+/* Sends what is to be sent; the latency of a request begins when it is queued. */
+static void put(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length)
+{
+    link->bytes = bytes;
+    link->length = length;
+    ring_send_now(links->ring, link->descriptor, bytes, length, tag_of(links, link, TAG_SEND));
+    if (++links->queued == SENDS_PER_SUBMISSION) {
+        ring_turn(links->ring, 0);
+        links->queued = 0;
+    }
+}
+
+static void put_sealed(struct links *links, struct link *link)
+{
+    if (link->seal->length > 0)
+        put(links, link, link->seal->bytes, link->seal->length);
+}
+
+void links_adopt(struct links *links, struct link *link, int descriptor,
+                 const struct address *address)
 {
     assert(link->descriptor < 0);
     link->descriptor = descriptor;
     link->generation++;
     link->partial_length = 0;
     ring_receive(links->ring, descriptor, tag_of(links, link, TAG_RECEIVE));
+    /* Out of memory: the server hears nothing, and closes. */
+    if (links->tls && seal_open(link->seal, links->tls, address))
+        put_sealed(links, link);
 }
 
 void links_drop(struct links *links, struct link *link)
@@ -93,13 +133,10 @@ static void go_down(struct links *links, struct link *link)
 
 void links_send(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length)
 {
-    link->bytes = bytes;
-    link->length = length;
-    ring_send_now(links->ring, link->descriptor, bytes, length, tag_of(links, link, TAG_SEND));
-    if (++links->queued == SENDS_PER_SUBMISSION) {
-        ring_turn(links->ring, 0);
-        links->queued = 0;
-    }
+    if (!links->tls)
+        put(links, link, bytes, length);
+    else if (link->seal->tls && seal_write(link->seal, bytes, length) && tls_ready(link->seal->tls))
+        put_sealed(links, link);
 }
 
 /* Told only where not all was taken: the rest goes when the socket has room. */
@@ -166,11 +203,35 @@ static void take_bytes(struct links *links, struct link *link, const char *bytes
     }
 }
 
+/* As take_bytes, what came in being ciphertext. */
+static void take_sealed(struct links *links, struct link *link, const uint8_t *bytes, size_t length)
+{
+    uint32_t generation = link->generation;
+    enum tls_result result;
+
+    tls_give(link->seal->tls, bytes, length);
+    do {
+        uint8_t plain[PLAIN_BYTES];
+        size_t count = 0;
+        bool shaking = !tls_ready(link->seal->tls);
+
+        result = seal_read(link->seal, plain, sizeof(plain), &count);
+        if (shaking)
+            put_sealed(links, link);
+        if (result == TLS_BYTES)
+            take_bytes(links, link, (const char *)plain, count);
+    } while (result == TLS_BYTES && link->generation == generation);
+    if (link->generation == generation && result != TLS_WAITS)
+        go_down(links, link);
+}
+
 static void received(struct links *links, struct link *link, const struct completion *completion)
 {
     uint32_t generation = link->generation;
 
-    if (completion->bytes && completion->result > 0)
+    if (links->tls && completion->bytes && completion->result > 0 && link->seal->tls)
+        take_sealed(links, link, completion->bytes, (size_t)completion->result);
+    else if (completion->bytes && completion->result > 0)
         take_bytes(links, link, (const char *)completion->bytes, (size_t)completion->result);
     if (link->generation != generation)
         return;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "bench/address.h"
+#include "bench/seal.h"
 #include "bench/speech.h"
 #include "os/ring.h"
 
@@ -19,13 +20,16 @@ struct link {
     uint32_t generation;
     const uint8_t *bytes; /* being sent, and how many */
     uint32_t length;
+    struct seal *seal; /* with TLS: of all connections that are made here */
     uint8_t partial_length;
     char partial[SPEECH_LINE_MAX]; /* the start of a line whose end has not come yet */
 };
 
 struct links {
     struct ring *ring;
+    struct tls_context *tls; /* NULL: connections are plain */
     struct link *links;
+    struct seal *seals; /* one for each link, with TLS */
     uint32_t count;
     uint32_t queued;   /* sends that the kernel has not seen */
     uint64_t now_ns;   /* when what is being handled was seen */
@@ -37,14 +41,18 @@ struct links {
     void (*on_down)(struct link *link);
 };
 
-/* -errno where the kernel refuses a ring, or memory is short. Both handlers must be set. */
+/* -errno where the kernel refuses a ring, or memory is short. Handlers and TLS must be set. */
 int links_open(struct links *links, uint32_t count);
 
 /* Closes them all. */
 void links_close(struct links *links);
 
-/* The link gets a connection: a blocking socket, which belongs to it from then on. */
-void links_adopt(struct links *links, struct link *link, int descriptor);
+/*
+ * The link gets a connection to `address`: a blocking socket, which belongs to it from then on.
+ * With TLS the handshake begins.
+ */
+void links_adopt(struct links *links, struct link *link, int descriptor,
+                 const struct address *address);
 
 /* Closes it from our side, without a word to its owner. */
 void links_drop(struct links *links, struct link *link);

@@ -85,7 +85,9 @@ static void check_servers(const struct bench *bench)
     for (uint32_t i = 0; i < bench->settings.address_count; i++) {
         int descriptor = talk_open(&bench->settings.addresses[i], &bench->speech, problem);
 
-        if (descriptor < 0)
+        if (descriptor < 0 ||
+            (bench->shared.tls &&
+             !talk_try_tls(descriptor, &bench->settings.addresses[i], bench->shared.tls, problem)))
             fail(problem);
         close(descriptor);
     }
@@ -96,6 +98,7 @@ static void prepare(struct bench *bench)
     struct settings *settings = &bench->settings;
     uint32_t own_count = (uint32_t)(settings->workers * settings->depth);
     char problem[TALK_PROBLEM_MAX];
+    char tls_problem[TLS_PROBLEM_MAX];
 
     if (settings->seed == UINT64_MAX)
         settings->seed = clock_wall_ns();
@@ -105,6 +108,12 @@ static void prepare(struct bench *bench)
         (settings->check && !watch_init(&bench->watch, settings, &bench->keys, own_count)) ||
         !result_init(&bench->result, settings))
         fail("out of memory");
+    if (settings->tls) {
+        bench->shared.tls =
+            tls_context_for_clients(settings->tls_ca, settings->tls_insecure, tls_problem);
+        if (!bench->shared.tls)
+            fail(tls_problem);
+    }
     check_servers(bench);
     if (settings->server_pid && !cost_known(settings->server_pid))
         fail("--server-pid: there is no such process");
@@ -344,6 +353,7 @@ static int run(struct bench *bench)
         watch_free(&bench->watch);
     result_free(&bench->result);
     speech_free(&bench->speech);
+    tls_context_drop(bench->shared.tls);
     settings_free(&bench->settings);
     return status;
 }

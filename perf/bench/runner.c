@@ -65,6 +65,7 @@ static bool set_up(struct runner *runner)
     crew->speech = shared->speech;
     crew->watch = shared->watch;
     crew->random.state = shared->settings->seed + runner->number;
+    crew->links.tls = shared->tls;
     crew->links.on_line = client_hear;
     crew->links.on_down = client_lose;
     list_init(&crew->free);

@@ -25,8 +25,9 @@ struct phase {
 struct runner_shared {
     const struct settings *settings;
     const struct speech *speech;
-    struct watch *watch; /* or NULL */
-    uint32_t count;      /* of runners */
+    struct tls_context *tls; /* or NULL */
+    struct watch *watch;     /* or NULL */
+    uint32_t count;          /* of runners */
     struct phase phase;
     sem_t done; /* posted by each runner after it was set up and after each phase */
 };

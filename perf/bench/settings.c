@@ -84,6 +84,10 @@ static const struct flag table[] = {
     TEXT("protocol", protocol, "dflockd",
          "dflockd, or redis: SET with NX and PX, and DEL, for --load lock or try"),
     TEXT("auth-token-file", auth_token_file, NULL, "File with the secret of the server"),
+    SWITCH("tls", tls, "Speak TLS; not with --idle, --held, --auth-token-file or --protocol redis"),
+    TEXT("tls-ca", tls_ca, NULL,
+         "File with the authorities to trust, in PEM (by default those of the system)"),
+    SWITCH("tls-insecure", tls_insecure, "Trust any certificate"),
     SWITCH("check", check,
            "Watch whether the server keeps its promises, in one thread; exit status 3 where it "
            "does not. Wants tokens that begin with a fence"),
@@ -309,6 +313,21 @@ static bool check_watch(struct flags_reading *reading)
     return true;
 }
 
+static bool check_tls(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+
+    if (!settings->tls && settings->tls_ca)
+        return flags_wrong(reading, "--tls-ca", "goes with --tls");
+    if (!settings->tls && settings->tls_insecure)
+        return flags_wrong(reading, "--tls-insecure", "goes with --tls");
+    if (settings->tls &&
+        (settings->idle || settings->held || settings->auth_token || settings->redis))
+        return flags_wrong(reading, "--tls",
+                           "goes without --idle, --held, --auth-token-file and redis");
+    return true;
+}
+
 static bool check_rest(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
@@ -369,7 +388,7 @@ enum flags_result settings_read(struct settings *settings, int count, char *cons
     if (result == FLAGS_RUN &&
         (!read_parts(&reading) || !check_protocol(&reading) || !check_depth(&reading) ||
          !check_connections(&reading) || !check_rate(&reading) || !check_watch(&reading) ||
-         !check_rest(&reading)))
+         !check_tls(&reading) || !check_rest(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);

@@ -49,6 +49,7 @@ struct settings {
     const char *protocol;
     const char *auth_token_file;
     const char *hdr_file;
+    const char *tls_ca; /* NULL: what the system trusts */
     uint64_t workers;
     uint64_t connections; /* of each worker, 1 at least */
     uint64_t rounds;      /* of each worker; 0: until the time is over */
@@ -70,6 +71,8 @@ struct settings {
     bool shared_key;
     bool new_connection;
     bool check;
+    bool tls;
+    bool tls_insecure;
     bool quiet;
     bool json;
     bool csv;

@@ -81,3 +81,40 @@ int talk_open(const struct address *address, const struct speech *speech,
     }
     return descriptor;
 }
+
+static bool send_bytes(void *receiver, const uint8_t *bytes, size_t length)
+{
+    return talk_send(*(const int *)receiver, bytes, length);
+}
+
+bool talk_try_tls(int descriptor, const struct address *address, struct tls_context *context,
+                  char problem[TALK_PROBLEM_MAX])
+{
+    struct tls *tls = tls_call(context, address->host, send_bytes, &descriptor);
+    const char *why = "out of memory";
+    uint8_t bytes[4096];
+    uint8_t plain[16];
+    size_t plain_length;
+    ssize_t length = 0;
+    bool ready = false;
+
+    while (tls && !ready && length >= 0) {
+        tls_give(tls, bytes, (size_t)length);
+        if (tls_read(tls, plain, sizeof(plain), &plain_length) == TLS_BROKEN) {
+            why = tls_problem(tls);
+            break;
+        }
+        ready = tls_ready(tls);
+        length = ready ? 0 : recv(descriptor, bytes, sizeof(bytes), 0);
+        if (!ready && length <= 0) {
+            why = "no answer";
+            break;
+        }
+    }
+    if (!ready)
+        snprintf(problem, TALK_PROBLEM_MAX, "no TLS with %s: %.200s", address->text, why);
+    if (tls)
+        tls_end(tls);
+    tls_free(tls);
+    return ready;
+}

@@ -10,6 +10,7 @@
 
 #include "bench/address.h"
 #include "bench/speech.h"
+#include "os/tls.h"
 
 enum {
     TALK_PROBLEM_MAX = 400
@@ -18,6 +19,10 @@ enum {
 /* Connects and says the secret, where there is one: the descriptor, or -1 and `problem`. */
 int talk_open(const struct address *address, const struct speech *speech,
               char problem[TALK_PROBLEM_MAX]);
+
+/* Shakes hands as TLS does, where nothing was said before; false where `problem` says why not. */
+bool talk_try_tls(int descriptor, const struct address *address, struct tls_context *context,
+                  char problem[TALK_PROBLEM_MAX]);
 
 /* Sends all of it; false when the connection is gone. */
 bool talk_send(int descriptor, const void *bytes, size_t length);
