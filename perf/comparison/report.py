@@ -143,8 +143,8 @@ def steps(kept):
         "`perf/instructions`, under valgrind. The size is that of keys held by others; for "
         "`hand-over` of waiters on the key, for `disconnect` of keys that the client holds, each "
         "of which counts as a step. Of `try`, `renew` and `release` each is about another held "
-        "key, which the processor has not looked at for long; of `own` and `two-phase` about one "
-        "of a thousand.\n\n" + table(["step", "size", "ns", "instructions"], lines))
+        "key, which the processor has not looked at for long, and of the latter two about the one "
+        "whose lease would end next; of `own` and `two-phase` about one of a thousand.\n\n" + table(["step", "size", "ns", "instructions"], lines))
 
 
 # ---- all of it ----

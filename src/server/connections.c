@@ -505,28 +505,57 @@ static void serve_backlog(struct connections *connections, struct connection *co
     heed(connections, connection, &progress);
 }
 
+/*
+ * The incomplete request in the backlog is joined by what may complete it; what then follows is to
+ * be served where it lies. The number of bytes that were used.
+ */
+static uint32_t complete_kept(struct connections *connections, struct connection *connection,
+                              const uint8_t *bytes, uint32_t length)
+{
+    struct backlog *backlog = &connection->backlog;
+    uint32_t kept = backlog_length(backlog);
+    uint32_t most = kept < BACKLOG_MIN ? BACKLOG_MIN - kept : BACKLOG_MIN;
+    uint32_t part = length < most ? length : most;
+
+    if (!backlog_append(connections, backlog, bytes, part)) {
+        abort_connection(connections, connection);
+        return part;
+    }
+    serve_backlog(connections, connection);
+    kept = backlog_length(backlog);
+    if (connection->state != CONNECTION_OPEN || kept > part)
+        return part;
+    backlog_clear(connections, backlog);
+    return part - kept;
+}
+
 /* Serves what was just received, from the buffer it came in; what is left over is kept. */
 static void serve_received(struct connections *connections, struct connection *connection,
                            const uint8_t *bytes, uint32_t length)
 {
-    struct backlog *backlog = &connection->backlog;
-    bool kept_any = backlog->bytes || connection->want != SESSION_WANT_INPUT;
-    struct session_progress progress = {.want = (enum session_want)connection->want};
+    struct session_progress progress;
 
-    if (!kept_any) {
+    while (length > 0 && connection->backlog.bytes && connection->want == SESSION_WANT_INPUT &&
+           connection->state == CONNECTION_OPEN) {
+        uint32_t used = complete_kept(connections, connection, bytes, length);
+
+        bytes += used;
+        length -= used;
+    }
+    if (length == 0 || connection->state != CONNECTION_OPEN)
+        return;
+    progress = (struct session_progress){.want = (enum session_want)connection->want};
+    if (progress.want == SESSION_WANT_INPUT) {
         progress = read_requests(connections, connection, bytes, length);
         bytes += progress.consumed;
         length -= (uint32_t)progress.consumed;
     }
     if (length > 0 && progress.want != SESSION_WANT_CLOSE &&
-        !backlog_append(connections, backlog, bytes, length)) {
+        !backlog_append(connections, &connection->backlog, bytes, length)) {
         abort_connection(connections, connection);
         return;
     }
-    if (kept_any && connection->want == SESSION_WANT_INPUT)
-        serve_backlog(connections, connection);
-    else
-        heed(connections, connection, &progress);
+    heed(connections, connection, &progress);
 }
 
 /* The peer sends no more. */
