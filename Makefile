@@ -143,7 +143,7 @@ fuzzers: $(FUZZERS)
 
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 # SECONDS=corpus replays the kept corpus once.
 fuzz:

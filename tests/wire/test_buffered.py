@@ -1,5 +1,6 @@
 """The cap on what is buffered for all connections: who takes much is closed, others go on."""
 
+import os
 import socket
 from contextlib import ExitStack
 
@@ -11,7 +12,7 @@ from wire_client import Client, eventually, request
 
 MEGABYTE = 1 << 20
 CAP = 16  # MiB
-CROWD = 500
+CROWD = 300
 BEHIND = request("ping") * 7000  # 63 KB behind a blocked request
 
 
@@ -25,6 +26,12 @@ def start(request, tmp_path):
 def memory_of(server):
     with open(f"/proc/{server.pid}/status", encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
+
+
+def assert_bounded(server, before):
+    """Its memory has grown by the cap, and what is beside it, at most."""
+    if "asan" not in os.environ.get("DFLOCKD", ""):  # which keeps what was freed
+        assert memory_of(server) - before < (CAP + 24) * MEGABYTE
 
 
 def closed(client):
@@ -42,11 +49,11 @@ def test_those_who_have_much_behind_a_blocked_request_are_closed(start):
         other = stack.enter_context(Client(server))
         token = other.acquire("key")
         before = memory_of(server)
-        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD // 2)]
+        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD)]
         for client in crowd:
             client.send(request("l", "key", "600") + BEHIND)
         eventually(lambda: any(map(closed, crowd)))
-        assert memory_of(server) - before < (CAP + 24) * MEGABYTE
+        assert_bounded(server, before)
         assert other.ask("ping") == "ok"
         assert other.ask("n", "key", token) == "ok 33"
         for client in crowd:
@@ -67,12 +74,12 @@ def test_those_who_do_not_read_are_closed(start):
             other.send(request("l", f"{number:0200}", "0 600"))
         assert all(other.hear().startswith(b"ok ") for _ in range(2000))
         before = memory_of(server)
-        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD - 20 - CROWD // 4)]
+        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD)]
         for client in crowd:
             getattr(client.socket, "plain", client.socket).setsockopt(
                 socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.send(request("stats") * 30)
-        assert memory_of(server) - before < (CAP + 24) * MEGABYTE
+        assert_bounded(server, before)
         assert other.ask("ping") == "ok"
         for client in crowd:
             client.close()

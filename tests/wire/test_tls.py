@@ -39,9 +39,11 @@ def pair(authority):
 
 @pytest.fixture
 def server(pair, authority):
-    with TlsServer(pair, "--debug", "--read-timeout=5", authority=authority) as server:
+    with TlsServer(pair, "--debug", "--read-timeout=5", "--shutdown-timeout=1",
+                   authority=authority) as server:
         yield server
-        assert server.process.poll() is None, "".join(server.log)
+        server.terminate()
+        assert server.wait() == 0, "".join(server.log)  # a sanitizer looks for leaks then
 
 
 def plain_end(server, data):
@@ -275,17 +277,20 @@ def heard_or_refused(tls):
         return b""
 
 
-def test_garbage_in_any_place_is_no_harm(server, authority, seed):
-    dice = random.Random(seed)
-    for version in VERSIONS:
-        context = client_context(authority, version)
-        for _ in range(60):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_record_with_any_bit_changed_is_not_served(server, authority, version):
+    """But for the first byte in 1.3: GnuTLS goes by the type that is within what is sealed."""
+    context = client_context(authority, version)
+    with server.connect(context=context) as tls:
+        length = len(tls.seal(PING))
+    for place in range(1 if version == "1.3" else 0, length):
+        for bit in range(8):
             with server.connect(context=context) as tls:
                 data = bytearray(tls.seal(PING))
-                data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+                data[place] ^= 1 << bit
                 tls.plain.sendall(data)
                 tls.plain.shutdown(socket.SHUT_WR)
-                assert heard_or_refused(tls) == b""  # cut short, where its length became longer
+                assert heard_or_refused(tls) == b"", (place, bit)
     settle(server)
 
 

@@ -1,0 +1,217 @@
+/*
+ * The record path: a server's TLS hears what a fuzzer makes of what a real client says. The input
+ * is a program: its first byte says how far the client is let before; then come steps that pass on
+ * a piece of what it said, as it is, changed or with bytes of the input's own among it.
+ *
+ * Nothing crashes or leaks, all that is given is used up, nothing is read before the handshake is
+ * done, and what is read is what the client wrote, in its order. TLS draws random numbers, so an
+ * input does not always do the same; and GnuTLS is not instrumented, so coverage guides little.
+ */
+#include "fuzz.h"
+
+#include "tls_files.h"
+
+enum {
+    PIPE_MAX = 1 << 18,
+    PLAIN_MAX = 1 << 16,
+    STEPS_MAX = 64,
+    DAY_S = 86400
+};
+
+struct pipe {
+    uint8_t bytes[PIPE_MAX];
+    size_t length;
+};
+
+static struct tls_place place;
+static struct tls_context *clients;
+static struct pipe to_server;
+static struct pipe to_client;
+static struct tls *server;
+static struct tls *client;
+static uint64_t written; /* byte number n is pattern(n) */
+static uint64_t heard;
+static bool server_over;
+static bool client_over;
+
+static uint8_t pattern(uint64_t number)
+{
+    return (uint8_t)(number * 31 >> 2);
+}
+
+static bool take(void *receiver, const uint8_t *bytes, size_t length)
+{
+    struct pipe *pipe = receiver;
+
+    if (length > PIPE_MAX - pipe->length)
+        return false;
+    memcpy(pipe->bytes + pipe->length, bytes, length);
+    pipe->length += length;
+    return true;
+}
+
+static void remove_files(void);
+static struct tls_made made;
+
+static void prepare(void)
+{
+    static bool done;
+    char problem[TLS_PROBLEM_MAX];
+    struct tls_files files = {.certificate = made.certificate, .key = made.key};
+
+    if (done)
+        return;
+    done = true;
+    tls_made_make(&made, -DAY_S, DAY_S);
+    atexit(remove_files);
+    tls_place_init(&place, tls_context_load(&files, problem));
+    clients = tls_context_for_clients(NULL, true, problem);
+    must(place.context && clients, "there are contexts");
+}
+
+static void remove_files(void)
+{
+    tls_context_drop(clients);
+    tls_place_free(&place);
+    tls_made_remove(&made);
+}
+
+/* The server hears `length` bytes, with nothing behind them. */
+static void server_hears(const uint8_t *bytes, size_t length)
+{
+    uint8_t *copy = exact_copy(bytes, length);
+    enum tls_result result;
+
+    tls_give(server, copy, length);
+    do {
+        static uint8_t plain[PLAIN_MAX];
+        size_t count = 0;
+
+        result = tls_read(server, plain, sizeof(plain), &count);
+        if (result != TLS_BYTES)
+            break;
+        must(tls_ready(server), "nothing is read before the handshake is done");
+        must(count > 0 && count <= sizeof(plain), "some bytes are read");
+        for (size_t i = 0; i < count; i++)
+            must(plain[i] == pattern(heard++), "what is read was written");
+        must(heard <= written, "no more is read than was written");
+    } while (true);
+    if (result == TLS_BROKEN)
+        must(tls_problem(server) != NULL, "what is broken says why");
+    server_over |= result != TLS_WAITS;
+    tls_give(server, NULL, 0);
+    free(copy);
+}
+
+static void client_hears(void)
+{
+    static uint8_t bytes[PIPE_MAX];
+    uint8_t plain[256];
+    size_t length = to_client.length;
+    size_t count;
+    enum tls_result result;
+
+    memcpy(bytes, to_client.bytes, length);
+    to_client.length = 0;
+    tls_give(client, bytes, length);
+    do {
+        result = tls_read(client, plain, sizeof(plain), &count);
+    } while (result == TLS_BYTES);
+    client_over |= result != TLS_WAITS;
+}
+
+static void client_says(size_t length)
+{
+    uint8_t bytes[PLAIN_MAX];
+
+    if (!tls_ready(client) || client_over || length == 0 || PIPE_MAX / 4 < to_server.length)
+        return;
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = pattern(written + i);
+    if (tls_write(client, bytes, length))
+        written += length;
+}
+
+/* Passes on the first `length` bytes of what the client said. */
+static void pass(size_t length)
+{
+    static uint8_t bytes[PIPE_MAX];
+
+    if (length > to_server.length)
+        length = to_server.length;
+    memcpy(bytes, to_server.bytes, length);
+    to_server.length -= length;
+    memmove(to_server.bytes, to_server.bytes + length, to_server.length);
+    server_hears(bytes, length);
+    client_hears();
+}
+
+static void step(struct input *input)
+{
+    uint8_t operation = input_byte(input);
+    size_t size = input_byte(input);
+    struct input own;
+
+    switch (operation % 8) {
+    case 0:
+        pass(size);
+        break;
+    case 1:
+        pass(PIPE_MAX);
+        break;
+    case 2:
+        client_says(size);
+        break;
+    case 3:
+        client_says(size * 200);
+        break;
+    case 4: /* a changed byte */
+        if (to_server.length > 0)
+            to_server.bytes[size % to_server.length] ^= (uint8_t)(input_byte(input) | 1);
+        break;
+    case 5: /* bytes of its own */
+        own = input_take(input, size);
+        server_hears(own.bytes, own.length);
+        client_hears();
+        break;
+    case 6: /* some are lost */
+        if (size > to_server.length)
+            size = to_server.length;
+        to_server.length -= size;
+        memmove(to_server.bytes, to_server.bytes + size, to_server.length);
+        break;
+    default:
+        if (tls_ready(server) && !server_over && size > 0)
+            tls_write(server, (const uint8_t *)"answer", 6);
+        else
+            tls_end(client);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    struct input input = {.bytes = bytes, .length = length};
+    uint8_t start = input_byte(&input);
+
+    prepare();
+    to_server.length = 0;
+    to_client.length = 0;
+    written = 0;
+    heard = 0;
+    server_over = false;
+    client_over = false;
+    server = tls_serve(&place, take, &to_client);
+    client = tls_call(clients, NULL, take, &to_server);
+    must(server && client, "there is memory");
+    client_hears();
+    for (uint32_t i = 0; i < start % 4u; i++)
+        pass(PIPE_MAX);
+    if (start % 4 == 3)
+        must(tls_ready(server) && tls_ready(client), "an honest handshake is done");
+    for (uint32_t i = 0; i < STEPS_MAX && input.length > 0; i++)
+        step(&input);
+    tls_end(server);
+    tls_free(server);
+    tls_free(client);
+    return 0;
+}
