@@ -69,8 +69,6 @@ def verdict(row, kept):
     if row.name not in kept:
         return NOTHING, "not measured"
     rounds = kept[row.name]["rounds"]
-    if not row.targets:
-        return NOTHING, "not built yet" if rounds[0]["dflockd"]["refused"] else "not measured"
     all_judged = judgements(row, rounds)
     if None in all_judged:
         return NOTHING, "not measured"
@@ -82,7 +80,7 @@ def verdict(row, kept):
 def targets(kept):
     lines = []
     for row in TARGETS:
-        rounds = kept[row.name]["rounds"] if row.name in kept and row.figures else [{}]
+        rounds = kept[row.name]["rounds"] if row.name in kept else [{}]
         lines.append([row.title, row.target,
                       *(cell(row, rounds, server) for server in COLUMNS), *verdict(row, kept)])
     return table(["work", "must be", *COLUMNS.values(), "measured", ""], lines)
@@ -92,7 +90,7 @@ def summary(kept):
     verdicts = [verdict(row, kept)[1] for row in TARGETS]
     parts = [f"{verdicts.count(word)} {text}" for word, text in
              (("reached", "reached"), ("**falls short**", "fall short"),
-              ("not built yet", "not built yet"), ("not measured", "not measured"))
+              ("not measured", "not measured"))
              if verdicts.count(word)]
     return f"Of {len(verdicts)} rows: {', '.join(parts)}.\n"
 
@@ -103,8 +101,6 @@ def details(row, kept):
     """Everything that was measured of a row."""
     entry = kept[row.name]
     rounds = entry["rounds"]
-    if not row.figures:
-        return ""
     heads = ["", *(figure.unit for figure in row.figures)]
     with_load = "load_share" in rounds[0][labels_of(rounds)[0]]
     if with_load:

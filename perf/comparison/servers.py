@@ -129,19 +129,5 @@ class Redis(Command):
 ALL = (Ceiling, Dflockd, Redis, Original)
 
 
-def refused(*flags):
-    """What dflockd says where it does not take `flags`; None where it does."""
-    command = [str(BUILD / "dflockd"), "--port", "0", *flags]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True) as process:
-        try:
-            status = process.wait(1)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.communicate(timeout=30)
-            return None
-        return process.stderr.read().strip() if status else None
-
-
 def version_of(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
