@@ -14,12 +14,13 @@ class Failed(Exception):
     """The load was not what it should have been; the text says how."""
 
 
-def run(server, seconds, *flags, cpus=(LOAD_CPU,), distribution=None):
+def run(server, seconds, *flags, cpus=(LOAD_CPU,), distribution=None, address=None):
     """Figures of `seconds` of load; times in microseconds, each for one request.
 
-    `distribution` is a file: then the figures also hold the times of SHARES of all requests.
+    `address` is another one than the server's usual. `distribution` is a file: then the figures
+    also hold the times of SHARES of all requests.
     """
-    command = [BUILD / "dflockd-bench", "--servers", server.address, "--protocol",
+    command = [BUILD / "dflockd-bench", "--servers", address or server.address, "--protocol",
                server.protocol, "--server-pid", server.pid, "--duration", seconds,
                "--warmup-seconds", WARM_UP_SECONDS, "--threads", 1, "--quiet", "--json", *flags]
     if distribution:

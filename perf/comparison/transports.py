@@ -1,80 +1,60 @@
-"""Rows about other ways to connect than plain TCP."""
+"""Rows about other ways to connect than TCP."""
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from comparison import load
-from comparison.loads import CPU, P50, REQUESTS, workers
+from comparison.loads import CPU, P50, P99, REQUESTS, Own16
 from comparison.row import Ratio, Row
 from comparison.servers import Dflockd
 from lib.certificates import Authority
 
-CONNECTIONS = workers(16)
+FLAGS = Own16.flags
 
 
-class Transport(Row):
-    """The same load on a server of ours by TCP, and on one by another way."""
-
-    label = ""
-    figures = REQUESTS, CPU, P50
-
-    @contextmanager
-    def other(self, folder):
-        """A server, and the flags by which the load gets to it."""
-        raise NotImplementedError
-
-    @contextmanager
-    def contestants(self, seconds):
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory()))
-            plain = stack.enter_context(Dflockd())
-            server, flags = stack.enter_context(self.other(folder))
-            yield {
-                "dflockd": lambda: load.run(plain, seconds, *CONNECTIONS),
-                self.label: lambda: load.run(server, seconds, *CONNECTIONS, *flags),
-            }
-
-
-class AtPath(Dflockd):
-    """Ours, reached by its Unix socket."""
-
-    def __init__(self, path):
-        super().__init__("--unix-socket", str(path))
-        self.path = path
-
-    @property
-    def address(self):
-        return f"unix:{self.path}"
-
-
-class UnixSocket(Transport):
+class UnixSocket(Row):
     name = "unix-socket"
     title = "Unix socket, 16 connections"
     target = "CPU per op <= 0.7 x our TCP"
-    how = "own keys, beside the same load by TCP"
-    label = "dflockd, Unix socket"
-    targets = (Ratio(label, "dflockd", "cpu_us", at_most=0.7, what="CPU"),)
+    how = "own keys, over both sockets of the same server"
+    figures = REQUESTS, CPU, P50, P99
+    brief = REQUESTS, CPU
+    targets = (Ratio("dflockd/unix", "dflockd/tcp", "cpu_us", at_most=0.7, what="CPU"),)
 
     @contextmanager
-    def other(self, folder):
-        with AtPath(folder / "socket") as server:
-            yield server, ()
+    def contestants(self, seconds):
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "socket"
+            with Dflockd("--unix-socket", str(path)) as server:
+                yield {
+                    "dflockd/tcp": lambda: load.run(server, seconds, *FLAGS),
+                    "dflockd/unix": lambda: load.run(server, seconds, *FLAGS,
+                                                     address=f"unix:{path}"),
+                }
 
 
-class Tls(Transport):
+class Tls(Row):
     name = "tls"
     title = "TLS 1.3, 16 connections"
     target = "CPU per op <= 1.6 x plain"
-    how = "own keys, beside the same load without TLS; the certificate is of ECDSA P-256"
-    label = "dflockd, TLS"
-    targets = (Ratio(label, "dflockd", "cpu_us", at_most=1.6, what="CPU"),)
+    how = "own keys, on a server with a certificate (P-256) and on one without"
+    figures = REQUESTS, CPU, P50, P99
+    brief = REQUESTS, CPU
+    targets = (Ratio("dflockd/tls", "dflockd/plain", "cpu_us", at_most=1.6, what="CPU"),)
 
     @contextmanager
-    def other(self, folder):
-        pair = Authority(folder).issue("server")
-        with Dflockd("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)) as server:
-            yield server, ("--tls", "--tls-insecure")
+    def contestants(self, seconds):
+        with TemporaryDirectory() as folder:
+            authority = Authority(folder)
+            pair = authority.issue("server")
+            trust = "--tls", "--tls-ca", str(authority.certificate)
+            with Dflockd() as plain, Dflockd("--tls-cert", str(pair.certificate), "--tls-key",
+                                             str(pair.key)) as secured:
+                yield {
+                    "dflockd/plain": lambda: load.run(plain, seconds, *FLAGS),
+                    "dflockd/tls": lambda: load.run(secured, seconds, *FLAGS, *trust),
+                }
 
 
 TRANSPORTS = UnixSocket(), Tls()
