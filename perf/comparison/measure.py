@@ -1,4 +1,4 @@
-"""Rounds: each contestant of a row in turns, again and again; and the file that keeps the figures."""
+"""Rounds, each contestant of a row in turns, again and again; and the file that keeps figures."""
 
 import json
 import sys

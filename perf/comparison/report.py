@@ -116,7 +116,8 @@ def details(row, kept):
         lines.append(line)
     how = f"{row.how[0].upper()}{row.how[1:]}. " if row.how else ""
     load = f" of {entry['seconds']} s" if with_load else ""
-    when = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}{load}, {entry['date']}, {entry['commit']}."
+    times = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}{load}"
+    when = f"{times}, {entry['date']}, {entry['commit']}."
     judged_text = "\n".join(f"- {text if holds else f'**{text}**'}"
                             for text, holds in filter(None, judgements(row, rounds)))
     return (f"### `{row.name}`: {row.title}\n\n{how}{when}\n\n{table(heads, lines)}\n"
@@ -140,7 +141,8 @@ def steps(kept):
         "`hand-over` of waiters on the key, for `disconnect` of keys that the client holds, each "
         "of which counts as a step. Of `try`, `renew` and `release` each is about another held "
         "key, which the processor has not looked at for long, and of the latter two about the one "
-        "whose lease would end next; of `own` and `two-phase` about one of a thousand.\n\n" + table(["step", "size", "ns", "instructions"], lines))
+        "whose lease would end next; of `own` and `two-phase` about one of a thousand.\n\n"
+        + table(["step", "size", "ns", "instructions"], lines))
 
 
 # ---- all of it ----
@@ -153,14 +155,15 @@ def machine(told):
 
 
 HOW = """
-`perf/compare` measures all of this, in one run of about 40 minutes, and writes this file. Each server is pinned to one
-CPU and the load, `dflockd-bench`, to another; every row starts servers of its own. Load warms up for a second before it
-is measured. A row goes in rounds, in each of which every server has its turn, so that what else happens on the machine
-happens to all of them. Figures are medians over the rounds; a ratio is that of the medians, and in brackets stand the
-least and the largest of a single round. CPU is that of the server's process (`/proc/PID/stat`), for each request; an
-acquire and a release are two. *Ceiling* (`perf/ceiling.c`) is a server that does nothing: it answers every request the
-same, on a ring like ours. Where the load's CPU is at its limit, throughput says more about the load than about the
-server; CPU does not.
+`perf/compare` measures all of this, in one run of about 40 minutes, and writes this file. Each
+server is pinned to one CPU and the load, `dflockd-bench`, to another; every row starts servers of
+its own. Load warms up for a second before it is measured. A row goes in rounds, in each of which
+every server has its turn, so that what else happens on the machine happens to all of them. Figures
+are medians over the rounds; a ratio is that of the medians, and in brackets stand the least and
+the largest of a single round. CPU is that of the server's process (`/proc/PID/stat`), for each
+request; an acquire and a release are two. *Ceiling* (`perf/ceiling.c`) is a server that does
+nothing: it answers every request the same, on a ring like ours. Where the load's CPU is at its
+limit, throughput says more about the load than about the server; CPU does not.
 """
 
 

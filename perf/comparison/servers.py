@@ -127,7 +127,3 @@ class Redis(Command):
 
 
 ALL = (Ceiling, Dflockd, Redis, Original)
-
-
-def version_of(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

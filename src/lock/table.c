@@ -783,16 +783,18 @@ static void effect_none(void *context, uint64_t client, const struct lock_answer
 
 void table_free(struct table *table)
 {
+    uint64_t position = 0;
+
     table->host.effect = effect_none;
     table->policy.release_on_disconnect = true;
     while (table->clients.count > 0) {
         struct client *client = NULL;
-        uint64_t position = 0;
+        uint64_t next = map_walk(&table->clients, position, pick_client, &client);
 
-        do
-            position = map_walk(&table->clients, position, pick_client, &client);
-        while (!client);
-        table_disconnect(table, 0, client->link.hash, true, UINT32_MAX);
+        if (client)
+            table_disconnect(table, 0, client->link.hash, true, UINT32_MAX);
+        else
+            position = next; /* nobody is left here */
     }
     while (!list_empty(&table->idle)) {
         struct resource *resource = idle_first(table);
