@@ -42,8 +42,7 @@ enum {
 static const struct flag table[] = {
     TEXT("servers", server_list, "127.0.0.1:6388",
          "host:port or unix:path, several with commas between them; worker i goes to number i "
-         "modulo their "
-         "count"),
+         "modulo their count"),
     NUMBER("workers", workers, 0, WORKERS_LIMIT, "10", "Clients at work at a time"),
     NUMBER("connections", connections, 0, CONNECTIONS_LIMIT, "1",
            "Connections of each worker, used in turns; 0 means 1"),

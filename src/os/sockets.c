@@ -228,7 +228,7 @@ void sockets_close_door(const struct listener *listener)
 bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES])
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t length = sizeof(peer);
 
     if (getpeername(descriptor, (struct sockaddr *)&peer, &length) < 0)

@@ -126,17 +126,17 @@ uint32_t peers_enter(struct peers *peers, const uint8_t address[SOCKETS_PEER_BYT
     return number;
 }
 
-void peers_leave(struct peers *peers, uint32_t number)
+void peers_leave(struct peers *peers, uint32_t peer)
 {
-    struct peer *peer;
+    struct peer *record;
 
     pthread_mutex_lock(&peers->mutex);
-    peer = peer_at(peers, number);
-    assert(peer->connections > 0);
-    if (--peer->connections == 0) {
-        map_remove(&peers->map, &peer->link);
-        peer->next_free = peers->free_records;
-        peers->free_records = number;
+    record = peer_at(peers, peer);
+    assert(record->connections > 0);
+    if (--record->connections == 0) {
+        map_remove(&peers->map, &record->link);
+        record->next_free = peers->free_records;
+        peers->free_records = peer;
     }
     pthread_mutex_unlock(&peers->mutex);
 }

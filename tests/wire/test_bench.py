@@ -72,6 +72,17 @@ def server():
         yield running
 
 
+def test_a_server_may_be_a_path(tmp_path):
+    path = tmp_path / "socket"
+    with Server("--unix-socket", str(path)) as server:
+        done = bench("--servers", f"unix:{path}", "--quiet", "--json", *SHORT)
+        assert done.returncode == 0, done
+        assert json.loads(done.stdout)["rounds"] == WORKERS * ROUNDS
+        assert_clean(server)
+    for wrong in ("unix:", "unix:" + "x" * 108):
+        assert_refused(bench("--servers", wrong), "--servers")
+
+
 def assert_clean(server):
     """Nobody holds or waits for anything."""
     with Client(server) as client:
