@@ -110,6 +110,10 @@ class TlsSocket:
     def settimeout(self, seconds):
         self.plain.settimeout(seconds)
 
+    @property
+    def family(self):
+        return self.plain.family
+
     def setsockopt(self, *arguments):
         self.plain.setsockopt(*arguments)
 
