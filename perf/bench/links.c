@@ -216,8 +216,11 @@ static void take_sealed(struct links *links, struct link *link, const uint8_t *b
         bool shaking = !tls_ready(link->seal->tls);
 
         result = seal_read(link->seal, plain, sizeof(plain), &count);
-        if (shaking)
+        if (shaking) {
             put_sealed(links, link);
+            /* The next request may be sealed into the same place before this turn is over. */
+            ring_turn(links->ring, 0);
+        }
         if (result == TLS_BYTES)
             take_bytes(links, link, (const char *)plain, count);
     } while (result == TLS_BYTES && link->generation == generation);
