@@ -1,6 +1,7 @@
 """Fixtures of the tests with published clients: a client, its processes, a server."""
 
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from .peer import Peer
 from .witness import Witness
 
 HERE = Path(__file__).parent
+
+# A shell's background job ignores SIGINT, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=CLIENTS, ids=str)
