@@ -332,10 +332,10 @@ static void free_connection(struct connections *connections, struct connection *
         pool_give(&connections->channel_pool, connection->channel);
         budget_give(connections->buffers, CHANNEL_BYTES);
     }
-    slot_retire(connections, connection->slot);
-    pool_give(&connections->pool, connection);
     if (connection->peer != PEERS_NONE)
         peers_leave(connections->peers, connection->peer);
+    slot_retire(connections, connection->slot);
+    pool_give(&connections->pool, connection);
     atomic_fetch_sub_explicit(connections->open, 1, memory_order_relaxed);
 }
 
