@@ -14,8 +14,10 @@ struct pool_chunk {
 };
 
 enum {
-    CHUNK_HEADER_BYTES = (sizeof(struct pool_chunk) + 15) / 16 * 16
+    CHUNK_HEADER_BYTES = 64 /* a cache line, so that objects of whole lines lie on them */
 };
+
+static_assert(sizeof(struct pool_chunk) <= CHUNK_HEADER_BYTES, "a header fits in its line");
 
 void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes)
 {

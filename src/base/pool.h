@@ -25,8 +25,9 @@ struct pool {
 };
 
 /*
- * Objects of `object_bytes`, aligned to 8; `memory` must outlive the pool. One chunk is kept as a
- * spare, which is enough for a count that moves little at a time.
+ * Objects of `object_bytes`, aligned to 8, or to 64 where that divides their size; `memory` must
+ * outlive the pool. One chunk is kept as a spare, which is enough for a count that moves little at
+ * a time.
  */
 void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes);
 

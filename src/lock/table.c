@@ -1,7 +1,7 @@
 /*
  * Each record is found by a map and freed the moment nothing needs it: a client with its last
- * claim, an enqueued state with the `w` that asks for it, a resource when it has been idle for
- * long enough. A waiter becomes a holder in place, so a hand-over asks for no memory and can't
+ * claim, a lost claim with the `w` that asks for it, a resource when it has been idle for long
+ * enough. A waiter becomes a holder in place, so a hand-over asks for no memory and can't
  * fail; room for its deadline is reserved, and a fence promised, when it joins the queue.
  */
 #include "lock/table_internal.h"
@@ -22,12 +22,12 @@ static struct lock_answer answer_plain(int outcome)
 }
 
 static struct lock_answer answer_grant(const struct table *table, int outcome,
-                                       const struct claim *claim)
+                                       const struct claim *claim, uint64_t lease_s)
 {
     return (struct lock_answer){
         .outcome = outcome,
         .token = {.fence = claim->token_link.hash, .salt = claim->salt},
-        .lease_s = claim->lease_s,
+        .lease_s = lease_s,
         .deadline_ns = heap_key(&table->deadlines, &claim->deadline),
     };
 }
@@ -59,12 +59,6 @@ static struct resource *resource_find(const struct table *table, const struct lo
     return link ? CONTAINER_OF(link, struct resource, link) : NULL;
 }
 
-static void resource_activate(struct resource *resource)
-{
-    list_init(&resource->queue);
-    resource->owner = NULL;
-}
-
 /* Whether there may be one state more, which is counted then. */
 static bool budget_take(struct lock_budget *budget)
 {
@@ -83,7 +77,7 @@ static void budget_give(struct lock_budget *budget)
     atomic_fetch_sub_explicit(&budget->used, 1, memory_order_relaxed);
 }
 
-/* A resource that is about to get its first claim; NULL with `outcome` set. */
+/* A resource that has no claim yet; NULL with `outcome` set. */
 static struct resource *resource_create(struct table *table, const struct lock_key *key,
                                         uint32_t limit, int *outcome)
 {
@@ -102,11 +96,11 @@ static struct resource *resource_create(struct table *table, const struct lock_k
     resource->limit = limit;
     resource->holders = 0;
     resource->waiters = 0;
-    resource->enqueued = 0;
+    resource->lost = 0;
     resource->kind = (uint8_t)key->kind;
     resource->key_length = (uint16_t)key->length;
+    resource->idle_link.next = NULL;
     memcpy(resource->key, key->bytes, key->length);
-    resource_activate(resource);
     map_insert(&table->resources, &resource->link, key->hash);
     return resource;
 }
@@ -118,14 +112,14 @@ static void resource_collect(struct table *table, struct resource *resource)
     budget_give(table->budget);
 }
 
-/* To be called whenever a claim or an enqueued state has left: starts the idle clock. */
+/* To be called whenever a claim has left: starts the idle clock. */
 static void resource_settle(struct table *table, uint64_t now_ns, struct resource *resource)
 {
     if (!resource_idle(resource))
         return;
     resource->idle_since_ns = now_ns;
     resource->idle_link.next = NULL;
-    if (resource->enqueued > 0)
+    if (resource->lost > 0)
         return;
     if (table->policy.gc_max_idle_ns == 0)
         resource_collect(table, resource);
@@ -138,7 +132,8 @@ static void resource_wake(struct resource *resource)
 {
     if (list_linked(&resource->idle_link))
         list_remove(&resource->idle_link);
-    resource_activate(resource);
+    list_init(&resource->queue);
+    resource->owner = NULL;
 }
 
 static struct resource *idle_first(const struct table *table)
@@ -159,7 +154,7 @@ static uint64_t collection_ns(const struct table *table)
            interval_ns * interval_ns;
 }
 
-/* ---- clients and enqueued states ---- */
+/* ---- clients ---- */
 
 static struct client *client_find(const struct table *table, uint64_t id)
 {
@@ -178,9 +173,8 @@ static struct client *client_get(struct table *table, uint64_t id)
     client = pool_take(&table->client_pool);
     if (!client)
         return NULL;
-    list_init(&client->claims);
-    list_init(&client->enqueued);
-    client->blocked = NULL;
+    chain_init(&client->claims);
+    client->active = 0;
     client->watched = false;
     map_insert(&table->clients, &client->link, id);
     return client;
@@ -188,57 +182,34 @@ static struct client *client_get(struct table *table, uint64_t id)
 
 static void client_settle(struct table *table, struct client *client)
 {
-    if (!list_empty(&client->claims) || !list_empty(&client->enqueued))
+    if (!chain_empty(&client->claims))
         return;
     map_remove(&table->clients, &client->link);
     pool_give(&table->client_pool, client);
 }
 
-static struct enqueued *enqueued_find(const struct table *table, const struct client *client,
-                                      const struct resource *resource)
+static struct claim *claim_of(struct list_link *client_link)
 {
-    struct map_link *link = map_find(&table->enqueued, enqueued_hash(client, resource));
-
-    for (; link; link = map_find_next(link)) {
-        struct enqueued *enqueued = CONTAINER_OF(link, struct enqueued, link);
-
-        if (enqueued->client == client && enqueued->resource == resource)
-            return enqueued;
-    }
-    return NULL;
+    return CONTAINER_OF(client_link, struct claim, client_link);
 }
 
-static void enqueued_start(struct table *table, struct enqueued *enqueued, struct claim *claim)
+/* The claim that the client's last request waits for, or did; NULL when there is none. */
+static struct claim *client_blocked(const struct client *client)
 {
-    enqueued->client = claim->client;
-    enqueued->resource = claim->resource;
-    enqueued->claim = claim;
-    claim->two_phase = true;
-    claim->resource->enqueued++;
-    list_push_back(&claim->client->enqueued, &enqueued->client_link);
-    map_insert(&table->enqueued, &enqueued->link, enqueued_hash(claim->client, claim->resource));
+    struct claim *first = client->claims.first ? claim_of(client->claims.first) : NULL;
+
+    return first && first->blocked ? first : NULL;
 }
 
-static void enqueued_end(struct table *table, uint64_t now_ns, struct enqueued *enqueued)
+/* The client's last request is over: what it was granted by it, it merely holds. */
+static void client_told(struct client *client)
 {
-    struct resource *resource = enqueued->resource;
-    struct client *client = enqueued->client;
+    struct claim *claim = client_blocked(client);
 
-    if (enqueued->claim)
-        enqueued->claim->two_phase = false;
-    map_remove(&table->enqueued, &enqueued->link);
-    list_remove(&enqueued->client_link);
-    pool_give(&table->enqueued_pool, enqueued);
-    client_settle(table, client);
-    if (--resource->enqueued == 0)
-        resource_settle(table, now_ns, resource);
-}
-
-/* Ends the enqueued state of `claim`, where it has one. */
-static void two_phase_end(struct table *table, uint64_t now_ns, const struct claim *claim)
-{
-    if (claim->two_phase)
-        enqueued_end(table, now_ns, enqueued_find(table, claim->client, claim->resource));
+    if (!claim)
+        return;
+    claim->blocked = false;
+    chain_move_back(&client->claims, &claim->client_link);
 }
 
 /* ---- claims ---- */
@@ -259,54 +230,110 @@ static void promise_return(struct table *table)
         table->host.fence_return(table->host.context);
 }
 
-/* A claim of no resource yet, with the promise of a fence; NULL when memory or fences are short. */
-static struct claim *claim_create(struct table *table, uint64_t client_id, uint64_t lease_s)
+static struct pool *claim_pool(struct table *table, bool two_phase)
+{
+    return two_phase ? &table->two_phase_pool : &table->claim_pool;
+}
+
+static uint32_t claim_count(const struct table *table)
+{
+    return (uint32_t)(table->claim_pool.count + table->two_phase_pool.count);
+}
+
+/*
+ * A claim that is not yet among its client's, with the promise of a fence; NULL when memory or
+ * fences are short.
+ */
+static struct claim *claim_create(struct table *table, uint64_t client_id,
+                                  struct resource *resource, uint64_t lease_s, bool two_phase)
 {
     struct client *client = client_get(table, client_id);
+    struct pool *pool = claim_pool(table, two_phase);
     struct claim *claim;
 
     if (!client)
         return NULL;
-    claim = pool_take(&table->claim_pool);
-    if (claim && !(heap_reserve(&table->deadlines, (uint32_t)table->claim_pool.count) &&
-                   promise_take(table))) {
-        pool_give(&table->claim_pool, claim);
+    claim = pool_take(pool);
+    if (claim && !(heap_reserve(&table->deadlines, claim_count(table)) && promise_take(table))) {
+        pool_give(pool, claim);
         claim = NULL;
     }
     if (!claim) {
         client_settle(table, client);
         return NULL;
     }
+    client_told(client);
+    client->active++;
     claim->client = client;
-    claim->resource = NULL;
+    claim->resource = resource;
     claim->lease_s = lease_s;
     claim->state = CLAIM_WAITING;
     claim->deadline.place = 0;
-    claim->two_phase = false;
+    claim->two_phase = two_phase;
+    claim->enqueued = false;
+    claim->blocked = false;
     claim->untold = false;
-    list_push_front(&client->claims, &claim->client_link);
     return claim;
 }
 
-static void claim_destroy(struct table *table, struct claim *claim)
+/* It waits or holds no more. */
+static void claim_end(struct table *table, struct claim *claim)
 {
     struct client *client = claim->client;
 
-    if (client->blocked == claim)
-        client->blocked = NULL;
     if (claim->state == CLAIM_WAITING)
         promise_return(table);
     heap_remove(&table->deadlines, &claim->deadline);
-    list_remove(&claim->client_link);
-    pool_give(&table->claim_pool, claim);
-    heap_trim(&table->deadlines, (uint32_t)table->claim_pool.count);
-    if (client->watched && list_empty(&client->claims)) {
+    client->active--;
+    if (client->watched && client->active == 0) {
         struct lock_answer notice = answer_plain(LOCK_IDLE);
 
         client->watched = false;
         table->host.effect(table->host.context, client->link.hash, &notice);
     }
+}
+
+static void claim_free(struct table *table, struct claim *claim)
+{
+    struct client *client = claim->client;
+
+    chain_remove(&client->claims, &claim->client_link);
+    pool_give(claim_pool(table, claim->two_phase), claim);
+    heap_trim(&table->deadlines, claim_count(table));
     client_settle(table, client);
+}
+
+static struct claim *enqueued_find(const struct table *table, const struct client *client,
+                                   const struct resource *resource)
+{
+    struct map_link *link = map_find(&table->enqueued, enqueued_hash(client, resource));
+
+    for (; link; link = map_find_next(link)) {
+        struct claim *claim = &CONTAINER_OF(link, struct two_phase, link)->claim;
+
+        if (claim->client == client && claim->resource == resource)
+            return claim;
+    }
+    return NULL;
+}
+
+static void enqueued_start(struct table *table, struct claim *claim, uint64_t lease_s)
+{
+    struct two_phase *two_phase = two_phase_of(claim);
+
+    two_phase->lease_s = lease_s;
+    claim->enqueued = true;
+    map_insert(&table->enqueued, &two_phase->link, enqueued_hash(claim->client, claim->resource));
+}
+
+/* `w` can ask for it no more, where it could. */
+static void enqueued_end(struct table *table, struct claim *claim)
+{
+    if (!claim->enqueued)
+        return;
+    map_remove(&table->enqueued, &two_phase_of(claim)->link);
+    claim->enqueued = false;
+    claim->untold = false;
 }
 
 static void deadline_set(struct table *table, struct claim *claim, uint64_t deadline_ns)
@@ -325,12 +352,10 @@ static void claim_grant(struct table *table, uint64_t now_ns, struct claim *clai
     assert(resource->holders < resource->limit);
     table->host.token_next(table->host.context, &token);
     table->promises--;
+    deadline_set(table, claim, after(now_ns, claim->lease_s));
     claim->state = CLAIM_HOLDING;
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, token.fence);
-    deadline_set(table, claim, after(now_ns, claim->lease_s));
-    list_remove(&claim->client_link);
-    list_push_back(&claim->client->claims, &claim->client_link);
     resource->holders++;
     resource->owner = claim;
 }
@@ -340,16 +365,16 @@ static void hand_over(struct table *table, uint64_t now_ns, struct resource *res
 {
     while (resource->waiters > 0 && resource->holders < resource->limit) {
         struct claim *claim = CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
-        struct client *client = claim->client;
+        uint64_t lease_s = claim->lease_s;
 
         list_remove(&claim->queue_link);
         resource->waiters--;
         claim_grant(table, now_ns, claim);
-        if (client->blocked == claim) {
-            struct lock_answer answer = answer_grant(table, DFLOCKD_OK, claim);
+        if (claim->blocked) {
+            struct lock_answer answer = answer_grant(table, DFLOCKD_OK, claim, lease_s);
 
-            two_phase_end(table, now_ns, claim);
-            table->host.effect(table->host.context, client->link.hash, &answer);
+            enqueued_end(table, claim);
+            table->host.effect(table->host.context, claim->client->link.hash, &answer);
         } else {
             claim->untold = true;
         }
@@ -361,34 +386,60 @@ static void waiter_leave(struct table *table, uint64_t now_ns, struct claim *cla
 {
     struct resource *resource = claim->resource;
 
-    two_phase_end(table, now_ns, claim);
+    enqueued_end(table, claim);
     list_remove(&claim->queue_link);
     resource->waiters--;
-    claim_destroy(table, claim);
+    claim_end(table, claim);
+    claim_free(table, claim);
     resource_settle(table, now_ns, resource);
+}
+
+/* What a holder that goes leaves behind: its token is dead, its slot free. */
+static void slot_leave(struct table *table, struct claim *claim)
+{
+    struct resource *resource = claim->resource;
+
+    map_remove(&table->tokens, &claim->token_link);
+    resource->holders--;
+    if (resource->owner == claim)
+        resource->owner = NULL;
+    claim_end(table, claim);
 }
 
 static void holder_leave(struct table *table, uint64_t now_ns, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
-    two_phase_end(table, now_ns, claim);
-    map_remove(&table->tokens, &claim->token_link);
-    resource->holders--;
-    if (resource->owner == claim)
-        resource->owner = NULL;
-    claim_destroy(table, claim);
+    enqueued_end(table, claim);
+    slot_leave(table, claim);
+    claim_free(table, claim);
     hand_over(table, now_ns, resource);
 }
 
 /* The lease is over: the slot goes on, and a `w` yet to come will be told. */
 static void lease_end(struct table *table, uint64_t now_ns, struct claim *claim)
 {
-    if (claim->two_phase) {
-        enqueued_find(table, claim->client, claim->resource)->claim = NULL;
-        claim->two_phase = false;
+    struct resource *resource = claim->resource;
+
+    if (!claim->enqueued) {
+        holder_leave(table, now_ns, claim);
+        return;
     }
-    holder_leave(table, now_ns, claim);
+    slot_leave(table, claim);
+    claim->state = CLAIM_LOST;
+    claim->untold = false;
+    resource->lost++;
+    hand_over(table, now_ns, resource);
+}
+
+static void lost_leave(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    struct resource *resource = claim->resource;
+
+    enqueued_end(table, claim);
+    claim_free(table, claim);
+    if (--resource->lost == 0)
+        resource_settle(table, now_ns, resource);
 }
 
 static void wait_end(struct table *table, uint64_t now_ns, struct claim *claim)
@@ -422,58 +473,73 @@ static struct claim *holder_find(struct table *table, uint64_t now_ns, const str
     return claim;
 }
 
+/* What is to happen where no slot is free. */
+enum manner {
+    MANNER_TRY,
+    MANNER_BLOCK,
+    MANNER_ENQUEUE
+};
+
 /*
- * A claim of `client_id` on `key`: holding where a slot is free, else waiting, where `may_wait`
- * and the cap allow it. NULL with `outcome` set, and nothing changed.
+ * A claim of `client_id` on `key`: holding where a slot is free, else waiting, where `manner` and
+ * the cap allow it. NULL with `outcome` set, and nothing changed.
  */
 static struct claim *admit(struct table *table, uint64_t now_ns, uint64_t client_id,
                            const struct lock_key *key, uint32_t limit, uint64_t lease_s,
-                           bool may_wait, int *outcome)
+                           enum manner manner, int *outcome)
 {
-    struct resource *resource = resource_find(table, key);
-    bool free = !resource || resource->holders < resource->limit;
+    struct resource *known = resource_find(table, key);
+    struct resource *resource = known;
+    bool free = !known || known->holders < known->limit;
     struct claim *claim;
 
-    if (resource && resource->limit != limit) {
+    if (known && known->limit != limit) {
         *outcome = DFLOCKD_ERROR_LIMIT_MISMATCH;
         return NULL;
     }
-    if (!free && table->policy.waiters_max && resource->waiters >= table->policy.waiters_max) {
+    if (!free && table->policy.waiters_max && known->waiters >= table->policy.waiters_max) {
         *outcome = DFLOCKD_ERROR_MAX_WAITERS;
         return NULL;
     }
-    if (!free && !may_wait) {
+    if (!free && manner == MANNER_TRY) {
         *outcome = DFLOCKD_TIMEOUT;
         return NULL;
     }
-    claim = claim_create(table, client_id, lease_s);
+    if (!known) {
+        resource = resource_create(table, key, limit, outcome);
+        if (!resource)
+            return NULL;
+    }
+    claim = claim_create(table, client_id, resource, lease_s, manner == MANNER_ENQUEUE);
     if (!claim) {
+        if (!known)
+            resource_collect(table, resource);
         *outcome = DFLOCKD_ERROR;
         return NULL;
     }
-    if (!resource) {
-        resource = resource_create(table, key, limit, outcome);
-        if (!resource) {
-            claim_destroy(table, claim);
-            return NULL;
-        }
-    } else if (resource_idle(resource)) {
+    if (resource_idle(resource))
         resource_wake(resource);
-    }
-    claim->resource = resource;
     if (free) {
         claim_grant(table, now_ns, claim);
     } else {
         list_push_back(&resource->queue, &claim->queue_link);
         resource->waiters++;
     }
+    if (free && manner != MANNER_ENQUEUE)
+        chain_push_back(&claim->client->claims, &claim->client_link);
+    else
+        chain_push_front(&claim->client->claims, &claim->client_link);
     return claim;
 }
 
 static struct lock_answer block(struct table *table, uint64_t now_ns, struct claim *claim,
                                 uint64_t wait_s)
 {
-    claim->client->blocked = claim;
+    struct client *client = claim->client;
+
+    client_told(client);
+    chain_move_front(&client->claims, &claim->client_link);
+    claim->blocked = true;
     deadline_set(table, claim, after(now_ns, wait_s));
     return answer_plain(LOCK_PENDING);
 }
@@ -484,19 +550,20 @@ struct lock_answer table_acquire(struct table *table, uint64_t now_ns, uint64_t 
                                  const struct lock_key *key, uint32_t limit, uint64_t wait_s,
                                  uint64_t lease_s)
 {
+    enum manner manner = wait_s > 0 ? MANNER_BLOCK : MANNER_TRY;
     int outcome;
-    struct claim *claim = admit(table, now_ns, client, key, limit, lease_s, wait_s > 0, &outcome);
+    struct claim *claim = admit(table, now_ns, client, key, limit, lease_s, manner, &outcome);
 
     if (!claim)
         return answer_plain(outcome);
     if (claim->state == CLAIM_HOLDING)
-        return answer_grant(table, DFLOCKD_OK, claim);
+        return answer_grant(table, DFLOCKD_OK, claim, lease_s);
     return block(table, now_ns, claim, wait_s);
 }
 
-/* The enqueued state of a client on a key, or NULL. */
-static struct enqueued *enqueued_lookup(const struct table *table, uint64_t client_id,
-                                        const struct lock_key *key)
+/* What a client enqueued on a key, or NULL. */
+static struct claim *enqueued_lookup(const struct table *table, uint64_t client_id,
+                                     const struct lock_key *key)
 {
     const struct client *client = client_find(table, client_id);
     const struct resource *resource = client ? resource_find(table, key) : NULL;
@@ -507,57 +574,49 @@ static struct enqueued *enqueued_lookup(const struct table *table, uint64_t clie
 struct lock_answer table_enqueue(struct table *table, uint64_t now_ns, uint64_t client,
                                  const struct lock_key *key, uint32_t limit, uint64_t lease_s)
 {
-    struct enqueued *known = enqueued_lookup(table, client, key);
-    struct enqueued *fresh = NULL;
+    struct claim *known = enqueued_lookup(table, client, key);
     struct claim *claim;
     int outcome;
 
-    if (known && known->claim)
+    if (known && known->state != CLAIM_LOST)
         return answer_plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    if (!known) {
-        fresh = pool_take(&table->enqueued_pool);
-        if (!fresh)
-            return answer_plain(DFLOCKD_ERROR);
-    }
-    claim = admit(table, now_ns, client, key, limit, lease_s, true, &outcome);
-    if (!claim) {
-        if (fresh)
-            pool_give(&table->enqueued_pool, fresh);
+    claim = admit(table, now_ns, client, key, limit, lease_s, MANNER_ENQUEUE, &outcome);
+    if (!claim)
         return answer_plain(outcome);
-    }
-    if (known) {
-        known->claim = claim;
-        claim->two_phase = true;
-    } else {
-        enqueued_start(table, fresh, claim);
-    }
+    if (known)
+        lost_leave(table, now_ns, known);
+    enqueued_start(table, claim, lease_s);
     if (claim->state == CLAIM_HOLDING)
-        return answer_grant(table, DFLOCKD_ACQUIRED, claim);
+        return answer_grant(table, DFLOCKD_ACQUIRED, claim, lease_s);
     return answer_plain(DFLOCKD_QUEUED);
+}
+
+/* What was enqueued is merely held from now on. */
+static void enqueued_told(struct table *table, struct claim *claim)
+{
+    enqueued_end(table, claim);
+    chain_move_back(&claim->client->claims, &claim->client_link);
 }
 
 struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t client,
                               const struct lock_key *key, uint64_t wait_s)
 {
-    struct enqueued *enqueued = enqueued_lookup(table, client, key);
-    struct claim *claim;
+    struct claim *claim = enqueued_lookup(table, client, key);
 
-    if (!enqueued)
+    if (!claim)
         return answer_plain(DFLOCKD_ERROR_NOT_ENQUEUED);
-    claim = enqueued->claim;
-    if (claim && claim->state == CLAIM_HOLDING && lease_over(table, now_ns, claim)) {
+    if (claim->state == CLAIM_HOLDING && lease_over(table, now_ns, claim))
         lease_end(table, now_ns, claim);
-        claim = NULL;
-    }
-    if (!claim) {
-        enqueued_end(table, now_ns, enqueued);
+    if (claim->state == CLAIM_LOST) {
+        lost_leave(table, now_ns, claim);
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
     if (claim->state == CLAIM_HOLDING) {
-        deadline_set(table, claim, after(now_ns, claim->lease_s));
-        claim->untold = false;
-        enqueued_end(table, now_ns, enqueued);
-        return answer_grant(table, DFLOCKD_OK, claim);
+        uint64_t lease_s = two_phase_of(claim)->lease_s;
+
+        deadline_set(table, claim, after(now_ns, lease_s));
+        enqueued_told(table, claim);
+        return answer_grant(table, DFLOCKD_OK, claim, lease_s);
     }
     if (wait_s == 0) {
         waiter_leave(table, now_ns, claim);
@@ -590,43 +649,34 @@ struct lock_answer table_renew(struct table *table, uint64_t now_ns, const struc
 
 bool table_cancel(struct table *table, uint64_t now_ns, uint64_t client)
 {
-    struct client *record = client_find(table, client);
+    const struct client *record = client_find(table, client);
+    struct claim *claim = record ? client_blocked(record) : NULL;
 
-    if (!record || !record->blocked || record->blocked->state != CLAIM_WAITING)
+    if (!claim || claim->state != CLAIM_WAITING)
         return false;
-    waiter_leave(table, now_ns, record->blocked);
+    waiter_leave(table, now_ns, claim);
     return true;
 }
 
-/* One thing less of a client that is gone; false when nothing is left to do. */
+/* One thing less of a client that is gone; false when what is left shall stay. */
 static bool disconnect_step(struct table *table, uint64_t now_ns, struct client *client,
                             bool pending)
 {
-    struct list_link *link = list_first(&client->claims);
-    struct claim *claim = link ? CONTAINER_OF(link, struct claim, client_link) : NULL;
+    struct claim *claim = claim_of(client->claims.first);
+    bool unanswered = claim->untold || (claim->blocked && pending);
 
-    if (claim && claim->state == CLAIM_WAITING) {
+    if (claim->state == CLAIM_WAITING)
         waiter_leave(table, now_ns, claim);
-        return true;
-    }
-    if (pending && client->blocked) {
-        holder_leave(table, now_ns, client->blocked);
-        return true;
-    }
-    link = list_first(&client->enqueued);
-    if (link) {
-        struct enqueued *enqueued = CONTAINER_OF(link, struct enqueued, client_link);
-
-        if (enqueued->claim && enqueued->claim->untold)
-            holder_leave(table, now_ns, enqueued->claim);
-        else
-            enqueued_end(table, now_ns, enqueued);
-        return true;
-    }
-    assert(claim); /* or the client would not exist */
-    if (!table->policy.release_on_disconnect)
+    else if (claim->state == CLAIM_LOST)
+        lost_leave(table, now_ns, claim);
+    else if (unanswered || table->policy.release_on_disconnect)
+        holder_leave(table, now_ns, claim);
+    else if (claim->blocked)
+        client_told(client);
+    else if (claim->enqueued)
+        enqueued_told(table, claim);
+    else
         return false;
-    holder_leave(table, now_ns, claim);
     return true;
 }
 
@@ -649,7 +699,7 @@ bool table_watch(struct table *table, uint64_t client)
 {
     struct client *record = client_find(table, client);
 
-    if (!record || list_empty(&record->claims))
+    if (!record || record->active == 0)
         return false;
     record->watched = true;
     return true;
@@ -754,8 +804,8 @@ bool table_init(struct table *table, const struct lock_host *host, const struct 
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_init(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP);
     pool_init(&table->claim_pool, memory, sizeof(struct claim));
+    pool_init(&table->two_phase_pool, memory, sizeof(struct two_phase));
     pool_init(&table->client_pool, memory, sizeof(struct client));
-    pool_init(&table->enqueued_pool, memory, sizeof(struct enqueued));
     heap_init(&table->deadlines, memory);
     map_init(&table->resources, memory);
     map_init(&table->tokens, memory);
@@ -805,8 +855,8 @@ void table_free(struct table *table)
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_free(&table->resource_pools[i]);
     pool_free(&table->claim_pool);
+    pool_free(&table->two_phase_pool);
     pool_free(&table->client_pool);
-    pool_free(&table->enqueued_pool);
     heap_free(&table->deadlines);
     map_free(&table->resources);
     map_free(&table->tokens);

@@ -104,15 +104,15 @@ struct table {
     struct lock_budget *budget;
     struct map resources;  /* by key */
     struct map tokens;     /* holding claims by fence */
-    struct map clients;    /* by client: those that have a claim or an enqueued state */
-    struct map enqueued;   /* two-phase states by client and resource */
+    struct map clients;    /* by client: those that have a claim */
+    struct map enqueued;   /* claims that `w` may ask for, by client and resource */
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
     struct list idle;      /* collectable resources, longest idle first */
     uint64_t promises;     /* of fences: one for each waiting claim */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pool;
+    struct pool two_phase_pool; /* claims of `e` */
     struct pool client_pool;
-    struct pool enqueued_pool;
 };
 
 /* False when memory is short. `budget` must outlive the table and may be shared. */

@@ -10,11 +10,12 @@ struct census {
     const char *problem; /* the first one found */
     uint64_t holding;
     uint64_t waiting;
-    uint64_t two_phase;
+    uint64_t lost;
     uint64_t enqueued;
     uint64_t idle;
     uint64_t resource_holders;
     uint64_t resource_waiters;
+    uint64_t resource_lost;
 };
 
 static void expect(struct census *census, bool holds, const char *problem)
@@ -58,11 +59,11 @@ static void check_resource(void *context, struct map_link *link)
            "a waiter beside a free slot");
     census->resource_holders += resource->holders;
     census->resource_waiters += resource->waiters;
-    census->enqueued += resource->enqueued;
+    census->resource_lost += resource->lost;
     if (resource_idle(resource)) {
         bool linked = list_linked(&resource->idle_link);
 
-        expect(census, linked == (resource->enqueued == 0),
+        expect(census, linked == (resource->lost == 0),
                "an idle resource is collectable and referred to, or neither");
         census->idle += linked;
         return;
@@ -76,56 +77,60 @@ static void check_resource(void *context, struct map_link *link)
 static void check_claim(struct census *census, const struct claim *claim)
 {
     const struct table *table = census->table;
-    const struct client *client = claim->client;
 
     expect(census, map_contains(&table->resources, &claim->resource->link),
            "a claim on a resource that is gone");
-    if (claim->state == CLAIM_HOLDING) {
+    switch (claim->state) {
+    case CLAIM_WAITING:
+        census->waiting++;
+        expect(census, heap_contains(&claim->deadline) == claim->blocked,
+               "a wait has an end, and nobody who waits, or the reverse");
+        expect(census, claim->enqueued || claim->blocked, "a waiter whom nobody will tell");
+        break;
+    case CLAIM_HOLDING:
         census->holding++;
         expect(census, map_contains(&table->tokens, &claim->token_link),
                "a holder's token leads nowhere");
         expect(census, heap_contains(&claim->deadline), "a lease without an end");
-    } else {
-        census->waiting++;
-        expect(census, heap_contains(&claim->deadline) == (client->blocked == claim),
-               "a wait has an end, and nobody who waits, or the reverse");
-        expect(census, claim->two_phase || client->blocked == claim,
-               "a waiter whom nobody will tell");
+        expect(census, !(claim->enqueued && claim->blocked), "a granted request is still enqueued");
+        break;
+    default:
+        census->lost++;
+        expect(census, claim->enqueued && !claim->blocked, "a lost claim that nobody may ask for");
+        expect(census, !heap_contains(&claim->deadline), "a lost claim has a deadline");
     }
-    census->two_phase += claim->two_phase;
+    expect(census, !claim->untold || (claim->state == CLAIM_HOLDING && claim->enqueued),
+           "somebody is to be told of a grant, and cannot ask");
+    if (claim->enqueued) {
+        census->enqueued++;
+        expect(census, claim->two_phase, "a claim is enqueued without a place for it");
+        expect(census, map_contains(&table->enqueued, &two_phase_of(claim)->link),
+               "an enqueued claim is not found");
+    }
 }
 
 static void check_client(void *context, struct map_link *link)
 {
     struct census *census = context;
     const struct client *client = CONTAINER_OF(link, struct client, link);
-    bool holding = false;
+    const struct list_link *at = client->claims.first;
+    uint32_t active = 0;
+    bool held = false; /* what follows is merely held */
 
-    expect(census, !list_empty(&client->claims) || !list_empty(&client->enqueued),
-           "a client with nothing");
-    for (const struct list_link *at = client->claims.head.next; at != &client->claims.head;
-         at = at->next) {
+    expect(census, at, "a client with nothing");
+    for (; at; at = chain_next(&client->claims, at)) {
         const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
+        bool first = at == client->claims.first;
 
         expect(census, claim->client == client, "a claim is another client's");
-        expect(census, claim->state == CLAIM_HOLDING || !holding,
-               "a waiting claim behind a holding one");
-        holding = claim->state == CLAIM_HOLDING;
+        expect(census, first || !claim->blocked, "a blocked claim is not the first");
+        expect(census, !held || (claim->state == CLAIM_HOLDING && !claim->enqueued),
+               "more than held behind a held claim");
+        held = claim->state == CLAIM_HOLDING && !claim->enqueued && !claim->blocked;
+        active += claim->state != CLAIM_LOST;
         check_claim(census, claim);
     }
-    for (const struct list_link *at = client->enqueued.head.next; at != &client->enqueued.head;
-         at = at->next) {
-        const struct enqueued *enqueued = CONTAINER_OF(at, struct enqueued, client_link);
-
-        expect(census, enqueued->client == client, "an enqueued state is another client's");
-        expect(census, map_contains(&census->table->enqueued, &enqueued->link),
-               "an enqueued state is not found");
-        expect(census,
-               !enqueued->claim ||
-                   (enqueued->claim->two_phase && enqueued->claim->resource == enqueued->resource),
-               "an enqueued state has a strange claim");
-        census->two_phase -= enqueued->claim != NULL;
-    }
+    expect(census, active == client->active, "a client's claims miscounted");
 }
 
 bool table_check(const struct table *table, const char **problem)
@@ -152,13 +157,16 @@ bool table_check(const struct table *table, const char **problem)
                "idle resources out of order");
     }
     expect(&census, idle == census.idle, "an idle resource is forgotten");
-    expect(&census, census.two_phase == 0, "claims and enqueued states do not match");
-    expect(&census, census.enqueued == table->enqueued.count, "enqueued states miscounted");
+    expect(&census, census.enqueued == table->enqueued.count, "enqueued claims miscounted");
+    expect(&census, census.lost == census.resource_lost, "lost claims miscounted");
     expect(&census, census.holding == table->tokens.count, "tokens and holders do not match");
     expect(&census, census.holding == census.resource_holders, "holders miscounted");
     expect(&census, census.waiting == census.resource_waiters, "waiters miscounted");
     expect(&census, census.waiting == table->promises, "promises of fences and waiters differ");
-    expect(&census, census.holding + census.waiting == table->claim_pool.count, "a claim is lost");
+    expect(&census,
+           census.holding + census.waiting + census.lost ==
+               table->claim_pool.count + table->two_phase_pool.count,
+           "a claim has leaked");
     expect(&census, table->resources.count <= atomic_load(&table->budget->used),
            "more states than the budget knows");
     expect(&census, heap_valid(&table->deadlines), "deadlines out of order");

@@ -3,17 +3,23 @@
  *
  *   resource --- queue ---> waiting claims, first come first served
  *       ^                        |
- *       +---- claim.resource ----+---- claim.client ----> client --- claims (waiting first)
- *                                                               --- enqueued states
+ *       +---- claim.resource ----+---- claim.client ----> client --- claims
+ *
+ * Waiters are what there may be most of, so claims and clients are kept small: a claim is a cache
+ * line, and what only `e` and `w` need lies behind it.
  */
 #ifndef LOCK_TABLE_INTERNAL_H
 #define LOCK_TABLE_INTERNAL_H
 
 #include "lock/table.h"
 
+#include <assert.h>
+
+#include "base/chain.h"
+
 /*
  * Invariants: waiters > 0 only while holders == limit; it is idle when neither is there, and lies
- * in table->idle when also no enqueued state refers to it.
+ * in table->idle when also no lost claim refers to it.
  */
 struct resource {
     struct map_link link; /* in table->resources */
@@ -30,7 +36,7 @@ struct resource {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
-    uint32_t enqueued;   /* two-phase states that refer to it */
+    uint32_t lost;       /* claims on it that are CLAIM_LOST */
     uint16_t key_length; /* 1 to DFLOCKD_KEY_MAX */
     uint8_t kind;        /* enum lock_kind */
     uint8_t key[];
@@ -38,7 +44,8 @@ struct resource {
 
 enum claim_state {
     CLAIM_WAITING,
-    CLAIM_HOLDING
+    CLAIM_HOLDING,
+    CLAIM_LOST /* only the memory, for a `w` to come, of a lease that is over */
 };
 
 struct claim {
@@ -46,37 +53,49 @@ struct claim {
         struct list_link queue_link; /* waiting: in resource->queue */
         struct map_link token_link;  /* holding: in table->tokens, its hash is the fence */
     };
-    uint64_t salt; /* holding: of the token */
-    struct list_link client_link;
+    union {
+        uint64_t lease_s; /* waiting: of the grant to come */
+        uint64_t salt;    /* holding: of the token */
+    };
+    struct list_link client_link; /* in client->claims */
     struct resource *resource;
     struct client *client;
-    uint64_t lease_s;
     struct heap_node deadline; /* of the lease, or of the wait where one was given */
     uint8_t state;             /* enum claim_state */
-    bool two_phase;            /* has an enqueued state */
-    bool untold;               /* was granted while nobody waited for the answer */
+    bool two_phase : 1;        /* lies in a struct two_phase */
+    bool enqueued : 1;         /* `w` may ask for it */
+    bool blocked : 1;          /* the client's last request waits for it, or did */
+    bool untold : 1;           /* was granted while nobody waited for the answer */
 };
 
-/* Exists while it has a claim or an enqueued state. */
-struct client {
-    struct map_link link; /* in table->clients, its hash is the client */
-    struct list claims;   /* waiting ones, then holding ones */
-    struct list enqueued;
-    struct claim *blocked; /* what its pending request waits for; see table_disconnect */
-    bool watched;          /* to be told when the last claim has gone */
+static_assert(sizeof(struct claim) == 64, "a claim is a cache line");
+
+/*
+ * What `e` leaves for `w`, in table->enqueued until `w` has asked: one at most for a client and a
+ * resource.
+ */
+struct two_phase {
+    struct claim claim;
+    struct map_link link; /* in table->enqueued */
+    uint64_t lease_s;
 };
 
 /*
- * What `e` leaves for `w`: a claim, or the memory of one that was lost. One at most for a client
- * and a resource, which stays as long as it is referred to.
+ * Exists while it has a claim. They are in this order: one that is blocked, those that wait or are
+ * enqueued, those that it merely holds. A blocked one that was granted stays first until the
+ * client's next request shows that it was told; see table_disconnect.
  */
-struct enqueued {
-    struct map_link link; /* in table->enqueued */
-    struct list_link client_link;
-    struct client *client;
-    struct resource *resource;
-    struct claim *claim; /* NULL: its lease is over */
+struct client {
+    struct map_link link; /* in table->clients, its hash is the client */
+    struct chain claims;
+    uint32_t active; /* claims that wait or hold */
+    bool watched;    /* to be told when none does any more */
 };
+
+static inline struct two_phase *two_phase_of(const struct claim *claim)
+{
+    return CONTAINER_OF(claim, struct two_phase, claim);
+}
 
 static inline uint64_t enqueued_hash(const struct client *client, const struct resource *resource)
 {

@@ -59,28 +59,47 @@ static int claim_new(struct model *model, uint32_t slot, uint32_t key, uint64_t 
     return claim;
 }
 
-/* The newest wait of a client in a stripe, or the oldest grant that it holds there. */
-static int find_claim(const struct model *model, uint32_t stripe, uint64_t client, uint8_t state)
+/* The first claim of a client in a stripe, or MODEL_NOBODY. */
+static int first_claim(const struct model *model, uint32_t stripe, uint64_t client)
 {
     struct model_cursor cursor = {0};
-    int found = MODEL_NOBODY;
+    int first = MODEL_NOBODY;
     int claim;
 
     while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
         const struct model_claim *candidate = &model->claims[claim];
-        bool newer = found != MODEL_NOBODY && candidate->turn > model->claims[found].turn;
 
-        if (candidate->client == client && candidate->state == state &&
-            (found == MODEL_NOBODY || newer == (state == MODEL_WAITS)))
-            found = claim;
+        if (candidate->client == client &&
+            (first == MODEL_NOBODY || candidate->place < model->claims[first].place))
+            first = claim;
     }
-    return found;
+    return first;
 }
 
 static bool has_claim(const struct model *model, uint32_t stripe, uint64_t client)
 {
-    return find_claim(model, stripe, client, MODEL_WAITS) != MODEL_NOBODY ||
-           find_claim(model, stripe, client, MODEL_HOLDS) != MODEL_NOBODY;
+    return first_claim(model, stripe, client) != MODEL_NOBODY;
+}
+
+static void place_first(struct model *model, int claim)
+{
+    model->claims[claim].place = -(int64_t)++model->turn;
+}
+
+static void place_last(struct model *model, int claim)
+{
+    model->claims[claim].place = (int64_t)++model->turn;
+}
+
+/* The client's last request in the stripe is over: what it was granted by it, it merely holds. */
+static void told(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    int claim = first_claim(model, stripe, model->clients[slot].id);
+
+    if (claim == MODEL_NOBODY || !model->claims[claim].blocked)
+        return;
+    model->claims[claim].blocked = false;
+    place_last(model, claim);
 }
 
 static void claim_free(struct model *model, int claim)
@@ -249,8 +268,10 @@ void model_lease_ends(struct model *model, int claim)
 {
     struct model_enqueued *enqueued = enqueued_of(model, claim);
 
-    if (enqueued)
+    if (enqueued) {
         enqueued->claim = MODEL_NOBODY;
+        enqueued->place = model->claims[claim].place;
+    }
     model->leases_ended++;
     model_leave(model, claim);
 }
@@ -314,12 +335,13 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
         return plain(DFLOCKD_ERROR_MAX_WAITERS);
     if (full && !may_wait)
         return plain(DFLOCKD_TIMEOUT);
+    if (!key->exists && model->states >= model->policy.states_max)
+        return plain(DFLOCKD_ERROR_MAX_LOCKS);
     if (!fence_left(model)) {
         model->fenceless++;
         return plain(DFLOCKD_ERROR);
     }
-    if (!key->exists && model->states >= model->policy.states_max)
-        return plain(DFLOCKD_ERROR_MAX_LOCKS);
+    told(model, slot, key->stripe);
     if (!key->exists) {
         key->exists = true;
         key->limit = limit;
@@ -333,6 +355,7 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
         answer.outcome = MODEL_PENDING;
     } else {
         grant(model, answer.claim);
+        place_last(model, answer.claim);
         answer.outcome = DFLOCKD_OK;
     }
     return answer;
@@ -340,6 +363,9 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
 
 static void block(struct model *model, uint32_t slot, int claim, uint64_t wait_s)
 {
+    told(model, slot, key_of(model, claim)->stripe);
+    place_first(model, claim);
+    model->claims[claim].blocked = true;
     model->clients[slot].blocked = claim;
     set_deadline(model, claim, wait_s);
 }
@@ -376,6 +402,7 @@ struct model_answer model_enqueue(struct model *model, uint32_t slot, uint32_t k
         model->keys[key].enqueued++;
     }
     enqueued->claim = answer.claim;
+    place_first(model, answer.claim);
     return answer;
 }
 
@@ -399,6 +426,7 @@ struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key,
         waits->untold = false;
         set_deadline(model, claim, waits->lease_s);
         end_enqueued(model, slot, enqueued);
+        place_last(model, claim);
         return (struct model_answer){DFLOCKD_OK, claim, waits->lease_s};
     }
     if (wait_s == 0) {
@@ -442,37 +470,42 @@ bool model_cancel(struct model *model, uint32_t slot)
 
 /* ---- a client that is gone ---- */
 
-static struct model_enqueued *find_enqueued(struct model *model, uint32_t slot, uint32_t stripe)
+/* The first lost lease that a client may ask for in a stripe, or NULL. */
+static struct model_enqueued *first_lost(struct model *model, uint32_t slot, uint32_t stripe)
 {
     struct model_client *client = &model->clients[slot];
+    struct model_enqueued *first = NULL;
 
     for (uint32_t i = 0; i < client->enqueued_count; i++) {
-        if (model->keys[client->enqueued[i].key].stripe == stripe)
-            return &client->enqueued[i];
+        struct model_enqueued *enqueued = &client->enqueued[i];
+
+        if (model->keys[enqueued->key].stripe == stripe && enqueued->claim == MODEL_NOBODY &&
+            (!first || enqueued->place < first->place))
+            first = enqueued;
     }
-    return NULL;
+    return first;
 }
 
 /* One thing less; false when there is none that must go. */
 static bool disconnect_step(struct model *model, uint32_t slot, uint32_t stripe, bool pending)
 {
-    struct model_client *client = &model->clients[slot];
-    int waits = find_claim(model, stripe, client->id, MODEL_WAITS);
-    int holds = find_claim(model, stripe, client->id, MODEL_HOLDS);
-    struct model_enqueued *enqueued = find_enqueued(model, slot, stripe);
+    int claim = first_claim(model, stripe, model->clients[slot].id);
+    const struct model_claim *first = claim == MODEL_NOBODY ? NULL : &model->claims[claim];
+    struct model_enqueued *lost = first_lost(model, slot, stripe);
 
-    if (waits != MODEL_NOBODY) {
-        model_leave(model, waits);
-    } else if (pending && client->blocked != MODEL_NOBODY) {
-        model->given_back++;
-        model_leave(model, client->blocked);
-    } else if (enqueued) {
-        if (enqueued->claim != MODEL_NOBODY && model->claims[enqueued->claim].untold)
-            model_leave(model, enqueued->claim);
-        else
-            end_enqueued(model, slot, enqueued);
-    } else if (holds != MODEL_NOBODY && model->policy.auto_release) {
-        model_leave(model, holds);
+    if (lost && (!first || lost->place < first->place)) {
+        end_enqueued(model, slot, lost);
+    } else if (!first) {
+        return false;
+    } else if (first->state == MODEL_WAITS || model->policy.auto_release || first->untold ||
+               (first->blocked && pending)) {
+        model->given_back += first->state == MODEL_HOLDS && first->blocked && pending;
+        model_leave(model, claim);
+    } else if (first->blocked) {
+        told(model, slot, stripe);
+    } else if (enqueued_of(model, claim)) {
+        end_two_phase(model, claim);
+        place_last(model, claim);
     } else {
         return false;
     }
@@ -492,8 +525,7 @@ bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool 
     model_group_end(model);
     if (!more)
         return true;
-    return !has_claim(model, stripe, model->clients[slot].id) &&
-           !find_enqueued(model, slot, stripe);
+    return !has_claim(model, stripe, model->clients[slot].id) && !first_lost(model, slot, stripe);
 }
 
 bool model_watch(struct model *model, uint32_t slot, uint32_t stripe)

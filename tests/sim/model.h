@@ -5,9 +5,10 @@
  *
  * Who is granted what follows from the protocol. Where a call does several things whose order is
  * seen from outside (fences, news), the model does them in the table's order: a client that is gone
- * loses its waits, the newest first, then a grant on its way, then its enqueued states, then what
- * it holds, each the oldest first; what is due happens by its deadline, collections last. Deadlines
- * that are equal have no order; the model takes any (see `group`).
+ * loses what its last request waits for or was granted, then what it waits for or has enqueued, the
+ * newest first, then what it holds, the oldest first (`place` tells it); what is due happens by its
+ * deadline, collections last. Deadlines that are equal have no order; the model takes any (see
+ * `group`).
  */
 #ifndef TESTS_SIM_MODEL_H
 #define TESTS_SIM_MODEL_H
@@ -42,13 +43,15 @@ enum model_claim_state {
 
 struct model_claim {
     uint8_t state;
-    bool untold; /* was granted while nobody waited for the answer */
-    bool known;  /* the token was seen */
+    bool untold;  /* was granted while nobody waited for the answer */
+    bool known;   /* the token was seen */
+    bool blocked; /* its client's last request in the key's stripe waits for it, or did */
     uint16_t key;
     uint16_t slot; /* where its client is, or was */
     uint64_t client;
     uint64_t deadline_ns; /* of the lease, or of the wait; MODEL_NEVER: nobody waits yet */
     uint64_t turn;        /* of coming, then of the grant: counts up */
+    int64_t place;        /* among its client's: the smallest goes first */
     uint64_t lease_s;
     uint64_t fence_low; /* the fence is one of these */
     uint64_t fence_high;
@@ -73,7 +76,8 @@ struct model_key {
 
 struct model_enqueued {
     uint16_t key;
-    int claim; /* MODEL_NOBODY: its lease is over */
+    int claim;     /* MODEL_NOBODY: its lease is over */
+    int64_t place; /* then: as the claim's was */
 };
 
 struct model_client {

@@ -178,7 +178,6 @@ static inline struct lock_key fixture_key(const struct fixture *fixture, enum lo
     return key;
 }
 
-/* Lets all that is due happen, `steps` things in a call. */
 /* Until when `id` holds something: UINT64_MAX when it waits, 0 when neither, or it is over. */
 static inline uint64_t fixture_holds_until(const struct table *table, uint64_t now_ns, uint64_t id)
 {
@@ -188,18 +187,21 @@ static inline uint64_t fixture_holds_until(const struct table *table, uint64_t n
 
     if (!client)
         return 0;
-    for (const struct list_link *at = client->claims.head.next; at != &client->claims.head;
-         at = at->next) {
+    for (const struct list_link *at = client->claims.first; at;
+         at = chain_next(&client->claims, at)) {
         const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
 
         if (claim->state == CLAIM_WAITING)
             return UINT64_MAX;
+        if (claim->state == CLAIM_LOST)
+            continue;
         if (heap_key(&table->deadlines, &claim->deadline) > now_ns)
             until_ns = heap_key(&table->deadlines, &claim->deadline);
     }
     return until_ns;
 }
 
+/* Lets all that is due happen, `steps` things in a call. */
 static inline void fixture_expire(struct fixture *fixture, uint32_t steps)
 {
     while (table_expire(&fixture->table, fixture->now_ns, steps))

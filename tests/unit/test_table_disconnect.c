@@ -114,6 +114,15 @@ static void an_earlier_grant_is_kept_when_a_later_wait_is_cut_off(void **state)
                         "-> 2 timeout", "2 gone pending", "see lock j = 1 1 0 2 25 0"));
 }
 
+static void an_earlier_grant_is_kept_when_a_later_grant_is_given_back(void **state)
+{
+    (void)state;
+    play(keeping, LINES("1 l j 0 30 = ok a 30", "1 l k 0 30 = ok b 30", "2 e k 30 = queued",
+                        "2 l j 60 30 = pending", "1 r j a = ok", "-> 2 ok c 30",
+                        "2 w k 60 = pending", "1 r k b = ok", "-> 2 ok d 30", "2 gone pending",
+                        "see lock j = 1 1 0 2 30 0", "see lock k = 1 0 0 0 0 0"));
+}
+
 static void a_grant_nobody_was_told_of_is_given_back_without_auto_release(void **state)
 {
     (void)state;
@@ -215,6 +224,7 @@ int main(void)
         cmocka_unit_test(a_grant_that_was_told_is_kept_without_auto_release),
         cmocka_unit_test(only_the_grant_on_its_way_is_given_back_without_auto_release),
         cmocka_unit_test(an_earlier_grant_is_kept_when_a_later_wait_is_cut_off),
+        cmocka_unit_test(an_earlier_grant_is_kept_when_a_later_grant_is_given_back),
         cmocka_unit_test(a_grant_nobody_was_told_of_is_given_back_without_auto_release),
         cmocka_unit_test(an_enqueued_grant_that_was_told_is_kept_without_auto_release),
         cmocka_unit_test(the_memory_of_a_lost_lease_goes_with_the_client),

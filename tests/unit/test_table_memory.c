@@ -189,7 +189,7 @@ static void short_memory_keeps_an_enqueued_state_as_it_was(void **state)
     fixture.memory.fail_after = 0;
     for (uint64_t client = 2;; client++) {
         struct lock_answer answer =
-            table_acquire(&fixture.table, fixture.now_ns, client, &key, 1, 60, 30);
+            table_enqueue(&fixture.table, fixture.now_ns, client, &key, 1, 30);
 
         fixture_check(&fixture);
         if (answer.outcome == DFLOCKD_ERROR)
