@@ -32,7 +32,8 @@ def fresh(kind, measure, size):
     flags = PATIENT if kind in (Dflockd, Original) else ()
 
     def act():
-        with kind(*flags) as server, Crowd(server, 10):
+        with kind(*flags) as server, Crowd(server, 10), Talk(server) as talk:
+            talk.warm_up()
             time.sleep(SETTLE_SECONDS)
             return measure(server, size)
     return act
@@ -58,8 +59,8 @@ class MemoryConnection(Memory):
     name = "memory-connection"
     title = "memory of an idle connection"
     target = "<= 512 B of the process's RSS"
-    how = ("what the resident memory of a new process (Rss of smaps_rollup) grows by with so many "
-           "connections that say nothing")
+    how = ("what the resident memory of a new process that was sent 2 MiB of refused requests "
+           "(Rss of smaps_rollup) grows by with so many connections that say nothing")
     sizes = {Ceiling: (8000,), Dflockd: (800, 8000, 16000, 80000), Redis: (8000,),
              Original: (8000,)}
     connected = True
