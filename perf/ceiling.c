@@ -3,8 +3,9 @@
  * every three newlines the answer `ok <32 hex> 33`. It is the least that a lock server on this
  * transport can cost, and what ours is measured against.
  *
- *   ceiling PORT
+ *   ceiling PORT [THREADS]
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ enum {
     TAG_ACCEPT = 1,
     ANSWER_BYTES = 39,
     ANSWERS_MAX = 2048,
-    DESCRIPTORS_MAX = 65536
+    DESCRIPTORS_MAX = 65536,
+    THREADS_MAX = 64
 };
 
 static uint8_t answers[ANSWERS_MAX * ANSWER_BYTES];
@@ -64,38 +66,54 @@ static void complete(struct ring *ring, int listener, const struct completion *c
         ring_receive(ring, descriptor, tag(descriptor, 2));
 }
 
-int main(int count, char **arguments)
+/* A thread with a ring and a listener of its own, as a worker of ours has. */
+static void *serve(void *context)
 {
+    const int *listener = context;
     struct ring_options options = {
         .submissions = 2048, .completions = 8192, .buffers = 512, .buffer_bytes = 2048};
-    char text[SOCKETS_TEXT_MAX];
     struct ring *ring;
-    int listener;
-    int error;
+    int error = ring_open(&ring, &options);
 
-    if (count != 2) {
-        fprintf(stderr, "usage: ceiling PORT\n");
-        return 2;
-    }
-    for (int i = 0; i < ANSWERS_MAX; i++)
-        memcpy(answers + (size_t)i * ANSWER_BYTES, "ok 0123456789abcdef0123456789abcdef 33\n",
-               ANSWER_BYTES);
-    if (sockets_listen("127.0.0.1", (uint16_t)strtoul(arguments[1], NULL, 10), &listener, 1, text) <
-        0) {
-        fprintf(stderr, "ceiling: %s\n", text);
-        return 1;
-    }
-    error = ring_open(&ring, &options);
     if (error < 0) {
         fprintf(stderr, "ceiling: %s\n", ring_explain(error));
-        return 1;
+        exit(1);
     }
-    ring_accept(ring, listener, TAG_ACCEPT);
+    ring_accept(ring, *listener, TAG_ACCEPT);
     for (;;) {
         struct completion completion;
 
         ring_turn(ring, UINT64_MAX);
         while (ring_next(ring, &completion))
-            complete(ring, listener, &completion);
+            complete(ring, *listener, &completion);
     }
+}
+
+int main(int count, char **arguments)
+{
+    static int listeners[THREADS_MAX];
+    unsigned long threads = count == 3 ? strtoul(arguments[2], NULL, 10) : 1;
+    char text[SOCKETS_TEXT_MAX];
+
+    if (count < 2 || count > 3 || threads < 1 || threads > THREADS_MAX) {
+        fprintf(stderr, "usage: ceiling PORT [THREADS]\n");
+        return 2;
+    }
+    for (int i = 0; i < ANSWERS_MAX; i++)
+        memcpy(answers + (size_t)i * ANSWER_BYTES, "ok 0123456789abcdef0123456789abcdef 33\n",
+               ANSWER_BYTES);
+    if (sockets_listen("127.0.0.1", (uint16_t)strtoul(arguments[1], NULL, 10), listeners,
+                       (uint32_t)threads, text) < 0) {
+        fprintf(stderr, "ceiling: %s\n", text);
+        return 1;
+    }
+    for (unsigned long i = 1; i < threads; i++) {
+        pthread_t thread;
+
+        if (pthread_create(&thread, NULL, serve, &listeners[i]) != 0) {
+            fprintf(stderr, "ceiling: no thread\n");
+            return 1;
+        }
+    }
+    serve(&listeners[0]);
 }

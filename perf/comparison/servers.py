@@ -66,8 +66,9 @@ class Command(ABC):
 
     protocol = "dflockd"
 
-    def __init__(self):
+    def __init__(self, cpus=(SERVER_CPU,)):
         self.port = free_port()
+        self.cpus = cpus
 
     @abstractmethod
     def command(self):
@@ -87,7 +88,7 @@ class Command(ABC):
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
-            pinned(self.command(), SERVER_CPU), cwd=self.folder.name, stdin=subprocess.DEVNULL,
+            pinned(self.command(), *self.cpus), cwd=self.folder.name, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + START_SECONDS
         while True:
@@ -111,8 +112,12 @@ class Ceiling(Command):
 
     name = "ceiling"
 
+    def __init__(self, threads=1, **place):
+        super().__init__(**place)
+        self.threads = threads
+
     def command(self):
-        return [BUILD / "perf" / "ceiling", self.port]
+        return [BUILD / "perf" / "ceiling", self.port, self.threads]
 
 
 class Redis(Command):
