@@ -1,0 +1,323 @@
+/*
+ * What a session is told and tells: grants on their way, clients that go, and output that is full
+ * or for which there is no memory.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "session_fixture.h"
+
+/* ---- effects and disconnects ---- */
+
+static void a_grant_whose_lease_is_over_when_it_arrives_is_an_error(void **state)
+{
+    struct peer *holder;
+    struct peer *waiter;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+    (void)state;
+    world_start((struct setting){0});
+    holder = connect_peer();
+    waiter = connect_peer();
+    say_text(holder, "l\nk\n0 30\n");
+    strcpy(token, token_said(holder));
+    say_text(waiter, "l\nk\n10 5\nping\n\n\n");
+    ask_with_token(holder, "r", "k", token, "");
+    pass_until(6);
+    deliver();
+    expect_replies(waiter, "error_lease_expired\nok\n");
+    world_end();
+}
+
+static void a_grant_on_its_way_to_a_peer_that_is_gone_passes_on(void **state)
+{
+    (void)state;
+    for (int keep = 0; keep < 2; keep++) {
+        struct peer *holder;
+        struct peer *gone;
+        struct peer *next;
+        struct stripes_effect effect;
+        char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+        world_start((struct setting){.keep_on_disconnect = keep});
+        holder = connect_peer();
+        gone = connect_peer();
+        next = connect_peer();
+        say_text(holder, "l\nk\n0 30\n");
+        strcpy(token, token_said(holder));
+        say_text(gone, "l\nk\n10\n");
+        say_text(next, "l\nk\n10\n");
+        ask_with_token(holder, "r", "k", token, "");
+        /* It leaves with its effect under way: nobody takes that. */
+        session_input_ended(&gone->session, &world.host, &gone->output);
+        disconnect(gone);
+        assert_int_equal(mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1), 1);
+        assert_int_equal(effect.client, gone->session.client);
+        deliver();
+        expect_replies(next, "ok T 33\n");
+        expect_replies(gone, "");
+        world_end();
+    }
+}
+
+static void a_blocked_peer_that_goes_leaves_the_queue(void **state)
+{
+    struct peer *holder;
+    struct peer *gone;
+    struct peer *next;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+    (void)state;
+    world_start((struct setting){.keep_on_disconnect = true});
+    holder = connect_peer();
+    gone = connect_peer();
+    next = connect_peer();
+    say_text(holder, "l\nk\n0 30\n");
+    strcpy(token, token_said(holder));
+    say_text(gone, "l\nk\n10\nping\n\n\n");
+    say_text(next, "l\nk\n10\n");
+    session_input_ended(&gone->session, &world.host, &gone->output);
+    disconnect(gone);
+    ask_with_token(holder, "r", "k", token, "");
+    deliver();
+    expect_replies(gone, "");
+    expect_replies(next, "ok T 33\n");
+    world_end();
+}
+
+static void a_peer_that_only_enqueued_leaves_nothing_behind(void **state)
+{
+    static const char *const asked[] = {"e\nk\n\n", "se\nk\n1\n"};
+    static const char *const others[] = {"l\nk\n10\n", "sl\nk\n10 1\n"};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct peer *first;
+        struct peer *second;
+        struct peer *next;
+
+        world_start((struct setting){.workers = 4});
+        first = connect_peer();
+        second = connect_peer();
+        next = connect_peer();
+        say_text(first, asked[i]);
+        expect_replies(first, "acquired T 33\n");
+        say_text(second, asked[i]);
+        expect_replies(second, "queued\n");
+        say_text(next, others[i]);
+        disconnect(second);
+        disconnect(first);
+        deliver();
+        expect_replies(next, "ok T 33\n");
+        world_end();
+    }
+}
+
+static void a_disconnect_takes_back_what_lies_in_many_stripes(void **state)
+{
+    enum {
+        KEYS = 200
+    };
+    struct peer *holder;
+    struct peer *next;
+    char text[64];
+
+    (void)state;
+    world_start((struct setting){.workers = 4});
+    holder = connect_peer();
+    next = connect_peer();
+    assert_false(session_watch(&holder->session, &world.host));
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(text, sizeof(text), "l\nk%d\n0 %d\n", i, 10 + i);
+        say_text(holder, text);
+    }
+    assert_true(session_watch(&holder->session, &world.host));
+    disconnect(holder);
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
+        say_text(next, text);
+        expect_replies(next, "ok T 33\n");
+    }
+    disconnect(next);
+    assert_false(session_watch(&next->session, &world.host));
+    world_end();
+}
+
+/* ---- output ---- */
+
+static void a_session_reads_no_more_while_its_output_is_full(void **state)
+{
+    enum {
+        PINGS = 60000
+    };
+    static char pings[PINGS * 7 + 1];
+    struct peer *peer;
+    uint32_t full = 0;
+
+    (void)state;
+    world_start((struct setting){0});
+    peer = connect_peer();
+    for (int i = 0; i < PINGS; i++)
+        memcpy(pings + 7 * i, "ping\n\n\n", 7);
+    memcpy(peer->input, pings, PINGS * 7);
+    peer->end = PINGS * 7;
+    do {
+        size_t before = peer->start;
+
+        read_once(peer);
+        assert_true(peer->output.length < SESSION_OUTPUT_MAX + OUTPUT_RESERVE_MAX);
+        if (peer->want == SESSION_WANT_ROOM) {
+            full++;
+            assert_true(peer->output.length >= SESSION_OUTPUT_MAX);
+            before = peer->start;
+            read_once(peer);
+            assert_int_equal(peer->want, SESSION_WANT_ROOM);
+            assert_int_equal(peer->start, before);
+        }
+        flush(peer);
+    } while (peer->want == SESSION_WANT_ROOM);
+    assert_int_equal(peer->want, SESSION_WANT_INPUT);
+    assert_int_equal(full, PINGS * 3 / SESSION_OUTPUT_MAX);
+    assert_int_equal(peer->reply_length, PINGS * 3);
+    for (size_t i = 0; i < PINGS; i++)
+        assert_memory_equal(peer->replies + 3 * i, "ok\n", 3);
+    world_end();
+}
+
+static void a_session_that_cannot_answer_for_want_of_memory_ends(void **state)
+{
+    struct peer *peer;
+
+    (void)state;
+    world_start((struct setting){0});
+    peer = connect_peer();
+    world.output_memory.fail_after = 0;
+    say_text(peer, "ping\n\n\nl\nk\n0\n");
+    assert_int_equal(peer->want, SESSION_WANT_CLOSE);
+    assert_int_equal(peer->start, strlen("ping\n\n\n"));
+    expect_replies(peer, "");
+    disconnect(peer);
+    world_end();
+}
+
+static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
+{
+    static const char *const asked[] = {"l\nk\n0\n", "e\nk\n\n", "l\nk\n10\n",
+                                        "e\nk\n\nw\nk\n10\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        bool waits = i >= 2;
+        struct stripes_key key;
+        struct lock_answer held = {0};
+        struct peer *peer;
+        struct peer *next;
+
+        world_start((struct setting){.keep_on_disconnect = true});
+        peer = connect_peer();
+        next = connect_peer();
+        key = stripes_key(world.stripes, LOCK_KIND_LOCK,
+                          (struct slice){.bytes = (const uint8_t *)"k", .length = 1});
+        if (waits)
+            held = stripes_acquire(world.stripes, SECOND, client_id(9, 0, 9), &key, 1, 0, 30,
+                                   &world.host.wake);
+        /* `queued` is told yet. */
+        if (i < 3)
+            world.output_memory.fail_after = 0;
+        say_text(peer, asked[i]);
+        if (waits) {
+            void *taken[POOL_CHUNK_BYTES / OUTPUT_CHUNK_BYTES + 1];
+            int count = 0;
+
+            world.output_memory.fail_after = 0;
+            while ((taken[count] = pool_take(&world.output_pool)))
+                count++;
+            stripes_release(world.stripes, SECOND, &key, held.token, &world.host.wake);
+            deliver();
+            while (count > 0)
+                pool_give(&world.output_pool, taken[--count]);
+        }
+        assert_int_equal(peer->want, SESSION_WANT_CLOSE);
+        world.output_memory.fail_after = UINT64_MAX;
+        disconnect(peer);
+        say_text(next, "l\nk\n0\n");
+        expect_replies(next, "ok T 33\n");
+        world_end();
+    }
+}
+
+static void a_request_for_which_there_is_no_memory_is_an_error(void **state)
+{
+    struct peer *peer;
+
+    (void)state;
+    world_start((struct setting){0});
+    peer = connect_peer();
+    world.memory.fail_after = 0;
+    say_text(peer, "l\nk\n0\ne\nk\n\nsl\nk\n0 2\nping\n\n\n");
+    expect_replies(peer, "error\nerror\nerror\nok\n");
+    world.memory.fail_after = UINT64_MAX;
+    say_text(peer, "l\nk\n0\n");
+    expect_replies(peer, "ok T 33\n");
+    world_end();
+}
+
+static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **state)
+{
+    enum {
+        KEYS = 16
+    };
+    char tokens[KEYS][DFLOCKD_TOKEN_LENGTH + 1];
+    struct peer *peer;
+    bool watched;
+
+    (void)state;
+    world_start((struct setting){.workers = 4});
+    peer = connect_peer();
+    assert_false(session_watch(&peer->session, &world.host));
+    for (int i = 0; i < KEYS; i++) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
+        say_text(peer, text);
+        strcpy(tokens[i], token_said(peer));
+    }
+    watched = session_watch(&peer->session, &world.host);
+    assert_true(watched);
+    for (int i = 0; i < KEYS; i++) {
+        struct stripes_effect effect;
+        char key[16];
+
+        snprintf(key, sizeof(key), "k%d", i);
+        ask_with_token(peer, "r", key, tokens[i], "");
+        while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
+            assert_int_equal(effect.answer.outcome, LOCK_IDLE);
+            watched = session_watch(&peer->session, &world.host);
+        }
+        assert_int_equal(watched, i + 1 < KEYS);
+    }
+    disconnect(peer);
+    world_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_grant_whose_lease_is_over_when_it_arrives_is_an_error),
+        cmocka_unit_test(a_grant_on_its_way_to_a_peer_that_is_gone_passes_on),
+        cmocka_unit_test(a_blocked_peer_that_goes_leaves_the_queue),
+        cmocka_unit_test(a_peer_that_only_enqueued_leaves_nothing_behind),
+        cmocka_unit_test(a_disconnect_takes_back_what_lies_in_many_stripes),
+        cmocka_unit_test(a_session_reads_no_more_while_its_output_is_full),
+        cmocka_unit_test(a_session_that_cannot_answer_for_want_of_memory_ends),
+        cmocka_unit_test(a_grant_that_cannot_be_told_is_given_back_in_any_case),
+        cmocka_unit_test(a_request_for_which_there_is_no_memory_is_an_error),
+        cmocka_unit_test(a_session_hears_of_it_when_it_holds_nothing_in_any_stripe),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
