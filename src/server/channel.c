@@ -36,7 +36,7 @@ bool channel_open(struct channel *channel, struct tls_place *place, struct pool 
 
 void channel_close(struct channel *channel)
 {
-    assert(!list_linked(&channel->handshaking_link));
+    assert(!list_linked(&channel->handshaking_link) && !list_linked(&channel->heard_link));
     tls_free(channel->tls);
     output_clear(&channel->wire, channel->output_pool);
 }

@@ -28,6 +28,7 @@ struct channel {
     struct pool *output_pool;
     struct output wire;                /* ciphertext */
     struct list_link handshaking_link; /* until the handshake is done */
+    struct list_link heard_link;       /* while ciphertext waits for the handshake to go on */
     bool met;                          /* the first byte was one of TLS */
 };
 

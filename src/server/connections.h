@@ -19,11 +19,12 @@
 #include "base/budget.h"
 #include "base/list.h"
 #include "base/pool.h"
-#include "base/segments.h"
 #include "os/ring.h"
 #include "os/tls.h"
+#include "server/backlog.h"
 #include "server/peers.h"
 #include "server/session.h"
+#include "server/slots.h"
 #include "server/timeouts.h"
 
 /* Tags in the ring below this are the worker's; those of connections are their addresses. */
@@ -50,7 +51,7 @@ struct connections {
     struct budget *buffers;
     struct ring *ring;
     struct session_host host;
-    struct mailbox *mailbox; /* has room for the effects of each slot */
+    struct mailbox *mailbox;
     struct tls_place *tls;
     uint32_t worker;
     _Atomic uint64_t *numbers;
@@ -59,15 +60,13 @@ struct connections {
 
     struct pool pool;
     struct pool output_pool;
-    struct pool backlog_pool; /* of the smallest backlogs; larger ones are rare */
     struct pool channel_pool; /* of those with TLS */
-    struct segments slots;    /* of each, the connection's address, or the next one of a chain */
-    uint32_t slot_count;
-    uint32_t free_slots;    /* chains of slots, each ended by a number that is none */
-    uint32_t retired_slots; /* to be free when the mailbox has been emptied */
+    struct backlog_source backlogs;
+    struct slots slots;
 
     struct list handshaking; /* channels, the longest so first */
     uint32_t handshaking_count;
+    struct list heard; /* those of them that have something to go on with, longest so first */
 
     struct list work;
     struct list sent;       /* a silent send is under way */

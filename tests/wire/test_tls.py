@@ -21,7 +21,7 @@ from test_transcripts import PATHS, leaves_nothing
 from wire_client import CLOSED, Client, eventually, request, settle
 
 GRANT = re.compile(r"ok [0-9a-f]{32} 33")
-HANDSHAKES_MAX = 1024  # of src/server/connections.c
+HANDSHAKES_MAX = 1024  # of src/server/connection_tls.c
 PING = request("ping")
 # Who is refused without a byte can't shake hands.
 OVER_TLS = [path for path in PATHS if path.stem != "connections-max"]
@@ -366,6 +366,77 @@ def settle_with(client):
     eventually(lambda: client.stats()["connections"] == 1)
 
 
+class Handshake:
+    """A client's side of one, a step at a time."""
+
+    def __init__(self, server):
+        self.plain = server.connect_plain()
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context().wrap_bio(self.incoming, self.outgoing)
+
+    def greet(self):
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        self.plain.sendall(self.outgoing.read())
+
+    def end_with(self, data):
+        """Say in one what is left of the handshake, `data`, and that this was all."""
+        while True:
+            self.incoming.write(self.plain.recv(1 << 16))
+            try:
+                self.tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                assert not self.outgoing.pending
+        self.tls.write(data)
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self.plain.sendall(self.outgoing.read())
+        self.plain.shutdown(socket.SHUT_WR)
+
+    def hear(self):
+        """All that is said until close-notify."""
+        heard = b""
+        while piece := self.plain.recv(1 << 16):
+            self.incoming.write(piece)
+        self.incoming.write_eof()
+        while True:
+            try:
+                heard += self.tls.read(1 << 16)
+            except (ssl.SSLZeroReturnError, ssl.SSLWantReadError):
+                return heard
+
+
+def test_a_crowd_that_shakes_hands_at_once_is_served_one_after_the_other(server):
+    """Requests and the end of input come with the end of the handshake, and many do so at once."""
+    count = 300
+    with Client(server) as other:
+        crowd = [Handshake(server) for _ in range(count)]
+        try:
+            for one in crowd:
+                one.greet()
+            assert other.ask("ping") == "ok"
+            for one in crowd:
+                one.end_with(PING * 3 + request("l", "crowd", "0") + b"nonsense")
+            assert other.ask("ping") == "ok"
+            heard = [one.hear() for one in crowd]
+        finally:
+            for one in crowd:
+                one.plain.close()
+        assert all(text.startswith(b"ok\nok\nok\n") for text in heard)
+        assert sum(b"ok " in text for text in heard) >= 1
+        settle_with(other)
+
+
+def test_much_that_follows_a_handshake_at_once_is_served(server):
+    """More than is read before the handshake is done."""
+    one = Handshake(server)
+    one.greet()
+    one.end_with(PING * 100000)
+    assert one.hear() == b"ok\n" * 100000
+    one.plain.close()
+
+
 # ---- clients with certificates ----
 
 @pytest.fixture(scope="session")
@@ -414,7 +485,8 @@ def test_sighup_takes_new_certificates_and_drops_nobody(tmp_path, authority):
             assert name_of(server) == "new"
             assert old.ask("r", "key", token) == "ok"
             assert waiter.hear().startswith(b"ok ")
-            place.certificate.write_text("nonsense")
+            place.certificate.unlink()
+            os.mkfifo(place.certificate)  # is not waited for
             server.terminate(signal.SIGHUP)
             said(server, "the old one stays")
             assert name_of(server) == "new"
@@ -452,7 +524,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path, authority, pair):
     nonsense.write_text("-----BEGIN NOTHING-----\n")
     empty = tmp_path / "empty"
     empty.touch()
-    for bad in nonsense, empty, tmp_path / "missing", tmp_path:
+    pipe = tmp_path / "pipe"  # that nobody writes to: to open it would wait
+    os.mkfifo(pipe)
+    for bad in nonsense, empty, tmp_path / "missing", tmp_path, pipe:
         assert_refused(start(bad, pair.key), str(bad))
         assert_refused(start(pair.certificate, bad), str(bad))
         assert_refused(start(pair.certificate, pair.key, f"--tls-client-ca={bad}"), str(bad))

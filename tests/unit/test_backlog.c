@@ -1,0 +1,176 @@
+/*
+ * The backlog: what goes in comes out in order, from memory that is the pool's or the budget's and
+ * always comes back.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "memory_counted.h"
+#include "seeded.h"
+#include "server/backlog.h"
+
+enum {
+    BUDGET_BYTES = 64 * 1024 * 1024,
+    STEPS = 20000,
+    PIECE_MAX = 3000
+};
+
+struct fixture {
+    struct memory_counted memory;
+    struct budget budget;
+    struct backlog_source source;
+    struct backlog backlog;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return -1;
+    memory_counted_init(&f->memory);
+    budget_init(&f->budget, &f->memory.memory, BUDGET_BYTES);
+    backlog_source_init(&f->source, &f->budget);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    backlog_clear(&f->backlog, &f->source);
+    backlog_source_free(&f->source);
+    memory_counted_assert_returned(&f->memory);
+    assert_int_equal(atomic_load(&f->budget.used), 0);
+    free(f);
+    return 0;
+}
+
+static bool append(struct fixture *f, const void *bytes, size_t length)
+{
+    return backlog_append(&f->backlog, &f->source, bytes, (uint32_t)length);
+}
+
+static void an_empty_one_has_no_memory(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(backlog_length(&f->backlog), 0);
+    assert_non_null(backlog_bytes(&f->backlog));
+    assert_true(append(f, "abc", 3));
+    assert_non_null(f->backlog.bytes);
+    backlog_consume(&f->backlog, &f->source, 3);
+    assert_null(f->backlog.bytes);
+    assert_int_equal(backlog_length(&f->backlog), 0);
+}
+
+/* Byte `at` of an endless text that repeats itself after a prime number of bytes. */
+static uint8_t byte_of(uint64_t at)
+{
+    return (uint8_t)(at % 251);
+}
+
+static void what_goes_in_comes_out_in_order(void **state)
+{
+    struct fixture *f = *state;
+    struct seeded random;
+    uint64_t in = 0;
+    uint64_t out = 0;
+
+    seeded_init(&random, "what_goes_in_comes_out_in_order");
+    for (uint32_t step = 0; step < STEPS; step++) {
+        uint32_t kept = backlog_length(&f->backlog);
+        uint8_t piece[PIECE_MAX];
+        uint32_t length = 1 + seeded_below(&random, PIECE_MAX);
+
+        assert_int_equal(kept, in - out);
+        for (uint32_t i = 0; i < kept; i++)
+            assert_int_equal(backlog_bytes(&f->backlog)[i], byte_of(out + i));
+        if (kept < length || seeded_below(&random, 2)) {
+            for (uint32_t i = 0; i < length; i++)
+                piece[i] = byte_of(in + i);
+            assert_true(append(f, piece, length));
+            in += length;
+        } else {
+            backlog_consume(&f->backlog, &f->source, length);
+            out += length;
+        }
+    }
+}
+
+static void small_ones_ask_the_pool_alone(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t bytes[BACKLOG_MIN + 1];
+    uint64_t calls;
+
+    assert_true(append(f, bytes, 1));
+    backlog_clear(&f->backlog, &f->source);
+    calls = f->memory.calls;
+    assert_true(append(f, bytes, BACKLOG_MIN));
+    assert_int_equal(f->memory.calls, calls);
+    assert_true(append(f, bytes, 1));
+    assert_int_equal(f->memory.calls, calls + 1);
+    assert_int_equal(backlog_length(&f->backlog), BACKLOG_MIN + 1);
+}
+
+static void memory_that_fails_leaves_it_as_it_was(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t bytes[BACKLOG_MIN];
+
+    assert_true(append(f, "abc", 3));
+    f->memory.fail_after = 0;
+    assert_false(append(f, bytes, BACKLOG_MIN));
+    assert_int_equal(backlog_length(&f->backlog), 3);
+    assert_memory_equal(backlog_bytes(&f->backlog), "abc", 3);
+    f->memory.fail_after = UINT64_MAX;
+}
+
+static void it_grows_up_to_its_limit(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t bytes[1024 * 1024];
+
+    for (uint32_t length = 0; length < BACKLOG_MAX; length += sizeof(bytes))
+        assert_true(append(f, bytes, sizeof(bytes)));
+    assert_false(append(f, bytes, 1));
+    assert_int_equal(backlog_length(&f->backlog), BACKLOG_MAX);
+    backlog_consume(&f->backlog, &f->source, 1);
+    assert_true(append(f, bytes, 1));
+}
+
+static void where_buffers_are_short_only_small_ones_begin(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t bytes[BACKLOG_MIN + 1];
+
+    assert_true(append(f, bytes, 1));
+    assert_true(budget_take(&f->budget, BUDGET_BYTES - BUDGET_BYTES / BUDGET_RESERVE_PARTS));
+    assert_true(append(f, bytes, BACKLOG_MIN - 1));
+    assert_false(append(f, bytes, 1));
+    backlog_clear(&f->backlog, &f->source);
+    assert_false(append(f, bytes, BACKLOG_MIN + 1));
+    budget_give(&f->budget, BUDGET_BYTES - BUDGET_BYTES / BUDGET_RESERVE_PARTS);
+    assert_true(append(f, bytes, BACKLOG_MIN + 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_empty_one_has_no_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_goes_in_comes_out_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(small_ones_ask_the_pool_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_that_fails_leaves_it_as_it_was, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(it_grows_up_to_its_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(where_buffers_are_short_only_small_ones_begin, set_up,
+                                        tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,148 @@
+/*
+ * Slots: each is one connection's, and after it nobody's until the mailbox has been emptied.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "memory_counted.h"
+#include "server/slots.h"
+
+enum {
+    MANY = 5000,
+    EFFECTS_LEAST = 4 /* that each slot has room for */
+};
+
+struct fixture {
+    struct memory_counted memory;
+    struct mailbox mailbox;
+    struct slots slots;
+    uint64_t connections[MANY]; /* whose addresses stand for connections */
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return -1;
+    memory_counted_init(&f->memory);
+    mailbox_init(&f->mailbox, &f->memory.memory, sizeof(uint64_t));
+    slots_init(&f->slots, &f->memory.memory, &f->mailbox);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    slots_free(&f->slots);
+    mailbox_free(&f->mailbox);
+    memory_counted_assert_returned(&f->memory);
+    free(f);
+    return 0;
+}
+
+static struct connection *connection(struct fixture *f, uint32_t number)
+{
+    return (struct connection *)(void *)&f->connections[number];
+}
+
+static void each_is_one_connections(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < MANY; i++) {
+        uint32_t slot = slots_take(&f->slots);
+
+        assert_int_equal(slot, i);
+        assert_null(slots_at(&f->slots, slot));
+        slots_set(&f->slots, slot, connection(f, i));
+    }
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_ptr_equal(slots_at(&f->slots, i), connection(f, i));
+    assert_int_equal(f->slots.count, MANY);
+}
+
+static void one_is_used_again_once_the_mailbox_was_emptied(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t first = slots_take(&f->slots);
+    uint32_t second = slots_take(&f->slots);
+    uint32_t third;
+
+    slots_set(&f->slots, first, connection(f, 0));
+    slots_set(&f->slots, second, connection(f, 1));
+    slots_retire(&f->slots, first);
+    assert_null(slots_at(&f->slots, first));
+    assert_ptr_equal(slots_at(&f->slots, second), connection(f, 1));
+    third = slots_take(&f->slots);
+    assert_int_not_equal(third, first);
+    slots_reuse(&f->slots);
+    assert_int_equal(slots_take(&f->slots), first);
+    assert_int_equal(f->slots.count, 3);
+}
+
+static void all_that_retired_come_back(void **state)
+{
+    struct fixture *f = *state;
+    bool seen[MANY] = {false};
+
+    for (uint32_t i = 0; i < MANY; i++)
+        slots_take(&f->slots);
+    for (uint32_t i = 0; i < MANY; i++)
+        slots_retire(&f->slots, i);
+    slots_reuse(&f->slots);
+    for (uint32_t i = 0; i < MANY; i++) {
+        uint32_t slot = slots_take(&f->slots);
+
+        assert_true(slot < MANY && !seen[slot]);
+        seen[slot] = true;
+    }
+    assert_int_equal(f->slots.count, MANY);
+}
+
+static void each_has_room_for_its_effects(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_true(slots_take(&f->slots) != SLOT_NONE);
+    f->memory.fail_after = 0;
+    for (uint64_t i = 0; i < MANY * EFFECTS_LEAST; i++)
+        mailbox_post(&f->mailbox, &i);
+    assert_int_equal(f->mailbox.count, MANY * EFFECTS_LEAST);
+}
+
+static void without_memory_there_is_none(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t taken = 0;
+
+    f->memory.fail_after = 0;
+    assert_int_equal(slots_take(&f->slots), SLOT_NONE);
+    f->memory.fail_after = 2;
+    while (slots_take(&f->slots) != SLOT_NONE)
+        taken++;
+    assert_int_equal(f->slots.count, taken);
+    f->memory.fail_after = UINT64_MAX;
+    assert_int_equal(slots_take(&f->slots), taken);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(each_is_one_connections, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_is_used_again_once_the_mailbox_was_emptied, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(all_that_retired_come_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(each_has_room_for_its_effects, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_memory_there_is_none, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
