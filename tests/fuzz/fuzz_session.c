@@ -31,6 +31,7 @@ enum {
     CHECK_EACH = 8,
     STATES_FEW = 3,
     STATES_MANY = 10000,
+    FENCES_FEW = 24, /* at first, and whenever more are stored */
     GC_S = 5,
     IDLE_S = 60,
     DEFAULT_LEASE_S = 33
@@ -129,7 +130,7 @@ struct world {
     uint64_t sleeps_until_ns[WORKERS_MOST];
     uint64_t woken; /* workers that were told to look */
     uint32_t workers;
-    bool few_states;
+    bool few; /* states and fences */
     bool auth;
     uint64_t now_ns;
     uint64_t numbers; /* of connections */
@@ -169,6 +170,7 @@ static void world_start(uint8_t kind)
                    .release_on_disconnect = !(kind & 8)},
         .states_max = kind & 16 ? STATES_FEW : STATES_MANY,
         .fence_first = 1,
+        .fence_ceiling = kind & 16 ? 1 + FENCES_FEW : 0,
     };
 
     memset(&world, 0, sizeof(world));
@@ -176,7 +178,7 @@ static void world_start(uint8_t kind)
     world.blocks.left = UINT64_MAX;
     world.memory = (struct memory){block_allocate, block_release, &world.blocks};
     world.workers = options.workers;
-    world.few_states = kind & 16;
+    world.few = kind & 16;
     world.auth = kind & 32;
     world.now_ns = SECOND;
     options.memory = world.memory;
@@ -713,6 +715,15 @@ static void fail_memory(uint8_t after)
     world.blocks.left = after < 128 ? after : UINT64_MAX;
 }
 
+/* As the keeper does once it has stored them. */
+static void add_fences(void)
+{
+    struct fences *fences = stripes_fences(world.stripes);
+
+    if (world.few)
+        fences_raise(fences, fences_ceiling(fences) + FENCES_FEW);
+}
+
 static void operate_on_peer(struct peer *peer, uint8_t operation, struct input *input)
 {
     struct input piece;
@@ -777,8 +788,11 @@ static void operate(struct input *input)
         fail_memory(input_byte(input));
         break;
     case 15:
-        if (input_byte(input) % 16 == 1)
+        byte = input_byte(input) % 16;
+        if (byte == 1)
             drain_all();
+        else if (byte > 7)
+            add_fences();
         break;
     default:
         operate_on_peer(&world.peers[who % PEERS], operation, input);
@@ -817,7 +831,7 @@ static void check_holders(void)
     must(holders <= world.told_count, "nothing is held that nobody was told of");
 }
 
-/* All states of the cap can be had: none was counted that is not there. */
+/* All states of the cap can be had, with a fence each: none was counted that is not there. */
 static void check_budget(void)
 {
     static const uint8_t names[] = "klmn";
@@ -879,8 +893,11 @@ static void world_end(uint8_t kind)
     for (uint32_t worker = 0; worker < world.workers; worker++)
         must(stripes_sleep(world.stripes, worker) == UINT64_MAX, "nothing is due any more");
     walk_all(show_none, NULL);
-    if (world.few_states)
+    if (world.few) {
+        must(fences_open(stripes_fences(world.stripes)) == 0, "no fence is promised to nobody");
+        add_fences();
         check_budget();
+    }
     stripes_destroy(world.stripes);
     pool_free(&world.output_pool);
     must(world.blocks.bytes == 0, "all memory comes back");
