@@ -22,9 +22,7 @@
 enum {
     FILE_MAX_BYTES = 1 << 20,
     CERTIFICATES_MAX = 16, /* of a chain */
-    /* What a peer may say before its handshake is done, its chain of certificates being the most.
-     */
-    HANDSHAKE_BYTES_MAX = 128 * 1024,
+    /* The longest message is a chain of certificates; GnuTLS bounds how many there are. */
     HANDSHAKE_MESSAGE_MAX = 64 * 1024
 };
 
@@ -52,7 +50,6 @@ struct tls {
     void *receiver;
     const uint8_t *input;
     size_t input_length;
-    size_t kept;
     int error;
     bool ready;
     bool ended; /* our side */
@@ -445,14 +442,12 @@ void tls_give(struct tls *tls, const uint8_t *bytes, size_t length)
 {
     tls->input = bytes;
     tls->input_length = length;
-    tls->kept += length;
 }
 
 static enum tls_result broken(struct tls *tls, int error)
 {
     tls->error = error;
     tls->input_length = 0;
-    tls->kept = 0;
     if (!tls->ended) {
         tls->ended = true;
         if (error == GNUTLS_E_REHANDSHAKE)
@@ -487,13 +482,11 @@ enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *leng
             result = gnutls_handshake(tls->session);
             if (result == 0) {
                 tls->ready = true;
-                tls->kept = tls->input_length;
                 result = gnutls_record_recv(tls->session, to, size);
             }
         }
         if (result > 0) {
             *length = (size_t)result;
-            tls->kept = tls->input_length;
             return TLS_BYTES;
         }
         if (result == 0)
@@ -501,19 +494,12 @@ enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *leng
         if (result == GNUTLS_E_REHANDSHAKE || gnutls_error_is_fatal((int)result))
             return broken(tls, (int)result);
     } while (again(tls, (int)result, before));
-    if (!tls->ready && tls->kept > HANDSHAKE_BYTES_MAX)
-        return broken(tls, GNUTLS_E_HANDSHAKE_TOO_LARGE);
     return TLS_WAITS;
 }
 
 bool tls_ready(const struct tls *tls)
 {
     return tls->ready;
-}
-
-size_t tls_kept(const struct tls *tls)
-{
-    return tls->kept;
 }
 
 bool tls_write(struct tls *tls, const uint8_t *bytes, size_t length)

@@ -89,9 +89,6 @@ enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *leng
 /* Whether the handshake is done: nothing may be written before. */
 bool tls_ready(const struct tls *tls);
 
-/* What was given and is kept because a record or a message is not complete, at most. */
-size_t tls_kept(const struct tls *tls);
-
 /* Sends `length` bytes, not 0. False when memory is short. */
 bool tls_write(struct tls *tls, const uint8_t *bytes, size_t length);
 
