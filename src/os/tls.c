@@ -278,6 +278,14 @@ struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
     return NULL;
 }
 
+bool tls_context_show(struct tls_context *context, const char *certificate, const char *key,
+                      char problem[TLS_PROBLEM_MAX])
+{
+    const struct tls_files files = {.certificate = certificate, .key = key};
+
+    return use_certificate(context, &files, problem);
+}
+
 void tls_context_drop(struct tls_context *context)
 {
     if (!context || atomic_fetch_sub(&context->holders, 1) > 1)
@@ -524,10 +532,25 @@ void tls_end(struct tls *tls)
     gnutls_bye(tls->session, GNUTLS_SHUT_WR);
 }
 
+static const char *distrust(gnutls_session_t session)
+{
+    unsigned status = gnutls_session_get_verify_cert_status(session);
+
+    if (status & GNUTLS_CERT_UNEXPECTED_OWNER)
+        return "the certificate is for another name";
+    if (status & GNUTLS_CERT_SIGNER_NOT_FOUND)
+        return "the certificate is signed by nobody who is trusted";
+    if (status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED))
+        return "the certificate is not valid now";
+    return gnutls_strerror(GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
+}
+
 const char *tls_problem(const struct tls *tls)
 {
     if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED)
         return gnutls_alert_get_name(gnutls_alert_get(tls->session));
+    if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
+        return distrust(tls->session);
     return gnutls_strerror(tls->error);
 }
 

@@ -42,6 +42,11 @@ struct tls_context *tls_context_load(const struct tls_files *files, char problem
 struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
                                             char problem[TLS_PROBLEM_MAX]);
 
+/* A client that is asked for a certificate shows this one. False where `problem` says what is wrong
+ * with it. Before the first connection. */
+bool tls_context_show(struct tls_context *context, const char *certificate, const char *key,
+                      char problem[TLS_PROBLEM_MAX]);
+
 /* Lets go of it; NULL is fine. */
 void tls_context_drop(struct tls_context *context);
 
@@ -65,8 +70,8 @@ typedef bool tls_sender(void *receiver, const uint8_t *bytes, size_t length);
 struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver);
 
 /*
- * The client's side. `host` is whom the certificate must name; NULL: it may be anybody. The first
- * tls_read begins the handshake.
+ * The client's side. `host` is whom the certificate must name, and must live as long; NULL: it may
+ * be anybody. The first tls_read begins the handshake.
  */
 struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
                      void *receiver);
