@@ -1,6 +1,6 @@
 # dflockd
 #
-#   make         builds build/dflockd and build/dflockd-bench
+#   make         builds build/dflockd, build/dflockd-bench and build/libdflockd.so.0 and .a
 #   make run     installs what is missing, builds and starts the server (FLAGS="--port 7000" for flags)
 #   make test    installs what the tests need, builds and runs them all
 #
@@ -16,7 +16,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 EVENTS  ?= 10000000
 SEED    ?=
-SUITES  ?= unit sim wire clients faults
+SUITES  ?= unit sim wire clients faults library
 
 # A sanitized build has the sanitizer's allocator; every other one has jemalloc.
 SANITIZE ?=
@@ -60,12 +60,20 @@ WITNESS_SOURCES = $(filter-out tests/witness/bystander.c,$(sort $(wildcard tests
 FUZZERS         = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 UNIT_SOURCES = $(sort $(wildcard tests/unit/test_*.c))
 UNIT_TESTS   = $(UNIT_SOURCES:%.c=$(BUILD)/%)
+# The client library. Its own code is seen by nobody else: not in the shared one, and not in the
+# static one, whose objects are one that only exports what the header declares. Without link-time
+# optimisation, so that any compiler can link it.
+CLIENT_SOURCES  = $(sort $(wildcard src/client/*.c)) src/base/heap.c src/base/segments.c \
+                  src/os/clock.c src/os/tls.c
+CLIENT_OBJECTS  = $(CLIENT_SOURCES:%.c=$(BUILD)/library/%.o)
+CLIENT_PROGRAMS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/client_library/*.c)))
+CLIENT_LINK     = -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 FORMATTED    = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all run test check perf unit trials sim fuzz fuzzers mutants soak install clean asan tsan \
+.PHONY: all library library-tests run test check perf unit trials sim fuzz fuzzers mutants soak install clean asan tsan \
         valgrind format tidy
 
-all: $(BUILD)/dflockd $(BUILD)/dflockd-bench
+all: $(BUILD)/dflockd $(BUILD)/dflockd-bench library
 
 $(BUILD)/dflockd: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -98,6 +106,31 @@ $(BUILD)/perf/%: perf/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
+library: $(BUILD)/libdflockd.so.0 $(BUILD)/libdflockd.a
+
+$(BUILD)/library/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fno-lto -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(BUILD)/libdflockd.so.0: $(CLIENT_OBJECTS) src/client/exports.map
+	$(CC) $(CFLAGS) -fno-lto -shared -Wl,-soname,$(@F) -Wl,--version-script=src/client/exports.map \
+	    $(CLIENT_LINK) -o $@ $(CLIENT_OBJECTS) -lgnutls
+	ln -sf $(@F) $(@D)/libdflockd.so
+
+$(BUILD)/libdflockd.a: $(CLIENT_OBJECTS)
+	ld -r -o $(@D)/library/libdflockd.o $^
+	objcopy --localize-hidden $(@D)/library/libdflockd.o
+	rm -f $@
+	ar rcs $@ $(@D)/library/libdflockd.o
+
+library-tests: $(CLIENT_PROGRAMS)
+
+# As a user's program: only the header, and the shared library beside it.
+$(BUILD)/tests/client_library/%: tests/client_library/%.c $(BUILD)/libdflockd.so.0 Makefile
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -L$(BUILD) -ldflockd \
+	    -Wl,-rpath,$(abspath $(BUILD)) -lcmocka
+
 run:
 	tools/install-deps build
 	$(MAKE) all
@@ -108,7 +141,7 @@ FUZZ_BUILD = BUILD=build/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined
 test:
 	tools/install-deps build test fuzz
 	$(MAKE) fuzzers $(FUZZ_BUILD)
-	$(MAKE) check SUITES="unit sim fuzz wire clients faults"
+	$(MAKE) check SUITES="unit sim fuzz wire clients faults library"
 
 unit: $(UNIT_TESTS)
 
@@ -158,7 +191,7 @@ mutants:
 soak: all trials
 	tests/witness/soak $(MINUTES) $(BUILD)
 
-check: all unit trials
+check: all unit trials library-tests
 	$(PYTHON) tests/run.py --build $(BUILD) $(SUITES)
 
 asan:
@@ -167,7 +200,7 @@ asan:
 
 tsan:
 	tools/install-deps build test
-	$(MAKE) check BUILD=build/tsan SANITIZE=thread SUITES="unit"
+	$(MAKE) check BUILD=build/tsan SANITIZE=thread SUITES="unit library"
 
 valgrind:
 	tools/install-deps build test develop
@@ -176,7 +209,13 @@ valgrind:
 install: all
 	install -D -m 755 $(BUILD)/dflockd $(DESTDIR)$(PREFIX)/bin/dflockd
 	install -D -m 755 $(BUILD)/dflockd-bench $(DESTDIR)$(PREFIX)/bin/dflockd-bench
-	install -D -m 644 include/dflockd/protocol.h $(DESTDIR)$(PREFIX)/include/dflockd/protocol.h
+	install -d $(DESTDIR)$(PREFIX)/include/dflockd $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 include/dflockd/*.h $(DESTDIR)$(PREFIX)/include/dflockd
+	install -m 644 $(BUILD)/libdflockd.a $(BUILD)/libdflockd.so.0 $(DESTDIR)$(PREFIX)/lib
+	ln -sf libdflockd.so.0 $(DESTDIR)$(PREFIX)/lib/libdflockd.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' \
+	    -e "s|@VERSION@|$$(sed -n 's/.*DFLOCKD_VERSION "\(.*\)"/\1/p' include/dflockd/protocol.h)|" \
+	    tools/dist/libdflockd.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libdflockd.pc
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
 	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -193,8 +232,9 @@ format:
 
 tidy:
 	tools/install-deps build develop
-	tools/tidy $(SOURCES) $(BENCH_SOURCES)
+	tools/tidy $(SOURCES) $(BENCH_SOURCES) $(filter src/client/%,$(CLIENT_SOURCES)) \
+	    $(wildcard tools/examples/*.c)
 
 -include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
-         $(SHORT_RANGES:.o=.d) \
+         $(SHORT_RANGES:.o=.d) $(CLIENT_OBJECTS:.o=.d) $(CLIENT_PROGRAMS:=.d) \
          $(patsubst %.c,$(BUILD)/%.d,$(MICRO_SOURCES) $(SIM_SOURCES) $(wildcard tests/witness/*.c))

@@ -92,7 +92,7 @@ check_liburing()
     report "only src/os/ring.c includes liburing.h" "$work/problems"
 }
 
-echo 1..11
+echo 1..12
 compile base
 for folder in lock wire; do
     compile $folder
@@ -106,5 +106,6 @@ check_includes lock base
 check_includes wire base
 check_includes os base
 check_includes server base lock wire os
+check_includes client base os
 check_liburing
 [ "$failures" -eq 0 ]

@@ -1,0 +1,315 @@
+/*
+ * libdflockd: locks and semaphores of dflockd servers for programs in C.
+ *
+ * Two layers. A connection sends requests and hears answers; it starts no thread, and waits only in
+ * the calls that say so, so that it fits into any event loop. A lock is for programs that just want
+ * to hold something: it has a connection of its own, and a thread of its client renews it.
+ *
+ * No state is global: what belongs together hangs on a client or a connection. No signal is raised
+ * (SIGPIPE) and none disturbs a call (EINTR). Text that is handed in is copied, unless said
+ * otherwise; times are milliseconds, but for those of the protocol, which are whole seconds.
+ *
+ * A connection is for one thread at a time, a client for any number of them, and of a lock each
+ * function says so. Nothing of this survives a fork(2): the child opens its own.
+ */
+#ifndef DFLOCKD_CLIENT_H
+#define DFLOCKD_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dflockd/protocol.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default)
+
+/* Bytes of a text that says what went wrong, with its end. */
+#define DFLOCKD_PROBLEM_MAX 512
+
+/* What came of a call, and its text (dflockd_status_text). */
+#define DFLOCKD_STATUSES(X)                                                             \
+    X(DONE, "done")                                                                     \
+    X(WAITING, "queued: another one holds it")                                          \
+    X(TIMED_OUT, "not granted within the time-out")                                     \
+    X(CANCELLED, "cancelled")                                                           \
+    X(NOT_HELD, "not held by this token, or not any more")                              \
+    X(LOST, "the lease was lost")                                                       \
+    X(ALREADY, "held or enqueued already")                                              \
+    X(NOT_ENQUEUED, "not enqueued")                                                     \
+    X(LIMIT_MISMATCH, "the semaphore has another limit")                                \
+    X(MAX_LOCKS, "the server knows as many keys as it may (--max-locks)")               \
+    X(MAX_WAITERS, "as many wait for the key as may (--max-waiters)")                   \
+    X(DRAINING, "the server is being stopped")                                          \
+    X(REFUSED, "the server refused the authentication")                                 \
+    X(UNREACHABLE, "no connection to the server")                                       \
+    X(DISCONNECTED, "the connection to the server was lost")                            \
+    X(UNTRUSTED, "the TLS of the server, or its certificate, is not what it should be") \
+    X(STRANGE_ANSWER, "the server answered what the protocol does not know")            \
+    X(FAILED, "the server could not serve the request")                                 \
+    X(INVALID, "an argument is out of its range")                                       \
+    X(NO_MEMORY, "out of memory, or of descriptors")                                    \
+    X(AGAIN, "nothing yet: call again when the descriptor is ready")
+
+enum dflockd_status {
+#define X(name, text) DFLOCKD_STATUS_##name,
+    DFLOCKD_STATUSES(X)
+#undef X
+    DFLOCKD_STATUS_COUNT
+};
+
+/* Static text in plain words, for any value. */
+const char *dflockd_status_text(enum dflockd_status status);
+
+/* ---- which servers, and how ---- */
+
+/* Chooses the server for a key: a number below `server_count`. Called by whoever acquires. */
+typedef size_t dflockd_shard_function(void *context, const char *key, size_t server_count);
+
+/*
+ * dflockd_options_init sets the defaults, which are told here. Everything but `shard_context` and
+ * what it points to is borrowed until the call returns that the options are given to.
+ */
+struct dflockd_options {
+    /*
+     * "host:port", "host" (port 6388), "[::1]:6388" or "unix:/path". None, which is the default, is
+     * 127.0.0.1:6388.
+     */
+    const char *const *servers;
+    size_t server_count;
+    dflockd_shard_function *shard; /* NULL: dflockd_shard, as the published clients do */
+    void *shard_context;
+    const char *auth_token; /* NULL: none */
+    bool tls;
+    const char *tls_ca_file;     /* PEM; NULL: whom the system trusts */
+    const char *tls_certificate; /* PEM, with tls_key, where the server asks for one; NULL: none */
+    const char *tls_key;
+    /* Whom the certificate must name. NULL: the host's name, of a Unix socket "localhost". */
+    const char *tls_server_name;
+    bool tls_insecure;           /* any certificate will do */
+    uint32_t connect_timeout_ms; /* with the handshake and auth; default 10,000 */
+    /* DFLOCKD_PROBLEM_MAX bytes that an open which fails writes its reason to; NULL: none. */
+    char *problem;
+};
+
+void dflockd_options_init(struct dflockd_options *options);
+
+/*
+ * CRC-32 (IEEE) of the key's bytes modulo `server_count`, which is not 0: the choice of the
+ * published clients.
+ */
+size_t dflockd_shard(const char *key, size_t server_count);
+
+/* ---- connections: no thread, any event loop ---- */
+
+struct dflockd_connection;
+
+/* A request; what its command does not take is ignored. Borrowed until the call returns. */
+struct dflockd_request {
+    enum dflockd_command command;
+    const char *key;    /* NULL where the command takes none */
+    uint64_t timeout_s; /* ACQUIRE, WAIT and those of semaphores */
+    uint64_t lease_s; /* ACQUIRE, ENQUEUE, RENEW and those of semaphores; 0: the server's default */
+    uint32_t limit;   /* SEMAPHORE_ACQUIRE, SEMAPHORE_ENQUEUE */
+    const char *token; /* RELEASE, RENEW and those of semaphores: of the grant; AUTH: the secret */
+};
+
+struct dflockd_reply {
+    /*
+     * DONE, or of a grant WAITING (queued), TIMED_OUT, LOST, ALREADY, NOT_ENQUEUED, LIMIT_MISMATCH,
+     * MAX_LOCKS or MAX_WAITERS, of a release or a renewal NOT_HELD, of any FAILED or DRAINING.
+     */
+    enum dflockd_status status;
+    enum dflockd_outcome outcome;         /* the word that the server said */
+    char token[DFLOCKD_TOKEN_LENGTH + 1]; /* of a grant, else empty */
+    uint64_t fence;                       /* of a grant, else 0 */
+    uint64_t lease_s;                     /* of a grant or a renewal, else 0 */
+    /* STATS: JSON with a 0 behind it, borrowed until the next call about the connection; or NULL.
+     */
+    const char *text;
+    size_t text_length;
+};
+
+/*
+ * Begins to connect to server number `server` of the options, and returns at once; only a host
+ * name is looked up before, which may wait. TLS and authentication are part of the connecting.
+ * DONE with `*connection` to be closed by the caller, or NULL there and INVALID, NO_MEMORY,
+ * UNREACHABLE, UNTRUSTED (a file of TLS cannot be used).
+ */
+enum dflockd_status dflockd_connection_open(struct dflockd_connection **connection,
+                                            const struct dflockd_options *options, size_t server);
+
+/*
+ * What the event loop is to watch: a descriptor, and POLLIN and POLLOUT of poll(2). Both may change
+ * with each call about the connection; a descriptor that replaces another one has another number.
+ * -1 once it is broken.
+ */
+int dflockd_connection_descriptor(const struct dflockd_connection *connection);
+short dflockd_connection_events(const struct dflockd_connection *connection);
+
+/* Milliseconds after which to receive although the descriptor is not ready: connecting has its
+ * time. -1: no need. As poll(2) takes it. */
+int dflockd_connection_timeout(const struct dflockd_connection *connection);
+
+/*
+ * Adds a request to those under way; answers come in the same order. Nothing is sent yet: receive
+ * does that, at once or when the event loop says so. DONE, INVALID, NO_MEMORY, AGAIN (too many are
+ * under way: receive first), or what broke the connection.
+ */
+enum dflockd_status dflockd_connection_send(struct dflockd_connection *connection,
+                                            const struct dflockd_request *request);
+
+/*
+ * Goes on with connecting, sending and receiving as far as it can without waiting, then takes the
+ * next answer. DONE with `*reply`, AGAIN, or what broke the connection: UNREACHABLE, DISCONNECTED,
+ * UNTRUSTED, REFUSED, STRANGE_ANSWER, NO_MEMORY. A broken connection stays so.
+ */
+enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connection,
+                                               struct dflockd_reply *reply);
+
+/*
+ * Both at once for who may wait: sends, then waits up to `timeout_ms` (negative: for ever) for the
+ * answer. As send and receive, but AGAIN: not answered in time; it is still under way, and the next
+ * receive brings it. INVALID too where another one is under way.
+ */
+enum dflockd_status dflockd_connection_ask(struct dflockd_connection *connection,
+                                           const struct dflockd_request *request,
+                                           struct dflockd_reply *reply, int64_t timeout_ms);
+
+/* Closes it; the server releases what was acquired on it, unless it was told not to. NULL is fine.
+ */
+void dflockd_connection_close(struct dflockd_connection *connection);
+
+/* What broke the connection, in words with the server's address; "" while nothing has. Borrowed
+ * until the connection is closed. */
+const char *dflockd_connection_problem(const struct dflockd_connection *connection);
+
+/* ---- clients and locks: held and renewed ---- */
+
+struct dflockd_client;
+struct dflockd_lock;
+
+/*
+ * Starts nothing and connects to nobody yet. DONE with `*client` to be closed by the caller, or
+ * NULL there and INVALID, NO_MEMORY, UNTRUSTED (a file of TLS cannot be used). Thread-safe, as all
+ * that follows about clients.
+ */
+enum dflockd_status dflockd_client_open(struct dflockd_client **client,
+                                        const struct dflockd_options *options);
+
+/* Every lock of it must have been freed. NULL is fine. */
+void dflockd_client_close(struct dflockd_client *client);
+
+/* How a lock is held. dflockd_lock_options_init sets the defaults. */
+struct dflockd_lock_options {
+    uint32_t limit;   /* slots of a semaphore; default 0: a lock */
+    uint64_t lease_s; /* default 0: the server's */
+    bool renew;       /* in the background; default true */
+    /* Of the lease at which it is renewed, between 0 and 1; default 0.5. Jitter makes it earlier by
+     * up to a tenth, never later. */
+    double renew_ratio;
+    /*
+     * Called once by the client's thread the moment the lock is lost, with the reason: NOT_HELD (a
+     * renewal was refused), LOST (the lease is over by this machine's clock), DRAINING, or what
+     * broke the connection. It must return soon, since no lock is renewed meanwhile: it may cancel,
+     * release and ask questions, and no more. NULL: nobody is called.
+     */
+    void (*lost)(void *context, struct dflockd_lock *lock, enum dflockd_status why);
+    void *context;
+};
+
+void dflockd_lock_options_init(struct dflockd_lock_options *options);
+
+/*
+ * A lock or semaphore slot, not held yet. `options` may be NULL. DONE with `*lock` to be freed by
+ * the caller, or NULL there and INVALID, NO_MEMORY. Thread-safe.
+ */
+enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_client *client,
+                                     const char *key, const struct dflockd_lock_options *options);
+
+/*
+ * Releases it, or leaves the queue, and waits for that no longer than connecting may take. No
+ * other call about it may be under way or follow, and its callback is not called after. NULL is
+ * fine.
+ */
+void dflockd_lock_free(struct dflockd_lock *lock);
+
+/*
+ * The calls below are for one thread at a time about one lock, but for cancel and the questions,
+ * which are for any. A lock connects when it first needs to, keeps the connection for the next
+ * time, and connects again after it broke. While another one holds it, it waits at the server;
+ * where the server says nothing, as much longer than the time-out as connecting may take. Each may
+ * also return what broke the connection (see dflockd_connection_receive), INVALID, NO_MEMORY,
+ * FAILED, DRAINING; then it is not held.
+ *
+ * The lease counts from when the request was sent that it answers, so that it is over here before
+ * it is over there. A grant that was waited for is renewed at once, and counts from that.
+ */
+
+/* Waits up to `timeout_s` for a grant. DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (before we knew of
+ * it), LIMIT_MISMATCH, MAX_LOCKS, MAX_WAITERS. */
+enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, uint64_t timeout_s);
+
+/* As acquire without waiting for others: TIMED_OUT where it is held. */
+enum dflockd_status dflockd_lock_try(struct dflockd_lock *lock);
+
+/* Takes a place in the queue. As acquire, but DONE: it is held; WAITING: dflockd_lock_wait tells
+ * when it is. */
+enum dflockd_status dflockd_lock_enqueue(struct dflockd_lock *lock);
+
+/* Waits up to `timeout_s` for the grant; it has left the queue where that does not come. As
+ * acquire, and NOT_ENQUEUED. DONE where enqueue was told so already. */
+enum dflockd_status dflockd_lock_wait(struct dflockd_lock *lock, uint64_t timeout_s);
+
+/* Renews at once, by `lease_s` (0: as options say), and waits for the answer, at most until the
+ * lease is over. DONE, NOT_HELD, LOST, INVALID. */
+enum dflockd_status dflockd_lock_renew(struct dflockd_lock *lock, uint64_t lease_s);
+
+/*
+ * DONE; LOST: it was not held any more; NOT_HELD: it never was; or what broke the connection, with
+ * which the server lets go of it. In any case it is not held, nor queued, after it.
+ */
+enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock);
+
+/* From any thread: the acquire, enqueue or wait that is under way returns CANCELLED, or else the
+ * next one does. It is not held then and has left the queue. */
+void dflockd_lock_cancel(struct dflockd_lock *lock);
+
+/* From any thread. Lost stays true until the next acquire, try or enqueue. */
+bool dflockd_lock_held(struct dflockd_lock *lock);
+bool dflockd_lock_lost(struct dflockd_lock *lock);
+
+/* From any thread. What was granted: 0, 0 and false where it is not held; the milliseconds of the
+ * lease that are left are by this machine's clock. */
+uint64_t dflockd_lock_fence(struct dflockd_lock *lock);
+int64_t dflockd_lock_lease_ms(struct dflockd_lock *lock);
+bool dflockd_lock_token(struct dflockd_lock *lock, char token[DFLOCKD_TOKEN_LENGTH + 1]);
+
+/* From any thread. What last broke its connection, in words with the server's address; "" if
+ * nothing since the last acquire, try or enqueue began. */
+void dflockd_lock_problem(struct dflockd_lock *lock, char problem[DFLOCKD_PROBLEM_MAX]);
+
+/* Lives as long as the lock. */
+const char *dflockd_lock_key(const struct dflockd_lock *lock);
+
+/*
+ * Each asks server number `server` on a connection of its own, and waits for the answer as long as
+ * connecting may take. The JSON is to be freed by free(3). DONE, INVALID, NO_MEMORY, FAILED,
+ * DRAINING, or what broke the connection.
+ */
+enum dflockd_status dflockd_client_stats(struct dflockd_client *client, size_t server, char **json);
+enum dflockd_status dflockd_client_ping(struct dflockd_client *client, size_t server);
+
+/* Which server a key belongs to, by the client's way of sharding. */
+size_t dflockd_client_server(struct dflockd_client *client, const char *key);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,85 @@
+#include "client/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/connection.h"
+
+enum dflockd_status dflockd_client_open(struct dflockd_client **client,
+                                        const struct dflockd_options *options)
+{
+    struct dflockd_client *made = calloc(1, sizeof(*made));
+    enum dflockd_status status = DFLOCKD_STATUS_NO_MEMORY;
+
+    *client = NULL;
+    if (made) {
+        status = servers_init(&made->servers, options);
+        if (status == DFLOCKD_STATUS_DONE && !renewer_open(&made->renewer)) {
+            servers_free(&made->servers);
+            status = DFLOCKD_STATUS_NO_MEMORY;
+        }
+    }
+    if (status == DFLOCKD_STATUS_DONE)
+        *client = made;
+    else
+        free(made);
+    return status;
+}
+
+void dflockd_client_close(struct dflockd_client *client)
+{
+    if (!client)
+        return;
+    renewer_close(&client->renewer);
+    servers_free(&client->servers);
+    free(client);
+}
+
+size_t dflockd_client_server(struct dflockd_client *client, const char *key)
+{
+    const struct servers *servers = &client->servers;
+
+    if (servers->shard)
+        return servers->shard(servers->shard_context, key, servers->count);
+    return dflockd_shard(key, servers->count);
+}
+
+/* Asks, and copies the text of the answer where `text` is not NULL. */
+static enum dflockd_status ask(const struct dflockd_client *client, size_t server,
+                               enum dflockd_command command, char **text)
+{
+    const struct dflockd_request request = {.command = command};
+    struct dflockd_connection *connection;
+    struct dflockd_reply reply;
+    enum dflockd_status status;
+
+    if (server >= client->servers.count)
+        return DFLOCKD_STATUS_INVALID;
+    status = connection_open(&connection, &client->servers, server, NULL);
+    if (status != DFLOCKD_STATUS_DONE)
+        return status;
+    status =
+        dflockd_connection_ask(connection, &request, &reply, client->servers.connect_timeout_ms);
+    if (status == DFLOCKD_STATUS_AGAIN)
+        status = DFLOCKD_STATUS_DISCONNECTED;
+    if (status == DFLOCKD_STATUS_DONE)
+        status = reply.status;
+    if (status == DFLOCKD_STATUS_DONE && text) {
+        *text = strdup(reply.text);
+        if (!*text)
+            status = DFLOCKD_STATUS_NO_MEMORY;
+    }
+    dflockd_connection_close(connection);
+    return status;
+}
+
+enum dflockd_status dflockd_client_stats(struct dflockd_client *client, size_t server, char **json)
+{
+    *json = NULL;
+    return ask(client, server, DFLOCKD_STATS, json);
+}
+
+enum dflockd_status dflockd_client_ping(struct dflockd_client *client, size_t server)
+{
+    return ask(client, server, DFLOCKD_PING, NULL);
+}

@@ -1,0 +1,122 @@
+#include "client/servers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/speech.h"
+
+#define SERVER_USUAL "127.0.0.1"
+
+enum {
+    CONNECT_TIMEOUT_MS = 10000
+};
+
+void dflockd_options_init(struct dflockd_options *options)
+{
+    *options = (struct dflockd_options){.connect_timeout_ms = CONNECT_TIMEOUT_MS};
+}
+
+static enum dflockd_status fail(const struct dflockd_options *options, enum dflockd_status status,
+                                const char *why)
+{
+    if (options->problem)
+        snprintf(options->problem, DFLOCKD_PROBLEM_MAX, "%s", why);
+    return status;
+}
+
+/* What is wrong with the options beside addresses and files, or NULL. */
+static const char *flaw(const struct dflockd_options *options)
+{
+    const struct dflockd_request auth = {.command = DFLOCKD_AUTH, .token = options->auth_token};
+
+    if (options->auth_token && !speech_valid(&auth))
+        return "the authentication's secret is empty, too long or more than a line";
+    if (options->connect_timeout_ms == 0)
+        return "no time is given to connect";
+    if (!options->tls_certificate != !options->tls_key)
+        return "a TLS certificate and its key go together";
+    /* Whoever names a file of TLS believes to be safe. */
+    if (!options->tls && (options->tls_ca_file || options->tls_certificate ||
+                          options->tls_server_name || options->tls_insecure))
+        return "an option of TLS is given without TLS";
+    return NULL;
+}
+
+static enum dflockd_status read_addresses(struct servers *servers,
+                                          const struct dflockd_options *options)
+{
+    static const char *const usual[] = {SERVER_USUAL};
+    const char *const *texts = options->server_count > 0 ? options->servers : usual;
+
+    servers->count = options->server_count > 0 ? options->server_count : 1;
+    servers->addresses = calloc(servers->count, sizeof(*servers->addresses));
+    if (!servers->addresses)
+        return fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < servers->count; i++) {
+        char why[ADDRESS_TEXT_MAX + 40];
+
+        if (texts[i] && address_read(&servers->addresses[i], texts[i]))
+            continue;
+        snprintf(why, sizeof(why), "'%.*s' is not host:port or unix:path", ADDRESS_TEXT_MAX,
+                 texts[i] ? texts[i] : "");
+        return fail(options, DFLOCKD_STATUS_INVALID, why);
+    }
+    return DFLOCKD_STATUS_DONE;
+}
+
+static enum dflockd_status read_tls(struct servers *servers, const struct dflockd_options *options)
+{
+    char why[TLS_PROBLEM_MAX];
+
+    if (!options->tls)
+        return DFLOCKD_STATUS_DONE;
+    servers->tls = tls_context_for_clients(options->tls_ca_file, options->tls_insecure, why);
+    if (!servers->tls)
+        return fail(options, DFLOCKD_STATUS_UNTRUSTED, why);
+    if (options->tls_certificate &&
+        !tls_context_show(servers->tls, options->tls_certificate, options->tls_key, why))
+        return fail(options, DFLOCKD_STATUS_UNTRUSTED, why);
+    return DFLOCKD_STATUS_DONE;
+}
+
+static bool copy(char **to, const char *text)
+{
+    *to = text ? strdup(text) : NULL;
+    return *to || !text;
+}
+
+enum dflockd_status servers_init(struct servers *servers, const struct dflockd_options *options)
+{
+    const char *why = flaw(options);
+    enum dflockd_status status;
+
+    *servers = (struct servers){
+        .shard = options->shard,
+        .shard_context = options->shard_context,
+        .connect_timeout_ms = options->connect_timeout_ms,
+    };
+    if (why)
+        return fail(options, DFLOCKD_STATUS_INVALID, why);
+    status = read_addresses(servers, options);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = read_tls(servers, options);
+    if (status == DFLOCKD_STATUS_DONE &&
+        (!copy(&servers->auth_token, options->auth_token) ||
+         !copy(&servers->tls_server_name, options->tls_server_name)))
+        status = fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
+    if (status != DFLOCKD_STATUS_DONE)
+        servers_free(servers);
+    return status;
+}
+
+void servers_free(struct servers *servers)
+{
+    if (servers->auth_token)
+        explicit_bzero(servers->auth_token, strlen(servers->auth_token));
+    free(servers->auth_token);
+    free(servers->tls_server_name);
+    free(servers->addresses);
+    tls_context_drop(servers->tls);
+    *servers = (struct servers){0};
+}

@@ -1,0 +1,238 @@
+#include "client/speech.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    ARGUMENT_MAX = 96, /* bytes of an arg line but that of `auth` */
+    WORD_MAX = 8       /* of a command */
+};
+
+/* What the good answer to a command holds. */
+enum shape {
+    SHAPE_GRANT = 1,  /* ok <token> <lease> */
+    SHAPE_TICKET = 2, /* acquired <token> <lease>, or queued */
+    SHAPE_LEASE = 4,  /* ok <lease> */
+    SHAPE_TEXT = 8,   /* ok <text> */
+    SHAPE_BARE = 16,  /* ok */
+    SHAPES_ALL = 31,
+    SHAPES_QUEUE = SHAPE_GRANT | SHAPE_TICKET
+};
+
+struct form {
+    enum shape shape;
+    bool key;
+    bool timeout; /* and the others: what its arg line takes, in this order */
+    bool limit;
+    bool lease;
+    bool token;
+};
+
+static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
+    [DFLOCKD_ACQUIRE] = {.shape = SHAPE_GRANT, .key = true, .timeout = true, .lease = true},
+    [DFLOCKD_RELEASE] = {.shape = SHAPE_BARE, .key = true, .token = true},
+    [DFLOCKD_RENEW] = {.shape = SHAPE_LEASE, .key = true, .token = true, .lease = true},
+    [DFLOCKD_ENQUEUE] = {.shape = SHAPE_TICKET, .key = true, .lease = true},
+    [DFLOCKD_WAIT] = {.shape = SHAPE_GRANT, .key = true, .timeout = true},
+    [DFLOCKD_SEMAPHORE_ACQUIRE] =
+        {.shape = SHAPE_GRANT, .key = true, .timeout = true, .limit = true, .lease = true},
+    [DFLOCKD_SEMAPHORE_RELEASE] = {.shape = SHAPE_BARE, .key = true, .token = true},
+    [DFLOCKD_SEMAPHORE_RENEW] = {.shape = SHAPE_LEASE, .key = true, .token = true, .lease = true},
+    [DFLOCKD_SEMAPHORE_ENQUEUE] = {.shape = SHAPE_TICKET,
+                                   .key = true,
+                                   .limit = true,
+                                   .lease = true},
+    [DFLOCKD_SEMAPHORE_WAIT] = {.shape = SHAPE_GRANT, .key = true, .timeout = true},
+    [DFLOCKD_PING] = {.shape = SHAPE_BARE},
+    [DFLOCKD_STATS] = {.shape = SHAPE_TEXT},
+    [DFLOCKD_AUTH] = {.shape = SHAPE_BARE},
+};
+
+/* ---- requests ---- */
+
+static bool valid_key(const char *key)
+{
+    size_t length = key ? strnlen(key, DFLOCKD_KEY_MAX + 1) : 0;
+
+    return length >= 1 && length <= DFLOCKD_KEY_MAX && !strpbrk(key, " \t\r\n");
+}
+
+static bool valid_token(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'a' && text[i] <= 'f'))
+            return false;
+    }
+    return length == DFLOCKD_TOKEN_LENGTH;
+}
+
+static bool valid_secret(const char *secret)
+{
+    size_t length = secret ? strnlen(secret, DFLOCKD_AUTH_LINE_MAX + 1) : 0;
+
+    return length >= 1 && length <= DFLOCKD_AUTH_LINE_MAX && !strpbrk(secret, "\r\n");
+}
+
+bool speech_valid(const struct dflockd_request *request)
+{
+    const struct form *form;
+
+    if ((unsigned)request->command >= DFLOCKD_COMMAND_COUNT)
+        return false;
+    if (request->command == DFLOCKD_AUTH)
+        return valid_secret(request->token);
+    form = &forms[request->command];
+    if (form->key && !valid_key(request->key))
+        return false;
+    if (form->timeout && request->timeout_s > DFLOCKD_SECONDS_MAX)
+        return false;
+    if (form->lease && request->lease_s > DFLOCKD_SECONDS_MAX)
+        return false;
+    if (form->limit && (request->limit < 1 || request->limit > DFLOCKD_LIMIT_MAX))
+        return false;
+    return !form->token || (request->token && valid_token(request->token, strlen(request->token)));
+}
+
+size_t speech_room(const struct dflockd_request *request)
+{
+    if (request->command == DFLOCKD_AUTH)
+        return WORD_MAX + strlen(request->token) + 4;
+    return WORD_MAX + DFLOCKD_KEY_MAX + ARGUMENT_MAX + 4;
+}
+
+size_t speech_ask(uint8_t *to, const struct dflockd_request *request)
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        DFLOCKD_COMMANDS(X)
+#undef X
+    };
+    const struct form *form = &forms[request->command];
+    const char *argument = request->token;
+    char text[ARGUMENT_MAX];
+    int length = 0;
+
+    if (request->command != DFLOCKD_AUTH) {
+        text[0] = '\0';
+        if (form->token)
+            length += sprintf(text + length, " %s", request->token);
+        if (form->timeout)
+            length += sprintf(text + length, " %" PRIu64, request->timeout_s);
+        if (form->limit)
+            length += sprintf(text + length, " %" PRIu32, request->limit);
+        if (form->lease && request->lease_s > 0)
+            length += sprintf(text + length, " %" PRIu64, request->lease_s);
+        argument = length > 0 ? text + 1 : text;
+    }
+    return (size_t)snprintf((char *)to, speech_room(request), "%s\n%s\n%s\n",
+                            words[request->command], form->key ? request->key : "_", argument);
+}
+
+/* ---- answers ---- */
+
+enum dflockd_outcome speech_outcome(const char *word, size_t length)
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        DFLOCKD_OUTCOMES(X)
+#undef X
+    };
+    unsigned outcome = 0;
+
+    while (outcome < DFLOCKD_OUTCOME_COUNT &&
+           (strlen(words[outcome]) != length || memcmp(words[outcome], word, length) != 0))
+        outcome++;
+    return outcome;
+}
+
+/* A lease is a number from 1 to DFLOCKD_SECONDS_MAX. */
+static bool hear_lease(struct dflockd_reply *reply, const char *text, size_t length)
+{
+    uint64_t seconds = 0;
+
+    if (length == 0 || text[0] == '0')
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        seconds = seconds * 10 + (uint64_t)(text[i] - '0');
+        if (seconds > DFLOCKD_SECONDS_MAX)
+            return false;
+    }
+    reply->lease_s = seconds;
+    return true;
+}
+
+static uint64_t fence_of(const char *token)
+{
+    uint64_t fence = 0;
+
+    for (int i = 0; i < DFLOCKD_TOKEN_LENGTH / 2; i++)
+        fence = fence << 4 | (uint64_t)(token[i] <= '9' ? token[i] - '0' : token[i] - 'a' + 10);
+    return fence;
+}
+
+static bool hear_grant(struct dflockd_reply *reply, const char *text, size_t length)
+{
+    if (length <= DFLOCKD_TOKEN_LENGTH || text[DFLOCKD_TOKEN_LENGTH] != ' ' ||
+        !valid_token(text, DFLOCKD_TOKEN_LENGTH))
+        return false;
+    memcpy(reply->token, text, DFLOCKD_TOKEN_LENGTH);
+    reply->fence = fence_of(text);
+    return hear_lease(reply, text + DFLOCKD_TOKEN_LENGTH + 1, length - DFLOCKD_TOKEN_LENGTH - 1);
+}
+
+/* `rest` is what follows the word and a blank, or NULL. */
+static bool hear_good(struct dflockd_reply *reply, enum shape shape, const char *rest,
+                      size_t length)
+{
+    reply->status = DFLOCKD_STATUS_DONE;
+    if ((reply->outcome == DFLOCKD_ACQUIRED) != (shape == SHAPE_TICKET))
+        return false;
+    if (shape == SHAPE_BARE || !rest)
+        return shape == SHAPE_BARE && !rest;
+    if (shape == SHAPE_LEASE)
+        return hear_lease(reply, rest, length);
+    if (shape == SHAPE_TEXT) {
+        reply->text = rest;
+        reply->text_length = length;
+        return length > 0;
+    }
+    return hear_grant(reply, rest, length);
+}
+
+bool speech_hear(struct dflockd_reply *reply, enum dflockd_command command, const char *line,
+                 size_t length)
+{
+    static const struct {
+        enum dflockd_status status;
+        unsigned shapes; /* it may answer */
+    } others[DFLOCKD_OUTCOME_COUNT] = {
+        [DFLOCKD_QUEUED] = {DFLOCKD_STATUS_WAITING, SHAPE_TICKET},
+        [DFLOCKD_TIMEOUT] = {DFLOCKD_STATUS_TIMED_OUT, SHAPE_GRANT},
+        [DFLOCKD_ERROR] = {DFLOCKD_STATUS_FAILED, SHAPES_ALL},
+        [DFLOCKD_ERROR_AUTH] = {DFLOCKD_STATUS_REFUSED, SHAPES_ALL},
+        [DFLOCKD_ERROR_MAX_LOCKS] = {DFLOCKD_STATUS_MAX_LOCKS, SHAPES_QUEUE},
+        [DFLOCKD_ERROR_MAX_WAITERS] = {DFLOCKD_STATUS_MAX_WAITERS, SHAPES_QUEUE},
+        [DFLOCKD_ERROR_LIMIT_MISMATCH] = {DFLOCKD_STATUS_LIMIT_MISMATCH, SHAPES_QUEUE},
+        [DFLOCKD_ERROR_NOT_ENQUEUED] = {DFLOCKD_STATUS_NOT_ENQUEUED, SHAPE_GRANT},
+        [DFLOCKD_ERROR_ALREADY_ENQUEUED] = {DFLOCKD_STATUS_ALREADY, SHAPE_TICKET},
+        [DFLOCKD_ERROR_LEASE_EXPIRED] = {DFLOCKD_STATUS_LOST, SHAPE_GRANT},
+        [DFLOCKD_ERROR_DRAINING] = {DFLOCKD_STATUS_DRAINING, SHAPES_ALL},
+    };
+    const struct form *form = &forms[command];
+    const char *blank = memchr(line, ' ', length);
+    size_t word = blank ? (size_t)(blank - line) : length;
+
+    *reply = (struct dflockd_reply){.outcome = speech_outcome(line, word)};
+    if (reply->outcome == DFLOCKD_OUTCOME_COUNT)
+        return false;
+    if (reply->outcome == DFLOCKD_OK || reply->outcome == DFLOCKD_ACQUIRED)
+        return hear_good(reply, form->shape, blank ? blank + 1 : NULL,
+                         blank ? length - word - 1 : 0);
+    reply->status = others[reply->outcome].status;
+    if (reply->outcome == DFLOCKD_ERROR && form->token)
+        reply->status = DFLOCKD_STATUS_NOT_HELD;
+    return !blank && (others[reply->outcome].shapes & form->shape) != 0;
+}
