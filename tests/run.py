@@ -3,7 +3,7 @@
 
 Suites: unit (cmocka programs and scripts that speak TAP), sim (the simulation), fuzz (the fuzzers),
 wire (a server over TCP), clients (the published clients), faults (a server while others misbehave),
-valgrind (the short unit tests under it). What each of them is good for: tests/README.md.
+library (the client library), valgrind (the short unit tests and those of the library under it). What each of them is good for: tests/README.md.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LONG_TESTS = {"test_stripes"}
 
 
 # Tests at a time: most of them wait; those of faults work.
-PROCESSES = {"wire": "8", "clients": "8", "faults": "2"}
+PROCESSES = {"wire": "8", "clients": "8", "faults": "2", "client_library": "4"}
 
 
 class Counts:
@@ -85,6 +85,16 @@ def run_unit(counts, build, wrapper=()):
             run_tap(counts, ["sh", str(script)], environment)
 
 
+def run_library(counts, build, wrapper=()):
+    """Programs that include only the library's header, against real servers."""
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", DFLOCKD=str(build / "dflockd"))
+    for source in sorted((ROOT / "tests" / "client_library").glob("test_*.c")):
+        program = build / source.with_suffix("").relative_to(ROOT)
+        run_tap(counts, [*wrapper, str(program)], environment)
+    if not wrapper:
+        run_pytest(counts, build, "client_library")
+
+
 def run_sim(counts, build):
     events = os.environ.get("EVENTS", SIM_EVENTS)
     run_tap(counts, [str(build / "tests/sim/sim"), f"events={events}"], dict(os.environ))
@@ -127,6 +137,9 @@ def main():
             run_unit(counts, build)
         elif suite == "valgrind":
             run_unit(counts, build, VALGRIND)
+            run_library(counts, build, VALGRIND)
+        elif suite == "library":
+            run_library(counts, build)
         elif suite == "sim":
             run_sim(counts, build)
         elif suite == "fuzz":

@@ -1,0 +1,69 @@
+"""Makes tests/lib importable; where the library and the programs that try it were built."""
+
+import random
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from lib.server import BINARY, ROOT  # noqa: E402
+
+BUILD = BINARY.resolve().parent
+PROGRAMS = BUILD / "tests" / "client_library"
+
+
+@pytest.fixture(scope="session")
+def build():
+    return BUILD
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture
+def seed():
+    """A fresh seed for each test; `LIBRARY_SEED` replays one."""
+    value = int(os.environ.get("LIBRARY_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"seed {value} (LIBRARY_SEED={value} replays it)")
+    return value
+
+
+@pytest.fixture
+def attempt():
+    """What `attempt` prints: a list of lines, each a list of its words."""
+    def attempt(*arguments, timeout=60):
+        done = subprocess.run([PROGRAMS / "attempt", *map(str, arguments)], timeout=timeout,
+                              capture_output=True, check=False)
+        assert done.returncode == 0, done
+        return [line.split() for line in done.stdout.decode().splitlines()]
+    return attempt
+
+
+@pytest.fixture
+def start():
+    """Starts `attempt`, whose stdout can be read; all of them end with the test."""
+    with ExitStack() as stack:
+        def start(*arguments):
+            process = stack.enter_context(subprocess.Popen(
+                [PROGRAMS / "attempt", *map(str, arguments)], stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            return process
+        yield start
+
+
+@pytest.fixture
+def shard():
+    """The places of keys, which are bytes, among 1 to 16 servers."""
+    def shard(keys):
+        done = subprocess.run([PROGRAMS / "shard"], input=b"".join(key + b"\n" for key in keys),
+                              timeout=60, capture_output=True, check=True)
+        return [list(map(int, line.split())) for line in done.stdout.splitlines()]
+    return shard

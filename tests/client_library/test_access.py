@@ -1,0 +1,170 @@
+"""Who is let in, and whom the library trusts: secrets, TLS, Unix sockets."""
+
+import time
+
+import pytest
+from lib.certificates import Authority
+from lib.server import Server
+from lib.tls import VERSIONS, TlsServer
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("strangers"), "strangers")
+
+
+@pytest.fixture(scope="session")
+def pair(authority):
+    return authority.issue("server")
+
+
+def at(server):
+    return f"server=127.0.0.1:{server.port}"
+
+
+def status(lines):
+    return lines[0][1]
+
+
+def works(lines):
+    return [line[1] for line in lines] == ["DONE"] * len(lines)
+
+
+# ---- secrets ----
+
+def test_the_right_secret_lets_in_and_a_wrong_one_does_not(attempt):
+    with Server("--auth-token", "s3cret") as server:
+        assert works(attempt(at(server), "auth=s3cret", "ping", "acquire=0", "release"))
+        for wrong in "wrong", "s3cre", "s3cretx", "x" * 65536:
+            for action in "ping", "acquire=0", "enqueue":
+                assert status(attempt(at(server), f"auth={wrong}", action)) == "REFUSED"
+        assert status(attempt(at(server), "acquire=0")) == "REFUSED"
+        assert status(attempt(at(server), "auth=two\nlines", "ping")) == "INVALID"
+
+
+def test_a_secret_that_nobody_asked_for_is_refused(attempt):
+    with Server() as server:
+        line, = attempt(at(server), "auth=s3cret", "acquire=0")
+        assert line[1] == "REFUSED" and "asks for no secret" in " ".join(line)
+
+
+def test_the_secret_is_sent_again_after_a_connection_broke(attempt):
+    with Server("--auth-token", "s3cret", "--read-timeout", "1") as server:
+        assert works(attempt(at(server), "auth=s3cret", "acquire=0", "release", "sleep=1500",
+                             "acquire=0", "release"))
+
+
+# ---- TLS ----
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_of_the_authority_is_trusted(attempt, authority, pair, version):
+    with TlsServer(pair, "--auth-token", "s3cret", version=version) as server:
+        ca = f"ca={authority.certificate}"
+        assert works(attempt(at(server), "tls=1", ca, "auth=s3cret", "ping", "acquire=0",
+                             "renew=50", "release", "acquire=0", "release"))
+        assert works(attempt(f"server=localhost:{server.port}", "tls=1", ca, "auth=s3cret", "ping"))
+        assert status(attempt(at(server), "tls=1", ca, "auth=wrong", "acquire=0")) == "REFUSED"
+
+
+def test_a_lock_is_renewed_over_tls(attempt, authority, pair):
+    with TlsServer(pair) as server:
+        assert works(attempt(at(server), "tls=1", f"ca={authority.certificate}", "lease=1",
+                             "acquire=0", "sleep=3500", "renew", "release"))
+
+
+def test_a_lock_over_tls_is_lost_with_its_server(start, authority, pair):
+    with TlsServer(pair) as server:
+        holder = start(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0", "sleep=5000")
+        assert holder.stdout.readline().split()[:2] == ["acquire", "DONE"]
+        server.kill()
+        assert holder.stdout.readline().split() == ["lost", "DISCONNECTED"]
+
+
+def test_an_unknown_authority_is_not_trusted(attempt, strangers, pair):
+    with TlsServer(pair) as server:
+        line, = attempt(at(server), "tls=1", f"ca={strangers.certificate}", "acquire=0")
+        assert line[1] == "UNTRUSTED"
+        assert "signed by nobody who is trusted" in " ".join(line)
+        # Nor by those that the system knows.
+        assert status(attempt(at(server), "tls=1", "acquire=0")) == "UNTRUSTED"
+
+
+def test_a_certificate_for_another_name_is_not_trusted(attempt, authority, pair):
+    ca = f"ca={authority.certificate}"
+    with TlsServer(pair) as server:
+        line, = attempt(at(server), "tls=1", ca, "name=elsewhere.example", "acquire=0")
+        assert line[1] == "UNTRUSTED"
+        assert "for another name" in " ".join(line)
+        assert works(attempt(at(server), "tls=1", ca, "name=localhost", "ping"))
+        assert status(attempt(f"server=127.0.0.2:{server.port}", "tls=1", ca,
+                              "acquire=0")) in ("UNTRUSTED", "UNREACHABLE")
+
+
+def test_an_old_certificate_is_not_trusted(attempt, authority):
+    # Valid when the server starts; the client looks later.
+    with TlsServer(authority.issue("soon-old", ends=2)) as server:
+        attempt("sleep=3200")
+        line, = attempt(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0")
+        assert line[1] == "UNTRUSTED" and "not valid now" in " ".join(line)
+
+
+def test_who_wants_no_check_gets_none(attempt, pair):
+    with TlsServer(pair) as server:
+        assert works(attempt(at(server), "tls=1", "insecure=1", "acquire=0", "release"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_shows_the_certificate_that_is_asked_for(attempt, authority, strangers, pair,
+                                                          version):
+    ca = f"ca={authority.certificate}"
+    own = authority.issue(f"client-{version}", usage="clientAuth")
+    other = strangers.issue(f"stranger-{version}", usage="clientAuth")
+    with TlsServer(pair, "--tls-client-ca", str(authority.certificate),
+                   version=version) as server:
+        assert works(attempt(at(server), "tls=1", ca, f"certificate={own.certificate}",
+                             f"private={own.key}", "acquire=0", "release"))
+        assert status(attempt(at(server), "tls=1", ca, "acquire=0")) in (
+            "UNTRUSTED", "UNREACHABLE", "DISCONNECTED")
+        assert status(attempt(at(server), "tls=1", ca, f"certificate={other.certificate}",
+                              f"private={other.key}", "acquire=0")) in (
+            "UNTRUSTED", "UNREACHABLE", "DISCONNECTED")
+        line, = attempt(at(server), "tls=1", ca, f"certificate={own.certificate}",
+                        f"private={other.key}", "acquire=0")
+        assert line[:2] == ["open", "UNTRUSTED"] and "is not the key of" in " ".join(line)
+
+
+def test_tls_and_plain_do_not_meet(attempt, authority, pair):
+    with Server() as server:
+        assert status(attempt(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0")) in (
+            "UNTRUSTED", "UNREACHABLE")
+    with TlsServer(pair) as server:
+        assert status(attempt(at(server), "acquire=0")) == "DISCONNECTED"
+
+
+# ---- a path ----
+
+def test_a_unix_socket_does_what_tcp_does(attempt, tmp_path):
+    path = tmp_path / "socket"
+    with Server("--unix-socket", str(path), "--auth-token", "s3cret"):
+        assert works(attempt(f"server=unix:{path}", "auth=s3cret", "lease=1", "acquire=0",
+                             "sleep=2200", "renew", "release", "enqueue", "wait=1", "ping"))
+    # The kernel closes the socket of a killed process a little later.
+    end = time.monotonic() + 20
+    while status(attempt(f"server=unix:{path}", "acquire=0")) != "UNREACHABLE":
+        assert time.monotonic() < end
+    assert status(attempt(f"server=unix:{'x' * 200}", "acquire=0")) == "INVALID"
+
+
+def test_tls_over_a_unix_socket_wants_localhost_or_the_name_that_is_given(attempt, tmp_path,
+                                                                          authority, pair):
+    path = tmp_path / "socket"
+    ca = f"ca={authority.certificate}"
+    with TlsServer(pair, "--unix-socket", str(path)):
+        assert works(attempt(f"server=unix:{path}", "tls=1", ca, "acquire=0", "release"))
+        assert status(attempt(f"server=unix:{path}", "tls=1", ca, "name=elsewhere",
+                              "acquire=0")) == "UNTRUSTED"

@@ -1,0 +1,452 @@
+/*
+ * The layer below: requests and answers in an event loop of the test's own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "harness.h"
+
+enum {
+    PIPELINED = 5000,
+    LONG_KEYS = 3000, /* their requests are less than a connection holds back */
+    CONNECTIONS = 8
+};
+
+struct fixture {
+    struct served served;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    server_start(&f->served, FLAGS("--max-locks=100000"));
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    server_kill(&f->served);
+    free(f);
+    return 0;
+}
+
+/* Waits as an event loop does. */
+static void wait_for(struct dflockd_connection *connection)
+{
+    struct pollfd watched = {.fd = dflockd_connection_descriptor(connection),
+                             .events = dflockd_connection_events(connection)};
+    int timeout = dflockd_connection_timeout(connection);
+
+    assert_true(watched.fd >= 0 && watched.events != 0);
+    assert_true(poll(&watched, 1, timeout >= 0 ? timeout : PATIENCE_MS) > 0);
+}
+
+static enum dflockd_status hear(struct dflockd_connection *connection, struct dflockd_reply *reply)
+{
+    enum dflockd_status status;
+
+    while ((status = dflockd_connection_receive(connection, reply)) == DFLOCKD_STATUS_AGAIN)
+        wait_for(connection);
+    return status;
+}
+
+static void answers_come_in_the_order_of_requests(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_reply reply;
+    uint64_t fence = 0;
+    char key[32];
+
+    for (int i = 0; i < PIPELINED; i++) {
+        struct dflockd_request request = {
+            .command = DFLOCKD_ACQUIRE, .key = key, .lease_s = (uint64_t)(i + 1)};
+
+        snprintf(key, sizeof(key), "key-%d", i);
+        assert_done(dflockd_connection_send(connection, &request));
+    }
+    for (int i = 0; i < PIPELINED; i++) {
+        assert_done(hear(connection, &reply));
+        assert_done(reply.status);
+        assert_int_equal(reply.outcome, DFLOCKD_OK);
+        assert_int_equal(reply.lease_s, i + 1);
+        assert_true(reply.fence > fence);
+        fence = reply.fence;
+    }
+    assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
+    assert_string_equal(dflockd_connection_problem(connection), "");
+    dflockd_connection_close(connection);
+}
+
+static void one_loop_serves_many_connections(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connections[CONNECTIONS];
+    struct pollfd watched[CONNECTIONS];
+    struct dflockd_request acquire = {.command = DFLOCKD_ACQUIRE, .key = "key", .timeout_s = 30};
+    struct dflockd_reply reply;
+    uint64_t fence = 0;
+    int served = 0;
+
+    for (int i = 0; i < CONNECTIONS; i++) {
+        connections[i] = connect_to(f->served.address);
+        assert_done(dflockd_connection_send(connections[i], &acquire));
+    }
+    while (served < CONNECTIONS) {
+        for (int i = 0; i < CONNECTIONS; i++) {
+            watched[i].fd = dflockd_connection_descriptor(connections[i]);
+            watched[i].events = dflockd_connection_events(connections[i]);
+        }
+        assert_true(poll(watched, CONNECTIONS, PATIENCE_MS) > 0);
+        for (int i = 0; i < CONNECTIONS; i++) {
+            struct dflockd_request release = {
+                .command = DFLOCKD_RELEASE, .key = "key", .token = reply.token};
+
+            if (!watched[i].revents ||
+                dflockd_connection_receive(connections[i], &reply) != DFLOCKD_STATUS_DONE)
+                continue;
+            assert_done(reply.status);
+            if (reply.token[0] == '\0') {
+                served++;
+                continue;
+            }
+            assert_true(reply.fence > fence);
+            fence = reply.fence;
+            assert_done(dflockd_connection_send(connections[i], &release));
+        }
+    }
+    for (int i = 0; i < CONNECTIONS; i++)
+        dflockd_connection_close(connections[i]);
+}
+
+static void each_command_has_its_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_reply grant;
+    struct dflockd_reply reply;
+    struct dflockd_request request = {.command = DFLOCKD_SEMAPHORE_ENQUEUE, .key = "k", .limit = 2};
+
+    assert_done(dflockd_connection_ask(connection, &request, &grant, PATIENCE_MS));
+    assert_done(grant.status);
+    assert_int_equal(grant.outcome, DFLOCKD_ACQUIRED);
+    assert_int_equal(grant.lease_s, 33);
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_status(reply.status, DFLOCKD_STATUS_ALREADY);
+    request = (struct dflockd_request){
+        .command = DFLOCKD_SEMAPHORE_RENEW, .key = "k", .token = grant.token, .lease_s = 77};
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(reply.status);
+    assert_int_equal(reply.lease_s, 77);
+    request.command = DFLOCKD_SEMAPHORE_RELEASE;
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(reply.status);
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_status(reply.status, DFLOCKD_STATUS_NOT_HELD);
+    request.command = DFLOCKD_SEMAPHORE_WAIT;
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_status(reply.status, DFLOCKD_STATUS_NOT_ENQUEUED);
+    request.command = DFLOCKD_PING;
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(reply.status);
+    request.command = DFLOCKD_AUTH;
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_status(reply.status, DFLOCKD_STATUS_FAILED);
+    dflockd_connection_close(connection);
+}
+
+static void stats_of_any_length_are_text(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_request request = {.command = DFLOCKD_STATS};
+    struct dflockd_reply reply;
+    char key[DFLOCKD_KEY_MAX + 1];
+
+    for (int i = 0; i < LONG_KEYS; i++) {
+        struct dflockd_request acquire = {.command = DFLOCKD_ACQUIRE, .key = key};
+
+        snprintf(key, sizeof(key), "%0*d", DFLOCKD_KEY_MAX, i);
+        assert_done(dflockd_connection_send(connection, &acquire));
+    }
+    assert_done(dflockd_connection_send(connection, &request));
+    for (int i = 0; i < LONG_KEYS; i++)
+        assert_done(hear(connection, &reply));
+    assert_done(hear(connection, &reply));
+    assert_true(reply.text_length > (size_t)LONG_KEYS * DFLOCKD_KEY_MAX);
+    assert_int_equal(strlen(reply.text), reply.text_length);
+    assert_int_equal(reply.text[0], '{');
+    assert_int_equal(reply.text[reply.text_length - 1], '}');
+    request.command = DFLOCKD_PING;
+    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_null(reply.text);
+    dflockd_connection_close(connection);
+}
+
+static void an_answer_that_did_not_come_in_time_comes_later(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *holder = connect_to(f->served.address);
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = "key", .timeout_s = 60};
+    struct dflockd_reply reply;
+
+    assert_done(dflockd_connection_ask(holder, &request, &reply, PATIENCE_MS));
+    assert_status(dflockd_connection_ask(connection, &request, &reply, 100), DFLOCKD_STATUS_AGAIN);
+    assert_status(dflockd_connection_ask(connection, &request, &reply, 100),
+                  DFLOCKD_STATUS_INVALID);
+    dflockd_connection_close(holder);
+    assert_done(hear(connection, &reply));
+    assert_done(reply.status);
+    assert_true(reply.fence > 0);
+    dflockd_connection_close(connection);
+}
+
+static void a_request_out_of_range_is_not_sent(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    const struct dflockd_request bad[] = {
+        {.command = DFLOCKD_COMMAND_COUNT},
+        {.command = DFLOCKD_ACQUIRE},
+        {.command = DFLOCKD_ACQUIRE, .key = "a b"},
+        {.command = DFLOCKD_ACQUIRE, .key = "k", .timeout_s = (uint64_t)DFLOCKD_SECONDS_MAX + 1},
+        {.command = DFLOCKD_ACQUIRE, .key = "k", .lease_s = (uint64_t)DFLOCKD_SECONDS_MAX + 1},
+        {.command = DFLOCKD_SEMAPHORE_ACQUIRE, .key = "k"},
+        {.command = DFLOCKD_SEMAPHORE_ENQUEUE, .key = "k", .limit = DFLOCKD_LIMIT_MAX + 1},
+        {.command = DFLOCKD_RELEASE, .key = "k"},
+        {.command = DFLOCKD_RELEASE, .key = "k", .token = "0123"},
+        {.command = DFLOCKD_RENEW, .key = "k", .token = "0123456789ABCDEF0123456789ABCDEF"},
+        {.command = DFLOCKD_AUTH},
+        {.command = DFLOCKD_AUTH, .token = "two\nlines"},
+    };
+    struct dflockd_request ping = {.command = DFLOCKD_PING};
+    struct dflockd_reply reply;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_status(dflockd_connection_send(connection, &bad[i]), DFLOCKD_STATUS_INVALID);
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    assert_done(reply.status);
+    dflockd_connection_close(connection);
+}
+
+static void what_is_under_way_has_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_request ping = {.command = DFLOCKD_PING};
+    struct dflockd_reply reply;
+    enum dflockd_status status;
+    int sent = 0;
+
+    while ((status = dflockd_connection_send(connection, &ping)) == DFLOCKD_STATUS_DONE)
+        assert_true(++sent < 1 << 20);
+    assert_status(status, DFLOCKD_STATUS_AGAIN);
+    for (int heard = 0; heard < sent; heard++)
+        assert_done(hear(connection, &reply));
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    dflockd_connection_close(connection);
+}
+
+static void a_broken_connection_stays_so_and_says_why(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_request ping = {.command = DFLOCKD_PING};
+    struct dflockd_reply reply;
+
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    server_kill(&f->served);
+    /* More than one: the first write makes the peer reset, the next one would raise SIGPIPE. */
+    for (int i = 0; i < 3; i++) {
+        dflockd_connection_send(connection, &ping);
+        dflockd_connection_receive(connection, &reply);
+        sleep_ms(20);
+    }
+    assert_status(hear(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
+    assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
+    assert_status(dflockd_connection_send(connection, &ping), DFLOCKD_STATUS_DISCONNECTED);
+    assert_non_null(strstr(dflockd_connection_problem(connection), f->served.address));
+    assert_int_equal(dflockd_connection_descriptor(connection), -1);
+    assert_int_equal(dflockd_connection_events(connection), 0);
+    dflockd_connection_close(connection);
+}
+
+static void a_wire_that_says_nothing_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_options options;
+    struct dflockd_connection *connection;
+    struct dflockd_reply reply;
+    const char *address = f->served.address;
+    int64_t begun = now_ms();
+
+    server_signal(&f->served, SIGSTOP);
+    dflockd_options_init(&options);
+    options.servers = &address;
+    options.server_count = 1;
+    options.auth_token = "secret";
+    options.connect_timeout_ms = 300;
+    assert_done(dflockd_connection_open(&connection, &options, 0));
+    while (dflockd_connection_receive(connection, &reply) == DFLOCKD_STATUS_AGAIN) {
+        struct pollfd watched = {.fd = dflockd_connection_descriptor(connection),
+                                 .events = dflockd_connection_events(connection)};
+        int timeout = dflockd_connection_timeout(connection);
+
+        assert_in_range(timeout, 0, 301);
+        poll(&watched, 1, timeout);
+    }
+    assert_in_range(now_ms() - begun, 300, 5000);
+    assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_UNREACHABLE);
+    dflockd_connection_close(connection);
+}
+
+/* ---- signals ---- */
+
+static atomic_int interruptions;
+
+static void interrupt(int number)
+{
+    (void)number;
+    interruptions++;
+}
+
+static void *interrupt_all_the_time(void *argument)
+{
+    const pthread_t *thread = argument;
+
+    for (int i = 0; i < 100; i++) {
+        pthread_kill(*thread, SIGUSR1);
+        sleep_ms(5);
+    }
+    return NULL;
+}
+
+static void signals_of_the_program_disturb_no_call(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_client *client = open_client(f->served.address);
+    struct dflockd_lock *lock = new_lock(client, "key", NULL);
+    struct dflockd_connection *holder = connect_to(f->served.address);
+    struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = "key"};
+    struct sigaction action = {.sa_handler = interrupt};
+    struct dflockd_reply reply;
+    pthread_t self = pthread_self();
+    pthread_t thread;
+
+    sigaction(SIGUSR1, &action, NULL);
+    assert_done(dflockd_connection_ask(holder, &request, &reply, PATIENCE_MS));
+    pthread_create(&thread, NULL, interrupt_all_the_time, &self);
+    assert_status(dflockd_lock_acquire(lock, 1), DFLOCKD_STATUS_TIMED_OUT);
+    pthread_join(thread, NULL);
+    assert_true(interruptions > 10);
+    dflockd_connection_close(holder);
+    dflockd_lock_free(lock);
+    dflockd_client_close(client);
+}
+
+/* A signal to the process finds the program's thread, which alone does not block it. */
+static void the_thread_of_a_client_takes_no_signal(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_client *client = open_client(f->served.address);
+    struct dflockd_lock *lock = new_lock(client, "key", NULL);
+    sigset_t all;
+    sigset_t before;
+    sigset_t pending;
+
+    assert_done(dflockd_lock_acquire(lock, 0));
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    kill(getpid(), SIGUSR2);
+    sleep_ms(100);
+    sigpending(&pending);
+    assert_true(sigismember(&pending, SIGUSR2));
+    signal(SIGUSR2, SIG_IGN);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    dflockd_lock_free(lock);
+    dflockd_client_close(client);
+}
+
+/* ---- options ---- */
+
+static void options_that_make_no_sense_are_refused_with_a_reason(void **state)
+{
+    const char *addresses[] = {"",        ":1",   "host:",  "host:0", "host:65536",
+                               "host:1x", "[::1", "[::1]x", "unix:",  NULL};
+    struct dflockd_options options;
+    struct dflockd_client *client;
+    char problem[DFLOCKD_PROBLEM_MAX];
+
+    (void)state;
+    dflockd_options_init(&options);
+    options.problem = problem;
+    options.server_count = 1;
+    for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+        options.servers = &addresses[i];
+        problem[0] = '\0';
+        assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_INVALID);
+        assert_null(client);
+        assert_non_null(strstr(problem, "is not host:port"));
+    }
+    options.server_count = 0;
+    options.tls_ca_file = "/nowhere";
+    assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_INVALID);
+    options.tls = true;
+    assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_UNTRUSTED);
+    assert_non_null(strstr(problem, "/nowhere"));
+    dflockd_options_init(&options);
+    options.auth_token = "";
+    assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_INVALID);
+    dflockd_options_init(&options);
+    options.connect_timeout_ms = 0;
+    assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_INVALID);
+    dflockd_options_init(&options);
+    options.tls = true;
+    options.tls_key = "/nowhere";
+    assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_INVALID);
+}
+
+static void a_host_is_written_in_each_way(void **state)
+{
+    struct fixture *f = *state;
+    const char *hosts[] = {"127.0.0.1", "localhost", "[127.0.0.1]", "[::ffff:127.0.0.1]"};
+    struct dflockd_request ping = {.command = DFLOCKD_PING};
+    char address[64];
+
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        snprintf(address, sizeof(address), "%s:%d", hosts[i], f->served.port);
+        assert_done(ask_once(address, &ping));
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(answers_come_in_the_order_of_requests),
+        TEST(one_loop_serves_many_connections),
+        TEST(each_command_has_its_answer),
+        TEST(stats_of_any_length_are_text),
+        TEST(an_answer_that_did_not_come_in_time_comes_later),
+        TEST(a_request_out_of_range_is_not_sent),
+        TEST(what_is_under_way_has_a_limit),
+        TEST(a_broken_connection_stays_so_and_says_why),
+        TEST(a_wire_that_says_nothing_is_given_up),
+        TEST(signals_of_the_program_disturb_no_call),
+        TEST(the_thread_of_a_client_takes_no_signal),
+        cmocka_unit_test(options_that_make_no_sense_are_refused_with_a_reason),
+        TEST(a_host_is_written_in_each_way),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

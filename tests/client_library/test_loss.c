@@ -1,0 +1,396 @@
+/*
+ * Leases that are kept for long, and every way to lose one: the flag is up and the callback comes,
+ * once, and soon.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "harness.h"
+
+enum {
+    /* From a loss to its callback, where nothing has to be waited for. For a busy machine; the next
+     * renewal of a lease of 30 s would be later. */
+    AT_ONCE_MS = 5000
+};
+
+struct losses {
+    atomic_int count;
+    _Atomic(enum dflockd_status) why;
+    _Atomic int64_t at_ms;
+};
+
+struct fixture {
+    struct served served;
+    struct wire wire;
+    struct dflockd_client *client;
+    struct dflockd_lock_options options;
+    struct losses losses;
+};
+
+static void note_loss(void *context, struct dflockd_lock *lock, enum dflockd_status why)
+{
+    struct losses *losses = context;
+
+    losses->at_ms = now_ms();
+    losses->why = why;
+    /* What a callback may do. */
+    if (dflockd_lock_held(lock) || !dflockd_lock_lost(lock) || dflockd_lock_fence(lock) != 0 ||
+        dflockd_lock_release(lock) != DFLOCKD_STATUS_LOST)
+        abort();
+    losses->count++;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    server_start(&f->served, FLAGS("--shutdown-timeout=1"));
+    wire_open(&f->wire, &f->served);
+    f->client = open_client(f->wire.address);
+    dflockd_lock_options_init(&f->options);
+    f->options.lost = note_loss;
+    f->options.context = &f->losses;
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    dflockd_client_close(f->client);
+    wire_close(&f->wire);
+    server_kill(&f->served);
+    free(f);
+    return 0;
+}
+
+/* A lock with a lease of `lease_s` that is held. */
+static struct dflockd_lock *hold(struct fixture *f, uint64_t lease_s)
+{
+    struct dflockd_lock *lock;
+
+    f->options.lease_s = lease_s;
+    lock = new_lock(f->client, "key", &f->options);
+    assert_done(dflockd_lock_acquire(lock, 0));
+    return lock;
+}
+
+/* It was lost once, for that reason, `within_ms` of `since_ms`; and stays so. */
+static void assert_lost(struct fixture *f, struct dflockd_lock *lock, enum dflockd_status why,
+                        int64_t since_ms, int64_t within_ms)
+{
+    eventually(f->losses.count > 0);
+    assert_status(f->losses.why, why);
+    assert_true(f->losses.at_ms - since_ms <= within_ms);
+    assert_true(dflockd_lock_lost(lock));
+    assert_false(dflockd_lock_held(lock));
+    assert_int_equal(dflockd_lock_lease_ms(lock), 0);
+    assert_status(dflockd_lock_renew(lock, 5), DFLOCKD_STATUS_LOST);
+    assert_status(dflockd_lock_release(lock), DFLOCKD_STATUS_LOST);
+    assert_true(dflockd_lock_lost(lock));
+    sleep_ms(100);
+    assert_int_equal(f->losses.count, 1);
+}
+
+/* Another connection releases or renews by the token. */
+static void meddle(struct fixture *f, struct dflockd_lock *lock, enum dflockd_command command)
+{
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    struct dflockd_request request = {.command = command, .key = "key", .token = token};
+
+    assert_true(dflockd_lock_token(lock, token));
+    assert_done(ask_once(f->served.address, &request));
+}
+
+/* ---- kept ---- */
+
+static void a_lock_is_held_over_several_leases(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 1);
+    uint64_t fence = dflockd_lock_fence(lock);
+    int64_t end = now_ms() + 4500;
+
+    while (now_ms() < end) {
+        assert_true(dflockd_lock_held(lock));
+        assert_in_range(dflockd_lock_lease_ms(lock), 1, 1000);
+        assert_false(is_free(f->served.address, "key"));
+        sleep_ms(50);
+    }
+    assert_int_equal(dflockd_lock_fence(lock), fence);
+    assert_done(dflockd_lock_release(lock));
+    assert_int_equal(f->losses.count, 0);
+    dflockd_lock_free(lock);
+}
+
+static void a_semaphore_slot_is_held_over_several_leases(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock;
+
+    f->options.limit = 2;
+    lock = hold(f, 1);
+    sleep_ms(3200);
+    assert_true(dflockd_lock_held(lock));
+    assert_done(dflockd_lock_release(lock));
+    dflockd_lock_free(lock);
+}
+
+/* Seen in the lease that is left: it never falls below what the ratio leaves, and jitter adds. */
+static void it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock;
+    int64_t lowest[6];
+    int64_t last;
+    int turn = 0;
+    bool all_the_same = true;
+
+    f->options.renew_ratio = 0.4;
+    lock = hold(f, 2);
+    last = dflockd_lock_lease_ms(lock);
+    for (int64_t end = now_ms() + PATIENCE_MS; turn < 6; sleep_ms(1)) {
+        int64_t left = dflockd_lock_lease_ms(lock);
+
+        assert_true(now_ms() < end && left > 0);
+        if (left > last)
+            lowest[turn++] = last;
+        last = left;
+    }
+    for (int i = 0; i < 6; i++) {
+        /* 2 s less 0.8 s is 1.2 s; jitter is at most 0.08 s. A busy machine is late. */
+        assert_in_range(lowest[i], 600, 1285);
+        all_the_same &= lowest[i] == lowest[0];
+    }
+    assert_false(all_the_same);
+    dflockd_lock_free(lock);
+}
+
+static void without_renewal_the_lease_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock;
+    int64_t begun = now_ms();
+
+    f->options.renew = false;
+    lock = hold(f, 1);
+    assert_lost(f, lock, DFLOCKD_STATUS_LOST, begun, 1000 + AT_ONCE_MS);
+    assert_true(f->losses.at_ms - begun >= 995);
+    dflockd_lock_free(lock);
+}
+
+static void what_was_lost_can_be_acquired_again_and_lost_again(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 5);
+
+    for (int round = 1; round <= 3; round++) {
+        meddle(f, lock, DFLOCKD_RELEASE);
+        assert_status(dflockd_lock_renew(lock, 0), DFLOCKD_STATUS_LOST);
+        assert_done(dflockd_lock_acquire(lock, 0));
+        assert_false(dflockd_lock_lost(lock));
+        assert_true(dflockd_lock_held(lock));
+        assert_int_equal(f->losses.count, round);
+    }
+    assert_done(dflockd_lock_release(lock));
+    dflockd_lock_free(lock);
+}
+
+/* ---- lost ---- */
+
+static void a_refused_renewal_is_a_loss(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 2);
+    int64_t begun = now_ms();
+
+    meddle(f, lock, DFLOCKD_RELEASE);
+    assert_lost(f, lock, DFLOCKD_STATUS_NOT_HELD, begun, 1000 + AT_ONCE_MS);
+    assert_true(is_free(f->served.address, "key"));
+    dflockd_lock_free(lock);
+}
+
+static void a_killed_server_is_a_loss_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_client *client = open_client(f->served.address);
+    struct dflockd_lock *lock;
+    int64_t begun;
+
+    dflockd_client_close(f->client);
+    f->client = client;
+    lock = hold(f, 30);
+    begun = now_ms();
+    server_kill(&f->served);
+    assert_lost(f, lock, DFLOCKD_STATUS_DISCONNECTED, begun, AT_ONCE_MS);
+    eventually(dflockd_lock_acquire(lock, 0) == DFLOCKD_STATUS_UNREACHABLE);
+    dflockd_lock_free(lock);
+}
+
+static void a_cut_connection_is_a_loss_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 30);
+    char problem[DFLOCKD_PROBLEM_MAX];
+    int64_t begun = now_ms();
+
+    f->wire.cut = true;
+    assert_lost(f, lock, DFLOCKD_STATUS_DISCONNECTED, begun, AT_ONCE_MS);
+    dflockd_lock_problem(lock, problem);
+    assert_non_null(strstr(problem, f->wire.address));
+    eventually(is_free(f->served.address, "key"));
+    assert_done(dflockd_lock_acquire(lock, 5));
+    dflockd_lock_free(lock);
+}
+
+static void a_lease_that_ends_while_the_server_is_stopped_is_a_loss(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 1);
+    int64_t begun = now_ms();
+
+    server_signal(&f->served, SIGSTOP);
+    assert_lost(f, lock, DFLOCKD_STATUS_LOST, begun, 2000 + AT_ONCE_MS);
+    server_signal(&f->served, SIGCONT);
+    eventually(is_free(f->served.address, "key"));
+    dflockd_lock_free(lock);
+}
+
+static void a_renewal_that_is_waited_for_ends_with_the_lease(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 1);
+    int64_t begun = now_ms();
+
+    server_signal(&f->served, SIGSTOP);
+    assert_status(dflockd_lock_renew(lock, 60), DFLOCKD_STATUS_LOST);
+    assert_lost(f, lock, DFLOCKD_STATUS_LOST, begun, 1000 + AT_ONCE_MS);
+    server_signal(&f->served, SIGCONT);
+    dflockd_lock_free(lock);
+}
+
+static void a_server_that_drains_takes_no_renewal(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 1);
+    int64_t begun = now_ms();
+
+    server_signal(&f->served, SIGTERM);
+    assert_lost(f, lock, DFLOCKD_STATUS_DRAINING, begun, 1000 + AT_ONCE_MS);
+    dflockd_lock_free(lock);
+}
+
+static void a_server_that_drains_ends_a_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *holder = connect_to(f->served.address);
+    struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = "key"};
+    struct dflockd_lock *lock = new_lock(f->client, "key", &f->options);
+    struct dflockd_reply reply;
+
+    assert_done(dflockd_connection_ask(holder, &request, &reply, PATIENCE_MS));
+    assert_status(dflockd_lock_enqueue(lock), DFLOCKD_STATUS_WAITING);
+    server_signal(&f->served, SIGTERM);
+    assert_status(dflockd_lock_wait(lock, 60), DFLOCKD_STATUS_DRAINING);
+    assert_false(dflockd_lock_held(lock));
+    assert_int_equal(f->losses.count, 0);
+    dflockd_connection_close(holder);
+    dflockd_lock_free(lock);
+}
+
+static void a_lock_that_was_released_is_not_lost_later(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 1);
+
+    assert_done(dflockd_lock_release(lock));
+    server_kill(&f->served);
+    sleep_ms(1500);
+    assert_int_equal(f->losses.count, 0);
+    assert_false(dflockd_lock_lost(lock));
+    dflockd_lock_free(lock);
+}
+
+static void a_release_of_what_others_released_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 30);
+
+    meddle(f, lock, DFLOCKD_RELEASE);
+    assert_status(dflockd_lock_release(lock), DFLOCKD_STATUS_LOST);
+    assert_true(dflockd_lock_lost(lock));
+    assert_int_equal(f->losses.count, 0);
+    dflockd_lock_free(lock);
+}
+
+/* ---- a grant that may be old ---- */
+
+struct sleeper {
+    struct dflockd_lock *lock;
+    enum dflockd_status status;
+    bool held;
+};
+
+static void *acquire_and_tell(void *argument)
+{
+    struct sleeper *sleeper = argument;
+
+    sleeper->status = dflockd_lock_acquire(sleeper->lock, 60);
+    sleeper->held = dflockd_lock_held(sleeper->lock);
+    return NULL;
+}
+
+static void a_grant_that_was_waited_for_counts_from_its_renewal(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_client *rival = open_client(f->served.address);
+    struct dflockd_lock *first = new_lock(rival, "key", NULL);
+    struct dflockd_lock_options options = f->options;
+    struct sleeper sleeper;
+    pthread_t thread;
+
+    options.lease_s = 2;
+    sleeper.lock = new_lock(f->client, "key", &options);
+    assert_done(dflockd_lock_acquire(first, 0));
+    pthread_create(&thread, NULL, acquire_and_tell, &sleeper);
+    sleep_ms(2500);
+    assert_done(dflockd_lock_release(first));
+    pthread_join(thread, NULL);
+    assert_done(sleeper.status);
+    assert_true(sleeper.held);
+    sleep_ms(3000);
+    assert_true(dflockd_lock_held(sleeper.lock));
+    dflockd_lock_free(sleeper.lock);
+    dflockd_lock_free(first);
+    dflockd_client_close(rival);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_lock_is_held_over_several_leases),
+        TEST(a_semaphore_slot_is_held_over_several_leases),
+        TEST(it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier),
+        TEST(without_renewal_the_lease_ends),
+        TEST(what_was_lost_can_be_acquired_again_and_lost_again),
+        TEST(a_refused_renewal_is_a_loss),
+        TEST(a_killed_server_is_a_loss_at_once),
+        TEST(a_cut_connection_is_a_loss_at_once),
+        TEST(a_lease_that_ends_while_the_server_is_stopped_is_a_loss),
+        TEST(a_renewal_that_is_waited_for_ends_with_the_lease),
+        TEST(a_server_that_drains_takes_no_renewal),
+        TEST(a_server_that_drains_ends_a_wait),
+        TEST(a_lock_that_was_released_is_not_lost_later),
+        TEST(a_release_of_what_others_released_says_so),
+        TEST(a_grant_that_was_waited_for_counts_from_its_renewal),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,47 @@
+"""A program that was stopped for a while must not believe that it holds what ended meanwhile."""
+
+import signal
+import time
+
+from lib.server import Server
+
+
+def at(server):
+    return f"server=127.0.0.1:{server.port}"
+
+
+def ask(connection, *lines):
+    connection.sendall(("\n".join(lines) + "\n").encode())
+    return connection.makefile().readline().split()
+
+
+def test_a_lease_that_ended_while_the_program_was_stopped_is_lost(start):
+    with Server() as server, server.connect() as other:
+        holder = start(at(server), "lease=1", "acquire=0", "sleep=500", "sleep=3000", "release")
+        assert holder.stdout.readline().split()[:2] == ["acquire", "DONE"]
+        holder.send_signal(signal.SIGSTOP)
+        assert ask(other, "l", "key", "10")[0] == "ok"
+        holder.send_signal(signal.SIGCONT)
+        said = [line.split()[:2] for line in holder.stdout]
+        assert said.count(["lost", "LOST"]) + said.count(["lost", "NOT_HELD"]) == 1
+        assert ["release", "LOST"] in said
+
+
+def test_a_grant_that_ended_before_the_program_heard_of_it_is_none(start):
+    with Server() as server, server.connect() as first, server.connect() as other:
+        token = ask(first, "l", "key", "0")[1]
+        waiter = start(at(server), "lease=1", "acquire=60")
+        while b'"waiters":1' not in stats(server):
+            time.sleep(0.01)
+        waiter.send_signal(signal.SIGSTOP)
+        assert ask(first, "r", "key", token) == ["ok"]
+        # Granted to the one that is stopped, and over after a second: then to the next.
+        assert ask(other, "l", "key", "10")[0] == "ok"
+        waiter.send_signal(signal.SIGCONT)
+        assert waiter.stdout.readline().split()[:2] == ["acquire", "LOST"]
+
+
+def stats(server):
+    with server.connect() as connection:
+        connection.sendall(b"stats\n_\n_\n")
+        return connection.makefile("rb").readline()

@@ -1,0 +1,51 @@
+/*
+ * In an event loop of the program's own, without a thread: waits for a lock, and goes on with
+ * something else meanwhile, which is to print a dot four times a second.
+ *
+ *     events [SERVER]
+ */
+#include <dflockd/client.h>
+#include <poll.h>
+#include <stdio.h>
+
+enum {
+    TICK_MS = 250
+};
+
+int main(int count, char **arguments)
+{
+    const char *server = count > 1 ? arguments[1] : "127.0.0.1:6388";
+    struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = "foo", .timeout_s = 30};
+    struct dflockd_options options;
+    struct dflockd_connection *connection;
+    struct dflockd_reply reply;
+    enum dflockd_status status;
+
+    dflockd_options_init(&options);
+    options.servers = &server;
+    options.server_count = 1;
+    if (dflockd_connection_open(&connection, &options, 0) != DFLOCKD_STATUS_DONE)
+        return 1;
+    status = dflockd_connection_send(connection, &request);
+    while (status == DFLOCKD_STATUS_DONE &&
+           (status = dflockd_connection_receive(connection, &reply)) == DFLOCKD_STATUS_AGAIN) {
+        struct pollfd watched = {
+            .fd = dflockd_connection_descriptor(connection),
+            .events = dflockd_connection_events(connection),
+        };
+
+        /* A loop with nothing else to do would wait for dflockd_connection_timeout. */
+        if (poll(&watched, 1, TICK_MS) == 0) {
+            printf(".");
+            fflush(stdout);
+        }
+        status = DFLOCKD_STATUS_DONE;
+    }
+    if (status == DFLOCKD_STATUS_DONE)
+        printf("%s, fence %llu\n", dflockd_status_text(reply.status),
+               (unsigned long long)reply.fence);
+    else
+        fprintf(stderr, "events: %s\n", dflockd_connection_problem(connection));
+    dflockd_connection_close(connection); /* releases what was acquired on it */
+    return status != DFLOCKD_STATUS_DONE;
+}

@@ -1,0 +1,61 @@
+/*
+ * Nine workers get the same lock one after the other, in the order in which they came.
+ *
+ *     fifo [SERVER]
+ */
+#include <dflockd/client.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    WORKERS = 9
+};
+
+struct worker {
+    struct dflockd_client *client;
+    int number;
+    pthread_t thread;
+};
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    struct dflockd_lock *lock;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+    if (dflockd_lock_new(&lock, worker->client, "foo", NULL) != DFLOCKD_STATUS_DONE)
+        return NULL;
+    if (dflockd_lock_acquire(lock, 30) == DFLOCKD_STATUS_DONE) {
+        dflockd_lock_token(lock, token);
+        printf("acquired  (%d): %s\n", worker->number, token);
+        sleep(1);
+        printf("released  (%d): %s\n", worker->number, token);
+    }
+    dflockd_lock_free(lock); /* releases it */
+    return NULL;
+}
+
+int main(int count, char **arguments)
+{
+    const char *server = count > 1 ? arguments[1] : "127.0.0.1:6388";
+    struct dflockd_options options;
+    struct dflockd_client *client;
+    struct worker workers[WORKERS];
+
+    dflockd_options_init(&options);
+    options.servers = &server;
+    options.server_count = 1;
+    if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE)
+        return 1;
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){.client = client, .number = i};
+        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
+            abort();
+    }
+    for (int i = 0; i < WORKERS; i++)
+        pthread_join(workers[i].thread, NULL);
+    dflockd_client_close(client);
+    return 0;
+}

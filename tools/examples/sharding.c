@@ -1,0 +1,32 @@
+/*
+ * Keys are spread over several servers; each key goes to one of them, the same for every client.
+ *
+ *     sharding [SERVER...]
+ */
+#include <dflockd/client.h>
+#include <stdio.h>
+
+int main(int count, char **arguments)
+{
+    static const char *const names[] = {"server1:6388", "server2:6388", "server3:6388"};
+    struct dflockd_options options;
+    struct dflockd_client *client;
+    struct dflockd_lock *lock;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    enum dflockd_status status;
+
+    dflockd_options_init(&options);
+    options.servers = count > 1 ? (const char *const *)(arguments + 1) : names;
+    options.server_count = count > 1 ? (size_t)count - 1 : 3;
+    if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
+        dflockd_lock_new(&lock, client, "my-key", NULL) != DFLOCKD_STATUS_DONE)
+        return 1;
+    status = dflockd_lock_acquire(lock, 10);
+    if (status == DFLOCKD_STATUS_DONE && dflockd_lock_token(lock, token))
+        printf("token=%s server=%zu\n", token, dflockd_client_server(client, "my-key"));
+    else
+        fprintf(stderr, "sharding: %s\n", dflockd_status_text(status));
+    dflockd_lock_free(lock);
+    dflockd_client_close(client);
+    return status != DFLOCKD_STATUS_DONE;
+}

@@ -1,0 +1,42 @@
+/*
+ * A strategy of one's own chooses the server of a key.
+ *
+ *     strategy [SERVER...]
+ */
+#include <dflockd/client.h>
+#include <stdio.h>
+
+/* All keys go to the first server. */
+static size_t first_server(void *context, const char *key, size_t server_count)
+{
+    (void)context;
+    (void)key;
+    (void)server_count;
+    return 0;
+}
+
+int main(int count, char **arguments)
+{
+    static const char *const names[] = {"server1:6388", "server2:6388"};
+    struct dflockd_options options;
+    struct dflockd_client *client;
+    struct dflockd_lock *lock;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    enum dflockd_status status;
+
+    dflockd_options_init(&options);
+    options.servers = count > 1 ? (const char *const *)(arguments + 1) : names;
+    options.server_count = count > 1 ? (size_t)count - 1 : 2;
+    options.shard = first_server;
+    if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
+        dflockd_lock_new(&lock, client, "my-key", NULL) != DFLOCKD_STATUS_DONE)
+        return 1;
+    status = dflockd_lock_acquire(lock, 10);
+    if (status == DFLOCKD_STATUS_DONE && dflockd_lock_token(lock, token))
+        printf("token=%s\n", token);
+    else
+        fprintf(stderr, "strategy: %s\n", dflockd_status_text(status));
+    dflockd_lock_free(lock);
+    dflockd_client_close(client);
+    return status != DFLOCKD_STATUS_DONE;
+}
