@@ -150,6 +150,7 @@ static void it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier(void **state)
     int64_t last;
     int turn = 0;
     bool all_the_same = true;
+    bool early = false;
 
     f->options.renew_ratio = 0.4;
     lock = hold(f, 2);
@@ -163,10 +164,13 @@ static void it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier(void **state)
         last = left;
     }
     for (int i = 0; i < 6; i++) {
-        /* 2 s less 0.8 s is 1.2 s; jitter is at most 0.08 s. A busy machine is late. */
+        /* 2 s less 0.8 s is 1.2 s; jitter is at most 0.08 s. A busy machine is late now and then.
+         */
         assert_in_range(lowest[i], 600, 1285);
+        early |= lowest[i] > 1201;
         all_the_same &= lowest[i] == lowest[0];
     }
+    assert_true(early);
     assert_false(all_the_same);
     dflockd_lock_free(lock);
 }

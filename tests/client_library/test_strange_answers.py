@@ -116,6 +116,16 @@ def test_a_release_says_what_came_of_it(attempt, answer, status):
     assert lines[1][:2] == ["release", status]
 
 
+def test_a_release_may_overtake_the_answer_to_a_renewal(attempt):
+    with Liar(f"ok {TOKEN} 1\n".encode(), b"", b"ok 1\nok\n") as liar:
+        lines = attempt(f"server=127.0.0.1:{liar.port}", "acquire=1", "sleep=700", "release")
+    assert lines[-1][:2] == ["release", "DONE"]
+    # Refused, it is not the release that was.
+    with Liar(f"ok {TOKEN} 1\n".encode(), b"", b"error\nok\n") as liar:
+        lines = attempt(f"server=127.0.0.1:{liar.port}", "acquire=1", "sleep=700", "release")
+    assert lines[-1][:2] == ["release", "DONE"]
+
+
 def test_a_server_that_closes_without_an_answer_is_disconnected(attempt):
     assert status_of(attempt, None) == "DISCONNECTED"
     assert status_of(attempt, b"ok 0123", None) == "DISCONNECTED"
