@@ -1,6 +1,6 @@
 # dflockd
 #
-#   make         builds build/dflockd, build/dflockd-bench and build/libdflockd.so.0 and .a
+#   make         builds build/dflockd, dflockctl, dflockd-bench and libdflockd.so.0 and .a
 #   make run     installs what is missing, builds and starts the server (FLAGS="--port 7000" for flags)
 #   make test    installs what the tests need, builds and runs them all
 #
@@ -16,7 +16,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 EVENTS  ?= 10000000
 SEED    ?=
-SUITES  ?= unit sim wire clients faults library
+SUITES  ?= unit sim wire clients ctl faults library
 
 # A sanitized build has the sanitizer's allocator; every other one has jemalloc.
 SANITIZE ?=
@@ -54,6 +54,10 @@ BENCH_OBJECTS   = $(BENCH_SOURCES:%.c=$(BUILD)/%.o)
 BENCH_LIBRARY   = $(filter-out $(BUILD)/perf/bench/main.o,$(BENCH_OBJECTS)) \
                   $(filter $(BUILD)/src/base/% $(BUILD)/src/os/%,$(OBJECTS))
 
+# The command-line tool, on the client library.
+CTL_SOURCES     = $(sort $(wildcard tools/dflockctl/*.c))
+CTL_OBJECTS     = $(CTL_SOURCES:%.c=$(BUILD)/%.o)
+
 MICRO_SOURCES   = perf/micro.c $(sort $(wildcard perf/steps/*.c))
 SIM_SOURCES     = $(sort $(wildcard tests/sim/*.c))
 WITNESS_SOURCES = $(filter-out tests/witness/bystander.c,$(sort $(wildcard tests/witness/*.c)))
@@ -73,7 +77,7 @@ FORMATTED    = $(shell git ls-files '*.c' '*.h')
 .PHONY: all library library-tests run test check perf unit trials sim fuzz fuzzers mutants soak install clean asan tsan \
         valgrind format tidy
 
-all: $(BUILD)/dflockd $(BUILD)/dflockd-bench library
+all: $(BUILD)/dflockd $(BUILD)/dflockctl $(BUILD)/dflockd-bench library
 
 $(BUILD)/dflockd: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -81,6 +85,11 @@ $(BUILD)/dflockd: $(OBJECTS)
 $(BUILD)/perf/bench/%.o: CPPFLAGS += -Iperf -Itests
 $(BUILD)/dflockd-bench: $(BUILD)/perf/bench/main.o $(BENCH_LIBRARY)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
+
+$(BUILD)/tools/dflockctl/%.o: CPPFLAGS += -Itools
+$(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/auth_token.o \
+                    $(BUILD)/src/os/clock.o $(BUILD)/libdflockd.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsodium -lgnutls -ljansson
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -141,7 +150,7 @@ FUZZ_BUILD = BUILD=build/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined
 test:
 	tools/install-deps build test fuzz
 	$(MAKE) fuzzers $(FUZZ_BUILD)
-	$(MAKE) check SUITES="unit sim fuzz wire clients faults library"
+	$(MAKE) check SUITES="unit sim fuzz wire clients ctl faults library"
 
 unit: $(UNIT_TESTS)
 
@@ -208,6 +217,7 @@ valgrind:
 
 install: all
 	install -D -m 755 $(BUILD)/dflockd $(DESTDIR)$(PREFIX)/bin/dflockd
+	install -D -m 755 $(BUILD)/dflockctl $(DESTDIR)$(PREFIX)/bin/dflockctl
 	install -D -m 755 $(BUILD)/dflockd-bench $(DESTDIR)$(PREFIX)/bin/dflockd-bench
 	install -d $(DESTDIR)$(PREFIX)/include/dflockd $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 include/dflockd/*.h $(DESTDIR)$(PREFIX)/include/dflockd
@@ -233,8 +243,8 @@ format:
 tidy:
 	tools/install-deps build develop
 	tools/tidy $(SOURCES) $(BENCH_SOURCES) $(filter src/client/%,$(CLIENT_SOURCES)) \
-	    $(wildcard tools/examples/*.c)
+	    $(CTL_SOURCES) $(wildcard tools/examples/*.c)
 
--include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
+-include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(CTL_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
          $(SHORT_RANGES:.o=.d) $(CLIENT_OBJECTS:.o=.d) $(CLIENT_PROGRAMS:=.d) \
          $(patsubst %.c,$(BUILD)/%.d,$(MICRO_SOURCES) $(SIM_SOURCES) $(wildcard tests/witness/*.c))

@@ -1,0 +1,44 @@
+/*
+ * dflockctl: locks and semaphores of dflockd servers, for shells and people.
+ *
+ * One thread, on the connections of libdflockd. In reading order: command.c has the commands and
+ * their flags, settings.c what was given; hold.h is a grant kept alive, guard.c runs a command
+ * under it, script.c leaves it behind for a script; census.h is what the servers tell of keys,
+ * list.c and top.c show it.
+ */
+#include <locale.h>
+#include <stdio.h>
+
+#include "dflockctl/command.h"
+#include "dflockctl/settings.h"
+#include "dflockctl/status.h"
+
+int main(int count, char **arguments)
+{
+    struct settings settings;
+    char problem[FLAGS_PROBLEM_MAX];
+    int status = STATUS_USAGE;
+
+    setlocale(LC_CTYPE, "");
+    switch (settings_read(&settings, count, arguments, problem)) {
+    case FLAGS_HELP:
+        if (settings.command)
+            command_help(settings.command);
+        else
+            command_help_all();
+        status = STATUS_DONE;
+        break;
+    case FLAGS_VERSION:
+        printf("dflockctl %s\n", DFLOCKD_VERSION);
+        status = STATUS_DONE;
+        break;
+    case FLAGS_WRONG:
+        say("%s", problem);
+        break;
+    case FLAGS_RUN:
+        status = settings.command->run(&settings);
+        break;
+    }
+    settings_free(&settings);
+    return status;
+}

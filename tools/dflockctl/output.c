@@ -1,0 +1,126 @@
+#include "dflockctl/output.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dflockctl/status.h"
+#include "dflockctl/text.h"
+
+#define BOLD  "\x1b[1m"
+#define PLAIN "\x1b[0m"
+
+enum {
+    COLUMNS_MAX = 16,
+    GAP = 2 /* blanks between columns */
+};
+
+/* ---- JSON ---- */
+
+json_t *output_made(json_t *value)
+{
+    if (!value)
+        die_of_memory();
+    return value;
+}
+
+json_t *output_key(const char *key)
+{
+    char *valid = text_valid(key, strlen(key));
+    json_t *value = output_made(json_string(valid));
+
+    free(valid);
+    return value;
+}
+
+/* In ASCII: what a key holds shall not drive a terminal, nor depend on a locale. */
+void output_json(const json_t *value)
+{
+    size_t flags = JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6);
+
+    if (json_dumpf(value, stdout, flags | (text_on_terminal() ? JSON_INDENT(2) : JSON_COMPACT)) < 0)
+        die_of_memory();
+    printf("\n");
+}
+
+/* ---- columns ---- */
+
+void output_cell(struct output_table *table, const char *format, ...)
+{
+    va_list arguments;
+
+    if (table->cell_count == table->room) {
+        table->room = table->room ? table->room * 2 : 64;
+        table->cells = reallocarray(table->cells, table->room, sizeof(*table->cells));
+        if (!table->cells)
+            die_of_memory();
+    }
+    va_start(arguments, format);
+    if (vasprintf(&table->cells[table->cell_count++], format, arguments) < 0)
+        die_of_memory();
+    va_end(arguments);
+}
+
+static void print_aligned(const struct output_column *column, const char *text, size_t width,
+                          bool last)
+{
+    int blanks = (int)(width - text_width(text));
+
+    if (column->right)
+        printf("%*s%s", blanks, "", text);
+    else
+        printf("%s%*s", text, last ? 0 : blanks, "");
+    printf("%*s", last ? 0 : GAP, "");
+}
+
+static void print_heading(const struct output_table *table, const size_t *widths)
+{
+    bool bold = text_in_colour();
+
+    printf("%s", bold ? BOLD : "");
+    for (size_t i = 0; i < table->column_count; i++)
+        print_aligned(&table->columns[i], table->columns[i].title, widths[i],
+                      i + 1 == table->column_count);
+    printf("%s\n", bold ? PLAIN : "");
+}
+
+static void print_table(const struct output_table *table)
+{
+    size_t widths[COLUMNS_MAX];
+    size_t count = table->column_count;
+
+    for (size_t i = 0; i < count; i++)
+        widths[i] = strlen(table->columns[i].title);
+    for (size_t i = 0; i < table->cell_count; i++) {
+        size_t width = text_width(table->cells[i]);
+
+        if (width > widths[i % count])
+            widths[i % count] = width;
+    }
+    print_heading(table, widths);
+    for (size_t i = 0; i < table->cell_count; i++) {
+        bool last = i % count + 1 == count;
+
+        print_aligned(&table->columns[i % count], table->cells[i], widths[i % count], last);
+        if (last)
+            printf("\n");
+    }
+}
+
+void output_table(struct output_table *table)
+{
+    assert(table->column_count > 0 && table->column_count <= COLUMNS_MAX);
+    if (text_on_terminal()) {
+        print_table(table);
+    } else {
+        for (size_t i = 0; i < table->cell_count; i++)
+            printf("%s%c", table->cells[i], (i + 1) % table->column_count ? '\t' : '\n');
+    }
+    for (size_t i = 0; i < table->cell_count; i++)
+        free(table->cells[i]);
+    free(table->cells);
+    table->cells = NULL;
+    table->cell_count = table->room = 0;
+}

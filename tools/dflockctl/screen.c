@@ -1,0 +1,134 @@
+#include "dflockctl/screen.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "dflockctl/status.h"
+#include "dflockctl/text.h"
+
+/* What every terminal of today understands (ECMA-48, and xterm's alternate screen). */
+#define ENTER "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
+#define LEAVE "\x1b[0m\x1b[?25h\x1b[?1049l"
+
+enum {
+    ROWS_USUAL = 24,
+    COLUMNS_USUAL = 80,
+    SIZE_MAX_CELLS = 1000 /* of either; what claims more is no terminal to look at */
+};
+
+static void put(const char *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(STDOUT_FILENO, bytes, length);
+
+        /* A terminal that is gone is told by a signal. */
+        if (written < 0 && errno != EINTR)
+            return;
+        bytes += written > 0 ? written : 0;
+        length -= written > 0 ? (size_t)written : 0;
+    }
+}
+
+bool screen_enter(struct screen *screen)
+{
+    struct termios quiet;
+
+    if (screen->entered)
+        return true;
+    if (tcgetattr(STDIN_FILENO, &screen->before) < 0)
+        return false;
+    quiet = screen->before;
+    quiet.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    quiet.c_cc[VMIN] = 0;
+    quiet.c_cc[VTIME] = 0;
+    if (tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet) < 0)
+        return false;
+    put(ENTER, strlen(ENTER));
+    screen->entered = true;
+    screen->colour = text_in_colour();
+    return true;
+}
+
+void screen_leave(struct screen *screen)
+{
+    if (!screen->entered)
+        return;
+    put(LEAVE, strlen(LEAVE));
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &screen->before);
+    screen->entered = false;
+}
+
+void screen_begin(struct screen *screen)
+{
+    struct winsize size = {0};
+
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    screen->rows = size.ws_row ? size.ws_row : ROWS_USUAL;
+    screen->columns = size.ws_col ? size.ws_col : COLUMNS_USUAL;
+    if (screen->rows > SIZE_MAX_CELLS)
+        screen->rows = SIZE_MAX_CELLS;
+    if (screen->columns > SIZE_MAX_CELLS)
+        screen->columns = SIZE_MAX_CELLS;
+    screen->row = 0;
+    screen->picture = open_memstream(&screen->bytes, &screen->length);
+    if (!screen->picture)
+        die_of_memory();
+    fputs("\x1b[H", screen->picture);
+}
+
+size_t screen_left(const struct screen *screen)
+{
+    return screen->rows - screen->row;
+}
+
+/*
+ * To the next line, from which what was there goes first: behind a text that fills the line, that
+ * would take its last character. No line end behind the last one, which would scroll.
+ */
+static void begin_line(struct screen *screen)
+{
+    fputs(screen->row > 0 ? "\r\n\x1b[K" : "\x1b[K", screen->picture);
+    screen->row++;
+}
+
+void screen_line(struct screen *screen, enum screen_style style, const char *format, ...)
+{
+    static const char *const styles[] = {"", "\x1b[1m", "\x1b[7m"};
+    char *text;
+    va_list arguments;
+    int length;
+
+    if (screen_left(screen) == 0)
+        return;
+    va_start(arguments, format);
+    length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        die_of_memory();
+    begin_line(screen);
+    fprintf(screen->picture, "%s%.*s%s", screen->colour ? styles[style] : "",
+            (int)text_fit(text, screen->columns), text, screen->colour ? "\x1b[0m" : "");
+    free(text);
+}
+
+void screen_skip_to_end(struct screen *screen)
+{
+    while (screen_left(screen) > 1)
+        screen_line(screen, SCREEN_PLAIN, "%s", "");
+}
+
+void screen_show(struct screen *screen)
+{
+    while (screen_left(screen) > 0)
+        begin_line(screen);
+    if (fclose(screen->picture) != 0)
+        die_of_memory();
+    put(screen->bytes, screen->length);
+    free(screen->bytes);
+    screen->picture = NULL;
+    screen->bytes = NULL;
+}

@@ -1,0 +1,146 @@
+#include "dflockctl/text.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wchar.h>
+#include <wctype.h>
+
+#include "dflockctl/status.h"
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+enum {
+    SHOWN_MAX = 10 /* bytes of a shown character: \u{10ffff} */
+};
+
+/* The length of the UTF-8 sequence at `bytes`, with its code point; 0 where there is none. */
+static size_t decode(const char *bytes, size_t length, uint32_t *point)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint8_t lead = (uint8_t)bytes[0];
+    size_t count = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+
+    if (count == 0 || count > length || lead > 0xf4)
+        return 0;
+    *point = count == 1 ? lead : lead & (0x7fu >> count);
+    for (size_t i = 1; i < count; i++) {
+        if (((uint8_t)bytes[i] & 0xc0) != 0x80)
+            return 0;
+        *point = *point << 6 | ((uint8_t)bytes[i] & 0x3f);
+    }
+    if (*point < least[count] || *point > 0x10ffff || (*point >= 0xd800 && *point <= 0xdfff))
+        return 0;
+    return count;
+}
+
+static bool is_control(uint32_t point)
+{
+    return point < ' ' || (point >= 0x7f && point < 0xa0);
+}
+
+/* What makes a terminal write the other way round, so that a line reads as another one. */
+static bool turns_direction(uint32_t point)
+{
+    return point == 0x61c || point == 0x200e || point == 0x200f ||
+           (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+}
+
+static bool is_printable(uint32_t point)
+{
+    return iswprint((wint_t)point) && wcwidth((wchar_t)point) >= 0 && !turns_direction(point);
+}
+
+char *text_shown(const char *bytes, size_t length, bool terminal)
+{
+    char *shown = new_memory(length + 1, SHOWN_MAX);
+    char *to = shown;
+
+    while (length > 0) {
+        uint32_t point = 0;
+        size_t count = decode(bytes, length, &point);
+
+        if (count == 0 || is_control(point)) {
+            to += sprintf(to, "\\x%02x", count == 0 ? (unsigned)(uint8_t)bytes[0] : point);
+            count = count ? count : 1;
+        } else if (point == '\\') {
+            to = stpcpy(to, "\\\\");
+        } else if (terminal && !is_printable(point)) {
+            to += sprintf(to, "\\u{%x}", point);
+        } else {
+            to = mempcpy(to, bytes, count);
+        }
+        bytes += count;
+        length -= count;
+    }
+    *to = '\0';
+    return shown;
+}
+
+char *text_valid(const char *bytes, size_t length)
+{
+    char *valid = new_memory(length + 1, sizeof(REPLACEMENT));
+    char *to = valid;
+
+    while (length > 0) {
+        uint32_t point;
+        size_t count = decode(bytes, length, &point);
+
+        to = count ? mempcpy(to, bytes, count) : stpcpy(to, REPLACEMENT);
+        count = count ? count : 1;
+        bytes += count;
+        length -= count;
+    }
+    *to = '\0';
+    return valid;
+}
+
+size_t text_fit(const char *shown, size_t columns)
+{
+    size_t length = strlen(shown);
+    size_t at = 0;
+
+    while (at < length) {
+        uint32_t point = 0;
+        size_t count = decode(shown + at, length - at, &point);
+        int width = count ? wcwidth((wchar_t)point) : 1;
+
+        if (width > 0 && (size_t)width > columns)
+            break;
+        columns -= width > 0 ? (size_t)width : 0;
+        at += count ? count : 1;
+    }
+    return at;
+}
+
+size_t text_width(const char *shown)
+{
+    size_t length = strlen(shown);
+    size_t columns = 0;
+
+    for (size_t at = 0; at < length;) {
+        uint32_t point = 0;
+        size_t count = decode(shown + at, length - at, &point);
+        int width = count ? wcwidth((wchar_t)point) : 1;
+
+        columns += width > 0 ? (size_t)width : 0;
+        at += count ? count : 1;
+    }
+    return columns;
+}
+
+bool text_on_terminal(void)
+{
+    const char *kind = getenv("TERM");
+
+    return isatty(STDOUT_FILENO) && kind && strcmp(kind, "dumb") != 0;
+}
+
+bool text_in_colour(void)
+{
+    const char *none = getenv("NO_COLOR");
+
+    return text_on_terminal() && !(none && *none);
+}
