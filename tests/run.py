@@ -2,8 +2,9 @@
 """Runs suites of tests, shows what each says, and closes with a line of counts.
 
 Suites: unit (cmocka programs and scripts that speak TAP), sim (the simulation), fuzz (the fuzzers),
-wire (a server over TCP), clients (the published clients), faults (a server while others misbehave),
-library (the client library), valgrind (the short unit tests and those of the library under it). What each of them is good for: tests/README.md.
+wire (a server over TCP), clients (the published clients), ctl (dflockctl), faults (a server while
+others misbehave), library (the client library), valgrind (the short unit tests and those of the
+library under it). What each of them is good for: tests/README.md.
 """
 
 import argparse
@@ -26,7 +27,7 @@ LONG_TESTS = {"test_stripes"}
 
 
 # Tests at a time: most of them wait; those of faults work.
-PROCESSES = {"wire": "8", "clients": "8", "faults": "2", "client_library": "4"}
+PROCESSES = {"wire": "8", "clients": "8", "ctl": "8", "faults": "2", "client_library": "4"}
 
 
 class Counts:

@@ -132,7 +132,7 @@ def elf(program, *options):
                           capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("program", ["dflockd", "dflockd-bench"])
+@pytest.mark.parametrize("program", ["dflockd", "dflockctl", "dflockd-bench"])
 def test_the_program_is_hardened(program):
     segments = elf(program, "--program-headers")
     assert "Elf file type is DYN" in segments

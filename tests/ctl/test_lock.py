@@ -1,0 +1,371 @@
+"""`lock` and `sem`: a command that runs while something is held, and how that ends."""
+
+import os
+import re
+import signal
+import sys
+import time
+
+import pytest
+from ctl import (CANNOT_RUN, LOST, NO_SERVER, NOT_FOUND, REFUSED, TIMED_OUT, USAGE, Running,
+                 Terminal, ctl, wait_gone)
+from lib.server import Server
+from wire_client import Client, eventually
+
+FORWARDED = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM"]
+TRAP = "trap 'echo got; exit 7' {}; echo ready; while :; do sleep 0.05; done"
+STUBBORN = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+def held(server, kind="locks"):
+    with Client(server) as client:
+        return client.stats()[kind]
+
+
+def waits(server, count=1):
+    eventually(lambda: sum(lock["waiters"] for lock in held(server)) == count)
+
+
+# ---- the command ----
+
+@pytest.mark.parametrize("status", [0, 1, 42, 255])
+def test_the_exit_status_is_the_commands(server, status):
+    done = ctl(server, "lock", "key", "--", "sh", "-c", f"exit {status}")
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV"])
+def test_a_signal_that_ends_the_command_is_told_as_shells_do(server, name):
+    done = ctl(server, "lock", "key", "--", "sh", "-c", f"kill -{name[3:]} $$")
+    assert done.returncode == 128 + getattr(signal, name)
+
+
+def test_the_command_reads_and_writes_as_if_alone(server):
+    done = ctl(server, "lock", "key", "--", "tr", "a-z", "A-Z", input="some text")
+    assert (done.returncode, done.stdout) == (0, "SOME TEXT")
+
+
+def test_the_command_finds_key_token_and_fence(server):
+    script = ('echo "$DFLOCKD_KEY $DFLOCKD_TOKEN $DFLOCKD_FENCE"; '
+              'printf "r\\n$DFLOCKD_KEY\\n$DFLOCKD_TOKEN\\n"')
+    first, second = (ctl(server, "lock", "key", "--", "sh", "-c", script).stdout.split()[:3]
+                     for _ in range(2))
+    for key, token, fence in (first, second):
+        assert key == "key"
+        assert re.fullmatch("[0-9a-f]{32}", token)
+        assert int(fence) == int(token[:16], 16)
+    assert int(second[2]) > int(first[2])
+
+
+def test_the_token_is_that_of_the_grant(server):
+    with Running(server, "lock", "key", "--", "sh", "-c",
+                 "echo $DFLOCKD_TOKEN; exec sleep 100") as running, Client(server) as client:
+        token = running.line()
+        assert client.ask("n", "key", "0" * 32) == "error"
+        assert client.ask("n", "key", token).startswith("ok ")
+
+
+def test_it_is_held_while_the_command_runs_and_free_after(server):
+    with Running(server, "lock", "key", "--", "sh", "-c", "echo; sleep 0.5") as running:
+        running.line()
+        assert [lock["key"] for lock in held(server)] == ["key"]
+        running.finish()
+    assert held(server) == []
+
+
+@pytest.mark.parametrize("command, status, word", [
+    (["/nowhere/at-all"], NOT_FOUND, "No such file"), (["no-such-command-here"], NOT_FOUND, ""),
+    (["/etc/passwd"], CANNOT_RUN, "Permission denied"), (["/"], CANNOT_RUN, "")])
+def test_a_command_that_cannot_run_is_told_and_the_lock_is_free(server, command, status, word):
+    done = ctl(server, "lock", "key", "--", *command)
+    assert done.returncode == status
+    assert done.stderr.count("\n") == 1 and command[0] in done.stderr and word in done.stderr
+    assert held(server) == []
+
+
+def test_a_key_may_begin_with_a_dash(server):
+    done = ctl(server, "lock", "--", "--try", "--", "sh", "-c", "echo $DFLOCKD_KEY")
+    assert (done.returncode, done.stdout) == (0, "--try\n")
+
+
+def test_what_follows_the_dashes_is_the_commands(server):
+    done = ctl(server, "lock", "key", "--", "echo", "--timeout", "1", "--", "--auth-token", "x")
+    assert done.stdout == "--timeout 1 -- --auth-token x\n"
+
+
+# ---- mutual exclusion ----
+
+def test_of_many_only_one_runs_at_a_time(server, tmp_path):
+    alone = f"mkdir {tmp_path}/inside || exit 9; sleep 0.02; rmdir {tmp_path}/inside"
+    runners = [Running(server, "lock", "key", "--", "sh", "-c", alone) for _ in range(8)]
+    assert [running.finish() for running in runners] == [(0, "", "")] * 8
+
+
+def test_of_a_semaphore_as_many_run_as_it_has_slots(server):
+    runners = [Running(server, "sem", "key", "-n", "2", "--", "sh", "-c", "exec sleep 100")
+               for _ in range(3)]
+    try:
+        eventually(lambda: [(s["holders"], s["waiters"]) for s in held(server, "semaphores")]
+                   == [(2, 1)])
+        for running in runners:
+            running.send(signal.SIGTERM)
+        assert sorted(running.finish()[0] for running in runners) == [143, 143, 143]
+    finally:
+        for running in runners:
+            running.__exit__()
+
+
+def test_a_semaphore_renews_and_releases_its_slot(server):
+    with Running(server, "sem", "key", "-n", "3", "--lease", "1", "--", "sh", "-c",
+                 "echo; sleep 2.5"):
+        time.sleep(2)
+        assert held(server, "semaphores")[0]["holders"] == 1
+    eventually(lambda: not held(server, "semaphores"))
+
+
+@pytest.mark.parametrize("flags", [["--try"], ["--timeout", "0"], ["--timeout=1"]])
+def test_not_granted_in_time_has_its_status(server, flags):
+    with Client(server) as client:
+        client.acquire("key")
+        done = ctl(server, "lock", *flags, "key", "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (TIMED_OUT, "")
+    assert done.stderr.startswith("dflockctl: no lock on 'key': ") and "show" in done.stderr
+
+
+def test_it_waits_in_the_queue_and_then_runs(server):
+    with Client(server) as client:
+        token = client.acquire("key")
+        with Running(server, "lock", "key", "--", "echo", "ran") as running:
+            waits(server)
+            assert client.ask("r", "key", token) == "ok"
+            assert running.finish() == (0, "ran\n", "")
+
+
+def test_it_is_renewed_in_the_background(server):
+    with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c", "echo; sleep 3"):
+        time.sleep(2.2)
+        assert ctl(server, "lock", "key", "--try", "--", "true").returncode == TIMED_OUT
+
+
+# ---- signals ----
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_a_signal_is_forwarded(server, name):
+    with Running(server, "lock", "key", "--", "sh", "-c", TRAP.format(name[3:])) as running:
+        assert running.line() == "ready"
+        running.send(getattr(signal, name))
+        assert running.finish() == (7, "got\n", "")
+    assert held(server) == []
+
+
+def test_what_was_ignored_stays_ignored(server):
+    def ignore():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with Running(server, "lock", "key", "--", "sh", "-c", "echo; sleep 0.5; echo alive",
+                 preexec=ignore) as running:
+        running.line()
+        running.send(signal.SIGHUP)
+        assert running.finish() == (0, "alive\n", "")
+
+
+def test_what_was_ignored_does_not_end_the_waiting(server):
+    def ignore():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with Client(server) as client:
+        token = client.acquire("key")
+        with Running(server, "lock", "key", "--", "echo", "ran", preexec=ignore) as running:
+            waits(server)
+            running.send(signal.SIGHUP)
+            time.sleep(0.3)
+            assert client.ask("r", "key", token) == "ok"
+            assert running.finish() == (0, "ran\n", "")
+
+
+def test_the_interrupt_of_a_terminal_reaches_the_command_once(server, tmp_path):
+    count = tmp_path / "count"
+    script = ("import pathlib, signal, time\n"
+              "seen = []\n"
+              "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
+              "print('ready', flush=True)\n"
+              "while not seen: time.sleep(0.02)\n"
+              "time.sleep(0.5)\n"
+              f"pathlib.Path({str(count)!r}).write_text(str(len(seen)))\n")
+    with Terminal(server, "lock", "key", "--", sys.executable, "-c", script) as terminal:
+        terminal.see("ready")
+        terminal.type(b"\x03")
+        assert terminal.finish() == 0
+    assert count.read_text() == "1"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"])
+def test_a_signal_while_waiting_gives_up(server, name):
+    number = getattr(signal, name)
+    with Client(server) as client:
+        client.acquire("key")
+        with Running(server, "lock", "key", "--", "echo", "ran") as running:
+            waits(server)
+            running.send(number)
+            status, output, errors = running.finish()
+        assert (status, output) == (128 + number, "")
+        assert errors.startswith("dflockctl: gave up waiting for 'key'")
+        waits(server, 0)
+
+
+def test_the_interrupt_of_a_terminal_gives_up_waiting(server):
+    with Client(server) as client:
+        client.acquire("key")
+        with Terminal(server, "lock", "key", "--", "echo", "ran") as terminal:
+            terminal.see("waiting for 'key' (^C gives up)")
+            terminal.type(b"\x03")
+            assert terminal.finish() == 130
+            assert "ran" not in terminal.text()
+
+
+def test_killed_itself_its_command_gets_sigterm(server):
+    with Running(server, "lock", "key", "--", "sh", "-c", "echo $$; exec sleep 100") as running:
+        pid = int(running.line())
+        running.send(signal.SIGKILL)
+        wait_gone(pid)
+    eventually(lambda: held(server) == [])
+
+
+# ---- lost ----
+
+def test_lost_with_the_server_the_command_gets_sigterm_then_sigkill(server):
+    with Running(server, "lock", "key", "--grace", "1", "--", "sh", "-c", STUBBORN) as running:
+        assert running.line() == "ready"
+        server.kill()
+        assert running.line() == "asked"
+        status, _, errors = running.finish()
+    assert status == LOST
+    assert "lost 'key'" in errors and "SIGTERM" in errors and "SIGKILL in 1 s" in errors
+
+
+def test_lost_and_heeded_it_does_not_wait_for_the_grace(server):
+    with Running(server, "lock", "key", "--grace", "1000", "--", "sh", "-c",
+                 TRAP.format("TERM")) as running:
+        assert running.line() == "ready"
+        server.kill()
+        status, output, _ = running.finish()
+    assert (status, output) == (LOST, "got\n")
+
+
+def test_without_grace_it_is_killed_at_once(server):
+    with Running(server, "lock", "key", "--grace", "0", "--", "sh", "-c", STUBBORN) as running:
+        assert running.line() == "ready"
+        server.kill()
+        status, output, _ = running.finish()
+    assert (status, output) == (LOST, "")
+
+
+@pytest.mark.parametrize("flags, trap", [(("--grace", "1000"), ""), (("--grace", "0"), ""),
+                                         (("--grace", "1"), "trap '' TERM; ")])
+def test_lost_all_that_the_command_started_ends_too(server, flags, trap):
+    """Also in a session of its own, below a process that is gone, and one that is stopped."""
+    script = (trap + "sleep 100 & echo $!; setsid sleep 100 & echo $!; "
+              "(sleep 100 & echo $!); sleep 100 & echo $!; kill -STOP $!; echo .; wait")
+    with Running(server, "lock", "key", *flags, "--", "sh", "-c", script) as running:
+        pids = [int(line) for line in iter(running.line, ".")]
+        assert len(pids) == 4
+        server.kill()
+        assert running.finish()[0] == LOST
+        for pid in pids:
+            wait_gone(pid)
+
+
+def test_a_server_that_is_silent_beyond_the_lease_loses_it(server):
+    with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
+                 "echo; exec sleep 100") as running:
+        running.line()
+        server.terminate(signal.SIGSTOP)
+        try:
+            status, _, errors = running.finish()
+        finally:
+            server.terminate(signal.SIGCONT)
+    assert status == LOST
+    assert "did not renew it in time" in errors
+
+
+def test_released_by_somebody_else_it_is_lost(server):
+    with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
+                 "echo $DFLOCKD_TOKEN; exec sleep 100") as running, Client(server) as client:
+        assert client.ask("r", "key", running.line()) == "ok"
+        status, _, errors = running.finish()
+    assert status == LOST and "lost 'key'" in errors
+
+
+def test_lost_while_stopped_the_command_ends(server):
+    """Stopped as ^Z does it: nobody renews, and on going on it is known."""
+    with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
+                 "echo $$; exec sleep 100") as running:
+        command = int(running.line())
+        os.kill(running.pid, signal.SIGSTOP)
+        os.kill(command, signal.SIGSTOP)
+        eventually(lambda: held(server) == [])
+        os.kill(running.pid, signal.SIGCONT)
+        assert running.finish()[0] == LOST
+        wait_gone(command)
+
+
+def test_gone_at_the_very_end_it_is_lost_too(server):
+    """The command ends with success, but nobody can say that the lock was held until then."""
+    script = f"kill -STOP $PPID; kill -KILL {server.pid}; (sleep 0.3; kill -CONT $PPID) & exit 0"
+    with Running(server, "lock", "key", "--", "sh", "-c", script) as running:
+        status, _, errors = running.finish()
+    assert status == LOST and "lost" in errors
+
+
+# ---- servers ----
+
+def test_without_a_server_it_says_where_it_looked(nowhere):
+    done = ctl(nowhere, "lock", "key", "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (NO_SERVER, "")
+    assert nowhere in done.stderr and "--servers" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_limits_of_the_server_refuse(server):
+    with Server("--max-locks", "1") as small, Client(small) as client:
+        client.acquire("other")
+        done = ctl(small, "lock", "key", "--", "true")
+        assert done.returncode == REFUSED and "--max-locks" in done.stderr
+    with Server("--max-waiters", "1") as small, Client(small) as client:
+        client.acquire("key")
+        assert client.ask("e", "key") == "queued"
+        done = ctl(small, "lock", "key", "--", "true")
+        assert done.returncode == REFUSED and "--max-waiters" in done.stderr
+    with Client(server) as client:
+        assert client.ask("sl", "key", "0 3").startswith("ok ")
+        done = ctl(server, "sem", "key", "-n", "4", "--", "true")
+        assert done.returncode == REFUSED and "another limit" in done.stderr
+
+
+def test_a_server_that_is_being_stopped_ends_the_waiting(server):
+    with Client(server) as client:
+        client.acquire("key")
+        with Running(server, "lock", "key", "--", "true") as running:
+            waits(server)
+            server.terminate()
+            status, _, errors = running.finish()
+    assert status == NO_SERVER and "being stopped" in errors
+
+
+def test_a_unix_socket_is_a_server_too(tmp_path):
+    path = tmp_path / "socket"
+    with Server("--unix-socket", str(path)):
+        done = ctl(f"unix:{path}", "lock", "key", "--", "echo", "ran")
+        assert (done.returncode, done.stdout) == (0, "ran\n")
+
+
+@pytest.mark.parametrize("arguments", [
+    ("lock", "key"), ("lock", "key", "--"), ("lock", "--", "true"), ("lock", "key", "true"),
+    ("lock", "a b", "--", "true"), ("lock", "", "--", "true"), ("lock", "k" * 257, "--", "true"),
+    ("sem", "key", "--", "true"), ("sem", "key", "-n", "0", "--", "true"),
+    ("lock", "key", "--lease", "0", "--", "true"), ("lock", "key", "--grace", "-1", "--", "true"),
+    ("lock", "key", "--try", "--timeout", "3", "--", "true"), ("lock", "key", "-n", "3", "--", "x")])
+def test_what_can_not_be_is_told_in_a_line(server, arguments):
+    done = ctl(server, *arguments)
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert done.stderr.startswith("dflockctl: ") and done.stderr.count("\n") == 1

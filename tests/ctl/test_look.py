@@ -1,0 +1,259 @@
+"""`ls`, `show`, `stats`, `ping` and `shard`: what servers hold, for people and for programs."""
+
+import json
+import socket
+import threading
+import zlib
+
+import pytest
+from ctl import NO_SERVER, STRANGE, USAGE, Terminal, address, ctl
+from lib.server import Server
+from wire_client import Client, eventually
+
+STRANGE_KEYS = [b"plain", b'quote"and\\backslash', b"\x1b[31mred", b"\xff\xfe\x80", b"\x00nul\x00",
+                "gr\u00fcn".encode(), "\u65e5\u672c".encode(), b"\x7f\x01\x02", "\u202eturned".encode(),
+                "\u009b31m".encode(), b"k" * 256]
+
+
+@pytest.fixture
+def busy(server):
+    """alpha: held, 2 wait; beta: a semaphore, 2 of 3 held, 1 waits for another; gamma: idle."""
+    clients = [Client(server) for _ in range(4)]
+    first, second, third, fourth = clients
+    assert first.ask("l", "alpha", "0 1000").startswith("ok ")
+    assert first.ask("sl", "beta", "0 3 1000").startswith("ok ")
+    assert second.ask("sl", "beta", "0 3 1000").startswith("ok ")
+    assert second.ask("r", "gamma", second.acquire("gamma")) == "ok"
+    assert first.ask("l", "delta", "0 50").startswith("ok ")
+    for client in (third, fourth):
+        assert client.ask("e", "alpha") == "queued"
+    yield server
+    for client in clients:
+        client.close()
+
+
+def rows(done):
+    assert done.returncode == 0, done
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def listed(server, *arguments):
+    done = ctl(server, "ls", "--json", *arguments)
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+# ---- ls ----
+
+def test_ls_tells_of_each_key(busy):
+    alpha, beta, delta = rows(ctl(busy, "ls"))
+    assert alpha[:4] == ["alpha", "lock", "1", "2"] and alpha[6] == address(busy)
+    assert 0 < float(alpha[4]) <= 1000 and int(alpha[5]) > 0
+    assert beta[:6] == ["beta", "semaphore", "2/3", "0", "-", "-"]
+    assert delta[:4] == ["delta", "lock", "1", "0"]
+
+
+@pytest.mark.parametrize("arguments, order", [
+    ((), "alpha beta delta"), (("--reverse",), "delta beta alpha"),
+    (("--sort", "key"), "alpha beta delta"), (("--sort", "waiters"), "alpha beta delta"),
+    (("--sort", "waiters", "--reverse"), "beta delta alpha"),
+    (("--sort=holders",), "beta alpha delta"), (("--sort", "lease"), "alpha delta beta"),
+    (("--sort", "lease", "--reverse"), "beta delta alpha"),
+    (("--sort", "kind"), "alpha delta beta"), (("--sort", "server"), "alpha beta delta"),
+    (("--idle",), "alpha beta delta gamma")])
+def test_ls_sorts(busy, arguments, order):
+    assert [row[0] for row in rows(ctl(busy, "ls", *arguments))] == order.split()
+    assert [entry["key"] for entry in listed(busy, *arguments)] == order.split()
+
+
+def test_ls_knows_no_other_order(busy):
+    done = ctl(busy, "ls", "--sort", "colour")
+    assert done.returncode == USAGE and "--sort" in done.stderr and "waiters" in done.stderr
+
+
+def test_ls_in_json(busy):
+    alpha, beta, delta, gamma = listed(busy, "--idle")
+    assert alpha.pop("connection") > 0 and 0 < alpha.pop("lease_expires_in_s") <= 1000
+    assert alpha == {"key": "alpha", "kind": "lock", "holders": 1, "waiters": 2, "limit": 1,
+                     "server": address(busy)}
+    assert beta == {"key": "beta", "kind": "semaphore", "holders": 2, "waiters": 0, "limit": 3,
+                    "server": address(busy)}
+    assert "idle_s" not in delta and gamma["idle_s"] >= 0 and gamma["holders"] == 0
+
+
+def test_ls_of_nothing_is_nothing(server):
+    done = ctl(server, "ls")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert listed(server) == []
+
+
+def test_ls_writes_keys_of_any_bytes_so_that_they_do_no_harm(server):
+    with Client(server) as client:
+        for key in STRANGE_KEYS:
+            assert client.ask("l", key, "0").startswith("ok ")
+        wanted = sorted(lock["key"] for lock in client.stats()["locks"])
+        assert sorted(entry["key"] for entry in listed(server)) == wanted
+        assert len(wanted) == len(STRANGE_KEYS)
+        done = ctl(server, "ls", text=False)
+        raw = ctl(server, "ls", "--json", text=False).stdout
+    assert raw.isascii() and all(byte >= 0x20 or byte == 0x0a for byte in raw)
+    lines = done.stdout.decode().splitlines()
+    shown = [line.split("\t")[0] for line in lines]
+    assert len(lines) == len(STRANGE_KEYS) and all(len(line.split("\t")) == 7 for line in lines)
+    assert not any(byte < 0x20 and byte not in b"\t\n" or byte == 0x7f for byte in done.stdout)
+    for one in ("plain", 'quote"and\\\\backslash', "\\x1b[31mred", "\ufffd" * 3, "\\x00nul\\x00",
+                "gr\u00fcn", "\u65e5\u672c", "\\x7f\\x01\\x02", "\\x9b31m", "k" * 256):
+        assert one in shown
+
+
+def test_ls_is_a_table_on_a_terminal_only(busy):
+    done = ctl(busy, "ls")
+    assert "\x1b" not in done.stdout and "KEY" not in done.stdout
+    with Terminal(busy, "ls") as terminal:
+        assert terminal.finish() == 0
+        lines = terminal.lines()
+        assert b"\x1b[1m" in terminal.raw and b"\t" not in terminal.raw
+    assert lines[0].split() == ["KEY", "KIND", "HOLDERS", "WAITERS", "LEASE", "CONNECTION"]
+    ends = [lines[0].index(title) + len(title) for title in ("HOLDERS", "WAITERS", "LEASE")]
+    for line, figures in zip(lines[1:], (["1", "2"], ["2/3", "0", "-"], ["1", "0"])):
+        for end, figure in zip(ends, figures):
+            assert line[:end].endswith(" " + figure) and line[end] == " "
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_switched_off(busy, variables):
+    with Terminal(busy, "ls", variables=variables) as terminal:
+        assert terminal.finish() == 0
+        assert b"\x1b" not in terminal.raw
+
+
+def test_on_a_terminal_wide_characters_are_aligned_and_directions_kept(server):
+    with Client(server) as client:
+        for key in ("\u65e5\u672c", "abcdef", "\u202eturned"):
+            assert client.ask("l", key, "0").startswith("ok ")
+        with Terminal(server, "ls", variables={"NO_COLOR": "1"}) as terminal:
+            assert terminal.finish() == 0
+            text = terminal.raw.decode()
+        assert "\\u{202e}turned" in text and "\u202e" not in text
+        assert "\u65e5\u672c" + " " * 12 + "lock" in text  # as wide as \u{202e}turned, and a gap
+        with Terminal(server, "ls", variables={"LC_ALL": "C"}) as terminal:
+            assert terminal.finish() == 0
+            assert "\\u{65e5}\\u{672c}" in terminal.raw.decode("ascii")
+
+
+# ---- show ----
+
+def test_show_tells_who_holds_a_key_and_how_many_wait(busy):
+    text = ctl(busy, "show", "alpha").stdout
+    assert text.startswith(f"alpha on {address(busy)}\n") and "held by connection" in text
+    assert "2 waiting" in text
+    assert "2 of 3 slots held, nobody waiting" in ctl(busy, "show", "beta").stdout
+    assert "free for" in ctl(busy, "show", "gamma").stdout
+    done = ctl(busy, "show", "nobody's")
+    assert done.returncode == 0 and "free: nobody holds it" in done.stdout
+
+
+def test_show_has_both_things_of_a_name(busy):
+    with Client(busy) as client:
+        assert client.ask("sl", "alpha", "0 7").startswith("ok ")
+        entries = json.loads(ctl(busy, "show", "alpha", "--json").stdout)
+    assert [(entry["kind"], entry["limit"]) for entry in entries] == [("lock", 1), ("semaphore", 7)]
+    assert json.loads(ctl(busy, "show", "other", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("key", [key for key in STRANGE_KEYS if b"\0" not in key])
+def test_show_finds_keys_of_any_bytes(server, key):
+    with Client(server) as client:
+        assert client.ask("l", key, "0").startswith("ok ")
+        assert "held by connection" in ctl(server, "show", key).stdout
+
+
+# ---- stats ----
+
+def test_stats_counts(busy):
+    [row] = rows(ctl(busy, "stats"))
+    assert row == [address(busy), "5", "2", "1", "4", "2", "1"]
+    [value] = json.loads(ctl(busy, "stats", "--json").stdout)
+    assert value["server"] == address(busy) and value["connections"] == 5
+    assert sorted(lock["key"] for lock in value["locks"]) == ["alpha", "delta"]
+    assert {"semaphores", "idle_locks", "idle_semaphores"} < set(value)
+
+
+# ---- ping ----
+
+def test_ping_tells_that_each_server_answers(server):
+    with Server() as other:
+        done = ctl([server, other], "ping")
+        assert done.returncode == 0 and done.stderr == ""
+        assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [
+            address(server), address(other)]
+        answers = json.loads(ctl([server, other], "ping", "--json").stdout)
+    assert [answer["ok"] for answer in answers] == [True, True]
+    assert all(answer["first_ms"] >= 0 and answer["next_ms"] >= 0 for answer in answers)
+
+
+def test_ping_again_and_again(server):
+    done = ctl(server, "ping", "--count", "2")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
+
+
+# ---- several servers ----
+
+def key_of(server, count):
+    return next(key for key in (f"key{number}" for number in range(1000))
+                if zlib.crc32(key.encode()) % count == server)
+
+
+@pytest.mark.parametrize("key", ["a", "my-key", "gr\u00fcn", "foo"])
+def test_shard_is_the_crc_of_the_key(key):
+    servers = ["one:1", "two", "[::1]:3", "unix:/four", "five:5"]
+    number = zlib.crc32(key.encode()) % len(servers)
+    done = ctl(servers, "shard", key)
+    assert (done.returncode, done.stdout) == (0, servers[number] + "\n")
+    assert json.loads(ctl(servers, "shard", key, "--json").stdout) == {
+        "key": key, "server": servers[number], "number": number}
+
+
+def test_each_key_goes_to_its_server():
+    with Server() as first, Server() as second:
+        servers = [first, second]
+        for number, server in enumerate(servers):
+            key = key_of(number, 2)
+            with Client(server) as client:
+                client.acquire(key)
+                assert ctl(servers, "lock", key, "--try", "--", "true").returncode == 75
+                assert f"{key} on {address(server)}" in ctl(servers, "show", key).stdout
+                assert [row[6] for row in rows(ctl(servers, "ls"))] == [address(server)]
+                eventually(lambda: [row[4] for row in rows(ctl(servers, "stats"))]
+                           == [str(int(server is one)) for one in servers])
+
+
+def test_a_server_that_is_gone_does_not_hide_the_others(busy, nowhere):
+    for command in ("ls", "stats", "ping"):
+        done = ctl([nowhere, busy], command)
+        assert done.returncode == NO_SERVER
+        assert nowhere in done.stderr and done.stderr.count("\n") == 1
+        assert address(busy) in done.stdout
+    done = ctl([nowhere, busy], "ls", "--json")
+    assert done.returncode == NO_SERVER and len(json.loads(done.stdout)) == 3
+    done = ctl([nowhere, busy], "ping", "--json")
+    assert [answer["ok"] for answer in json.loads(done.stdout)] == [False, True]
+
+
+# ---- what is no server ----
+
+def test_what_is_no_dflockd_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def answer():
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                peer.recv(1000)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        done = ctl(f"127.0.0.1:{listener.getsockname()[1]}", "stats")
+        thread.join(10)
+    assert done.returncode == STRANGE and "is it a dflockd" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,164 @@
+"""Authentication and TLS: given by flags, variables and files, and kept from others."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ctl import CTL, NO_SERVER, REFUSED, USAGE, Running, ctl
+from lib.certificates import Authority
+from lib.server import Server
+from lib.tls import TlsServer
+
+SECRET = "s3cret-of-the-server"
+SHOW = "tr '\\0' '\\n' </proc/$PPID/cmdline; tr '\\0' '\\n' </proc/self/environ; env"
+
+
+@pytest.fixture
+def guarded():
+    with Server("--auth-token", SECRET) as running:
+        yield running
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(SECRET + "\n")
+    return str(file)
+
+
+# ---- the secret ----
+
+def ways(secret_file):
+    return [(["--auth-token", SECRET], {}), ([f"--auth-token={SECRET}"], {}),
+            (["--auth-token-file", secret_file], {}), ([], {"DFLOCKD_AUTH_TOKEN": SECRET}),
+            ([], {"DFLOCKD_AUTH_TOKEN_FILE": secret_file}),
+            (["--auth-token-file", secret_file], {"DFLOCKD_AUTH_TOKEN": "wrong"}),
+            (["--auth-token", SECRET], {"DFLOCKD_AUTH_TOKEN_FILE": "/nowhere"})]
+
+
+def test_the_secret_is_given_by_flag_variable_or_file(guarded, secret_file):
+    for flags, variables in ways(secret_file):
+        for words in (["ping"], ["ls"], ["lock", "key"]):
+            command = ["--", "true"] if words[0] == "lock" else []
+            done = ctl(guarded, *words, *flags, *command, variables=variables)
+            assert (done.returncode, done.stderr) == (0, ""), (words, flags, variables)
+        assert ctl(guarded, *flags, "ping", variables=variables).returncode == 0
+
+
+@pytest.mark.parametrize("flags", [[], ["--auth-token", "wr0ng-secret"]])
+@pytest.mark.parametrize("words", [["ping"], ["lock", "key", "--", "true"], ["acquire", "key"]])
+def test_without_the_right_secret_it_is_refused(guarded, words, flags):
+    done = ctl(guarded, words[0], *flags, *words[1:])
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    assert done.stderr.count("\n") == 1 and "--auth-token-file" in done.stderr
+    assert "wr0ng-secret" not in done.stderr
+
+
+def test_a_secret_that_no_server_wants_is_told(server):
+    done = ctl(server, "ping", "--auth-token", SECRET)
+    assert done.returncode == REFUSED and "asks for no secret" in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_neither_processes_nor_commands_find_the_secret(guarded, secret_file):
+    for flags, variables in ways(secret_file):
+        done = ctl(guarded, "lock", *flags, "key", "--", "sh", "-c", SHOW, variables=variables)
+        assert done.returncode == 0, done
+        assert SECRET not in done.stdout and "DFLOCKD_KEY=key" in done.stdout
+        assert "DFLOCKD_AUTH_TOKEN=" not in done.stdout
+        with Running(guarded, "lock", *flags, "key", "--", "sh", "-c", "echo; exec sleep 100",
+                     variables=variables) as running:
+            running.line()
+            for name in ("cmdline", "environ"):
+                assert SECRET.encode() not in Path(f"/proc/{running.pid}/{name}").read_bytes()
+
+
+def test_a_command_under_a_lock_may_use_the_file(guarded, secret_file):
+    done = ctl(guarded, "lock", "key", "--", str(CTL), "renew",
+               variables={"DFLOCKD_AUTH_TOKEN_FILE": secret_file})
+    assert (done.returncode, done.stdout) == (0, "33\n")
+
+
+def test_what_follows_the_dashes_is_not_taken_for_a_secret(server):
+    done = ctl(server, "lock", "key", "--", "echo", "--auth-token", "kept")
+    assert done.stdout == "--auth-token kept\n"
+
+
+# ---- TLS ----
+
+@pytest.fixture(scope="module")
+def tls(pair):
+    with TlsServer(pair, "--auth-token", SECRET) as running:
+        yield running
+
+
+def trusting(authority, *more):
+    return ("--tls", "--tls-ca", str(authority.certificate), "--auth-token", SECRET, *more)
+
+
+def test_tls_with_its_authority(tls, authority):
+    flags = trusting(authority)
+    assert ctl(tls, "ping", *flags).returncode == 0
+    done = ctl(tls, "lock", *flags, "--lease", "1", "tls-key", "--", "sh", "-c", "sleep 1.5; echo ran")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+    variables = {"DFLOCKD_TLS": "1", "DFLOCKD_TLS_CA": str(authority.certificate),
+                 "DFLOCKD_AUTH_TOKEN": SECRET}
+    assert ctl(tls, "stats", variables=variables).returncode == 0
+
+
+def test_acquire_keeps_a_lock_over_tls(tls, authority):
+    flags = trusting(authority)
+    done = ctl(tls, "acquire", "kept", *flags, "--while", str(os.getpid()), "--lease", "1")
+    assert done.returncode == 0, done
+    token = done.stdout.strip()
+    assert ctl(tls, "lock", *flags, "kept", "--timeout", "2", "--", "true").returncode == 75
+    assert ctl(tls, "release", "kept", token, *flags).returncode == 0
+    assert ctl(tls, "lock", *flags, "kept", "--try", "--", "true").returncode == 0
+
+
+def test_a_certificate_that_is_not_trusted_is_refused(tls, tmp_path):
+    stranger = Authority(tmp_path, "stranger")
+    done = ctl(tls, "ping", *trusting(stranger))
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    assert done.stderr.count("\n") == 1 and "--tls-ca" in done.stderr
+    assert ctl(tls, "ping", "--tls", "--auth-token", SECRET).returncode == REFUSED
+    assert ctl(tls, "ping", "--tls", "--tls-insecure", "--auth-token", SECRET).returncode == 0
+
+
+def test_the_name_in_the_certificate_counts(tls, authority):
+    assert ctl(tls, "ping", *trusting(authority, "--tls-server-name", "localhost")).returncode == 0
+    done = ctl(tls, "ping", *trusting(authority, "--tls-server-name", "elsewhere.example"))
+    assert done.returncode == REFUSED and "--tls-server-name" in done.stderr
+
+
+def test_a_file_of_tls_that_is_not_there_is_told(tls):
+    done = ctl(tls, "ping", "--tls", "--tls-ca", "/nowhere/ca.pem")
+    assert done.returncode in (REFUSED, USAGE) and "/nowhere/ca.pem" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_tls_it_is_told_that_the_server_may_want_it(tls):
+    done = ctl(tls, "ping")
+    assert done.returncode == NO_SERVER and "--tls" in done.stderr
+
+
+def test_tls_to_a_server_that_has_none_is_told(server, authority):
+    done = ctl(server, "ping", "--tls", "--tls-ca", str(authority.certificate))
+    assert done.returncode in (NO_SERVER, REFUSED)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_certificate_of_our_own_is_shown(pair, authority):
+    client = authority.issue("client", usage="clientAuth")
+    own = ("--tls-client-cert", str(client.certificate), "--tls-client-key", str(client.key))
+    trust = ("--tls", "--tls-ca", str(authority.certificate))
+    with TlsServer(pair, "--tls-client-ca", str(authority.certificate)) as server:
+        assert ctl(server, "ping", *trust, *own).returncode == 0
+        assert ctl(server, "ping", *trust).returncode in (NO_SERVER, REFUSED)
+
+
+def test_a_unix_socket_may_speak_tls(pair, authority, tmp_path):
+    path = tmp_path / "socket"
+    with TlsServer(pair, "--unix-socket", str(path)):
+        done = ctl(f"unix:{path}", "ping", "--tls", "--tls-ca", str(authority.certificate))
+        assert done.returncode == 0, done

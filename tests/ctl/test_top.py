@@ -1,0 +1,227 @@
+"""`top`: a live screen, and the terminal as it was when it ends."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+from ctl import USAGE, Terminal, address, ctl
+from lib.server import Server
+from wire_client import Client, eventually
+
+ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+@pytest.fixture
+def busy(server):
+    """hot: held, 3 wait; warm: held, 1 waits; slots: a semaphore."""
+    clients = [Client(server) for _ in range(4)]
+    clients[0].acquire("hot", "0 1000")
+    clients[0].acquire("warm", "0 1000")
+    assert clients[0].ask("sl", "slots", "0 5 1000").startswith("ok ")
+    for client in clients[1:]:
+        assert client.ask("e", "hot") == "queued"
+    assert clients[1].ask("e", "warm") == "queued"
+    yield server
+    for client in clients:
+        client.close()
+
+
+def assert_left(terminal):
+    """The screen of before is back, the cursor is shown, and keys are echoed again."""
+    assert terminal.raw.count(ENTER) == terminal.raw.count(LEAVE) == 1
+    assert terminal.raw.rindex(LEAVE) > terminal.raw.rindex(ENTER)
+    assert terminal.raw.rindex(b"\x1b[?25h") > terminal.raw.rindex(b"\x1b[?25l")
+    assert terminal.modes() == terminal.before
+
+
+def order_of(terminal, *names):
+    """Those names in the order of their lines."""
+    lines = terminal.lines()
+    return sorted(names, key=lambda name: next(
+        (number for number, line in enumerate(lines) if line.startswith(name + " ")), -1))
+
+
+def test_it_shows_servers_and_the_most_contended_keys(busy):
+    with Terminal(busy, "top") as terminal:
+        terminal.see(address(busy), "hot", "warm", "slots", "1/5")
+        lines = terminal.lines()
+        assert order_of(terminal, "warm", "slots", "hot") == ["hot", "warm", "slots"]
+        title = next(line for line in lines if line.startswith("SERVER"))
+        assert title.split() == ["SERVER", "CONNECTIONS", "GRANTS/S", "HOLDERS", "WAITERS", "IDLE"]
+        figures = next(line for line in lines if line.startswith(address(busy))).split()
+        assert figures[1] == "5" and figures[3:5] == ["3", "4"]
+        assert re.match(r"hot +lock +1 +3 +\d+ s$", next(
+            line for line in lines if line.startswith("hot")))
+        assert lines[0].startswith("dflockctl top") and lines[23].startswith("q ends")
+        assert all(len(line) <= 80 for line in lines)
+        terminal.type(b"q")
+        assert terminal.finish() == 0
+        assert_left(terminal)
+
+
+@pytest.mark.parametrize("way, status", [
+    ("q", 0), ("^C", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_the_terminal_is_as_it_was_however_it_ends(server, way, status):
+    with Terminal(server, "top") as terminal:
+        terminal.see(address(server), "q ends")
+        if way.startswith("SIG"):
+            os.kill(terminal.process.pid, getattr(signal, way))
+        else:
+            terminal.type({"q": b"q", "^C": b"\x03"}[way])
+        assert terminal.finish() == status
+        assert_left(terminal)
+
+
+def test_it_counts_grants(server):
+    with Terminal(server, "top") as terminal, Client(server) as client:
+        terminal.see(address(server))
+
+        def grants():
+            for _ in range(50):
+                assert client.ask("r", "key", client.acquire("key")) == "ok"
+            line = next(line for line in terminal.lines() if line.startswith(address(server)))
+            return line.split()[2] != "-" and line.split()[2] != "0"
+
+        eventually(grants)
+        # Its own are not counted.
+        eventually(lambda: re.search(rf"{address(server)} +2 +0 ", terminal.text()))
+        terminal.type(b"q")
+        assert terminal.finish() == 0
+
+
+def test_without_the_probe_it_takes_no_lock(server):
+    with Terminal(server, "top", "--no-probe") as terminal, Client(server) as client:
+        terminal.see(address(server), "-")
+        time.sleep(1.5)
+        assert client.stats()["idle_locks"] == []
+        assert re.search(rf"{address(server)} +2 +- ", terminal.text())
+
+
+def test_with_the_probe_its_lock_is_shown_by_no_line(server):
+    with Terminal(server, "top") as terminal, Client(server) as client:
+        eventually(lambda: [lock["key"] for lock in client.stats()["idle_locks"]]
+                   == [f"dflockctl.top.{terminal.process.pid}"])
+        terminal.see("0 keys")
+        assert "dflockctl.top." not in terminal.text()
+
+
+def fills(terminal, rows):
+    lines = terminal.lines()
+    return (len(lines) == rows and lines[0].startswith("dflockctl top") and
+            lines[-1].startswith("q ends"))
+
+
+def test_it_follows_the_size_of_the_terminal(busy):
+    with Terminal(busy, "top") as terminal:
+        terminal.see("hot", "q ends")
+        terminal.resize(12, 120)
+        eventually(lambda: fills(terminal, 12))
+        assert "hot" in terminal.text()
+        title = next(line for line in terminal.lines() if line.startswith("SERVER"))
+        assert len(title) == 120
+        terminal.resize(30, 60)
+        eventually(lambda: fills(terminal, 30))
+        terminal.resize(1, 1)
+        terminal.resize(3, 20)
+        terminal.resize(24, 80)
+        eventually(lambda: fills(terminal, 24))
+        terminal.type(b"q")
+        assert terminal.finish() == 0
+
+
+def test_the_order_can_be_changed(busy):
+    with Terminal(busy, "top") as terminal:
+        terminal.see("hot", "order: waiters")
+        terminal.type(b"r")
+        terminal.see("order: waiters (reverse)")
+        assert order_of(terminal, "hot", "warm", "slots") == ["slots", "warm", "hot"]
+        terminal.type(b"rsss")
+        terminal.see("order: key ")
+        assert order_of(terminal, "hot", "warm", "slots") == ["hot", "slots", "warm"]
+
+
+def test_more_keys_than_lines_are_counted(server):
+    with Client(server) as client:
+        for number in range(100):
+            client.acquire(f"key-{number:03}")
+        with Terminal(server, "top") as terminal:
+            terminal.see("100 keys")
+            shown = [line for line in terminal.lines() if line.startswith("key-")]
+            assert 10 < len(shown) < 24
+            assert terminal.lines()[23].startswith("q ends")
+
+
+def test_keys_of_any_bytes_keep_to_their_line(server):
+    with Client(server) as client:
+        for key in (b"\x1b[2Jcleared", b"w" * 256, "\u65e5\u672c".encode() * 40, b"\xff\xfe"):
+            assert client.ask("l", key, "0 1000").startswith("ok ")
+        with Terminal(server, "top") as terminal:
+            terminal.see("4 keys", "\\x1b[2Jcleared")
+            lines = [line for line in terminal.lines() if " lock " in line]
+            assert len(lines) == 4
+            assert sum("~ " in line for line in lines) == 2
+            assert b"\x1b[2Jcleared" not in terminal.raw
+
+
+def test_a_server_that_goes_and_comes_back_is_told(server):
+    with Server() as other:
+        port = other.port
+        with Terminal([server, other], "top") as terminal:
+            terminal.see(address(server), address(other))
+            other.kill()
+            eventually(lambda: re.search(rf"{address(other)} .*(refused|lost|closed|connection)",
+                                         terminal.text()))
+            assert re.search(rf"{address(server)} +\d", terminal.text())
+            with Server(port=port):
+                eventually(lambda: re.search(rf"{address(other)} +\d", terminal.text()))
+            terminal.type(b"q")
+            assert terminal.finish() == 0
+
+
+def test_a_server_that_is_silent_does_not_stop_the_screen(server):
+    with Server() as other, Terminal([server, other], "top") as terminal:
+        terminal.see(address(server), address(other))
+        server.terminate(signal.SIGSTOP)
+        try:
+            terminal.see("no answer for")
+            assert re.search(rf"{address(other)} +\d", terminal.text())
+            terminal.type(b"q")
+            assert terminal.finish() == 0
+        finally:
+            server.terminate(signal.SIGCONT)
+
+
+def test_it_stops_and_goes_on(busy):
+    with Terminal(busy, "top") as terminal:
+        terminal.see("hot")
+        terminal.type(b" ")
+        terminal.see("stopped: space goes on")
+        with Client(busy) as client:
+            client.acquire("new-one", "0 1000")
+            time.sleep(1.5)
+            assert "new-one" not in terminal.text() and "hot" in terminal.text()
+            terminal.type(b" ")
+            terminal.see("new-one")
+
+
+def test_stopped_by_the_terminal_it_gives_the_screen_back(server):
+    with Terminal(server, "top", command=None) as terminal:
+        terminal.see("q ends")
+        os.kill(terminal.process.pid, signal.SIGTSTP)
+        eventually(lambda: terminal.raw.count(LEAVE) == 1)
+        assert terminal.modes() == terminal.before
+        os.kill(terminal.process.pid, signal.SIGCONT)
+        eventually(lambda: terminal.raw.count(ENTER) == 2)
+        terminal.type(b"q")
+        assert terminal.finish() == 0
+        assert terminal.modes() == terminal.before
+
+
+def test_what_is_no_terminal_is_told(server):
+    done = ctl(server, "top")
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert "terminal" in done.stderr and "stats" in done.stderr
+    with Terminal(server, "top", variables={"TERM": "dumb"}) as terminal:
+        assert terminal.finish() == USAGE

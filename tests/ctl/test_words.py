@@ -1,0 +1,116 @@
+"""The command line: commands, flags and variables, and what is said of wrong ones."""
+
+import re
+
+import pytest
+from ctl import USAGE, ctl
+from lib.server import Server
+
+COMMANDS = ["lock", "sem", "acquire", "release", "renew", "ls", "show", "stats", "ping", "top",
+            "shard"]
+# Of every command: flag and its variable.
+SERVER_FLAGS = {
+    "servers": "SERVERS", "auth-token": "AUTH_TOKEN", "auth-token-file": "AUTH_TOKEN_FILE",
+    "tls": "TLS", "tls-ca": "TLS_CA", "tls-client-cert": "TLS_CLIENT_CERT",
+    "tls-client-key": "TLS_CLIENT_KEY", "tls-server-name": "TLS_SERVER_NAME",
+    "tls-insecure": "TLS_INSECURE", "connect-timeout": "CONNECT_TIMEOUT_S"}
+
+
+def assert_told(done, *wanted):
+    """One line on standard error that names what is wrong, and nothing else."""
+    assert (done.returncode, done.stdout) == (USAGE, ""), done
+    assert done.stderr.startswith("dflockctl: ") and done.stderr.count("\n") == 1, done.stderr
+    for one in wanted:
+        assert one in done.stderr, done.stderr
+
+
+def test_without_a_command_it_says_how_to_go_on():
+    assert_told(ctl((),), "no command", "--help")
+
+
+@pytest.mark.parametrize("wrong, like", [
+    ("lokc", "lock"), ("locks", "lock"), ("list", None), ("status", "stats"), ("unlock", "lock"),
+    ("ping6", "ping"), ("\x1b[31m", None), ("x" * 1000, None), ("", None)])
+def test_an_unknown_command_is_told_with_what_it_may_be(wrong, like):
+    done = ctl((), wrong)
+    assert_told(done, f"did you mean: dflockctl {like}" if like else "--help")
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments, wanted", [
+    (("ls", "--colour"), ("--colour", "--help")), (("--colour", "ls"), ("--colour", "--help")),
+    (("show", "--try", "key"), ("--try", "unknown")), (("ls", "key"), ("'key'", "ls --help")),
+    (("show", "one", "two"), ("'two'", "show --help")), (("show",), ("needs a key",)),
+    (("ls", "--sort"), ("--sort", "needs a value")),
+    (("ping", "--count", "x"), ("--count", "'x'")), (("ping", "--count", "0"), ("--count",)),
+    (("top", "--interval", "-1"), ("--interval",)),
+    (("ls", "--servers", ""), ("--servers",)), (("ls", "--servers", "a,,b"), ("--servers",)),
+    (("shard", "key", "--servers", "host:0"), ("host:0",)),
+    (("ls", "--servers", "host:port"), ("host:port",)),
+    (("ls", "--auth-token", "two\nlines"), ("--auth-token", "newline")),
+    (("ls", "--auth-token-file", "/nowhere/secret"), ("--auth-token-file", "/nowhere/secret")),
+    (("ls", "--tls-ca", "file"), ("--tls-ca", "--tls")),
+    (("ls", "--tls-insecure"), ("--tls-insecure", "--tls")),
+    (("ls", "--tls", "--tls-client-cert", "a"), ("--tls-client-key",)),
+    (("acquire", "key", "--while", "1", "--no-hold"), ("--while", "--no-hold"))])
+def test_what_is_wrong_is_told_in_a_line(arguments, wanted):
+    assert_told(ctl((), *arguments), *wanted)
+
+
+@pytest.mark.parametrize("variable, value", [
+    ("SERVERS", "a,,b"), ("TLS", "perhaps"), ("TLS_CA", "file"), ("TLS_INSECURE", "1"),
+    ("CONNECT_TIMEOUT_S", "soon"), ("AUTH_TOKEN_FILE", "/nowhere/secret"), ("AUTH_TOKEN", " ")])
+def test_a_wrong_variable_is_told_by_its_name(variable, value):
+    name = f"DFLOCKD_{variable}"
+    done = ctl((), "ls", variables={name: value})
+    assert_told(done)
+    assert re.search(rf"\b{name}\b", done.stderr)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command):
+    helps = [ctl((), *words) for words in ((command, "--help"), (command, "-h"), ("help", command))]
+    for done in helps:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"Usage: dflockctl {command} [flags]")
+        for flag, variable in SERVER_FLAGS.items():
+            assert f"  --{flag}\n" in done.stdout and f"DFLOCKD_{variable}" in done.stdout
+    assert len({done.stdout for done in helps}) == 1
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])
+def test_help_lists_commands_and_exit_statuses(words):
+    done = ctl((), *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} +[A-Z]", done.stdout, re.MULTILINE)
+    for status in (0, 64, 69, 70, 71, 75, 76, 77, 126, 127, 128):
+        assert re.search(rf"^ +{status}  ?\w", done.stdout, re.MULTILINE)
+
+
+def test_it_tells_its_version():
+    done = ctl((), "--version")
+    assert done.returncode == 0 and re.fullmatch(r"dflockctl \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("words", [
+    ("--servers", "{}", "ping"), ("ping", "--servers", "{}"), ("ping", "--servers={}"),
+    ("-servers", "{}", "ping"), ("--servers", "127.0.0.1:1", "ping", "--servers", "{}")])
+def test_flags_stand_before_or_behind_the_command(server, words):
+    place = f"{server.host}:{server.port}"
+    assert ctl("127.0.0.1:1", *(word.format(place) for word in words)).returncode == 0
+
+
+def test_flags_stand_before_or_behind_the_words(server):
+    for words in (("--timeout", "1", "key"), ("key", "--timeout", "1")):
+        assert ctl(server, "lock", *words, "--", "true").returncode == 0
+
+
+def test_the_default_server_is_the_usual_one():
+    assert ctl((), "shard", "key").stdout == "127.0.0.1:6388\n"
+
+
+def test_an_empty_variable_is_none():
+    with Server() as server:
+        empty = {f"DFLOCKD_{name}": "" for name in SERVER_FLAGS.values() if name != "SERVERS"}
+        assert ctl(server, "ping", variables=empty).returncode == 0
