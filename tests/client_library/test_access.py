@@ -79,7 +79,8 @@ def test_a_lock_is_renewed_over_tls(attempt, authority, pair):
 
 def test_a_lock_over_tls_is_lost_with_its_server(start, authority, pair):
     with TlsServer(pair) as server:
-        holder = start(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0", "sleep=5000")
+        holder = start(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0",
+                       "sleep=5000")
         assert holder.stdout.readline().split()[:2] == ["acquire", "DONE"]
         server.kill()
         assert holder.stdout.readline().split() == ["lost", "DISCONNECTED"]

@@ -1,4 +1,4 @@
-"""What is installed is enough for a program: header, libraries, pkg-config; and the examples run."""
+"""What is installed is enough for a program: header, libraries, pkg-config. The examples run."""
 
 import os
 import re
@@ -12,7 +12,6 @@ from clients import place as places
 from lib.server import Server
 
 TOKEN = "[0-9a-f]{32}"
-PUBLIC = re.compile(r"dflockd_\w+")
 # A sanitized library needs a program that is.
 SANITIZE = [f"-fsanitize={os.environ['SANITIZE']}"] if os.environ.get("SANITIZE") else []
 WARNINGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-Wpedantic"]
@@ -72,7 +71,8 @@ def answers(server, *lines):
 # ---- what is installed ----
 
 def test_pkg_config_knows_version_and_place(flags, prefix, root):
-    version = re.search(r'DFLOCKD_VERSION "(.*)"', (prefix / "include/dflockd/protocol.h").read_text())
+    header = (prefix / "include" / "dflockd" / "protocol.h").read_text()
+    version = re.search(r'DFLOCKD_VERSION "(.*)"', header)
     assert flags("--modversion") == [version[1]]
     assert flags("--cflags", "--libs") == [f"-I{prefix}/include", f"-L{prefix}/lib", "-ldflockd"]
 
@@ -85,8 +85,8 @@ def declared(prefix):
 
 def test_the_shared_library_exports_what_the_header_declares_and_versions_it(prefix):
     listed = run("readelf", "--dyn-syms", "--wide", prefix / "lib" / "libdflockd.so.0")
-    exported = set(re.findall(r"(?:FUNC|OBJECT|NOTYPE)\s+(?:GLOBAL|WEAK)\s+DEFAULT\s+(?!UND)\w+\s+(\S+)",
-                              listed))
+    symbol = r"(?:FUNC|OBJECT|NOTYPE)\s+(?:GLOBAL|WEAK)\s+DEFAULT\s+(?!UND)\w+\s+(\S+)"
+    exported = set(re.findall(symbol, listed))
     names = {name.partition("@@")[0] for name in exported if not name.startswith("LIBDFLOCKD")}
     assert names == declared(prefix)
     assert all(name.endswith("@@LIBDFLOCKD_0.1") for name in exported
@@ -109,7 +109,7 @@ def test_the_libraries_have_no_state(build):
     rows = [[field.strip() for field in line.split("|")] for line in listed.splitlines()]
     written = {row[0] for row in rows if len(row) == 7 and row[3] == "OBJECT"
                and re.match(r"\.(data|bss)(?!\.rel\.ro)", row[6])}
-    # The purpose that a client's certificate must have: GnuTLS wants it writable, and only reads it.
+    # The purpose that a client's certificate must have, which GnuTLS wants writable and only reads.
     ours = {name for name in written if not name.startswith("_")}
     assert {name.partition(".")[0] for name in ours} == {"purpose", "wanted"}
 
