@@ -6,6 +6,7 @@
  */
 #include "os/tls.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -426,12 +427,27 @@ struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver)
     return tls;
 }
 
+/* A literal address is no name to choose a certificate by (RFC 6066, 3). */
+static bool is_address(const char *host)
+{
+    struct in6_addr address;
+
+    return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+}
+
 struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
                      void *receiver)
 {
     struct tls *tls = tls_new(context_hold(context), GNUTLS_CLIENT, send, receiver);
 
-    if (tls && context->verifies)
+    if (!tls)
+        return NULL;
+    if (!is_address(host) &&
+        gnutls_server_name_set(tls->session, GNUTLS_NAME_DNS, host, strlen(host)) < 0) {
+        tls_free(tls);
+        return NULL;
+    }
+    if (context->verifies)
         gnutls_session_set_verify_cert(tls->session, host, 0);
     return tls;
 }

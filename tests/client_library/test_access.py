@@ -1,5 +1,8 @@
 """Who is let in, and whom the library trusts: secrets, TLS, Unix sockets."""
 
+import socket
+import ssl
+import threading
 import time
 
 import pytest
@@ -104,6 +107,27 @@ def test_a_certificate_for_another_name_is_not_trusted(attempt, authority, pair)
         assert works(attempt(at(server), "tls=1", ca, "name=localhost", "ping"))
         assert status(attempt(f"server=127.0.0.2:{server.port}", "tls=1", ca,
                               "acquire=0")) in ("UNTRUSTED", "UNREACHABLE")
+
+
+@pytest.mark.parametrize("host, name", [("localhost", "localhost"), ("127.0.0.1", None)])
+def test_a_server_hears_by_which_name_it_was_called(attempt, authority, pair, host, name):
+    heard = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    context.sni_callback = lambda _, said, __: heard.append(said)
+
+    def serve(listener):
+        plain, _ = listener.accept()
+        with plain, context.wrap_socket(plain, server_side=True) as sealed:
+            sealed.recv(100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        port = listener.getsockname()[1]
+        attempt(f"server={host}:{port}", "tls=1", f"ca={authority.certificate}", "acquire=0")
+        server.join(20)
+    assert heard == [name]
 
 
 def test_an_old_certificate_is_not_trusted(attempt, authority):
