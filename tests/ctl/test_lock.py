@@ -213,6 +213,33 @@ def test_a_signal_while_waiting_gives_up(server, name):
         waits(server, 0)
 
 
+def test_granted_while_it_gives_up_it_is_released():
+    """Also where the server keeps a grant whose connection ends."""
+    with Server("--no-auto-release-on-disconnect") as server, Client(server) as client:
+        token = client.acquire("key")
+        with Running(server, "lock", "key", "--lease", "1000", "--", "echo", "ran") as running:
+            waits(server)
+            running.send(signal.SIGSTOP)
+            assert client.ask("r", "key", token) == "ok"
+            eventually(lambda: held(server)[0]["waiters"] == 0)
+            running.send(signal.SIGTERM)
+            running.send(signal.SIGCONT)
+            assert running.finish()[:2] == (143, "")
+        assert held(server) == []
+
+
+def test_a_grant_that_was_heard_of_late_is_renewed_in_time(server):
+    with Client(server) as client:
+        token = client.acquire("key")
+        with Running(server, "lock", "key", "--lease", "3", "--", "sleep", "3") as running:
+            waits(server)
+            running.send(signal.SIGSTOP)
+            assert client.ask("r", "key", token) == "ok"
+            time.sleep(2)
+            running.send(signal.SIGCONT)
+            assert running.finish() == (0, "", "")
+
+
 def test_the_interrupt_of_a_terminal_gives_up_waiting(server):
     with Client(server) as client:
         client.acquire("key")

@@ -142,6 +142,17 @@ def test_the_order_can_be_changed(busy):
         assert order_of(terminal, "hot", "warm", "slots") == ["hot", "slots", "warm"]
 
 
+def test_what_is_gone_leaves_no_trace_on_the_screen(server):
+    with Client(server) as client, Terminal(server, "top") as terminal:
+        tokens = {key: client.acquire(key, "0 1000") for key in ("a-long-name-of-a-key", "b", "c")}
+        terminal.see("3 keys", "a-long-name-of-a-key")
+        for key in ("a-long-name-of-a-key", "c"):
+            assert client.ask("r", key, tokens[key]) == "ok"
+        terminal.see("1 key")
+        eventually(lambda: [line.split()[0] for line in terminal.lines()[5:] if line]
+                   == ["KEY", "b", "q"])
+
+
 def test_more_keys_than_lines_are_counted(server):
     with Client(server) as client:
         for number in range(100):
