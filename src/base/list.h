@@ -40,7 +40,7 @@ static inline bool list_linked(const struct list_link *link)
 
 static inline void list_insert_before(struct list_link *place, struct list_link *link)
 {
-    assert(place);
+    assert(place && place->previous);
     link->previous = place->previous;
     link->next = place;
     place->previous->next = link;
