@@ -442,7 +442,7 @@ struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *
 
     if (!tls)
         return NULL;
-    if (!is_address(host) &&
+    if (host && !is_address(host) &&
         gnutls_server_name_set(tls->session, GNUTLS_NAME_DNS, host, strlen(host)) < 0) {
         tls_free(tls);
         return NULL;

@@ -70,8 +70,8 @@ typedef bool tls_sender(void *receiver, const uint8_t *bytes, size_t length);
 struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver);
 
 /*
- * The client's side. `host` is whom the certificate must name, and must live as long; NULL: it may
- * be anybody. The first tls_read begins the handshake.
+ * The client's side. `host` is whom the certificate must name, and must live as long; where it is a
+ * name the server hears it. NULL: it may be anybody. The first tls_read begins the handshake.
  */
 struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
                      void *receiver);
