@@ -360,11 +360,10 @@ static bool take_completion(struct ring *ring, struct completion *completion)
     completion->tag = cqe->user_data;
     completion->result = cqe->res;
     completion->more = cqe->flags & IORING_CQE_F_MORE;
+    completion->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
     completion->bytes = NULL;
-    if (cqe->flags & IORING_CQE_F_BUFFER) {
-        completion->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    if (cqe->flags & IORING_CQE_F_BUFFER)
         completion->bytes = ring->buffers + (size_t)completion->buffer * ring->buffer_bytes;
-    }
     io_uring_smp_store_release(queue->khead, head + 1);
     return true;
 }
