@@ -16,7 +16,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 EVENTS  ?= 10000000
 SEED    ?=
-SUITES  ?= unit sim wire clients ctl faults library
+SUITES  ?= unit sim wire clients ctl faults library manual
 
 # A sanitized build has the sanitizer's allocator; every other one has jemalloc.
 SANITIZE ?=
@@ -140,6 +140,48 @@ $(BUILD)/tests/client_library/%: tests/client_library/%.c $(BUILD)/libdflockd.so
 	$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -L$(BUILD) -ldflockd \
 	    -Wl,-rpath,$(abspath $(BUILD)) -lcmocka
 
+# Manual pages, completions and the file of defaults, made of what each program says of itself.
+PAGES       = $(patsubst tools/man/%.in,$(BUILD)/man/%,$(wildcard tools/man/*.in))
+DOCUMENTED  = $(basename $(notdir $(PAGES)))
+SHELLS      = bash zsh fish
+COMPLETIONS = $(foreach shell,$(SHELLS),$(DOCUMENTED:%=$(BUILD)/completion/%.$(shell)))
+AWK_FLAGS   = awk -f tools/man/flags.awk
+
+.DELETE_ON_ERROR:
+.PHONY: documents install-documents
+all: documents
+documents: $(PAGES) $(COMPLETIONS) $(BUILD)/dflockd.default
+
+$(BUILD)/help/%: $(BUILD)/% tools/man/help
+	@mkdir -p $(@D)
+	tools/man/help $< >$@
+
+$(PAGES): $(BUILD)/man/%: tools/man/%.in tools/man/flags.awk tools/man/page.awk \
+          $(DOCUMENTED:%=$(BUILD)/help/%)
+	@mkdir -p $(@D)
+	$(AWK_FLAGS) -f tools/man/page.awk reading=help $(BUILD)/help/$(basename $*) reading=page $< >$@
+
+$(BUILD)/completion/%.bash $(BUILD)/completion/%.zsh $(BUILD)/completion/%.fish: \
+        $(BUILD)/help/% tools/man/flags.awk $(wildcard tools/completion/*.awk)
+	@mkdir -p $(@D)
+	for shell in $(SHELLS); do $(AWK_FLAGS) -f tools/completion/choices.awk \
+	    -f tools/completion/$$shell.awk reading=help $< >$(@D)/$*.$$shell || exit; done
+
+$(BUILD)/%.default: $(BUILD)/help/% tools/man/flags.awk tools/dist/default.awk
+	$(AWK_FLAGS) -f tools/dist/default.awk reading=help $< >$@
+
+# Where Debian's zsh looks, for packages; zsh itself looks in site-functions.
+ZSH_FUNCTIONS ?= $(PREFIX)/share/zsh/site-functions
+install: install-documents
+install-documents: all
+	for page in $(PAGES) $(wildcard tools/man/*.[1-8]); do \
+	    install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit; done
+	for name in $(DOCUMENTED); do \
+	    from=$(BUILD)/completion/$$name; share=$(DESTDIR)$(PREFIX)/share; \
+	    install -D -m 644 $$from.bash $$share/bash-completion/completions/$$name && \
+	    install -D -m 644 $$from.zsh $(DESTDIR)$(ZSH_FUNCTIONS)/_$$name && \
+	    install -D -m 644 $$from.fish $$share/fish/vendor_completions.d/$$name.fish || exit; done
+
 run:
 	tools/install-deps build
 	$(MAKE) all
@@ -150,7 +192,7 @@ FUZZ_BUILD = BUILD=build/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined
 test:
 	tools/install-deps build test fuzz
 	$(MAKE) fuzzers $(FUZZ_BUILD)
-	$(MAKE) check SUITES="unit sim fuzz wire clients ctl faults library"
+	$(MAKE) check SUITES="unit sim fuzz wire clients ctl faults library manual"
 
 unit: $(UNIT_TESTS)
 

@@ -1,0 +1,54 @@
+"""What each program says of itself: `PROGRAM --help`, read here apart from what makes the pages."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+from lib.server import BINARY, ROOT
+
+BUILD = BINARY.parent
+PAGES = sorted((ROOT / "tools/man").glob("*.in"))
+PROGRAMS = [page.name.split(".")[0] for page in PAGES]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of --help: all that its line says, and whether --no-NAME is one too."""
+    name: str
+    line: str
+
+    @property
+    def switch(self):
+        return f"--no-{self.name} switches it off" in self.line
+
+    @property
+    def takes_value(self):
+        return not self.switch and self.name not in ("help", "version")
+
+    @property
+    def spellings(self):
+        return {f"--{self.name}"} | ({f"--no-{self.name}"} if self.switch else set())
+
+
+@cache
+def help_of(program, *command):
+    return subprocess.run([BUILD / program, *command, "--help"], capture_output=True, text=True,
+                          check=True, timeout=20).stdout
+
+
+@cache
+def flags_of(program, *command):
+    found = re.findall(r"^  --([a-z0-9-]+)\n      (.*)$", help_of(program, *command), re.M)
+    assert found
+    return [Flag(name, line) for name, line in found]
+
+
+@cache
+def commands_of(program):
+    """The names of its commands; empty where it has none."""
+    return re.findall(r"^  ([a-z]+) +[A-Z]", help_of(program), re.M)
+
+
+def spellings_of(program, *command):
+    return set().union(*(flag.spellings for flag in flags_of(program, *command)))

@@ -1,0 +1,236 @@
+"""Completion in bash, zsh and fish: each shell really completes every flag, and offers no other."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+from programs import BUILD, PROGRAMS, commands_of, flags_of, help_of, spellings_of
+
+COMPLETION = BUILD / "completion"
+LINES = [(program, *command) for program in PROGRAMS
+         for command in [(), *((each,) for each in commands_of(program))]]
+FILE_FLAGS = {"dflockd": "--fence-state-file", "dflockd-bench": "--hdr",
+              "dflockctl": "--auth-token-file"}
+CHOICES = {("dflockd-bench", "--load"): {"lock", "semaphore", "try", "two-phase", "renew", "ping"},
+           ("dflockd-bench", "--keys"): {"own", "shared", "uniform:", "zipf:"},
+           ("dflockd-bench", "--protocol"): {"dflockd", "redis"},
+           ("dflockctl", "ls", "--sort"): {"key", "kind", "holders", "waiters", "lease", "server"}}
+CHOICES = {line: words for line, words in CHOICES.items() if line[0] in PROGRAMS}
+SECONDS = 30
+
+
+def shell(name):
+    return pytest.mark.skipif(not shutil.which(name), reason=f"no {name}")
+
+
+def each_line(function):
+    return pytest.mark.parametrize("line", LINES, ids=" ".join)(function)
+
+
+def run(*command, cwd=None):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd,
+                          timeout=SECONDS, stdin=subprocess.DEVNULL)
+    assert done.stderr == "" and done.returncode == 0, done
+    return done.stdout.splitlines()
+
+
+# ---- the shells ----
+
+def bash(line, cwd=None):
+    """What bash offers at the end of a line, of which it makes the same words as at a prompt."""
+    words = [word for word in re.split(r"([=:])|\s+", line) if word]
+    if line.endswith((" ", "=")):
+        words.append("")
+    script = ('source "$1"; program=$2; shift 2; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1));'
+              'compopt() { :; }; specification=$(complete -p "$program");'
+              '[[ $specification =~ -F\\ ([a-z_]+) ]]; "${BASH_REMATCH[1]}";'
+              '((${#COMPREPLY[@]})) && printf "%s\\n" "${COMPREPLY[@]}"; true')
+    return set(run("bash", "--norc", "-c", script, "bash", COMPLETION / f"{words[0]}.bash",
+                   words[0], *words, cwd=cwd))
+
+
+def fish(line, cwd=None):
+    program = line.split()[0]
+    offered = run("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]",
+                  COMPLETION / f"{program}.fish", line, cwd=cwd)
+    return {each.split("\t")[0] for each in offered}
+
+
+class Zsh:
+    """A zsh at a terminal, whose program is a function that tells with what it was called."""
+
+    def __init__(self, folder, program):
+        function = folder / f"_{program}"
+        function.write_text((COMPLETION / f"{program}.zsh").read_text(encoding="utf-8"),
+                            encoding="utf-8")
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execve(shutil.which("zsh"), ["zsh", "-f", "-i"],
+                      {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(folder)})
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        self.say(f"PS1= PS2= fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; "
+                 "unsetopt beep; zstyle ':completion:*' list-prompt ''; LISTMAX=0; "
+                 f"{program}() {{ print -r -- \"called<$*>\" }}; print rea''dy\n")
+        self.until("ready")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.terminal)
+        os.waitpid(self.pid, 0)
+
+    def say(self, text):
+        os.write(self.terminal, text.encode())
+
+    def until(self, pattern):
+        heard = ""
+        end = time.monotonic() + SECONDS
+        while not (found := re.search(pattern, heard)):
+            ready, _, _ = select.select([self.terminal], [], [], max(0, end - time.monotonic()))
+            assert ready, f"no {pattern} in: {heard}"
+            heard += os.read(self.terminal, 65536).decode(errors="replace")
+        return found
+
+    def complete(self, line):
+        """The arguments that a line has after a tab."""
+        self.say(line + "\t\n")
+        return self.until(r"called<([^\n]*)>\r?\n")[1]
+
+
+# ---- every flag ----
+
+@shell("bash")
+@each_line
+def test_bash_offers_every_flag_and_no_other(line):
+    assert bash(" ".join(line) + " --") == spellings_of(*line)
+
+
+@shell("fish")
+@each_line
+def test_fish_offers_every_flag_and_no_other(line):
+    offered = fish(" ".join(line) + " --")
+    assert {each.rstrip("=") for each in offered} == spellings_of(*line)
+
+
+@shell("zsh")
+@each_line
+def test_zsh_completes_every_flag(line, tmp_path):
+    known = spellings_of(*line)
+    with Zsh(tmp_path, line[0]) as terminal:
+        for flag in sorted(known):
+            start = flag[:-1]
+            if any(other.startswith(start) for other in known - {flag}):
+                start = flag
+            if any(other.startswith(start) for other in known - {flag}):
+                continue
+            done = terminal.complete(" ".join([*line, start]))
+            assert done.rstrip("= ") == " ".join([*line[1:], flag])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_zsh_is_told_of_every_flag_and_no_other(program):
+    text = (COMPLETION / f"{program}.zsh").read_text(encoding="utf-8")
+    parts = re.split(r"^    ([a-z]+)\)$", text, flags=re.M)
+    named = {"": parts[0], **dict(zip(parts[1::2], parts[2::2]))}
+    for command in ["", *commands_of(program)]:
+        found = re.findall(r"^ +'(--[a-z0-9-]+)=?\[", named[command], re.M)
+        assert len(found) == len(set(found))
+        assert set(found) == spellings_of(program, *filter(None, [command]))
+
+
+# ---- values ----
+
+@pytest.mark.parametrize("offers", [pytest.param(bash, marks=shell("bash")),
+                                    pytest.param(fish, marks=shell("fish"))])
+class TestValues:
+    @pytest.mark.parametrize("line", CHOICES, ids=" ".join)
+    def test_a_value_of_few_is_offered(self, offers, line):
+        text = " ".join(line)
+        assert offers(f"{text} ") == CHOICES[line]
+        one = sorted(CHOICES[line])[-1]
+        # Fish shows the flag with it, bash the value alone, which is a word of its own.
+        assert {each.split("=")[-1] for each in offers(f"{text}={one[:-1]}")} == {one}
+
+    @pytest.mark.parametrize("program", PROGRAMS)
+    def test_files_are_offered_where_a_file_is_asked_for(self, offers, program, tmp_path):
+        (tmp_path / "some file").touch()
+        for text in (f"{program} {FILE_FLAGS[program]} so", f"{program} {FILE_FLAGS[program]}=so"):
+            offered = {each.split("=")[-1].replace("\\", "") for each in offers(text, tmp_path)}
+            assert offered == {"some file"}
+
+    @each_line
+    def test_nothing_is_offered_where_any_value_may_stand(self, offers, line, tmp_path):
+        (tmp_path / "x").touch()
+        for flag in flags_of(*line):
+            name = f"--{flag.name}"
+            if not flag.takes_value or (*line, name) in CHOICES:
+                continue
+            if re.match("File|Path", flag.line):
+                assert offers(f"{' '.join(line)} {name} ", tmp_path) == {"x"}
+            else:
+                assert offers(f"{' '.join(line)} {name} ", tmp_path) == set()
+
+
+@shell("zsh")
+def test_zsh_completes_values(tmp_path):
+    (tmp_path / "some-file").touch()
+    for line, words in CHOICES.items():
+        with Zsh(tmp_path, line[0]) as terminal:
+            for word in words:
+                done = terminal.complete(f"{' '.join(line)}={word[:-1]}")
+                assert done.replace("\\", "").rstrip() == " ".join(line[1:]) + "=" + word
+            file_flag = FILE_FLAGS[line[0]]
+            assert terminal.complete(f"{line[0]} {file_flag} some-") == f"{file_flag} some-file"
+
+
+@pytest.mark.parametrize("line", CHOICES, ids=" ".join)
+def test_the_values_that_are_offered_are_those_that_the_program_takes(line):
+    for word, fine in [*((word, True) for word in CHOICES[line]), ("nonsense", False)]:
+        value = word + "10" if word.endswith(":") else word
+        # It goes on to a server that is not there, or stops at the value.
+        done = subprocess.run([BUILD / line[0], *line[1:], value, "--servers", "unix:/no/where"],
+                              capture_output=True, text=True, check=False, timeout=SECONDS)
+        assert done.returncode != 0
+        assert (line[-1] not in done.stderr) is fine, done
+
+
+# ---- commands ----
+
+WITH_COMMANDS = [each for each in PROGRAMS if commands_of(each)]
+
+
+@pytest.mark.parametrize("offers", [pytest.param(bash, marks=shell("bash")),
+                                    pytest.param(fish, marks=shell("fish"))])
+@pytest.mark.parametrize("program", WITH_COMMANDS)
+class TestCommands:
+    def test_every_command_is_offered(self, offers, program):
+        for command in commands_of(program):
+            assert command in offers(f"{program} {command[:-1]}")
+            assert command in offers(f"{program} --servers one:1 {command[:-1]}")
+
+    def test_what_a_command_runs_is_completed_as_a_command_line(self, offers, program, tmp_path):
+        (tmp_path / "some file").touch()
+        helps = "\n".join(help_of(program, each) for each in commands_of(program))
+        for command in re.findall(r"^Usage: \S+ (\w+) .* -- ", helps, re.M):
+            assert "taskset" in offers(f"{program} {command} key -- taskse")
+            offered = offers(f"{program} {command} key --timeout 5 -- cat so", tmp_path)
+            assert {each.replace("\\", "") for each in offered} == {"some file"}
+
+
+@shell("zsh")
+@pytest.mark.parametrize("program", WITH_COMMANDS)
+def test_zsh_completes_commands_and_what_they_run(program, tmp_path):
+    (tmp_path / "some-file").touch()
+    with Zsh(tmp_path, program) as terminal:
+        assert terminal.complete(f"{program} acqu") == "acquire"
+        assert terminal.complete(f"{program} lock key -- cat some-") == "lock key -- cat some-file"

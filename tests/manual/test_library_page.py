@@ -1,0 +1,82 @@
+"""libdflockd(3) says what the header says: every function as it is declared, every status with its
+text, every member of the options; and its example compiles and runs."""
+
+import os
+import re
+import subprocess
+
+from lib.server import ROOT, Server
+from programs import BUILD
+
+HEADER = re.sub(r"/\*.*?\*/", "",
+                (ROOT / "include/dflockd/client.h").read_text(encoding="utf-8"), flags=re.S)
+PAGE = (ROOT / "tools/man/libdflockd.3").read_text(encoding="utf-8")
+
+# A sanitized library needs a program that is.
+SANITIZE = [f"-fsanitize={os.environ['SANITIZE']}"] if os.environ.get("SANITIZE") else []
+
+
+def plain(text):
+    return " ".join(text.replace("*", " * ").split())
+
+
+def declared():
+    found = re.findall(r"^([a-z][\w *]*?)(dflockd_\w+)\(([^)]*)\);", HEADER, re.M)
+    assert len(found) > 30
+    return sorted(plain(f"{kind} {name} ( {' , '.join(arguments.split(','))} )")
+                  for kind, name, arguments in found if not kind.startswith("typedef"))
+
+
+def shown():
+    found = []
+    synopsis = PAGE.split(".Sh DESCRIPTION")[0]
+    for kind, call in re.findall(r'^\.Ft (.*)\n(\.Fn .*|\.Fo (?:.*\n)+?\.Fc)', synopsis, re.M):
+        name = call.split()[1]
+        arguments = re.findall(r'"([^"]*)"', call)
+        kind = kind.strip('"')
+        found.append(plain(f"{kind} {name} ( {' , '.join(arguments)} )"))
+    return sorted(found)
+
+
+def test_every_function_is_shown_as_it_is_declared_and_no_other():
+    assert shown() == declared()
+
+
+def test_every_function_is_explained():
+    text = PAGE.split(".Sh DESCRIPTION")[1]
+    explained = set(re.findall(r"^\.Fn (dflockd_\w+)", text, re.M))
+    assert explained == {line.split(" (")[0].split()[-1] for line in declared()}
+
+
+def test_every_status_has_its_text_and_no_other():
+    table = re.search(r"#define DFLOCKD_STATUSES\(X\)((?:.*\\\n)*.*)", HEADER)[1]
+    expected = re.findall(r'X\((\w+), "([^"]*)"\)', table)
+    found = re.findall(r"^\.It Dv DFLOCKD_STATUS_(\w+)\n(.*)\.$", PAGE, re.M)
+    assert [(name, text.lower().replace("\\-", "-")) for name, text in found] == \
+        [(name, text.lower()) for name, text in expected]
+
+
+def test_every_member_of_the_options_is_explained_and_no_other():
+    members = set()
+    for name in ("dflockd_options", "dflockd_lock_options"):
+        body = re.search(rf"struct {name} {{(.*?)\n}};", HEADER, re.S)[1]
+        body = re.sub(r"\(\*(\w+)\)\([^)]*\)", r" \1", body)
+        members |= set(re.findall(r"(\w+);", body))
+    explained = re.findall(r"^\.It Fa (.*)$", PAGE, re.M)
+    assert {name for line in explained for name in line.split(" , ")} == members
+
+
+def test_the_example_holds_a_lock(tmp_path):
+    source = re.search(r"\.Bd -literal -offset indent\n(#include.*?)\.Ed", PAGE, re.S)[1]
+    with Server() as server:
+        # The example is for the default port.
+        source = source.replace("dflockd_options_init(&options);", "dflockd_options_init(&options);"
+                                f'const char *server = "127.0.0.1:{server.port}";'
+                                "options.servers = &server; options.server_count = 1;")
+        (tmp_path / "example.c").write_text(source.replace("\\e", "\\"), encoding="ascii")
+        subprocess.run(["gcc", "-Wall", "-Werror", *SANITIZE, "-I", ROOT / "include", "-o",
+                        tmp_path / "example", tmp_path / "example.c", BUILD / "libdflockd.so.0",
+                        f"-Wl,-rpath,{BUILD}"], check=True)
+        done = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=False,
+                              timeout=20)
+    assert (done.stdout, done.stderr, done.returncode) == ("alone\n", "", 0)

@@ -1,0 +1,170 @@
+# Makes the completion for bash of the tables of flags.awk. It needs bash alone; where the package
+# bash-completion is there, it finds the file by its name.
+
+function add(list, word)
+{
+    return list (list == "" ? "" : " ") word
+}
+
+# Every flag of a command, as one would write it.
+function spellings(command,    i, name, list)
+{
+    for (i = 1; i <= flag_count[command]; i++) {
+        name = flags[command, i]
+        list = add(list, "--" name)
+        if (kind[command, name] == "switch")
+            list = add(list, "--no-" name)
+    }
+    return list
+}
+
+# Sorts flags by what is to be completed behind them: `values`, `files`, and `words` for each.
+function sort_flags(command,    i, name)
+{
+    for (i = 1; i <= flag_count[command]; i++) {
+        name = flags[command, i]
+        if (name in sorted || kind[command, name] == "switch" || kind[command, name] == "alone")
+            continue
+        sorted[name] = 1
+        if (kind[command, name] == "file")
+            files = files (files == "" ? "" : "|") name
+        else if (choices(name) != "")
+            chosen[++chosen_count] = name
+        else
+            values = values (values == "" ? "" : "|") name
+        taking = taking (taking == "" ? "" : "|") name
+    }
+}
+
+function print_flag_values(    i)
+{
+    print "    case $flag in"
+    if (files != "") {
+        print "    " files ")"
+        print "        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")"
+        print "        compopt -o filenames 2>/dev/null"
+        print "        return"
+        print "        ;;"
+    }
+    for (i = 1; i <= chosen_count; i++) {
+        print "    " chosen[i] ")"
+        print "        words='" choices(chosen[i]) "'"
+        print "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")"
+        print "        [[ ${COMPREPLY[0]-} != *: ]] || compopt -o nospace 2>/dev/null"
+        print "        return"
+        print "        ;;"
+    }
+    print "    " values ")"
+    print "        return"
+    print "        ;;"
+    print "    esac"
+}
+
+function print_flag_name()
+{
+    print "    # A value may follow as a word, or behind an equals sign, which is a word to bash."
+    print "    if [[ $current == = ]]; then"
+    print "        flag=$previous"
+    print "        current="
+    print "    elif [[ $previous == = ]]; then"
+    print "        flag=${COMP_WORDS[COMP_CWORD - 2]}"
+    print "    else"
+    print "        flag=$previous"
+    print "    fi"
+    print "    [[ $flag == -* ]] || flag="
+    print "    flag=${flag#-}"
+    print "    flag=${flag#-}"
+}
+
+# Finds the command among the words before the current one, and whether what follows it is run.
+function print_command_search(    i, command, running)
+{
+    for (i = 1; i <= command_count; i++) {
+        if (runs_command(commands[i]))
+            running = running (running == "" ? "" : "|") commands[i]
+    }
+    print "    for ((i = 1; i < COMP_CWORD; i++)); do"
+    print "        word=${COMP_WORDS[i]}"
+    print "        if [[ $word == -- && $command == @(" running ") ]]; then"
+    print "            _" identifier "_run $((i + 1))"
+    print "            return"
+    print "        elif [[ $word == -* ]]; then"
+    print "            word=${word#-}"
+    print "            if [[ ${word#-} == @(" taking ") ]]; then"
+    print "                [[ ${COMP_WORDS[i + 1]} == = ]] || ((i++))"
+    print "            fi"
+    print "            # Equals signs and colons are words of their own to bash."
+    print "            while [[ ${COMP_WORDS[i + 1]-} == +([=:]) ]]; do"
+    print "                ((i += 2))"
+    print "            done"
+    print "        elif [[ $command == \"\" ]]; then"
+    print "            command=$word"
+    print "        fi"
+    print "    done"
+}
+
+function print_run()
+{
+    print "# What stands behind `--` is a command line of its own, from word $1 on."
+    print "_" identifier "_run()"
+    print "{"
+    print "    if declare -F _command_offset >/dev/null; then"
+    print "        _command_offset \"$1\""
+    print "    elif ((COMP_CWORD == $1)); then"
+    print "        mapfile -t COMPREPLY < <(compgen -c -- \"${COMP_WORDS[COMP_CWORD]}\")"
+    print "    else"
+    print "        mapfile -t COMPREPLY < <(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\")"
+    print "        compopt -o filenames 2>/dev/null"
+    print "    fi"
+    print "}"
+    print ""
+}
+
+function print_words(    i, list)
+{
+    if (command_count == 0) {
+        print "    words='" spellings("") "'"
+        return
+    }
+    print "    case $command in"
+    for (i = 1; i <= command_count; i++) {
+        print "    " commands[i] ")"
+        print "        words='" spellings(commands[i]) "'"
+        print "        ;;"
+        list = add(list, commands[i])
+    }
+    print "    help)"
+    print "        words='" list "'"
+    print "        ;;"
+    print "    '')"
+    print "        words='" list " help " spellings("") "'"
+    print "        ;;"
+    print "    esac"
+}
+
+END {
+    identifier = program
+    gsub(/-/, "_", identifier)
+    sort_flags("")
+    for (each = 1; each <= command_count; each++)
+        sort_flags(commands[each])
+    print "# Completion of " program " for bash, made of what `" program " --help` prints."
+    print ""
+    if (command_count)
+        print_run()
+    print "_" identifier "()"
+    print "{"
+    print "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}"
+    print "    local flag words=" (command_count ? " command= word i" : "")
+    print ""
+    print "    COMPREPLY=()"
+    if (command_count)
+        print_command_search()
+    print_flag_name()
+    print_flag_values()
+    print_words()
+    print "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")"
+    print "}"
+    print ""
+    print "complete -F _" identifier " " program
+}

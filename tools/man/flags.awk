@@ -1,0 +1,102 @@
+# Reads what tools/man/help printed of one program (while `reading` is "help") into tables, of which
+# manual pages, completions and the file of defaults are made. What a flag is stands in the option
+# tables of the sources and is printed by flags_print (src/base/flags.c), and nowhere else.
+#
+# `command` is "" for the program itself:
+#   program, commands[1..command_count]
+#   arguments[command], summary[command], details[command]   the summary without its stop
+#   flag_count[command], flags[command, i], and of each (command, flag):
+#   kind       "switch" (with --no-FLAG), "alone" (no value), "file" or "value"
+#   metavar    a word for the value
+#   variable, variable_old, initial   "" where there is none
+#   text       a sentence without its stop
+#   status[1..status_count], status_text[status]   where the help lists them
+
+# Takes `pattern`, at the end of `rest`, off it, and returns what it was.
+function take_end(pattern,    taken)
+{
+    taken = ""
+    if (match(rest, pattern "$")) {
+        taken = substr(rest, RSTART)
+        rest = substr(rest, 1, RSTART - 1)
+    }
+    return taken
+}
+
+function after(start, taken)
+{
+    return substr(taken, length(start) + 1)
+}
+
+function metavar_of(first, initial)
+{
+    if (first ~ /^(Address|File|Microseconds|Path|Port|Process|Seconds)$/)
+        return tolower(first)
+    return first == "MiB" ? first : initial ~ /^[0-9]+$/ ? "number" : "value"
+}
+
+# A line as "Seconds of it. DFLOCKD_A_S, formerly DFLOCKD_B (default 5); --no-a switches it off".
+function read_flag(name, line,    at, words)
+{
+    at = command SUBSEP name
+    flags[command, ++flag_count[command]] = name
+    rest = line
+    kind[at] = take_end("; --no-[a-z0-9-]+ switches it off") != "" ? "switch" : "value"
+    initial[at] = after(" (default ", take_end(" \\(default [^()]*\\)"))
+    sub(/\)$/, "", initial[at])
+    variable_old[at] = after(", formerly ", take_end(", formerly [A-Z0-9_]+"))
+    variable[at] = after(" ", take_end(" [A-Z0-9]+_[A-Z0-9_]+"))
+    take_end("\\.")
+    text[at] = rest
+    split(rest, words, " ")
+    if (name == "help" || name == "version")
+        kind[at] = "alone"
+    else if (kind[at] == "value" && (words[1] == "File" || words[1] == "Path"))
+        kind[at] = "file"
+    metavar[at] = metavar_of(words[1], initial[at])
+}
+
+reading == "help" && /^Usage: / {
+    program = $2
+    command = $3 ~ /^[a-z]+$/ ? $3 : ""
+    if (command != "")
+        commands[++command_count] = command
+    arguments[command] = $0
+    sub(/^.*\[flags\] */, "", arguments[command])
+    name = ""
+    paragraph = 0
+    next
+}
+
+reading == "help" && /^  --[a-z0-9-]+$/ {
+    name = substr($1, 3)
+    next
+}
+
+reading == "help" && name != "" && /^      / {
+    read_flag(name, substr($0, 7))
+    name = ""
+    next
+}
+
+reading == "help" && command == "" && /^ *[0-9]+ +[a-z]/ {
+    status_text[status[++status_count] = $1] = substr($0, index($0, $1) + length($1) + 1)
+    next
+}
+
+# Of a command: its summary is the first paragraph, its details are those up to the flags.
+reading == "help" && command != "" && flag_count[command] == 0 {
+    if ($0 == "") {
+        paragraph++
+    } else if (paragraph == 1) {
+        summary[command] = $0
+        sub(/\.$/, "", summary[command])
+    }
+    if (paragraph > 1)
+        details[command] = details[command] $0 "\n"
+    next
+}
+
+reading == "help" {
+    next
+}
