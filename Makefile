@@ -4,7 +4,7 @@
 #   make run     installs what is missing, builds and starts the server (FLAGS="--port 7000" for flags)
 #   make test    installs what the tests need, builds and runs them all
 #
-# Also: install (PREFIX, DESTDIR), clean, format, tidy, asan, tsan, valgrind, and to break it:
+# Also: install (PREFIX, DESTDIR), dist, deb, clean, format, tidy, asan, tsan, valgrind, and to break it:
 #   make sim SEED=1 EVENTS=1000000     make fuzz SECONDS=60     make mutants     make soak MINUTES=10
 
 BUILD   ?= build
@@ -257,23 +257,33 @@ valgrind:
 	tools/install-deps build test develop
 	$(MAKE) check BUILD=build/valgrind OPTIMISE=-O1 ALLOCATOR= SUITES="valgrind"
 
+LIBDIR ?= $(PREFIX)/lib
+UNITS  ?= $(PREFIX)/lib/systemd/system
 install: all
 	install -D -m 755 $(BUILD)/dflockd $(DESTDIR)$(PREFIX)/bin/dflockd
 	install -D -m 755 $(BUILD)/dflockctl $(DESTDIR)$(PREFIX)/bin/dflockctl
 	install -D -m 755 $(BUILD)/dflockd-bench $(DESTDIR)$(PREFIX)/bin/dflockd-bench
-	install -d $(DESTDIR)$(PREFIX)/include/dflockd $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/include/dflockd $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 include/dflockd/*.h $(DESTDIR)$(PREFIX)/include/dflockd
-	install -m 644 $(BUILD)/libdflockd.a $(BUILD)/libdflockd.so.0 $(DESTDIR)$(PREFIX)/lib
-	ln -sf libdflockd.so.0 $(DESTDIR)$(PREFIX)/lib/libdflockd.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' \
+	install -m 644 $(BUILD)/libdflockd.a $(BUILD)/libdflockd.so.0 $(DESTDIR)$(LIBDIR)
+	ln -sf libdflockd.so.0 $(DESTDIR)$(LIBDIR)/libdflockd.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	    -e "s|@VERSION@|$$(sed -n 's/.*DFLOCKD_VERSION "\(.*\)"/\1/p' include/dflockd/protocol.h)|" \
-	    tools/dist/libdflockd.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libdflockd.pc
+	    tools/dist/libdflockd.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libdflockd.pc
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
 	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/dist/dflockd.service \
-	    >$(DESTDIR)$(PREFIX)/lib/systemd/system/dflockd.service
-	install -m 644 tools/dist/dflockd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/dflockd.socket
+	install -d $(DESTDIR)$(UNITS)
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/dist/dflockd.service >$(DESTDIR)$(UNITS)/dflockd.service
+	install -m 644 tools/dist/dflockd.socket $(DESTDIR)$(UNITS)/dflockd.socket
+
+# A source archive; and Debian packages of it, in build/deb.
+.PHONY: dist deb
+dist:
+	tools/dist/archive $(BUILD)
+
+deb:
+	tools/install-deps build package
+	tools/dist/package $$(tools/dist/archive $(BUILD)) $(BUILD)/deb
 
 clean:
 	rm -rf build

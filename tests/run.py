@@ -3,8 +3,9 @@
 
 Suites: unit (cmocka programs and scripts that speak TAP), sim (the simulation), fuzz (the fuzzers),
 wire (a server over TCP), clients (the published clients), ctl (dflockctl), faults (a server while
-others misbehave), library (the client library), manual (manual pages and completions), valgrind (the
-short unit tests and those of the library under it). What each of them is good for: tests/README.md.
+others misbehave), library (the client library), manual (manual pages and completions), packages
+(those of Debian, installed and purged), valgrind (the short unit tests and those of the library
+under it). What each of them is good for: tests/README.md.
 """
 
 import argparse
@@ -28,7 +29,7 @@ LONG_TESTS = {"test_stripes"}
 
 # Tests at a time: most of them wait; those of faults work.
 PROCESSES = {"wire": "8", "clients": "8", "ctl": "8", "faults": "2", "client_library": "4",
-             "manual": "2"}
+             "manual": "2", "packages": "0"}
 
 
 class Counts:
