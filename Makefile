@@ -247,7 +247,8 @@ check: all unit trials library-tests
 
 asan:
 	tools/install-deps build test
-	$(MAKE) check BUILD=build/asan SANITIZE=address,undefined EVENTS=2000000
+	$(MAKE) check BUILD=build/asan SANITIZE=address,undefined EVENTS=2000000 \
+	    SUITES="unit sim wire clients ctl faults library"
 
 tsan:
 	tools/install-deps build test
