@@ -223,6 +223,17 @@ bool flags_given(const struct flags_reading *reading, const char *name)
     return reading->by_flag[flag - reading->flags->table];
 }
 
+bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what)
+{
+    const struct flag *flag = find(reading->flags, name, strlen(name));
+    bool by_variable = flag->variable && !flags_given(reading, name);
+    char given[64];
+
+    snprintf(given, sizeof(given), "%s%s", by_variable ? reading->flags->variable_prefix : "--",
+             by_variable ? flag->variable : name);
+    return flags_wrong(reading, given, what);
+}
+
 static void wipe(char *text)
 {
     if (text)

@@ -76,6 +76,12 @@ bool flags_given(const struct flags_reading *reading, const char *name);
  */
 void flags_wipe(const struct flags *flags, const char *name, int count, char *const *arguments);
 
+/*
+ * Notes that the value of the flag `name`, which must be in the table, is wrong: the problem names
+ * the variable where that gave it. Returns false.
+ */
+bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what);
+
 /* Notes that what `name` was given is wrong; returns false. */
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what);
 

@@ -14,8 +14,7 @@ enum {
     COUNT_MAX = INT_MAX
 };
 
-#define VARIABLE_PREFIX "DFLOCKD_"
-#define FIELD(name)     offsetof(struct options, name)
+#define FIELD(name) offsetof(struct options, name)
 
 #define TEXT(flag, variable, name, initial, help)                         \
     {                                                                     \
@@ -98,7 +97,7 @@ static const struct flag table[] = {
 static const struct flags flags = {
     .table = table,
     .count = sizeof(table) / sizeof(table[0]),
-    .variable_prefix = VARIABLE_PREFIX,
+    .variable_prefix = "DFLOCKD_",
 };
 
 static bool take_token(struct flags_reading *reading, const char *name, char *token,
@@ -107,7 +106,7 @@ static bool take_token(struct flags_reading *reading, const char *name, char *to
     struct options *options = reading->options;
 
     options->auth_token = token;
-    return token || flags_wrong(reading, name, problem);
+    return token || flags_wrong_value(reading, name, problem);
 }
 
 /* The first of: flag, file's flag, variable, file's variable. */
@@ -121,25 +120,11 @@ static bool read_auth(struct flags_reading *reading)
     char problem[AUTH_TOKEN_PROBLEM_MAX];
 
     if (given && (token_by_flag || !file_by_flag))
-        return take_token(reading, token_by_flag ? "--auth-token" : VARIABLE_PREFIX "AUTH_TOKEN",
-                          auth_token_new(given, strlen(given), problem), problem);
+        return take_token(reading, "auth-token", auth_token_new(given, strlen(given), problem),
+                          problem);
     if (file)
-        return take_token(reading,
-                          file_by_flag ? "--auth-token-file" : VARIABLE_PREFIX "AUTH_TOKEN_FILE",
-                          auth_token_read(file, problem), problem);
+        return take_token(reading, "auth-token-file", auth_token_read(file, problem), problem);
     return true;
-}
-
-static bool lacks(struct flags_reading *reading, const char *flag, const char *variable,
-                  const char *what)
-{
-    char name[64];
-
-    if (flags_given(reading, flag))
-        snprintf(name, sizeof(name), "--%s", flag);
-    else
-        snprintf(name, sizeof(name), VARIABLE_PREFIX "%s", variable);
-    return flags_wrong(reading, name, what);
 }
 
 /* Both files or none; nobody is served in the clear who asked for half of TLS. */
@@ -153,11 +138,11 @@ static bool read_tls(struct flags_reading *reading)
             *files[i] = NULL;
     }
     if (options->tls_certificate && !options->tls_key)
-        return lacks(reading, "tls-cert", "TLS_CERT", "needs --tls-key with it");
+        return flags_wrong_value(reading, "tls-cert", "needs --tls-key with it");
     if (options->tls_key && !options->tls_certificate)
-        return lacks(reading, "tls-key", "TLS_KEY", "needs --tls-cert with it");
+        return flags_wrong_value(reading, "tls-key", "needs --tls-cert with it");
     if (options->tls_client_ca && !options->tls_certificate)
-        return lacks(reading, "tls-client-ca", "TLS_CLIENT_CA", "needs --tls-cert and --tls-key");
+        return flags_wrong_value(reading, "tls-client-ca", "needs --tls-cert and --tls-key");
     return true;
 }
 

@@ -11,8 +11,6 @@
 #include "dflockctl/status.h"
 #include "dflockd/protocol.h"
 
-#define VARIABLE_PREFIX "DFLOCKD_"
-
 /* The arguments sorted out: those that are flags, or values of flags, as flags_read takes them. */
 struct sorted {
     char **flags;
@@ -130,19 +128,6 @@ static bool check_words(const struct settings *settings, char problem[FLAGS_PROB
     return true;
 }
 
-/* Names the flag, or the variable where that gave the value. */
-static bool wrong_value(struct flags_reading *reading, const char *flag, const char *variable,
-                        const char *what)
-{
-    char name[64];
-
-    if (flags_given(reading, flag))
-        snprintf(name, sizeof(name), "--%s", flag);
-    else
-        snprintf(name, sizeof(name), VARIABLE_PREFIX "%s", variable);
-    return flags_wrong(reading, name, what);
-}
-
 static bool read_servers(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
@@ -154,11 +139,12 @@ static bool read_servers(struct flags_reading *reading)
         die_of_memory();
     while ((server = strsep(&rest, ","))) {
         if (!*server || strpbrk(server, " \t"))
-            return wrong_value(reading, "servers", "SERVERS",
-                               "give host:port or unix:/path, several with commas between them "
-                               "and no blanks");
+            return flags_wrong_value(
+                reading, "servers",
+                "give host:port or unix:/path, several with commas between them "
+                "and no blanks");
         if (count == SETTINGS_SERVERS_MAX)
-            return wrong_value(reading, "servers", "SERVERS", "more than 64 servers");
+            return flags_wrong_value(reading, "servers", "more than 64 servers");
         settings->servers[count++] = server;
     }
     settings->options.servers = settings->servers;
@@ -177,11 +163,11 @@ static bool read_auth(struct flags_reading *reading)
     if (given && (flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file"))) {
         settings->auth_token = auth_token_new(given, strlen(given), problem);
         if (!settings->auth_token)
-            return wrong_value(reading, "auth-token", "AUTH_TOKEN", problem);
+            return flags_wrong_value(reading, "auth-token", problem);
     } else if (file) {
         settings->auth_token = auth_token_read(file, problem);
         if (!settings->auth_token)
-            return wrong_value(reading, "auth-token-file", "AUTH_TOKEN_FILE", problem);
+            return flags_wrong_value(reading, "auth-token-file", problem);
     }
     settings->options.auth_token = settings->auth_token;
     return true;
@@ -193,29 +179,26 @@ static bool read_tls(struct flags_reading *reading)
     struct settings *settings = reading->options;
     struct {
         const char *flag;
-        const char *variable;
         const char **value;
     } texts[] = {
-        {"tls-ca", "TLS_CA", &settings->tls_ca},
-        {"tls-client-cert", "TLS_CLIENT_CERT", &settings->tls_certificate},
-        {"tls-client-key", "TLS_CLIENT_KEY", &settings->tls_key},
-        {"tls-server-name", "TLS_SERVER_NAME", &settings->tls_server_name},
+        {"tls-ca", &settings->tls_ca},
+        {"tls-client-cert", &settings->tls_certificate},
+        {"tls-client-key", &settings->tls_key},
+        {"tls-server-name", &settings->tls_server_name},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         if (*texts[i].value && **texts[i].value == '\0')
             *texts[i].value = NULL;
         if (*texts[i].value && !settings->tls)
-            return wrong_value(reading, texts[i].flag, texts[i].variable, "needs --tls with it");
+            return flags_wrong_value(reading, texts[i].flag, "needs --tls with it");
     }
     if (settings->tls_insecure && !settings->tls)
-        return wrong_value(reading, "tls-insecure", "TLS_INSECURE", "needs --tls with it");
+        return flags_wrong_value(reading, "tls-insecure", "needs --tls with it");
     if (settings->tls_certificate && !settings->tls_key)
-        return wrong_value(reading, "tls-client-cert", "TLS_CLIENT_CERT",
-                           "needs --tls-client-key with it");
+        return flags_wrong_value(reading, "tls-client-cert", "needs --tls-client-key with it");
     if (settings->tls_key && !settings->tls_certificate)
-        return wrong_value(reading, "tls-client-key", "TLS_CLIENT_KEY",
-                           "needs --tls-client-cert with it");
+        return flags_wrong_value(reading, "tls-client-key", "needs --tls-client-cert with it");
     settings->options.tls = settings->tls;
     settings->options.tls_ca_file = settings->tls_ca;
     settings->options.tls_certificate = settings->tls_certificate;
