@@ -115,11 +115,9 @@ static bool read_auth(struct flags_reading *reading)
     const struct options *options = reading->options;
     const char *given = options->auth_token_given;
     const char *file = options->auth_token_file;
-    bool token_by_flag = flags_given(reading, "auth-token");
-    bool file_by_flag = flags_given(reading, "auth-token-file");
     char problem[AUTH_TOKEN_PROBLEM_MAX];
 
-    if (given && (token_by_flag || !file_by_flag))
+    if (given && (flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file")))
         return take_token(reading, "auth-token", auth_token_new(given, strlen(given), problem),
                           problem);
     if (file)
