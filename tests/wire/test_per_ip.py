@@ -174,7 +174,8 @@ def test_without_a_limit_nobody_is_asked_for_an_address():
     """No getpeername: what is not asked for costs nothing."""
     for limit, asked in (("0", False), ("5", True)):
         server = Server(LIMIT, limit, "--threads", "1")
-        server.command = ["strace", "-f", "-qq", "-e", "trace=getpeername", *server.command]
+        # -D: what is started here, and killed in the end, is the server and not strace.
+        server.command = ["strace", "-D", "-f", "-qq", "-e", "trace=getpeername", *server.command]
         with server:
             for _ in range(3):
                 with Client(server) as client:
