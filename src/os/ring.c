@@ -36,6 +36,7 @@ struct ring {
     uint32_t buffer_count;
     uint32_t buffer_bytes;
     bool accepts_once;
+    bool submitted; /* all that was queued before the last turn */
 };
 
 static size_t page_round(size_t bytes)
@@ -342,10 +343,11 @@ void ring_turn(struct ring *ring, uint64_t until_ns)
 {
     if (until_ns == 0) {
         io_uring_submit_and_get_events(&ring->uring);
-        return;
+    } else {
+        set_alarm(ring, until_ns);
+        io_uring_submit_and_wait(&ring->uring, 1);
     }
-    set_alarm(ring, until_ns);
-    io_uring_submit_and_wait(&ring->uring, 1);
+    ring->submitted = io_uring_sq_ready(&ring->uring) == 0;
 }
 
 static bool take_completion(struct ring *ring, struct completion *completion)
@@ -389,5 +391,5 @@ void ring_return_buffer(struct ring *ring, uint16_t buffer)
 
 bool ring_settled(const struct ring *ring)
 {
-    return io_uring_sq_ready(&ring->uring) == 0 && !io_uring_cq_has_overflow(&ring->uring);
+    return ring->submitted && !io_uring_cq_has_overflow(&ring->uring);
 }

@@ -91,9 +91,10 @@ void connections_settle(struct connections *connections)
 {
     struct list_link *link;
 
-    if (!ring_settled(connections->ring))
+    /* Until they are settled, nobody may sleep: what their connections have to do next waits. */
+    connections->hurry = !ring_settled(connections->ring);
+    if (connections->hurry)
         return;
-    connections->hurry = false;
     while ((link = list_first(&connections->sent))) {
         struct connection *connection = CONTAINER_OF(link, struct connection, sent_link);
 

@@ -1,9 +1,5 @@
 """The limits of a worker's ring: receive buffers, completions. One worker, so that they are met."""
 
-import os
-import signal
-import time
-
 import pytest
 from crowd import Crowd
 from trial import Trial
@@ -11,16 +7,6 @@ from wire_client import request
 
 BUFFERS = 512
 COMPLETIONS = 8192
-
-
-def stopped_while(trial, act):
-    """Does it while the server is stopped, so that it comes upon all of it at once."""
-    os.kill(trial.server.pid, signal.SIGSTOP)
-    try:
-        act()
-        time.sleep(0.2)
-    finally:
-        os.kill(trial.server.pid, signal.SIGCONT)
 
 
 def test_more_readable_sockets_than_receive_buffers_are_all_served():
@@ -31,7 +17,8 @@ def test_more_readable_sockets_than_receive_buffers_are_all_served():
         with Crowd(trial.server) as crowd:
             crowd.do("connect", count)
             for _ in range(5):
-                stopped_while(trial, lambda: crowd.do("send", text, requests))
+                with trial.server.stopped():
+                    crowd.do("send", text, requests)
                 words = crowd.words("answers", 2 * requests, 60)
                 # The first `l` of each gets the key; the others find it taken.
                 assert words["ok"] + words["timeout"] == 2 * requests * count, words
@@ -54,7 +41,8 @@ def test_more_completions_than_the_queue_holds_lose_nothing(text, answer):
         assert count > COMPLETIONS
         with Crowd(trial.server, processes=2) as crowd:
             crowd.do("connect", count // 2)
-            stopped_while(trial, lambda: crowd.do("send", text))
+            with trial.server.stopped():
+                crowd.do("send", text)
             words = crowd.words("answers", 1, 60)
             if "{n}" in text:  # two processes, the same numbers
                 words = {"ok": words["ok"] + words.pop("timeout", 0)}
@@ -62,7 +50,8 @@ def test_more_completions_than_the_queue_holds_lose_nothing(text, answer):
             if "shared" in text:
                 assert words["ok"] == 1, words
             # All at once again, by ending.
-            stopped_while(trial, crowd.kill)
+            with trial.server.stopped():
+                crowd.kill()
         return {"connections": count}
 
     with Trial("--threads", "1", "--max-locks", "20000") as trial:

@@ -99,9 +99,8 @@ def test_stopped_for_longer_than_all_leases_it_grants_nothing_twice():
                           hold_us=300000).start()
         for _ in range(stops):
             time.sleep(1)
-            os.kill(trial.server.pid, signal.SIGSTOP)
-            time.sleep(3)
-            os.kill(trial.server.pid, signal.SIGCONT)
+            with trial.server.stopped():
+                time.sleep(3)
         witness.check()
         return {"witness": witness}
 

@@ -163,9 +163,8 @@ class Trial:
         upon more readable connections than it has of them."""
         with Crowd(self.server) as crowd:
             crowd.do("connect", READABLE)
-            os.kill(self.server.pid, signal.SIGSTOP)
-            crowd.do("send", "ping\n_\n\n")
-            os.kill(self.server.pid, signal.SIGCONT)
+            with self.server.stopped():
+                crowd.do("send", "ping\n_\n\n")
             assert crowd.words("answers", 1, 30)["ok"] > 0
             crowd.do("leave", "reset")
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,16 @@ class Server:
 
     def terminate(self, number=signal.SIGTERM):
         self.process.send_signal(number)
+
+    @contextmanager
+    def stopped(self):
+        """What is done meanwhile the server comes upon all at once."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+            time.sleep(0.2)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def wait(self, timeout=20):
         """The exit status."""
