@@ -275,15 +275,14 @@ void flags_print(const struct flags *flags)
         }
         if (!flag->help)
             continue;
-        printf("  --%s\n      %s.", flag->name, flag->help);
+        printf("  --%s%s\n      %s.", flag->type == FLAG_BOOLEAN ? "[no-]" : "", flag->name,
+               flag->help);
         if (flag->variable)
             printf(" %s%s", flags->variable_prefix, flag->variable);
         if (flag->variable_old)
             printf(", formerly %s%s", flags->variable_prefix, flag->variable_old);
         if (flag->initial)
             printf(" (default %s)", flag->initial);
-        if (flag->type == FLAG_BOOLEAN)
-            printf("; --no-%s switches it off", flag->name);
         printf("\n");
     }
 }

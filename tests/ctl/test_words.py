@@ -74,7 +74,8 @@ def test_each_command_has_help(command):
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"Usage: dflockctl {command} [flags]")
         for flag, variable in SERVER_FLAGS.items():
-            assert f"  --{flag}\n" in done.stdout and f"DFLOCKD_{variable}" in done.stdout
+            assert re.search(rf"^  --(\[no-\])?{flag}$", done.stdout, re.MULTILINE)
+            assert f"DFLOCKD_{variable}" in done.stdout
     assert len({done.stdout for done in helps}) == 1
 
 

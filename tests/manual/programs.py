@@ -16,11 +16,8 @@ PROGRAMS = [page.name.split(".")[0] for page in PAGES]
 class Flag:
     """A flag of --help: all that its line says, and whether --no-NAME is one too."""
     name: str
+    switch: bool
     line: str
-
-    @property
-    def switch(self):
-        return f"--no-{self.name} switches it off" in self.line
 
     @property
     def takes_value(self):
@@ -39,9 +36,10 @@ def help_of(program, *command):
 
 @cache
 def flags_of(program, *command):
-    found = re.findall(r"^  --([a-z0-9-]+)\n      (.*)$", help_of(program, *command), re.M)
+    found = re.findall(r"^  --(\[no-\])?([a-z0-9-]+)\n      (.*)$", help_of(program, *command),
+                       re.M)
     assert found
-    return [Flag(name, line) for name, line in found]
+    return [Flag(name, bool(no), line) for no, name, line in found]
 
 
 @cache

@@ -71,7 +71,7 @@ def test_a_page_says_of_a_flag_what_help_says(program):
                                               MADE[program]).stdout))
     for command in [(), *((each,) for each in commands_of(program))]:
         for flag in flags_of(program, *command):
-            assert words(flag.line.split(f"; --no-{flag.name} switches")[0]) in shown
+            assert words(flag.line) in shown
 
 
 @pytest.mark.parametrize("program", [each for each in PROGRAMS if commands_of(each)])

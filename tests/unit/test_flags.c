@@ -167,8 +167,8 @@ static void help_shows_every_flag_once(void **state)
     static const char expected[] =
         "  --name\n      A text.\n"
         "  --count\n      A number. (default 7)\n"
-        "  --loud\n      A boolean. FLAGS_TEST_LOUD, formerly FLAGS_TEST_NOISY (default false); "
-        "--no-loud switches it off\n"
+        "  --[no-]loud\n      A boolean. FLAGS_TEST_LOUD, formerly FLAGS_TEST_NOISY "
+        "(default false)\n"
         "  --later\n      Not supported by this version. FLAGS_TEST_LATER\n"
         "  --help\n      Print this and exit.\n"
         "  --version\n      Print the version and exit.\n";

@@ -458,8 +458,8 @@ def test_what_does_not_go_together_is_refused(name, arguments):
 def test_help_names_every_flag_and_exits_with_0():
     done = bench("--help")
     assert done.returncode == 0 and done.stderr == ""
-    for flag in ("servers", "workers", "rounds", "duration", "load", "keys", "rate", "check",
-                 "json", "hdr"):
+    for flag in ("servers", "workers", "rounds", "duration", "load", "keys", "rate", "[no-]check",
+                 "[no-]json", "hdr"):
         assert f"  --{flag}\n" in done.stdout
 
 

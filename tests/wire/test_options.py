@@ -290,7 +290,7 @@ def test_help_names_every_flag_and_variable_and_exits_with_0(form):
     assert done.returncode == 0, done
     text = done.stdout + done.stderr
     for flag, names in OPTIONS.items():
-        assert re.search(rf"--?{flag}(?![\w-])", text), flag
+        assert re.search(rf"--?(\[no-\])?{flag}(?![\w-])", text), flag
         for name in names:
             assert re.search(rf"(?<!\w){name}(?!\w)|DFLOCKD_{name}(?!\w)", text), name
     assert re.search(r"--?version(?![\w-])", text)

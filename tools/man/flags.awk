@@ -35,13 +35,13 @@ function metavar_of(first, initial)
     return first == "MiB" ? first : initial ~ /^[0-9]+$/ ? "number" : "value"
 }
 
-# A line as "Seconds of it. DFLOCKD_A_S, formerly DFLOCKD_B (default 5); --no-a switches it off".
+# A line as "Seconds of it. DFLOCKD_A_S, formerly DFLOCKD_B (default 5)".
 function read_flag(name, line,    at, words)
 {
     at = command SUBSEP name
     flags[command, ++flag_count[command]] = name
     rest = line
-    kind[at] = take_end("; --no-[a-z0-9-]+ switches it off") != "" ? "switch" : "value"
+    kind[at] = switchable ? "switch" : "value"
     initial[at] = after(" (default ", take_end(" \\(default [^()]*\\)"))
     sub(/\)$/, "", initial[at])
     variable_old[at] = after(", formerly ", take_end(", formerly [A-Z0-9_]+"))
@@ -68,8 +68,9 @@ reading == "help" && /^Usage: / {
     next
 }
 
-reading == "help" && /^  --[a-z0-9-]+$/ {
+reading == "help" && /^  --(\[no-\])?[a-z0-9-]+$/ {
     name = substr($1, 3)
+    switchable = sub(/^\[no-\]/, "", name)
     next
 }
 
