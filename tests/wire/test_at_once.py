@@ -1,44 +1,15 @@
 """What comes upon a worker while a silent send is under way: nobody waits for what happens beside.
 
-Server and test share a CPU, on which the server runs only when the test sleeps. What the test does
-until then, the worker finds in this order: the first thing wakes it, and the others come with its
-next turn, the one that sends what the first was answered with.
+What the test does at once, the worker finds in this order: the first thing wakes it, and the others
+come with its next turn, the one that sends what the first was answered with.
 """
 
-import os
-from contextlib import contextmanager
-
+from at_once import QUIET, at_once, blocked
 from lib.server import Server
 from test_unix_socket import UnixServer
 from wire_client import Client, eventually, request
 
 ROUNDS = 20
-# Nothing is due for so long that nobody is woken by a deadline.
-QUIET = ("--read-timeout", "600", "--gc-interval", "600")
-
-
-@contextmanager
-def at_once(server):
-    """What is done meanwhile, without sleeping, the server finds all together."""
-    threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task")]
-    cpus = os.sched_getaffinity(0)
-    for thread in threads:
-        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-    for each in [0, *threads]:
-        os.sched_setaffinity(each, [min(cpus)])
-    try:
-        yield
-    finally:
-        for each in [0, *threads]:
-            os.sched_setaffinity(each, cpus)
-
-
-def blocked(waiter, holder):
-    """The holder's token of a lock that the waiter waits for."""
-    token = holder.acquire("key", "0 600")
-    waiter.send(request("l", "key", "600 600"))
-    eventually(lambda: holder.stats()["locks"][0]["waiters"] == 1)
-    return token
 
 
 def served(server):
