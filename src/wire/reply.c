@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char hex_digits[] = "0123456789abcdef";
+#include "wire/hex.h"
 
 static uint8_t *put(uint8_t *to, const void *bytes, size_t length)
 {
@@ -29,9 +29,8 @@ static uint8_t *put_number(uint8_t *to, uint64_t number)
 
 static uint8_t *put_hex(uint8_t *to, uint64_t value)
 {
-    for (int shift = 60; shift >= 0; shift -= 4)
-        *to++ = (uint8_t)hex_digits[value >> shift & 15];
-    return to;
+    hex_put(to, value);
+    return to + HEX_DIGITS;
 }
 
 static uint8_t *put_word(uint8_t *to, enum dflockd_outcome outcome)
@@ -132,6 +131,8 @@ static uint32_t utf8_sequence(const uint8_t *bytes, uint32_t length)
 /* A JSON string (RFC 8259); each byte that is not UTF-8 becomes U+FFFD. */
 static uint8_t *put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
 {
+    static const char digits[] = "0123456789abcdef";
+
     *to++ = '"';
     while (length > 0) {
         uint32_t count = utf8_sequence(bytes, length);
@@ -144,8 +145,8 @@ static uint8_t *put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
             *to++ = bytes[0];
         } else if (bytes[0] < 0x20 || bytes[0] == 0x7f) {
             to = put_text(to, "\\u00");
-            *to++ = (uint8_t)hex_digits[bytes[0] >> 4];
-            *to++ = (uint8_t)hex_digits[bytes[0] & 15];
+            *to++ = (uint8_t)digits[bytes[0] >> 4];
+            *to++ = (uint8_t)digits[bytes[0] & 15];
         } else {
             to = put(to, bytes, count);
         }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "wire/hex.h"
+
 enum {
     FIELDS_MAX = 3 /* of an arg; a fourth is too many for every command */
 };
@@ -123,31 +125,10 @@ static bool read_number(struct slice field, uint64_t least, uint64_t most, uint6
     return value >= least;
 }
 
-/* 16 lower-case hex digits. */
-static bool read_hex(const uint8_t *digits, uint64_t *value)
-{
-    uint64_t result = 0;
-
-    for (int i = 0; i < 16; i++) {
-        uint8_t byte = digits[i];
-        uint8_t nibble;
-
-        if (byte >= '0' && byte <= '9')
-            nibble = (uint8_t)(byte - '0');
-        else if (byte >= 'a' && byte <= 'f')
-            nibble = (uint8_t)(byte - 'a' + 10);
-        else
-            return false;
-        result = result << 4 | nibble;
-    }
-    *value = result;
-    return true;
-}
-
 static bool read_token(struct slice field, struct request *request)
 {
-    return field.length == DFLOCKD_TOKEN_LENGTH && read_hex(field.bytes, &request->fence) &&
-           read_hex(field.bytes + DFLOCKD_TOKEN_LENGTH / 2, &request->salt);
+    return field.length == DFLOCKD_TOKEN_LENGTH && hex_read(field.bytes, &request->fence) &&
+           hex_read(field.bytes + HEX_DIGITS, &request->salt);
 }
 
 static bool read_seconds(struct slice field, uint64_t least, uint64_t *seconds)

@@ -711,11 +711,13 @@ static void help_lists_every_flag_with_its_variables_and_default(void **state)
         assert_help_has(help, numbers[i].flag, words);
     }
     for (size_t i = 0; i < BOOLEANS; i++) {
+        char flag[NAME_MAX_BYTES];
         char variable[NAME_MAX_BYTES];
         const char *const words[] = {variable, booleans[i].initial ? "true" : "false", NULL};
 
+        snprintf(flag, sizeof(flag), "[no-]%s", booleans[i].flag);
         name_variable(variable, booleans[i].variable);
-        assert_help_has(help, booleans[i].flag, words);
+        assert_help_has(help, flag, words);
     }
     assert_help_has(help, "host", host);
     assert_help_has(help, "auth-token", auth);

@@ -1,0 +1,76 @@
+/*
+ * 64 bits as 16 lower-case hexadecimal digits, eight of them at a time in one word. A token's digits
+ * are random: a branch on one would be mispredicted as often as not.
+ */
+#ifndef WIRE_HEX_H
+#define WIRE_HEX_H
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum {
+    HEX_DIGITS = 16
+};
+
+/* A word with the same byte in all places. */
+static inline uint64_t hex_all(uint8_t byte)
+{
+    return 0x0101010101010101 * (uint64_t)byte;
+}
+
+/* The digits of eight numbers below 16, one in each byte; of no others is it a digit. */
+static inline uint64_t hex_digits(uint64_t numbers)
+{
+    uint64_t letters = (numbers + hex_all(6)) >> 4 & hex_all(1);
+
+    return numbers + hex_all('0') + letters * ('a' - '0' - 10);
+}
+
+static inline void hex_put_half(uint8_t to[HEX_DIGITS / 2], uint32_t value)
+{
+    uint64_t numbers = value;
+    uint64_t digits;
+
+    numbers = (numbers | numbers << 16) & 0x0000ffff0000ffff;
+    numbers = (numbers | numbers << 8) & 0x00ff00ff00ff00ff;
+    numbers = (numbers | numbers << 4) & 0x0f0f0f0f0f0f0f0f;
+    digits = htobe64(hex_digits(numbers));
+    memcpy(to, &digits, sizeof(digits));
+}
+
+static inline void hex_put(uint8_t to[HEX_DIGITS], uint64_t value)
+{
+    hex_put_half(to, (uint32_t)(value >> 32));
+    hex_put_half(to + HEX_DIGITS / 2, (uint32_t)value);
+}
+
+static inline bool hex_read_half(const uint8_t from[HEX_DIGITS / 2], uint32_t *value)
+{
+    uint64_t numbers;
+    uint64_t digits;
+    uint64_t wrong;
+
+    memcpy(&digits, from, sizeof(digits));
+    digits = be64toh(digits);
+    numbers = (digits & hex_all(15)) + (digits >> 6 & hex_all(1)) * 9;
+    wrong = (numbers & hex_all(0xf0)) | (hex_digits(numbers) ^ digits);
+    numbers = (numbers | numbers >> 4) & 0x00ff00ff00ff00ff;
+    numbers = (numbers | numbers >> 8) & 0x0000ffff0000ffff;
+    *value = (uint32_t)(numbers | numbers >> 16);
+    return wrong == 0;
+}
+
+/* False where one of them is no digit; `*value` says nothing then. */
+static inline bool hex_read(const uint8_t from[HEX_DIGITS], uint64_t *value)
+{
+    uint32_t high;
+    uint32_t low;
+    bool valid = hex_read_half(from, &high) & hex_read_half(from + HEX_DIGITS / 2, &low);
+
+    *value = (uint64_t)high << 32 | low;
+    return valid;
+}
+
+#endif
