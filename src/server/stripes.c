@@ -126,18 +126,16 @@ struct fences *stripes_fences(struct stripes *stripes)
 struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kind,
                                struct slice bytes)
 {
-    struct stripes_key result = {
-        .key = {.bytes = bytes.bytes, .length = bytes.length, .kind = kind},
-    };
     uint64_t hash;
 
     static_assert(sizeof(hash) == crypto_shorthash_BYTES, "SipHash gives 64 bits");
     crypto_shorthash((uint8_t *)&hash, bytes.bytes, bytes.length, stripes->hash_key);
     if (kind == LOCK_KIND_SEMAPHORE)
         hash = ~hash;
-    result.key.hash = hash;
-    result.stripe = stripes->stripe_shift < 64 ? (uint32_t)(hash >> stripes->stripe_shift) : 0;
-    return result;
+    return (struct stripes_key){
+        .key = {.bytes = bytes.bytes, .length = bytes.length, .kind = kind, .hash = hash},
+        .stripe = stripes->stripe_shift < 64 ? (uint32_t)(hash >> stripes->stripe_shift) : 0,
+    };
 }
 
 struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
