@@ -46,31 +46,29 @@ static inline void hex_put(uint8_t to[HEX_DIGITS], uint64_t value)
     hex_put_half(to + HEX_DIGITS / 2, (uint32_t)value);
 }
 
-static inline bool hex_read_half(const uint8_t from[HEX_DIGITS / 2], uint32_t *value)
+/* Their value; `*wrong` becomes other than 0 where one of them is no digit. */
+static inline uint64_t hex_read_half(const uint8_t from[HEX_DIGITS / 2], uint64_t *wrong)
 {
     uint64_t numbers;
     uint64_t digits;
-    uint64_t wrong;
 
     memcpy(&digits, from, sizeof(digits));
     digits = be64toh(digits);
     numbers = (digits & hex_all(15)) + (digits >> 6 & hex_all(1)) * 9;
-    wrong = (numbers & hex_all(0xf0)) | (hex_digits(numbers) ^ digits);
+    *wrong |= (numbers & hex_all(0xf0)) | (hex_digits(numbers) ^ digits);
     numbers = (numbers | numbers >> 4) & 0x00ff00ff00ff00ff;
     numbers = (numbers | numbers >> 8) & 0x0000ffff0000ffff;
-    *value = (uint32_t)(numbers | numbers >> 16);
-    return wrong == 0;
+    return (numbers | numbers >> 16) & 0x00000000ffffffff;
 }
 
 /* False where one of them is no digit; `*value` says nothing then. */
 static inline bool hex_read(const uint8_t from[HEX_DIGITS], uint64_t *value)
 {
-    uint32_t high;
-    uint32_t low;
-    bool valid = hex_read_half(from, &high) & hex_read_half(from + HEX_DIGITS / 2, &low);
+    uint64_t wrong = 0;
 
-    *value = (uint64_t)high << 32 | low;
-    return valid;
+    *value = hex_read_half(from, &wrong) << 32;
+    *value |= hex_read_half(from + HEX_DIGITS / 2, &wrong);
+    return wrong == 0;
 }
 
 #endif
