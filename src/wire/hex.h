@@ -1,6 +1,6 @@
 /*
- * 64 bits as 16 lower-case hexadecimal digits, eight of them at a time in one word. A token's digits
- * are random: a branch on one would be mispredicted as often as not.
+ * 64 bits as 16 lower-case hexadecimal digits, eight of them at a time in one word. A token's
+ * digits are random: a branch on one would be mispredicted as often as not.
  */
 #ifndef WIRE_HEX_H
 #define WIRE_HEX_H
