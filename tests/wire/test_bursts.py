@@ -1,7 +1,7 @@
 """Bursts of anything at all, each followed by silence: in it every answer must come.
 
-Under a steady load whatever was forgotten is done when something else wakes the worker. Here nothing
-else does.
+Under a steady load whatever was forgotten is done when something else wakes the worker. Here
+nothing else does.
 """
 
 import random
