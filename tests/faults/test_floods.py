@@ -6,7 +6,8 @@ import threading
 import pytest
 from collisions import FAMILIES
 from crowd import Crowd
-from trial import Trial, cpu_ns, record
+from lib.threads import cpu_ns
+from trial import Trial, record
 from wire_client import CLOSED, MEGABYTE, RESET, Client, request
 
 # A key of a family that the table's hash did not scatter would cost a walk along all before it.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
-from trial import SANITIZED, Trial, cpu_ns, record
+from lib.threads import cpu_ns
+from trial import SANITIZED, Trial, record
 from wire_client import CLOSED, RESET, Client, eventually, request
 
 MEGABYTE = 1 << 20

@@ -126,12 +126,6 @@ def descriptor_count(server):
     return len(os.listdir(f"/proc/{server.pid}/fd"))
 
 
-def cpu_ns(server):
-    """Time on a processor, of all threads."""
-    tasks = Path(f"/proc/{server.pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks)
-
-
 class Trial:
     def __init__(self, *flags, **keywords):
         self.server = Server(*QUICK_COLLECTION, *flags, **keywords)

@@ -1,0 +1,19 @@
+"""What the threads of a server did, as the kernel counts it."""
+
+from pathlib import Path
+
+
+def _read(server, name):
+    tasks = sorted(Path(f"/proc/{server.pid}/task").iterdir())
+    return [(task / name).read_text(encoding="ascii") for task in tasks]
+
+
+def cpu_ns(server):
+    """Time on a processor, of all threads."""
+    return sum(int(text.split()[0]) for text in _read(server, "schedstat"))
+
+
+def sleeps(server):
+    """How often each thread went to sleep."""
+    texts = _read(server, "status")
+    return [int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for text in texts]
