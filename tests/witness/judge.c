@@ -127,8 +127,12 @@ static void claim_free(struct judge *judge, struct judge_claim *claim)
 void judge_free(struct judge *judge)
 {
     for (uint32_t i = 0; i < judge->key_count; i++) {
-        while (judge->keys[i].claims)
-            claim_free(judge, judge->keys[i].claims);
+        struct judge_claim *next;
+
+        for (struct judge_claim *claim = judge->keys[i].claims; claim; claim = next) {
+            next = claim->next;
+            free(claim);
+        }
     }
     free(judge->keys);
     free(judge);
