@@ -348,7 +348,7 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
     stripe->stripes = stripes;
     stripe->home = index % stripes->worker_count;
     atomic_init(&stripe->deadline_ns, UINT64_MAX);
-    /* Adaptive: it is held for less than a microsecond, so spinning mostly saves a sleep. */
+    /* Adaptive: a request holds it so briefly that spinning mostly saves a sleep. */
     stripe->mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
     return table_init(&stripe->table, &host, policy, &stripes->budget);
 }
