@@ -561,10 +561,18 @@ static const char *distrust(gnutls_session_t session)
     return gnutls_strerror(GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
 }
 
+/* A peer may send any number, and most have no name. */
+static const char *alert(gnutls_session_t session)
+{
+    const char *name = gnutls_alert_get_name(gnutls_alert_get(session));
+
+    return name ? name : "a fatal alert of an unknown kind";
+}
+
 const char *tls_problem(const struct tls *tls)
 {
     if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED)
-        return gnutls_alert_get_name(gnutls_alert_get(tls->session));
+        return alert(tls->session);
     if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
         return distrust(tls->session);
     return gnutls_strerror(tls->error);

@@ -100,7 +100,7 @@ bool tls_write(struct tls *tls, const uint8_t *bytes, size_t length);
 /* Says that no more is sent. Only the first time counts, and not before the handshake is done. */
 void tls_end(struct tls *tls);
 
-/* Why it is TLS_BROKEN, in a few words. */
+/* Why it is TLS_BROKEN, in a few words; never NULL. */
 const char *tls_problem(const struct tls *tls);
 
 /* Whether an earlier session was taken up, which spares most of the handshake. */

@@ -223,6 +223,34 @@ static void a_bit_that_changed_breaks_it_and_the_peer_is_told(void **state)
     assert_int_equal(f->server.last, TLS_BROKEN);
 }
 
+/* Makes the extension that says 1.3 in a client's first message one that nobody knows. */
+static void offer_only_1_2(struct pipe *hello)
+{
+    static const uint8_t versions[] = {0, 43, 0, 5, 4, 3, 4, 3, 3}; /* RFC 8446, 4.2.1 */
+    uint8_t *found = memmem(hello->bytes, hello->length, versions, sizeof(versions));
+
+    assert_non_null(found);
+    found[0] = 0xfe;
+}
+
+static void any_fatal_alert_has_a_name(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t record[] = {0x15, 3, 3, 0, 2, 2, 0};
+
+    for (uint32_t kind = 1; kind < 256; kind++) { /* 0 is close_notify */
+        record[6] = (uint8_t)kind;
+        call(f, "localhost");
+        listen_to(&f->client, NULL, 0);
+        offer_only_1_2(&f->client.out); /* in 1.3 an alert comes sealed */
+        carry(&f->client, &f->server, PIPE_MAX);
+        assert_int_equal(f->server.last, TLS_WAITS);
+        listen_to(&f->server, record, sizeof(record));
+        assert_int_equal(f->server.last, TLS_BROKEN);
+        assert_true(strlen(tls_problem(f->server.tls)) > 0);
+    }
+}
+
 static void a_name_that_the_certificate_has_not_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -330,6 +358,7 @@ int main(void)
         TEST(each_side_ends_for_itself),
         TEST(nothing_is_said_at_the_end_of_an_unfinished_handshake),
         TEST(a_bit_that_changed_breaks_it_and_the_peer_is_told),
+        TEST(any_fatal_alert_has_a_name),
         TEST(a_name_that_the_certificate_has_not_is_refused),
         TEST(an_endless_handshake_is_refused),
         TEST(records_for_nothing_do_not_keep_a_handshake_alive),

@@ -300,6 +300,19 @@ def test_random_bytes_behind_a_first_byte_of_tls(server, seed):
     settle(server)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_any_alert_may_end_a_handshake(server, version):
+    """Before the keys are agreed on anybody may send one, of any level and kind."""
+    for level in (1, 2, 255):
+        for kind in range(256):
+            outgoing = ssl.MemoryBIO()
+            hello = client_context(version=version).wrap_bio(ssl.MemoryBIO(), outgoing)
+            with pytest.raises(ssl.SSLWantReadError):
+                hello.do_handshake()
+            plain_end(server, outgoing.read() + bytes([0x15, 3, 3, 0, 2, level, kind]))
+    settle(server)
+
+
 def test_old_versions_are_refused(server):
     for version in "-tls1", "-tls1_1":
         done = subprocess.run(
