@@ -350,6 +350,11 @@ void ring_turn(struct ring *ring, uint64_t until_ns)
     ring->submitted = io_uring_sq_ready(&ring->uring) == 0;
 }
 
+uint64_t ring_alarm(const struct ring *ring)
+{
+    return ring->alarm_ns;
+}
+
 static bool take_completion(struct ring *ring, struct completion *completion)
 {
     struct io_uring_cq *queue = &ring->uring.cq;

@@ -96,6 +96,12 @@ void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag);
  */
 void ring_turn(struct ring *ring, uint64_t until_ns);
 
+/*
+ * When the ring ends a turn on its own for what an earlier turn was given as its end; UINT64_MAX:
+ * never.
+ */
+uint64_t ring_alarm(const struct ring *ring);
+
 /* The next completion of this turn; false when all were seen. */
 bool ring_next(struct ring *ring, struct completion *completion);
 

@@ -264,23 +264,21 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
     }
 }
 
-static uint64_t earliest_deadline(struct stripes *stripes, uint32_t worker)
+/* The earliest deadline of the worker's stripes that comes before `until_ns`, or else that. */
+static uint64_t earliest_deadline(struct stripes *stripes, uint32_t worker, uint64_t until_ns)
 {
-    uint64_t earliest_ns = UINT64_MAX;
-
     for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
         uint64_t deadline_ns = atomic_load(&stripes->stripe[i].deadline_ns);
 
-        if (deadline_ns < earliest_ns)
-            earliest_ns = deadline_ns;
+        if (deadline_ns < until_ns)
+            until_ns = deadline_ns;
     }
-    return earliest_ns;
+    return until_ns;
 }
 
-uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker)
+uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_ns)
 {
-    uint64_t until_ns = earliest_deadline(stripes, worker);
-
+    until_ns = earliest_deadline(stripes, worker, until_ns);
     /* Alone, nobody can make a deadline earlier meanwhile. */
     if (stripes->worker_count == 1)
         return until_ns;
@@ -288,8 +286,8 @@ uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker)
         uint64_t again_ns;
 
         atomic_store(&stripes->sleeper[worker].until_ns, until_ns);
-        again_ns = earliest_deadline(stripes, worker);
-        if (again_ns >= until_ns)
+        again_ns = earliest_deadline(stripes, worker, until_ns);
+        if (again_ns == until_ns)
             return until_ns;
         until_ns = again_ns;
     }

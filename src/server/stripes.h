@@ -102,10 +102,11 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
                     uint64_t *wake);
 
 /*
- * `worker` is about to sleep: until when it may, for the sake of its stripes. From now on others
- * ask for it to be woken when a deadline becomes earlier; until stripes_awake.
+ * `worker` is about to sleep, and will wake at `until_ns` for reasons of its own (UINT64_MAX: it
+ * has none). Until when it may, for the sake of its stripes as well. From now on others ask for it
+ * to be woken when a deadline becomes earlier than that; until stripes_awake.
  */
-uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker);
+uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_ns);
 void stripes_awake(struct stripes *stripes, uint32_t worker);
 
 /* Whether the invariants of all tables hold, while no other thread is at work; see table_check. */

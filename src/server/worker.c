@@ -323,16 +323,21 @@ static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
     return a_ns < b_ns ? a_ns : b_ns;
 }
 
+/*
+ * The alarm counts, though its deadline may have been given up: whoever takes a lease that ends
+ * after it need not wake this worker, which will look in time.
+ */
 static uint64_t deadline(struct worker *worker)
 {
     uint64_t until_ns = connections_deadline(&worker->connections);
 
-    until_ns = earlier(until_ns, stripes_sleep(worker->shared->stripes, worker->number));
+    until_ns = earlier(until_ns, ring_alarm(worker->ring));
     until_ns = earlier(until_ns, worker->accept_retry_ns);
     until_ns = earlier(until_ns, worker->listen_until_ns);
+    until_ns = earlier(until_ns, worker->stop_ns);
     if (fence_keeper(worker))
         until_ns = earlier(until_ns, fence_keeper_deadline(fence_keeper(worker)));
-    return earlier(until_ns, worker->stop_ns);
+    return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
 }
 
 /* Sleeps until something happens or is due; not at all where there is work. */

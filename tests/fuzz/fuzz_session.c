@@ -626,7 +626,7 @@ static void check_workers(void)
         world.hosts[worker].wake = 0;
     }
     for (uint32_t worker = 0; worker < world.workers; worker++) {
-        uint64_t until_ns = stripes_sleep(world.stripes, worker);
+        uint64_t until_ns = stripes_sleep(world.stripes, worker, UINT64_MAX);
         bool woken = world.woken >> worker & 1;
 
         must(woken || mailbox_of(worker)->count == 0, "who has an effect to deliver is woken");
@@ -891,7 +891,8 @@ static void world_end(uint8_t kind)
         check_world();
     }
     for (uint32_t worker = 0; worker < world.workers; worker++)
-        must(stripes_sleep(world.stripes, worker) == UINT64_MAX, "nothing is due any more");
+        must(stripes_sleep(world.stripes, worker, UINT64_MAX) == UINT64_MAX,
+             "nothing is due any more");
     walk_all(show_none, NULL);
     if (world.few) {
         must(fences_open(stripes_fences(world.stripes)) == 0, "no fence is promised to nobody");

@@ -96,7 +96,7 @@ struct sim_worker {
     struct pool output_pool;
     struct scarce_memory output_memory;
     bool asleep;
-    uint64_t until_ns;
+    uint64_t until_ns; /* when it wakes by itself; 0: as if it never had slept */
 };
 
 struct token {

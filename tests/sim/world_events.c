@@ -517,12 +517,15 @@ static void drain(struct world *world, uint32_t number)
     }
 }
 
+/* As with a ring's alarm: it stays what it was until it goes off, even where that was given up. */
 static void fall_asleep(struct world *world, uint32_t number)
 {
     struct sim_worker *worker = wake(world, number);
+    uint64_t alarm_ns = worker->until_ns > world->clock_ns ? worker->until_ns : MODEL_NEVER;
     uint64_t until_ns = earliest_deadline(world, number);
 
-    worker->until_ns = stripes_sleep(world->stripes, number);
+    until_ns = alarm_ns < until_ns ? alarm_ns : until_ns;
+    worker->until_ns = stripes_sleep(world->stripes, number, alarm_ns);
     worker->asleep = world->policy.workers > 1;
     world->woken &= ~(1ull << number);
     if (worker->until_ns != until_ns)

@@ -307,8 +307,8 @@ static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **stat
     /* Awake: it will look for itself. */
     token = acquire(stripes, 0, 1, &key, 0, 50, &wake).token;
     assert_int_equal(wake, 0);
-    assert_true(stripes_sleep(stripes, 3) == 50 * SECOND);
-    assert_true(stripes_sleep(stripes, 1) == UINT64_MAX);
+    assert_true(stripes_sleep(stripes, 3, UINT64_MAX) == 50 * SECOND);
+    assert_true(stripes_sleep(stripes, 1, UINT64_MAX) == UINT64_MAX);
     /* Later, or another's. */
     assert_int_equal(stripes_renew(stripes, 0, &key, token, 60, &wake).outcome, DFLOCKD_OK);
     assert_int_equal(wake, 0);
@@ -322,7 +322,25 @@ static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **stat
     stripes_awake(stripes, 3);
     assert_int_equal(stripes_renew(stripes, 0, &key, token, 5, &wake).outcome, DFLOCKD_OK);
     assert_int_equal(wake, 0);
-    assert_true(stripes_sleep(stripes, 3) == 5 * SECOND);
+    assert_true(stripes_sleep(stripes, 3, UINT64_MAX) == 5 * SECOND);
+    destroy(stripes);
+}
+
+static void who_wakes_in_time_anyway_is_not_woken(void **state)
+{
+    struct stripes *stripes = create(WORKERS, 10, 0);
+    char name[16];
+    struct stripes_key key = key_at_home(stripes, 3, name);
+    uint64_t wake = 0;
+    struct lock_token token;
+
+    (void)state;
+    assert_true(stripes_sleep(stripes, 3, 20 * SECOND) == 20 * SECOND);
+    token = acquire(stripes, 0, 1, &key, 0, 20, &wake).token;
+    assert_int_equal(wake, 0);
+    assert_int_equal(stripes_renew(stripes, 0, &key, token, 19, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(wake, 1 << 3);
+    assert_true(stripes_sleep(stripes, 3, 20 * SECOND) == 19 * SECOND);
     destroy(stripes);
 }
 
@@ -348,7 +366,7 @@ static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **sta
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 1);
     assert_int_equal(effect.client, client_id(2, 1, 0));
     assert_true(effect.answer.deadline_ns == 12 * SECOND);
-    assert_true(stripes_sleep(stripes, 2) == 12 * SECOND);
+    assert_true(stripes_sleep(stripes, 2, UINT64_MAX) == 12 * SECOND);
     destroy(stripes);
 }
 
@@ -424,6 +442,7 @@ struct worker {
     struct hammer *hammer;
     uint32_t number;
     struct bell bell;
+    uint64_t alarm_ns; /* when it last fell asleep, it was to wake then */
     struct seeded seeded;
     struct client clients[CLIENTS];
     int queue[KEYS][CLIENTS]; /* those of its clients that are blocked, as they came */
@@ -488,6 +507,19 @@ static bool sleep_until(struct bell *bell, uint64_t until_ns)
     bell->rings = false;
     pthread_mutex_unlock(&bell->mutex);
     return rang || !patient;
+}
+
+/* As with a ring's alarm, which goes off also where what it was set for was given up. */
+static bool fall_asleep(struct worker *worker)
+{
+    struct stripes *stripes = worker->hammer->stripes;
+    uint64_t alarm_ns = worker->alarm_ns > clock_ns() ? worker->alarm_ns : UINT64_MAX;
+    bool fine;
+
+    worker->alarm_ns = stripes_sleep(stripes, worker->number, alarm_ns);
+    fine = sleep_until(&worker->bell, worker->alarm_ns);
+    stripes_awake(stripes, worker->number);
+    return fine;
 }
 
 /* Wakes whom a call said; whether that was also `worker` itself. */
@@ -701,9 +733,7 @@ static void *work(void *context)
             break;
         if (busy)
             continue;
-        note(hammer, sleep_until(&worker->bell, stripes_sleep(hammer->stripes, worker->number)),
-             "a wake-up was lost");
-        stripes_awake(hammer->stripes, worker->number);
+        note(hammer, fall_asleep(worker), "a wake-up was lost");
     }
     return NULL;
 }
@@ -885,10 +915,7 @@ static void *keep_dates(void *context)
         }
         if (wake_up(worker, wake))
             continue;
-        note(&dates->hammer,
-             sleep_until(&worker->bell, stripes_sleep(dates->hammer.stripes, worker->number)),
-             "a deadline was slept through");
-        stripes_awake(dates->hammer.stripes, worker->number);
+        note(&dates->hammer, fall_asleep(worker), "a deadline was slept through");
     }
     return NULL;
 }
@@ -933,6 +960,7 @@ int main(void)
         cmocka_unit_test(the_keeper_is_woken_once_when_fences_are_low),
         cmocka_unit_test(an_effect_wakes_its_worker_only_when_its_mailbox_was_empty),
         cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
+        cmocka_unit_test(who_wakes_in_time_anyway_is_not_woken),
         cmocka_unit_test(a_worker_expires_what_is_at_home_with_it_and_nothing_else),
         cmocka_unit_test(a_worker_that_is_behind_sees_no_idle_time_before_its_now),
         cmocka_unit_test(the_invariants_hold_though_one_worker_is_behind),

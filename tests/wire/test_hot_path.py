@@ -6,8 +6,10 @@ import shutil
 import subprocess
 
 import pytest
-
-from tests.lib.server import Server
+from lib.server import Server
+from lib.threads import sleeps
+from test_unix_socket import UnixServer
+from wire_client import Client
 
 IN_FLIGHT = 100  # pairs at a time, on one connection or on as many
 GETRANDOM_PER_GRANT = 1 / 512  # a stock of random salts is fetched at a time
@@ -95,3 +97,28 @@ def test_a_batch_costs_one_system_call():
     assert calls.pop("getrandom", 0) <= pairs * GETRANDOM_PER_GRANT + 2
     others = sum(calls.values())
     assert others < 20, f"other system calls: {calls}"
+
+
+def test_a_lease_wakes_no_worker_that_is_up_before_its_end(tmp_path):
+    """One worker's client takes and gives back keys, of which the other worker looks after half.
+
+    That one goes to sleep again and again with nothing held, from the client that it has itself.
+    """
+    rounds = 200
+    keys = [f"key-{i}" for i in range(8)]
+    with UnixServer(tmp_path / "socket", "--threads", "2") as server:
+        with Client(server) as locks, Client(server) as pings:
+
+            def a_round():
+                assert pings.ask("ping") == "ok"
+                for key in keys:
+                    grant = locks.ask("l", key, "0").split()
+                    assert locks.ask("r", key, grant[1]) == "ok"
+
+            for _ in range(5):  # all are where they belong, and have set their alarm
+                a_round()
+            before = sleeps(server)
+            for _ in range(rounds):
+                a_round()
+            slept = min(now - then for now, then in zip(sleeps(server), before, strict=True))
+    assert slept < rounds * 5 / 4, f"{slept} wakes for {rounds} pings"
