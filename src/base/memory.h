@@ -7,6 +7,10 @@
 
 #include <stddef.h>
 
+enum {
+    CACHE_LINE_BYTES = 64 /* what a processor fetches, or takes from another one to write to */
+};
+
 struct memory {
     /* `size` bytes at a multiple of `alignment` (a power of two), or NULL. Not cleared. */
     void *(*allocate)(void *context, size_t size, size_t alignment);

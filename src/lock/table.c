@@ -143,15 +143,19 @@ static struct resource *idle_first(const struct table *table)
     return link ? CONTAINER_OF(link, struct resource, idle_link) : NULL;
 }
 
-static uint64_t collection_ns(const struct table *table)
+/* When the next key is collected, where that comes before `until_ns`, or else that. */
+static uint64_t collection_ns(const struct table *table, uint64_t until_ns)
 {
     const struct resource *resource = idle_first(table);
     uint64_t interval_ns = table->policy.gc_interval_ns;
+    uint64_t max_idle_ns = table->policy.gc_max_idle_ns;
+    uint64_t from_ns = resource ? resource->idle_since_ns + max_idle_ns : UINT64_MAX;
+    uint64_t tick_ns;
 
-    if (!resource)
-        return UINT64_MAX;
-    return (resource->idle_since_ns + table->policy.gc_max_idle_ns + interval_ns - 1) /
-           interval_ns * interval_ns;
+    if (from_ns >= until_ns)
+        return until_ns; /* spares most calls the division */
+    tick_ns = (from_ns + interval_ns - 1) / interval_ns * interval_ns;
+    return tick_ns < until_ns ? tick_ns : until_ns;
 }
 
 /* ---- clients ---- */
@@ -717,10 +721,7 @@ void table_unwatch(struct table *table, uint64_t client)
 
 uint64_t table_deadline(const struct table *table)
 {
-    uint64_t deadline_ns = heap_top_key(&table->deadlines);
-    uint64_t collection = collection_ns(table);
-
-    return deadline_ns < collection ? deadline_ns : collection;
+    return collection_ns(table, heap_top_key(&table->deadlines));
 }
 
 bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
@@ -733,7 +734,7 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
                 lease_end(table, now_ns, claim);
             else
                 wait_end(table, now_ns, claim);
-        } else if (collection_ns(table) <= now_ns) {
+        } else if (collection_ns(table, UINT64_MAX) <= now_ns) {
             struct resource *resource = idle_first(table);
 
             list_remove(&resource->idle_link);

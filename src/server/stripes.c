@@ -9,7 +9,6 @@
 #include "server/client_id.h"
 
 enum {
-    CACHE_LINE_BYTES = 64,
     STRIPES_PER_WORKER = 8, /* that two workers want the same one is rare then */
     WALK_BUCKETS = 64       /* looked at in one go under a stripe's mutex */
 };
@@ -80,6 +79,24 @@ static void effect_post(void *context, uint64_t client, const struct lock_answer
         stripe->wake |= 1ull << worker;
 }
 
+/* The only worker needs no lock; its atomic writes would wait for all that was written before. */
+static bool alone(const struct stripes *stripes)
+{
+    return stripes->worker_count == 1;
+}
+
+static void stripe_lock(struct stripe *stripe)
+{
+    if (!alone(stripe->stripes))
+        pthread_mutex_lock(&stripe->mutex);
+}
+
+static void stripe_unlock(struct stripe *stripe)
+{
+    if (!alone(stripe->stripes))
+        pthread_mutex_unlock(&stripe->mutex);
+}
+
 /*
  * Each worker looks at the clock once a turn, so that one may come here with an earlier time than
  * another did before; for the table time does not go back.
@@ -88,7 +105,7 @@ static struct stripe *stripe_enter(struct stripes *stripes, uint32_t index, uint
 {
     struct stripe *stripe = &stripes->stripe[index];
 
-    pthread_mutex_lock(&stripe->mutex);
+    stripe_lock(stripe);
     if (*now_ns > stripe->now_ns)
         stripe->now_ns = *now_ns;
     else
@@ -111,7 +128,7 @@ static void stripe_leave(struct stripe *stripe, uint64_t *wake)
     }
     *wake |= stripe->wake;
     stripe->wake = 0;
-    pthread_mutex_unlock(&stripe->mutex);
+    stripe_unlock(stripe);
 }
 
 struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker)
@@ -220,9 +237,9 @@ bool stripes_watch(struct stripes *stripes, uint64_t client, uint32_t index)
     struct stripe *stripe = &stripes->stripe[index];
     bool holds;
 
-    pthread_mutex_lock(&stripe->mutex);
+    stripe_lock(stripe);
     holds = table_watch(&stripe->table, client);
-    pthread_mutex_unlock(&stripe->mutex);
+    stripe_unlock(stripe);
     return holds;
 }
 
@@ -230,9 +247,9 @@ void stripes_unwatch(struct stripes *stripes, uint64_t client, uint32_t index)
 {
     struct stripe *stripe = &stripes->stripe[index];
 
-    pthread_mutex_lock(&stripe->mutex);
+    stripe_lock(stripe);
     table_unwatch(&stripe->table, client);
-    pthread_mutex_unlock(&stripe->mutex);
+    stripe_unlock(stripe);
 }
 
 bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,
@@ -247,7 +264,7 @@ bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uin
             break;
         }
     }
-    pthread_mutex_unlock(&stripe->mutex);
+    stripe_unlock(stripe);
     return *index < stripes->stripe_count;
 }
 
@@ -280,7 +297,7 @@ uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_
 {
     until_ns = earliest_deadline(stripes, worker, until_ns);
     /* Alone, nobody can make a deadline earlier meanwhile. */
-    if (stripes->worker_count == 1)
+    if (alone(stripes))
         return until_ns;
     for (;;) {
         uint64_t again_ns;
@@ -295,7 +312,7 @@ uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_
 
 void stripes_awake(struct stripes *stripes, uint32_t worker)
 {
-    if (stripes->worker_count > 1)
+    if (!alone(stripes))
         atomic_store_explicit(&stripes->sleeper[worker].until_ns, 0, memory_order_relaxed);
 }
 
@@ -310,7 +327,7 @@ bool stripes_check(struct stripes *stripes, const char **problem)
         bool fine = table_check(&stripe->table, problem);
 
         promises += stripe->table.promises;
-        pthread_mutex_unlock(&stripe->mutex);
+        stripe_unlock(stripe);
         if (!fine)
             return false;
     }
