@@ -375,6 +375,16 @@ static bool take_completion(struct ring *ring, struct completion *completion)
     return true;
 }
 
+uint64_t ring_ahead(const struct ring *ring, uint32_t count)
+{
+    const struct io_uring_cq *queue = &ring->uring.cq;
+    unsigned head = *queue->khead;
+
+    if (io_uring_smp_load_acquire(queue->ktail) - head <= count)
+        return 0;
+    return queue->cqes[(head + count) & queue->ring_mask].user_data;
+}
+
 bool ring_next(struct ring *ring, struct completion *completion)
 {
     while (take_completion(ring, completion)) {

@@ -105,6 +105,9 @@ uint64_t ring_alarm(const struct ring *ring);
 /* The next completion of this turn; false when all were seen. */
 bool ring_next(struct ring *ring, struct completion *completion);
 
+/* The tag of the completion that ring_next shows `count` after its next one; 0 where none is. */
+uint64_t ring_ahead(const struct ring *ring, uint32_t count);
+
 void ring_return_buffer(struct ring *ring, uint16_t buffer);
 
 /*

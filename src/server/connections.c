@@ -56,6 +56,16 @@ void connections_completion(struct connections *connections, const struct comple
     }
 }
 
+void connections_expect(uint64_t tag)
+{
+    const char *connection = (const char *)(uintptr_t)tag;
+
+    if (tag < CONNECTIONS_TAG_MIN)
+        return;
+    for (size_t at = 0; at < sizeof(struct connection); at += CACHE_LINE_BYTES)
+        __builtin_prefetch(connection + at, 1);
+}
+
 /* What the client held is gone: where nothing else has happened, its idle time begins. */
 static void idle(struct connections *connections, struct connection *connection)
 {

@@ -94,6 +94,9 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
 /* A completion whose tag is not below CONNECTIONS_TAG_MIN. */
 void connections_completion(struct connections *connections, const struct completion *completion);
 
+/* A completion with `tag` comes soon: its connection is fetched from memory meanwhile. */
+void connections_expect(uint64_t tag);
+
 /* All completions of the turn are seen: what was sent silently has been sent. */
 void connections_settle(struct connections *connections);
 

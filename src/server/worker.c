@@ -24,7 +24,8 @@ enum {
     RING_BUFFERS = 512,
     RING_BUFFER_BYTES = 2048,
 
-    EXPIRE_STEPS = 256, /* things due that happen in one stripe before others have their turn */
+    COMPLETIONS_AHEAD = 4, /* when what a completion is about begins to come from memory */
+    EXPIRE_STEPS = 256,    /* things due that happen in one stripe before others have their turn */
     ACCEPT_RETRY_MS = 100,
     ACCEPT_WARN_S = 1,
     LAST_HANDSHAKES_MS = 50 /* for connections under way when draining begins */
@@ -399,8 +400,10 @@ void worker_run(struct worker *worker)
         turn(worker, busy);
         stripes_expire(worker->shared->stripes, now(worker), worker->number, EXPIRE_STEPS,
                        &host->wake);
-        while (ring_next(worker->ring, &completion))
+        while (ring_next(worker->ring, &completion)) {
+            connections_expect(ring_ahead(worker->ring, COMPLETIONS_AHEAD));
             complete(worker, &completion);
+        }
         connections_settle(connections);
         host->wake &= ~own;
         connections_effects(connections);
