@@ -140,6 +140,14 @@ $(BUILD)/tests/client_library/%: tests/client_library/%.c $(BUILD)/libdflockd.so
 	$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -L$(BUILD) -ldflockd \
 	    -Wl,-rpath,$(abspath $(BUILD)) -lcmocka
 
+# But for this one, which has the library's calls of the allocator come to itself.
+comma     = ,
+ALLOCATOR_CALLS = malloc calloc strdup posix_memalign free
+$(BUILD)/tests/client_library/test_memory: tests/client_library/test_memory.c $(CLIENT_OBJECTS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -fno-lto -MMD -MP $(LDFLAGS) \
+	    $(ALLOCATOR_CALLS:%=-Wl$(comma)--wrap=%) -o $@ $< $(CLIENT_OBJECTS) -lgnutls -lcmocka
+
 # Manual pages, completions and the file of defaults, made of what each program says of itself.
 PAGES       = $(patsubst tools/man/%.in,$(BUILD)/man/%,$(wildcard tools/man/*.in))
 DOCUMENTED  = $(basename $(notdir $(PAGES)))

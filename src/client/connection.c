@@ -186,6 +186,8 @@ static enum dflockd_status unseal(struct dflockd_connection *connection, const u
     if (connection->stage == STAGE_SHAKING && tls_ready(connection->tls))
         connection->stage = connection->admitting ? STAGE_ADMITTING : STAGE_TALKING;
     if (result == TLS_BROKEN) {
+        if (tls_short_of_memory(connection->tls))
+            return no_memory(connection);
         flush(connection); /* it was told why */
         return break_off(connection, DFLOCKD_STATUS_UNTRUSTED, "TLS: %s",
                          tls_problem(connection->tls));

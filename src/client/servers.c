@@ -1,5 +1,6 @@
 #include "client/servers.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,14 @@ static enum dflockd_status read_addresses(struct servers *servers,
     return DFLOCKD_STATUS_DONE;
 }
 
+static enum dflockd_status fail_tls(const struct dflockd_options *options, const char *why)
+{
+    bool short_of_memory = errno == ENOMEM;
+
+    return fail(options, short_of_memory ? DFLOCKD_STATUS_NO_MEMORY : DFLOCKD_STATUS_UNTRUSTED,
+                why);
+}
+
 static enum dflockd_status read_tls(struct servers *servers, const struct dflockd_options *options)
 {
     char why[TLS_PROBLEM_MAX];
@@ -73,10 +82,10 @@ static enum dflockd_status read_tls(struct servers *servers, const struct dflock
         return DFLOCKD_STATUS_DONE;
     servers->tls = tls_context_for_clients(options->tls_ca_file, options->tls_insecure, why);
     if (!servers->tls)
-        return fail(options, DFLOCKD_STATUS_UNTRUSTED, why);
+        return fail_tls(options, why);
     if (options->tls_certificate &&
         !tls_context_show(servers->tls, options->tls_certificate, options->tls_key, why))
-        return fail(options, DFLOCKD_STATUS_UNTRUSTED, why);
+        return fail_tls(options, why);
     return DFLOCKD_STATUS_DONE;
 }
 

@@ -260,8 +260,10 @@ struct tls_context *tls_context_load(const struct tls_files *files, char problem
 struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
                                             char problem[TLS_PROBLEM_MAX])
 {
-    struct tls_context *context = context_new(problem);
+    struct tls_context *context;
 
+    errno = 0;
+    context = context_new(problem);
     if (!context)
         return NULL;
     context->verifies = !insecure;
@@ -284,6 +286,7 @@ bool tls_context_show(struct tls_context *context, const char *certificate, cons
 {
     const struct tls_files files = {.certificate = certificate, .key = key};
 
+    errno = 0;
     return use_certificate(context, &files, problem);
 }
 
@@ -569,8 +572,16 @@ static const char *alert(gnutls_session_t session)
     return name ? name : "a fatal alert of an unknown kind";
 }
 
+/* The sender fails for no other reason: see push. */
+bool tls_short_of_memory(const struct tls *tls)
+{
+    return tls->error == GNUTLS_E_MEMORY_ERROR || tls->error == GNUTLS_E_PUSH_ERROR;
+}
+
 const char *tls_problem(const struct tls *tls)
 {
+    if (tls_short_of_memory(tls))
+        return "out of memory";
     if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED)
         return alert(tls->session);
     if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)

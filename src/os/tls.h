@@ -37,13 +37,14 @@ struct tls_context *tls_context_load(const struct tls_files *files, char problem
 
 /*
  * A client's context. The server's certificate must be signed by one in `ca_file`, or by one that
- * the system trusts where it is NULL; with `insecure` nothing is asked of it.
+ * the system trusts where it is NULL; with `insecure` nothing is asked of it. NULL where `problem`
+ * says what is wrong; errno is ENOMEM then where memory is short, and nowhere else.
  */
 struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
                                             char problem[TLS_PROBLEM_MAX]);
 
 /* A client that is asked for a certificate shows this one. False where `problem` says what is wrong
- * with it. Before the first connection. */
+ * with it, and errno as above. Before the first connection. */
 bool tls_context_show(struct tls_context *context, const char *certificate, const char *key,
                       char problem[TLS_PROBLEM_MAX]);
 
@@ -102,6 +103,9 @@ void tls_end(struct tls *tls);
 
 /* Why it is TLS_BROKEN, in a few words; never NULL. */
 const char *tls_problem(const struct tls *tls);
+
+/* Whether that is because memory is short, here or where bytes are to be sent. */
+bool tls_short_of_memory(const struct tls *tls);
 
 /* Whether an earlier session was taken up, which spares most of the handshake. */
 bool tls_resumed(const struct tls *tls);

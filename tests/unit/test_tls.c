@@ -218,6 +218,7 @@ static void a_bit_that_changed_breaks_it_and_the_peer_is_told(void **state)
     assert_int_equal(f->server.last, TLS_BROKEN);
     assert_int_equal(f->server.heard_length, 0);
     assert_non_null(tls_problem(f->server.tls));
+    assert_false(tls_short_of_memory(f->server.tls));
     assert_int_equal(f->client.last, TLS_BROKEN);
     listen_to(&f->server, (const uint8_t *)"more", 4);
     assert_int_equal(f->server.last, TLS_BROKEN);
@@ -301,6 +302,7 @@ static void memory_that_is_short_breaks_it(void **state)
     f->server.out.full = true;
     carry_all(f, PIPE_MAX);
     assert_int_equal(f->server.last, TLS_BROKEN);
+    assert_true(tls_short_of_memory(f->server.tls));
 }
 
 /* ---- contexts ---- */

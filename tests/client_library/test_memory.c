@@ -1,0 +1,269 @@
+/*
+ * Memory that is short, wherever the library asks for some: of the allocations that a use of it
+ * causes each one fails in its turn, and from each one on all of them. What was asked for happens,
+ * or NO_MEMORY says why it does not; nothing is kept, and nobody holds the lock for longer.
+ *
+ * Unlike the other tests it is linked with the library's objects, whose calls of the allocator come
+ * here. GnuTLS and the C library have their own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "harness.h"
+#include "tls_files.h"
+
+enum {
+    NEVER = INT32_MAX,
+    LONG_KEYS = 40, /* their requests need more than the first buffer */
+    LONG_KEY = 200,
+    WAIT_S = 10
+};
+
+static const char key[] = "short";
+
+/* ---- the allocator ---- */
+
+static _Atomic int32_t failing = NEVER; /* number of the allocation that fails */
+static atomic_bool lasting;             /* so do all after it */
+static _Atomic int32_t allocations;
+static _Atomic int32_t live;
+
+static bool fails(void)
+{
+    int32_t number = atomic_fetch_add(&allocations, 1);
+    bool failed = lasting ? number >= failing : number == failing;
+
+    if (failed)
+        errno = ENOMEM; /* as the real ones do */
+    return failed;
+}
+
+static void *counted(void *block)
+{
+    live += block != NULL;
+    return block;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+char *__real_strdup(const char *text);
+int __real_posix_memalign(void **block, size_t alignment, size_t size);
+void __real_free(void *block);
+
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+char *__wrap_strdup(const char *text);
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size);
+void __wrap_free(void *block);
+
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : counted(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : counted(__real_calloc(count, size));
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return fails() ? NULL : counted(__real_strdup(text));
+}
+
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size)
+{
+    int error = fails() ? ENOMEM : __real_posix_memalign(block, alignment, size);
+
+    if (error == 0)
+        counted(*block);
+    return error;
+}
+
+void __wrap_free(void *block)
+{
+    live -= block != NULL;
+    __real_free(block);
+}
+
+/* ---- servers ---- */
+
+struct fixture {
+    struct served plain;
+    struct served sealed;
+    struct tls_made made;
+};
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+
+    tls_made_make(&f.made, -TLS_FILES_DAY_S, TLS_FILES_DAY_S);
+    server_start(&f.plain, FLAGS(NULL));
+    server_start(&f.sealed, FLAGS("--tls-cert", f.made.certificate, "--tls-key", f.made.key));
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    server_kill(&f->plain);
+    server_kill(&f->sealed);
+    tls_made_remove(&f->made);
+    return 0;
+}
+
+static struct dflockd_options options_for(const struct fixture *f, bool tls)
+{
+    static const char *server;
+    struct dflockd_options options;
+
+    server = tls ? f->sealed.address : f->plain.address;
+    dflockd_options_init(&options);
+    options.servers = &server;
+    options.server_count = 1;
+    options.tls = tls;
+    options.tls_ca_file = tls ? f->made.certificate : NULL;
+    options.tls_server_name = tls ? "localhost" : NULL;
+    return options;
+}
+
+/* ---- uses ---- */
+
+/* Whether it was done. What was not, was not for want of memory. */
+static bool done(enum dflockd_status status)
+{
+    bool short_of_memory = status == DFLOCKD_STATUS_NO_MEMORY;
+
+    if (short_of_memory)
+        assert_true(atomic_load(&allocations) > atomic_load(&failing));
+    else
+        assert_done(status);
+    return !short_of_memory;
+}
+
+/* Two locks of a client, of which one waits for the other. */
+static void hold(const struct dflockd_options *options)
+{
+    struct dflockd_client *client = NULL;
+    struct dflockd_lock *first = NULL;
+    struct dflockd_lock *second = NULL;
+    char *json = NULL;
+
+    if (!done(dflockd_client_open(&client, options)))
+        return;
+    if (done(dflockd_lock_new(&first, client, key, NULL)) &&
+        done(dflockd_lock_new(&second, client, key, NULL)) &&
+        done(dflockd_lock_acquire(first, WAIT_S)) && done(dflockd_lock_renew(first, 0))) {
+        enum dflockd_status queued = dflockd_lock_enqueue(second);
+
+        if (queued == DFLOCKD_STATUS_WAITING && done(dflockd_client_stats(client, 0, &json)) &&
+            done(dflockd_lock_release(first)))
+            done(dflockd_lock_wait(second, WAIT_S));
+        else if (queued != DFLOCKD_STATUS_WAITING)
+            assert_false(done(queued));
+    }
+    free(json);
+    dflockd_lock_free(first);
+    dflockd_lock_free(second);
+    dflockd_client_close(client);
+}
+
+static bool receive(struct dflockd_connection *connection, struct dflockd_reply *reply)
+{
+    enum dflockd_status status;
+
+    while ((status = dflockd_connection_receive(connection, reply)) == DFLOCKD_STATUS_AGAIN) {
+        struct pollfd watched = {.fd = dflockd_connection_descriptor(connection),
+                                 .events = dflockd_connection_events(connection)};
+
+        assert_true(poll(&watched, 1, PATIENCE_MS) > 0);
+    }
+    return done(status);
+}
+
+/* Many requests at a time on a connection, and an answer that is long. */
+static void talk(const struct dflockd_options *options)
+{
+    struct dflockd_connection *connection = NULL;
+    struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .timeout_s = WAIT_S};
+    struct dflockd_reply reply;
+    char long_key[LONG_KEY + 1];
+    int sent = 0;
+
+    if (!done(dflockd_connection_open(&connection, options, 0)))
+        return;
+    memset(long_key, 'k', LONG_KEY);
+    long_key[LONG_KEY] = '\0';
+    request.key = long_key;
+    for (; sent < LONG_KEYS; sent++) {
+        long_key[0] = (char)('A' + sent);
+        if (!done(dflockd_connection_send(connection, &request)))
+            break;
+    }
+    request = (struct dflockd_request){.command = DFLOCKD_STATS};
+    if (sent == LONG_KEYS && done(dflockd_connection_send(connection, &request))) {
+        while (sent > 0 && receive(connection, &reply)) {
+            assert_done(reply.status);
+            sent--;
+        }
+        if (sent == 0 && receive(connection, &reply))
+            assert_non_null(strstr(reply.text, long_key));
+    }
+    dflockd_connection_close(connection);
+}
+
+/* ---- what holds then ---- */
+
+static void each_allocation_fails(const struct dflockd_options *options,
+                                  void (*use)(const struct dflockd_options *), bool all_after)
+{
+    int32_t number = 0;
+    bool met;
+
+    lasting = all_after;
+    do {
+        allocations = 0;
+        failing = number++;
+        use(options);
+        met = allocations > failing;
+        failing = NEVER;
+        assert_int_equal(live, 0);
+    } while (met);
+    assert_true(number > 5); /* or they do not come here */
+    use(options);
+}
+
+static void locks_say_so_and_nothing_is_kept(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        struct dflockd_options options = options_for(*state, i & 1);
+
+        each_allocation_fails(&options, hold, i & 2);
+    }
+}
+
+static void connections_say_so_and_nothing_is_kept(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        struct dflockd_options options = options_for(*state, i & 1);
+
+        each_allocation_fails(&options, talk, i & 2);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(locks_say_so_and_nothing_is_kept),
+        cmocka_unit_test(connections_say_so_and_nothing_is_kept),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
