@@ -379,10 +379,12 @@ uint64_t ring_ahead(const struct ring *ring, uint32_t count)
 {
     const struct io_uring_cq *queue = &ring->uring.cq;
     unsigned head = *queue->khead;
+    uint64_t tag;
 
     if (io_uring_smp_load_acquire(queue->ktail) - head <= count)
         return 0;
-    return queue->cqes[(head + count) & queue->ring_mask].user_data;
+    tag = queue->cqes[(head + count) & queue->ring_mask].user_data;
+    return tag < TAG_OWN_MIN ? tag : 0;
 }
 
 bool ring_next(struct ring *ring, struct completion *completion)

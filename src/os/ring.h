@@ -105,7 +105,10 @@ uint64_t ring_alarm(const struct ring *ring);
 /* The next completion of this turn; false when all were seen. */
 bool ring_next(struct ring *ring, struct completion *completion);
 
-/* The tag of the completion that ring_next shows `count` after its next one; 0 where none is. */
+/*
+ * The tag of the completion that comes `count` after the next one, where it is there and ring_next
+ * will show it; else 0.
+ */
 uint64_t ring_ahead(const struct ring *ring, uint32_t count);
 
 void ring_return_buffer(struct ring *ring, uint16_t buffer);
