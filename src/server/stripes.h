@@ -3,8 +3,8 @@
  * picks one. What a call means for clients of other workers goes into their mailboxes under the
  * stripe's mutex, so that it arrives in order.
  *
- * The lock order of the whole process: a stripe's mutex, then a mailbox's. Nothing else is locked,
- * and nobody holds two of a kind.
+ * The lock order: a stripe's mutex, then a mailbox's. Whoever holds one of them locks nothing else,
+ * and no second one of a kind. The only worker locks no stripe.
  *
  * Each stripe has a home worker, which sleeps no longer than until the stripe's next deadline.
  * Calls add to `wake` (a bit for each worker) whom the caller has to wake: a worker whose mailbox
@@ -29,7 +29,7 @@ enum {
 struct stripes;
 
 struct stripes_options {
-    uint32_t workers;     /* 1 to WORKERS_MAX */
+    uint32_t workers;     /* 1 to WORKERS_MAX; where it is 1, one thread at a time makes calls */
     struct memory memory; /* to be called from any thread */
     struct lock_policy policy;
     uint64_t states_max;
