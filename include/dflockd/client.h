@@ -114,13 +114,15 @@ struct dflockd_request {
     uint64_t timeout_s; /* ACQUIRE, WAIT and those of semaphores */
     uint64_t lease_s; /* ACQUIRE, ENQUEUE, RENEW and those of semaphores; 0: the server's default */
     uint32_t limit;   /* SEMAPHORE_ACQUIRE, SEMAPHORE_ENQUEUE */
-    const char *token; /* RELEASE, RENEW and those of semaphores: of the grant; AUTH: the secret */
+    bool semaphore;   /* OWN: whether the token is of a semaphore and not of a lock */
+    /* RELEASE, RENEW, those of semaphores and OWN: of the grant; AUTH: the secret */
+    const char *token;
 };
 
 struct dflockd_reply {
     /*
      * DONE, or of a grant WAITING (queued), TIMED_OUT, LOST, ALREADY, NOT_ENQUEUED, LIMIT_MISMATCH,
-     * MAX_LOCKS or MAX_WAITERS, of a release or a renewal NOT_HELD, of any FAILED or DRAINING.
+     * MAX_LOCKS or MAX_WAITERS, of RELEASE, RENEW or OWN NOT_HELD, of any FAILED or DRAINING.
      */
     enum dflockd_status status;
     enum dflockd_outcome outcome;         /* the word that the server said */

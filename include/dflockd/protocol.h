@@ -35,7 +35,7 @@
 
 /*
  * Every command and its word on the wire. The same five exist for locks and, with an `s` before
- * them, for semaphores.
+ * them, for semaphores. `own` names the kind in its arg.
  */
 #define DFLOCKD_COMMANDS(X)    \
     X(ACQUIRE, "l")            \
@@ -50,7 +50,8 @@
     X(SEMAPHORE_WAIT, "sw")    \
     X(PING, "ping")            \
     X(STATS, "stats")          \
-    X(AUTH, "auth")
+    X(AUTH, "auth")            \
+    X(OWN, "own")
 
 enum dflockd_command {
 #define X(name, word) DFLOCKD_##name,

@@ -119,6 +119,7 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
         .release_on_disconnect = true,
     };
     struct lock_host host = {
+        .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},
         .memory = {.allocate = allocate, .release = release},
         .token_next = token_next,
         .effect = effect,

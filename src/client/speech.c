@@ -23,6 +23,7 @@ enum shape {
 struct form {
     enum shape shape;
     bool key;
+    bool kind;    /* `l` or `s` stands before what follows */
     bool timeout; /* and the others: what its arg line takes, in this order */
     bool limit;
     bool lease;
@@ -47,6 +48,7 @@ static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
     [DFLOCKD_PING] = {.shape = SHAPE_BARE},
     [DFLOCKD_STATS] = {.shape = SHAPE_TEXT},
     [DFLOCKD_AUTH] = {.shape = SHAPE_BARE},
+    [DFLOCKD_OWN] = {.shape = SHAPE_BARE, .key = true, .kind = true, .token = true},
 };
 
 /* ---- requests ---- */
@@ -115,6 +117,8 @@ size_t speech_ask(uint8_t *to, const struct dflockd_request *request)
 
     if (request->command != DFLOCKD_AUTH) {
         text[0] = '\0';
+        if (form->kind)
+            length += sprintf(text + length, " %c", request->semaphore ? 's' : 'l');
         if (form->token)
             length += sprintf(text + length, " %s", request->token);
         if (form->timeout)

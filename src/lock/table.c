@@ -1,8 +1,8 @@
 /*
  * Each record is found by a map and freed the moment nothing needs it: a client with its last
- * claim, a lost claim with the `w` that asks for it, a resource when it has been idle for long
- * enough. A waiter becomes a holder in place, so a hand-over asks for no memory and can't
- * fail; room for its deadline is reserved, and a fence promised, when it joins the queue.
+ * claim, a lost claim with the `w` that asks for it or with its resource, a resource when it has
+ * been idle for long enough. A waiter becomes a holder in place, so a hand-over asks for no memory
+ * and can't fail; room for its deadline is reserved, and a fence promised, when it joins the queue.
  */
 #include "lock/table_internal.h"
 
@@ -10,6 +10,13 @@
 #include <string.h>
 
 #define NANOSECONDS 1000000000ull
+
+/* For the bit fields of a resource. */
+enum {
+    LIMIT_MASK = (1 << 21) - 1,
+    KEY_LENGTH_MASK = (1 << 9) - 1,
+    IDLE_NOTES_MASK = (1 << TABLE_WALKS_MAX) - 1
+};
 
 static uint64_t after(uint64_t now_ns, uint64_t seconds)
 {
@@ -26,7 +33,7 @@ static struct lock_answer answer_grant(const struct table *table, int outcome,
 {
     return (struct lock_answer){
         .outcome = outcome,
-        .token = {.fence = claim->token_link.hash, .salt = claim->salt},
+        .token = {.fence = mix_number(&table->mix, claim->token_link.hash), .salt = claim->salt},
         .lease_s = lease_s,
         .deadline_ns = heap_key(&table->deadlines, &claim->deadline),
     };
@@ -41,7 +48,7 @@ static uint32_t resource_bytes(uint32_t key_length)
 
 static struct pool *resource_pool(struct table *table, uint32_t key_length)
 {
-    return &table->resource_pools[resource_bytes(key_length) / RESOURCE_SIZE_STEP];
+    return &table->resource_pools[(resource_bytes(key_length) - 1) / RESOURCE_SIZE_STEP];
 }
 
 static bool resource_matches(const struct resource *resource, const struct lock_key *key)
@@ -93,41 +100,20 @@ static struct resource *resource_create(struct table *table, const struct lock_k
         *outcome = DFLOCKD_ERROR;
         return NULL;
     }
-    resource->limit = limit;
+    chain_init(&resource->lost);
+    resource->limit = limit & LIMIT_MASK;
+    resource->kind = key->kind & 1;
+    resource->key_length = key->length & KEY_LENGTH_MASK;
     resource->holders = 0;
+    resource->idle_notes = 0;
     resource->waiters = 0;
-    resource->lost = 0;
-    resource->kind = (uint8_t)key->kind;
-    resource->key_length = (uint16_t)key->length;
     resource->idle_link.next = NULL;
     memcpy(resource->key, key->bytes, key->length);
     map_insert(&table->resources, &resource->link, key->hash);
     return resource;
 }
 
-static void resource_collect(struct table *table, struct resource *resource)
-{
-    map_remove(&table->resources, &resource->link);
-    pool_give(resource_pool(table, resource->key_length), resource);
-    budget_give(table->budget);
-}
-
-/* To be called whenever a claim has left: starts the idle clock. */
-static void resource_settle(struct table *table, uint64_t now_ns, struct resource *resource)
-{
-    if (!resource_idle(resource))
-        return;
-    resource->idle_since_ns = now_ns;
-    resource->idle_link.next = NULL;
-    if (resource->lost > 0)
-        return;
-    if (table->policy.gc_max_idle_ns == 0)
-        resource_collect(table, resource);
-    else
-        list_push_back(&table->idle, &resource->idle_link);
-}
-
-/* To be called before an idle resource gets a claim. */
+/* To be called before a resource that is new or idle gets a claim. */
 static void resource_wake(struct resource *resource)
 {
     if (list_linked(&resource->idle_link))
@@ -162,7 +148,7 @@ static uint64_t collection_ns(const struct table *table, uint64_t until_ns)
 
 static struct client *client_find(const struct table *table, uint64_t id)
 {
-    struct map_link *link = map_find(&table->clients, id);
+    struct map_link *link = map_find(&table->clients, mix_hash(&table->mix, id));
 
     return link ? CONTAINER_OF(link, struct client, link) : NULL;
 }
@@ -180,8 +166,13 @@ static struct client *client_get(struct table *table, uint64_t id)
     chain_init(&client->claims);
     client->active = 0;
     client->watched = false;
-    map_insert(&table->clients, &client->link, id);
+    map_insert(&table->clients, &client->link, mix_hash(&table->mix, id));
     return client;
+}
+
+static uint64_t client_id_of(const struct table *table, const struct client *client)
+{
+    return mix_number(&table->mix, client->link.hash);
 }
 
 static void client_settle(struct table *table, struct client *client)
@@ -202,18 +193,40 @@ static struct claim *client_blocked(const struct client *client)
 {
     struct claim *first = client->claims.first ? claim_of(client->claims.first) : NULL;
 
-    return first && first->blocked ? first : NULL;
+    return first && claim_is(first, CLAIMS_BLOCKED) ? first : NULL;
 }
 
-/* The client's last request is over: what it was granted by it, it merely holds. */
+/* From now on the client merely holds it. */
+static void claim_settle(struct claim *claim)
+{
+    claim->state = CLAIM_HELD;
+    chain_move_back(&claim->client->claims, &claim->client_link);
+}
+
+/*
+ * The client's last request is over: what it was granted by it, it merely holds. Nothing else can
+ * be blocked then, since a client makes no request while one of it is pending.
+ */
 static void client_told(struct client *client)
 {
     struct claim *claim = client_blocked(client);
 
-    if (!claim)
+    if (claim) {
+        assert(claim->state == CLAIM_HELD_BLOCKED);
+        claim_settle(claim);
+    }
+}
+
+/* One of its claims neither waits nor holds any more. */
+static void client_claim_ended(struct table *table, struct client *client)
+{
+    struct lock_answer notice = answer_plain(LOCK_IDLE);
+
+    client->active--;
+    if (!client->watched || client->active > 0)
         return;
-    claim->blocked = false;
-    chain_move_back(&client->claims, &claim->client_link);
+    client->watched = false;
+    table->host.effect(table->host.context, client_id_of(table, client), &notice);
 }
 
 /* ---- claims ---- */
@@ -244,6 +257,15 @@ static uint32_t claim_count(const struct table *table)
     return (uint32_t)(table->claim_pool.count + table->two_phase_pool.count);
 }
 
+/* `w` may ask for it from now on. */
+static void enqueued_start(struct table *table, struct claim *claim, uint64_t lease_s)
+{
+    struct two_phase *two_phase = two_phase_of(claim);
+
+    two_phase->lease_s = lease_s;
+    map_insert(&table->enqueued, &two_phase->link, enqueued_hash(claim->client, claim->resource));
+}
+
 /*
  * A claim that is not yet among its client's, with the promise of a fence; NULL when memory or
  * fences are short.
@@ -271,30 +293,21 @@ static struct claim *claim_create(struct table *table, uint64_t client_id,
     claim->client = client;
     claim->resource = resource;
     claim->lease_s = lease_s;
-    claim->state = CLAIM_WAITING;
+    claim->state = two_phase ? CLAIM_QUEUED : CLAIM_BLOCKED;
     claim->deadline.place = 0;
     claim->two_phase = two_phase;
-    claim->enqueued = false;
-    claim->blocked = false;
-    claim->untold = false;
+    if (two_phase)
+        enqueued_start(table, claim, lease_s);
     return claim;
 }
 
 /* It waits or holds no more. */
 static void claim_end(struct table *table, struct claim *claim)
 {
-    struct client *client = claim->client;
-
-    if (claim->state == CLAIM_WAITING)
+    if (claim_is(claim, CLAIMS_WAITING))
         promise_return(table);
     heap_remove(&table->deadlines, &claim->deadline);
-    client->active--;
-    if (client->watched && client->active == 0) {
-        struct lock_answer notice = answer_plain(LOCK_IDLE);
-
-        client->watched = false;
-        table->host.effect(table->host.context, client->link.hash, &notice);
-    }
+    client_claim_ended(table, claim->client);
 }
 
 static void claim_free(struct table *table, struct claim *claim)
@@ -321,23 +334,11 @@ static struct claim *enqueued_find(const struct table *table, const struct clien
     return NULL;
 }
 
-static void enqueued_start(struct table *table, struct claim *claim, uint64_t lease_s)
-{
-    struct two_phase *two_phase = two_phase_of(claim);
-
-    two_phase->lease_s = lease_s;
-    claim->enqueued = true;
-    map_insert(&table->enqueued, &two_phase->link, enqueued_hash(claim->client, claim->resource));
-}
-
-/* `w` can ask for it no more, where it could. */
+/* `w` can't ask for it any more, if it could; its state is for the caller to change. */
 static void enqueued_end(struct table *table, struct claim *claim)
 {
-    if (!claim->enqueued)
-        return;
-    map_remove(&table->enqueued, &two_phase_of(claim)->link);
-    claim->enqueued = false;
-    claim->untold = false;
+    if (claim_is(claim, CLAIMS_ENQUEUED))
+        map_remove(&table->enqueued, &two_phase_of(claim)->link);
 }
 
 static void deadline_set(struct table *table, struct claim *claim, uint64_t deadline_ns)
@@ -348,7 +349,8 @@ static void deadline_set(struct table *table, struct claim *claim, uint64_t dead
         heap_insert(&table->deadlines, &claim->deadline, deadline_ns);
 }
 
-static void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim)
+static void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim,
+                        enum claim_state state)
 {
     struct resource *resource = claim->resource;
     struct lock_token token;
@@ -357,11 +359,56 @@ static void claim_grant(struct table *table, uint64_t now_ns, struct claim *clai
     table->host.token_next(table->host.context, &token);
     table->promises--;
     deadline_set(table, claim, after(now_ns, claim->lease_s));
-    claim->state = CLAIM_HOLDING;
+    claim->state = (uint8_t)state;
     claim->salt = token.salt;
-    map_insert(&table->tokens, &claim->token_link, token.fence);
+    map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
     resource->holders++;
     resource->owner = claim;
+}
+
+/* A lost claim is forgotten: nobody has asked for it, or `w` just has. */
+static void lost_leave(struct table *table, struct claim *claim)
+{
+    chain_remove(&claim->resource->lost, &claim->queue_link);
+    enqueued_end(table, claim);
+    claim_free(table, claim);
+}
+
+static bool resource_forget_lost(struct table *table, struct resource *resource)
+{
+    if (chain_empty(&resource->lost))
+        return false;
+    lost_leave(table, CONTAINER_OF(resource->lost.first, struct claim, queue_link));
+    return true;
+}
+
+static void resource_collect(struct table *table, struct resource *resource)
+{
+    while (resource_forget_lost(table, resource))
+        ;
+    map_remove(&table->resources, &resource->link);
+    pool_give(resource_pool(table, resource->key_length), resource);
+    budget_give(table->budget);
+}
+
+/* To be called when a holder has left: starts the idle clock if nobody else has the resource. */
+static void resource_settle(struct table *table, uint64_t now_ns, struct resource *resource)
+{
+    if (!resource_idle(resource))
+        return;
+    if (table->policy.gc_max_idle_ns == 0) {
+        resource_collect(table, resource);
+        return;
+    }
+    resource->idle_since_ns = now_ns;
+    list_push_back(&table->idle, &resource->idle_link);
+}
+
+static void effect_grant(struct table *table, const struct claim *claim, uint64_t lease_s)
+{
+    struct lock_answer answer = answer_grant(table, DFLOCKD_OK, claim, lease_s);
+
+    table->host.effect(table->host.context, client_id_of(table, claim->client), &answer);
 }
 
 /* Gives free slots to those who wait, in their order. */
@@ -373,20 +420,18 @@ static void hand_over(struct table *table, uint64_t now_ns, struct resource *res
 
         list_remove(&claim->queue_link);
         resource->waiters--;
-        claim_grant(table, now_ns, claim);
-        if (claim->blocked) {
-            struct lock_answer answer = answer_grant(table, DFLOCKD_OK, claim, lease_s);
-
+        if (claim_is(claim, CLAIMS_BLOCKED)) {
             enqueued_end(table, claim);
-            table->host.effect(table->host.context, claim->client->link.hash, &answer);
+            claim_grant(table, now_ns, claim, CLAIM_HELD_BLOCKED);
+            effect_grant(table, claim, lease_s);
         } else {
-            claim->untold = true;
+            claim_grant(table, now_ns, claim, CLAIM_HELD_UNTOLD);
         }
     }
     resource_settle(table, now_ns, resource);
 }
 
-static void waiter_leave(struct table *table, uint64_t now_ns, struct claim *claim)
+static void waiter_leave(struct table *table, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
@@ -395,7 +440,6 @@ static void waiter_leave(struct table *table, uint64_t now_ns, struct claim *cla
     resource->waiters--;
     claim_end(table, claim);
     claim_free(table, claim);
-    resource_settle(table, now_ns, resource);
 }
 
 /* What a holder that goes leaves behind: its token is dead, its slot free. */
@@ -425,33 +469,22 @@ static void lease_end(struct table *table, uint64_t now_ns, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
-    if (!claim->enqueued) {
+    if (!claim_is(claim, CLAIMS_ENQUEUED)) {
         holder_leave(table, now_ns, claim);
         return;
     }
     slot_leave(table, claim);
     claim->state = CLAIM_LOST;
-    claim->untold = false;
-    resource->lost++;
+    chain_push_back(&resource->lost, &claim->queue_link);
     hand_over(table, now_ns, resource);
 }
 
-static void lost_leave(struct table *table, uint64_t now_ns, struct claim *claim)
-{
-    struct resource *resource = claim->resource;
-
-    enqueued_end(table, claim);
-    claim_free(table, claim);
-    if (--resource->lost == 0)
-        resource_settle(table, now_ns, resource);
-}
-
-static void wait_end(struct table *table, uint64_t now_ns, struct claim *claim)
+static void wait_end(struct table *table, struct claim *claim)
 {
     struct lock_answer answer = answer_plain(DFLOCKD_TIMEOUT);
-    uint64_t client = claim->client->link.hash;
+    uint64_t client = client_id_of(table, claim->client);
 
-    waiter_leave(table, now_ns, claim);
+    waiter_leave(table, claim);
     table->host.effect(table->host.context, client, &answer);
 }
 
@@ -464,7 +497,7 @@ static bool lease_over(const struct table *table, uint64_t now_ns, const struct 
 static struct claim *holder_find(struct table *table, uint64_t now_ns, const struct lock_key *key,
                                  struct lock_token token)
 {
-    struct map_link *link = map_find(&table->tokens, token.fence);
+    struct map_link *link = map_find(&table->tokens, mix_hash(&table->mix, token.fence));
     struct claim *claim = link ? CONTAINER_OF(link, struct claim, token_link) : NULL;
 
     /* One comparison of 64 bits: its time tells nothing of the salt. */
@@ -524,7 +557,8 @@ static struct claim *admit(struct table *table, uint64_t now_ns, uint64_t client
     if (resource_idle(resource))
         resource_wake(resource);
     if (free) {
-        claim_grant(table, now_ns, claim);
+        claim_grant(table, now_ns, claim,
+                    manner == MANNER_ENQUEUE ? CLAIM_HELD_ENQUEUED : CLAIM_HELD);
     } else {
         list_push_back(&resource->queue, &claim->queue_link);
         resource->waiters++;
@@ -539,11 +573,6 @@ static struct claim *admit(struct table *table, uint64_t now_ns, uint64_t client
 static struct lock_answer block(struct table *table, uint64_t now_ns, struct claim *claim,
                                 uint64_t wait_s)
 {
-    struct client *client = claim->client;
-
-    client_told(client);
-    chain_move_front(&client->claims, &claim->client_link);
-    claim->blocked = true;
     deadline_set(table, claim, after(now_ns, wait_s));
     return answer_plain(LOCK_PENDING);
 }
@@ -560,7 +589,7 @@ struct lock_answer table_acquire(struct table *table, uint64_t now_ns, uint64_t 
 
     if (!claim)
         return answer_plain(outcome);
-    if (claim->state == CLAIM_HOLDING)
+    if (claim_is(claim, CLAIMS_HOLDING))
         return answer_grant(table, DFLOCKD_OK, claim, lease_s);
     return block(table, now_ns, claim, wait_s);
 }
@@ -588,18 +617,10 @@ struct lock_answer table_enqueue(struct table *table, uint64_t now_ns, uint64_t 
     if (!claim)
         return answer_plain(outcome);
     if (known)
-        lost_leave(table, now_ns, known);
-    enqueued_start(table, claim, lease_s);
-    if (claim->state == CLAIM_HOLDING)
+        lost_leave(table, known);
+    if (claim_is(claim, CLAIMS_HOLDING))
         return answer_grant(table, DFLOCKD_ACQUIRED, claim, lease_s);
     return answer_plain(DFLOCKD_QUEUED);
-}
-
-/* What was enqueued is merely held from now on. */
-static void enqueued_told(struct table *table, struct claim *claim)
-{
-    enqueued_end(table, claim);
-    chain_move_back(&claim->client->claims, &claim->client_link);
 }
 
 struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t client,
@@ -609,23 +630,29 @@ struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t cli
 
     if (!claim)
         return answer_plain(DFLOCKD_ERROR_NOT_ENQUEUED);
-    if (claim->state == CLAIM_HOLDING && lease_over(table, now_ns, claim))
-        lease_end(table, now_ns, claim);
     if (claim->state == CLAIM_LOST) {
-        lost_leave(table, now_ns, claim);
+        lost_leave(table, claim);
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
-    if (claim->state == CLAIM_HOLDING) {
+    if (claim_is(claim, CLAIMS_HOLDING) && lease_over(table, now_ns, claim)) {
+        holder_leave(table, now_ns, claim);
+        return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
+    }
+    if (claim_is(claim, CLAIMS_HOLDING)) {
         uint64_t lease_s = two_phase_of(claim)->lease_s;
 
         deadline_set(table, claim, after(now_ns, lease_s));
-        enqueued_told(table, claim);
+        enqueued_end(table, claim);
+        claim_settle(claim);
         return answer_grant(table, DFLOCKD_OK, claim, lease_s);
     }
     if (wait_s == 0) {
-        waiter_leave(table, now_ns, claim);
+        waiter_leave(table, claim);
         return answer_plain(DFLOCKD_TIMEOUT);
     }
+    client_told(claim->client);
+    chain_move_front(&claim->client->claims, &claim->client_link);
+    claim->state = CLAIM_QUEUED_BLOCKED;
     return block(table, now_ns, claim, wait_s);
 }
 
@@ -651,14 +678,36 @@ struct lock_answer table_renew(struct table *table, uint64_t now_ns, const struc
     return (struct lock_answer){.outcome = DFLOCKD_OK, .lease_s = lease_s};
 }
 
-bool table_cancel(struct table *table, uint64_t now_ns, uint64_t client)
+struct lock_answer table_own(struct table *table, uint64_t now_ns, uint64_t client,
+                             const struct lock_key *key, struct lock_token token)
+{
+    struct claim *claim = holder_find(table, now_ns, key, token);
+    struct client *before = claim ? claim->client : NULL;
+    struct client *record = claim ? client_get(table, client) : NULL;
+
+    if (!record)
+        return answer_plain(DFLOCKD_ERROR);
+    if (record == before)
+        return answer_plain(DFLOCKD_OK);
+    enqueued_end(table, claim);
+    chain_remove(&before->claims, &claim->client_link);
+    client_claim_ended(table, before);
+    client_settle(table, before);
+    claim->client = record;
+    claim->state = CLAIM_HELD;
+    record->active++;
+    chain_push_back(&record->claims, &claim->client_link);
+    return answer_plain(DFLOCKD_OK);
+}
+
+bool table_cancel(struct table *table, uint64_t client)
 {
     const struct client *record = client_find(table, client);
     struct claim *claim = record ? client_blocked(record) : NULL;
 
-    if (!claim || claim->state != CLAIM_WAITING)
+    if (!claim || !claim_is(claim, CLAIMS_WAITING))
         return false;
-    waiter_leave(table, now_ns, claim);
+    waiter_leave(table, claim);
     return true;
 }
 
@@ -667,20 +716,21 @@ static bool disconnect_step(struct table *table, uint64_t now_ns, struct client 
                             bool pending)
 {
     struct claim *claim = claim_of(client->claims.first);
-    bool unanswered = claim->untold || (claim->blocked && pending);
+    bool unanswered =
+        claim->state == CLAIM_HELD_UNTOLD || (claim->state == CLAIM_HELD_BLOCKED && pending);
 
-    if (claim->state == CLAIM_WAITING)
-        waiter_leave(table, now_ns, claim);
-    else if (claim->state == CLAIM_LOST)
-        lost_leave(table, now_ns, claim);
-    else if (unanswered || table->policy.release_on_disconnect)
+    if (claim_is(claim, CLAIMS_WAITING)) {
+        waiter_leave(table, claim);
+    } else if (claim->state == CLAIM_LOST) {
+        lost_leave(table, claim);
+    } else if (unanswered || table->policy.release_on_disconnect) {
         holder_leave(table, now_ns, claim);
-    else if (claim->blocked)
-        client_told(client);
-    else if (claim->enqueued)
-        enqueued_told(table, claim);
-    else
+    } else if (claim->state != CLAIM_HELD) {
+        enqueued_end(table, claim);
+        claim_settle(claim);
+    } else {
         return false;
+    }
     return true;
 }
 
@@ -724,21 +774,27 @@ uint64_t table_deadline(const struct table *table)
     return collection_ns(table, heap_top_key(&table->deadlines));
 }
 
+/* A key has been idle for long enough: forgets a lost claim on it, or else the key itself. */
+static void collect_step(struct table *table, struct resource *resource)
+{
+    if (resource_forget_lost(table, resource))
+        return;
+    list_remove(&resource->idle_link);
+    resource_collect(table, resource);
+}
+
 bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
 {
     for (; steps > 0; steps--) {
         if (heap_top_key(&table->deadlines) <= now_ns) {
             struct claim *claim = CONTAINER_OF(heap_top(&table->deadlines), struct claim, deadline);
 
-            if (claim->state == CLAIM_HOLDING)
+            if (claim_is(claim, CLAIMS_HOLDING))
                 lease_end(table, now_ns, claim);
             else
-                wait_end(table, now_ns, claim);
+                wait_end(table, claim);
         } else if (collection_ns(table, UINT64_MAX) <= now_ns) {
-            struct resource *resource = idle_first(table);
-
-            list_remove(&resource->idle_link);
-            resource_collect(table, resource);
+            collect_step(table, idle_first(table));
         } else {
             return false;
         }
@@ -751,14 +807,24 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
 struct show {
     const struct table *table;
     uint64_t now_ns;
+    uint32_t note; /* the bit of the walk */
+    bool notes;    /* this is its first pass */
     void (*show)(void *context, const struct lock_view *view);
     void *context;
 };
 
+static void resource_note(struct resource *resource, uint32_t note)
+{
+    if (resource_idle(resource))
+        resource->idle_notes |= note & IDLE_NOTES_MASK;
+    else
+        resource->idle_notes &= ~note & IDLE_NOTES_MASK;
+}
+
 static void resource_show(void *context, struct map_link *link)
 {
     const struct show *show = context;
-    const struct resource *resource = CONTAINER_OF(link, struct resource, link);
+    struct resource *resource = CONTAINER_OF(link, struct resource, link);
     struct lock_view view = {
         .key = resource->key,
         .key_length = resource->key_length,
@@ -768,21 +834,33 @@ static void resource_show(void *context, struct map_link *link)
         .waiters = resource->waiters,
     };
 
+    if (show->notes)
+        resource_note(resource, show->note);
+    view.noted_idle = resource->idle_notes & show->note;
     if (resource_idle(resource)) {
         view.idle_ns = show->now_ns - resource->idle_since_ns;
     } else if (resource->owner) {
         uint64_t deadline_ns = heap_key(&show->table->deadlines, &resource->owner->deadline);
 
-        view.owner = resource->owner->client->link.hash;
+        view.owner = client_id_of(show->table, resource->owner->client);
         view.lease_ns = deadline_ns > show->now_ns ? deadline_ns - show->now_ns : 0;
     }
     show->show(show->context, &view);
 }
 
-uint64_t table_walk(const struct table *table, uint64_t now_ns, uint64_t position,
+uint64_t table_walk(struct table *table, uint64_t now_ns, struct lock_walk walk, uint64_t position,
                     void (*show)(void *context, const struct lock_view *view), void *context)
 {
-    struct show all = {.table = table, .now_ns = now_ns, .show = show, .context = context};
+    struct show all = {
+        .table = table,
+        .now_ns = now_ns,
+        .note = 1u << walk.number,
+        .notes = walk.first_pass,
+        .show = show,
+        .context = context,
+    };
+
+    assert(walk.number < TABLE_WALKS_MAX);
 
     return map_walk(&table->resources, position, resource_show, &all);
 }
@@ -792,12 +870,13 @@ bool table_init(struct table *table, const struct lock_host *host, const struct 
 {
     const struct memory *memory = &table->host.memory;
 
-    static_assert((offsetof(struct resource, key) + DFLOCKD_KEY_MAX) / RESOURCE_SIZE_STEP <
-                      RESOURCE_SIZES,
+    static_assert(offsetof(struct resource, key) + DFLOCKD_KEY_MAX <=
+                      (size_t)RESOURCE_SIZES * RESOURCE_SIZE_STEP,
                   "a pool for the longest key");
     assert(policy->gc_interval_ns > 0);
 
     table->host = *host;
+    mix_init(&table->mix, host->secret);
     table->policy = *policy;
     table->budget = budget;
     table->promises = 0;
@@ -843,7 +922,7 @@ void table_free(struct table *table)
         uint64_t next = map_walk(&table->clients, position, pick_client, &client);
 
         if (client)
-            table_disconnect(table, 0, client->link.hash, true, UINT32_MAX);
+            table_disconnect(table, 0, client_id_of(table, client), true, UINT32_MAX);
         else
             position = next; /* nobody is left here */
     }

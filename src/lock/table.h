@@ -25,13 +25,18 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "base/mix.h"
 #include "base/pool.h"
 #include "dflockd/protocol.h"
 
 /* Resource records come in sizes of 16 bytes apart: the fixed part and the key. */
 enum {
     RESOURCE_SIZE_STEP = 16,
-    RESOURCE_SIZES = 21
+    RESOURCE_SIZES = 20
+};
+
+enum {
+    TABLE_WALKS_MAX = 11 /* walks under way at the same time, see table_walk */
 };
 
 enum lock_kind {
@@ -73,8 +78,12 @@ struct lock_budget {
 };
 
 struct lock_policy {
-    uint64_t waiters_max;    /* waiters of one key; 0: no limit */
-    uint64_t gc_max_idle_ns; /* an idle state is collected after this; 0: at once */
+    uint64_t waiters_max; /* waiters of one key; 0: no limit */
+    /*
+     * An idle state is collected after this; 0: at once. With it goes the memory of leases on it
+     * that were lost, of which no `w` has asked.
+     */
+    uint64_t gc_max_idle_ns;
     uint64_t gc_interval_ns; /* collections happen at multiples of this */
     bool release_on_disconnect;
 };
@@ -82,6 +91,8 @@ struct lock_policy {
 /* What the table needs of its surroundings. */
 struct lock_host {
     struct memory memory;
+    /* Random bits that no client knows: they decide which fences and clients share a bucket. */
+    uint64_t secret[2];
     /* A token nobody had before, its fence above those of all earlier grants. Never fails. */
     void (*token_next)(void *context, struct lock_token *token);
     /*
@@ -100,6 +111,7 @@ struct lock_host {
 
 struct table {
     struct lock_host host;
+    struct mix mix; /* hashes fences and clients */
     struct lock_policy policy;
     struct lock_budget *budget;
     struct map resources;  /* by key */
@@ -107,7 +119,7 @@ struct table {
     struct map clients;    /* by client: those that have a claim */
     struct map enqueued;   /* claims that `w` may ask for, by client and resource */
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
-    struct list idle;      /* collectable resources, longest idle first */
+    struct list idle;      /* resources without holders and waiters, longest idle first */
     uint64_t promises;     /* of fences: one for each waiting claim */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pool;
@@ -143,7 +155,8 @@ struct lock_answer table_enqueue(struct table *table, uint64_t now_ns, uint64_t 
 /*
  * `w`, `sw`: waits for what the client enqueued; its lease starts again in full. OK with a grant,
  * LOCK_PENDING (an effect follows: OK or TIMEOUT), TIMEOUT, ERROR_NOT_ENQUEUED, or
- * ERROR_LEASE_EXPIRED when the grant was lost meanwhile. The enqueued state ends with any of them.
+ * ERROR_LEASE_EXPIRED when the grant was lost meanwhile, and its key not collected since. The
+ * enqueued state ends with any of them.
  */
 struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t client,
                               const struct lock_key *key, uint64_t wait_s);
@@ -157,10 +170,18 @@ struct lock_answer table_renew(struct table *table, uint64_t now_ns, const struc
                                struct lock_token token, uint64_t lease_s);
 
 /*
+ * `own`: what `token` holds on `key` belongs to `client` from now on, as if `client` had acquired
+ * it. The enqueued state of the client that it belonged to ends. Returns OK, or ERROR if the token
+ * does not hold `key`, or memory is short.
+ */
+struct lock_answer table_own(struct table *table, uint64_t now_ns, uint64_t client,
+                             const struct lock_key *key, struct lock_token token);
+
+/*
  * Takes back the pending request of `client`. True: it will get no answer. False: its effect was
  * out before.
  */
-bool table_cancel(struct table *table, uint64_t now_ns, uint64_t client);
+bool table_cancel(struct table *table, uint64_t client);
 
 /*
  * `client` is gone: its waiters and enqueued states end, and with the policy's
@@ -192,16 +213,26 @@ struct lock_view {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
+    bool noted_idle;   /* whether it was idle in the first pass of the walk */
     uint64_t owner;    /* the holder of a resource of limit 1; 0: nobody */
     uint64_t lease_ns; /* what is left of its lease */
     uint64_t idle_ns;  /* since the last holder or waiter left, where neither is there */
 };
 
+/* Which walk calls, and whether it sees the resources for the first time. */
+struct lock_walk {
+    uint32_t number; /* below TABLE_WALKS_MAX; two walks under way have different ones */
+    bool first_pass;
+};
+
 /*
- * Shows the resources of one bucket and returns the position to go on from, 0 after the last;
- * start with 0. A resource that stays meanwhile is shown exactly once.
+ * Shows the resources of one bucket and returns the position to go on from, 0 after the last; start
+ * with 0. A walk may make several passes; each shows a resource that stays meanwhile exactly once.
+ * The first pass notes in each resource whether it is idle, and later passes see that note: so a
+ * walk that lists idle resources apart lists each in one place, although they change meanwhile. A
+ * resource that was created behind the first pass counts as not idle.
  */
-uint64_t table_walk(const struct table *table, uint64_t now_ns, uint64_t position,
+uint64_t table_walk(struct table *table, uint64_t now_ns, struct lock_walk walk, uint64_t position,
                     void (*show)(void *context, const struct lock_view *view), void *context);
 
 /*

@@ -41,11 +41,24 @@ static void check_queue(struct census *census, const struct resource *resource)
          link != &resource->queue.head && waiters <= resource->waiters; link = link->next) {
         const struct claim *claim = CONTAINER_OF(link, struct claim, queue_link);
 
-        expect(census, claim->state == CLAIM_WAITING, "a claim in a queue does not wait");
+        expect(census, claim_is(claim, CLAIMS_WAITING), "a claim in a queue does not wait");
         expect(census, claim->resource == resource, "a claim is in another key's queue");
         waiters++;
     }
     expect(census, waiters == resource->waiters, "a queue's length is not the waiters' count");
+}
+
+static void check_lost(struct census *census, const struct resource *resource)
+{
+    const struct list_link *link = resource->lost.first;
+
+    for (; link; link = chain_next(&resource->lost, link)) {
+        const struct claim *claim = CONTAINER_OF(link, struct claim, queue_link);
+
+        expect(census, claim->state == CLAIM_LOST, "a claim among the lost ones is not lost");
+        expect(census, claim->resource == resource, "a lost claim is on another key");
+        census->resource_lost++;
+    }
 }
 
 static void check_resource(void *context, struct map_link *link)
@@ -59,13 +72,10 @@ static void check_resource(void *context, struct map_link *link)
            "a waiter beside a free slot");
     census->resource_holders += resource->holders;
     census->resource_waiters += resource->waiters;
-    census->resource_lost += resource->lost;
+    check_lost(census, resource);
     if (resource_idle(resource)) {
-        bool linked = list_linked(&resource->idle_link);
-
-        expect(census, linked == (resource->lost == 0),
-               "an idle resource is collectable and referred to, or neither");
-        census->idle += linked;
+        expect(census, list_linked(&resource->idle_link), "an idle resource is never collected");
+        census->idle++;
         return;
     }
     check_queue(census, resource);
@@ -74,39 +84,45 @@ static void check_resource(void *context, struct map_link *link)
            "a resource's owner is another's");
 }
 
+/* By the table of enum claim_state: each state with what must be true of a claim in it. */
+static const struct rule {
+    bool token;    /* found by its token */
+    bool deadline; /* of its lease, or of its wait */
+    bool enqueued; /* found by `w`, which only claims of `e` are */
+} check_rules[] = {
+    [CLAIM_BLOCKED] = {.deadline = true},
+    [CLAIM_QUEUED] = {.enqueued = true},
+    [CLAIM_QUEUED_BLOCKED] = {.deadline = true, .enqueued = true},
+    [CLAIM_HELD] = {.token = true, .deadline = true},
+    [CLAIM_HELD_BLOCKED] = {.token = true, .deadline = true},
+    [CLAIM_HELD_ENQUEUED] = {.token = true, .deadline = true, .enqueued = true},
+    [CLAIM_HELD_UNTOLD] = {.token = true, .deadline = true, .enqueued = true},
+    [CLAIM_LOST] = {.enqueued = true},
+};
+
 static void check_claim(struct census *census, const struct claim *claim)
 {
     const struct table *table = census->table;
+    const struct rule *rule = &check_rules[CLAIM_LOST];
 
+    expect(census, claim->state <= CLAIM_LOST, "a claim is in no state");
+    if (claim->state <= CLAIM_LOST)
+        rule = &check_rules[claim->state];
     expect(census, map_contains(&table->resources, &claim->resource->link),
            "a claim on a resource that is gone");
-    switch (claim->state) {
-    case CLAIM_WAITING:
-        census->waiting++;
-        expect(census, heap_contains(&claim->deadline) == claim->blocked,
-               "a wait has an end, and nobody who waits, or the reverse");
-        expect(census, claim->enqueued || claim->blocked, "a waiter whom nobody will tell");
-        break;
-    case CLAIM_HOLDING:
-        census->holding++;
-        expect(census, map_contains(&table->tokens, &claim->token_link),
-               "a holder's token leads nowhere");
-        expect(census, heap_contains(&claim->deadline), "a lease without an end");
-        expect(census, !(claim->enqueued && claim->blocked), "a granted request is still enqueued");
-        break;
-    default:
-        census->lost++;
-        expect(census, claim->enqueued && !claim->blocked, "a lost claim that nobody may ask for");
-        expect(census, !heap_contains(&claim->deadline), "a lost claim has a deadline");
-    }
-    expect(census, !claim->untold || (claim->state == CLAIM_HOLDING && claim->enqueued),
-           "somebody is to be told of a grant, and cannot ask");
-    if (claim->enqueued) {
-        census->enqueued++;
-        expect(census, claim->two_phase, "a claim is enqueued without a place for it");
+    expect(census, !rule->token || map_contains(&table->tokens, &claim->token_link),
+           "a holder's token leads nowhere");
+    expect(census, heap_contains(&claim->deadline) == rule->deadline,
+           "a claim has a deadline and should not, or the reverse");
+    expect(census, !rule->enqueued || claim->two_phase, "`e` did not make an enqueued claim");
+    expect(census, rule->enqueued == claim_is(claim, CLAIMS_ENQUEUED), "the sets of states differ");
+    if (rule->enqueued && claim->two_phase)
         expect(census, map_contains(&table->enqueued, &two_phase_of(claim)->link),
                "an enqueued claim is not found");
-    }
+    census->waiting += claim_is(claim, CLAIMS_WAITING);
+    census->holding += claim_is(claim, CLAIMS_HOLDING);
+    census->lost += claim->state == CLAIM_LOST;
+    census->enqueued += rule->enqueued;
 }
 
 static void check_client(void *context, struct map_link *link)
@@ -123,10 +139,10 @@ static void check_client(void *context, struct map_link *link)
         bool first = at == client->claims.first;
 
         expect(census, claim->client == client, "a claim is another client's");
-        expect(census, first || !claim->blocked, "a blocked claim is not the first");
-        expect(census, !held || (claim->state == CLAIM_HOLDING && !claim->enqueued),
-               "more than held behind a held claim");
-        held = claim->state == CLAIM_HOLDING && !claim->enqueued && !claim->blocked;
+        expect(census, first || !claim_is(claim, CLAIMS_BLOCKED),
+               "a blocked claim is not the first");
+        expect(census, !held || claim->state == CLAIM_HELD, "more than held behind a held claim");
+        held = claim->state == CLAIM_HELD;
         active += claim->state != CLAIM_LOST;
         check_claim(census, claim);
     }

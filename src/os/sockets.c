@@ -7,9 +7,11 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -242,6 +244,22 @@ bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES])
         return false;
     }
     return true;
+}
+
+uint32_t sockets_unread(int descriptor)
+{
+    int bytes = 0;
+
+    if (ioctl(descriptor, FIONREAD, &bytes) < 0 || bytes < 0)
+        return 0;
+    return (uint32_t)bytes;
+}
+
+bool sockets_ready(int descriptor, short events)
+{
+    struct pollfd socket = {.fd = descriptor, .events = events};
+
+    return poll(&socket, 1, 0) > 0;
 }
 
 void sockets_end_output(int descriptor)

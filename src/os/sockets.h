@@ -51,6 +51,12 @@ void sockets_close_door(const struct listener *listener);
  */
 bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES]);
 
+/* The bytes that were received from the peer and not handed out yet; 0 also on any error. */
+uint32_t sockets_unread(int descriptor);
+
+/* Whether one of the poll(2) `events`, or an error, is there now. */
+bool sockets_ready(int descriptor, short events);
+
 /*
  * No more will be sent: the peer reads the end of input. A system call and not a request in the
  * ring, which would hand it to a thread of the kernel; that looks up the descriptor only when it

@@ -32,14 +32,15 @@ struct connection {
     struct channel *channel; /* NULL: no TLS */
     struct list_link work_link;
     struct list_link sent_link;
-    struct timeout pace; /* in reads, auth_delays or lingers */
+    struct timeout pace; /* in reads, walk_retries, auth_delays or lingers */
     struct timeout write;
     int descriptor;
     uint32_t slot;
-    uint32_t sent_length; /* of the silent send under way */
-    uint8_t lines;        /* complete lines of the incomplete request in the backlog */
-    uint8_t state;        /* enum connection_state */
-    uint8_t want;         /* enum session_want */
+    uint32_t sent_length;   /* of the silent send under way */
+    uint32_t overdue_bytes; /* that waited then and have not been received since */
+    uint8_t lines;          /* complete lines of the incomplete request in the backlog */
+    uint8_t state;          /* enum connection_state */
+    uint8_t want;           /* enum session_want */
 
     /* Requests in the ring. */
     bool receiving : 1;
@@ -53,6 +54,8 @@ struct connection {
     bool departed : 1;    /* what the client had is taken away */
     bool finishing : 1;   /* the end of output is sent */
     bool cancelled : 1;   /* requests in the ring are being ended */
+    bool overdue : 1;     /* the read time-out was over while input waited */
+    bool uncounted : 1;   /* it counts no more as a connection */
 
     uint32_t peer; /* what counts it among those of its address, or PEERS_NONE */
 };
@@ -120,6 +123,16 @@ void connection_end_input(struct connections *connections, struct connection *co
 /* Stops or resumes reading by what is kept, `more` of which is wanted or not. */
 void connection_regulate(struct connections *connections, struct connection *connection, bool more);
 
+/*
+ * The read time-out is over: closes the connection, unless it holds something and is between
+ * requests. If input waits in its socket, the server may have been late and not the peer: the
+ * connection is closed after that input was served, and only if it was no progress.
+ */
+void connection_read_timed_out(struct connections *connections, struct connection *connection);
+
+/* To be called after input was served: closes a connection that is overdue all the same. */
+void connection_judge_overdue(struct connections *connections, struct connection *connection);
+
 /* ---- connection_tls.c ---- */
 
 /* Gives a new connection its TLS; the handshake is the client's to begin. False: no memory. */
@@ -139,6 +152,12 @@ void connections_handshake(struct connections *connections);
 
 /* Sends what is there to be sent, unless a send is under way. */
 void connection_flush(struct connections *connections, struct connection *connection);
+
+/*
+ * The write time-out is over. Aborts the connection, unless its socket has room by now: then the
+ * send that waits for that is about to complete.
+ */
+void connection_write_timed_out(struct connections *connections, struct connection *connection);
 
 /* A silent send has told of itself: the socket did not take all, or failed. */
 void connection_sent_in_part(struct connections *connections, struct connection *connection,

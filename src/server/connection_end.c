@@ -7,6 +7,7 @@
 #include "server/connection.h"
 
 enum {
+    LINGERS_MAX = 1024,    /* connections of a worker that linger; the oldest makes room */
     DISCONNECT_STEPS = 256 /* claims of one client and stripe taken away in one go */
 };
 
@@ -61,6 +62,21 @@ void connection_close_for_room(struct connections *connections, struct connectio
     connection_abort(connections, connection);
 }
 
+/*
+ * The session is over and the peer has its last reply, or will never get it: the connection does
+ * not count any more, neither against the caps nor in statistics, though the server may go on
+ * reading for a while.
+ */
+static void connection_uncount(struct connections *connections, struct connection *connection)
+{
+    if (connection->uncounted)
+        return;
+    connection->uncounted = true;
+    atomic_fetch_sub_explicit(connections->open, 1, memory_order_relaxed);
+    if (connection->peer != PEERS_NONE)
+        peers_leave(connections->peers, connection->peer);
+}
+
 static void free_connection(struct connections *connections, struct connection *connection)
 {
     assert(!in_flight(connection) && !connection->backlog.bytes);
@@ -76,11 +92,26 @@ static void free_connection(struct connections *connections, struct connection *
         pool_give(&connections->channel_pool, connection->channel);
         budget_give(connections->buffers, CHANNEL_BYTES);
     }
-    if (connection->peer != PEERS_NONE)
-        peers_leave(connections->peers, connection->peer);
+    connections->lingering -= connection->finishing;
     slots_retire(&connections->slots, connection->slot);
     pool_give(&connections->pool, connection);
-    atomic_fetch_sub_explicit(connections->open, 1, memory_order_relaxed);
+}
+
+/* Reads on for a while, so that the peer's further input does not make TCP reset the last reply. */
+static void connection_linger(struct connections *connections, struct connection *connection)
+{
+    if (connections->lingering >= LINGERS_MAX) {
+        struct list_link *oldest = list_first(&connections->lingers.list);
+
+        if (oldest)
+            connection_abort(connections, CONTAINER_OF(CONTAINER_OF(oldest, struct timeout, link),
+                                                       struct connection, pace));
+    }
+    connections->lingering++;
+    connection->finishing = true;
+    sockets_end_output(connection->descriptor);
+    connection_uncount(connections, connection);
+    timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
 }
 
 /* All is sent: ends our side, unless the peer has ended its own. */
@@ -91,9 +122,7 @@ static void finish(struct connections *connections, struct connection *connectio
     } else if (connection->input_ended) {
         connection->state = CONNECTION_GONE;
     } else if (!connection->finishing) {
-        connection->finishing = true;
-        sockets_end_output(connection->descriptor);
-        timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
+        connection_linger(connections, connection);
     }
 }
 
@@ -115,6 +144,7 @@ void connection_go_on_closing(struct connections *connections, struct connection
         finish(connections, connection);
     if (connection->state != CONNECTION_GONE)
         return;
+    connection_uncount(connections, connection);
     if (in_flight(connection)) {
         if (!connection->cancelled) {
             connection->cancelled = true;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "os/sockets.h"
 #include "server/connection.h"
 
 /* Input behind a blocked request: where reading stops, and where it goes on. */
@@ -17,6 +18,7 @@ enum {
 static void pause_reading(struct connections *connections, struct connection *connection)
 {
     connection->paused = true;
+    timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     if (connection->receiving)
         ring_cancel_tag(connections->ring, connection_tag(connection, REQUEST_RECEIVE));
     if (!connection->watching) {
@@ -29,6 +31,7 @@ static void pause_reading(struct connections *connections, struct connection *co
 static void resume_reading(struct connections *connections, struct connection *connection)
 {
     connection->paused = false;
+    timeout_stop(&connection->pace);
     if (connection->watching)
         ring_cancel_tag(connections->ring, connection_tag(connection, REQUEST_WATCH));
     connection_add_work(connections, connection);
@@ -46,17 +49,26 @@ void connection_regulate(struct connections *connections, struct connection *con
         pause_reading(connections, connection);
 }
 
-/* Starts, keeps or stops the read time-out after the session took `progress`. */
+/*
+ * Starts, keeps or stops the read time-out after the session took `progress`. While reading is
+ * paused, it runs from the pause to the resumption, whatever is served meanwhile: a FIN behind a
+ * full window is not seen, so a connection that stays there must not stay for ever.
+ */
 static void set_pace(struct connections *connections, struct connection *connection,
                      const struct session_progress *progress)
 {
-    if (progress->want != SESSION_WANT_INPUT) {
-        timeout_stop(&connection->pace);
-    } else if (progress->consumed > 0 || progress->lines > connection->lines ||
-               !timeout_runs(&connection->pace)) {
-        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
-    }
+    bool ahead = progress->served || progress->lines > connection->lines;
+
     connection->lines = (uint8_t)progress->lines;
+    connection->overdue &= progress->want == SESSION_WANT_INPUT && !ahead;
+    if (connection->paused)
+        return;
+    if (progress->want == SESSION_WANT_WALK)
+        timeout_start(&connections->walk_retries, &connection->pace, connections->host.now_ns);
+    else if (progress->want != SESSION_WANT_INPUT)
+        timeout_stop(&connection->pace);
+    else if (ahead || !timeout_runs(&connection->pace))
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
 }
 
 /*
@@ -99,6 +111,7 @@ static void heed(struct connections *connections, struct connection *connection,
         }
         break;
     case SESSION_WANT_ROOM:
+    case SESSION_WANT_WALK:
         break;
     }
     connection_regulate(connections, connection, progress->want == SESSION_WANT_INPUT);
@@ -194,20 +207,74 @@ void connection_end_input(struct connections *connections, struct connection *co
     }
 }
 
+/* Whether something was received that a step of the handshake will use. */
+static bool connection_handshake_waits(const struct connection *connection)
+{
+    return connection_handshakes(connection) && list_linked(&connection->channel->heard_link);
+}
+
+static bool connection_input_waits(const struct connection *connection)
+{
+    return connection_handshake_waits(connection) || sockets_unread(connection->descriptor) > 0;
+}
+
+static void connection_fail_late(struct connections *connections, struct connection *connection)
+{
+    connection->overdue = false;
+    if (connection_handshakes(connection)) {
+        connection_abort(connections, connection);
+        return;
+    }
+    session_fail(&connection->session, &connections->host, &connection->output);
+    connection_close(connections, connection);
+}
+
+/*
+ * The timer is started again for an overdue connection: should the kernel count bytes that it never
+ * hands out (TCP has urgent data), the connection is closed then.
+ */
+void connection_read_timed_out(struct connections *connections, struct connection *connection)
+{
+    bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
+    bool blocked = connection->session.state == SESSION_BLOCKED;
+
+    if (connection->paused && blocked) {
+        connection_abort(connections, connection);
+    } else if (connection->paused) {
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    } else if (!connection->overdue && connection_input_waits(connection)) {
+        connection->overdue = true;
+        connection->overdue_bytes = sockets_unread(connection->descriptor);
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    } else if (!between || !session_watch(&connection->session, &connections->host)) {
+        connection_fail_late(connections, connection);
+    }
+}
+
+void connection_judge_overdue(struct connections *connections, struct connection *connection)
+{
+    if (connection->overdue && connection->overdue_bytes == 0 &&
+        connection->state == CONNECTION_OPEN && !connection_handshake_waits(connection))
+        connection_fail_late(connections, connection);
+}
+
 void connection_received(struct connections *connections, struct connection *connection,
                          const struct completion *completion)
 {
+    uint32_t count = completion->result > 0 ? (uint32_t)completion->result : 0;
+
     connection->receiving = completion->more;
-    if (completion->result > 0) {
+    connection->overdue_bytes -=
+        count < connection->overdue_bytes ? count : connection->overdue_bytes;
+    if (count > 0) {
         if (connection->state != CONNECTION_OPEN || connection->input_ended) {
             /* Dropped: nothing is served any more, or the peer had said that it was through. */
         } else if (connection->channel) {
-            connection_serve_sealed(connections, connection, completion->bytes,
-                                    (uint32_t)completion->result);
+            connection_serve_sealed(connections, connection, completion->bytes, count);
         } else {
-            connection_serve_received(connections, connection, completion->bytes,
-                                      (uint32_t)completion->result);
+            connection_serve_received(connections, connection, completion->bytes, count);
         }
+        connection_judge_overdue(connections, connection);
     } else if (completion->result == 0) {
         connection_end_input(connections, connection);
     } else if (completion->result != -ENOBUFS && completion->result != -ECANCELED) {

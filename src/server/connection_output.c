@@ -3,7 +3,9 @@
  * a completion only where the socket did not take all.
  */
 #include <errno.h>
+#include <poll.h>
 
+#include "os/sockets.h"
 #include "server/connection.h"
 
 /* Whether something waits for the output to become shorter. */
@@ -84,6 +86,12 @@ void connection_sent_at_last(struct connections *connections, struct connection 
     if (completion->result > 0)
         sent(connections, connection, (uint32_t)completion->result);
     else
+        connection_abort(connections, connection);
+}
+
+void connection_write_timed_out(struct connections *connections, struct connection *connection)
+{
+    if (!sockets_ready(connection->descriptor, POLLOUT))
         connection_abort(connections, connection);
 }
 

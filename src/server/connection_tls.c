@@ -66,6 +66,7 @@ static void begin_requests(struct connections *connections, struct connection *c
 {
     if (connection_handshakes(connection) && tls_ready(connection->channel->tls)) {
         connection_leave_handshake(connections, connection);
+        connection->overdue = false;
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     }
 }
@@ -135,5 +136,6 @@ void connections_handshake(struct connections *connections)
         connection_end_input(connections, connection);
     else
         connection_regulate(connections, connection, connection->want == SESSION_WANT_INPUT);
+    connection_judge_overdue(connections, connection);
     connection_add_work(connections, connection);
 }

@@ -10,6 +10,7 @@
 enum {
     MILLISECOND_NS = 1000000,
     AUTH_DELAY_MS = 100,
+    WALK_RETRY_MS = 10,
     LINGER_MS = 2000, /* for the peer to end its side after we ended ours */
     EFFECTS_BATCH = 64
 };
@@ -143,21 +144,6 @@ bool connections_work(struct connections *connections)
 
 /* ---- time ---- */
 
-/* The peer said nothing for the read time-out. Who holds something may do so between requests. */
-static void read_timed_out(struct connections *connections, struct connection *connection)
-{
-    bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
-
-    if (connection_handshakes(connection)) {
-        connection_abort(connections, connection);
-        return;
-    }
-    if (between && session_watch(&connection->session, &connections->host))
-        return;
-    session_fail(&connection->session, &connections->host, &connection->output);
-    connection_close(connections, connection);
-}
-
 /* Buffers are short: those whose peers do not read go, who waited longest first. */
 static void make_room(struct connections *connections)
 {
@@ -179,16 +165,20 @@ void connections_expire(struct connections *connections)
     uint64_t now_ns = connections->host.now_ns;
     struct timeout *timeout;
 
+    if (budget_tight(connections->buffers))
+        make_room(connections);
+    if (connections->hurry)
+        return; /* not all completions were seen: there may be input, or room, already */
     while ((timeout = timeouts_take(&connections->reads, now_ns)))
-        read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
+        connection_read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->writes, now_ns)))
-        connection_abort(connections, CONTAINER_OF(timeout, struct connection, write));
+        connection_write_timed_out(connections, CONTAINER_OF(timeout, struct connection, write));
+    while ((timeout = timeouts_take(&connections->walk_retries, now_ns)))
+        connection_serve(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->auth_delays, now_ns)))
         connection_add_work(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->lingers, now_ns)))
         connection_abort(connections, CONTAINER_OF(timeout, struct connection, pace));
-    if (budget_tight(connections->buffers))
-        make_room(connections);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -201,6 +191,7 @@ uint64_t connections_deadline(const struct connections *connections)
     uint64_t deadline_ns = timeouts_deadline(&connections->reads);
 
     deadline_ns = least(deadline_ns, timeouts_deadline(&connections->writes));
+    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->walk_retries));
     deadline_ns = least(deadline_ns, timeouts_deadline(&connections->auth_delays));
     return least(deadline_ns, timeouts_deadline(&connections->lingers));
 }
@@ -299,6 +290,7 @@ void connections_init(struct connections *connections, const struct connections_
     list_init(&connections->sent);
     timeouts_init(&connections->reads, options->read_timeout_ns);
     timeouts_init(&connections->writes, options->write_timeout_ns);
+    timeouts_init(&connections->walk_retries, (uint64_t)WALK_RETRY_MS * MILLISECOND_NS);
     timeouts_init(&connections->auth_delays, (uint64_t)AUTH_DELAY_MS * MILLISECOND_NS);
     timeouts_init(&connections->lingers, (uint64_t)LINGER_MS * MILLISECOND_NS);
 }

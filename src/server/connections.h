@@ -69,12 +69,14 @@ struct connections {
     struct list heard; /* those of them that have something to go on with, longest so first */
 
     struct list work;
-    struct list sent;       /* a silent send is under way */
-    bool hurry;             /* one of those has something to do when it is through */
-    struct timeouts reads;  /* between requests, or within one */
-    struct timeouts writes; /* a send waits for the peer to read */
+    struct list sent;             /* a silent send is under way */
+    bool hurry;                   /* one of those has something to do when it is through */
+    struct timeouts reads;        /* between requests, within one, or while reading is paused */
+    struct timeouts writes;       /* a send waits for the peer to read */
+    struct timeouts walk_retries; /* too many connections read statistics */
     struct timeouts auth_delays;
     struct timeouts lingers;
+    uint32_t lingering; /* connections whose end of output is sent */
 };
 
 /* Asks for no memory yet. */

@@ -72,22 +72,6 @@ static void serve_auth(struct session *session, struct session_host *host,
     }
 }
 
-static void serve_stats(struct session *session, struct session_host *host, struct output *output)
-{
-    uint8_t *to = output_reserve(output, host->output_pool, REPLY_ENTRY_MAX);
-
-    if (!to)
-        return;
-    to = reply_stats_begin(to, atomic_load_explicit(host->connections, memory_order_relaxed));
-    to = reply_stats_section(to, REPLY_LOCKS);
-    output_commit(output, to);
-    session->state = SESSION_STATS;
-    session->walk_section = REPLY_LOCKS;
-    session->walk_stripe = 0;
-    session->walk_position = 0;
-    session->walk_first = true;
-}
-
 /* A pending answer blocks the session, any other is a reply; a grant that can't be told ends. */
 static void settle(struct session *session, struct session_host *host,
                    const struct stripes_key *key, const struct lock_answer *answer,
@@ -111,9 +95,8 @@ static struct lock_token token_of(const struct request *request)
 static void serve_key(struct session *session, struct session_host *host,
                       const struct request *request, struct output *output)
 {
-    bool semaphore = command_of_semaphores(request->command);
-    struct stripes_key key =
-        stripes_key(host->stripes, semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK, request->key);
+    enum lock_kind kind = request->semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
+    struct stripes_key key = stripes_key(host->stripes, kind, request->key);
     uint64_t lease_s = request->lease_s ? request->lease_s : host->default_lease_s;
     struct lock_answer answer;
     uint8_t *to;
@@ -142,6 +125,12 @@ static void serve_key(struct session *session, struct session_host *host,
     case DFLOCKD_RELEASE:
     case DFLOCKD_SEMAPHORE_RELEASE:
         answer = stripes_release(host->stripes, host->now_ns, &key, token_of(request), &host->wake);
+        say(host, output, (enum dflockd_outcome)answer.outcome);
+        return;
+    case DFLOCKD_OWN:
+        session->stripes_used |= 1ull << key.stripe;
+        answer = stripes_own(host->stripes, host->now_ns, session->client, &key, token_of(request),
+                             &host->wake);
         say(host, output, (enum dflockd_outcome)answer.outcome);
         return;
     default:
@@ -177,7 +166,7 @@ static void serve(struct session *session, struct session_host *host, const stru
     } else if (request->command == DFLOCKD_PING) {
         say(host, output, DFLOCKD_OK);
     } else if (request->command == DFLOCKD_STATS) {
-        serve_stats(session, host, output);
+        session->state = SESSION_STATS;
     } else {
         serve_key(session, host, request, output);
     }
@@ -191,13 +180,12 @@ struct walk {
     struct output *output;
 };
 
+/* By what the first pass noted, so that a key that changes meanwhile is still listed once. */
 static enum reply_section section_of(const struct lock_view *view)
 {
-    bool idle = view->holders == 0 && view->waiters == 0;
-
     if (view->limit == 1)
-        return idle ? REPLY_IDLE_LOCKS : REPLY_LOCKS;
-    return idle ? REPLY_IDLE_SEMAPHORES : REPLY_SEMAPHORES;
+        return view->noted_idle ? REPLY_IDLE_LOCKS : REPLY_LOCKS;
+    return view->noted_idle ? REPLY_IDLE_SEMAPHORES : REPLY_SEMAPHORES;
 }
 
 static void show(void *context, const struct lock_view *view)
@@ -227,6 +215,34 @@ static void show(void *context, const struct lock_view *view)
     session->walk_first = false;
 }
 
+/* Begins the reply, unless as many walks are under way as may be. */
+static bool session_begin_walk(struct session *session, struct session_host *host,
+                               struct output *output)
+{
+    uint8_t *to;
+
+    session->walking = stripes_walk_begin(host->stripes, &session->walk);
+    if (!session->walking)
+        return false;
+    session->walk_section = REPLY_LOCKS;
+    session->walk_stripe = 0;
+    session->walk_position = 0;
+    session->walk_first = true;
+    to = output_reserve(output, host->output_pool, REPLY_ENTRY_MAX);
+    if (!to)
+        return true;
+    to = reply_stats_begin(to, atomic_load_explicit(host->connections, memory_order_relaxed));
+    output_commit(output, reply_stats_section(to, REPLY_LOCKS));
+    return true;
+}
+
+static void session_end_walk(struct session *session, struct session_host *host)
+{
+    if (session->walking)
+        stripes_walk_end(host->stripes, session->walk);
+    session->walking = false;
+}
+
 /* A section is through: the next one begins, or the reply is complete. */
 static void section_end(struct session *session, struct session_host *host, struct output *output)
 {
@@ -235,6 +251,7 @@ static void section_end(struct session *session, struct session_host *host, stru
     if (!to)
         return;
     to = reply_stats_section_end(to);
+    session->walk.first_pass = false;
     session->walk_section++;
     session->walk_stripe = 0;
     session->walk_first = true;
@@ -242,6 +259,7 @@ static void section_end(struct session *session, struct session_host *host, stru
         to = reply_stats_section(to, (enum reply_section)session->walk_section);
     } else {
         to = reply_stats_end(to);
+        session_end_walk(session, host);
         session->state = SESSION_READY;
     }
     output_commit(output, to);
@@ -252,8 +270,8 @@ static void walk_on(struct session *session, struct session_host *host, struct o
 {
     struct walk walk = {.session = session, .host = host, .output = output};
     uint32_t stripe = session->walk_stripe;
-    bool more =
-        stripes_walk(host->stripes, host->now_ns, &stripe, &session->walk_position, show, &walk);
+    bool more = stripes_walk(host->stripes, host->now_ns, session->walk, &stripe,
+                             &session->walk_position, show, &walk);
 
     session->walk_stripe = (uint8_t)stripe;
     if (!more)
@@ -300,6 +318,12 @@ struct session_progress session_read(struct session *session, struct session_hos
             progress.want = SESSION_WANT_ROOM;
             return progress;
         }
+        if (session->state == SESSION_STATS && !session->walking) {
+            if (session_begin_walk(session, host, output))
+                continue;
+            progress.want = SESSION_WANT_WALK;
+            return progress;
+        }
         if (session->state == SESSION_STATS) {
             walk_on(session, host, output);
             progress.want = SESSION_WANT_TURN;
@@ -320,10 +344,12 @@ struct session_progress session_read(struct session *session, struct session_hos
             return progress;
         }
         progress.consumed += frame.length;
-        if (frame.framing == REQUEST_TOO_LONG)
+        if (frame.framing == REQUEST_TOO_LONG) {
             session->state = SESSION_SKIPPING;
-        else
+        } else {
+            progress.served = true;
             serve(session, host, &request, output);
+        }
     }
 }
 
@@ -347,7 +373,7 @@ void session_input_ended(struct session *session, struct session_host *host, str
     /* BLOCKED stays to be seen: the disconnect gives back a grant that is on its way. */
     if (session->state == SESSION_BLOCKED)
         return;
-    if (session->authenticated)
+    if (session->authenticated && session->state != SESSION_SKIPPING)
         over(session);
     else
         session_fail(session, host, output);
@@ -366,6 +392,7 @@ bool session_drain(struct session *session, struct session_host *host, struct ou
 
 bool session_disconnect(struct session *session, struct session_host *host, uint32_t steps)
 {
+    session_end_walk(session, host);
     while (session->stripes_used) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(session->stripes_used);
         bool pending = session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;

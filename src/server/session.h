@@ -5,7 +5,7 @@
  *          auth given              request must wait
  *   AUTH ------------> READY <----------------------> BLOCKED
  *     |                 | ^    its effect has come       |
- *     | wrong           | +--- STATS (a walk under way)  | peer gone, draining
+ *     | wrong           | +--- STATS (being written)     | peer gone, draining
  *     v                 v                                v
  *   OVER <----- SKIPPING (a line too long) ------------- OVER
  */
@@ -52,12 +52,14 @@ struct session {
     uint64_t client;
     uint64_t stripes_used; /* a bit for each stripe where the client may have something */
     uint64_t walk_position;
+    struct lock_walk walk;  /* of the statistics, while `walking` */
     uint8_t state;          /* enum session_state */
     uint8_t blocked_stripe; /* where the pending request waits, while BLOCKED */
     uint8_t watched_stripe; /* where LOCK_IDLE is to come from, while `watching` */
     uint8_t walk_section;   /* enum reply_section, while STATS */
     uint8_t walk_stripe;
     bool walk_first; /* no entry of this section is written yet */
+    bool walking;
     bool watching;
     bool authenticated;
     bool auth_failed; /* OVER, and the peer is to be kept waiting for the close */
@@ -69,6 +71,7 @@ enum session_want {
     SESSION_WANT_EFFECT,
     SESSION_WANT_ROOM, /* the output drained to below SESSION_OUTPUT_MAX */
     SESSION_WANT_TURN, /* others to have their turn, then a call with what is left */
+    SESSION_WANT_WALK, /* a call after some time: too many are reading statistics now */
     SESSION_WANT_CLOSE /* nothing any more: once the output is sent, close */
 };
 
@@ -76,6 +79,7 @@ struct session_progress {
     enum session_want want;
     size_t consumed; /* bytes; the rest is to be given again, with more behind it */
     uint32_t lines;  /* complete lines of the request that is still incomplete */
+    bool served;     /* at least one request; to drop bytes of a line too long is no progress */
 };
 
 void session_start(struct session *session, const struct session_host *host, uint64_t client);

@@ -38,6 +38,7 @@ struct stripes {
     uint32_t worker_count;
     struct stripe *stripe;
     struct sleeper *sleeper;
+    _Atomic uint32_t walks; /* a bit for the number of each walk that is under way */
     /* What grants and new keys write, apart from what every request reads. */
     _Alignas(CACHE_LINE_BYTES) struct fences fences;
     _Alignas(CACHE_LINE_BYTES) struct lock_budget budget;
@@ -212,11 +213,22 @@ struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
     return answer;
 }
 
+struct lock_answer stripes_own(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                               const struct stripes_key *key, struct lock_token token,
+                               uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
+    struct lock_answer answer = table_own(&stripe->table, now_ns, client, &key->key, token);
+
+    stripe_leave(stripe, wake);
+    return answer;
+}
+
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                     uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
-    bool cancelled = table_cancel(&stripe->table, now_ns, client);
+    bool cancelled = table_cancel(&stripe->table, client);
 
     stripe_leave(stripe, wake);
     return cancelled;
@@ -252,13 +264,32 @@ void stripes_unwatch(struct stripes *stripes, uint64_t client, uint32_t index)
     stripe_unlock(stripe);
 }
 
-bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,
-                  void (*show)(void *context, const struct lock_view *view), void *context)
+bool stripes_walk_begin(struct stripes *stripes, struct lock_walk *walk)
+{
+    for (uint32_t number = 0; number < TABLE_WALKS_MAX; number++) {
+        uint32_t bit = 1u << number;
+
+        if (!(atomic_fetch_or(&stripes->walks, bit) & bit)) {
+            *walk = (struct lock_walk){.number = number, .first_pass = true};
+            return true;
+        }
+    }
+    return false;
+}
+
+void stripes_walk_end(struct stripes *stripes, struct lock_walk walk)
+{
+    atomic_fetch_and(&stripes->walks, ~(1u << walk.number));
+}
+
+bool stripes_walk(struct stripes *stripes, uint64_t now_ns, struct lock_walk walk, uint32_t *index,
+                  uint64_t *position, void (*show)(void *context, const struct lock_view *view),
+                  void *context)
 {
     struct stripe *stripe = stripe_enter(stripes, *index, &now_ns);
 
     for (int i = 0; i < WALK_BUCKETS; i++) {
-        *position = table_walk(&stripe->table, now_ns, *position, show, context);
+        *position = table_walk(&stripe->table, now_ns, walk, *position, show, context);
         if (*position == 0) {
             ++*index;
             break;
@@ -360,6 +391,7 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
         .context = stripe,
     };
 
+    entropy_fill(host.secret, sizeof(host.secret));
     stripe->stripes = stripes;
     stripe->home = index % stripes->worker_count;
     atomic_init(&stripe->deadline_ns, UINT64_MAX);

@@ -83,6 +83,9 @@ struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
 struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
                                  const struct stripes_key *key, struct lock_token token,
                                  uint64_t lease_s, uint64_t *wake);
+struct lock_answer stripes_own(struct stripes *stripes, uint64_t now_ns, uint64_t client,
+                               const struct stripes_key *key, struct lock_token token,
+                               uint64_t *wake);
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                     uint64_t *wake);
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
@@ -91,11 +94,19 @@ bool stripes_watch(struct stripes *stripes, uint64_t client, uint32_t index);
 void stripes_unwatch(struct stripes *stripes, uint64_t client, uint32_t index);
 
 /*
- * Shows some of the resources of all stripes; `*index` (of a stripe) and `*position` start at 0.
- * False when all were shown.
+ * Begins a walk over all stripes, which the caller must end. Sets its number in `walk` and returns
+ * true; false if TABLE_WALKS_MAX walks are under way: the caller tries again later.
  */
-bool stripes_walk(struct stripes *stripes, uint64_t now_ns, uint32_t *index, uint64_t *position,
-                  void (*show)(void *context, const struct lock_view *view), void *context);
+bool stripes_walk_begin(struct stripes *stripes, struct lock_walk *walk);
+void stripes_walk_end(struct stripes *stripes, struct lock_walk walk);
+
+/*
+ * Shows some of the resources of all stripes; `*index` (of a stripe) and `*position` start at 0 in
+ * each pass of the walk, see table_walk. Returns false when all were shown.
+ */
+bool stripes_walk(struct stripes *stripes, uint64_t now_ns, struct lock_walk walk, uint32_t *index,
+                  uint64_t *position, void (*show)(void *context, const struct lock_view *view),
+                  void *context);
 
 /* Lets what is due happen in the stripes whose home is `worker`, up to `steps` in each. */
 void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t steps,

@@ -176,6 +176,17 @@ static bool read_arg(struct slice arg, struct request *request)
     return at == count || read_seconds(fields[at], 1, &request->lease_s);
 }
 
+/* The arg of `own`: `l` or `s` for the kind, and the token. */
+static bool read_own(struct slice arg, struct request *request)
+{
+    struct slice fields[FIELDS_MAX];
+
+    if (split(arg, fields) != 2 || !read_token(fields[1], request))
+        return false;
+    request->semaphore = slice_is(fields[0], "s");
+    return request->semaphore || slice_is(fields[0], "l");
+}
+
 static struct slice trim(struct slice arg)
 {
     while (arg.length > 0 && is_blank(arg.bytes[arg.length - 1]))
@@ -202,8 +213,13 @@ static void interpret(const struct slice lines[3], struct request *request)
     case DFLOCKD_AUTH:
         request->secret = trim(lines[2]);
         return;
+    case DFLOCKD_OWN:
+        request->key = lines[1];
+        request->valid = key_valid(lines[1]) && read_own(lines[2], request);
+        return;
     default:
         request->key = lines[1];
+        request->semaphore = command_of_semaphores(request->command);
         request->valid = key_valid(lines[1]) && read_arg(lines[2], request);
     }
 }

@@ -23,6 +23,7 @@ struct slice {
  */
 struct request {
     bool valid;
+    bool semaphore; /* whether it is about a semaphore and not about a lock */
     enum dflockd_command command;
     struct slice key;
     uint64_t fence; /* of the token */

@@ -103,7 +103,7 @@ static struct request_frame read_exactly(const uint8_t *bytes, size_t length,
 static void check_values(const struct request *request)
 {
     must(request->command < DFLOCKD_COMMAND_COUNT, "a command is one of those there are");
-    if (request->command >= DFLOCKD_PING)
+    if (request->command >= DFLOCKD_PING && request->command != DFLOCKD_OWN)
         return;
     must(request->key.length >= 1 && request->key.length <= DFLOCKD_KEY_MAX, "a key has a length");
     for (uint32_t i = 0; i < request->key.length; i++)

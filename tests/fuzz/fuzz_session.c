@@ -818,7 +818,8 @@ static void walk_all(void (*show)(void *context, const struct lock_view *view), 
     uint64_t position = 0;
     uint32_t stripe = 0;
 
-    while (stripes_walk(world.stripes, world.now_ns, &stripe, &position, show, context))
+    while (stripes_walk(world.stripes, world.now_ns, (struct lock_walk){0}, &stripe, &position,
+                        show, context))
         continue;
 }
 

@@ -66,7 +66,8 @@ static void compare_stripe(struct world *world, uint32_t stripe)
     uint32_t expected = 0;
 
     while (index == stripe)
-        stripes_walk(world->stripes, 0, &index, &position, compare_view, &comparison);
+        stripes_walk(world->stripes, 0, (struct lock_walk){0}, &index, &position, compare_view,
+                     &comparison);
     for (uint32_t i = 0; i < world->model.stripe_keys[stripe]; i++)
         expected += world->model.keys[world->model.keys_of[stripe][i]].exists;
     if (comparison.shown != expected)

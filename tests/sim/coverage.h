@@ -65,6 +65,9 @@
     X(DRAINED, "blocked requests drained")                \
     X(WATCHED, "watches set")                             \
     X(FULL, "sessions stopped by a slow reader")          \
+    X(WALK_WAITS, "stats that waited for others'")        \
+    X(OWNED, "grants owned by another")                   \
+    X(FORGOTTEN, "lost leases forgotten with their key")  \
     X(IDLE, "notices of idleness")                        \
     X(BUDGET, "runs whose budget came back")              \
     X(FENCELESS, "requests short of fences")              \

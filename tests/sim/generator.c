@@ -152,6 +152,8 @@ static int enqueued_key(struct generator *generator, const struct world *world,
 
 static uint8_t for_key(uint8_t operation, uint16_t key)
 {
+    if (operation == DFLOCKD_OWN)
+        return operation;
     return key_is_semaphore(key) ? (uint8_t)(operation + DFLOCKD_SEMAPHORE_ACQUIRE) : operation;
 }
 
@@ -165,6 +167,8 @@ static void choose_operation(struct generator *generator, const struct world *wo
 
     if (chance < 28) {
         operation = one_in(generator, 4) ? DFLOCKD_RENEW : DFLOCKD_RELEASE;
+        if (one_in(generator, 6))
+            operation = DFLOCKD_OWN;
         key = held_key(generator, world, peer);
         event->token = one_in(generator, 12) ? (uint8_t)below(generator, TOKEN_CHOICES) : TOKEN_OWN;
         if (key < 0 && !one_in(generator, 8))
@@ -180,10 +184,13 @@ static void choose_operation(struct generator *generator, const struct world *wo
     if (key < 0 || one_in(generator, 40))
         key = some_key(generator, world);
     event->key = (uint16_t)key;
+    if (operation == DFLOCKD_OWN && event->token == TOKEN_OWN && !one_in(generator, 3))
+        event->token = TOKEN_HELD;
     event->op = for_key(operation, event->key);
-    event->wait = operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW
-                      ? (uint8_t)below(generator, STALE_MAX)
-                      : some_wait(generator);
+    event->wait =
+        operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW || operation == DFLOCKD_OWN
+            ? (uint8_t)below(generator, STALE_MAX)
+            : some_wait(generator);
     event->lease = some_lease(generator);
     event->limit = some_limit(generator, event->key);
 }
@@ -260,7 +267,8 @@ static struct event some_peer_event(struct generator *generator, const struct wo
     } else if (one_in(generator, peer->slow ? 200 : 1000)) {
         event.kind = EVENT_SLOW;
         event.number = !peer->slow;
-    } else if (peer->want == SESSION_WANT_TURN && !one_in(generator, 8)) {
+    } else if (peer->want == SESSION_WANT_WALK ||
+               (peer->want == SESSION_WANT_TURN && !one_in(generator, 8))) {
         event.kind = EVENT_TURN;
     } else if (peer->delivered < peer->length && one_in(generator, 2)) {
         event.kind = EVENT_READ;

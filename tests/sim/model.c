@@ -102,6 +102,17 @@ static void told(struct model *model, uint32_t slot, uint32_t stripe)
     place_last(model, claim);
 }
 
+/* A client has one claim less in a stripe: where that was the last one, it may be told. */
+static void tell_idle(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    struct model_client *client = &model->clients[slot];
+
+    if (!(client->watched >> stripe & 1) || has_claim(model, stripe, client->id))
+        return;
+    client->watched &= ~(1ull << stripe);
+    model_post(model, client->id, MODEL_IDLE, MODEL_NOBODY);
+}
+
 static void claim_free(struct model *model, int claim)
 {
     struct model_claim *gone = &model->claims[claim];
@@ -113,11 +124,8 @@ static void claim_free(struct model *model, int claim)
     gone->state = MODEL_FREE;
     gone->turn = 0;
     model->free[model->free_count++] = (uint16_t)claim;
-    if (client->id == gone->client && client->watched >> stripe & 1 &&
-        !has_claim(model, stripe, gone->client)) {
-        client->watched &= ~(1ull << stripe);
-        model_post(model, gone->client, MODEL_IDLE, MODEL_NOBODY);
-    }
+    if (client->id == gone->client)
+        tell_idle(model, gone->slot, stripe);
 }
 
 static void set_deadline(struct model *model, int claim, uint64_t seconds)
@@ -156,6 +164,47 @@ static struct model_enqueued *enqueued_of(struct model *model, int claim)
     return enqueued && enqueued->claim == claim ? enqueued : NULL;
 }
 
+static void end_enqueued(struct model *model, uint32_t slot, struct model_enqueued *enqueued)
+{
+    struct model_client *client = &model->clients[slot];
+    uint32_t at = (uint32_t)(enqueued - client->enqueued);
+
+    client->enqueued_count--;
+    memmove(enqueued, enqueued + 1, (client->enqueued_count - at) * sizeof(*enqueued));
+}
+
+/* The lease on a key that was lost first is forgotten; false if there is none. */
+bool model_forget_lost(struct model *model, uint32_t key)
+{
+    struct model_enqueued *first = NULL;
+    uint32_t slot_of_first = 0;
+
+    for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
+        struct model_enqueued *enqueued = model_enqueued(model, slot, key);
+
+        if (enqueued && enqueued->claim == MODEL_NOBODY &&
+            (!first || enqueued->lost < first->lost)) {
+            first = enqueued;
+            slot_of_first = slot;
+        }
+    }
+    if (!first)
+        return false;
+    model->forgotten++;
+    end_enqueued(model, slot_of_first, first);
+    return true;
+}
+
+void model_collect(struct model *model, struct model_key *key)
+{
+    while (model_forget_lost(model, (uint32_t)(key - model->keys)))
+        continue;
+    key->exists = false;
+    changed(model, key);
+    model->states--;
+    model->collections++;
+}
+
 static void settle(struct model *model, struct model_key *key)
 {
     if (!model_idle(key))
@@ -163,23 +212,8 @@ static void settle(struct model *model, struct model_key *key)
     key->idle_since_ns = model->now_ns;
     key->idle_turn = ++model->turn;
     changed(model, key);
-    if (key->enqueued == 0 && model->policy.gc_idle_s == 0) {
-        key->exists = false;
-        model->states--;
-        model->collections++;
-    }
-}
-
-static void end_enqueued(struct model *model, uint32_t slot, struct model_enqueued *enqueued)
-{
-    struct model_client *client = &model->clients[slot];
-    struct model_key *key = &model->keys[enqueued->key];
-    uint32_t at = (uint32_t)(enqueued - client->enqueued);
-
-    client->enqueued_count--;
-    memmove(enqueued, enqueued + 1, (client->enqueued_count - at) * sizeof(*enqueued));
-    if (--key->enqueued == 0)
-        settle(model, key);
+    if (model->policy.gc_idle_s == 0)
+        model_collect(model, key);
 }
 
 static void end_two_phase(struct model *model, int claim)
@@ -271,6 +305,7 @@ void model_lease_ends(struct model *model, int claim)
     if (enqueued) {
         enqueued->claim = MODEL_NOBODY;
         enqueued->place = model->claims[claim].place;
+        enqueued->lost = ++model->turn;
     }
     model->leases_ended++;
     model_leave(model, claim);
@@ -344,6 +379,7 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
     told(model, slot, key->stripe);
     if (!key->exists) {
         key->exists = true;
+        key->created = model->step;
         key->limit = limit;
         model->states++;
     }
@@ -399,7 +435,6 @@ struct model_answer model_enqueue(struct model *model, uint32_t slot, uint32_t k
     if (!enqueued) {
         enqueued = &client->enqueued[client->enqueued_count++];
         enqueued->key = (uint16_t)key;
-        model->keys[key].enqueued++;
     }
     enqueued->claim = answer.claim;
     place_first(model, answer.claim);
@@ -415,9 +450,12 @@ struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key,
     if (!enqueued)
         return plain(DFLOCKD_ERROR_NOT_ENQUEUED);
     claim = enqueued->claim;
-    if (claim != MODEL_NOBODY && model->claims[claim].state == MODEL_HOLDS && over(model, claim))
-        model_lease_ends(model, claim);
-    if (enqueued->claim == MODEL_NOBODY) {
+    if (claim != MODEL_NOBODY && model->claims[claim].state == MODEL_HOLDS && over(model, claim)) {
+        model->leases_ended++;
+        model_leave(model, claim);
+        return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
+    }
+    if (claim == MODEL_NOBODY) {
         end_enqueued(model, slot, enqueued);
         return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
@@ -456,6 +494,32 @@ struct model_answer model_renew(struct model *model, uint32_t key, uint64_t fenc
         return plain(DFLOCKD_ERROR);
     set_deadline(model, claim, lease_s);
     return (struct model_answer){DFLOCKD_OK, MODEL_NOBODY, lease_s};
+}
+
+struct model_answer model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
+                              uint64_t salt)
+{
+    int claim = holder(model, key, fence, salt);
+    struct model_claim *owned = &model->claims[claim == MODEL_NOBODY ? 0 : claim];
+    struct model_client *before = &model->clients[owned->slot];
+    bool alive = before->id == owned->client;
+
+    if (claim == MODEL_NOBODY)
+        return plain(DFLOCKD_ERROR);
+    if (owned->client == model->clients[slot].id)
+        return plain(DFLOCKD_OK);
+    end_two_phase(model, claim);
+    if (alive && before->blocked == claim)
+        before->blocked = MODEL_NOBODY;
+    changed(model, &model->keys[key]);
+    model->owned++;
+    owned->client = model->clients[slot].id;
+    owned->blocked = false;
+    place_last(model, claim);
+    if (alive)
+        tell_idle(model, owned->slot, model->keys[key].stripe);
+    owned->slot = (uint16_t)slot;
+    return plain(DFLOCKD_OK);
 }
 
 bool model_cancel(struct model *model, uint32_t slot)

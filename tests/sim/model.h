@@ -65,11 +65,11 @@ struct model_key {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
-    uint32_t enqueued; /* two-phase states that refer to it */
-    int owner;         /* the claim granted last, while it holds */
+    int owner; /* the claim granted last, while it holds */
     uint64_t idle_since_ns;
     uint64_t idle_turn;
     uint64_t changed; /* the step of the last change that statistics could show */
+    uint64_t created; /* the step in which it came to exist */
     uint16_t holding[MODEL_HOLDERS];
     uint16_t waiting[MODEL_WAITERS];
 };
@@ -78,6 +78,7 @@ struct model_enqueued {
     uint16_t key;
     int claim;     /* MODEL_NOBODY: its lease is over */
     int64_t place; /* then: as the claim's was */
+    uint64_t lost; /* then: the turn in which it ended */
 };
 
 struct model_client {
@@ -148,6 +149,8 @@ struct model {
     uint64_t leases_ended;
     uint64_t given_back; /* grants on their way whose client was gone */
     uint64_t fenceless;  /* requests that got no fence */
+    uint64_t owned;      /* grants that passed to another client */
+    uint64_t forgotten;  /* lost leases that went with their key */
 };
 
 /* `model` is all zeros, `stripes` has the stripe of each key. */
@@ -167,6 +170,8 @@ struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key,
 struct model_answer model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt);
 struct model_answer model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
                                 uint64_t lease_s);
+struct model_answer model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
+                              uint64_t salt);
 bool model_cancel(struct model *model, uint32_t slot);
 
 /* That many fences more may be handed out. */
@@ -195,7 +200,7 @@ void model_unwatch(struct model *model, uint32_t slot, uint32_t stripe);
 /* The enqueued state of a client on a key, or NULL. */
 struct model_enqueued *model_enqueued(struct model *model, uint32_t slot, uint32_t key);
 
-/* Of a key that is idle and that nothing refers to; else MODEL_NEVER. */
+/* Of a key that is idle; else MODEL_NEVER. */
 uint64_t model_collection(const struct model *model, uint32_t key);
 
 /* Notes the token of a grant that was shown. False when it can't be right. */
@@ -209,6 +214,8 @@ struct model_cursor {
 int model_next_claim(const struct model *model, uint32_t stripe, struct model_cursor *cursor);
 
 /* The parts that model.c and model_time.c share. */
+void model_collect(struct model *model, struct model_key *key);
+bool model_forget_lost(struct model *model, uint32_t key);
 void model_leave(struct model *model, int claim);
 void model_lease_ends(struct model *model, int claim);
 void model_group_begin(struct model *model);

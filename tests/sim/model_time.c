@@ -12,7 +12,7 @@ uint64_t model_collection(const struct model *model, uint32_t key_number)
     uint64_t due_ns = key->idle_since_ns + model->policy.gc_idle_s * MODEL_SECOND;
     uint64_t over_ns = due_ns % interval_ns;
 
-    if (!key->exists || !model_idle(key) || key->enqueued > 0)
+    if (!key->exists || !model_idle(key))
         return MODEL_NEVER;
     return over_ns ? due_ns - over_ns + interval_ns : due_ns;
 }
@@ -122,10 +122,8 @@ void model_expire(struct model *model, uint32_t stripe, uint32_t steps)
         key = first_collected(model, stripe);
         if (key == MODEL_NOBODY || model_collection(model, (uint32_t)key) > model->now_ns)
             break;
-        model->keys[key].exists = false;
-        model->keys[key].changed = model->step;
-        model->states--;
-        model->collections++;
+        if (!model_forget_lost(model, (uint32_t)key))
+            model_collect(model, &model->keys[key]);
     }
     model_group_end(model);
 }
@@ -171,6 +169,19 @@ bool model_order_unknown(const struct model *model, uint32_t slot, uint32_t stri
     return false;
 }
 
+/* Of leases that ended at the same instant it is not told which one is forgotten first. */
+static uint32_t lost_count(struct model *model, uint32_t key)
+{
+    uint32_t count = 0;
+
+    for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
+        const struct model_enqueued *enqueued = model_enqueued(model, slot, key);
+
+        count += enqueued && enqueued->claim == MODEL_NOBODY;
+    }
+    return count;
+}
+
 bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns)
 {
     if (now_ns < model->stripe_ns[stripe])
@@ -182,6 +193,8 @@ bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns)
 
         if (model_collection(model, key) == MODEL_NEVER)
             continue;
+        if (lost_count(model, key) > 1)
+            return true;
         for (uint32_t j = 0; j < i; j++) {
             uint32_t other = model->keys_of[stripe][j];
 

@@ -32,6 +32,7 @@ struct reader {
     struct stats_text *text;
     uint32_t at;
     bool seen[KEYS_MAX];
+    uint32_t listed[KEYS_MAX / 2]; /* entries of a name, which a lock and a semaphore may share */
 };
 
 struct entry {
@@ -222,9 +223,31 @@ static void read_section(struct reader *reader, enum section section)
             expect(reader, ",");
         if (count == ENTRIES_MAX)
             wrong(reader, "fewer entries");
-        entries[count++] = read_entry(reader, section);
+        entries[count] = read_entry(reader, section);
+        reader->listed[entries[count++].name]++;
     }
     match_entries(reader, entries, count, section);
+}
+
+/*
+ * A key that exists all the while is listed once, whatever happens to it. One that is collected and
+ * created again with another limit may be listed as what it was and as what it is.
+ */
+static void check_listed(const struct reader *reader, uint32_t name)
+{
+    uint32_t least = 0;
+    uint32_t most = 0;
+
+    for (uint32_t key = name * 2; key < name * 2 + 2; key++) {
+        const struct model_key *of = &reader->world->model.keys[key];
+        bool stayed = of->exists && of->created <= reader->text->step;
+
+        least += stayed;
+        most += stayed ? 1 : changed(reader, of) ? 2 : 0;
+    }
+    if (reader->listed[name] < least || reader->listed[name] > most)
+        world_fail(reader->world, "stats: expected %u to %u entries of name %u; came %u", least,
+                   most, name, reader->listed[name]);
 }
 
 void stats_reply_check(struct world *world, struct stats_text *text)
@@ -239,6 +262,8 @@ void stats_reply_check(struct world *world, struct stats_text *text)
     expect(&reader, "]}");
     if (reader.at != text->length)
         wrong(&reader, "the end");
+    for (uint32_t name = 0; name < world->model.key_count / 2; name++)
+        check_listed(&reader, name);
     for (uint32_t key = 0; key < world->model.key_count; key++) {
         const struct model_key *of = &world->model.keys[key];
 

@@ -113,6 +113,12 @@ static void stats_append(struct stats_text *text, const char *bytes, uint32_t le
     text->length += length;
 }
 
+static void end_walk(struct world *world, struct talk *talk)
+{
+    world->walks -= talk->walking;
+    talk->walking = false;
+}
+
 /* More of the reply has come; true when it is complete. */
 static bool stats_go_on(struct world *world, struct peer *peer, uint32_t stripe)
 {
@@ -137,6 +143,7 @@ static bool stats_go_on(struct world *world, struct peer *peer, uint32_t stripe)
     if (text->length == 0 || text->bytes[text->length - 1] != '\n')
         return false;
     text->length--;
+    end_walk(world, &peer->talk);
     stats_reply_check(world, text);
     peer->talk.state = TALK_READY;
     return true;
@@ -149,6 +156,8 @@ static bool stats_begin(struct world *world, struct peer *peer)
     uint32_t length = (uint32_t)snprintf(
         start, sizeof(start), "ok {\"connections\":%" PRIu64 ",\"locks\":[", world->connections);
 
+    world->walks++;
+    peer->talk.walking = true;
     if (world->said_at == world->said_length && peer->output.failed) {
         peer->talk.state = TALK_OVER;
         return false;
@@ -209,6 +218,10 @@ static struct model_answer ask_model(struct world *world, struct peer *peer,
     case DFLOCKD_RELEASE:
     case DFLOCKD_SEMAPHORE_RELEASE:
         return model_release(model, asked->key, asked->fence, asked->salt);
+    case DFLOCKD_OWN:
+        if (short_of_memory(world))
+            break;
+        return model_own(model, slot, asked->key, asked->fence, asked->salt);
     default:
         return model_renew(model, asked->key, asked->fence, asked->salt, lease_s);
     }
@@ -244,7 +257,7 @@ static void serve_key(struct world *world, struct peer *peer, const struct asked
     struct expected expected = {.claim = MODEL_NOBODY};
     struct model_answer answer;
 
-    if (is_claim(asked->op))
+    if (is_claim(asked->op) || asked->op == DFLOCKD_OWN)
         talk->stripes |= 1ull << stripe;
     world_enter(world, worker_of(world, peer), stripe);
     answer = ask_model(world, peer, asked);
@@ -279,8 +292,7 @@ static void serve_over(struct world *world, struct peer *peer, int outcome)
     expect_outcome(world, peer, outcome);
 }
 
-/* One request; false when its reply is not complete. */
-static bool serve(struct world *world, struct peer *peer, const struct asked *asked)
+static void serve(struct world *world, struct peer *peer, const struct asked *asked)
 {
     struct talk *talk = &peer->talk;
     const struct session_host *host = &worker_of(world, peer)->host;
@@ -292,7 +304,7 @@ static bool serve(struct world *world, struct peer *peer, const struct asked *as
     } else if (talk->state == TALK_AUTH) {
         if (asked->op != DFLOCKD_AUTH || asked->flaw != FLAW_NONE) {
             serve_over(world, peer, DFLOCKD_ERROR_AUTH);
-            return true;
+            return;
         }
         talk->state = TALK_READY;
         talk->authenticated = true;
@@ -302,11 +314,10 @@ static bool serve(struct world *world, struct peer *peer, const struct asked *as
     } else if (asked->op == DFLOCKD_PING) {
         expect_outcome(world, peer, DFLOCKD_OK);
     } else if (asked->op == DFLOCKD_STATS) {
-        return stats_begin(world, peer);
+        talk->state = TALK_STATS_WAITING;
     } else {
         serve_key(world, peer, asked);
     }
-    return true;
 }
 
 /* All that the session must have done with what came. */
@@ -321,6 +332,11 @@ static void follow(struct world *world, struct peer *peer, uint32_t walk_stripe)
         talk->full = is_full(world);
         if (talk->full)
             return;
+        if (talk->state == TALK_STATS_WAITING) {
+            if (world->walks == TABLE_WALKS_MAX || !stats_begin(world, peer))
+                return;
+            continue;
+        }
         if (talk->state == TALK_STATS) {
             if (!stats_go_on(world, peer, walk_stripe))
                 return;
@@ -331,8 +347,7 @@ static void follow(struct world *world, struct peer *peer, uint32_t walk_stripe)
         talk->first = (talk->first + 1) % ASKED_MAX;
         talk->count--;
         talk->served_end = asked.end;
-        if (!serve(world, peer, &asked))
-            return;
+        serve(world, peer, &asked);
     }
 }
 
@@ -343,6 +358,8 @@ static enum session_want expected_want(const struct talk *talk)
     switch (talk->state) {
     case TALK_BLOCKED:
         return SESSION_WANT_EFFECT;
+    case TALK_STATS_WAITING:
+        return SESSION_WANT_WALK;
     case TALK_STATS:
         return SESSION_WANT_TURN;
     case TALK_OVER:
@@ -380,6 +397,8 @@ static void compare_progress(struct world *world, struct peer *peer,
                    talk->served_end, peer->consumed);
     for (uint32_t i = peer->consumed; i < peer->delivered; i++)
         lines += peer->wire[i] == '\n';
+    if (progress->want == SESSION_WANT_WALK)
+        world_count(world, COVERAGE_WALK_WAITS);
     if (progress->want == SESSION_WANT_INPUT && lines != progress->lines)
         world_fail(world, "client %u: expected %u complete lines; came %u", peer->number, lines,
                    progress->lines);
@@ -548,6 +567,7 @@ bool talk_disconnect(struct world *world, struct peer *peer, uint32_t steps)
             steps = EVENT_ALL;
     }
     done = session_disconnect(&peer->session, &worker->host, steps);
+    end_walk(world, talk);
     while (talk->stripes && expected) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(talk->stripes);
         bool pending = talk->state == TALK_BLOCKED && talk->blocked_stripe == stripe;

@@ -12,7 +12,7 @@ enum {
 };
 
 static const char *const words[DFLOCKD_COMMAND_COUNT] = {
-    "l", "r", "n", "e", "w", "sl", "sr", "sn", "se", "sw", "ping", "stats", "auth",
+    "l", "r", "n", "e", "w", "sl", "sr", "sn", "se", "sw", "ping", "stats", "auth", "own",
 };
 
 static bool takes_wait(uint8_t op)
@@ -24,7 +24,7 @@ static bool takes_wait(uint8_t op)
 static bool takes_token(uint8_t op)
 {
     return op == DFLOCKD_RELEASE || op == DFLOCKD_SEMAPHORE_RELEASE || op == DFLOCKD_RENEW ||
-           op == DFLOCKD_SEMAPHORE_RENEW;
+           op == DFLOCKD_SEMAPHORE_RENEW || op == DFLOCKD_OWN;
 }
 
 static bool takes_limit(uint8_t op)
@@ -51,6 +51,9 @@ static void right_arg(char *to, const struct asked *asked)
         to += snprintf(to, (size_t)(end - to), "%s", blank);
     if (takes_wait(asked->op))
         to += snprintf(to, (size_t)(end - to), "%s%u%s", sign, asked->wait_s, blank);
+    if (asked->op == DFLOCKD_OWN)
+        to += snprintf(to, (size_t)(end - to), "%s%s", key_is_semaphore(asked->key) ? "s" : "l",
+                       blank);
     if (takes_token(asked->op))
         to += snprintf(to, (size_t)(end - to), "%016llx%016llx%s", (unsigned long long)asked->fence,
                        (unsigned long long)asked->salt, blank);
@@ -58,7 +61,7 @@ static void right_arg(char *to, const struct asked *asked)
         to += snprintf(to, (size_t)(end - to), "%s%u%s", sign, asked->limit, blank);
     if (takes_lease(asked->op) && asked->lease_s)
         to += snprintf(to, (size_t)(end - to), "%s%u", sign, asked->lease_s);
-    if (asked->op >= DFLOCKD_PING)
+    if (asked_keyless(asked->op))
         snprintf(to, (size_t)(end - to), "what %s", "ever");
 }
 
@@ -126,7 +129,7 @@ static char *put_too_long(char *to)
 uint32_t wording_write(char *to, const struct asked *asked, const struct key_names *names)
 {
     const struct key_name *name = &names->names[asked->key / 2];
-    bool no_key = asked->op >= DFLOCKD_PING || asked->flaw == FLAW_NO_KEY;
+    bool no_key = asked_keyless(asked->op) || asked->flaw == FLAW_NO_KEY;
     const char *word = asked->flaw == FLAW_COMMAND ? "lock" : words[asked->op];
     char arg[ARG_MAX];
     char *at = to;

@@ -30,6 +30,12 @@ struct asked {
     uint32_t end; /* of its bytes, in what its client said */
 };
 
+/* Whether the server looks at neither key nor arg, or only at the arg. */
+static inline bool asked_keyless(uint8_t op)
+{
+    return op == DFLOCKD_PING || op == DFLOCKD_STATS || op == DFLOCKD_AUTH;
+}
+
 /* Whether it ends the session, whatever it is. */
 static inline bool asked_too_long(const struct asked *asked)
 {

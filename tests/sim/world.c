@@ -51,7 +51,8 @@ static uint32_t count_stripes(struct world *world)
     uint32_t index = 0;
     uint64_t position = 0;
 
-    while (stripes_walk(world->stripes, 0, &index, &position, nothing_shown, world))
+    while (stripes_walk(world->stripes, 0, (struct lock_walk){0}, &index, &position, nothing_shown,
+                        world))
         ;
     return index;
 }
@@ -221,6 +222,8 @@ void world_finish(struct world *world)
     finish_time(world);
     compare_all(world);
     world->doing = "at the end";
+    if (world->walks > 0)
+        world_fail(world, "%u walks have no end", world->walks);
     if (world->model.states > 0)
         world_fail(world, "the model holds %u states", (unsigned)world->model.states);
     finish_budget(world);
@@ -230,6 +233,8 @@ void world_finish(struct world *world)
     coverage->counts[COVERAGE_HANDED_OVER] += world->model.handed_over;
     coverage->counts[COVERAGE_LEASES_ENDED] += world->model.leases_ended;
     coverage->counts[COVERAGE_GIVEN_BACK] += world->model.given_back;
+    coverage->counts[COVERAGE_OWNED] += world->model.owned;
+    coverage->counts[COVERAGE_FORGOTTEN] += world->model.forgotten;
     coverage->counts[COVERAGE_FENCELESS] += world->model.fenceless;
 }
 

@@ -34,6 +34,7 @@ enum talk_state {
     TALK_AUTH,
     TALK_READY,
     TALK_BLOCKED,
+    TALK_STATS_WAITING, /* for others to have read theirs */
     TALK_STATS,
     TALK_OVER
 };
@@ -56,7 +57,8 @@ struct talk {
     bool blocked_in_wait;
     uint8_t blocked_stripe;
     bool watching;
-    bool full; /* stopped until the peer reads */
+    bool walking; /* counts among the walks of the world */
+    bool full;    /* stopped until the peer reads */
     uint8_t watched_stripe;
     uint64_t stripes;    /* a bit for each where it asked for something */
     uint32_t served_end; /* of the last request that was served, in `wire` */
@@ -115,6 +117,7 @@ struct world {
     uint32_t ticks;
     uint64_t connections_made;
     _Atomic uint64_t connections;
+    uint32_t walks;    /* of sessions that are making statistics */
     uint64_t woken;    /* workers that were to be woken since they slept */
     uint64_t wakes;    /* in this event */
     bool keeper_woken; /* since there were more fences */

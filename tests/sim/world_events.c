@@ -103,7 +103,7 @@ static void count_gone(struct world *world, const struct peer *peer)
         world_count(world, COVERAGE_GONE_BY_SERVER);
     else if (peer->session.state == SESSION_SKIPPING)
         world_count(world, COVERAGE_GONE_SKIPPING);
-    else if (peer->talk.state == TALK_STATS)
+    else if (peer->talk.state == TALK_STATS || peer->talk.state == TALK_STATS_WAITING)
         world_count(world, COVERAGE_GONE_STATS);
     else if (peer->talk.state == TALK_READY && peer->delivered > peer->consumed)
         world_count(world, COVERAGE_GONE_MID_REQUEST);
@@ -171,7 +171,8 @@ static void deliver(struct world *world, struct peer *peer, uint32_t bytes)
 
 static void turn(struct world *world, struct peer *peer)
 {
-    if (peer->place != PEER_OPEN || peer->want != SESSION_WANT_TURN)
+    if (peer->place != PEER_OPEN ||
+        (peer->want != SESSION_WANT_TURN && peer->want != SESSION_WANT_WALK))
         return;
     wake(world, peer->worker);
     talk_read(world, peer);
@@ -264,7 +265,7 @@ static uint8_t flaw_for(const struct event *event)
 {
     if (event->op == DFLOCKD_AUTH)
         return event->flaw == FLAW_LONG_ARG ? FLAW_COMMAND : event->flaw;
-    if (event->op >= DFLOCKD_PING && event->flaw && event->flaw < FLAW_LONG_COMMAND)
+    if (asked_keyless(event->op) && event->flaw && event->flaw < FLAW_LONG_COMMAND)
         return FLAW_COMMAND;
     return event->flaw;
 }

@@ -115,6 +115,7 @@ static inline bool fixture_try_start(struct fixture *fixture, const struct rules
         .release_on_disconnect = !rules->keep_on_disconnect,
     };
     struct lock_host host = {
+        .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},
         .token_next = fixture_token,
         .fence_promise = fixture_promise,
         .fence_return = fixture_return,
@@ -181,7 +182,7 @@ static inline struct lock_key fixture_key(const struct fixture *fixture, enum lo
 /* Until when `id` holds something: UINT64_MAX when it waits, 0 when neither, or it is over. */
 static inline uint64_t fixture_holds_until(const struct table *table, uint64_t now_ns, uint64_t id)
 {
-    struct map_link *found = map_find(&table->clients, id);
+    struct map_link *found = map_find(&table->clients, mix_hash(&table->mix, id));
     const struct client *client = found ? CONTAINER_OF(found, struct client, link) : NULL;
     uint64_t until_ns = 0;
 
@@ -191,7 +192,7 @@ static inline uint64_t fixture_holds_until(const struct table *table, uint64_t n
          at = chain_next(&client->claims, at)) {
         const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
 
-        if (claim->state == CLAIM_WAITING)
+        if (claim_is(claim, CLAIMS_WAITING))
             return UINT64_MAX;
         if (claim->state == CLAIM_LOST)
             continue;

@@ -119,13 +119,17 @@ static inline bool model_idle(const struct model *model, int key)
            model_count(model, key, MODEL_HOLDS) == 0;
 }
 
-static inline bool model_referred_to(const struct model *model, int key)
+static inline void model_forget_enqueued(struct model *model, int client, int key)
 {
-    for (int client = 0; client < MODEL_CLIENTS; client++) {
-        if (model->enqueued[client][key].state != MODEL_NONE)
-            return true;
-    }
-    return false;
+    model->enqueued[client][key].state = MODEL_NONE;
+}
+
+/* The key goes, and with it all memory of leases on it that were lost. */
+static inline void model_collect(struct model *model, int key)
+{
+    model->keys[key].exists = false;
+    for (int client = 0; client < MODEL_CLIENTS; client++)
+        model_forget_enqueued(model, client, key);
 }
 
 static inline void model_settle(struct model *model, int key)
@@ -133,17 +137,8 @@ static inline void model_settle(struct model *model, int key)
     if (!model_idle(model, key))
         return;
     model->keys[key].idle_since_ns = model->now_ns;
-    if (!model_referred_to(model, key) && model->gc_max_idle_ns == 0)
-        model->keys[key].exists = false;
-}
-
-static inline void model_forget_enqueued(struct model *model, int client, int key)
-{
-    if (model->enqueued[client][key].state == MODEL_NONE)
-        return;
-    model->enqueued[client][key].state = MODEL_NONE;
-    if (!model_referred_to(model, key))
-        model_settle(model, key);
+    if (model->gc_max_idle_ns == 0)
+        model_collect(model, key);
 }
 
 static inline bool model_two_phase(const struct model *model, int claim)
@@ -317,8 +312,10 @@ static inline struct model_answer model_wait(struct model *model, int client, in
     if (enqueued->state == MODEL_NONE)
         return (struct model_answer){.outcome = DFLOCKD_ERROR_NOT_ENQUEUED};
     if (enqueued->state == MODEL_ENQUEUED && model->claims[claim].state == MODEL_HOLDS &&
-        model_over(model, claim))
-        model_lease_ends(model, claim);
+        model_over(model, claim)) {
+        model_leave(model, claim);
+        return (struct model_answer){.outcome = DFLOCKD_ERROR_LEASE_EXPIRED};
+    }
     if (enqueued->state == MODEL_LOST) {
         model_forget_enqueued(model, client, key);
         return (struct model_answer){.outcome = DFLOCKD_ERROR_LEASE_EXPIRED};
@@ -374,6 +371,25 @@ static inline int model_renew(struct model *model, int key, uint64_t fence, uint
     return DFLOCKD_OK;
 }
 
+/* The claim is the client's from now on, and merely held. */
+static inline int model_own(struct model *model, int client, int key, uint64_t fence)
+{
+    int claim = model_holder(model, key, fence);
+    int before;
+
+    if (claim == MODEL_NOBODY)
+        return DFLOCKD_ERROR;
+    before = model->claims[claim].client;
+    if (before == client)
+        return DFLOCKD_OK;
+    if (model_two_phase(model, claim))
+        model_forget_enqueued(model, before, key);
+    if (model->blocked[before] == claim)
+        model->blocked[before] = MODEL_NOBODY;
+    model->claims[claim].client = client;
+    return DFLOCKD_OK;
+}
+
 static inline bool model_cancel(struct model *model, int client)
 {
     int claim = model->blocked[client];
@@ -406,7 +422,7 @@ static inline uint64_t model_collection_ns(const struct model *model, int key)
     uint64_t due_ns = model->keys[key].idle_since_ns + model->gc_max_idle_ns;
     uint64_t over_ns = due_ns % model->gc_interval_ns;
 
-    if (!model_idle(model, key) || model_referred_to(model, key))
+    if (!model_idle(model, key))
         return MODEL_NEVER;
     return over_ns ? due_ns - over_ns + model->gc_interval_ns : due_ns;
 }
@@ -455,7 +471,7 @@ static inline void model_expire(struct model *model)
     }
     for (int key = 0; key < MODEL_KEYS; key++) {
         if (model_collection_ns(model, key) <= model->now_ns)
-            model->keys[key].exists = false;
+            model_collect(model, key);
     }
 }
 

@@ -6,6 +6,7 @@
  *   2 sl k 0 3 30 = timeout  the same of a semaphore with 3 slots
  *   1 e k 30 = queued        1 se k 3 30 = acquired a 30        1 w k 10 = pending
  *   2 r k a = ok             2 n k a 30 = ok 30                 token a! has another salt
+ *   3 o k a = ok             3 so k a = ok                      client 3 owns what token a holds
  *   -> 2 ok b 30             the next effect
  *   at 12.5                  lets all happen that is due at 12.5 s
  *   late 12.5                time went on, and nothing was let happen
@@ -229,6 +230,8 @@ static inline struct lock_answer play_request(struct player *player)
     case 'n':
         return table_renew(&fixture->table, now_ns, &key, player_token(player, at),
                            player_number(player, at + 1));
+    case 'o':
+        return table_own(&fixture->table, now_ns, client, &key, player_token(player, at));
     default:
         player_fail(player, "not a line of a transcript: no such command");
         return (struct lock_answer){.outcome = DFLOCKD_ERROR};
@@ -257,7 +260,7 @@ static inline void play_client(struct player *player)
         fixture_disconnect(fixture, player_number(player, 0), player->word_count == 3,
                            player->steps);
     } else if (player_is(player, 1, "cancel")) {
-        bool cancelled = table_cancel(&fixture->table, fixture->now_ns, player_number(player, 0));
+        bool cancelled = table_cancel(&fixture->table, player_number(player, 0));
 
         player_expect(player, cancelled ? "yes" : "no");
     } else if (player_is(player, 1, "watch")) {
@@ -309,8 +312,8 @@ static inline void play_see(struct player *player)
     uint64_t position = 0;
 
     do
-        position = table_walk(&player->fixture.table, player->fixture.now_ns, position, player_show,
-                              &sight);
+        position = table_walk(&player->fixture.table, player->fixture.now_ns, (struct lock_walk){0},
+                              position, player_show, &sight);
     while (position);
     if (sight.count > 1)
         player_fail(player, "shown more than once");

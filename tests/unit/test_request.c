@@ -168,6 +168,7 @@ static const struct command_case commands[] = {
     {"ping", DFLOCKD_PING, {NULL}, 0, 0, false, false},
     {"stats", DFLOCKD_STATS, {NULL}, 0, 0, false, false},
     {"auth", DFLOCKD_AUTH, {"secret"}, 1, 1, false, false},
+    {"own", DFLOCKD_OWN, {"l", TOKEN}, 2, 2, false, true},
 };
 
 enum {
@@ -211,8 +212,9 @@ static void assert_fields(const struct reading *reading, const struct command_ca
             assert_int_equal(request->salt, TOKEN_SALT);
         }
     }
-    assert_int_equal(request->lease_s, leased ? 20 : 0);
-    if (limited || !of->of_semaphores)
+    if (of->command != DFLOCKD_OWN)
+        assert_int_equal(request->lease_s, leased ? 20 : 0);
+    if (limited || (!of->of_semaphores && of->command != DFLOCKD_OWN))
         assert_int_equal(request->limit, limited ? 5 : 1);
     assert_slice(reading, request->key, "key", 3);
 }
@@ -536,6 +538,58 @@ static void a_nul_ends_no_number(void **state)
         put_bytes(args[i], lengths[i]);
         put("\n");
         assert_text_is(false);
+    }
+}
+
+/* ---- own ---- */
+
+static void assert_own(const char *arg, bool valid, bool semaphore)
+{
+    struct reading reading;
+
+    begin_request("own", "key", arg);
+    reading = read_text();
+    assert_complete(&reading);
+    assert_int_equal(reading.request.valid, valid);
+    if (valid) {
+        assert_int_equal(reading.request.semaphore, semaphore);
+        assert_int_equal(reading.request.fence, TOKEN_FENCE);
+        assert_int_equal(reading.request.salt, TOKEN_SALT);
+    }
+    reading_end(&reading);
+}
+
+static void own_names_the_kind_and_the_token(void **state)
+{
+    static const char *const wrong[] = {
+        "",          "l",         "s",        TOKEN,           "l l",          "x " TOKEN,
+        "L " TOKEN,  "ls " TOKEN, TOKEN " l", "l " TOKEN " 5", "l " TOKEN "0", "l" TOKEN,
+        "sl " TOKEN, "l 1" TOKEN, "1 " TOKEN, "own " TOKEN,
+    };
+
+    (void)state;
+    assert_own("l " TOKEN, true, false);
+    assert_own("s " TOKEN, true, true);
+    assert_own(" \t s \v " TOKEN "\f ", true, true);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_own(wrong[i], false, false);
+    assert_request_is(false, "sown", "key", "l " TOKEN);
+    assert_request_is(false, "own", "", "l " TOKEN);
+    assert_request_is(false, "own", "a key", "l " TOKEN);
+}
+
+static void requests_tell_their_kind(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < COMMANDS; i++) {
+        struct reading reading;
+
+        if (!commands[i].keyed)
+            continue;
+        begin_fields(&commands[i], commands[i].least, " ");
+        reading = read_text();
+        assert_int_equal(reading.request.semaphore, commands[i].of_semaphores);
+        reading_end(&reading);
     }
 }
 
@@ -985,6 +1039,8 @@ int main(void)
         cmocka_unit_test(a_key_has_1_to_256_bytes),
         cmocka_unit_test(numbers_are_decimal_with_a_sign_and_within_their_range),
         cmocka_unit_test(a_nul_ends_no_number),
+        cmocka_unit_test(own_names_the_kind_and_the_token),
+        cmocka_unit_test(requests_tell_their_kind),
         cmocka_unit_test(a_token_is_fence_and_salt_in_hex),
         cmocka_unit_test(a_token_has_32_digits),
         cmocka_unit_test(a_token_holds_lower_case_hex_digits_only),

@@ -246,6 +246,134 @@ static void a_session_may_end_in_the_middle_of_its_stats(void **state)
     world_end();
 }
 
+enum {
+    FLIPPING = 512 /* keys that are held now, and idle a moment later */
+};
+
+struct flips {
+    struct peer *holder;
+    uint32_t next;
+    char tokens[FLIPPING][40]; /* empty: the key is idle */
+};
+
+/* Acquires the next key, or releases it if it is held. */
+static void flip_key(struct flips *flips)
+{
+    uint32_t key = flips->next++ % FLIPPING;
+    char *token = flips->tokens[key];
+    char name[24];
+
+    snprintf(name, sizeof(name), "flip-%u!", key);
+    flips->holder->start = flips->holder->end = 0;
+    flips->holder->reply_length = 0;
+    if (token[0]) {
+        ask_with_token(flips->holder, key % 2 ? "r" : "sr", name, token, "");
+        token[0] = '\0';
+    } else {
+        ask_with_token(flips->holder, key % 2 ? "l" : "sl", name, key % 2 ? "0" : "0 2", "");
+        strcpy(token, token_said(flips->holder));
+    }
+}
+
+/* One turn of `stats`, in which `flips` keys change; true when the reply is complete. */
+static bool walk_once(struct peer *watcher, struct flips *flips, uint32_t count)
+{
+    read_once(watcher);
+    flush(watcher);
+    for (uint32_t i = 0; i < count; i++)
+        flip_key(flips);
+    return watcher->want == SESSION_WANT_INPUT;
+}
+
+static void ask_for_stats(struct peer *watcher)
+{
+    watcher->start = 0;
+    watcher->reply_length = 0;
+    strcpy((char *)watcher->input, "stats\n_\n_\n");
+    watcher->end = strlen((char *)watcher->input);
+}
+
+static void expect_each_flipping_key_once(const struct peer *watcher)
+{
+    for (uint32_t key = 0; key < FLIPPING; key++) {
+        const char *first;
+        char name[24];
+
+        snprintf(name, sizeof(name), "\"flip-%u!\"", key);
+        first = strstr(watcher->replies, name);
+        assert_non_null(first);
+        assert_null(strstr(first + 1, name));
+    }
+}
+
+/* Two sessions walk at the same time, one behind the other: neither sees the notes of the other. */
+static void each_key_is_listed_once_though_it_changes_meanwhile(void **state)
+{
+    static struct flips flips;
+    struct peer *watchers[2];
+
+    (void)state;
+    memset(&flips, 0, sizeof(flips));
+    world_start((struct setting){.workers = 4});
+    flips.holder = connect_peer();
+    for (uint32_t i = 0; i < FLIPPING + FLIPPING / 3; i++)
+        flip_key(&flips);
+    for (uint32_t i = 0; i < 2; i++)
+        watchers[i] = connect_peer();
+    for (uint32_t round = 0; round < 20; round++) {
+        bool complete[2] = {false, false};
+
+        ask_for_stats(watchers[0]);
+        ask_for_stats(watchers[1]);
+        for (uint32_t turn = 0; !complete[0] || !complete[1]; turn++) {
+            if (!complete[0])
+                complete[0] = walk_once(watchers[0], &flips, 7 + round);
+            if (!complete[1] && turn > 3 * round)
+                complete[1] = walk_once(watchers[1], &flips, 5);
+        }
+        expect_each_flipping_key_once(watchers[0]);
+        expect_each_flipping_key_once(watchers[1]);
+        check_stripes();
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        disconnect(watchers[i]);
+    disconnect(flips.holder);
+    world_end();
+}
+
+static void as_many_walks_as_may_be_are_under_way_and_the_next_one_waits(void **state)
+{
+    struct lock_walk walks[TABLE_WALKS_MAX];
+    struct peer *watcher;
+    struct peer *other;
+
+    (void)state;
+    world_start((struct setting){.workers = 4});
+    watcher = connect_peer();
+    other = connect_peer();
+    for (uint32_t i = 1; i < TABLE_WALKS_MAX; i++)
+        assert_true(stripes_walk_begin(world.stripes, &walks[i]));
+    ask_for_stats(other);
+    read_once(other);
+    assert_int_equal(other->want, SESSION_WANT_TURN);
+    ask_for_stats(watcher);
+    for (int i = 0; i < 3; i++) {
+        read_once(watcher);
+        assert_int_equal(watcher->want, SESSION_WANT_WALK);
+        assert_int_equal(watcher->output.length, 0);
+    }
+    disconnect(other);
+    read_on(watcher);
+    expect_replies(watcher, "ok {\"connections\":7,\"locks\":[],\"semaphores\":[],"
+                            "\"idle_locks\":[],\"idle_semaphores\":[]}\n");
+    assert_true(stripes_walk_begin(world.stripes, &walks[0]));
+    assert_false(stripes_walk_begin(world.stripes, &walks[0]));
+    for (uint32_t i = 0; i < TABLE_WALKS_MAX; i++)
+        stripes_walk_end(world.stripes, walks[i]);
+    disconnect(watcher);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +382,8 @@ int main(void)
         cmocka_unit_test(stats_are_valid_whatever_bytes_a_key_holds),
         cmocka_unit_test(stats_of_many_keys_come_in_turns_and_stall_nobody),
         cmocka_unit_test(a_session_may_end_in_the_middle_of_its_stats),
+        cmocka_unit_test(each_key_is_listed_once_though_it_changes_meanwhile),
+        cmocka_unit_test(as_many_walks_as_may_be_are_under_way_and_the_next_one_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

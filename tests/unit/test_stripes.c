@@ -389,7 +389,8 @@ static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **stat
 
     (void)state;
     assert_int_equal(stripes_release(stripes, 10 * SECOND, &key, token, &wake).outcome, DFLOCKD_OK);
-    while (stripes_walk(stripes, 10 * SECOND - 1, &stripe, &position, show_idle, &idle_ns))
+    while (stripes_walk(stripes, 10 * SECOND - 1, (struct lock_walk){0}, &stripe, &position,
+                        show_idle, &idle_ns))
         ;
     assert_true(idle_ns == 0);
     destroy(stripes);
@@ -768,7 +769,8 @@ static uint32_t states_shown(struct stripes *stripes)
     uint32_t stripe = 0;
     uint64_t position = 0;
 
-    while (stripes_walk(stripes, clock_ns(), &stripe, &position, count_idle, &count))
+    while (stripes_walk(stripes, clock_ns(), (struct lock_walk){0}, &stripe, &position, count_idle,
+                        &count))
         ;
     return count;
 }

@@ -146,9 +146,9 @@ static void the_memory_of_a_lost_lease_goes_with_the_client(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++)
-        play(*both[i], LINES("1 e k 5 = acquired a 5", "at 5", "deadline = none", "at 100",
-                             "1 gone", "used = 1", "deadline = 160", "1 w k 0 = error_not_enqueued",
-                             "at 160", "used = 0"));
+        play(*both[i], LINES("1 e k 5 = acquired a 5", "at 5", "deadline = 65", "at 60", "1 gone",
+                             "used = 1", "deadline = 65", "1 w k 0 = error_not_enqueued", "at 65",
+                             "used = 0"));
 }
 
 static void the_gone_client_and_an_unknown_one_leave_nothing_to_do(void **state)

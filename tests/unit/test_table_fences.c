@@ -140,7 +140,7 @@ static void leave_by_time(void)
 static void leave_by_cancelling(void)
 {
     wait_for(9);
-    assert_true(table_cancel(&fixture.table, fixture.now_ns, WAITER));
+    assert_true(table_cancel(&fixture.table, WAITER));
 }
 
 static void leave_by_disconnecting(void)

@@ -69,7 +69,8 @@ static void crowd_compare(struct crowd *crowd)
     sum.held = 0;
     sum.waiting = 0;
     do
-        position = table_walk(&crowd->fixture.table, crowd->fixture.now_ns, position, add_up, &sum);
+        position = table_walk(&crowd->fixture.table, crowd->fixture.now_ns, (struct lock_walk){0},
+                              position, add_up, &sum);
     while (position);
     assert_int_equal(sum.held, crowd->held);
     assert_int_equal(sum.waiting, crowd->waiting);

@@ -231,8 +231,8 @@ static void compare_views(struct run *run)
 
     memset(run->seen, 0, sizeof(run->seen));
     do
-        position =
-            table_walk(&run->fixture.table, run->fixture.now_ns, position, compare_view, run);
+        position = table_walk(&run->fixture.table, run->fixture.now_ns, (struct lock_walk){0},
+                              position, compare_view, run);
     while (position);
     for (int key = 0; key < MODEL_KEYS; key++)
         EXPECT(run, run->seen[key] == run->model.keys[key].exists);
@@ -401,6 +401,22 @@ static void event_renew(struct run *run, int client, int key)
     compare(run);
 }
 
+static void event_own(struct run *run, int client, int key)
+{
+    struct lock_token token = some_token(run, &key);
+    struct lock_key named = key_of(run, key);
+    int expected;
+
+    if (run->pending[client])
+        return;
+    begin(run, "own");
+    expected = model_own(&run->model, client, key, valid_fence(token));
+    EXPECT(run, table_own(&run->fixture.table, run->fixture.now_ns, run->client_ids[client], &named,
+                          token)
+                        .outcome == expected);
+    compare(run);
+}
+
 /* The client sees the effect that is out. */
 static void event_deliver(struct run *run, int client, int key)
 {
@@ -420,8 +436,7 @@ static void event_cancel(struct run *run, int client, int key)
     (void)key;
     begin(run, "cancel");
     expected = model_cancel(&run->model, client);
-    EXPECT(run, table_cancel(&run->fixture.table, run->fixture.now_ns, run->client_ids[client]) ==
-                    expected);
+    EXPECT(run, table_cancel(&run->fixture.table, run->client_ids[client]) == expected);
     if (expected)
         run->pending[client] = false;
     compare(run);
@@ -474,10 +489,11 @@ static void one_event(struct run *run)
         {26, event_acquire}, {16, event_enqueue},   {16, event_wait},
         {20, event_release}, {8, event_renew},      {14, event_deliver},
         {2, event_cancel},   {3, event_disconnect}, {12, event_expire},
+        {6, event_own},
     };
     int client = (int)below(run, MODEL_CLIENTS);
     int key = (int)below(run, MODEL_KEYS);
-    uint32_t draw = below(run, 117);
+    uint32_t draw = below(run, 123);
     uint32_t i = 0;
 
     pass_time(run);

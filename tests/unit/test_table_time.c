@@ -131,8 +131,8 @@ static void with_no_idle_time_states_go_at_once(void **state)
                "-> 2 ok b 30", "used = 1", "2 r k b = ok", "used = 0", "see lock k = none",
                "deadline = none", "1 sl k 0 2 30 = ok c 30", "1 sr k c = ok",
                "1 sl k 0 3 5 = ok d 5", "at 5", "used = 0", "1 e k 5 = acquired e 5", "at 10",
-               "used = 1", "1 w k 0 = error_lease_expired", "used = 0", "1 e k 5 = acquired f 5",
-               "1 gone", "used = 0", "1 l k 0 5 = ok g 5", "late 15", "1 r k g = error",
+               "used = 0", "1 w k 0 = error_not_enqueued", "1 e k 5 = acquired f 5", "late 15",
+               "1 w k 0 = error_lease_expired", "used = 0", "1 e k 5 = acquired h 5", "1 gone", "used = 0", "1 l k 0 5 = ok g 5", "late 20", "1 r k g = error",
                "used = 0"));
 }
 
@@ -261,7 +261,8 @@ static void a_walk_shows_each_key_once_while_others_come_and_go(void **state)
     for (uint32_t number = 0; number < WALK_KEYS; number++)
         take_numbered(&fixture, number);
     do {
-        position = table_walk(&fixture.table, 0, position, count_shown, &census);
+        position =
+            table_walk(&fixture.table, 0, (struct lock_walk){0}, position, count_shown, &census);
         if (more < WALK_KEYS)
             take_numbered(&fixture, WALK_KEYS + more++);
         if (gone < WALK_KEYS / 2)

@@ -115,13 +115,27 @@ static void enqueueing_anew_works_at_once_after_a_lost_lease(void **state)
                          "1 w k 9 = ok c 7"));
 }
 
-static void a_lost_lease_keeps_the_key_until_it_is_asked_for(void **state)
+static void a_lost_lease_keeps_its_key_no_longer_than_the_idle_time(void **state)
 {
     (void)state;
     play(defaults,
-         LINES("1 se k 3 5 = acquired a 5", "at 5", "deadline = none", "at 500",
+         LINES("1 se k 3 5 = acquired a 5", "at 5", "deadline = 65", "at 60",
                "2 se k 4 5 = error_limit_mismatch", "used = 1", "1 sw k 0 = error_lease_expired",
-               "deadline = 560", "at 560", "see semaphore k = none", "used = 0"));
+               "deadline = 65", "at 65", "see semaphore k = none", "used = 0"));
+    play(defaults, LINES("1 se k 3 5 = acquired a 5", "2 se k 3 5 = acquired b 5", "at 5", "at 65",
+                         "used = 0", "1 sw k 0 = error_not_enqueued", "2 se k 4 5 = acquired c 5"));
+}
+
+static void a_key_in_use_remembers_lost_leases(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 e k 5 = acquired a 5", "at 5", "2 l k 0 900 = ok b 900", "at 500",
+                         "1 w k 0 = error_lease_expired", "1 w k 0 = error_not_enqueued",
+                         "2 r k b = ok", "deadline = 560", "at 560", "used = 0"));
+    play((struct rules){.collect_at_once = true},
+         LINES("1 e k 5 = acquired a 5", "2 l k 60 30 = pending", "at 5", "-> 2 ok b 30",
+               "1 w k 0 = error_lease_expired", "3 e k 30 = queued", "2 r k b = ok", "3 gone",
+               "used = 0"));
 }
 
 static void a_wait_of_nothing_in_the_queue_leaves_it(void **state)
@@ -201,7 +215,8 @@ int main(void)
         cmocka_unit_test(a_lease_that_is_over_by_the_wait_is_lost_and_passes_on),
         cmocka_unit_test(a_queued_grant_lost_before_the_wait_is_said),
         cmocka_unit_test(enqueueing_anew_works_at_once_after_a_lost_lease),
-        cmocka_unit_test(a_lost_lease_keeps_the_key_until_it_is_asked_for),
+        cmocka_unit_test(a_lost_lease_keeps_its_key_no_longer_than_the_idle_time),
+        cmocka_unit_test(a_key_in_use_remembers_lost_leases),
         cmocka_unit_test(a_wait_of_nothing_in_the_queue_leaves_it),
         cmocka_unit_test(a_wait_that_times_out_leaves_the_queue_and_its_state),
         cmocka_unit_test(an_enqueued_client_that_does_not_wait_stays_queued),

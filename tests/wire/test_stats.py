@@ -259,3 +259,59 @@ def test_stats_asked_for_by_many_at_once_are_each_complete():
                 assert len(json.loads(line[3:])["locks"]) == 3000
             assert asker.hear() == b"ok\n"
             asker.close()
+
+
+def churn(server, key, stop):
+    """Acquire and release the key until told to stop."""
+    with Client(server) as client:
+        while not stop.is_set():
+            client.ask("r", key, client.acquire(key))
+
+
+def times_listed(stats, key):
+    return sum(entry["key"] == key for name in ENTRY_FIELDS for entry in stats[name])
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_key_that_changes_meanwhile_is_listed_once(threads):
+    with Server("--threads", threads, "--max-locks", "10000") as server:
+        stop = threading.Event()
+        keys = [f"churned-{number}" for number in range(3)]
+        with Client(server) as client, Client(server) as holder:
+            for number in range(2000):
+                holder.acquire(f"held-{number}", "0 100")
+            for key in keys:
+                client.ask("r", key, client.acquire(key))
+            workers = [threading.Thread(target=churn, args=(server, key, stop)) for key in keys]
+            for worker in workers:
+                worker.start()
+            try:
+                for _ in range(100):
+                    stats = checked_stats(client)
+                    assert [times_listed(stats, key) for key in keys] == [1, 1, 1]
+            finally:
+                stop.set()
+                for worker in workers:
+                    worker.join()
+
+
+def test_more_clients_than_walks_get_their_stats_though_some_do_not_read():
+    """Slow readers keep their walks; who comes when all are taken waits, and is served in the end."""
+    with Server("--max-locks", "100000", "--write-timeout", "2") as server:
+        with Client(server) as holder:
+            for start in range(0, 20000, 1000):
+                holder.send(b"".join(request("l", f"{'k' * 200}-{i}", "0 900")
+                                     for i in range(start, start + 1000)))
+                assert all(holder.hear().startswith(b"ok ") for _ in range(1000))
+            slow = [Client(server) for _ in range(14)]
+            for client in slow:
+                client.send(request("stats"))
+            readers = [Client(server) for _ in range(4)]
+            for client in readers:
+                client.send(request("stats") + request("ping"))
+            for client in readers:
+                line = client.hear(60)
+                assert isinstance(line, bytes) and len(json.loads(line[3:])["locks"]) == 20000
+                assert client.hear() == b"ok\n"
+            for client in slow + readers:
+                client.close()

@@ -1,0 +1,211 @@
+"""Time-outs: what is progress and what is not, and that a server which was late blames no peer."""
+
+import socket
+import time
+
+import pytest
+from lib.server import Server
+from wire_client import CLOSED, RESET, SILENCE, Client, eventually, request
+
+SECRET = "secret"
+LONG = b"x" * 300
+
+
+def trickle_until_closed(client, most_seconds):
+    """A byte every 0.4 s until the server ends the connection. What it said, and after how long."""
+    start = time.monotonic()
+    while time.monotonic() < start + most_seconds:
+        client.send(b"x")
+        said = client.hear(0.4)
+        if said != SILENCE:
+            return said, time.monotonic() - start
+    return SILENCE, most_seconds
+
+
+@pytest.mark.parametrize("before", [b"", b"l\n", b"l\nkey\n"], ids=["command", "key", "arg"])
+def test_dropped_bytes_of_a_line_too_long_are_no_progress(before):
+    with Server("--read-timeout", "1") as server, Client(server) as client:
+        client.send(before + LONG)
+        said, seconds = trickle_until_closed(client, 12)
+        assert said == b"error\n" and seconds < 6
+        assert client.hear() in (CLOSED, RESET)
+
+
+def test_dropped_bytes_are_no_progress_before_authentication():
+    options = ["--read-timeout", "1", "--max-connections", "5", "--auth-token", SECRET]
+    with Server(*options) as server:
+        crowd = [Client(server) for _ in range(5)]
+        for client in crowd:
+            client.send(LONG)
+        said, seconds = trickle_until_closed(crowd[0], 12)
+        assert said == b"error_auth\n" and seconds < 6
+
+        def enters():
+            with Client(server) as late:
+                return late.ask("auth", "_", SECRET) == "ok"
+
+        assert eventually(enters, seconds=6)
+
+
+def test_a_request_behind_a_long_wait_for_its_lines_gets_a_whole_time_out():
+    """The time-out is for each line: the one that is too long has begun its own."""
+    with Server("--read-timeout", "2") as server, Client(server) as client:
+        for part in (b"ping\n", b"_\n", b"\nping\n"):
+            client.send(part)
+            time.sleep(1.2)
+        assert client.hear() == b"ok\n"
+
+
+@pytest.mark.parametrize("said", [b"", b"ping\n\n\n"], ids=["first", "second"])
+def test_a_line_too_long_that_the_end_of_input_cuts_off_is_an_error(said):
+    with Server() as server, Client(server) as client:
+        client.send(said + LONG)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.hear() == (b"ok\n" if said else b"error\n")
+        if said:
+            assert client.hear() == b"error\n"
+        assert client.hear() == CLOSED
+
+
+def test_a_short_line_that_the_end_of_input_cuts_off_is_dropped():
+    with Server() as server, Client(server) as client:
+        client.send(b"x" * 256)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.hear() == CLOSED
+
+
+def stop_beyond_the_time_out(server, clients, data):
+    """All send while the server stands still for longer than the read time-out."""
+    with server.stopped():
+        for client in clients:
+            client.send(data)
+        time.sleep(2.3)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_input_that_waits_when_the_server_goes_on_is_served(threads):
+    with Server("--read-timeout", "2", "--threads", threads) as server:
+        clients = [Client(server) for _ in range(500)]
+        for client in clients:
+            assert client.ask("ping") == "ok"
+        stop_beyond_the_time_out(server, clients, request("ping"))
+        assert [client.hear() for client in clients] == [b"ok\n"] * 500
+        for client in clients:
+            client.close()
+
+
+def test_the_rest_of_a_request_that_waits_is_served():
+    """Also one that is longer than a receive buffer, and so comes in parts."""
+    with Server("--read-timeout", "2", "--auth-token", "s" * 60000) as server:
+        clients = [Client(server) for _ in range(20)]
+        for client in clients:
+            client.send(b"auth\n_\nsss")
+        time.sleep(0.2)
+        stop_beyond_the_time_out(server, clients, b"s" * (60000 - 3) + b"\n")
+        assert [client.hear() for client in clients] == [b"ok\n"] * 20
+        for client in clients:
+            client.close()
+
+
+def test_input_that_is_no_progress_does_not_help_when_the_server_goes_on():
+    with Server("--read-timeout", "2") as server:
+        clients = [Client(server) for _ in range(20)]
+        for client in clients:
+            client.send(b"pi")
+        time.sleep(0.2)
+        stop_beyond_the_time_out(server, clients, b"n")
+        assert [client.hear() for client in clients] == [b"error\n"] * 20
+        for client in clients:
+            assert client.hear() == CLOSED
+            client.close()
+
+
+def test_a_peer_that_has_read_meanwhile_is_not_too_slow():
+    """The write time-out is over while the server stands still, and its peer has read."""
+    with Server("--write-timeout", "2", "--max-locks", "100000") as server:
+        with Client(server) as holder, Client(server) as slow:
+            for number in range(0, 40000, 1000):
+                holder.send(b"".join(request("l", f"{'k' * 200}-{i}", "0")
+                                     for i in range(number, number + 1000)))
+                for _ in range(1000):
+                    holder.hear()
+            slow.send(request("stats"))
+            time.sleep(0.8)  # it has filled all buffers by now, and waits
+            with server.stopped():
+                time.sleep(2.3)
+                slow.socket.settimeout(0.2)
+                try:
+                    while True:
+                        slow.received += slow.socket.recv(1 << 20)
+                except TimeoutError:
+                    slow.socket.settimeout(20)
+            line = slow.hear(60)
+            assert isinstance(line, bytes) and line.endswith(b"}\n")
+
+
+def test_who_stays_behind_a_full_window_is_closed_and_its_waiter_cancelled():
+    """200,000 bytes behind a blocked request hide the end of input: it is not waited for."""
+    with Server("--read-timeout", "1") as server:
+        with Client(server) as holder, Client(server) as gone, Client(server) as next_one:
+            holder.acquire("blocked", "0 1000")
+            token = gone.acquire("held", "0 1000")
+            assert token
+            gone.send(request("l", "blocked", "900"))
+            gone.send_what_is_taken(request("l", "blocked", "10") * 14000, patience=0.5)
+            gone.socket.close()
+            assert next_one.ask("l", "held", "15").startswith("ok ")
+            assert next_one.stats()["locks"][0]["waiters"] == 0
+
+
+def test_a_moderate_backlog_behind_a_blocked_request_may_stay():
+    with Server("--read-timeout", "1") as server:
+        with Client(server) as holder, Client(server) as patient:
+            token = holder.acquire("key", "0 1000")
+            patient.send(request("l", "key", "900") + request("ping") * 5000)
+            time.sleep(3)
+            assert holder.ask("r", "key", token) == "ok"
+            assert patient.hear().startswith(b"ok ")
+            assert [patient.hear() for _ in range(5000)] == [b"ok\n"] * 5000
+
+
+def enter(server):
+    """A connection that is served, as soon as there is a place for it."""
+    def served():
+        client = Client(server)
+        if client.ask("ping") == "ok":
+            return client
+        client.close()
+        return None
+
+    return eventually(served)
+
+
+@pytest.mark.parametrize("options", [["--max-connections", "1"],
+                                     ["--max-connections-per-ip", "1"]])
+def test_a_connection_that_the_server_ended_does_not_count(options):
+    """It lingers for up to two seconds, and its place is free at once."""
+    with Server(*options) as server:
+        for _ in range(20):
+            with enter(server) as ended:
+                ended.send(LONG + b"\n")
+                assert ended.hear() == b"error\n"
+                assert ended.hear() == CLOSED
+                with Client(server) as following:
+                    assert following.ask("ping") == "ok"
+                    assert following.stats()["connections"] == 1
+
+
+def test_many_lingering_connections_make_room_for_each_other():
+    """More than may linger at a time: the oldest go, and the server serves on."""
+    with Server("--threads", "1") as server, Client(server) as bystander:
+        ended = []
+        for _ in range(1500):
+            client = Client(server)
+            client.send(LONG + b"\n")
+            ended.append(client)
+        for client in ended:
+            assert client.hear() in (b"error\n", CLOSED, RESET)
+        assert bystander.ask("ping") == "ok"
+        assert bystander.stats()["connections"] == 1
+        for client in ended:
+            client.close()
