@@ -163,6 +163,41 @@ static void each_command_has_its_answer(void **state)
     dflockd_connection_close(connection);
 }
 
+/* A client that reconnects takes its grant along. */
+static void what_is_owned_by_another_connection_outlives_the_first(void **state)
+{
+    static const bool kinds[] = {false, true};
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 2; i++) {
+        struct dflockd_connection *first = connect_to(f->served.address);
+        struct dflockd_connection *second = connect_to(f->served.address);
+        struct dflockd_request acquire = {
+            .command = kinds[i] ? DFLOCKD_SEMAPHORE_ACQUIRE : DFLOCKD_ACQUIRE,
+            .key = "owned",
+            .limit = 1,
+        };
+        struct dflockd_request own = {
+            .command = DFLOCKD_OWN, .key = "owned", .semaphore = kinds[i]};
+        struct dflockd_reply grant;
+        struct dflockd_reply reply;
+
+        assert_done(dflockd_connection_ask(first, &acquire, &grant, PATIENCE_MS));
+        assert_done(grant.status);
+        own.token = grant.token;
+        assert_done(dflockd_connection_ask(second, &own, &reply, PATIENCE_MS));
+        assert_done(reply.status);
+        own.semaphore = !kinds[i];
+        assert_done(dflockd_connection_ask(second, &own, &reply, PATIENCE_MS));
+        assert_status(reply.status, DFLOCKD_STATUS_NOT_HELD);
+        dflockd_connection_close(first);
+        acquire.timeout_s = 1;
+        assert_done(dflockd_connection_ask(second, &acquire, &reply, PATIENCE_MS));
+        assert_status(reply.status, DFLOCKD_STATUS_TIMED_OUT);
+        dflockd_connection_close(second);
+    }
+}
+
 static void stats_of_any_length_are_text(void **state)
 {
     struct fixture *f = *state;
@@ -223,6 +258,8 @@ static void a_request_out_of_range_is_not_sent(void **state)
         {.command = DFLOCKD_SEMAPHORE_ACQUIRE, .key = "k"},
         {.command = DFLOCKD_SEMAPHORE_ENQUEUE, .key = "k", .limit = DFLOCKD_LIMIT_MAX + 1},
         {.command = DFLOCKD_RELEASE, .key = "k"},
+        {.command = DFLOCKD_OWN, .key = "k"},
+        {.command = DFLOCKD_OWN, .key = "k", .token = "0123"},
         {.command = DFLOCKD_RELEASE, .key = "k", .token = "0123"},
         {.command = DFLOCKD_RENEW, .key = "k", .token = "0123456789ABCDEF0123456789ABCDEF"},
         {.command = DFLOCKD_AUTH},
@@ -458,6 +495,7 @@ int main(void)
         TEST(answers_come_in_the_order_of_requests),
         TEST(one_loop_serves_many_connections),
         TEST(each_command_has_its_answer),
+        TEST(what_is_owned_by_another_connection_outlives_the_first),
         TEST(stats_of_any_length_are_text),
         TEST(an_answer_that_did_not_come_in_time_comes_later),
         TEST(a_request_out_of_range_is_not_sent),

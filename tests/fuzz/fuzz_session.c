@@ -510,7 +510,7 @@ static void take_turn(struct peer *peer)
 {
     if (peer->state != PEER_OPEN)
         return;
-    if (peer->want == SESSION_WANT_TURN ||
+    if (peer->want == SESSION_WANT_TURN || peer->want == SESSION_WANT_WALK ||
         (peer->want == SESSION_WANT_ROOM && peer->output.length < SESSION_OUTPUT_MAX / 2))
         read_on(peer);
 }
@@ -697,6 +697,8 @@ static void say(struct peer *peer, uint8_t what, uint8_t numbers)
         snprintf(arg, sizeof(arg), "%s%s", token, lease);
     else if (command == DFLOCKD_AUTH)
         snprintf(arg, sizeof(arg), "%s", numbers & 1 ? secret : "other");
+    else if (command == DFLOCKD_OWN)
+        snprintf(arg, sizeof(arg), "%s %s", numbers & 1 ? "s" : "l", token);
     length =
         snprintf(text, sizeof(text), "%s\n%c\n%s\n", words[command], 'a' + (what >> 4) % 5, arg);
     receive(peer, text, (size_t)length);

@@ -427,6 +427,56 @@ static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
     world_end();
 }
 
+static void a_line_too_long_at_the_end_of_input_is_an_error(void **state)
+{
+    static const char *const before[] = {"", "l\n", "l\nkey\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        struct peer *peer;
+
+        world_start((struct setting){0});
+        peer = connect_peer();
+        say_line_of(peer, 300, before[i], "");
+        expect_replies(peer, "");
+        session_input_ended(&peer->session, &world.host, &peer->output);
+        assert_int_equal(peer->session.state, SESSION_OVER);
+        expect_replies(peer, "error\n");
+        world_end();
+    }
+}
+
+/* Whether the session says that it served something, which starts the read time-out again. */
+static bool serves(struct peer *peer, const char *text)
+{
+    size_t length = strlen(text);
+
+    memcpy(peer->input + peer->end, text, length);
+    peer->end += length;
+    return read_once(peer).served;
+}
+
+static void bytes_of_a_line_too_long_are_no_progress(void **state)
+{
+    char line[301];
+    struct peer *peer;
+
+    (void)state;
+    memset(line, 'x', 300);
+    line[300] = '\0';
+    world_start((struct setting){0});
+    peer = connect_peer();
+    assert_false(serves(peer, "pi"));
+    assert_false(serves(peer, "ng\n\n"));
+    assert_true(serves(peer, "\nping\n"));
+    assert_true(serves(peer, "\n\nl\nkey"));
+    assert_false(serves(peer, line));
+    assert_int_equal(peer->session.state, SESSION_SKIPPING);
+    for (int i = 0; i < 10; i++)
+        assert_false(serves(peer, "x"));
+    world_end();
+}
+
 static void a_read_that_timed_out_is_an_error_and_the_end(void **state)
 {
     struct peer *peer;
@@ -557,6 +607,8 @@ int main(void)
         cmocka_unit_test(an_auth_that_is_too_long_or_unfinished_fails),
         cmocka_unit_test(after_its_auth_a_session_ends_as_any_other),
         cmocka_unit_test(an_unfinished_line_at_the_end_of_input_is_dropped),
+        cmocka_unit_test(a_line_too_long_at_the_end_of_input_is_an_error),
+        cmocka_unit_test(bytes_of_a_line_too_long_are_no_progress),
         cmocka_unit_test(a_read_that_timed_out_is_an_error_and_the_end),
         cmocka_unit_test(draining_ends_blocked_requests_and_refuses_all_but_releases),
         cmocka_unit_test(draining_ends_an_enqueued_wait_and_its_place_in_the_queue),

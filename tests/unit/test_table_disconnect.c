@@ -146,9 +146,9 @@ static void the_memory_of_a_lost_lease_goes_with_the_client(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++)
-        play(*both[i], LINES("1 e k 5 = acquired a 5", "at 5", "deadline = 65", "at 60", "1 gone",
-                             "used = 1", "deadline = 65", "1 w k 0 = error_not_enqueued", "at 65",
-                             "used = 0"));
+        play(*both[i],
+             LINES("1 e k 5 = acquired a 5", "at 5", "deadline = 65", "at 60", "1 gone", "used = 1",
+                   "deadline = 65", "1 w k 0 = error_not_enqueued", "at 65", "used = 0"));
 }
 
 static void the_gone_client_and_an_unknown_one_leave_nothing_to_do(void **state)
@@ -212,6 +212,60 @@ static void a_disconnect_costs_what_the_client_has(void **state)
     fixture_end(&fixture);
 }
 
+enum {
+    CROWD = 4096,
+    CROWD_SHARE = 32 /* in a bucket, where there is about one on average */
+};
+
+static void count_visit(void *context, struct map_link *link)
+{
+    (void)link;
+    ++*(uint32_t *)context;
+}
+
+static uint32_t fullest_bucket(const struct map *map)
+{
+    uint64_t position = 0;
+    uint32_t fullest = 0;
+
+    do {
+        uint32_t count = 0;
+
+        position = map_walk(map, position, count_visit, &count);
+        fullest = count > fullest ? count : fullest;
+    } while (position);
+    return fullest;
+}
+
+/*
+ * Without auto-release: clients that are gone, of one connection slot, so that their ids differ in
+ * the high bits only; and fences that differ in the high bits only, as a client can choose them by
+ * keeping those of its leases. Neither may make what others ask for slow.
+ */
+static void no_bucket_holds_all_dead_clients_or_chosen_fences(void **state)
+{
+    static struct fixture fixture;
+
+    (void)state;
+    fixture_start(&fixture, &(struct rules){.states_max = CROWD, .keep_on_disconnect = true});
+    for (uint64_t i = 1; i <= CROWD; i++) {
+        char name[24];
+        struct lock_key key;
+
+        snprintf(name, sizeof(name), "k%llu", (unsigned long long)i);
+        key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
+        fixture.fence_last = i << 32;
+        assert_int_equal(table_acquire(&fixture.table, 0, i << 26, &key, 1, 0, 30).outcome,
+                         DFLOCKD_OK);
+        assert_true(table_disconnect(&fixture.table, 0, i << 26, false, 10));
+    }
+    fixture_check(&fixture);
+    assert_int_equal(fixture.table.clients.count, CROWD);
+    assert_in_range(fullest_bucket(&fixture.table.clients), 1, CROWD_SHARE);
+    assert_in_range(fullest_bucket(&fixture.table.tokens), 1, CROWD_SHARE);
+    fixture_end(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +286,7 @@ int main(void)
         cmocka_unit_test(a_disconnect_hands_over_in_fifo_order_whoever_comes_between),
         cmocka_unit_test(a_disconnect_with_no_steps_does_nothing),
         cmocka_unit_test(a_disconnect_costs_what_the_client_has),
+        cmocka_unit_test(no_bucket_holds_all_dead_clients_or_chosen_fences),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -486,10 +486,9 @@ static void one_event(struct run *run)
         uint32_t weight;
         void (*play)(struct run *run, int client, int key);
     } events[] = {
-        {26, event_acquire}, {16, event_enqueue},   {16, event_wait},
-        {20, event_release}, {8, event_renew},      {14, event_deliver},
-        {2, event_cancel},   {3, event_disconnect}, {12, event_expire},
-        {6, event_own},
+        {26, event_acquire}, {16, event_enqueue}, {16, event_wait},  {20, event_release},
+        {8, event_renew},    {14, event_deliver}, {2, event_cancel}, {3, event_disconnect},
+        {12, event_expire},  {6, event_own},
     };
     int client = (int)below(run, MODEL_CLIENTS);
     int key = (int)below(run, MODEL_KEYS);
