@@ -98,6 +98,31 @@ class Talk:
         self.ask([enqueue(key(number)) for number in range(count)], b"queued")
 
 
+def leave_leases(server, count):
+    """Clients that connect one after the other, acquire a key each, and are gone: a server without
+    auto-release keeps their leases. They all use one connection slot."""
+    for number in range(count):
+        with Talk(server) as client:
+            client.ask([acquire(key(number))], b"ok ")
+
+
+def keep_similar_fences(server, client, count, low_bits=8):
+    """Acquire keys, and keep those leases whose fences have the same low bits: what a client can
+    do that wants its fences to share a bucket of a hash map that it could predict."""
+    wanted, kept, number = None, 0, 0
+    while kept < count:
+        names = [key(number + i) for i in range(WINDOW)]
+        client.socket.sendall(b"".join(acquire(name) for name in names))
+        tokens = [line.split()[1].decode() for line in client.lines(WINDOW)]
+        number += WINDOW
+        fences = [int(token[:16], 16) & (1 << low_bits) - 1 for token in tokens]
+        wanted = fences[0] if wanted is None else wanted
+        others = [release(name, token) for name, token, fence in zip(names, tokens, fences)
+                  if fence != wanted]
+        kept += WINDOW - len(others)
+        client.ask(others, b"ok")
+
+
 class Crowd:
     """Connections that say nothing until they are told to."""
 

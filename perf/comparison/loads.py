@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from comparison import load
-from comparison.holder import Talk
+from comparison.holder import Talk, keep_similar_fences, leave_leases
 from comparison.place import LOAD_CPU, SERVER_CPU
 from comparison.row import Figure, Ratio, Row
 from comparison.servers import ALL, Ceiling, Dflockd, Original
@@ -13,6 +13,8 @@ from comparison.servers import ALL, Ceiling, Dflockd, Original
 CONNECTIONS = 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000
 MORE_CONNECTIONS = 10000
 KEYS_HELD = 0, 1000, 10000, 100000, 1000000
+DEAD_CLIENTS = 0, 12000, 120000
+SIMILAR_FENCES = 0, 4000
 WAITERS = 10, 100, 1000, 10000
 # What a figure may differ by where nothing differs but the moment.
 NOISE = 0.03
@@ -162,6 +164,51 @@ class GrowthKeys(Held):
                      what="CPU, 1,000,000 beside 0"),)
 
 
+class GrowthDeadClients(Row):
+    name = "growth-dead-clients"
+    title = "connect, acquire, release, close, beside leases whose clients are gone"
+    target = "a cost that grows where the work does not is a defect"
+    how = ("servers with --no-auto-release-on-disconnect: so many clients have connected one after "
+           "the other, acquired a key each, and gone, before the load of `connect`")
+    figures = CYCLES, CYCLE_CPU
+    targets = (Ratio("dflockd/120000", "dflockd/0", "round_cpu_us", at_most=FLAT,
+                     what="CPU, 120,000 beside 0"),)
+
+    @contextmanager
+    def contestants(self, seconds):
+        with ExitStack() as stack:
+            result = {}
+            for size in DEAD_CLIENTS:
+                server = stack.enter_context(Dflockd("--no-auto-release-on-disconnect"))
+                leave_leases(server, size)
+                result[f"dflockd/{size}"] = lambda server=server: load.run(
+                    server, seconds, *Connect.flags)
+            yield result
+
+
+class GrowthSimilarFences(Row):
+    name = "growth-similar-fences"
+    title = "own keys, 16 connections, beside leases kept for their fences"
+    target = "a cost that grows where the work does not is a defect"
+    how = ("as before, beside a client that acquires and releases until it holds so many leases "
+           "whose fences have the same low 8 bits")
+    flags = Own16.flags
+    figures = REQUESTS, CPU
+    targets = (Ratio("dflockd/4000", "dflockd/0", "cpu_us", at_most=FLAT,
+                     what="CPU, 4,000 beside 0"),)
+
+    @contextmanager
+    def contestants(self, seconds):
+        with ExitStack() as stack:
+            result = {}
+            for size in SIMILAR_FENCES:
+                server = stack.enter_context(Dflockd())
+                keep_similar_fences(server, stack.enter_context(Talk(server)), size)
+                result[f"dflockd/{size}"] = lambda server=server: load.run(
+                    server, seconds, *self.flags)
+            yield result
+
+
 class Pace:
     """Hand-overs on a server, and then own keys at the rate they had: the same number of messages
     over the same connections, one after the other, only that nothing is handed over."""
@@ -284,6 +331,6 @@ class TwoWorkers(Row):
 
 ROWS = (Own16(), OneConnection(), Own100(), HandOver(), PipelinedPing(), PipelinedLocks(),
         Connect(), ConnectHeld())
-GROWTH = GrowthConnections(), GrowthKeys()
+GROWTH = GrowthConnections(), GrowthKeys(), GrowthDeadClients(), GrowthSimilarFences()
 WORKERS = TwoWorkers()
 HAND_OVER_WAITERS = HandOverWaiters()
