@@ -58,6 +58,9 @@ bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES]);
  */
 void sockets_end_output(int descriptor);
 
+/* Ends both sides of a connection at once, for whoever has the socket: the peer sees its end. */
+void sockets_end(int descriptor);
+
 /* Raises the limit of open descriptors to the hard limit; what it is then. */
 uint64_t sockets_raise_limit(void);
 

@@ -32,6 +32,7 @@ struct worker_shared {
     struct memory memory;  /* to be called from any thread */
     struct budget buffers; /* of it, for what connections have not read or sent yet */
     struct stripes *stripes;
+    atomic_bool draining; /* the server stops; each worker looks at it when it wakes */
     struct entrances *entrances;
     struct fence_keeper *fence_keeper; /* of worker STRIPES_KEEPER; NULL: there is none */
     struct peers *peers;               /* NULL: addresses have no limit */
