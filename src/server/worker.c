@@ -564,19 +564,38 @@ void worker_run(struct worker *worker)
     send_last_pokes(worker);
 }
 
-int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number)
+int worker_open(struct worker **opened)
 {
-    const struct options *options = shared->options;
-    struct ring_options ring_options = {
+    struct ring_options options = {
         .submissions = RING_SUBMISSIONS,
         .completions = RING_COMPLETIONS,
         .buffers = RING_BUFFERS,
         .buffer_bytes = RING_BUFFER_BYTES,
         .report = worker_refused,
     };
+    struct worker *worker = calloc(1, sizeof(*worker));
+    int error;
+
+    *opened = NULL;
+    if (!worker)
+        return -ENOMEM;
+    options.context = worker;
+    error = ring_open(&worker->ring, &options);
+    if (error < 0) {
+        free(worker);
+        return error;
+    }
+    *opened = worker;
+    return 0;
+}
+
+void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number)
+{
+    const struct options *options = shared->options;
     struct connections_options connections = {
         .memory = shared->memory,
         .buffers = &shared->buffers,
+        .ring = worker->ring,
         .buffer_count = RING_BUFFERS,
         .tls = shared->tls,
         .worker = number,
@@ -594,17 +613,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
                 .connections = &shared->connections,
             },
     };
-    struct worker *worker = calloc(1, sizeof(*worker));
-    int error;
 
-    if (!worker)
-        return -ENOMEM;
-    ring_options.context = worker;
-    error = ring_open(&worker->ring, &ring_options);
-    if (error < 0) {
-        free(worker);
-        return error;
-    }
     worker->shared = shared;
     worker->number = number;
     worker->listener_count = entrances_of(shared->entrances, number, worker->listeners);
@@ -613,12 +622,9 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     worker->listen_until_ns = UINT64_MAX;
     worker->stop_ns = UINT64_MAX;
     worker->poke_retry_ns = UINT64_MAX;
-    connections.ring = worker->ring;
     connections_init(&worker->connections, &connections);
     if (number == 0)
         watch_signals(worker);
-    *created = worker;
-    return 0;
 }
 
 void worker_destroy(struct worker *worker)
