@@ -76,6 +76,17 @@ static int store_name(const char *path)
     return error;
 }
 
+/*
+ * Clears O_NONBLOCK: with it, io_uring ends a write with EAGAIN instead of handing it to a thread,
+ * on a device that cannot write without waiting (dm-crypt on Linux 6.1 to 6.3).
+ */
+static int fence_file_set_blocking(int file)
+{
+    int flags = fcntl(file, F_GETFL);
+
+    return flags < 0 || fcntl(file, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 static int read_ceiling(int file, const char *path, uint64_t *ceiling,
                         char problem[FENCE_FILE_PROBLEM_MAX])
 {
@@ -87,6 +98,9 @@ static int read_ceiling(int file, const char *path, uint64_t *ceiling,
         return wrong(problem, path, strerror(errno));
     if (!S_ISREG(status.st_mode))
         return wrong(problem, path, "not a regular file");
+    error = fence_file_set_blocking(file);
+    if (error < 0)
+        return wrong(problem, path, strerror(-error));
     error = lock(file);
     if (error == -EWOULDBLOCK)
         return wrong(problem, path, "in use by another server, which holds a lock on it");
@@ -115,7 +129,7 @@ static int read_ceiling(int file, const char *path, uint64_t *ceiling,
 
 int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX])
 {
-    /* NONBLOCK: what turns out to be no file at all shall not block us. */
+    /* NONBLOCK: open(2) must not wait for the other end of a FIFO. See fence_file_set_blocking. */
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 
     if (file < 0)

@@ -15,15 +15,20 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     BUFFER_GROUP = 0,
-    SUBMIT_ATTEMPTS = 1000
+    BACK_OFF_NS = 5000000, /* between attempts at what the kernel refuses */
+    TRANSIENT_MAX = 16     /* EAGAIN or EBUSY in a row that cost no such pause */
 };
 
-/* The ring's own tags from here on are neither addresses with low bits nor small numbers. */
-#define TAG_OWN_MIN (UINT64_MAX << 32)
+/*
+ * The ring's own tags from here on are neither addresses with low bits nor small numbers. Those of
+ * ring_hand have the caller's tag in bits 32 to 47, and the descriptor below.
+ */
+#define TAG_OWN_MIN (UINT64_MAX << 48)
 #define TAG_ALARM   UINT64_MAX
 
 struct ring {
@@ -36,7 +41,13 @@ struct ring {
     uint32_t buffer_count;
     uint32_t buffer_bytes;
     bool accepts_once;
-    bool submitted; /* all that was queued before the last turn */
+    bool submitted;     /* all that was queued before the last turn */
+    bool refill;        /* dropped completions may have named receive buffers */
+    bool drop_reported; /* a drop was noticed before the kernel reported it with EBADR */
+    uint32_t dropped;   /* completions so far, by the kernel's count */
+    uint32_t refusals;  /* EAGAIN or EBUSY in a row */
+    void (*report)(void *context, int error);
+    void *context;
 };
 
 static size_t page_round(size_t bytes)
@@ -51,16 +62,30 @@ static void buffer_offer(struct ring *ring, uint16_t buffer, int offset)
                           offset);
 }
 
-static int buffers_register(struct ring *ring, const struct ring_options *options)
+/* Gives the kernel all receive buffers. */
+static int buffers_register(struct ring *ring)
+{
+    struct io_uring_buf_reg registration = {
+        .ring_addr = (uintptr_t)ring->buffer_ring,
+        .ring_entries = ring->buffer_count,
+        .bgid = BUFFER_GROUP,
+    };
+    int result = io_uring_register_buf_ring(&ring->uring, &registration, 0);
+
+    if (result < 0)
+        return result;
+    io_uring_buf_ring_init(ring->buffer_ring);
+    for (uint32_t i = 0; i < ring->buffer_count; i++)
+        buffer_offer(ring, (uint16_t)i, (int)i);
+    io_uring_buf_ring_advance(ring->buffer_ring, (int)ring->buffer_count);
+    return 0;
+}
+
+static int buffers_create(struct ring *ring, const struct ring_options *options)
 {
     size_t ring_bytes = page_round(options->buffers * sizeof(struct io_uring_buf));
     size_t bytes = ring_bytes + (size_t)options->buffers * options->buffer_bytes;
-    struct io_uring_buf_reg registration = {
-        .ring_entries = options->buffers,
-        .bgid = BUFFER_GROUP,
-    };
     void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int result;
 
     if (mapped == MAP_FAILED)
         return -errno;
@@ -69,15 +94,7 @@ static int buffers_register(struct ring *ring, const struct ring_options *option
     ring->buffers = (uint8_t *)mapped + ring_bytes;
     ring->buffer_count = options->buffers;
     ring->buffer_bytes = options->buffer_bytes;
-    registration.ring_addr = (uintptr_t)mapped;
-    result = io_uring_register_buf_ring(&ring->uring, &registration, 0);
-    if (result < 0)
-        return result;
-    io_uring_buf_ring_init(ring->buffer_ring);
-    for (uint32_t i = 0; i < options->buffers; i++)
-        buffer_offer(ring, (uint16_t)i, (int)i);
-    io_uring_buf_ring_advance(ring->buffer_ring, (int)options->buffers);
-    return 0;
+    return buffers_register(ring);
 }
 
 /*
@@ -113,13 +130,15 @@ int ring_open(struct ring **opened, const struct ring_options *options)
         free(ring);
         return error;
     }
-    error = buffers_register(ring, options);
+    error = buffers_create(ring, options);
     if (error < 0) {
         ring_close(ring);
         return error;
     }
     ring->accepts_once = multishot_accept_broken();
     ring->alarm_ns = UINT64_MAX;
+    ring->report = options->report;
+    ring->context = options->context;
     /* An optimisation: where the kernel refuses it, the ring works all the same. */
     io_uring_register_ring_fd(&ring->uring);
     *opened = ring;
@@ -178,19 +197,54 @@ int ring_descriptor(const struct ring *ring)
     return ring->uring.ring_fd;
 }
 
-/* A free submission entry. Where the queue is full it is submitted first, between turns. */
+static void ring_back_off(const struct ring *ring, int error)
+{
+    static const struct timespec pause = {.tv_nsec = BACK_OFF_NS};
+
+    if (ring->report)
+        ring->report(ring->context, error);
+    nanosleep(&pause, NULL);
+}
+
+/*
+ * A system call of the ring returned `result`. EINTR is a wake. After EBUSY or EAGAIN the caller
+ * sees the completions that are there, which is the remedy as a rule. EBADR: see ring_lost.
+ */
+static void ring_check(struct ring *ring, int result)
+{
+    if (result >= 0) {
+        ring->refusals = 0;
+        return;
+    }
+    switch (result) {
+    case -EINTR:
+    case -ETIME:
+    case -EBADR:
+        return;
+    case -EAGAIN:
+    case -EBUSY:
+        if (++ring->refusals <= TRANSIENT_MAX)
+            return;
+    }
+    ring_back_off(ring, result);
+}
+
+/*
+ * A free submission entry. If the queue is full, it is submitted first, between turns. There is
+ * nothing to do but to wait for the kernel to take it: a request must not be lost.
+ */
 static struct io_uring_sqe *entry(struct ring *ring)
 {
-    for (int attempt = 0; attempt < SUBMIT_ATTEMPTS; attempt++) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    struct io_uring_sqe *sqe;
 
-        if (sqe)
-            return sqe;
-        if (io_uring_submit(&ring->uring) < 0)
+    while (!(sqe = io_uring_get_sqe(&ring->uring))) {
+        int result = io_uring_submit(&ring->uring);
+
+        if (result < 0)
             io_uring_get_events(&ring->uring);
+        ring_check(ring, result);
     }
-    fprintf(stderr, "the kernel does not take io_uring submissions\n");
-    abort();
+    return sqe;
 }
 
 static void finish(struct io_uring_sqe *sqe, uint64_t tag, uint32_t flags)
@@ -275,6 +329,14 @@ void ring_cancel(struct ring *ring, int descriptor)
     finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
 }
 
+void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = entry(ring);
+
+    io_uring_prep_cancel_fd(sqe, descriptor, IORING_ASYNC_CANCEL_ALL);
+    finish(sqe, tag, 0);
+}
+
 void ring_cancel_tag(struct ring *ring, uint64_t tag)
 {
     struct io_uring_sqe *sqe = entry(ring);
@@ -291,20 +353,21 @@ void ring_close_descriptor(struct ring *ring, int descriptor)
     finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
 }
 
-void ring_poke(struct ring *ring, int target, uint64_t tag)
+void ring_poke(struct ring *ring, int target, uint64_t tag, uint64_t failure_tag)
 {
     struct io_uring_sqe *sqe = entry(ring);
 
     io_uring_prep_msg_ring(sqe, target, 0, tag, 0);
-    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+    finish(sqe, failure_tag, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag)
 {
     struct io_uring_sqe *sqe = entry(ring);
 
+    assert(tag < RING_HAND_TAGS);
     io_uring_prep_msg_ring(sqe, target, (uint32_t)descriptor, tag, 0);
-    finish(sqe, TAG_OWN_MIN | (uint32_t)descriptor, IOSQE_CQE_SKIP_SUCCESS);
+    finish(sqe, TAG_OWN_MIN | tag << 32 | (uint32_t)descriptor, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 /*
@@ -336,18 +399,78 @@ static void set_alarm(struct ring *ring, uint64_t until_ns)
 }
 
 /*
- * What goes wrong here mends itself in the next turn: EINTR is a wake, and at EBUSY or EAGAIN the
- * completions that are there have to be seen first.
+ * Whether completions were dropped, now that a turn's system call has returned `result`. The kernel
+ * counts them, and reports them once, as EBADR, in a later turn that submits nothing. The count is
+ * there at once, in the cache line of the queue's flags.
  */
-void ring_turn(struct ring *ring, uint64_t until_ns)
+static bool ring_lost(struct ring *ring, int result)
 {
+    uint32_t dropped = *ring->uring.cq.koverflow;
+
+    if (dropped != ring->dropped) {
+        ring->dropped = dropped;
+        ring->drop_reported = result != -EBADR;
+        return true;
+    }
+    if (result != -EBADR)
+        return false;
+    if (ring->drop_reported) {
+        ring->drop_reported = false;
+        return false;
+    }
+    return true;
+}
+
+/* Forgets what may hang on a dropped completion. */
+static void ring_recover(struct ring *ring)
+{
+    ring->refill = true;
+    if (ring->alarm_ns != UINT64_MAX) {
+        struct io_uring_sqe *sqe = entry(ring);
+
+        io_uring_prep_timeout_remove(sqe, TAG_ALARM, 0);
+        finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+        ring->alarm_ns = UINT64_MAX;
+    }
+}
+
+/*
+ * A buffer that a dropped completion named is lost until all are registered again. No completion
+ * may name one then: all have been seen.
+ */
+static void buffers_refill(struct ring *ring)
+{
+    int error;
+
+    if (io_uring_cq_ready(&ring->uring) > 0 || io_uring_cq_has_overflow(&ring->uring))
+        return;
+    io_uring_unregister_buf_ring(&ring->uring, BUFFER_GROUP); /* fails if the last attempt did it */
+    error = buffers_register(ring);
+    if (error < 0)
+        ring_back_off(ring, error);
+    else
+        ring->refill = false;
+}
+
+bool ring_turn(struct ring *ring, uint64_t until_ns)
+{
+    bool lost;
+    int result;
+
+    if (ring->refill)
+        buffers_refill(ring);
     if (until_ns == 0) {
-        io_uring_submit_and_get_events(&ring->uring);
+        result = io_uring_submit_and_get_events(&ring->uring);
     } else {
         set_alarm(ring, until_ns);
-        io_uring_submit_and_wait(&ring->uring, 1);
+        result = io_uring_submit_and_wait(&ring->uring, 1);
     }
     ring->submitted = io_uring_sq_ready(&ring->uring) == 0;
+    lost = ring_lost(ring, result);
+    ring_check(ring, result);
+    if (lost)
+        ring_recover(ring);
+    return !lost;
 }
 
 uint64_t ring_alarm(const struct ring *ring)
@@ -392,10 +515,14 @@ bool ring_next(struct ring *ring, struct completion *completion)
     while (take_completion(ring, completion)) {
         if (completion->tag < TAG_OWN_MIN)
             return true;
-        if (completion->tag == TAG_ALARM)
+        if (completion->tag != TAG_ALARM) { /* nobody took it: see ring_hand */
+            completion->result = (int32_t)(uint32_t)completion->tag;
+            completion->tag = completion->tag >> 32 & (RING_HAND_TAGS - 1);
+            return true;
+        }
+        /* ECANCELED: ring_recover removed it, and may have set another one since. */
+        if (completion->result != -ECANCELED)
             ring->alarm_ns = UINT64_MAX;
-        else
-            close((int)(uint32_t)completion->tag); /* nobody took it: see ring_hand */
     }
     return false;
 }
@@ -408,5 +535,6 @@ void ring_return_buffer(struct ring *ring, uint16_t buffer)
 
 bool ring_settled(const struct ring *ring)
 {
-    return ring->submitted && !io_uring_cq_has_overflow(&ring->uring);
+    return ring->submitted && !io_uring_cq_has_overflow(&ring->uring) &&
+           *ring->uring.cq.koverflow == ring->dropped;
 }

@@ -3,7 +3,10 @@
  * waits for completions. Received bytes come in buffers registered with the kernel beforehand.
  *
  * A ring belongs to the thread that opened it. Every call that queues a request always succeeds;
- * what goes wrong with it is told by its completion. Errors are negative errno.
+ * its completion reports the request's error. Errors are negative errno.
+ *
+ * If the kernel refuses a system call (memory is short, for example), the ring reports the error,
+ * sleeps for some milliseconds and tries again: it neither gives up nor spins.
  */
 #ifndef OS_RING_H
 #define OS_RING_H
@@ -12,6 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum {
+    RING_HAND_TAGS = 1 << 16
+};
+
 struct ring;
 
 struct ring_options {
@@ -19,6 +26,9 @@ struct ring_options {
     uint32_t completions;  /* room for completions; a power of two */
     uint32_t buffers;      /* receive buffers; a power of two, at most 32768 */
     uint32_t buffer_bytes; /* of one */
+    /* Called before each such sleep, in the ring's thread; NULL: nobody wants to know. */
+    void (*report)(void *context, int error);
+    void *context;
 };
 
 /* A request's end, or one of many where `more` says that others follow. */
@@ -75,26 +85,40 @@ void ring_sync(struct ring *ring, int descriptor, uint64_t tag);
 /* Ends all requests on `descriptor`, each with its completion, -ECANCELED if nothing else. */
 void ring_cancel(struct ring *ring, int descriptor);
 
+/*
+ * As ring_cancel, and a completion with `tag` says how many requests there were. 0: the ring has no
+ * request on `descriptor` any more, and no further completion of one comes.
+ */
+void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag);
+
 /* Ends the requests with `tag`. */
 void ring_cancel_tag(struct ring *ring, uint64_t tag);
 
 /* Closes `descriptor`. Completes silently. */
 void ring_close_descriptor(struct ring *ring, int descriptor);
 
-/* A completion with `tag` in the ring that `target` (ring_descriptor) stands for. */
-void ring_poke(struct ring *ring, int target, uint64_t tag);
+/*
+ * A completion with `tag` in the ring that `target` (ring_descriptor) stands for. If that fails, a
+ * completion with `failure_tag` and the error comes in this ring.
+ */
+void ring_poke(struct ring *ring, int target, uint64_t tag, uint64_t failure_tag);
 
 /*
  * Hands `descriptor` over to another ring of this process: there it is the result of a completion
- * with `tag`. Where that ring can't take it, it is closed.
+ * with `tag`, which is below RING_HAND_TAGS. If that ring can't take it, the completion comes in
+ * this ring.
  */
 void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag);
 
 /*
  * Submits all that is queued and waits for a completion, at the latest until the monotonic clock
  * shows `until_ns` (UINT64_MAX: without limit, 0: not at all). It may come back earlier.
+ *
+ * Returns false if the kernel dropped completions, of any requests, since the last turn, because it
+ * had no memory to keep them. The ring recovers its own state: the alarm and the receive buffers.
+ * The caller must recover all state that hangs on a completion before it calls ring_next.
  */
-void ring_turn(struct ring *ring, uint64_t until_ns);
+bool ring_turn(struct ring *ring, uint64_t until_ns);
 
 /*
  * When the ring ends a turn on its own for what an earlier turn was given as its end; UINT64_MAX:

@@ -267,6 +267,11 @@ void sockets_end_output(int descriptor)
     shutdown(descriptor, SHUT_WR);
 }
 
+void sockets_end(int descriptor)
+{
+    shutdown(descriptor, SHUT_RDWR);
+}
+
 uint64_t sockets_raise_limit(void)
 {
     struct rlimit limit;

@@ -64,6 +64,9 @@ bool sockets_ready(int descriptor, short events);
  */
 void sockets_end_output(int descriptor);
 
+/* Ends both sides of a connection at once, for whoever has the socket: the peer sees its end. */
+void sockets_end(int descriptor);
+
 /* Raises the limit of open descriptors to the hard limit; what it is then. */
 uint64_t sockets_raise_limit(void);
 

@@ -16,6 +16,7 @@ enum connection_request {
     REQUEST_SEND,
     REQUEST_SEND_NOW,
     REQUEST_WATCH,
+    REQUEST_COUNT, /* see connection_counted */
     REQUEST_MASK = 7
 };
 
@@ -56,6 +57,10 @@ struct connection {
     bool cancelled : 1;   /* requests in the ring are being ended */
     bool overdue : 1;     /* the read time-out was over while input waited */
     bool uncounted : 1;   /* it counts no more as a connection */
+    bool lost : 1;        /* completions of those may have been dropped */
+    bool starved : 1;     /* its last receive ended for want of a buffer */
+    bool denied : 1;      /* so did the one before, with nothing received in between */
+    bool waiting : 1;     /* to receive: its work_link is in the list `starved` or `denied` */
 
     uint32_t peer; /* what counts it among those of its address, or PEERS_NONE */
 };
@@ -68,10 +73,28 @@ static inline uint64_t connection_tag(const struct connection *connection,
     return (uint64_t)(uintptr_t)connection | request;
 }
 
+/*
+ * The tag of REQUEST_COUNT names the slot and not the address: its completion may come when the
+ * connection has been freed.
+ */
+static inline uint64_t connection_count_tag(const struct connection *connection)
+{
+    return (uint64_t)(connection->slot + 1) * CONNECTIONS_TAG_MIN | REQUEST_COUNT;
+}
+
+static inline uint32_t connection_count_slot(uint64_t tag)
+{
+    return (uint32_t)(tag / CONNECTIONS_TAG_MIN) - 1;
+}
+
 /* It has something to do at the end of the turn. */
 static inline void connection_add_work(struct connections *connections,
                                        struct connection *connection)
 {
+    if (connection->waiting) {
+        connection->waiting = false;
+        list_remove(&connection->work_link);
+    }
     if (!list_linked(&connection->work_link))
         list_push_back(&connections->work, &connection->work_link);
 }
@@ -119,6 +142,12 @@ void connection_serve_received(struct connections *connections, struct connectio
 
 /* The peer sends no more. */
 void connection_end_input(struct connections *connections, struct connection *connection);
+
+/* Receives; if the last receive ended for want of a buffer, when its turn comes. */
+void connection_receive(struct connections *connections, struct connection *connection);
+
+/* Starts a receive for each buffer at most, of the connections that waited longest for one. */
+void connections_receive_starved(struct connections *connections);
 
 /* Stops or resumes reading by what is kept, `more` of which is wanted or not. */
 void connection_regulate(struct connections *connections, struct connection *connection, bool more);
@@ -177,6 +206,13 @@ void connection_abort(struct connections *connections, struct connection *connec
 
 /* Aborts it for the sake of others: buffers are short in the whole process. */
 void connection_close_for_room(struct connections *connections, struct connection *connection);
+
+/* As connection_abort, after the kernel dropped completions: see connections_lose. */
+void connection_lose(struct connections *connections, struct connection *connection);
+
+/* The kernel has counted the requests of a lost connection: `count`, or a negative errno. */
+void connection_counted(struct connections *connections, struct connection *connection,
+                        int32_t count);
 
 /* A step towards the end; may free the connection. */
 void connection_go_on_closing(struct connections *connections, struct connection *connection);

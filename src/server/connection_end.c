@@ -48,7 +48,8 @@ void connection_abort(struct connections *connections, struct connection *connec
 {
     connection_close(connections, connection);
     connection->state = CONNECTION_GONE;
-    timeout_stop(&connection->pace);
+    if (!connection->lost)
+        timeout_stop(&connection->pace);
     timeout_stop(&connection->write);
     /* Others may be short of what this one will not send any more. */
     if (!connection->sending && !connection->sending_now)
@@ -77,6 +78,38 @@ static void connection_uncount(struct connections *connections, struct connectio
         peers_leave(connections->peers, connection->peer);
 }
 
+void connection_lose(struct connections *connections, struct connection *connection)
+{
+    /* At once, and not by the ring: the peer must not wait for what may never come. */
+    sockets_end(connection->descriptor);
+    connection_abort(connections, connection);
+    connection->lost = true;
+    timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
+}
+
+/*
+ * A lost connection is cancelled as others are, and most are freed when their requests have ended.
+ * One of which a completion was dropped would wait for it for ever, and must not be freed while the
+ * kernel may use it. So after LINGER_MS the kernel is asked how many requests it has of it.
+ */
+static void count_requests(struct connections *connections, struct connection *connection)
+{
+    ring_cancel_counted(connections->ring, connection->descriptor,
+                        connection_count_tag(connection));
+    timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
+}
+
+void connection_counted(struct connections *connections, struct connection *connection,
+                        int32_t count)
+{
+    if (!connection->lost || count != 0)
+        return; /* counted again after LINGER_MS */
+    connection->receiving = false;
+    connection->watching = false;
+    connection->sending = false;
+    connection_add_work(connections, connection);
+}
+
 static void free_connection(struct connections *connections, struct connection *connection)
 {
     assert(!in_flight(connection) && !connection->backlog.bytes);
@@ -101,11 +134,12 @@ static void free_connection(struct connections *connections, struct connection *
 static void connection_linger(struct connections *connections, struct connection *connection)
 {
     if (connections->lingering >= LINGERS_MAX) {
-        struct list_link *oldest = list_first(&connections->lingers.list);
+        struct list_link *first = list_first(&connections->lingers.list);
+        struct timeout *timeout = first ? CONTAINER_OF(first, struct timeout, link) : NULL;
 
-        if (oldest)
-            connection_abort(connections, CONTAINER_OF(CONTAINER_OF(oldest, struct timeout, link),
-                                                       struct connection, pace));
+        /* One that is lost stays: it waits there for the count of its requests. */
+        if (timeout && CONTAINER_OF(timeout, struct connection, pace)->state != CONNECTION_GONE)
+            connection_abort(connections, CONTAINER_OF(timeout, struct connection, pace));
     }
     connections->lingering++;
     connection->finishing = true;
@@ -149,6 +183,8 @@ void connection_go_on_closing(struct connections *connections, struct connection
         if (!connection->cancelled) {
             connection->cancelled = true;
             ring_cancel(connections->ring, connection->descriptor);
+        } else if (connection->lost && !timeout_runs(&connection->pace)) {
+            count_requests(connections, connection);
         }
     } else if (connection->departed) {
         free_connection(connections, connection);

@@ -240,7 +240,7 @@ void connection_read_timed_out(struct connections *connections, struct connectio
 
     if (connection->paused && blocked) {
         connection_abort(connections, connection);
-    } else if (connection->paused) {
+    } else if (connection->paused || connection->waiting) {
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     } else if (!connection->overdue && connection_input_waits(connection)) {
         connection->overdue = true;
@@ -258,6 +258,55 @@ void connection_judge_overdue(struct connections *connections, struct connection
         connection_fail_late(connections, connection);
 }
 
+static void start_receive(struct connections *connections, struct connection *connection)
+{
+    connection->receiving = true;
+    ring_receive(connections->ring, connection->descriptor,
+                 connection_tag(connection, REQUEST_RECEIVE));
+}
+
+static bool may_receive(const struct connection *connection)
+{
+    return !connection->receiving && !connection->paused && !connection->input_ended &&
+           connection->state != CONNECTION_GONE;
+}
+
+/*
+ * The ring's buffers are all free when the receives of this turn begin, and each takes at least one
+ * if it has input. So receives beyond the count of buffers would end at once, for nothing.
+ */
+void connection_receive(struct connections *connections, struct connection *connection)
+{
+    if (!may_receive(connection))
+        return;
+    if (!connection->starved) {
+        start_receive(connections, connection);
+        return;
+    }
+    connection->waiting = true;
+    list_push_back(connection->denied ? &connections->denied : &connections->starved,
+                   &connection->work_link);
+}
+
+/* Those that were denied a buffer in their turn come before the others: they waited longer. */
+void connections_receive_starved(struct connections *connections)
+{
+    for (uint32_t i = 0; i < connections->buffer_count; i++) {
+        struct list_link *link = list_first(&connections->denied);
+        struct connection *connection;
+
+        if (!link)
+            link = list_first(&connections->starved);
+        if (!link)
+            return;
+        list_remove(link);
+        connection = CONTAINER_OF(link, struct connection, work_link);
+        connection->waiting = false;
+        if (may_receive(connection))
+            start_receive(connections, connection);
+    }
+}
+
 void connection_received(struct connections *connections, struct connection *connection,
                          const struct completion *completion)
 {
@@ -266,6 +315,13 @@ void connection_received(struct connections *connections, struct connection *con
     connection->receiving = completion->more;
     connection->overdue_bytes -=
         count < connection->overdue_bytes ? count : connection->overdue_bytes;
+    if (completion->result == -ENOBUFS) {
+        connection->denied = connection->starved;
+        connection->starved = true;
+    } else {
+        connection->denied = false;
+        connection->starved = false;
+    }
     if (count > 0) {
         if (connection->state != CONNECTION_OPEN || connection->input_ended) {
             /* Dropped: nothing is served any more, or the peer had said that it was through. */

@@ -52,6 +52,11 @@ void connections_completion(struct connections *connections, const struct comple
     case REQUEST_WATCH:
         connection_watched(connections, connection, completion);
         break;
+    case REQUEST_COUNT:
+        connection = slots_at(&connections->slots, connection_count_slot(completion->tag));
+        if (connection)
+            connection_counted(connections, connection, completion->result);
+        break;
     default:
         assert(false); /* nothing else is asked for */
     }
@@ -115,11 +120,7 @@ static void work(struct connections *connections, struct connection *connection)
         connection_abort(connections, connection);
     if (connection->state != CONNECTION_GONE) {
         connection_flush(connections, connection);
-        if (!connection->receiving && !connection->paused && !connection->input_ended) {
-            connection->receiving = true;
-            ring_receive(connections->ring, connection->descriptor,
-                         connection_tag(connection, REQUEST_RECEIVE));
-        }
+        connection_receive(connections, connection);
     }
     if (connection->state != CONNECTION_OPEN)
         connection_go_on_closing(connections, connection);
@@ -138,7 +139,9 @@ bool connections_work(struct connections *connections)
         if (link == last)
             break;
     }
+    connections_receive_starved(connections);
     return connections->hurry || !list_empty(&connections->work) ||
+           !list_empty(&connections->starved) || !list_empty(&connections->denied) ||
            !list_empty(&connections->heard);
 }
 
@@ -260,6 +263,11 @@ void connections_abort(struct connections *connections)
     for_each(connections, connection_abort);
 }
 
+void connections_lose(struct connections *connections)
+{
+    for_each(connections, connection_lose);
+}
+
 uint64_t connections_count(const struct connections *connections)
 {
     return connections->pool.count;
@@ -271,6 +279,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->memory = options->memory;
     connections->buffers = options->buffers;
     connections->ring = options->ring;
+    connections->buffer_count = options->buffer_count;
     connections->host = options->host;
     connections->mailbox = stripes_mailbox(options->host.stripes, options->worker);
     connections->tls = options->tls;
@@ -287,6 +296,8 @@ void connections_init(struct connections *connections, const struct connections_
     backlog_source_init(&connections->backlogs, connections->buffers);
     slots_init(&connections->slots, &connections->memory, connections->mailbox);
     list_init(&connections->work);
+    list_init(&connections->starved);
+    list_init(&connections->denied);
     list_init(&connections->sent);
     timeouts_init(&connections->reads, options->read_timeout_ns);
     timeouts_init(&connections->writes, options->write_timeout_ns);

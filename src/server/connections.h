@@ -27,15 +27,19 @@
 #include "server/slots.h"
 #include "server/timeouts.h"
 
-/* Tags in the ring below this are the worker's; those of connections are their addresses. */
+/*
+ * Tags in the ring below this are the worker's; those of connections are their addresses, or their
+ * slots above it.
+ */
 enum {
-    CONNECTIONS_TAG_MIN = 4096
+    CONNECTIONS_TAG_MIN = 1 << 16
 };
 
 struct connections_options {
     struct memory memory;
     struct budget *buffers; /* what is buffered for all connections of the process */
     struct ring *ring;
+    uint32_t buffer_count; /* its receive buffers */
     struct session_host host;
     struct tls_place *tls; /* NULL: connections are plain */
     uint32_t worker;
@@ -69,6 +73,9 @@ struct connections {
     struct list heard; /* those of them that have something to go on with, longest so first */
 
     struct list work;
+    uint32_t buffer_count;        /* receive buffers of the ring */
+    struct list starved;          /* their receive ended for want of a buffer; in that order */
+    struct list denied;           /* likewise, and again when they received anew; come first */
     struct list sent;             /* a silent send is under way */
     bool hurry;                   /* one of those has something to do when it is through */
     struct timeouts reads;        /* between requests, within one, or while reading is paused */
@@ -122,5 +129,12 @@ void connections_drain(struct connections *connections);
 
 /* Closes all, at once. */
 void connections_abort(struct connections *connections);
+
+/*
+ * The kernel dropped completions, and any of them may have been of these connections: bytes of a
+ * request, or the failure of a send. A reply to one request could be taken for the reply to
+ * another. So all connections end at once, before another completion is looked at.
+ */
+void connections_lose(struct connections *connections);
 
 #endif

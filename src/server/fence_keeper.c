@@ -125,6 +125,11 @@ enum fence_keeper_wish fence_keeper_done(struct fence_keeper *keeper, uint64_t n
     return fence_keeper_step(keeper, now_ns);
 }
 
+bool fence_keeper_busy(const struct fence_keeper *keeper)
+{
+    return keeper->state == FENCE_KEEPER_WRITING || keeper->state == FENCE_KEEPER_SYNCING;
+}
+
 uint64_t fence_keeper_deadline(const struct fence_keeper *keeper)
 {
     switch (keeper->state) {

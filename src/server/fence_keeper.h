@@ -66,6 +66,9 @@ enum fence_keeper_wish fence_keeper_step(struct fence_keeper *keeper, uint64_t n
 enum fence_keeper_wish fence_keeper_done(struct fence_keeper *keeper, uint64_t now_ns,
                                          int32_t result);
 
+/* Whether what it wished for has not ended yet. */
+bool fence_keeper_busy(const struct fence_keeper *keeper);
+
 /* When it wants to be called again though nothing happens. UINT64_MAX: it doesn't. */
 uint64_t fence_keeper_deadline(const struct fence_keeper *keeper);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -37,20 +38,25 @@ enum {
 extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:0,muzzy_decay_ms:0";
 
+/* A thread, and the worker that it runs. */
+struct thread {
+    struct server *server;
+    pthread_t id;
+    struct worker *worker; /* NULL: its ring could not be opened */
+    int error;             /* of worker_open */
+    uint32_t number;       /* of the worker */
+};
+
 struct server {
     struct options options;
     struct worker_shared shared;
     struct fence_keeper fence_keeper;
     struct tls_place tls; /* where there is TLS */
-    pthread_t threads[WORKERS_MAX];
     struct entrances entrances;
-    int errors[WORKERS_MAX]; /* of worker_create */
-    pthread_barrier_t created;
-};
-
-struct start {
-    struct server *server;
-    uint32_t number;
+    struct thread threads[WORKERS_MAX]; /* the first one is main's own */
+    uint32_t thread_count;
+    pthread_barrier_t opened; /* of all threads */
+    pthread_barrier_t ready;  /* of those that have a worker */
 };
 
 /* One line on stderr, whatever was given. */
@@ -187,70 +193,119 @@ static bool create_peers(struct server *server)
     return max == 0 || server->shared.peers;
 }
 
-/*
- * Each worker is made by its own thread, since a ring belongs to the thread that opened it; none
- * runs before all are made, since they reach into each other's rings.
- */
-static void create_and_run(struct server *server, uint32_t number)
+/* From here on a thread's worker is set up: it runs until the server is drained. */
+static void thread_run(struct thread *thread)
 {
-    server->errors[number] =
-        worker_create(&server->shared.workers[number], &server->shared, number);
-    pthread_barrier_wait(&server->created);
-    if (number == 0) {
-        uint32_t failed = 0;
+    struct server *server = thread->server;
 
-        while (failed < server->shared.count && server->errors[failed] == 0)
-            failed++;
-        if (failed < server->shared.count) {
-            char problem[512];
-
-            entrances_hide(&server->entrances);
-            snprintf(problem, sizeof(problem), "cannot start: %s",
-                     ring_explain(server->errors[failed]));
-            _exit(fail(problem));
-        }
+    worker_set_up(thread->worker, &server->shared, thread->number);
+    /* No worker runs before all are set up, since they reach into each other's rings. */
+    pthread_barrier_wait(&server->ready);
+    if (thread->number == 0) {
         entrances_log(&server->entrances);
         if (notify_service_manager("READY=1") < 0)
             log_line(LOG_WARN, "cannot tell the service manager that we are ready", NULL);
     }
-    pthread_barrier_wait(&server->created);
-    worker_run(server->shared.workers[number]);
+    worker_run(thread->worker);
 }
 
-static void *worker_main(void *argument)
+static void *thread_main(void *argument)
 {
-    struct start *start = argument;
+    struct thread *thread = argument;
 
-    create_and_run(start->server, start->number);
+    thread->error = worker_open(&thread->worker);
+    pthread_barrier_wait(&thread->server->opened); /* main counts the workers */
+    pthread_barrier_wait(&thread->server->opened); /* main has made what they share */
+    if (thread->worker)
+        thread_run(thread);
     return NULL;
+}
+
+/* Main's own ring is the first, so that it is the last to lack memory. */
+static bool start_threads(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
+{
+    server->threads[0].server = server;
+    server->threads[0].error = worker_open(&server->threads[0].worker);
+    if (server->threads[0].error < 0) {
+        snprintf(problem, OPTIONS_PROBLEM_MAX, "cannot start: %s",
+                 ring_explain(server->threads[0].error));
+        return false;
+    }
+    pthread_barrier_init(&server->opened, NULL, server->thread_count);
+    for (uint32_t i = 1; i < server->thread_count; i++) {
+        struct thread *thread = &server->threads[i];
+        int error;
+
+        thread->server = server;
+        error = pthread_create(&thread->id, NULL, thread_main, thread);
+        if (error) {
+            snprintf(problem, OPTIONS_PROBLEM_MAX, "cannot start a thread: %s", strerror(error));
+            return false;
+        }
+    }
+    pthread_barrier_wait(&server->opened);
+    return true;
+}
+
+static void warn_of_fewer_workers(const struct server *server, int error)
+{
+    struct rlimit limit = {0};
+    char workers[16];
+    char cpus[16];
+    char bytes[24];
+
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    snprintf(workers, sizeof(workers), "%u", server->shared.count);
+    snprintf(cpus, sizeof(cpus), "%u", server->thread_count);
+    snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)limit.rlim_cur);
+    log_line(LOG_WARN, "fewer workers than CPUs", "workers", workers, "cpus", cpus, "error",
+             ring_explain(error), error == -ENOMEM ? "limit" : NULL, bytes, NULL);
+}
+
+/*
+ * Numbers the workers that have a ring. With --threads 0 the server does with fewer than CPUs:
+ * since Linux 6.14 rings count to RLIMIT_MEMLOCK, and it is not known in advance how many fit.
+ */
+static bool count_workers(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
+{
+    struct worker_shared *shared = &server->shared;
+    int error = 0;
+
+    for (uint32_t i = 0; i < server->thread_count; i++) {
+        struct thread *thread = &server->threads[i];
+
+        if (thread->worker) {
+            thread->number = shared->count;
+            shared->workers[shared->count++] = thread->worker;
+        } else {
+            error = thread->error;
+        }
+    }
+    if (error < 0 && server->options.threads) {
+        snprintf(problem, OPTIONS_PROBLEM_MAX, "cannot start: %s", ring_explain(error));
+        return false;
+    }
+    if (error < 0)
+        warn_of_fewer_workers(server, error);
+    pthread_barrier_init(&server->ready, NULL, shared->count);
+    return true;
 }
 
 static int run(struct server *server)
 {
     struct worker_shared *shared = &server->shared;
-    struct start starts[WORKERS_MAX];
 
-    pthread_barrier_init(&server->created, NULL, shared->count);
-    for (uint32_t i = 1; i < shared->count; i++) {
-        int error;
-
-        starts[i] = (struct start){.server = server, .number = i};
-        error = pthread_create(&server->threads[i], NULL, worker_main, &starts[i]);
-        if (error) {
-            entrances_hide(&server->entrances);
-            fprintf(stderr, "dflockd: cannot start a thread: %s\n", strerror(error));
-            _exit(EXIT_FAILURE);
-        }
-    }
-    create_and_run(server, 0);
+    pthread_barrier_wait(&server->opened);
+    thread_run(&server->threads[0]);
     notify_service_manager("STOPPING=1");
-    for (uint32_t i = 1; i < shared->count; i++)
-        pthread_join(server->threads[i], NULL);
+    for (uint32_t i = 1; i < server->thread_count; i++)
+        pthread_join(server->threads[i].id, NULL);
     for (uint32_t i = 0; i < shared->count; i++)
         worker_destroy(shared->workers[i]);
     stripes_destroy(shared->stripes);
     peers_destroy(shared->peers);
-    pthread_barrier_destroy(&server->created);
+    pthread_barrier_destroy(&server->opened);
+    pthread_barrier_destroy(&server->ready);
     close(shared->signals);
     if (shared->tls)
         tls_place_free(shared->tls);
@@ -271,12 +326,46 @@ static void hide_secrets(struct options *options, int count, char *const *argume
         prctl(PR_SET_DUMPABLE, 0);
 }
 
+/*
+ * The start, step by step. A step that fails says why in one line, and the process ends. What needs
+ * the number of workers comes after their rings, which decide on it.
+ */
+static int start(struct server *server)
+{
+    struct worker_shared *shared = &server->shared;
+    char tls_problem[TLS_PROBLEM_MAX];
+    char problem[OPTIONS_PROBLEM_MAX];
+    uint64_t fence_first;
+
+    if (sodium_init() < 0)
+        return fail("libsodium can't be used on this machine");
+    shared->options = &server->options;
+    shared->entrances = &server->entrances;
+    shared->memory = (struct memory){.allocate = allocate, .release = release};
+    budget_init(&shared->buffers, &shared->memory, buffered_max(&server->options));
+    server->thread_count =
+        server->options.threads ? (uint32_t)server->options.threads : usable_cpus();
+    if (!start_tls(server, tls_problem))
+        return fail(tls_problem);
+    sockets_raise_limit();
+    shared->signals = catch_signals();
+    if (shared->signals < 0)
+        return fail(strerror(errno));
+    if (!open_fences(server, &fence_first))
+        return EXIT_FAILURE;
+    if (!start_threads(server, problem) || !count_workers(server, problem))
+        return fail(problem);
+    if (!create_stripes(server, fence_first) || !create_peers(server))
+        return fail("out of memory");
+    if (!entrances_open(&server->entrances, &server->options, shared->count, problem))
+        return fail(problem);
+    return run(server);
+}
+
 int main(int count, char **arguments)
 {
     static struct server server;
     char problem[OPTIONS_PROBLEM_MAX];
-    uint64_t fence_first;
-    char tls_problem[TLS_PROBLEM_MAX];
 
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
@@ -292,24 +381,5 @@ int main(int count, char **arguments)
     }
     hide_secrets(&server.options, count, arguments);
     log_set_debug(server.options.debug);
-    if (sodium_init() < 0)
-        return fail("libsodium can't be used on this machine");
-    server.shared.options = &server.options;
-    server.shared.memory = (struct memory){.allocate = allocate, .release = release};
-    budget_init(&server.shared.buffers, &server.shared.memory, buffered_max(&server.options));
-    server.shared.count = server.options.threads ? (uint32_t)server.options.threads : usable_cpus();
-    server.shared.entrances = &server.entrances;
-    if (!start_tls(&server, tls_problem))
-        return fail(tls_problem);
-    sockets_raise_limit();
-    server.shared.signals = catch_signals();
-    if (server.shared.signals < 0)
-        return fail(strerror(errno));
-    if (!open_fences(&server, &fence_first))
-        return EXIT_FAILURE;
-    if (!create_stripes(&server, fence_first) || !create_peers(&server))
-        return fail("out of memory");
-    if (!entrances_open(&server.entrances, &server.options, server.shared.count, problem))
-        return fail(problem);
-    return run(&server);
+    return start(&server);
 }

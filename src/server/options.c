@@ -87,7 +87,7 @@ static const struct flag table[] = {
     UNSUPPORTED("http-rate-limit-burst", "HTTP_RATE_LIMIT_BURST"),
     UNSUPPORTED("http-cors-allowed-origins", "HTTP_CORS_ALLOWED_ORIGINS"),
     NUMBER("threads", "THREADS", NULL, threads, 0, WORKERS_MAX, "0",
-           "Worker threads; 0: one for each CPU this process may run on"),
+           "Worker threads; 0: one for each usable CPU, as far as RLIMIT_MEMLOCK allows"),
     BOOLEAN("debug", "DEBUG", debug, "false", "Log every connection"),
     {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
     {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},

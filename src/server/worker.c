@@ -23,24 +23,36 @@ enum {
     RING_COMPLETIONS = 8192,
     RING_BUFFERS = 512,
     RING_BUFFER_BYTES = 2048,
+    RING_WARN_S = 1, /* between lines on what the kernel refuses */
 
     COMPLETIONS_AHEAD = 4, /* when what a completion is about begins to come from memory */
     EXPIRE_STEPS = 256,    /* things due that happen in one stripe before others have their turn */
     ACCEPT_RETRY_MS = 100,
     ACCEPT_WARN_S = 1,
-    LAST_HANDSHAKES_MS = 50 /* for connections under way when draining begins */
+    LAST_HANDSHAKES_MS = 50, /* for connections under way when draining begins */
+    POKE_RETRY_MS = 1
 };
 
-/* Tags of the worker's own requests; 0 is of no interest. */
+/*
+ * Tags of the worker's own requests; 0 is of no interest. Of those that go on, or change a state,
+ * the bits from TAG_ERA_SHIFT on say how often completions had been dropped before (worker_tag).
+ */
 enum worker_tag {
     TAG_SIGNAL = 1,
     TAG_WAKE,
-    TAG_DRAIN,
     TAG_FENCES,
     TAG_GUEST,       /* a connection that the first worker accepted */
     TAG_GUEST_LOCAL, /* likewise, of a Unix socket */
-    TAG_ACCEPT       /* of the first listener; those of the others follow */
+    TAG_POKE_FAILED, /* of the first worker; those of the others follow */
+    TAG_ACCEPT = TAG_POKE_FAILED + WORKERS_MAX, /* of the first listener; those of others follow */
+    TAG_ERA_SHIFT = 8,
+    TAG_MASK = (1 << TAG_ERA_SHIFT) - 1,
+    ERAS = CONNECTIONS_TAG_MIN >> TAG_ERA_SHIFT
 };
+
+static_assert(TAG_ACCEPT + ENTRANCES_MAX <= TAG_MASK, "there is a tag for each listener");
+static_assert((int)CONNECTIONS_TAG_MIN <= (int)RING_HAND_TAGS,
+              "the worker's tags can be handed over");
 
 struct worker {
     struct worker_shared *shared;
@@ -53,6 +65,11 @@ struct worker {
     uint32_t listening;  /* likewise: open */
     uint32_t next_guest; /* the worker that gets the next connection of a shared listener */
     bool draining;
+    uint32_t era;             /* how often the kernel dropped completions, modulo ERAS */
+    uint64_t pokes_failed;    /* a bit of each worker: it is to be woken at poke_retry_ns */
+    uint64_t poke_retry_ns;   /* UINT64_MAX: none failed */
+    uint64_t refused_count;   /* system calls of the ring that failed since the last line on it */
+    uint64_t refused_warn_ns; /* no such line before */
     uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
     uint64_t accept_warned_ns;
     uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
@@ -64,12 +81,38 @@ static uint64_t now(const struct worker *worker)
     return worker->connections.host.now_ns;
 }
 
+/* The tag of a request that worker_recover gives up. */
+static uint64_t worker_tag(const struct worker *worker, uint32_t tag)
+{
+    return (uint64_t)worker->era << TAG_ERA_SHIFT | tag;
+}
+
+/* The ring's report: the kernel refuses a system call, and it will be tried again. */
+static void worker_refused(void *context, int error)
+{
+    struct worker *worker = context;
+    uint64_t now_ns = clock_monotonic_ns();
+    char number[24];
+    char count[24];
+
+    worker->refused_count++;
+    if (now_ns < worker->refused_warn_ns)
+        return;
+    snprintf(number, sizeof(number), "%u", worker->number);
+    snprintf(count, sizeof(count), "%llu", (unsigned long long)worker->refused_count);
+    log_line(LOG_ERROR, "io_uring call failed, trying again", "error", strerror(-error), "count",
+             count, "worker", number, NULL);
+    worker->refused_count = 0;
+    worker->refused_warn_ns = now_ns + RING_WARN_S * SECOND_NS;
+}
+
 static void start_accepting(struct worker *worker)
 {
     worker->accept_retry_ns = UINT64_MAX;
     for (uint32_t i = 0; i < worker->listener_count; i++) {
         if (worker->listening & ~worker->accepting & 1u << i)
-            ring_accept(worker->ring, worker->listeners[i].descriptor, TAG_ACCEPT + i);
+            ring_accept(worker->ring, worker->listeners[i].descriptor,
+                        worker_tag(worker, TAG_ACCEPT + i));
     }
     worker->accepting |= worker->listening;
 }
@@ -156,19 +199,55 @@ static bool passes_by(int error)
     }
 }
 
-static void accepted(struct worker *worker, const struct completion *completion)
+static void accepted(struct worker *worker, uint32_t number, const struct completion *completion)
 {
-    uint32_t number = (uint32_t)completion->tag - TAG_ACCEPT;
+    bool current = completion->tag == worker_tag(worker, TAG_ACCEPT + number);
 
-    if (!completion->more)
+    if (!completion->more && current)
         worker->accepting &= ~(1u << number);
     if (completion->result >= 0) {
         receive_guest(worker, &worker->listeners[number], completion->result);
-    } else if (worker->listening && !passes_by(-completion->result)) {
+    } else if (current && worker->listening && !passes_by(-completion->result)) {
         /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
         worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * (SECOND_NS / 1000);
         warn_of_accept(worker, -completion->result);
     }
+}
+
+/* ---- other workers ---- */
+
+static void wake_all(struct worker *worker)
+{
+    worker->connections.host.wake |= UINT64_MAX >> (64 - worker->shared->count);
+}
+
+static void poke_others(struct worker *worker)
+{
+    uint64_t *wake = &worker->connections.host.wake;
+    uint64_t others;
+
+    if (worker->poke_retry_ns <= now(worker)) {
+        *wake |= worker->pokes_failed;
+        worker->pokes_failed = 0;
+        worker->poke_retry_ns = UINT64_MAX;
+    }
+    others = *wake & ~(1ull << worker->number);
+    for (; others; others &= others - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(others);
+
+        ring_poke(worker->ring, ring_descriptor(worker->shared->workers[i]->ring), TAG_WAKE,
+                  TAG_POKE_FAILED + i);
+    }
+    *wake &= 1ull << worker->number;
+}
+
+/* The other worker sleeps, perhaps for ever, though something waits for it. */
+static void poke_failed(struct worker *worker, uint32_t other, int error)
+{
+    if (error == -EOWNERDEAD) /* its thread has ended, and with it all that it had to do */
+        return;
+    worker->pokes_failed |= 1ull << other;
+    worker->poke_retry_ns = now(worker) + POKE_RETRY_MS * (SECOND_NS / 1000);
 }
 
 /* ---- stopping ---- */
@@ -177,7 +256,7 @@ static void stop_listening(struct worker *worker, uint32_t number)
 {
     worker->listening &= ~(1u << number);
     if (worker->accepting & 1u << number)
-        ring_cancel_tag(worker->ring, TAG_ACCEPT + number);
+        ring_cancel_tag(worker->ring, worker_tag(worker, TAG_ACCEPT + number));
     ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
 }
 
@@ -229,12 +308,17 @@ static void load_anew(const struct worker_shared *shared)
     }
 }
 
+static void watch_signals(struct worker *worker)
+{
+    ring_watch(worker->ring, worker->shared->signals, POLLIN, worker_tag(worker, TAG_SIGNAL));
+}
+
 static void signalled(struct worker *worker)
 {
     struct signalfd_siginfo info;
     char count[24];
 
-    ring_watch(worker->ring, worker->shared->signals, POLLIN, TAG_SIGNAL);
+    watch_signals(worker);
     if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
         return;
     if (info.ssi_signo == SIGHUP) {
@@ -249,10 +333,8 @@ static void signalled(struct worker *worker)
              (unsigned long long)atomic_load(&worker->shared->connections));
     log_line(LOG_INFO, "draining", "signal", strsignal((int)info.ssi_signo), "connections", count,
              NULL);
-    for (uint32_t i = 0; i < worker->shared->count; i++) {
-        if (i != worker->number)
-            ring_poke(worker->ring, ring_descriptor(worker->shared->workers[i]->ring), TAG_DRAIN);
-    }
+    atomic_store(&worker->shared->draining, true);
+    wake_all(worker);
     drain(worker);
 }
 
@@ -269,54 +351,47 @@ static void keep_fences(struct worker *worker, enum fence_keeper_wish wish)
     const struct fence_keeper *keeper = fence_keeper(worker);
 
     if (wish == FENCE_KEEPER_WRITE)
-        ring_write(worker->ring, keeper->file, keeper->bytes, FENCE_FILE_BYTES, 0, TAG_FENCES);
+        ring_write(worker->ring, keeper->file, keeper->bytes, FENCE_FILE_BYTES, 0,
+                   worker_tag(worker, TAG_FENCES));
     else if (wish == FENCE_KEEPER_SYNC)
-        ring_sync(worker->ring, keeper->file, TAG_FENCES);
+        ring_sync(worker->ring, keeper->file, worker_tag(worker, TAG_FENCES));
 }
 
 /* ---- the loop ---- */
 
 static void complete(struct worker *worker, const struct completion *completion)
 {
+    uint32_t tag = (uint32_t)completion->tag & TAG_MASK;
+
     if (completion->tag >= CONNECTIONS_TAG_MIN) {
         connections_completion(&worker->connections, completion);
         if (completion->bytes)
             ring_return_buffer(worker->ring, completion->buffer);
         return;
     }
-    switch (completion->tag) {
+    switch (tag) {
     case TAG_SIGNAL:
-        signalled(worker);
-        break;
-    case TAG_DRAIN:
-        drain(worker);
+        if (completion->tag == worker_tag(worker, TAG_SIGNAL))
+            signalled(worker);
         break;
     case TAG_FENCES:
-        keep_fences(worker,
-                    fence_keeper_done(fence_keeper(worker), now(worker), completion->result));
+        if (completion->tag == worker_tag(worker, TAG_FENCES))
+            keep_fences(worker,
+                        fence_keeper_done(fence_keeper(worker), now(worker), completion->result));
         break;
     case TAG_GUEST:
     case TAG_GUEST_LOCAL:
-        admit(worker, completion->result, completion->tag == TAG_GUEST_LOCAL);
+        admit(worker, completion->result, tag == TAG_GUEST_LOCAL);
         break;
     case TAG_WAKE: /* to be awake was all */
     case 0:
         break;
     default:
-        accepted(worker, completion);
+        if (tag < TAG_ACCEPT)
+            poke_failed(worker, tag - TAG_POKE_FAILED, completion->result);
+        else
+            accepted(worker, tag - TAG_ACCEPT, completion);
     }
-}
-
-static void poke_others(struct worker *worker)
-{
-    uint64_t others = worker->connections.host.wake & ~(1ull << worker->number);
-
-    for (; others; others &= others - 1) {
-        const struct worker *other = worker->shared->workers[__builtin_ctzll(others)];
-
-        ring_poke(worker->ring, ring_descriptor(other->ring), TAG_WAKE);
-    }
-    worker->connections.host.wake &= 1ull << worker->number;
 }
 
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
@@ -336,19 +411,68 @@ static uint64_t deadline(struct worker *worker)
     until_ns = earlier(until_ns, worker->accept_retry_ns);
     until_ns = earlier(until_ns, worker->listen_until_ns);
     until_ns = earlier(until_ns, worker->stop_ns);
+    until_ns = earlier(until_ns, worker->poke_retry_ns);
     if (fence_keeper(worker))
         until_ns = earlier(until_ns, fence_keeper_deadline(fence_keeper(worker)));
     return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
+}
+
+/*
+ * The kernel dropped completions, for want of memory, and nobody knows which. So all state that
+ * hangs on a completion begins again:
+ *
+ *   connections           end: see connections_lose
+ *   accept, signal watch  are cancelled and requested again
+ *   write of fences       counts as failed; it is done again after a pause
+ *   failed pokes          all workers are woken
+ *   alarm, buffers        see ring_turn
+ *
+ * A late completion of a request that was given up is known by its era. A connection that was
+ * accepted or handed over, and whose completion was dropped, is lost: its descriptor stays open,
+ * and its peer gets no reply. There is no trace of it but the descriptor.
+ */
+static void worker_recover(struct worker *worker)
+{
+    struct fence_keeper *keeper = fence_keeper(worker);
+    bool storing = keeper && fence_keeper_busy(keeper);
+    char number[24];
+    char count[24];
+
+    snprintf(number, sizeof(number), "%u", worker->number);
+    snprintf(count, sizeof(count), "%llu",
+             (unsigned long long)connections_count(&worker->connections));
+    log_line(LOG_ERROR,
+             "io_uring completions dropped by the kernel: all connections of this "
+             "worker are closed",
+             "connections", count, "worker", number, NULL);
+    connections_lose(&worker->connections);
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        if (worker->accepting & 1u << i)
+            ring_cancel_tag(worker->ring, worker_tag(worker, TAG_ACCEPT + i));
+    }
+    worker->accepting = 0;
+    if (worker->number == 0)
+        ring_cancel_tag(worker->ring, worker_tag(worker, TAG_SIGNAL));
+    worker->era = (worker->era + 1) % ERAS;
+    if (worker->number == 0)
+        watch_signals(worker);
+    if (storing)
+        keep_fences(worker, fence_keeper_done(keeper, now(worker), -EIO));
+    wake_all(worker);
 }
 
 /* Sleeps until something happens or is due; not at all where there is work. */
 static void turn(struct worker *worker, bool busy)
 {
     uint64_t until_ns = busy ? 0 : deadline(worker);
+    bool whole = ring_turn(worker->ring, until_ns > now(worker) ? until_ns : 0);
 
-    ring_turn(worker->ring, until_ns > now(worker) ? until_ns : 0);
     stripes_awake(worker->shared->stripes, worker->number);
     worker->connections.host.now_ns = clock_monotonic_ns();
+    if (!whole)
+        worker_recover(worker);
+    if (atomic_load_explicit(&worker->shared->draining, memory_order_relaxed))
+        drain(worker);
 }
 
 /* Who had begun to connect when draining began has been let in, to hear of it and not be reset. */
@@ -376,10 +500,25 @@ static void stop_when_due(struct worker *worker)
 /* The first worker stays until all others have finished, to hear a second signal. */
 static bool stopped(const struct worker *worker)
 {
-    return worker->draining && !worker->listening && !worker->accepting &&
+    return worker->draining && !worker->listening && !worker->accepting && !worker->pokes_failed &&
            connections_count(&worker->connections) == 0 &&
            (worker->number != 0 ||
             atomic_load(&worker->shared->finished) == worker->shared->count - 1);
+}
+
+/* The first worker sleeps until it is told that this one has finished. */
+static void send_last_pokes(struct worker *worker)
+{
+    struct completion completion;
+
+    do {
+        poke_others(worker);
+        turn(worker, !worker->pokes_failed);
+        while (ring_next(worker->ring, &completion)) {
+            if (completion.tag >= TAG_POKE_FAILED && completion.tag < TAG_ACCEPT)
+                complete(worker, &completion);
+        }
+    } while (worker->pokes_failed || !ring_settled(worker->ring));
 }
 
 void worker_run(struct worker *worker)
@@ -420,23 +559,44 @@ void worker_run(struct worker *worker)
     }
     if (worker->number != 0) {
         atomic_fetch_add(&worker->shared->finished, 1);
-        ring_poke(worker->ring, ring_descriptor(worker->shared->workers[0]->ring), TAG_WAKE);
+        host->wake |= 1;
     }
-    ring_turn(worker->ring, 0);
+    send_last_pokes(worker);
 }
 
-int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number)
+int worker_open(struct worker **opened)
 {
-    const struct options *options = shared->options;
-    struct ring_options ring_options = {
+    struct ring_options options = {
         .submissions = RING_SUBMISSIONS,
         .completions = RING_COMPLETIONS,
         .buffers = RING_BUFFERS,
         .buffer_bytes = RING_BUFFER_BYTES,
+        .report = worker_refused,
     };
+    struct worker *worker = calloc(1, sizeof(*worker));
+    int error;
+
+    *opened = NULL;
+    if (!worker)
+        return -ENOMEM;
+    options.context = worker;
+    error = ring_open(&worker->ring, &options);
+    if (error < 0) {
+        free(worker);
+        return error;
+    }
+    *opened = worker;
+    return 0;
+}
+
+void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number)
+{
+    const struct options *options = shared->options;
     struct connections_options connections = {
         .memory = shared->memory,
         .buffers = &shared->buffers,
+        .ring = worker->ring,
+        .buffer_count = RING_BUFFERS,
         .tls = shared->tls,
         .worker = number,
         .numbers = &shared->numbers,
@@ -453,16 +613,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
                 .connections = &shared->connections,
             },
     };
-    struct worker *worker = calloc(1, sizeof(*worker));
-    int error;
 
-    if (!worker)
-        return -ENOMEM;
-    error = ring_open(&worker->ring, &ring_options);
-    if (error < 0) {
-        free(worker);
-        return error;
-    }
     worker->shared = shared;
     worker->number = number;
     worker->listener_count = entrances_of(shared->entrances, number, worker->listeners);
@@ -470,12 +621,10 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     worker->accept_retry_ns = UINT64_MAX;
     worker->listen_until_ns = UINT64_MAX;
     worker->stop_ns = UINT64_MAX;
-    connections.ring = worker->ring;
+    worker->poke_retry_ns = UINT64_MAX;
     connections_init(&worker->connections, &connections);
     if (number == 0)
-        ring_watch(worker->ring, shared->signals, POLLIN, TAG_SIGNAL);
-    *created = worker;
-    return 0;
+        watch_signals(worker);
 }
 
 void worker_destroy(struct worker *worker)

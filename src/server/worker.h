@@ -32,6 +32,7 @@ struct worker_shared {
     struct memory memory;  /* to be called from any thread */
     struct budget buffers; /* of it, for what connections have not read or sent yet */
     struct stripes *stripes;
+    atomic_bool draining; /* the server stops; each worker looks at it when it wakes */
     struct entrances *entrances;
     struct fence_keeper *fence_keeper; /* of worker STRIPES_KEEPER; NULL: there is none */
     struct peers *peers;               /* NULL: addresses have no limit */
@@ -45,12 +46,18 @@ struct worker_shared {
 };
 
 /*
- * Makes the worker with this number, in the thread that is going to run it. 0, or -errno when the
- * kernel refuses the ring (see ring_explain) or memory is short.
+ * Creates a worker and opens its ring, in the thread that is going to run it. Returns 0, or -errno
+ * if the kernel refuses the ring (see ring_explain) or memory is short; then `*opened` is NULL.
  */
-int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number);
+int worker_open(struct worker **opened);
 
-/* Runs until the server is drained. All workers must have been created. */
+/*
+ * Gives the worker, in its thread, its number and what it shares with the others. All of `shared`
+ * must be complete.
+ */
+void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number);
+
+/* Runs until the server is drained. All workers must have been set up. */
 void worker_run(struct worker *worker);
 
 void worker_destroy(struct worker *worker);

@@ -122,6 +122,8 @@ static void a_new_file_is_its_owners_and_holds_the_first_ceiling(void **state)
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0600);
+    /* A write by the ring must not end where the device can't but wait. */
+    assert_int_equal(fcntl(keeper.file, F_GETFL) & O_NONBLOCK, 0);
     close(keeper.file);
 }
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import re
 import shutil
 import signal
@@ -91,6 +92,82 @@ def test_a_privileged_port_is_refused_to_a_user_without_the_privilege():
                               timeout=EXIT_SECONDS, check=False)
     assert_refused(done)
     assert "permission" in done.stderr.lower()
+
+
+# ---- RLIMIT_MEMLOCK: from Linux 6.14 on the memory of rings counts to that of an ordinary user ----
+
+ONE_RING = 400  # KiB: more than one ring takes, and less than two
+NO_RING = 100
+
+
+@pytest.fixture
+def limited():
+    """Gives the command of a server for a user of its own, who may lock so many KiB."""
+    if os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("prlimit"):
+        pytest.skip("takes root, setpriv and prlimit")
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU")
+    # The kernel gives the memory back late, so no two tests have the same user.
+    user = 50000 + random.SystemRandom().randrange(10000)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "dflockd"
+        shutil.copy(BINARY, copy)
+        copy.chmod(0o755)
+        Path(folder).chmod(0o755)
+
+        def command(kib, *flags):
+            return ["prlimit", f"--memlock={kib * 1024}:{kib * 1024}", "setpriv",
+                    f"--reuid={user}", f"--regid={user}", "--clear-groups", "--bounding-set=-all",
+                    "--inh-caps=-all", str(copy), "--port=0", *flags]
+
+        def end(kib, *flags):
+            done = subprocess.run(command(kib, *flags), env=clean_environment(),
+                                  capture_output=True, text=True, timeout=EXIT_SECONDS,
+                                  check=False, stdin=subprocess.DEVNULL)
+            assert_refused(done, "RLIMIT_MEMLOCK")
+
+        yield command, end
+
+
+@pytest.fixture
+def accounted(limited):
+    command, _ = limited
+    probe = subprocess.Popen(command(NO_RING, "--threads=1"), env=clean_environment(),
+                             stderr=subprocess.PIPE, text=True)
+    first = probe.stderr.readline()
+    probe.kill()
+    probe.communicate()
+    if "listening" in first:
+        pytest.skip("this kernel does not count the memory of rings")
+    return limited
+
+
+@pytest.mark.parametrize("flags", [[], ["--threads=0"]], ids=["default", "0"])
+def test_there_are_as_many_workers_as_the_memory_limit_allows(accounted, flags):
+    command, _ = accounted
+    cpus = len(os.sched_getaffinity(0))
+    server = Server()
+    server.command = command(ONE_RING, *flags)
+    with server:
+        with Client(server) as client:
+            [line] = [line for line in server.log if "fewer workers" in line]
+            assert "level=WARN" in line and f"workers=1 cpus={min(cpus, 64)} " in line
+            assert "LimitMEMLOCK=" in line and f"limit={ONE_RING * 1024}" in line
+            assert len(os.listdir(f"/proc/{server.pid}/task")) == 1
+            token = client.acquire("key")
+            assert client.ask("r", "key", token) == "ok"
+        server.terminate()
+        assert server.wait() == 0
+
+
+def test_workers_that_were_asked_for_and_do_not_fit_are_refused(accounted):
+    _, end = accounted
+    end(ONE_RING, "--threads=2")
+
+
+def test_without_memory_for_one_worker_it_says_so(accounted):
+    _, end = accounted
+    end(NO_RING, "--threads=0")
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.EACCES])

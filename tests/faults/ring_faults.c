@@ -1,0 +1,164 @@
+/*
+ * For LD_PRELOAD: errors of io_uring, told by the file that RING_FAULTS names (struct faults, see
+ * ring_faults.py), which may change at any time. The library takes the place of the functions of
+ * liburing that submit and wait, and counts what it saw into the same file.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct faults {
+    /* Orders. A count that is used up ends the fault. */
+    _Atomic int64_t turn_error;   /* a turn returns this negative errno; the kernel is not called */
+    _Atomic int64_t turn_skip;    /* turns before the first such one */
+    _Atomic int64_t turn_every;   /* of how many turns one */
+    _Atomic int64_t turn_count;   /* turns that fail */
+    _Atomic int64_t submit_error; /* as turn_error, for io_uring_submit and io_uring_get_events */
+    _Atomic int64_t submit_count;
+    _Atomic int64_t spoil_opcode; /* requests of this kind get no descriptor, and so fail */
+    _Atomic int64_t spoil_every;  /* of how many such requests one */
+    _Atomic int64_t spoil_count;
+    _Atomic int64_t drop_count; /* turns whose completions are all dropped */
+
+    /* What happened. */
+    _Atomic int64_t turns;
+    _Atomic int64_t failed;
+    _Atomic int64_t spoiled;
+    _Atomic int64_t dropped;  /* completions */
+    _Atomic int64_t receives; /* that were submitted */
+};
+
+static struct faults *faults(void)
+{
+    static _Atomic(struct faults *) shared;
+
+    if (!shared) {
+        const char *path = getenv("RING_FAULTS");
+        int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+        void *mapped =
+            mmap(NULL, sizeof(struct faults), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+        if (mapped == MAP_FAILED)
+            abort();
+        close(file);
+        shared = mapped;
+    }
+    return shared;
+}
+
+/* Takes one off `count`; false when there was none left. */
+static int use(_Atomic int64_t *count)
+{
+    int64_t left = *count;
+
+    while (left > 0) {
+        if (atomic_compare_exchange_weak(count, &left, left - 1))
+            return 1;
+    }
+    return 0;
+}
+
+static void *next(const char *name)
+{
+    void *function = dlsym(RTLD_NEXT, name);
+
+    if (!function)
+        abort();
+    return function;
+}
+
+/* Looks at the requests that are about to be submitted, and spoils some. */
+static void spoil(struct io_uring *ring)
+{
+    static _Atomic int64_t seen;
+    struct io_uring_sq *queue = &ring->sq;
+
+    for (unsigned at = queue->sqe_head; at != queue->sqe_tail; at++) {
+        struct io_uring_sqe *sqe = &queue->sqes[at & *queue->kring_mask];
+
+        if (sqe->opcode == IORING_OP_RECV)
+            faults()->receives++;
+        if (faults()->spoil_count > 0 && sqe->opcode == faults()->spoil_opcode &&
+            ++seen % faults()->spoil_every == 0 && use(&faults()->spoil_count)) {
+            sqe->fd = -1;
+            faults()->spoiled++;
+        }
+    }
+}
+
+/* As the kernel does when it has no memory to keep completions: `result` is that of the turn. */
+static int drop(struct io_uring *ring, int result)
+{
+    static _Thread_local int due;
+    struct io_uring_cq *queue = &ring->cq;
+    unsigned count = *queue->ktail - *queue->khead;
+
+    if (count > 0 && use(&faults()->drop_count)) {
+        *queue->khead += count;
+        *queue->koverflow += count;
+        faults()->dropped += count;
+        due = 1;
+    }
+    /* It is reported once, by a turn that submits nothing. */
+    if (due && result == 0) {
+        due = 0;
+        return -EBADR;
+    }
+    return result;
+}
+
+static int fails(void)
+{
+    struct faults *orders = faults();
+
+    orders->turns++;
+    if (orders->turn_count == 0 || use(&orders->turn_skip) ||
+        orders->turns % orders->turn_every != 0 || !use(&orders->turn_count))
+        return 0;
+    orders->failed++;
+    return 1;
+}
+
+int io_uring_submit_and_wait(struct io_uring *ring, unsigned count)
+{
+    int (*real)(struct io_uring *, unsigned) = next("io_uring_submit_and_wait");
+
+    if (fails())
+        return (int)faults()->turn_error;
+    spoil(ring);
+    return drop(ring, real(ring, count));
+}
+
+int io_uring_submit_and_get_events(struct io_uring *ring)
+{
+    int (*real)(struct io_uring *) = next("io_uring_submit_and_get_events");
+
+    if (fails())
+        return (int)faults()->turn_error;
+    spoil(ring);
+    return drop(ring, real(ring));
+}
+
+int io_uring_submit(struct io_uring *ring)
+{
+    int (*real)(struct io_uring *) = next("io_uring_submit");
+
+    if (use(&faults()->submit_count)) {
+        faults()->failed++;
+        return (int)faults()->submit_error;
+    }
+    spoil(ring);
+    return real(ring);
+}
+
+int io_uring_get_events(struct io_uring *ring)
+{
+    int (*real)(struct io_uring *) = next("io_uring_get_events");
+
+    return faults()->submit_count > 0 ? (int)faults()->submit_error : real(ring);
+}
