@@ -662,6 +662,22 @@ bool table_cancel(struct table *table, uint64_t now_ns, uint64_t client)
     return true;
 }
 
+void table_leave_queues(struct table *table, uint64_t now_ns, uint64_t client)
+{
+    const struct client *record = client_find(table, client);
+    struct list_link *link = record ? record->claims.first : NULL;
+
+    while (link) {
+        struct claim *claim = claim_of(link);
+        bool merely_held = claim->state == CLAIM_HOLDING && !claim->enqueued && !claim->blocked;
+
+        /* The record ends with its last claim; while there is a next one, there is a record. */
+        link = merely_held ? NULL : chain_next(&record->claims, link);
+        if (claim->state == CLAIM_WAITING)
+            waiter_leave(table, now_ns, claim);
+    }
+}
+
 /* One thing less of a client that is gone; false when what is left shall stay. */
 static bool disconnect_step(struct table *table, uint64_t now_ns, struct client *client,
                             bool pending)
