@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -176,7 +177,7 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
 
     if (error) {
         snprintf(text, SOCKETS_TEXT_MAX, "cannot resolve host '%s': %s", host, gai_strerror(error));
-        return -1;
+        return -EINVAL;
     }
     for (uint32_t i = 0; i < count; i++) {
         listeners[i] = i == 0 ? open_first_listener((const struct sockaddr *)&address, length)
@@ -187,7 +188,7 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
                 close(listeners[i]);
             snprintf(text, SOCKETS_TEXT_MAX, "cannot listen on %s port %u: %s", host, port,
                      explain(error));
-            return -1;
+            return -error;
         }
         /* With port 0 the kernel has chosen now; the others follow. */
         length = sizeof(address);
@@ -195,6 +196,45 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
     }
     describe(&address, length, text);
     return 0;
+}
+
+/*
+ * The guard is bound beside the listeners, as one of them would be, and never listens. Without
+ * SO_REUSEADDR and SO_REUSEPORT the kernel then lets nobody else bind the port (EADDRINUSE), and
+ * connections that it refuses or that remain in TIME_WAIT do not matter to it. A listener that is
+ * shut down instead would do so too, but not with port 0: the kernel gives up a port it has chosen.
+ */
+int sockets_guard(int listener)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    bool fine = getsockname(listener, (struct sockaddr *)&address, &length) == 0;
+    int guard = fine ? socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    int error;
+
+    fine = guard >= 0;
+    if (address.ss_family == AF_INET6)
+        fine = fine && set_option(guard, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    fine = fine && set_option(guard, SOL_SOCKET, SO_REUSEPORT, 1) &&
+           bind(guard, (const struct sockaddr *)&address, length) == 0 &&
+           set_option(guard, SOL_SOCKET, SO_REUSEPORT, 0);
+    if (fine)
+        return guard;
+    error = -errno;
+    if (guard >= 0)
+        close(guard);
+    return error;
+}
+
+bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX])
+{
+    struct sockaddr_storage address;
+    socklen_t length = 0;
+
+    if (resolve(host, port, &address, &length) != 0)
+        return false;
+    describe(&address, length, text);
+    return true;
 }
 
 bool sockets_adopt(int listener)
@@ -242,6 +282,13 @@ bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES])
         return false;
     }
     return true;
+}
+
+bool sockets_unread(int descriptor)
+{
+    int bytes = 0;
+
+    return ioctl(descriptor, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 void sockets_end_output(int descriptor)

@@ -243,7 +243,6 @@ static int run(struct server *server)
         }
     }
     create_and_run(server, 0);
-    notify_service_manager("STOPPING=1");
     for (uint32_t i = 1; i < shared->count; i++)
         pthread_join(server->threads[i], NULL);
     for (uint32_t i = 0; i < shared->count; i++)
@@ -252,6 +251,7 @@ static int run(struct server *server)
     peers_destroy(shared->peers);
     pthread_barrier_destroy(&server->created);
     close(shared->signals);
+    entrances_hide(&server->entrances);
     if (shared->tls)
         tls_place_free(shared->tls);
     options_free(&server->options);
@@ -305,11 +305,24 @@ int main(int count, char **arguments)
     server.shared.signals = catch_signals();
     if (server.shared.signals < 0)
         return fail(strerror(errno));
-    if (!open_fences(&server, &fence_first))
-        return EXIT_FAILURE;
-    if (!create_stripes(&server, fence_first) || !create_peers(&server))
-        return fail("out of memory");
-    if (!entrances_open(&server.entrances, &server.options, server.shared.count, problem))
+    switch (entrances_open(&server.entrances, &server.options, server.shared.count,
+                           server.shared.signals, problem)) {
+    case ENTRANCES_FAILED:
         return fail(problem);
+    case ENTRANCES_STOPPED:
+        log_line(LOG_INFO, "stopped", NULL);
+        return EXIT_SUCCESS;
+    case ENTRANCES_OPEN:
+        break;
+    }
+    /* Behind the entrances: a server that we wait for there keeps the file locked. */
+    if (!open_fences(&server, &fence_first)) {
+        entrances_hide(&server.entrances);
+        return EXIT_FAILURE;
+    }
+    if (!create_stripes(&server, fence_first) || !create_peers(&server)) {
+        entrances_hide(&server.entrances);
+        return fail("out of memory");
+    }
     return run(&server);
 }
