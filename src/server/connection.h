@@ -53,6 +53,8 @@ struct connection {
     bool departed : 1;    /* what the client had is taken away */
     bool finishing : 1;   /* the end of output is sent */
     bool cancelled : 1;   /* requests in the ring are being ended */
+    bool answered : 1;    /* since draining began */
+    bool unanswered : 1;  /* closed without an answer: the peer has nothing to read but the end */
 
     uint32_t peer; /* what counts it among those of its address, or PEERS_NONE */
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/notify.h"
 #include "os/ring.h"
 #include "os/sockets.h"
 #include "os/tls.h"
@@ -28,7 +29,8 @@ enum {
     EXPIRE_STEPS = 256,    /* things due that happen in one stripe before others have their turn */
     ACCEPT_RETRY_MS = 100,
     ACCEPT_WARN_S = 1,
-    LAST_HANDSHAKES_MS = 50 /* for connections under way when draining begins */
+    /* From the begin of draining: for connections under way, and for requests on their way. */
+    LAST_HANDSHAKES_MS = 50
 };
 
 /* Tags of the worker's own requests; 0 is of no interest. */
@@ -53,6 +55,7 @@ struct worker {
     uint32_t listening;  /* likewise: open */
     uint32_t next_guest; /* the worker that gets the next connection of a shared listener */
     bool draining;
+    bool reported;            /* among worker_shared.finished */
     uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
     uint64_t accept_warned_ns;
     uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
@@ -178,7 +181,8 @@ static void stop_listening(struct worker *worker, uint32_t number)
     worker->listening &= ~(1u << number);
     if (worker->accepting & 1u << number)
         ring_cancel_tag(worker->ring, TAG_ACCEPT + number);
-    ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
+    if (!entrances_stays(worker->shared->entrances, &worker->listeners[number]))
+        ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
 }
 
 static void drain(struct worker *worker)
@@ -190,15 +194,35 @@ static void drain(struct worker *worker)
     worker->draining = true;
     worker->stop_ns = timeout_s ? now(worker) + timeout_s * SECOND_NS : UINT64_MAX;
     worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * (SECOND_NS / 1000);
-    if (worker->number == 0)
-        entrances_hide(worker->shared->entrances);
     for (uint32_t i = 0; i < worker->listener_count; i++) {
-        if (worker->listeners[i].passed)
-            stop_listening(worker, i); /* who waits there is the next server's */
+        const struct listener *listener = &worker->listeners[i];
+
+        /* Connections that wait at a passed socket are the next server's. */
+        if (listener->passed || entrances_stays(worker->shared->entrances, listener))
+            stop_listening(worker, i);
         else
-            sockets_close_door(&worker->listeners[i]);
+            sockets_close_door(listener);
     }
     connections_drain(&worker->connections);
+}
+
+/*
+ * Draining begins with the first worker, for all. The announcement comes before anything that
+ * another server could notice; see entrances.c.
+ */
+static void worker_begin_drain(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
+
+    entrances_announce(shared->entrances);
+    notify_service_manager("STOPPING=1");
+    for (uint32_t i = 0; i < shared->count; i++) {
+        if (i != worker->number)
+            ring_poke(worker->ring, ring_descriptor(shared->workers[i]->ring), TAG_DRAIN);
+    }
+    drain(worker);
+    if (!shared->entrances->path_stays)
+        entrances_hide(shared->entrances);
 }
 
 /*
@@ -249,11 +273,60 @@ static void signalled(struct worker *worker)
              (unsigned long long)atomic_load(&worker->shared->connections));
     log_line(LOG_INFO, "draining", "signal", strsignal((int)info.ssi_signo), "connections", count,
              NULL);
-    for (uint32_t i = 0; i < worker->shared->count; i++) {
+    worker_begin_drain(worker);
+}
+
+/*
+ * The end of draining. A worker that has no connection left still lets the leases of its stripes
+ * expire, for the connections of others. So each reports once that it has none and accepts none,
+ * and all leave their loops when all have reported. The last one wakes the others.
+ */
+static void worker_report(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
+
+    if (worker->reported || !worker->draining || worker->listening || worker->accepting ||
+        connections_count(&worker->connections) > 0)
+        return;
+    worker->reported = true;
+    if (atomic_fetch_add(&shared->finished, 1) + 1 < shared->count)
+        return;
+    for (uint32_t i = 0; i < shared->count; i++) {
         if (i != worker->number)
-            ring_poke(worker->ring, ring_descriptor(worker->shared->workers[i]->ring), TAG_DRAIN);
+            ring_poke(worker->ring, ring_descriptor(shared->workers[i]->ring), TAG_WAKE);
     }
-    drain(worker);
+}
+
+static bool worker_all_reported(const struct worker *worker)
+{
+    return worker->reported && atomic_load(&worker->shared->finished) == worker->shared->count;
+}
+
+/*
+ * A connection that was handed over may arrive after this worker has reported: then the report is
+ * taken back. Returns false if all have reported, and it is too late.
+ */
+static bool worker_take_back_report(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
+    uint32_t finished = atomic_load(&shared->finished);
+
+    if (!worker->reported)
+        return true;
+    do {
+        if (finished == shared->count)
+            return false;
+    } while (!atomic_compare_exchange_weak(&shared->finished, &finished, finished - 1));
+    worker->reported = false;
+    return true;
+}
+
+static void worker_admit_guest(struct worker *worker, int descriptor, bool local)
+{
+    if (worker_take_back_report(worker))
+        admit(worker, descriptor, local);
+    else
+        ring_close_descriptor(worker->ring, descriptor);
 }
 
 /* ---- fences ---- */
@@ -297,7 +370,7 @@ static void complete(struct worker *worker, const struct completion *completion)
         break;
     case TAG_GUEST:
     case TAG_GUEST_LOCAL:
-        admit(worker, completion->result, completion->tag == TAG_GUEST_LOCAL);
+        worker_admit_guest(worker, completion->result, completion->tag == TAG_GUEST_LOCAL);
         break;
     case TAG_WAKE: /* to be awake was all */
     case 0:
@@ -351,7 +424,10 @@ static void turn(struct worker *worker, bool busy)
     worker->connections.host.now_ns = clock_monotonic_ns();
 }
 
-/* Who had begun to connect when draining began has been let in, to hear of it and not be reset. */
+/*
+ * Connections that had begun when draining began have been let in, to get an answer and no reset.
+ * From now on connections without a lease are closed.
+ */
 static void stop_listening_when_due(struct worker *worker)
 {
     if (now(worker) < worker->listen_until_ns)
@@ -362,6 +438,7 @@ static void stop_listening_when_due(struct worker *worker)
         if (worker->listening & 1u << i)
             stop_listening(worker, i);
     }
+    connections_dismiss(&worker->connections);
 }
 
 /* Draining has taken long enough. */
@@ -373,15 +450,6 @@ static void stop_when_due(struct worker *worker)
     connections_abort(&worker->connections);
 }
 
-/* The first worker stays until all others have finished, to hear a second signal. */
-static bool stopped(const struct worker *worker)
-{
-    return worker->draining && !worker->listening && !worker->accepting &&
-           connections_count(&worker->connections) == 0 &&
-           (worker->number != 0 ||
-            atomic_load(&worker->shared->finished) == worker->shared->count - 1);
-}
-
 void worker_run(struct worker *worker)
 {
     struct connections *connections = &worker->connections;
@@ -390,7 +458,7 @@ void worker_run(struct worker *worker)
     bool busy = false;
 
     host->now_ns = clock_monotonic_ns();
-    while (!stopped(worker)) {
+    while (!worker_all_reported(worker)) {
         uint64_t open = connections_count(connections);
         struct completion completion;
 
@@ -417,10 +485,7 @@ void worker_run(struct worker *worker)
         /* A descriptor has become free: whoever waits for one need wait no longer. */
         if (connections_count(connections) < open && worker->accept_retry_ns != UINT64_MAX)
             worker->accept_retry_ns = now(worker);
-    }
-    if (worker->number != 0) {
-        atomic_fetch_add(&worker->shared->finished, 1);
-        ring_poke(worker->ring, ring_descriptor(worker->shared->workers[0]->ring), TAG_WAKE);
+        worker_report(worker);
     }
     ring_turn(worker->ring, 0);
 }

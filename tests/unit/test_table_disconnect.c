@@ -217,7 +217,7 @@ static void a_client_leaves_all_its_queues_and_keeps_its_leases(void **state)
     (void)state;
     play(defaults,
          LINES("1 l j 0 90 = ok a 90", "1 sl k 0 1 90 = ok b 90", "1 l k 0 90 = ok c 90",
-               "2 l own 0 90 = ok d 90", "2 e two 30 = acquired e 30", "2 e j 30 = queued",
+               "2 l own 0 90 = ok d 90", "2 e j 30 = queued", "2 e two 30 = acquired e 30",
                "2 se k 1 30 = queued", "2 l k 60 30 = pending", "3 l k 60 30 = pending", "2 leaves",
                "see lock j = 1 1 0 1 90 0", "see lock k = 1 1 1 1 90 0",
                "see semaphore k = 1 1 0 1 90 0", "see lock own = 1 1 0 2 90 0", "2 cancel = no",
