@@ -42,9 +42,11 @@ static bool set_tcp_options(int listener)
 }
 
 /*
- * The first socket is bound without SO_REUSEPORT, which fails where anybody listens on the port;
- * with it, two servers of one user would share a port, and each would grant the same locks. The
- * option is set afterwards, for the sockets of the other workers.
+ * The first socket is bound and listens without SO_REUSEPORT, which fails where anybody listens on
+ * the port; with it, two servers of one user would share a port, and each would grant the same
+ * locks. The option is set afterwards, for the sockets of the other workers. Not already between
+ * bind(2) and listen(2): of two servers that start at the same time both may bind, since
+ * SO_REUSEADDR allows it until one listens.
  */
 static int open_listener(const struct sockaddr *address, socklen_t length, bool first)
 {
@@ -58,10 +60,10 @@ static int open_listener(const struct sockaddr *address, socklen_t length, bool 
     if (!first)
         fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     fine = fine && bind(listener, address, length) == 0;
-    if (first)
-        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     fine = fine && set_tcp_options(listener);
     fine = fine && listen(listener, SOCKETS_BACKLOG) == 0;
+    if (first)
+        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     if (fine)
         return listener;
     error = errno;
@@ -199,10 +201,11 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
 }
 
 /*
- * The guard is bound beside the listeners, as one of them would be, and never listens. Without
- * SO_REUSEADDR and SO_REUSEPORT the kernel then lets nobody else bind the port (EADDRINUSE), and
- * connections that it refuses or that remain in TIME_WAIT do not matter to it. A listener that is
- * shut down instead would do so too, but not with port 0: the kernel gives up a port it has chosen.
+ * The guard is bound beside the listeners, as one of them would be, and never listens. Once its
+ * SO_REUSEADDR and SO_REUSEPORT are cleared, the kernel lets nobody else bind the port. A listener
+ * that is shut down instead would do so too, but not with port 0: the kernel gives up a port that
+ * it has chosen itself. The connections of this process, which may remain in TIME_WAIT after its
+ * end, have SO_REUSEADDR from their listener, and so do not keep the next server from binding.
  */
 int sockets_guard(int listener)
 {
@@ -215,8 +218,10 @@ int sockets_guard(int listener)
     fine = guard >= 0;
     if (address.ss_family == AF_INET6)
         fine = fine && set_option(guard, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    fine = fine && set_option(guard, SOL_SOCKET, SO_REUSEPORT, 1) &&
+    fine = fine && set_option(guard, SOL_SOCKET, SO_REUSEADDR, 1) &&
+           set_option(guard, SOL_SOCKET, SO_REUSEPORT, 1) &&
            bind(guard, (const struct sockaddr *)&address, length) == 0 &&
+           set_option(guard, SOL_SOCKET, SO_REUSEADDR, 0) &&
            set_option(guard, SOL_SOCKET, SO_REUSEPORT, 0);
     if (fine)
         return guard;
