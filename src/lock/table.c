@@ -711,6 +711,21 @@ bool table_cancel(struct table *table, uint64_t client)
     return true;
 }
 
+void table_leave_queues(struct table *table, uint64_t client)
+{
+    const struct client *record = client_find(table, client);
+    struct list_link *link = record ? record->claims.first : NULL;
+
+    while (link) {
+        struct claim *claim = claim_of(link);
+
+        /* The record ends with its last claim; while there is a next one, there is a record. */
+        link = claim->state == CLAIM_HELD ? NULL : chain_next(&record->claims, link);
+        if (claim_is(claim, CLAIMS_WAITING))
+            waiter_leave(table, claim);
+    }
+}
+
 /* One thing less of a client that is gone; false when what is left shall stay. */
 static bool disconnect_step(struct table *table, uint64_t now_ns, struct client *client,
                             bool pending)

@@ -184,6 +184,12 @@ struct lock_answer table_own(struct table *table, uint64_t now_ns, uint64_t clie
 bool table_cancel(struct table *table, uint64_t client);
 
 /*
+ * Removes all claims of `client` that wait, blocked or enqueued, from their queues, without
+ * answers. Leases and grants that are on their way stay.
+ */
+void table_leave_queues(struct table *table, uint64_t client);
+
+/*
  * `client` is gone: its waiters and enqueued states end, and with the policy's
  * release_on_disconnect all that it holds is released. `pending` says that a request of it on this
  * table was not answered; a grant on its way is then given back in any case. Does up to `steps` of

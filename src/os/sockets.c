@@ -43,9 +43,11 @@ static bool set_tcp_options(int listener)
 }
 
 /*
- * The first socket is bound without SO_REUSEPORT, which fails where anybody listens on the port;
- * with it, two servers of one user would share a port, and each would grant the same locks. The
- * option is set afterwards, for the sockets of the other workers.
+ * The first socket is bound and listens without SO_REUSEPORT, which fails where anybody listens on
+ * the port; with it, two servers of one user would share a port, and each would grant the same
+ * locks. The option is set afterwards, for the sockets of the other workers. Not already between
+ * bind(2) and listen(2): of two servers that start at the same time both may bind, since
+ * SO_REUSEADDR allows it until one listens.
  */
 static int open_listener(const struct sockaddr *address, socklen_t length, bool first)
 {
@@ -59,10 +61,10 @@ static int open_listener(const struct sockaddr *address, socklen_t length, bool 
     if (!first)
         fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     fine = fine && bind(listener, address, length) == 0;
-    if (first)
-        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     fine = fine && set_tcp_options(listener);
     fine = fine && listen(listener, SOCKETS_BACKLOG) == 0;
+    if (first)
+        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     if (fine)
         return listener;
     error = errno;
@@ -178,7 +180,7 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
 
     if (error) {
         snprintf(text, SOCKETS_TEXT_MAX, "cannot resolve host '%s': %s", host, gai_strerror(error));
-        return -1;
+        return -EINVAL;
     }
     for (uint32_t i = 0; i < count; i++) {
         listeners[i] = i == 0 ? open_first_listener((const struct sockaddr *)&address, length)
@@ -189,7 +191,7 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
                 close(listeners[i]);
             snprintf(text, SOCKETS_TEXT_MAX, "cannot listen on %s port %u: %s", host, port,
                      explain(error));
-            return -1;
+            return -error;
         }
         /* With port 0 the kernel has chosen now; the others follow. */
         length = sizeof(address);
@@ -197,6 +199,48 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
     }
     describe(&address, length, text);
     return 0;
+}
+
+/*
+ * The guard is bound beside the listeners, as one of them would be, and never listens. Once its
+ * SO_REUSEADDR and SO_REUSEPORT are cleared, the kernel lets nobody else bind the port. A listener
+ * that is shut down instead would do so too, but not with port 0: the kernel gives up a port that
+ * it has chosen itself. The connections of this process, which may remain in TIME_WAIT after its
+ * end, have SO_REUSEADDR from their listener, and so do not keep the next server from binding.
+ */
+int sockets_guard(int listener)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    bool fine = getsockname(listener, (struct sockaddr *)&address, &length) == 0;
+    int guard = fine ? socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    int error;
+
+    fine = guard >= 0;
+    if (address.ss_family == AF_INET6)
+        fine = fine && set_option(guard, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    fine = fine && set_option(guard, SOL_SOCKET, SO_REUSEADDR, 1) &&
+           set_option(guard, SOL_SOCKET, SO_REUSEPORT, 1) &&
+           bind(guard, (const struct sockaddr *)&address, length) == 0 &&
+           set_option(guard, SOL_SOCKET, SO_REUSEADDR, 0) &&
+           set_option(guard, SOL_SOCKET, SO_REUSEPORT, 0);
+    if (fine)
+        return guard;
+    error = -errno;
+    if (guard >= 0)
+        close(guard);
+    return error;
+}
+
+bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX])
+{
+    struct sockaddr_storage address;
+    socklen_t length = 0;
+
+    if (resolve(host, port, &address, &length) != 0)
+        return false;
+    describe(&address, length, text);
+    return true;
 }
 
 bool sockets_adopt(int listener)

@@ -27,11 +27,21 @@ struct listener {
  * is accepted from them has TCP_NODELAY and keep-alive set. Nobody else may listen there: also not
  * another server of the same user.
  *
- * On success 0, and `text` says where it listens, as address:port; else -1, and it says what is
- * wrong.
+ * On success 0, and `text` says where it listens, as address:port; else -errno (-EINVAL if the host
+ * has no address), and it says what is wrong.
  */
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
                    char text[SOCKETS_TEXT_MAX]);
+
+/*
+ * Keeps the port of `listener` bound until the process ends, also after all listeners have been
+ * closed: connections are refused then, and no other server can listen there. Returns the socket
+ * that does so, which must stay open, or -errno.
+ */
+int sockets_guard(int listener);
+
+/* Writes the address that `host` and `port` mean, as sockets_describe does; false if none. */
+bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX]);
 
 /* Makes a listening socket of TCP that others opened like one of ours. False where errno says. */
 bool sockets_adopt(int listener);

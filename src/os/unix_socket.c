@@ -163,14 +163,37 @@ static int open_listener(struct unix_socket *unix_socket, const struct sockaddr_
     return -1;
 }
 
+/*
+ * The path is free, but it may be so because a draining server has removed it. That one announces
+ * first and removes then, so the announcement is there to be seen now.
+ */
+static bool unix_socket_is_drained(const char *path, struct drain_notice *draining,
+                                   const char **problem)
+{
+    struct drain_notice_name name = drain_notice_name_of_path(path);
+
+    switch (drain_notice_find(&name, draining)) {
+    case DRAIN_NOTICE_NONE:
+        return true;
+    case DRAIN_NOTICE_FOUND:
+        *problem = "a draining server listened there";
+        return false;
+    case DRAIN_NOTICE_UNKNOWN:
+        *problem = "cannot find out whether a draining server listened there";
+        return false;
+    }
+    return false;
+}
+
 int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t mode,
-                       const char **problem)
+                       struct drain_notice *draining, const char **problem)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int listener = -1;
     bool locked;
     int folder;
 
+    draining->descriptor = -1;
     if (strlen(path) > UNIX_SOCKET_PATH_MAX) {
         *problem = "the path is longer than 107 bytes";
         return -1;
@@ -179,7 +202,7 @@ int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t
     folder = lock_folder(path, &locked);
     if (!locked)
         *problem = "another process keeps its directory locked";
-    else if (clear(&address, problem))
+    else if (clear(&address, problem) && unix_socket_is_drained(path, draining, problem))
         listener = open_listener(unix_socket, &address, mode, problem);
     if (folder >= 0)
         close(folder);

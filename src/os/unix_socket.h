@@ -8,6 +8,8 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
+#include "os/drain_notice.h"
+
 enum {
     UNIX_SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1
 };
@@ -25,9 +27,12 @@ struct unix_socket {
  * The descriptor, or -1, and `problem` says what is wrong: somebody listens there, something that
  * is no socket is there, which is never touched, or the file system's reasons. Of two servers that
  * are started at once, one is refused.
+ *
+ * Also -1 if a draining server has announced the path: `draining` is set then, to be waited for and
+ * closed by the caller; else its descriptor is -1.
  */
 int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t mode,
-                       const char **problem);
+                       struct drain_notice *draining, const char **problem);
 
 /* Removes the file, unless it is another one by now. May be called again. */
 void unix_socket_remove(struct unix_socket *unix_socket);

@@ -61,6 +61,8 @@ struct connection {
     bool starved : 1;     /* its last receive ended for want of a buffer */
     bool denied : 1;      /* so did the one before, with nothing received in between */
     bool waiting : 1;     /* to receive: its work_link is in the list `starved` or `denied` */
+    bool answered : 1;    /* since draining began */
+    bool unanswered : 1;  /* closed without an answer: the peer has nothing to read but the end */
 
     uint32_t peer; /* what counts it among those of its address, or PEERS_NONE */
 };

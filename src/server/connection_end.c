@@ -148,12 +148,17 @@ static void connection_linger(struct connections *connections, struct connection
     timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
 }
 
-/* All is sent: ends our side, unless the peer has ended its own. */
+/*
+ * All is sent: ends our side, unless the peer has ended its own. Without unread input the kernel
+ * sends the end of output when the socket is closed. With it, the kernel would reset the
+ * connection, and the peer might lose the last answer, so this side waits for the peer's end.
+ */
 static void finish(struct connections *connections, struct connection *connection)
 {
     if (connection->channel && channel_end(connection->channel)) {
         connection_add_work(connections, connection);
-    } else if (connection->input_ended) {
+    } else if (connection->input_ended ||
+               (connection->unanswered && !sockets_unread(connection->descriptor))) {
         connection->state = CONNECTION_GONE;
     } else if (!connection->finishing) {
         connection_linger(connections, connection);

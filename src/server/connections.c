@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "os/sockets.h"
 #include "server/connection.h"
 #include "server/log.h"
 
@@ -72,12 +73,17 @@ void connections_expect(uint64_t tag)
         __builtin_prefetch(connection + at, 1);
 }
 
-/* What the client held is gone: where nothing else has happened, its idle time begins. */
+/*
+ * What the client held is gone: where nothing else has happened, its idle time begins. While the
+ * server drains, the connection may have to go.
+ */
 static void idle(struct connections *connections, struct connection *connection)
 {
     if (connection->want == SESSION_WANT_INPUT && !timeout_runs(&connection->pace) &&
         !session_watch(&connection->session, &connections->host))
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    if (connections->dismissing)
+        connection_add_work(connections, connection);
 }
 
 static void effect(struct connections *connections, const struct stripes_effect *effect)
@@ -109,6 +115,31 @@ void connections_effects(struct connections *connections)
     slots_reuse(&connections->slots);
 }
 
+/*
+ * While the server drains: closes the connection if nothing keeps it any more. What the peer sent
+ * before is answered first, also if it was not received yet. That is a completion which an
+ * overflowing ring does not show yet, or input that is in the socket: both come in a later turn.
+ */
+static void connections_dismiss_one(struct connections *connections, struct connection *connection)
+{
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    if (connection_unsent(connection) > 0)
+        connection->answered = true;
+    if (!connections->dismissing)
+        return;
+    if (connection_handshakes(connection)) {
+        connection_abort(connections, connection);
+    } else if (!ring_settled(connections->ring)) {
+        connection_add_work(connections, connection);
+    } else if (connection->want == SESSION_WANT_INPUT &&
+               !session_watch(&connection->session, &connections->host) &&
+               !sockets_unread(connection->descriptor)) {
+        connection->unanswered = !connection->answered;
+        connection_close(connections, connection);
+    }
+}
+
 static void work(struct connections *connections, struct connection *connection)
 {
     if (connection->state == CONNECTION_OPEN &&
@@ -116,6 +147,8 @@ static void work(struct connections *connections, struct connection *connection)
          (connection->want == SESSION_WANT_ROOM &&
           connection->output.length < SESSION_OUTPUT_MAX / 2)))
         connection_serve(connections, connection);
+    if (connections->host.draining)
+        connections_dismiss_one(connections, connection);
     if (connection->output.failed || connection_wire(connection)->failed)
         connection_abort(connections, connection);
     if (connection->state != CONNECTION_GONE) {
@@ -256,6 +289,12 @@ void connections_drain(struct connections *connections)
 {
     connections->host.draining = true;
     for_each(connections, drain);
+}
+
+void connections_dismiss(struct connections *connections)
+{
+    connections->dismissing = true;
+    for_each(connections, connection_add_work);
 }
 
 void connections_abort(struct connections *connections)

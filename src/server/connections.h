@@ -77,6 +77,7 @@ struct connections {
     struct list starved;          /* their receive ended for want of a buffer; in that order */
     struct list denied;           /* likewise, and again when they received anew; come first */
     struct list sent;             /* a silent send is under way */
+    bool dismissing;              /* see connections_dismiss */
     bool hurry;                   /* one of those has something to do when it is through */
     struct timeouts reads;        /* between requests, within one, or while reading is paused */
     struct timeouts writes;       /* a send waits for the peer to read */
@@ -124,8 +125,14 @@ bool connections_work(struct connections *connections);
 /* When a time-out happens next; UINT64_MAX: none. */
 uint64_t connections_deadline(const struct connections *connections);
 
-/* The server stops: blocked requests end; from now on only releases are served. */
+/* The server stops: blocked requests end; from now on only holders are served. */
 void connections_drain(struct connections *connections);
+
+/*
+ * Draining goes on: from now on each connection is closed as soon as its client holds no lease and
+ * all that it sent is answered, and each whose TLS handshake is not done. Later ones, too.
+ */
+void connections_dismiss(struct connections *connections);
 
 /* Closes all, at once. */
 void connections_abort(struct connections *connections);

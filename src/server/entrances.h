@@ -29,11 +29,28 @@ struct entrances {
     struct listener shared[ENTRANCES_SHARED_MAX];
     uint32_t shared_count;
     struct unix_socket unix_socket;
+    int guard; /* see sockets_guard; -1 if sockets are passed on */
+    bool path_stays;
 };
 
-/* Listens for so many workers. False where `problem` says in a line what is wrong. */
-bool entrances_open(struct entrances *entrances, const struct options *options, uint32_t workers,
-                    char problem[OPTIONS_PROBLEM_MAX]);
+enum entrances_result {
+    ENTRANCES_OPEN,
+    ENTRANCES_FAILED,
+    ENTRANCES_STOPPED
+};
+
+/*
+ * Listens for so many workers. If a draining server had an address before, first waits until its
+ * process has ended; the caller must have blocked SIGTERM, SIGINT and SIGHUP, and `signals` is a
+ * signalfd(2) of them. To be called while there is one thread, and before anything is opened that a
+ * draining server may keep locked.
+ *
+ * Returns OPEN; FAILED, and `problem` says in a line what is wrong; STOPPED if a signal asked for
+ * the end while the server waited.
+ */
+enum entrances_result entrances_open(struct entrances *entrances, const struct options *options,
+                                     uint32_t workers, int signals,
+                                     char problem[OPTIONS_PROBLEM_MAX]);
 
 /* Those that the worker accepts from, and closes in the end: how many. */
 uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,
@@ -41,6 +58,18 @@ uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,
 
 /* A line for each. */
 void entrances_log(const struct entrances *entrances);
+
+/*
+ * Announces to the next server that this one drains. To be called when draining begins, before
+ * anything else: before a connection is refused and before entrances_hide. Logs what fails.
+ */
+void entrances_announce(struct entrances *entrances);
+
+/*
+ * Whether `listener` must stay open and its path in place until the process ends, because draining
+ * could not be announced for it.
+ */
+bool entrances_stays(const struct entrances *entrances, const struct listener *listener);
 
 /* Nobody finds the path any more. May be called again. */
 void entrances_hide(struct entrances *entrances);

@@ -297,7 +297,6 @@ static int run(struct server *server)
 
     pthread_barrier_wait(&server->opened);
     thread_run(&server->threads[0]);
-    notify_service_manager("STOPPING=1");
     for (uint32_t i = 1; i < server->thread_count; i++)
         pthread_join(server->threads[i].id, NULL);
     for (uint32_t i = 0; i < shared->count; i++)
@@ -307,6 +306,7 @@ static int run(struct server *server)
     pthread_barrier_destroy(&server->opened);
     pthread_barrier_destroy(&server->ready);
     close(shared->signals);
+    entrances_hide(&server->entrances);
     if (shared->tls)
         tls_place_free(shared->tls);
     options_free(&server->options);
@@ -351,14 +351,27 @@ static int start(struct server *server)
     shared->signals = catch_signals();
     if (shared->signals < 0)
         return fail(strerror(errno));
-    if (!open_fences(server, &fence_first))
-        return EXIT_FAILURE;
     if (!start_threads(server, problem) || !count_workers(server, problem))
         return fail(problem);
-    if (!create_stripes(server, fence_first) || !create_peers(server))
-        return fail("out of memory");
-    if (!entrances_open(&server->entrances, &server->options, shared->count, problem))
+    switch (entrances_open(&server->entrances, &server->options, shared->count, shared->signals,
+                           problem)) {
+    case ENTRANCES_FAILED:
         return fail(problem);
+    case ENTRANCES_STOPPED:
+        log_line(LOG_INFO, "stopped", NULL);
+        return EXIT_SUCCESS;
+    case ENTRANCES_OPEN:
+        break;
+    }
+    /* Behind the entrances: a server that we wait for there keeps the file locked. */
+    if (!open_fences(server, &fence_first)) {
+        entrances_hide(&server->entrances);
+        return EXIT_FAILURE;
+    }
+    if (!create_stripes(server, fence_first) || !create_peers(server)) {
+        entrances_hide(&server->entrances);
+        return fail("out of memory");
+    }
     return run(server);
 }
 

@@ -147,16 +147,18 @@ static void serve_key(struct session *session, struct session_host *host,
     }
 }
 
-static bool is_release(const struct request *request)
+/* While the server drains, holders go on with their work: they renew, and release in the end. */
+static bool session_is_for_holders(const struct request *request)
 {
     return request->valid &&
-           (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE);
+           (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE ||
+            request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW);
 }
 
 static void serve(struct session *session, struct session_host *host, const struct request *request,
                   struct output *output)
 {
-    if (host->draining && !(session->state == SESSION_READY && is_release(request))) {
+    if (host->draining && !(session->state == SESSION_READY && session_is_for_holders(request))) {
         over(session);
         say(host, output, DFLOCKD_ERROR_DRAINING);
     } else if (session->state == SESSION_AUTH) {
@@ -381,9 +383,15 @@ void session_input_ended(struct session *session, struct session_host *host, str
 
 bool session_drain(struct session *session, struct session_host *host, struct output *output)
 {
-    if (session->state != SESSION_BLOCKED ||
-        !stripes_cancel(host->stripes, host->now_ns, session->client, session->blocked_stripe,
-                        &host->wake))
+    bool cancelled = session->state == SESSION_BLOCKED &&
+                     stripes_cancel(host->stripes, host->now_ns, session->client,
+                                    session->blocked_stripe, &host->wake);
+
+    /* Nobody is granted a lock any more by waiting for it. */
+    for (uint64_t left = session->stripes_used; left; left &= left - 1)
+        stripes_leave_queues(host->stripes, host->now_ns, session->client,
+                             (uint32_t)__builtin_ctzll(left), &host->wake);
+    if (!cancelled)
         return false;
     session->state = SESSION_READY;
     say(host, output, DFLOCKD_ERROR_DRAINING);

@@ -98,8 +98,11 @@ void session_input_ended(struct session *session, struct session_host *host, str
 /* A line is too long or did not come in time: says so, and the session is over. */
 void session_fail(struct session *session, struct session_host *host, struct output *output);
 
-/* The server is draining: a pending request ends. False where there is none, or an effect on its
- * way. */
+/*
+ * The server is draining: a pending request ends with `error_draining`, and all that waits for the
+ * client leaves its queues, so that session_watch then says whether the client holds a lease.
+ * Returns true if a pending request ended; false if there is none, or if its effect is on its way.
+ */
 bool session_drain(struct session *session, struct session_host *host, struct output *output);
 
 /*

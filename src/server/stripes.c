@@ -234,6 +234,15 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, u
     return cancelled;
 }
 
+void stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
+                          uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
+
+    table_leave_queues(&stripe->table, client);
+    stripe_leave(stripe, wake);
+}
+
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                         bool pending, uint32_t steps, uint64_t *wake)
 {

@@ -88,6 +88,8 @@ struct lock_answer stripes_own(struct stripes *stripes, uint64_t now_ns, uint64_
                                uint64_t *wake);
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                     uint64_t *wake);
+void stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
+                          uint64_t *wake);
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
                         bool pending, uint32_t steps, uint64_t *wake);
 bool stripes_watch(struct stripes *stripes, uint64_t client, uint32_t index);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/notify.h"
 #include "os/ring.h"
 #include "os/sockets.h"
 #include "os/tls.h"
@@ -29,7 +30,8 @@ enum {
     EXPIRE_STEPS = 256,    /* things due that happen in one stripe before others have their turn */
     ACCEPT_RETRY_MS = 100,
     ACCEPT_WARN_S = 1,
-    LAST_HANDSHAKES_MS = 50, /* for connections under way when draining begins */
+    /* From the begin of draining: for connections under way, and for requests on their way. */
+    LAST_HANDSHAKES_MS = 50,
     POKE_RETRY_MS = 1
 };
 
@@ -70,6 +72,7 @@ struct worker {
     uint64_t poke_retry_ns;   /* UINT64_MAX: none failed */
     uint64_t refused_count;   /* system calls of the ring that failed since the last line on it */
     uint64_t refused_warn_ns; /* no such line before */
+    bool reported;            /* among worker_shared.finished */
     uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
     uint64_t accept_warned_ns;
     uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
@@ -257,7 +260,8 @@ static void stop_listening(struct worker *worker, uint32_t number)
     worker->listening &= ~(1u << number);
     if (worker->accepting & 1u << number)
         ring_cancel_tag(worker->ring, worker_tag(worker, TAG_ACCEPT + number));
-    ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
+    if (!entrances_stays(worker->shared->entrances, &worker->listeners[number]))
+        ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
 }
 
 static void drain(struct worker *worker)
@@ -269,15 +273,33 @@ static void drain(struct worker *worker)
     worker->draining = true;
     worker->stop_ns = timeout_s ? now(worker) + timeout_s * SECOND_NS : UINT64_MAX;
     worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * (SECOND_NS / 1000);
-    if (worker->number == 0)
-        entrances_hide(worker->shared->entrances);
     for (uint32_t i = 0; i < worker->listener_count; i++) {
-        if (worker->listeners[i].passed)
-            stop_listening(worker, i); /* who waits there is the next server's */
+        const struct listener *listener = &worker->listeners[i];
+
+        /* Connections that wait at a passed socket are the next server's. */
+        if (listener->passed || entrances_stays(worker->shared->entrances, listener))
+            stop_listening(worker, i);
         else
-            sockets_close_door(&worker->listeners[i]);
+            sockets_close_door(listener);
     }
     connections_drain(&worker->connections);
+}
+
+/*
+ * Draining begins with the first worker, for all. The announcement comes before anything that
+ * another server could notice; see entrances.c.
+ */
+static void worker_begin_drain(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
+
+    entrances_announce(shared->entrances);
+    notify_service_manager("STOPPING=1");
+    atomic_store(&shared->draining, true);
+    wake_all(worker);
+    drain(worker);
+    if (!shared->entrances->path_stays)
+        entrances_hide(shared->entrances);
 }
 
 /*
@@ -333,9 +355,57 @@ static void signalled(struct worker *worker)
              (unsigned long long)atomic_load(&worker->shared->connections));
     log_line(LOG_INFO, "draining", "signal", strsignal((int)info.ssi_signo), "connections", count,
              NULL);
-    atomic_store(&worker->shared->draining, true);
+    worker_begin_drain(worker);
+}
+
+/*
+ * The end of draining. A worker that has no connection left still lets the leases of its stripes
+ * expire, for the connections of others. So each reports once that it has none and accepts none,
+ * and all leave their loops when all have reported. The last one wakes the others.
+ */
+static void worker_report(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
+
+    if (worker->reported || !worker->draining || worker->listening || worker->accepting ||
+        connections_count(&worker->connections) > 0)
+        return;
+    worker->reported = true;
+    if (atomic_fetch_add(&shared->finished, 1) + 1 < shared->count)
+        return;
     wake_all(worker);
-    drain(worker);
+}
+
+static bool worker_all_reported(const struct worker *worker)
+{
+    return worker->reported && atomic_load(&worker->shared->finished) == worker->shared->count;
+}
+
+/*
+ * A connection that was handed over may arrive after this worker has reported: then the report is
+ * taken back. Returns false if all have reported, and it is too late.
+ */
+static bool worker_take_back_report(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
+    uint32_t finished = atomic_load(&shared->finished);
+
+    if (!worker->reported)
+        return true;
+    do {
+        if (finished == shared->count)
+            return false;
+    } while (!atomic_compare_exchange_weak(&shared->finished, &finished, finished - 1));
+    worker->reported = false;
+    return true;
+}
+
+static void worker_admit_guest(struct worker *worker, int descriptor, bool local)
+{
+    if (worker_take_back_report(worker))
+        admit(worker, descriptor, local);
+    else
+        ring_close_descriptor(worker->ring, descriptor);
 }
 
 /* ---- fences ---- */
@@ -381,7 +451,7 @@ static void complete(struct worker *worker, const struct completion *completion)
         break;
     case TAG_GUEST:
     case TAG_GUEST_LOCAL:
-        admit(worker, completion->result, tag == TAG_GUEST_LOCAL);
+        worker_admit_guest(worker, completion->result, tag == TAG_GUEST_LOCAL);
         break;
     case TAG_WAKE: /* to be awake was all */
     case 0:
@@ -475,7 +545,10 @@ static void turn(struct worker *worker, bool busy)
         drain(worker);
 }
 
-/* Who had begun to connect when draining began has been let in, to hear of it and not be reset. */
+/*
+ * Connections that had begun when draining began have been let in, to get an answer and no reset.
+ * From now on connections without a lease are closed.
+ */
 static void stop_listening_when_due(struct worker *worker)
 {
     if (now(worker) < worker->listen_until_ns)
@@ -486,6 +559,7 @@ static void stop_listening_when_due(struct worker *worker)
         if (worker->listening & 1u << i)
             stop_listening(worker, i);
     }
+    connections_dismiss(&worker->connections);
 }
 
 /* Draining has taken long enough. */
@@ -497,16 +571,7 @@ static void stop_when_due(struct worker *worker)
     connections_abort(&worker->connections);
 }
 
-/* The first worker stays until all others have finished, to hear a second signal. */
-static bool stopped(const struct worker *worker)
-{
-    return worker->draining && !worker->listening && !worker->accepting && !worker->pokes_failed &&
-           connections_count(&worker->connections) == 0 &&
-           (worker->number != 0 ||
-            atomic_load(&worker->shared->finished) == worker->shared->count - 1);
-}
-
-/* The first worker sleeps until it is told that this one has finished. */
+/* The other workers sleep until they are told that all have reported. */
 static void send_last_pokes(struct worker *worker)
 {
     struct completion completion;
@@ -529,7 +594,7 @@ void worker_run(struct worker *worker)
     bool busy = false;
 
     host->now_ns = clock_monotonic_ns();
-    while (!stopped(worker)) {
+    while (!worker_all_reported(worker)) {
         uint64_t open = connections_count(connections);
         struct completion completion;
 
@@ -556,10 +621,7 @@ void worker_run(struct worker *worker)
         /* A descriptor has become free: whoever waits for one need wait no longer. */
         if (connections_count(connections) < open && worker->accept_retry_ns != UINT64_MAX)
             worker->accept_retry_ns = now(worker);
-    }
-    if (worker->number != 0) {
-        atomic_fetch_add(&worker->shared->finished, 1);
-        host->wake |= 1;
+        worker_report(worker);
     }
     send_last_pokes(worker);
 }

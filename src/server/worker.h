@@ -40,7 +40,7 @@ struct worker_shared {
     _Atomic uint64_t connections;      /* now */
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
-    _Atomic uint32_t finished; /* of the workers but the first: those that are drained */
+    _Atomic uint32_t finished; /* workers that have reported, see worker_report */
     struct tls_place *tls;     /* NULL: no TLS */
     int signals; /* a signalfd(2) of the first worker's: stop, stop at once, load anew */
 };

@@ -63,6 +63,8 @@
     X(EDGES, "deadlines met to the nanosecond")           \
     X(WOKEN, "sleepers to be woken")                      \
     X(DRAINED, "blocked requests drained")                \
+    X(DRAINED_QUEUES, "places in queues drained")         \
+    X(DRAINING_RENEWAL, "renewals while draining")        \
     X(WATCHED, "watches set")                             \
     X(FULL, "sessions stopped by a slow reader")          \
     X(WALK_WAITS, "stats that waited for others'")        \

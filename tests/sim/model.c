@@ -532,6 +532,23 @@ bool model_cancel(struct model *model, uint32_t slot)
     return true;
 }
 
+uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    uint64_t client = model->clients[slot].id;
+    struct model_cursor cursor = {0};
+    uint32_t left = 0;
+    int claim;
+
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+        if (model->claims[claim].client != client || model->claims[claim].state != MODEL_WAITS)
+            continue;
+        model_leave(model, claim);
+        left++;
+        cursor = (struct model_cursor){0}; /* the keys' arrays have changed */
+    }
+    return left;
+}
+
 /* ---- a client that is gone ---- */
 
 /* The first lost lease that a client may ask for in a stripe, or NULL. */

@@ -174,6 +174,9 @@ struct model_answer model_own(struct model *model, uint32_t slot, uint32_t key, 
                               uint64_t salt);
 bool model_cancel(struct model *model, uint32_t slot);
 
+/* All that waits for a client in `stripe` leaves; how many claims that were. */
+uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe);
+
 /* That many fences more may be handed out. */
 void model_add_fences(struct model *model, uint32_t count);
 

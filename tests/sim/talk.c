@@ -250,6 +250,11 @@ static bool is_claim(uint8_t op)
            op == DFLOCKD_SEMAPHORE_ENQUEUE;
 }
 
+static bool is_renewal(const struct asked *asked)
+{
+    return asked->op == DFLOCKD_RENEW || asked->op == DFLOCKD_SEMAPHORE_RENEW;
+}
+
 static void serve_key(struct world *world, struct peer *peer, const struct asked *asked)
 {
     struct talk *talk = &peer->talk;
@@ -272,18 +277,20 @@ static void serve_key(struct world *world, struct peer *peer, const struct asked
         answer.outcome == DFLOCKD_ACQUIRED) {
         set_grant(world, &expected, answer.claim);
         expected.untold_ends = true;
-    } else if (answer.outcome == DFLOCKD_OK &&
-               (asked->op == DFLOCKD_RENEW || asked->op == DFLOCKD_SEMAPHORE_RENEW)) {
+    } else if (answer.outcome == DFLOCKD_OK && is_renewal(asked)) {
+        if (worker_of(world, peer)->host.draining)
+            world_count(world, COVERAGE_DRAINING_RENEWAL);
         expected.renewed = true;
         expected.lease_s = answer.lease_s;
     }
     expect_reply(world, peer, &expected);
 }
 
-static bool is_release(const struct asked *asked)
+/* Whether it is among the requests that a draining server serves. */
+static bool is_for_holders(const struct asked *asked)
 {
-    return asked->flaw == FLAW_NONE &&
-           (asked->op == DFLOCKD_RELEASE || asked->op == DFLOCKD_SEMAPHORE_RELEASE);
+    return asked->flaw == FLAW_NONE && (is_renewal(asked) || asked->op == DFLOCKD_RELEASE ||
+                                        asked->op == DFLOCKD_SEMAPHORE_RELEASE);
 }
 
 static void serve_over(struct world *world, struct peer *peer, int outcome)
@@ -299,7 +306,7 @@ static void serve(struct world *world, struct peer *peer, const struct asked *as
 
     if (asked_too_long(asked)) {
         serve_over(world, peer, talk->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
-    } else if (host->draining && !(talk->state == TALK_READY && is_release(asked))) {
+    } else if (host->draining && !(talk->state == TALK_READY && is_for_holders(asked))) {
         serve_over(world, peer, DFLOCKD_ERROR_DRAINING);
     } else if (talk->state == TALK_AUTH) {
         if (asked->op != DFLOCKD_AUTH || asked->flaw != FLAW_NONE) {
@@ -510,6 +517,13 @@ void talk_drain(struct world *world, struct peer *peer)
     if (peer->talk.state == TALK_BLOCKED) {
         world_enter(world, worker, peer->talk.blocked_stripe);
         cancelled = model_cancel(&world->model, peer->number);
+    }
+    for (uint64_t left = peer->talk.stripes; left; left &= left - 1) {
+        uint32_t stripe = (uint32_t)__builtin_ctzll(left);
+
+        world_enter(world, worker, stripe);
+        if (model_leave_queues(&world->model, peer->number, stripe) > 0)
+            world_count(world, COVERAGE_DRAINED_QUEUES);
     }
     if (session_drain(&peer->session, &worker->host, &peer->output) != cancelled)
         world_fail(world, "client %u: expected its request to be %s", peer->number,

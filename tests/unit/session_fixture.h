@@ -181,6 +181,8 @@ static inline void deliver(void)
 
         assert_true(client_slot(effect.client) < world.peer_count);
         assert_int_equal(peer->session.client, effect.client);
+        if (effect.answer.outcome == LOCK_IDLE)
+            continue;
         session_effect(&peer->session, &world.host, &effect.answer, &peer->output);
         read_on(peer);
     }

@@ -263,6 +263,8 @@ static inline void play_client(struct player *player)
         bool cancelled = table_cancel(&fixture->table, player_number(player, 0));
 
         player_expect(player, cancelled ? "yes" : "no");
+    } else if (player_is(player, 1, "leaves")) {
+        table_leave_queues(&fixture->table, player_number(player, 0));
     } else if (player_is(player, 1, "watch")) {
         bool holds = table_watch(&fixture->table, player_number(player, 0));
 

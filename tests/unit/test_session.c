@@ -496,11 +496,11 @@ static void a_read_that_timed_out_is_an_error_and_the_end(void **state)
 
 /* ---- draining ---- */
 
-static void draining_ends_blocked_requests_and_refuses_all_but_releases(void **state)
+static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
 {
-    static const char *const refused[] = {
-        "ping\n\n\n",     "l\nk\n0\n",         "stats\n\n\n",
-        "nonsense\n\n\n", "auth\n_\nsecret\n", "n\nk\n00000000000000010000000000000001\n"};
+    static const char *const refused[] = {"ping\n\n\n",     "l\nk\n0\n",         "stats\n\n\n",
+                                          "nonsense\n\n\n", "auth\n_\nsecret\n", "n\nk\nno token\n",
+                                          "w\nk\n0\n",      "e\nk\n\n"};
     struct peer *holder;
     struct peer *waiter;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
@@ -520,11 +520,16 @@ static void draining_ends_blocked_requests_and_refuses_all_but_releases(void **s
     expect_replies(waiter, "error_draining\nerror_draining\n");
     assert_int_equal(waiter->want, SESSION_WANT_CLOSE);
     disconnect(waiter);
+    assert_true(session_watch(&holder->session, &world.host));
     ask_with_token(holder, "sr", "k", token, "");
+    ask_with_token(holder, "sn", "k", token, "");
+    ask_with_token(holder, "n", "k", token, " 50");
     ask_with_token(holder, "r", "k", token, "");
+    ask_with_token(holder, "n", "k", token, "");
     ask_with_token(holder, "r", "k", token, "");
-    expect_replies(holder, "error\nok\nerror\n");
+    expect_replies(holder, "error\nerror\nok 50\nok\nerror\nerror\n");
     assert_int_equal(holder->want, SESSION_WANT_INPUT);
+    assert_false(session_watch(&holder->session, &world.host));
     deliver();
     say_text(holder, "l\nk\n0\nping\n\n\n");
     expect_replies(holder, "error_draining\n");
@@ -563,6 +568,39 @@ static void draining_ends_an_enqueued_wait_and_its_place_in_the_queue(void **sta
     ask_with_token(holder, "sr", "k", token, "");
     deliver();
     expect_replies(next, "ok T 33\n");
+    world_end();
+}
+
+static void draining_takes_clients_out_of_all_queues(void **state)
+{
+    static const char *const request[] = {"e\nj\n30\n", "se\nk\n2 30\n", "e\nl\n30\n"};
+    struct peer *holder;
+    struct peer *waiter;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+    (void)state;
+    world_start((struct setting){.workers = 2});
+    holder = connect_peer();
+    waiter = connect_peer();
+    say_text(holder, "l\nj\n0 90\n");
+    strcpy(token, token_said(holder));
+    say_text(holder, "sl\nk\n0 2 90\nsl\nk\n0 2 90\nl\nl\n0 90\n");
+    expect_replies(holder, "ok T 90\nok T 90\nok T 90\n");
+    for (size_t i = 0; i < sizeof(request) / sizeof(request[0]); i++) {
+        say_text(waiter, request[i]);
+        expect_replies(waiter, "queued\n");
+    }
+    assert_true(session_watch(&waiter->session, &world.host));
+    world.host.draining = true;
+    assert_false(session_drain(&waiter->session, &world.host, &waiter->output));
+    assert_false(session_drain(&holder->session, &world.host, &holder->output));
+    expect_replies(waiter, "");
+    assert_false(session_watch(&waiter->session, &world.host));
+    assert_true(session_watch(&holder->session, &world.host));
+    ask_with_token(holder, "r", "j", token, "");
+    expect_replies(holder, "ok\n");
+    say_text(waiter, "w\nj\n10\n");
+    expect_replies(waiter, "error_draining\n");
     world_end();
 }
 
@@ -610,8 +648,9 @@ int main(void)
         cmocka_unit_test(a_line_too_long_at_the_end_of_input_is_an_error),
         cmocka_unit_test(bytes_of_a_line_too_long_are_no_progress),
         cmocka_unit_test(a_read_that_timed_out_is_an_error_and_the_end),
-        cmocka_unit_test(draining_ends_blocked_requests_and_refuses_all_but_releases),
+        cmocka_unit_test(draining_ends_blocked_requests_and_serves_holders_only),
         cmocka_unit_test(draining_ends_an_enqueued_wait_and_its_place_in_the_queue),
+        cmocka_unit_test(draining_takes_clients_out_of_all_queues),
         cmocka_unit_test(a_grant_on_its_way_when_draining_starts_is_told),
     };
 

@@ -266,6 +266,34 @@ static void no_bucket_holds_all_dead_clients_or_chosen_fences(void **state)
     fixture_end(&fixture);
 }
 
+static void a_client_leaves_all_its_queues_and_keeps_its_leases(void **state)
+{
+    (void)state;
+    play(defaults,
+         LINES("1 l j 0 90 = ok a 90", "1 sl k 0 1 90 = ok b 90", "1 l k 0 90 = ok c 90",
+               "2 l own 0 90 = ok d 90", "2 e j 30 = queued", "2 e two 30 = acquired e 30",
+               "2 se k 1 30 = queued", "2 l k 60 30 = pending", "3 l k 60 30 = pending", "2 leaves",
+               "see lock j = 1 1 0 1 90 0", "see lock k = 1 1 1 1 90 0",
+               "see semaphore k = 1 1 0 1 90 0", "see lock own = 1 1 0 2 90 0", "2 cancel = no",
+               "2 w j 0 = error_not_enqueued", "2 w two 0 = ok e 30", "2 r own d = ok",
+               "1 r k c = ok", "-> 3 ok f 30"));
+}
+
+static void a_client_that_only_waited_is_idle_when_it_left_its_queues(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 l j 0 90 = ok a 90", "2 e j 30 = queued", "2 watch = yes", "2 leaves",
+                         "-> 2 idle", "2 watch = no", "2 leaves", "see lock j = 1 1 0 1 90 0"));
+}
+
+static void a_grant_on_its_way_stays_when_its_client_leaves_its_queues(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 l j 0 90 = ok a 90", "1 l k 0 90 = ok b 90", "2 e j 30 = queued",
+                         "2 l k 60 30 = pending", "1 r k b = ok", "-> 2 ok c 30", "2 leaves",
+                         "see lock j = 1 1 0 1 90 0", "see lock k = 1 1 0 2 30 0", "2 r k c = ok"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +315,9 @@ int main(void)
         cmocka_unit_test(a_disconnect_with_no_steps_does_nothing),
         cmocka_unit_test(a_disconnect_costs_what_the_client_has),
         cmocka_unit_test(no_bucket_holds_all_dead_clients_or_chosen_fences),
+        cmocka_unit_test(a_client_leaves_all_its_queues_and_keeps_its_leases),
+        cmocka_unit_test(a_client_that_only_waited_is_idle_when_it_left_its_queues),
+        cmocka_unit_test(a_grant_on_its_way_stays_when_its_client_leaves_its_queues),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

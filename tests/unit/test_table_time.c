@@ -132,8 +132,8 @@ static void with_no_idle_time_states_go_at_once(void **state)
                "deadline = none", "1 sl k 0 2 30 = ok c 30", "1 sr k c = ok",
                "1 sl k 0 3 5 = ok d 5", "at 5", "used = 0", "1 e k 5 = acquired e 5", "at 10",
                "used = 0", "1 w k 0 = error_not_enqueued", "1 e k 5 = acquired f 5", "late 15",
-               "1 w k 0 = error_lease_expired", "used = 0", "1 e k 5 = acquired h 5", "1 gone", "used = 0", "1 l k 0 5 = ok g 5", "late 20", "1 r k g = error",
-               "used = 0"));
+               "1 w k 0 = error_lease_expired", "used = 0", "1 e k 5 = acquired h 5", "1 gone",
+               "used = 0", "1 l k 0 5 = ok g 5", "late 20", "1 r k g = error", "used = 0"));
 }
 
 static void a_client_is_known_to_hold_until_its_lease_ends(void **state)

@@ -38,13 +38,33 @@ def test_a_port_that_another_dflockd_listens_on_is_refused():
             assert client.ask("ping") == "ok"
 
 
+def test_of_two_that_start_at_the_same_time_one_serves():
+    for _ in range(10):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        started = [subprocess.Popen([str(BINARY), f"--port={port}", "--threads=2"],
+                                    env=clean_environment(), stderr=subprocess.PIPE, text=True)
+                   for _ in range(4)]
+        try:
+            eventually(lambda: sum(each.poll() is None for each in started) <= 1)
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(b"ping\n_\n\n")
+                assert client.recv(10) == b"ok\n"
+        finally:
+            for each in started:
+                each.kill()
+                each.communicate()
+
+
 def test_the_port_is_free_again_after_the_end():
     where = ("--host", own_address(), "--port", "6390")
     with ServerAsGiven(*where) as first:
         with Client(first) as client:
-            assert client.ask("ping") == "ok"
+            client.acquire("key")
             first.terminate()
-            eventually(lambda: client.ask("ping") == "error_draining")
+            eventually(lambda: any("draining" in line for line in first.log))
+            assert client.ask("ping") == "error_draining"
         assert first.wait() == 0
     with ServerAsGiven(*where) as second, Client(second) as client:
         assert client.ask("ping") == "ok"

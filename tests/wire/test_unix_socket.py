@@ -178,7 +178,8 @@ def test_a_file_that_is_another_servers_by_then_stays(path):
         path.unlink()
         with UnixServer(path, "--max-locks", "7") as second:
             server.terminate()
-            eventually(lambda: holder.ask("ping") == "error_draining")
+            eventually(lambda: any("draining" in line for line in server.log))
+            assert holder.ask("ping") == "error_draining"
             assert server.wait() == 0
             with Client(second) as client:
                 assert client.ask("ping") == "ok"

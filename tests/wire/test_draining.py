@@ -1,0 +1,140 @@
+"""Draining: who is answered, who is closed, and when the service manager hears of it."""
+
+import socket
+
+import pytest
+from lib.server import Server
+from wire_client import CLOSED, Client, eventually, request
+
+UNKNOWN = "0" * 32
+
+
+def begin(server):
+    """SIGTERM; returns when draining has begun."""
+    server.terminate()
+    eventually(lambda: any("msg=\"draining\"" in line for line in server.log))
+
+
+def test_requests_that_were_not_read_yet_are_answered_before_the_close():
+    with Server("--threads", "2") as server, Client(server) as client, Client(server) as other:
+        assert client.ask("ping") == other.ask("ping") == "ok"
+        with server.stopped():
+            server.terminate()
+            client.send(request("ping"))
+            other.send(request("r", "key", UNKNOWN) * 3)
+        # Which of the two came first is not told.
+        assert client.hear() in (b"error_draining\n", b"ok\n")
+        assert client.hear() == CLOSED
+        assert [other.hear() for _ in range(4)] == [b"error\n"] * 3 + [CLOSED]
+        client.close()
+        other.close()
+        assert server.wait() == 0
+
+
+def test_a_flood_of_requests_is_answered_to_the_last_before_the_close():
+    count = 20000
+    with Server("--threads", "1", "--shutdown-timeout", "0") as server, Client(server) as client:
+        assert client.ask("ping") == "ok"
+        with server.stopped():
+            server.terminate()
+            taken = client.send_what_is_taken(request("r", "key", UNKNOWN) * count, 0.5)
+        whole = taken // len(request("r", "key", UNKNOWN))
+        assert whole > 100
+        for _ in range(whole):
+            assert client.hear() == b"error\n"
+        assert client.hear() == CLOSED
+        client.close()
+        assert server.wait() == 0
+
+
+def test_a_connection_that_lost_its_last_lease_to_another_is_closed():
+    with Server("--threads", "3", "--shutdown-timeout", "0") as server:
+        with Client(server) as holder, Client(server) as other:
+            token = holder.acquire("key")
+            kept = other.acquire("another")
+            begin(server)
+            assert other.ask("r", "key", token) == "ok"
+            assert holder.hear() == CLOSED
+            assert other.ask("n", "another", kept) == "ok 33"
+            assert other.ask("r", "another", kept) == "ok"
+            assert other.hear() == CLOSED
+            holder.close()
+            other.close()
+            assert server.wait() == 0
+
+
+def test_a_holder_works_on_for_many_leases_and_releases():
+    with Server("--threads", "2") as server, Client(server) as holder:
+        token = holder.acquire("key", "0 2")
+        begin(server)
+        for _ in range(8):
+            assert holder.hear(0.5) == "(silence)"
+            assert holder.ask("n", "key", f"{token} 2") == "ok 2"
+        assert holder.ask("r", "key", token) == "ok"
+        assert holder.hear() == CLOSED
+        holder.close()
+        assert server.wait() == 0
+
+
+def test_nobody_is_granted_what_a_holder_releases_while_the_server_drains():
+    with Server("--threads", "4") as server, Client(server) as holder:
+        token = holder.acquire("key")
+        kept = holder.acquire("kept")
+        with Client(server) as waiter, Client(server) as queued:
+            waiter.acquire("other")
+            queued.acquire("third")
+            assert queued.ask("e", "key") == "queued"
+            waiter.send(request("l", "key", "60"))
+            eventually(lambda: [each["waiters"] for each in holder.stats()["locks"]
+                                if each["key"] == "key"] == [2])
+            begin(server)
+            assert waiter.hear() == b"error_draining\n"
+            assert holder.ask("r", "key", token) == "ok"
+            assert queued.ask("w", "key", "10") == "error_draining"
+            assert waiter.hear(0.5) == "(silence)"
+        assert holder.ask("r", "kept", kept) == "ok"
+
+
+@pytest.mark.parametrize("threads", ["1", "8"])
+def test_leases_of_all_workers_end_without_limit_to_draining(threads):
+    with Server("--threads", threads, "--shutdown-timeout", "0") as server:
+        clients = [Client(server) for _ in range(16)]
+        for number, client in enumerate(clients):
+            client.acquire(f"key-{number}", f"0 {1 + number % 3}")
+        begin(server)
+        for client in clients:
+            assert client.hear() == CLOSED
+            client.close()
+        assert server.wait() == 0
+
+
+def test_a_new_connection_that_says_nothing_is_closed():
+    with Server("--shutdown-timeout", "0", "--read-timeout", "1000") as server:
+        with Client(server) as silent, Client(server) as half:
+            half.send(b"l\nkey\n")
+            with Client(server) as client:
+                assert client.ask("ping") == "ok"
+            begin(server)
+            assert silent.hear() == half.hear() == CLOSED
+            silent.close()
+            half.close()
+            assert server.wait() == 0
+
+
+def test_systemd_is_told_when_draining_begins(tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+        with Server(environment={"NOTIFY_SOCKET": path}) as server, Client(server) as holder:
+            assert b"READY=1" in manager.recv(4096)
+            token = holder.acquire("key")
+            server.terminate()
+            assert manager.recv(4096) == b"STOPPING=1"
+            assert holder.ask("n", "key", token) == "ok 33"
+            assert holder.ask("r", "key", token) == "ok"
+            holder.close()
+            assert server.wait() == 0
+            manager.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                manager.recv(4096)
