@@ -18,6 +18,7 @@
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/sockets.h"
+#include "os/standard_descriptors.h"
 #include "os/tls.h"
 #include "server/client_id.h"
 #include "server/log.h"
@@ -61,6 +62,22 @@ static int fail(const char *problem)
         putc(iscntrl((unsigned char)*problem) ? '?' : *problem, stderr);
     putc('\n', stderr);
     return EXIT_FAILURE;
+}
+
+static int fail_by_flag(const char *flag, const char *problem)
+{
+    char text[1024];
+
+    snprintf(text, sizeof(text), "%s: %s", flag, problem);
+    return fail(text);
+}
+
+static int fail_by_ring(int error)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "cannot start: %s", ring_explain(error));
+    return fail(text);
 }
 
 static void *allocate(void *context, size_t size, size_t alignment)
@@ -202,12 +219,8 @@ static void create_and_run(struct server *server, uint32_t number)
         while (failed < server->shared.count && server->errors[failed] == 0)
             failed++;
         if (failed < server->shared.count) {
-            char problem[512];
-
             entrances_hide(&server->entrances);
-            snprintf(problem, sizeof(problem), "cannot start: %s",
-                     ring_explain(server->errors[failed]));
-            _exit(fail(problem));
+            _exit(fail_by_ring(server->errors[failed]));
         }
         entrances_log(&server->entrances);
         if (notify_service_manager("READY=1") < 0)
@@ -277,7 +290,10 @@ int main(int count, char **arguments)
     char problem[OPTIONS_PROBLEM_MAX];
     uint64_t fence_first;
     char tls_problem[TLS_PROBLEM_MAX];
+    int error = standard_descriptors_open();
 
+    if (error)
+        return fail_by_flag("/dev/null", strerror(-error));
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
         options_print_help();
