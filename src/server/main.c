@@ -54,13 +54,18 @@ struct start {
     uint32_t number;
 };
 
-/* One line on stderr, whatever was given. */
+/* One line on stderr, whatever was given, after those of the log. */
 static int fail(const char *problem)
 {
-    fputs("dflockd: ", stderr);
-    for (; *problem; problem++)
-        putc(iscntrl((unsigned char)*problem) ? '?' : *problem, stderr);
-    putc('\n', stderr);
+    char line[1024];
+
+    snprintf(line, sizeof(line), "dflockd: %s", problem);
+    for (char *at = line; *at; at++) {
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    }
+    log_plain(line);
+    log_stop();
     return EXIT_FAILURE;
 }
 
@@ -269,6 +274,7 @@ static int run(struct server *server)
         tls_place_free(shared->tls);
     options_free(&server->options);
     log_line(LOG_INFO, "stopped", NULL);
+    log_stop();
     return EXIT_SUCCESS;
 }
 
@@ -318,6 +324,9 @@ int main(int count, char **arguments)
     if (!start_tls(&server, tls_problem))
         return fail(tls_problem);
     sockets_raise_limit();
+    error = log_start();
+    if (error)
+        return fail_by_flag("cannot start a thread", strerror(-error));
     server.shared.signals = catch_signals();
     if (server.shared.signals < 0)
         return fail(strerror(errno));

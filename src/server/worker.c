@@ -243,6 +243,7 @@ static void signalled(struct worker *worker)
     }
     if (worker->draining) {
         log_line(LOG_INFO, "second signal: stopped at once", NULL);
+        log_stop();
         _exit(0);
     }
     snprintf(count, sizeof(count), "%llu",
