@@ -43,6 +43,7 @@ struct server {
     struct worker_shared shared;
     struct fence_keeper fence_keeper;
     struct tls_place tls; /* where there is TLS */
+    struct secret secret; /* where clients need one */
     pthread_t threads[WORKERS_MAX];
     struct entrances entrances;
     int errors[WORKERS_MAX]; /* of worker_create */
@@ -154,6 +155,15 @@ static bool start_tls(struct server *server, char problem[TLS_PROBLEM_MAX])
     tls_place_init(&server->tls, context);
     server->shared.tls = &server->tls;
     return true;
+}
+
+static void start_secret(struct server *server)
+{
+    if (!server->options.auth_token)
+        return;
+    secret_init(&server->secret, server->options.auth_token);
+    server->options.auth_token = NULL;
+    server->shared.secret = &server->secret;
 }
 
 /* The first fence, and what keeps those that follow, where the options ask for it. */
@@ -272,6 +282,8 @@ static int run(struct server *server)
     close(shared->signals);
     if (shared->tls)
         tls_place_free(shared->tls);
+    if (shared->secret)
+        secret_free(shared->secret);
     options_free(&server->options);
     log_line(LOG_INFO, "stopped", NULL);
     log_stop();
@@ -323,6 +335,7 @@ int main(int count, char **arguments)
     server.shared.entrances = &server.entrances;
     if (!start_tls(&server, tls_problem))
         return fail(tls_problem);
+    start_secret(&server);
     sockets_raise_limit();
     error = log_start();
     if (error)

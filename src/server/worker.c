@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/auth_token.h"
 #include "os/clock.h"
 #include "os/ring.h"
 #include "os/sockets.h"
@@ -57,6 +58,7 @@ struct worker {
     uint64_t accept_warned_ns;
     uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
     uint64_t stop_ns;         /* when draining ends at the latest */
+    uint64_t secret_ends_ns;  /* of the previous secret; UINT64_MAX: there is none */
 };
 
 static uint64_t now(const struct worker *worker)
@@ -201,11 +203,10 @@ static void drain(struct worker *worker)
     connections_drain(&worker->connections);
 }
 
-/*
- * SIGHUP. Reading some files of a few KB within a turn is not waited for by anybody for long, and
- * is asked for by hand.
+/* ---- SIGHUP: reading some files of a few KB within a turn takes no time that clients notice ----
  */
-static void load_anew(const struct worker_shared *shared)
+
+static void worker_reload_tls(const struct worker_shared *shared)
 {
     struct tls_files files = {
         .certificate = shared->options->tls_certificate,
@@ -215,19 +216,56 @@ static void load_anew(const struct worker_shared *shared)
     struct tls_context *context;
     char problem[TLS_PROBLEM_MAX];
 
-    if (!shared->tls) {
-        log_line(LOG_INFO, "SIGHUP: there is no TLS, and so nothing to load anew", NULL);
-        return;
-    }
     context = tls_context_load(&files, problem);
     if (context) {
         tls_place_change(shared->tls, context);
-        log_line(LOG_INFO, "TLS certificate loaded anew", "file", files.certificate, NULL);
+        log_line(LOG_INFO, "TLS certificate reloaded", "file", files.certificate, NULL);
     } else {
-        log_line(LOG_ERROR, "TLS certificate not loaded: the old one stays", "error", problem,
+        log_line(LOG_ERROR, "TLS certificate not reloaded, the old one stays", "error", problem,
                  NULL);
     }
 }
+
+/* Clients need time to learn the new secret; a connection that is open needs none. */
+static void worker_reload_secret(struct worker *worker)
+{
+    const struct options *options = worker->shared->options;
+    uint64_t ends_ns = now(worker) + options->read_timeout_s * SECOND_NS;
+    char problem[AUTH_TOKEN_PROBLEM_MAX];
+    char *token = auth_token_reread(options->auth_token_source, problem);
+
+    if (!token) {
+        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "error", problem, NULL);
+    } else if (secret_change(worker->shared->secret, token, ends_ns) == SECRET_UNCHANGED) {
+        log_line(LOG_INFO, "secret unchanged", "file", options->auth_token_source, NULL);
+    } else {
+        worker->secret_ends_ns = ends_ns;
+        log_line(LOG_INFO, "secret reloaded", "file", options->auth_token_source, NULL);
+    }
+}
+
+static void worker_reload(struct worker *worker)
+{
+    const char *source = worker->shared->options->auth_token_source;
+
+    if (worker->shared->tls)
+        worker_reload_tls(worker->shared);
+    if (source)
+        worker_reload_secret(worker);
+    if (!worker->shared->tls && !source)
+        log_line(LOG_INFO, "nothing to reload", "reason",
+                 "SIGHUP reloads TLS files and secret files", NULL);
+}
+
+static void worker_expire_secret(struct worker *worker)
+{
+    if (now(worker) < worker->secret_ends_ns)
+        return;
+    worker->secret_ends_ns = UINT64_MAX;
+    secret_expire(worker->shared->secret, now(worker));
+}
+
+/* ---- signals ---- */
 
 static void signalled(struct worker *worker)
 {
@@ -238,7 +276,7 @@ static void signalled(struct worker *worker)
     if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
         return;
     if (info.ssi_signo == SIGHUP) {
-        load_anew(worker->shared);
+        worker_reload(worker);
         return;
     }
     if (worker->draining) {
@@ -337,6 +375,7 @@ static uint64_t deadline(struct worker *worker)
     until_ns = earlier(until_ns, worker->accept_retry_ns);
     until_ns = earlier(until_ns, worker->listen_until_ns);
     until_ns = earlier(until_ns, worker->stop_ns);
+    until_ns = earlier(until_ns, worker->secret_ends_ns);
     if (fence_keeper(worker))
         until_ns = earlier(until_ns, fence_keeper_deadline(fence_keeper(worker)));
     return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
@@ -411,6 +450,7 @@ void worker_run(struct worker *worker)
         connections_expire(connections);
         stop_listening_when_due(worker);
         stop_when_due(worker);
+        worker_expire_secret(worker);
         if (fence_keeper(worker))
             keep_fences(worker, fence_keeper_step(fence_keeper(worker), now(worker)));
         busy = connections_work(connections) || (host->wake & own);
@@ -449,8 +489,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
             {
                 .stripes = shared->stripes,
                 .default_lease_s = options->default_lease_s,
-                .auth_token = options->auth_token,
-                .auth_token_length = options->auth_token ? strlen(options->auth_token) : 0,
+                .secret = shared->secret,
                 .connections = &shared->connections,
             },
     };
@@ -471,6 +510,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
     worker->accept_retry_ns = UINT64_MAX;
     worker->listen_until_ns = UINT64_MAX;
     worker->stop_ns = UINT64_MAX;
+    worker->secret_ends_ns = UINT64_MAX;
     connections.ring = worker->ring;
     connections_init(&worker->connections, &connections);
     if (number == 0)

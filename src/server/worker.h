@@ -21,6 +21,7 @@
 #include "server/fence_keeper.h"
 #include "server/options.h"
 #include "server/peers.h"
+#include "server/secret.h"
 #include "server/stripes.h"
 
 struct tls_place;
@@ -41,7 +42,8 @@ struct worker_shared {
     uint32_t count;
     _Atomic uint32_t finished; /* of the workers but the first: those that are drained */
     struct tls_place *tls;     /* NULL: no TLS */
-    int signals; /* a signalfd(2) of the first worker's: stop, stop at once, load anew */
+    struct secret *secret;     /* NULL: no auth is asked for */
+    int signals;               /* a signalfd(2) of the first worker's: stop, stop at once, reload */
 };
 
 /*

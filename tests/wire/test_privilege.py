@@ -206,7 +206,7 @@ def under_filter(tmp_path, names, tls=False):
         with server:
             if tls:
                 server.terminate(signal.SIGHUP)
-                eventually(lambda: any("loaded anew" in line for line in server.log))
+                eventually(lambda: any("certificate reloaded" in line for line in server.log))
             work(server, path, SECRET)
 
 
