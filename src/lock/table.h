@@ -95,6 +95,11 @@ struct lock_host {
      * call; must not call the table, and must not fail.
      */
     void (*effect)(void *context, uint64_t client, const struct lock_answer *answer);
+    /*
+     * The lease of `client` on `key` is over; its bytes are borrowed. Called as `effect` is, for
+     * the log alone. NULL: nobody wants to know.
+     */
+    void (*lease_expired)(void *context, uint64_t client, const struct lock_key *key);
     void *context;
 };
 

@@ -11,7 +11,8 @@
 enum {
     SOCKETS_TEXT_MAX = 320, /* of an address, or of what is wrong with it */
     SOCKETS_BACKLOG = 4096, /* connections that wait to be accepted */
-    SOCKETS_PEER_BYTES = 16
+    SOCKETS_PEER_BYTES = 16,
+    SOCKETS_PEER_TEXT_MAX = 64 /* of a peer's address */
 };
 
 /* A socket that connections are accepted from. */
@@ -36,6 +37,12 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
 /* Makes a listening socket of TCP that others opened like one of ours. False where errno says. */
 bool sockets_adopt(int listener);
 
+/*
+ * Returns whether sockets_listen could find an address for `host` now. If not, `text` says what is
+ * wrong, as that function does.
+ */
+bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX]);
+
 /* Where a socket listens: address:port, or unix:path. */
 void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX]);
 
@@ -50,6 +57,12 @@ void sockets_close_door(const struct listener *listener);
  * where the connection is over already.
  */
 bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES]);
+
+/*
+ * The address of a connection for the log: 127.0.0.1:4711, [::1]:4711, "unix", or "unknown" if the
+ * connection is over already. An IPv4 address is written as one on a socket of IPv6, too.
+ */
+void sockets_describe_peer(int descriptor, char text[SOCKETS_PEER_TEXT_MAX]);
 
 /*
  * No more will be sent: the peer reads the end of input. A system call and not a request in the

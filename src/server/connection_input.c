@@ -68,11 +68,36 @@ static bool must_make_room(const struct connections *connections, struct connect
     return connection_unsent(connection) > OUTPUT_CHUNK_BYTES && budget_tight(connections->buffers);
 }
 
+static void connection_report_problem(const struct connections *connections,
+                                      const struct connection *connection,
+                                      enum session_problem problem)
+{
+    switch (problem) {
+    case SESSION_PROBLEM_NONE:
+        break;
+    case SESSION_PROBLEM_INVALID_REQUEST:
+        connection_report(connections, connection, LOG_EVENT_INVALID_REQUEST, NULL);
+        break;
+    case SESSION_PROBLEM_LINE_TOO_LONG:
+        connection_report(connections, connection, LOG_EVENT_LINE_TOO_LONG, NULL);
+        break;
+    case SESSION_PROBLEM_WRONG_SECRET:
+        connection_report(connections, connection, LOG_EVENT_AUTH_FAILED, "wrong secret");
+        break;
+    case SESSION_PROBLEM_NO_SECRET:
+        connection_report(connections, connection, LOG_EVENT_AUTH_FAILED,
+                          "first request is not auth");
+        break;
+    }
+}
+
 /* Does what the session wants next. */
 static void heed(struct connections *connections, struct connection *connection,
                  const struct session_progress *progress)
 {
     connection->want = (uint8_t)progress->want;
+    if (progress->problem != SESSION_PROBLEM_NONE)
+        connection_report_problem(connections, connection, progress->problem);
     if (must_make_room(connections, connection)) {
         connection_close_for_room(connections, connection);
         return;
@@ -94,6 +119,9 @@ static void heed(struct connections *connections, struct connection *connection,
     case SESSION_WANT_INPUT:
         if (connection->input_ended) {
             session_input_ended(&connection->session, &connections->host, &connection->output);
+            /* Not a failed attempt: whoever checks that the port is open does the same. */
+            if (connection->session.auth_failed)
+                connection_log(connections, connection, "input ended before authentication");
             connection_close(connections, connection);
             return;
         }
@@ -137,7 +165,7 @@ static uint32_t complete_kept(struct connections *connections, struct connection
     uint32_t part = length < most ? length : most;
 
     if (!backlog_append(backlog, &connections->backlogs, bytes, part)) {
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
         return part;
     }
     connection_serve(connections, connection);
@@ -170,7 +198,7 @@ void connection_serve_received(struct connections *connections, struct connectio
     }
     if (length > 0 && progress.want != SESSION_WANT_CLOSE &&
         !backlog_append(&connection->backlog, &connections->backlogs, bytes, length)) {
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
         return;
     }
     heed(connections, connection, &progress);

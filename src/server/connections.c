@@ -14,21 +14,52 @@ enum {
     EFFECTS_BATCH = 64
 };
 
-void connection_log_about(const struct connection *connection, const char *message, const char *key,
-                          const char *value)
+/* ---- log ---- */
+
+/*
+ * The address is kept only with --debug, whose last line of a connection comes when the kernel may
+ * have forgotten it. NULL: it is not kept.
+ */
+static const char *connection_address(const struct connections *connections,
+                                      const struct connection *connection)
 {
+    if (connection->slot >= segments_capacity(&connections->addresses))
+        return NULL;
+    return segments_at(&connections->addresses, connection->slot);
+}
+
+static void connection_keep_address(struct connections *connections,
+                                    const struct connection *connection)
+{
+    if (log_enabled(LOG_DEBUG) && segments_reserve(&connections->addresses, connection->slot + 1))
+        sockets_describe_peer(connection->descriptor,
+                              segments_at(&connections->addresses, connection->slot));
+}
+
+void connection_log(const struct connections *connections, const struct connection *connection,
+                    const char *message)
+{
+    const char *address;
     char number[24];
 
     if (!log_enabled(LOG_DEBUG))
         return;
     snprintf(number, sizeof(number), "%llu",
              (unsigned long long)client_number(connection->session.client));
-    log_line(LOG_DEBUG, message, "conn", number, key, value, NULL);
+    address = connection_address(connections, connection);
+    log_line(LOG_DEBUG, message, "addr", address ? address : "unknown", "conn", number, NULL);
 }
 
-void connection_log(const struct connection *connection, const char *message)
+void connection_report(const struct connections *connections, const struct connection *connection,
+                       enum log_event event, const char *reason)
 {
-    connection_log_about(connection, message, NULL, NULL);
+    const struct log_peer peer = {
+        .descriptor = connection->descriptor,
+        .address = connection_address(connections, connection),
+        .connection = client_number(connection->session.client),
+    };
+
+    log_event_of_peer(event, connections->host.now_ns, &peer, reason);
 }
 
 /* ---- a turn ---- */
@@ -111,7 +142,7 @@ static void work(struct connections *connections, struct connection *connection)
           connection->output.length < SESSION_OUTPUT_MAX / 2)))
         connection_serve(connections, connection);
     if (connection->output.failed || connection_wire(connection)->failed)
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
     if (connection->state != CONNECTION_GONE) {
         connection_flush(connections, connection);
         if (!connection->receiving && !connection->paused && !connection->input_ended) {
@@ -149,13 +180,28 @@ static void read_timed_out(struct connections *connections, struct connection *c
     bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
 
     if (connection_handshakes(connection)) {
+        connection_report(connections, connection, LOG_EVENT_TLS_FAILED,
+                          "handshake not complete within --read-timeout");
         connection_abort(connections, connection);
         return;
     }
     if (between && session_watch(&connection->session, &connections->host))
         return;
+    if (between)
+        connection_log(connections, connection, "connection idle for --read-timeout");
+    else if (connection->session.authenticated)
+        connection_report(connections, connection, LOG_EVENT_REQUEST_LATE, NULL);
+    else
+        connection_report(connections, connection, LOG_EVENT_AUTH_FAILED,
+                          "no secret within --read-timeout");
     session_fail(&connection->session, &connections->host, &connection->output);
     connection_close(connections, connection);
+}
+
+static void write_timed_out(struct connections *connections, struct connection *connection)
+{
+    connection_report(connections, connection, LOG_EVENT_REPLIES_NOT_READ, NULL);
+    connection_abort(connections, connection);
 }
 
 /* Buffers are short: those whose peers do not read go, who waited longest first. */
@@ -182,7 +228,7 @@ void connections_expire(struct connections *connections)
     while ((timeout = timeouts_take(&connections->reads, now_ns)))
         read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->writes, now_ns)))
-        connection_abort(connections, CONTAINER_OF(timeout, struct connection, write));
+        write_timed_out(connections, CONTAINER_OF(timeout, struct connection, write));
     while ((timeout = timeouts_take(&connections->auth_delays, now_ns)))
         connection_add_work(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->lingers, now_ns)))
@@ -234,7 +280,8 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
                   client_id(number, connections->worker, slot));
     timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     connection_add_work(connections, connection);
-    connection_log(connection, "connection accepted");
+    connection_keep_address(connections, connection);
+    connection_log(connections, connection, "connection accepted");
     return true;
 }
 
@@ -295,6 +342,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->host.output_pool = &connections->output_pool;
     backlog_source_init(&connections->backlogs, connections->buffers);
     slots_init(&connections->slots, &connections->memory, connections->mailbox);
+    segments_init(&connections->addresses, &connections->memory, SOCKETS_PEER_TEXT_MAX);
     list_init(&connections->work);
     list_init(&connections->sent);
     timeouts_init(&connections->reads, options->read_timeout_ns);
@@ -311,4 +359,5 @@ void connections_free(struct connections *connections)
     pool_free(&connections->channel_pool);
     backlog_source_free(&connections->backlogs);
     slots_free(&connections->slots);
+    segments_free(&connections->addresses);
 }

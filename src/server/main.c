@@ -22,6 +22,7 @@
 #include "os/tls.h"
 #include "server/client_id.h"
 #include "server/log.h"
+#include "server/log_events.h"
 #include "server/options.h"
 #include "server/worker.h"
 
@@ -202,6 +203,7 @@ static bool create_stripes(struct server *server, uint64_t fence_first)
         .states_max = options->max_locks,
         .fence_first = fence_first,
         .fence_ceiling = server->fence_keeper.ceiling,
+        .lease_expired = log_event_lease_expired,
     };
 
     server->shared.stripes = stripes_create(&stripes);

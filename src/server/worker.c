@@ -16,6 +16,7 @@
 #include "os/tls.h"
 #include "server/connections.h"
 #include "server/log.h"
+#include "server/log_events.h"
 
 #define SECOND_NS 1000000000ull
 
@@ -84,6 +85,13 @@ static void warn_of_accept(struct worker *worker, int error)
     log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
 }
 
+static void worker_refuse(const struct worker *worker, int descriptor, enum log_event event)
+{
+    const struct log_peer peer = {.descriptor = descriptor};
+
+    log_event_of_peer(event, now(worker), &peer, NULL);
+}
+
 /* Whether its address may have one more. `*peer` says by what it is counted. */
 static bool peer_may_enter(struct worker *worker, int descriptor, bool local, uint32_t *peer)
 {
@@ -92,8 +100,11 @@ static bool peer_may_enter(struct worker *worker, int descriptor, bool local, ui
     *peer = PEERS_NONE;
     if (!worker->shared->peers || local)
         return true;
-    if (sockets_peer(descriptor, address))
-        *peer = peers_enter(worker->shared->peers, address);
+    if (!sockets_peer(descriptor, address))
+        return false;
+    *peer = peers_enter(worker->shared->peers, address);
+    if (*peer == PEERS_NONE)
+        worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS_PER_IP);
     return *peer != PEERS_NONE;
 }
 
@@ -105,15 +116,13 @@ static void admit(struct worker *worker, int descriptor, bool local)
 
     if (atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) >= max &&
         max > 0) {
-        log_line(LOG_DEBUG, "connection refused: too many", NULL);
-    } else if (!peer_may_enter(worker, descriptor, local, &peer)) {
-        log_line(LOG_DEBUG, "connection refused: too many of its address", NULL);
-    } else if (connections_open(&worker->connections, descriptor, peer)) {
-        return;
-    } else {
+        worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS);
+    } else if (peer_may_enter(worker, descriptor, local, &peer)) {
+        if (connections_open(&worker->connections, descriptor, peer))
+            return;
         if (peer != PEERS_NONE)
             peers_leave(shared->peers, peer);
-        warn_of_accept(worker, ENOMEM);
+        worker_refuse(worker, descriptor, LOG_EVENT_NO_ROOM);
     }
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
     ring_close_descriptor(worker->ring, descriptor);
