@@ -4,6 +4,12 @@
 
 #include "server/log.h"
 
+static void explain_path(char problem[OPTIONS_PROBLEM_MAX], const char *path, const char *wrong)
+{
+    snprintf(problem, OPTIONS_PROBLEM_MAX, "--unix-socket: cannot listen on '%.200s': %s", path,
+             wrong);
+}
+
 static bool open_path(struct entrances *entrances, const struct options *options,
                       char problem[OPTIONS_PROBLEM_MAX])
 {
@@ -16,8 +22,7 @@ static bool open_path(struct entrances *entrances, const struct options *options
     listener = unix_socket_listen(&entrances->unix_socket, path, (mode_t)options->unix_socket_mode,
                                   &wrong);
     if (listener < 0) {
-        snprintf(problem, OPTIONS_PROBLEM_MAX, "--unix-socket: cannot listen on '%.200s': %s", path,
-                 wrong);
+        explain_path(problem, path, wrong);
         return false;
     }
     entrances->shared[entrances->shared_count++] =
@@ -39,6 +44,23 @@ bool entrances_open(struct entrances *entrances, const struct options *options, 
     entrances->shared_count = (uint32_t)passed;
     entrances->own_count = passed == 0 ? workers : 0;
     return open_path(entrances, options, problem);
+}
+
+bool entrances_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX])
+{
+    const char *path = options->unix_socket;
+    char text[SOCKETS_TEXT_MAX];
+    const char *wrong = NULL;
+
+    if (!sockets_resolves(options->host, text)) {
+        snprintf(problem, OPTIONS_PROBLEM_MAX, "%s", text);
+        return false;
+    }
+    if (path && path[0] && !unix_socket_check(path, &wrong)) {
+        explain_path(problem, path, wrong);
+        return false;
+    }
+    return true;
 }
 
 uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,

@@ -35,6 +35,12 @@ struct entrances {
 bool entrances_open(struct entrances *entrances, const struct options *options, uint32_t workers,
                     char problem[OPTIONS_PROBLEM_MAX]);
 
+/*
+ * Returns whether entrances_open could listen with these options now, as far as can be seen without
+ * listening. If not, sets `problem`.
+ */
+bool entrances_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX]);
+
 /* Those that the worker accepts from, and closes in the end: how many. */
 uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,
                       struct listener listeners[ENTRANCES_MAX]);

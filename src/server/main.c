@@ -1,6 +1,7 @@
 /*
  * dflockd: from the command line to running workers, and out again.
  */
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
@@ -170,17 +171,14 @@ static void start_secret(struct server *server)
 /* The first fence, and what keeps those that follow, where the options ask for it. */
 static bool open_fences(struct server *server, uint64_t *first)
 {
-    static const char flag[] = "--fence-state-file: ";
     const char *path = server->options.fence_state_file;
-    char problem[sizeof(flag) + FENCE_FILE_PROBLEM_MAX];
+    char problem[FENCE_FILE_PROBLEM_MAX];
 
     *first = clock_wall_ns();
     if (!path)
         return true;
-    memcpy(problem, flag, sizeof(flag));
-    if (!fence_keeper_open(&server->fence_keeper, path, *first, first,
-                           problem + sizeof(flag) - 1)) {
-        fail(problem);
+    if (!fence_keeper_open(&server->fence_keeper, path, *first, first, problem)) {
+        fail_by_flag("--fence-state-file", problem);
         return false;
     }
     server->shared.fence_keeper = &server->fence_keeper;
@@ -304,6 +302,30 @@ static void hide_secrets(struct options *options, int count, char *const *argume
         prctl(PR_SET_DUMPABLE, 0);
 }
 
+static_assert((int)OPTIONS_PROBLEM_MAX >= (int)FENCE_FILE_PROBLEM_MAX, "either problem has room");
+
+/*
+ * --check: what a start checks, without its effects, since a server may be running with the same
+ * files. The options, and with them the secret, and the files of TLS are read before.
+ */
+static int check(const struct server *server)
+{
+    const struct options *options = &server->options;
+    char problem[OPTIONS_PROBLEM_MAX];
+    int error;
+
+    if (options->fence_state_file && !fence_keeper_check(options->fence_state_file, problem))
+        return fail_by_flag("--fence-state-file", problem);
+    if (!entrances_check(options, problem))
+        return fail(problem);
+    error = worker_probe();
+    if (error)
+        return fail_by_ring(error);
+    if (puts("dflockd: the configuration is valid") < 0 || fflush(stdout) != 0)
+        return fail("the configuration is valid, but stdout cannot be written");
+    return EXIT_SUCCESS;
+}
+
 int main(int count, char **arguments)
 {
     static struct server server;
@@ -337,6 +359,8 @@ int main(int count, char **arguments)
     server.shared.entrances = &server.entrances;
     if (!start_tls(&server, tls_problem))
         return fail(tls_problem);
+    if (server.options.check)
+        return check(&server);
     start_secret(&server);
     sockets_raise_limit();
     error = log_start();

@@ -89,6 +89,8 @@ static const struct flag table[] = {
     NUMBER("threads", "THREADS", NULL, threads, 0, WORKERS_MAX, "0",
            "Worker threads; 0: one for each CPU this process may run on"),
     BOOLEAN("debug", "DEBUG", debug, "false", "Log every connection"),
+    BOOLEAN("check", NULL, check, NULL,
+            "Check the options and the files they name as a start does, and exit"),
     {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
     {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
     {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},

@@ -44,6 +44,7 @@ struct options {
     uint64_t unix_socket_mode; /* permissions of its file */
     uint64_t threads;          /* 0: as many as this process may use CPUs */
     bool debug;
+    bool check; /* do not serve */
 };
 
 enum options_result {

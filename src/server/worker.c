@@ -62,6 +62,13 @@ struct worker {
     uint64_t secret_ends_ns;  /* of the previous secret; UINT64_MAX: there is none */
 };
 
+static const struct ring_options worker_ring = {
+    .submissions = RING_SUBMISSIONS,
+    .completions = RING_COMPLETIONS,
+    .buffers = RING_BUFFERS,
+    .buffer_bytes = RING_BUFFER_BYTES,
+};
+
 static uint64_t now(const struct worker *worker)
 {
     return worker->connections.host.now_ns;
@@ -475,15 +482,19 @@ void worker_run(struct worker *worker)
     ring_turn(worker->ring, 0);
 }
 
+int worker_probe(void)
+{
+    struct ring *ring;
+    int error = ring_open(&ring, &worker_ring);
+
+    if (error == 0)
+        ring_close(ring);
+    return error;
+}
+
 int worker_create(struct worker **created, struct worker_shared *shared, uint32_t number)
 {
     const struct options *options = shared->options;
-    struct ring_options ring_options = {
-        .submissions = RING_SUBMISSIONS,
-        .completions = RING_COMPLETIONS,
-        .buffers = RING_BUFFERS,
-        .buffer_bytes = RING_BUFFER_BYTES,
-    };
     struct connections_options connections = {
         .memory = shared->memory,
         .buffers = &shared->buffers,
@@ -507,7 +518,7 @@ int worker_create(struct worker **created, struct worker_shared *shared, uint32_
 
     if (!worker)
         return -ENOMEM;
-    error = ring_open(&worker->ring, &ring_options);
+    error = ring_open(&worker->ring, &worker_ring);
     if (error < 0) {
         free(worker);
         return error;

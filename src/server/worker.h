@@ -46,6 +46,10 @@ struct worker_shared {
     int signals;               /* a signalfd(2) of the first worker's: stop, stop at once, reload */
 };
 
+/* Returns 0 if the kernel gives this thread a ring as workers need it, or what worker_create does.
+ */
+int worker_probe(void);
+
 /*
  * Makes the worker with this number, in the thread that is going to run it. 0, or -errno when the
  * kernel refuses the ring (see ring_explain) or memory is short.
