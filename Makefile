@@ -281,6 +281,8 @@ install: all
 	    tools/dist/libdflockd.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libdflockd.pc
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
 	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
+	install -D -m 644 tools/dist/fail2ban/dflockd.conf \
+	    $(DESTDIR)$(PREFIX)/share/doc/dflockd/fail2ban/dflockd.conf
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/dist/dflockd.service >$(DESTDIR)$(UNITS)/dflockd.service
 	install -m 644 tools/dist/dflockd.socket $(DESTDIR)$(UNITS)/dflockd.socket
