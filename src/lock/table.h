@@ -96,8 +96,8 @@ struct lock_host {
      */
     void (*effect)(void *context, uint64_t client, const struct lock_answer *answer);
     /*
-     * The lease of `client` on `key` is over; its bytes are borrowed. Called as `effect` is, for
-     * the log alone. NULL: nobody wants to know.
+     * Reports for the log that the lease of `client` on `key` is over. The bytes of the key are
+     * borrowed. The rules of `effect` hold. NULL: no reports.
      */
     void (*lease_expired)(void *context, uint64_t client, const struct lock_key *key);
     void *context;

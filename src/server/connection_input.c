@@ -119,7 +119,8 @@ static void heed(struct connections *connections, struct connection *connection,
     case SESSION_WANT_INPUT:
         if (connection->input_ended) {
             session_input_ended(&connection->session, &connections->host, &connection->output);
-            /* Not a failed attempt: whoever checks that the port is open does the same. */
+            /* Not a failed attempt: a monitor that checks whether the port is open does the same.
+             */
             if (connection->session.auth_failed)
                 connection_log(connections, connection, "input ended before authentication");
             connection_close(connections, connection);

@@ -17,8 +17,8 @@ enum {
 /* ---- log ---- */
 
 /*
- * The address is kept only with --debug, whose last line of a connection comes when the kernel may
- * have forgotten it. NULL: it is not kept.
+ * Addresses are kept only with --debug: the last debug line of a connection comes when the kernel
+ * may not know its address any more. Returns NULL if the address is not kept.
  */
 static const char *connection_address(const struct connections *connections,
                                       const struct connection *connection)

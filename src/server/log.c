@@ -1,7 +1,7 @@
 /*
- * Whoever logs formats the line and appends it to a ring of bytes, under a mutex that is never held
- * during write(2). The thread takes whole lines from the ring, at most PIPE_BUF bytes at a time, so
- * that a pipe that several processes share gets whole lines.
+ * The calling thread formats its line and appends it to a ring of bytes, under a mutex that is
+ * never held during write(2). The log thread takes whole lines from the ring, at most PIPE_BUF
+ * bytes at a time, so that a pipe that several processes share gets whole lines.
  */
 #include "server/log.h"
 
@@ -47,7 +47,7 @@ struct log_writer {
     bool done; /* the thread has written all that it can */
     uint64_t put;
     uint64_t taken;
-    uint64_t dropped;    /* lines lost since the last line that told of it */
+    uint64_t dropped;    /* lines lost since the last report */
     uint64_t dropped_at; /* the position where the first of these was missing */
     bool cut;            /* the last line was written in part only; the thread's own */
     pthread_t thread;
@@ -300,10 +300,10 @@ static size_t log_writer_take(struct log_writer *log, char *bytes)
 /* ---- the thread ---- */
 
 /*
- * Tells of lines that were lost, at the place where they would have stood. Called and returns with
- * the mutex held. Returns false if that could not be written either.
+ * Reports the lines that were lost, at the place where they would have stood. The mutex is held
+ * before and after the call. Returns false if the report could not be written either.
  */
-static bool log_writer_tell_dropped(struct log_writer *log)
+static bool log_writer_report_dropped(struct log_writer *log)
 {
     char bytes[1 + LOG_LINE_MAX];
     uint64_t count = log->dropped;
@@ -333,13 +333,14 @@ static void *log_writer_run(void *context)
     struct log_writer *log = context;
     bool works = true; /* the last write did */
 
+    pthread_setname_np(pthread_self(), "dflockd-log");
     pthread_mutex_lock(&log->mutex);
     for (;;) {
         size_t length;
         uint64_t lost;
 
         if (works && log->dropped > 0 && log->taken >= log->dropped_at)
-            works = log_writer_tell_dropped(log);
+            works = log_writer_report_dropped(log);
         if (log->put == log->taken && log->state != LOG_BUFFERED)
             break;
         if (log->put == log->taken) {
@@ -372,8 +373,6 @@ static int log_writer_create(struct log_writer *log)
     pthread_attr_setstacksize(&attributes, LOG_STACK_BYTES);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(&log->thread, &attributes, log_writer_run, log);
-    if (!error)
-        pthread_setname_np(log->thread, "dflockd-log");
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return -error;
@@ -437,7 +436,7 @@ bool log_stop(void)
     return done;
 }
 
-/* ---- for everybody ---- */
+/* ---- for all threads ---- */
 
 static void log_end_line(struct line *line)
 {

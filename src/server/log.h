@@ -1,9 +1,9 @@
 /*
  * The log: lines of key=value on stderr. No line may hold a token or the auth secret.
  *
- * Nobody waits for stderr. A line goes into a buffer of LOG_BUFFER_BYTES, and a thread of its own
- * writes the buffer. A line that finds the buffer full, or that cannot be written, is lost and
- * counted; a line `log lines dropped` with their count follows as soon as writing works again.
+ * No thread but the log's own waits for stderr: lines go into a buffer of LOG_BUFFER_BYTES, which
+ * the log thread writes. A line that finds the buffer full, or that cannot be written, is lost and
+ * counted. A line `log lines dropped` with the count follows as soon as writing works again.
  */
 #ifndef SERVER_LOG_H
 #define SERVER_LOG_H
@@ -30,8 +30,8 @@ void log_set_debug(bool debug);
 bool log_enabled(enum log_level level);
 
 /*
- * Starts the thread that writes. Before this call log_line writes by itself and may block; that is
- * for tests and for the start of the server. Returns 0 or a negative errno of pthread_create(3).
+ * Starts the log thread. Before this call log_line writes by itself and may block; that is for
+ * tests and for the start of the server. Returns 0 or a negative errno of pthread_create(3).
  */
 int log_start(void);
 
@@ -50,14 +50,14 @@ bool log_stop(void);
 void log_line(enum log_level level, const char *message, ...) __attribute__((sentinel));
 
 /*
- * Logs `text` as it is, without time and level: for what a person who starts the server reads, and
- * in order with the lines of the log.
+ * Logs `text` as it is, without time and level, and in order with the other lines: for the message
+ * of a start that fails.
  */
 void log_plain(const char *text);
 
 /*
- * As log_line. The value of the first pair are the `length` bytes at `bytes`, whatever they are:
- * those that are not printable ASCII are written as \xNN, in quotes.
+ * As log_line. The value of the first pair are the `length` bytes at `bytes`, which may have any
+ * values: those that are not printable ASCII are written as \xNN, in quotes.
  */
 void log_line_bytes(enum log_level level, const char *message, const char *key, const void *bytes,
                     size_t length, ...) __attribute__((sentinel));

@@ -9,7 +9,7 @@
 
 struct lock_key;
 
-/* The messages and reasons stand in log_events.c. tools/dist/fail2ban reads the first. */
+/* Messages and reasons: log_events.c. tools/dist/fail2ban/dflockd.conf matches the first one. */
 enum log_event {
     LOG_EVENT_AUTH_FAILED,
     LOG_EVENT_MAX_CONNECTIONS,

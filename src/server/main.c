@@ -308,7 +308,7 @@ static_assert((int)OPTIONS_PROBLEM_MAX >= (int)FENCE_FILE_PROBLEM_MAX, "either p
  * --check: what a start checks, without its effects, since a server may be running with the same
  * files. The options, and with them the secret, and the files of TLS are read before.
  */
-static int check(const struct server *server)
+static int server_check(const struct server *server)
 {
     const struct options *options = &server->options;
     char problem[OPTIONS_PROBLEM_MAX];
@@ -360,7 +360,7 @@ int main(int count, char **arguments)
     if (!start_tls(&server, tls_problem))
         return fail(tls_problem);
     if (server.options.check)
-        return check(&server);
+        return server_check(&server);
     start_secret(&server);
     sockets_raise_limit();
     error = log_start();

@@ -35,8 +35,7 @@ struct stripes_options {
     uint64_t states_max;
     uint64_t fence_first;   /* fences rise from here */
     uint64_t fence_ceiling; /* and stay below this, see stripes_fences; 0: there is none */
-    /* For the log: a lease is over. Called with a stripe's mutex held; NULL: nobody wants to know.
-     */
+    /* Reports for the log that a lease is over, with a stripe's mutex held. NULL: no reports. */
     void (*lease_expired)(uint64_t now_ns, uint64_t client, const struct lock_key *key);
 };
 
