@@ -88,7 +88,7 @@ $(BUILD)/dflockd-bench: $(BUILD)/perf/bench/main.o $(BENCH_LIBRARY)
 
 $(BUILD)/tools/dflockctl/%.o: CPPFLAGS += -Itools
 $(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/auth_token.o \
-                    $(BUILD)/src/os/clock.o $(BUILD)/libdflockd.a
+                    $(BUILD)/src/os/clock.o $(BUILD)/src/os/standard_descriptors.o $(BUILD)/libdflockd.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsodium -lgnutls -ljansson
 
 $(BUILD)/%.o: %.c Makefile
@@ -281,6 +281,8 @@ install: all
 	    tools/dist/libdflockd.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libdflockd.pc
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
 	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
+	install -D -m 644 tools/dist/fail2ban/dflockd.conf \
+	    $(DESTDIR)$(PREFIX)/share/doc/dflockd/fail2ban/dflockd.conf
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/dist/dflockd.service >$(DESTDIR)$(UNITS)/dflockd.service
 	install -m 644 tools/dist/dflockd.socket $(DESTDIR)$(UNITS)/dflockd.socket

@@ -22,6 +22,7 @@
 #include "bench/settings.h"
 #include "os/clock.h"
 #include "os/sockets.h"
+#include "os/standard_descriptors.h"
 
 #define SECOND_NS 1000000000ull
 
@@ -363,6 +364,8 @@ int main(int count, char **arguments)
     static struct bench bench;
     char problem[FLAGS_PROBLEM_MAX];
 
+    if (standard_descriptors_open() < 0)
+        fail("/dev/null: cannot be opened");
     switch (settings_read(&bench.settings, count, arguments, problem)) {
     case FLAGS_HELP:
         settings_print_help();

@@ -1,11 +1,14 @@
 #include "base/auth_token.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "dflockd/protocol.h"
 
@@ -52,12 +55,15 @@ static void tell_error(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *path)
     snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path, strerror(errno));
 }
 
-char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
+/* Closes `file`; NULL stands for one that could not be opened, as errno says. */
+static char *auth_token_read_file(FILE *file, const char *path,
+                                  char problem[AUTH_TOKEN_PROBLEM_MAX])
 {
-    FILE *file = fopen(path, "re");
     char *text = file ? malloc(FILE_MAX_BYTES) : NULL;
     char *token = NULL;
 
+    if (file)
+        setvbuf(file, NULL, _IONBF, 0); /* no copy of the secret stays in a buffer of stdio */
     if (!text) {
         tell_error(problem, path);
     } else {
@@ -75,6 +81,28 @@ char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
     if (file)
         fclose(file);
     return token;
+}
+
+char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
+{
+    return auth_token_read_file(fopen(path, "re"), path, problem);
+}
+
+char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
+{
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat status;
+    FILE *file;
+
+    if (descriptor >= 0 && fstat(descriptor, &status) == 0 && !S_ISREG(status.st_mode)) {
+        snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': not a regular file", path);
+        close(descriptor);
+        return NULL;
+    }
+    file = descriptor >= 0 ? fdopen(descriptor, "r") : NULL;
+    if (!file && descriptor >= 0)
+        close(descriptor);
+    return auth_token_read_file(file, path, problem);
 }
 
 void auth_token_free(char *token)

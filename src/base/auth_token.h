@@ -18,6 +18,9 @@ enum {
 char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 
+/* As auth_token_read, but only from a regular file, so that the caller does not wait for a pipe. */
+char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
+
 /* Wipes it from memory; NULL is fine. */
 void auth_token_free(char *token);
 

@@ -464,11 +464,26 @@ static void holder_leave(struct table *table, uint64_t now_ns, struct claim *cla
     hand_over(table, now_ns, resource);
 }
 
+static void lease_report(const struct table *table, const struct claim *claim)
+{
+    const struct resource *resource = claim->resource;
+    const struct lock_key key = {
+        .bytes = resource->key,
+        .length = resource->key_length,
+        .kind = (enum lock_kind)resource->kind,
+        .hash = resource->link.hash,
+    };
+
+    if (table->host.lease_expired)
+        table->host.lease_expired(table->host.context, claim->client->link.hash, &key);
+}
+
 /* The lease is over: the slot goes on, and a `w` yet to come will be told. */
 static void lease_end(struct table *table, uint64_t now_ns, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
+    lease_report(table, claim);
     if (!claim_is(claim, CLAIMS_ENQUEUED)) {
         holder_leave(table, now_ns, claim);
         return;

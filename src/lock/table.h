@@ -106,6 +106,11 @@ struct lock_host {
      * call; must not call the table, and must not fail.
      */
     void (*effect)(void *context, uint64_t client, const struct lock_answer *answer);
+    /*
+     * Reports for the log that the lease of `client` on `key` is over. The bytes of the key are
+     * borrowed. The rules of `effect` hold. NULL: no reports.
+     */
+    void (*lease_expired)(void *context, uint64_t client, const struct lock_key *key);
     void *context;
 };
 

@@ -87,33 +87,29 @@ static int fence_file_set_blocking(int file)
     return flags < 0 || fcntl(file, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-static int read_ceiling(int file, const char *path, uint64_t *ceiling,
-                        char problem[FENCE_FILE_PROBLEM_MAX])
+static int check_regular(int file, const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
 {
-    uint64_t big_endian;
     struct stat status;
-    int error;
 
     if (fstat(file, &status) < 0)
         return wrong(problem, path, strerror(errno));
     if (!S_ISREG(status.st_mode))
         return wrong(problem, path, "not a regular file");
-    error = fence_file_set_blocking(file);
-    if (error < 0)
-        return wrong(problem, path, strerror(-error));
-    error = lock(file);
-    if (error == -EWOULDBLOCK)
-        return wrong(problem, path, "in use by another server, which holds a lock on it");
-    if (error < 0)
-        return wrong(problem, path, strerror(-error));
-    /* Its owner may have written it before we got the lock. */
+    return 0;
+}
+
+/* Sets `*ceiling` to 0 for an empty file. */
+static int read_ceiling(int file, const char *path, uint64_t *ceiling,
+                        char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    uint64_t big_endian;
+    struct stat status;
+
+    *ceiling = 0;
     if (fstat(file, &status) < 0)
         return wrong(problem, path, strerror(errno));
-    if (status.st_size == 0) {
-        *ceiling = 0;
-        error = store_name(path);
-        return error < 0 ? wrong(problem, path, strerror(-error)) : 0;
-    }
+    if (status.st_size == 0)
+        return 0;
     if (status.st_size != FENCE_FILE_BYTES) {
         char what[96];
 
@@ -127,6 +123,28 @@ static int read_ceiling(int file, const char *path, uint64_t *ceiling,
     return 0;
 }
 
+/* Locks the file before it reads it: its owner may write it until then. */
+static int lock_and_read(int file, const char *path, uint64_t *ceiling,
+                         char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    int error;
+
+    if (check_regular(file, path, problem) < 0)
+        return -1;
+    error = fence_file_set_blocking(file);
+    if (error < 0)
+        return wrong(problem, path, strerror(-error));
+    error = lock(file);
+    if (error == -EWOULDBLOCK)
+        return wrong(problem, path, "in use by another server, which holds a lock on it");
+    if (error < 0)
+        return wrong(problem, path, strerror(-error));
+    if (read_ceiling(file, path, ceiling, problem) < 0)
+        return -1;
+    error = *ceiling == 0 ? store_name(path) : 0;
+    return error < 0 ? wrong(problem, path, strerror(-error)) : 0;
+}
+
 int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX])
 {
     /* NONBLOCK: open(2) must not wait for the other end of a FIFO. See fence_file_set_blocking. */
@@ -134,9 +152,38 @@ int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE
 
     if (file < 0)
         return wrong(problem, path, strerror(errno));
-    if (read_ceiling(file, path, ceiling, problem) < 0) {
+    if (lock_and_read(file, path, ceiling, problem) < 0) {
         close(file);
         return -1;
     }
     return file;
+}
+
+/* Whether a new file could be created. */
+static int check_directory(const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    char copy[PATH_MAX];
+
+    if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+        return wrong(problem, path, strerror(ENAMETOOLONG));
+    if (faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) < 0)
+        return wrong(problem, path, strerror(errno));
+    return 0;
+}
+
+int fence_file_check(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    int file = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    int result;
+
+    *ceiling = 0;
+    if (file < 0 && errno == ENOENT)
+        return check_directory(path, problem);
+    if (file < 0)
+        return wrong(problem, path, strerror(errno));
+    result = check_regular(file, path, problem);
+    if (result == 0)
+        result = read_ceiling(file, path, ceiling, problem);
+    close(file);
+    return result;
 }

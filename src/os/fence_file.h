@@ -19,6 +19,13 @@ enum {
  */
 int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX]);
 
+/*
+ * Returns 0 if fence_file_open could open the file now, as far as can be seen without creating,
+ * locking or changing it: a server may use it meanwhile. Sets `*ceiling` as that function does.
+ * Returns -1 if not, and sets `problem`.
+ */
+int fence_file_check(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX]);
+
 /* Writes and waits until it is on disk. 0 or -errno. */
 int fence_file_store(int file, uint64_t ceiling);
 

@@ -171,17 +171,33 @@ static int resolve(const char *host, uint16_t port, struct sockaddr_storage *add
     return 0;
 }
 
+static bool resolve_or_explain(const char *host, uint16_t port, struct sockaddr_storage *address,
+                               socklen_t *length, char text[SOCKETS_TEXT_MAX])
+{
+    int error = resolve(host, port, address, length);
+
+    if (error)
+        snprintf(text, SOCKETS_TEXT_MAX, "cannot resolve host '%s': %s", host, gai_strerror(error));
+    return error == 0;
+}
+
+bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX])
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+
+    return resolve_or_explain(host, 0, &address, &length, text);
+}
+
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
                    char text[SOCKETS_TEXT_MAX])
 {
     struct sockaddr_storage address;
     socklen_t length = 0;
-    int error = resolve(host, port, &address, &length);
+    int error;
 
-    if (error) {
-        snprintf(text, SOCKETS_TEXT_MAX, "cannot resolve host '%s': %s", host, gai_strerror(error));
+    if (!resolve_or_explain(host, port, &address, &length, text))
         return -EINVAL;
-    }
     for (uint32_t i = 0; i < count; i++) {
         listeners[i] = i == 0 ? open_first_listener((const struct sockaddr *)&address, length)
                               : open_listener((const struct sockaddr *)&address, length, false);
@@ -304,6 +320,32 @@ bool sockets_ready(int descriptor, short events)
     struct pollfd socket = {.fd = descriptor, .events = events};
 
     return poll(&socket, 1, 0) > 0;
+}
+
+void sockets_describe_peer(int descriptor, char text[SOCKETS_PEER_TEXT_MAX])
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t length = sizeof(peer);
+    char host[INET6_ADDRSTRLEN];
+
+    if (getpeername(descriptor, (struct sockaddr *)&peer, &length) < 0)
+        peer.ss_family = AF_UNSPEC;
+    if (peer.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer;
+        const uint8_t *bytes = in6->sin6_addr.s6_addr;
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+
+        inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? bytes + 12 : bytes, host, sizeof(host));
+        snprintf(text, SOCKETS_PEER_TEXT_MAX, mapped ? "%s:%u" : "[%s]:%u", host,
+                 ntohs(in6->sin6_port));
+    } else if (peer.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
+
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+        snprintf(text, SOCKETS_PEER_TEXT_MAX, "%s:%u", host, ntohs(in->sin_port));
+    } else {
+        snprintf(text, SOCKETS_PEER_TEXT_MAX, "%s", peer.ss_family == AF_UNIX ? "unix" : "unknown");
+    }
 }
 
 void sockets_end_output(int descriptor)

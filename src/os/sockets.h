@@ -11,7 +11,8 @@
 enum {
     SOCKETS_TEXT_MAX = 320, /* of an address, or of what is wrong with it */
     SOCKETS_BACKLOG = 4096, /* connections that wait to be accepted */
-    SOCKETS_PEER_BYTES = 16
+    SOCKETS_PEER_BYTES = 16,
+    SOCKETS_PEER_TEXT_MAX = 64 /* of a peer's address */
 };
 
 /* A socket that connections are accepted from. */
@@ -46,6 +47,12 @@ bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX
 /* Makes a listening socket of TCP that others opened like one of ours. False where errno says. */
 bool sockets_adopt(int listener);
 
+/*
+ * Returns whether sockets_listen could find an address for `host` now. If not, `text` says what is
+ * wrong, as that function does.
+ */
+bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX]);
+
 /* Where a socket listens: address:port, or unix:path. */
 void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX]);
 
@@ -66,6 +73,12 @@ uint32_t sockets_unread(int descriptor);
 
 /* Whether one of the poll(2) `events`, or an error, is there now. */
 bool sockets_ready(int descriptor, short events);
+
+/*
+ * The address of a connection for the log: 127.0.0.1:4711, [::1]:4711, "unix", or "unknown" if the
+ * connection is over already. An IPv4 address is written as one on a socket of IPv6, too.
+ */
+void sockets_describe_peer(int descriptor, char text[SOCKETS_PEER_TEXT_MAX]);
 
 /*
  * No more will be sent: the peer reads the end of input. A system call and not a request in the

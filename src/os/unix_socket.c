@@ -19,6 +19,8 @@ enum {
     PAUSE_MS = 50
 };
 
+static const char not_a_socket[] = "what is there is no socket; it was not touched";
+
 /* What is at the path. */
 enum occupant {
     OCCUPANT_NONE,
@@ -130,7 +132,7 @@ static bool clear(const struct sockaddr_un *address, const char **problem)
         *problem = "another process listens there already";
         return false;
     case OCCUPANT_NO_SOCKET:
-        *problem = "what is there is no socket; it was not touched";
+        *problem = not_a_socket;
         return false;
     case OCCUPANT_UNKNOWN:
         *problem = explain(errno);
@@ -185,20 +187,48 @@ static bool unix_socket_is_drained(const char *path, struct drain_notice *draini
     return false;
 }
 
+static bool path_to_address(const char *path, struct sockaddr_un *address, const char **problem)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) > UNIX_SOCKET_PATH_MAX) {
+        *problem = "the path is longer than 107 bytes";
+        return false;
+    }
+    snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
+    return true;
+}
+
+bool unix_socket_check(const char *path, const char **problem)
+{
+    struct sockaddr_un address;
+    char copy[UNIX_SOCKET_PATH_MAX + 1];
+    struct stat file;
+
+    if (!path_to_address(path, &address, problem))
+        return false;
+    snprintf(copy, sizeof(copy), "%s", path);
+    if (lstat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) {
+        *problem = not_a_socket;
+        return false;
+    }
+    if (faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) < 0) {
+        *problem = explain(errno);
+        return false;
+    }
+    return true;
+}
+
 int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t mode,
                        struct drain_notice *draining, const char **problem)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
     int listener = -1;
     bool locked;
     int folder;
 
     draining->descriptor = -1;
-    if (strlen(path) > UNIX_SOCKET_PATH_MAX) {
-        *problem = "the path is longer than 107 bytes";
+    if (!path_to_address(path, &address, problem))
         return -1;
-    }
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     folder = lock_folder(path, &locked);
     if (!locked)
         *problem = "another process keeps its directory locked";

@@ -4,6 +4,7 @@
 #ifndef OS_UNIX_SOCKET_H
 #define OS_UNIX_SOCKET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/un.h>
@@ -33,6 +34,12 @@ struct unix_socket {
  */
 int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t mode,
                        struct drain_notice *draining, const char **problem);
+
+/*
+ * Returns whether unix_socket_listen could listen on `path` now, as far as can be seen without
+ * changing anything. A socket at the path is fine: a server may be running. If not, sets `problem`.
+ */
+bool unix_socket_check(const char *path, const char **problem);
 
 /* Removes the file, unless it is another one by now. May be called again. */
 void unix_socket_remove(struct unix_socket *unix_socket);

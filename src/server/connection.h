@@ -9,6 +9,7 @@
 #include "server/backlog.h"
 #include "server/channel.h"
 #include "server/connections.h"
+#include "server/log_events.h"
 
 /* What a completion is about: the low bits of its tag, which are 0 in an address. */
 enum connection_request {
@@ -121,10 +122,13 @@ static inline bool connection_handshakes(const struct connection *connection)
     return connection->channel && list_linked(&connection->channel->handshaking_link);
 }
 
-/* Lines of level debug. The pair of `key` and `value` is left out where they are NULL. */
-void connection_log_about(const struct connection *connection, const char *message, const char *key,
-                          const char *value);
-void connection_log(const struct connection *connection, const char *message);
+/* Logs a line of level debug. */
+void connection_log(const struct connections *connections, const struct connection *connection,
+                    const char *message);
+
+/* Logs an event of log_events.h, with its own reason if `reason` is NULL. */
+void connection_report(const struct connections *connections, const struct connection *connection,
+                       enum log_event event, const char *reason);
 
 /* ---- connection_input.c ---- */
 
@@ -215,6 +219,9 @@ void connection_lose(struct connections *connections, struct connection *connect
 /* The kernel has counted the requests of a lost connection: `count`, or a negative errno. */
 void connection_counted(struct connections *connections, struct connection *connection,
                         int32_t count);
+
+/* Aborts it because there is no memory for what it receives or sends. */
+void connection_abort_for_memory(struct connections *connections, struct connection *connection);
 
 /* A step towards the end; may free the connection. */
 void connection_go_on_closing(struct connections *connections, struct connection *connection);

@@ -26,7 +26,6 @@ void connection_close(struct connections *connections, struct connection *connec
     connection_leave_handshake(connections, connection);
     backlog_clear(&connection->backlog, &connections->backlogs);
     if (connection->session.auth_failed) {
-        connection_log(connection, "authentication failed");
         timeout_start(&connections->auth_delays, &connection->pace, connections->host.now_ns);
     }
     if (connection->paused) {
@@ -59,7 +58,16 @@ void connection_abort(struct connections *connections, struct connection *connec
 
 void connection_close_for_room(struct connections *connections, struct connection *connection)
 {
-    connection_log(connection, "too much is buffered in all: this connection makes room");
+    if (connection->state != CONNECTION_GONE)
+        connection_report(connections, connection, LOG_EVENT_BUFFERS_SHORT, NULL);
+    connection_abort(connections, connection);
+}
+
+void connection_abort_for_memory(struct connections *connections, struct connection *connection)
+{
+    if (connection->state != CONNECTION_GONE)
+        connection_report(connections, connection, LOG_EVENT_BUFFERS_SHORT,
+                          "no room for its requests or replies");
     connection_abort(connections, connection);
 }
 
@@ -113,7 +121,7 @@ void connection_counted(struct connections *connections, struct connection *conn
 static void free_connection(struct connections *connections, struct connection *connection)
 {
     assert(!in_flight(connection) && !connection->backlog.bytes);
-    connection_log(connection, "connection closed");
+    connection_log(connections, connection, "connection closed");
     if (list_linked(&connection->work_link))
         list_remove(&connection->work_link);
     timeout_stop(&connection->pace);

@@ -80,11 +80,36 @@ static bool must_make_room(const struct connections *connections, struct connect
     return connection_unsent(connection) > OUTPUT_CHUNK_BYTES && budget_tight(connections->buffers);
 }
 
+static void connection_report_problem(const struct connections *connections,
+                                      const struct connection *connection,
+                                      enum session_problem problem)
+{
+    switch (problem) {
+    case SESSION_PROBLEM_NONE:
+        break;
+    case SESSION_PROBLEM_INVALID_REQUEST:
+        connection_report(connections, connection, LOG_EVENT_INVALID_REQUEST, NULL);
+        break;
+    case SESSION_PROBLEM_LINE_TOO_LONG:
+        connection_report(connections, connection, LOG_EVENT_LINE_TOO_LONG, NULL);
+        break;
+    case SESSION_PROBLEM_WRONG_SECRET:
+        connection_report(connections, connection, LOG_EVENT_AUTH_FAILED, "wrong secret");
+        break;
+    case SESSION_PROBLEM_NO_SECRET:
+        connection_report(connections, connection, LOG_EVENT_AUTH_FAILED,
+                          "first request is not auth");
+        break;
+    }
+}
+
 /* Does what the session wants next. */
 static void heed(struct connections *connections, struct connection *connection,
                  const struct session_progress *progress)
 {
     connection->want = (uint8_t)progress->want;
+    if (progress->problem != SESSION_PROBLEM_NONE)
+        connection_report_problem(connections, connection, progress->problem);
     if (must_make_room(connections, connection)) {
         connection_close_for_room(connections, connection);
         return;
@@ -106,6 +131,10 @@ static void heed(struct connections *connections, struct connection *connection,
     case SESSION_WANT_INPUT:
         if (connection->input_ended) {
             session_input_ended(&connection->session, &connections->host, &connection->output);
+            /* Not a failed attempt: a monitor that checks whether the port is open does the same.
+             */
+            if (connection->session.auth_failed)
+                connection_log(connections, connection, "input ended before authentication");
             connection_close(connections, connection);
             return;
         }
@@ -150,7 +179,7 @@ static uint32_t complete_kept(struct connections *connections, struct connection
     uint32_t part = length < most ? length : most;
 
     if (!backlog_append(backlog, &connections->backlogs, bytes, part)) {
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
         return part;
     }
     connection_serve(connections, connection);
@@ -183,7 +212,7 @@ void connection_serve_received(struct connections *connections, struct connectio
     }
     if (length > 0 && progress.want != SESSION_WANT_CLOSE &&
         !backlog_append(&connection->backlog, &connections->backlogs, bytes, length)) {
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
         return;
     }
     heed(connections, connection, &progress);
@@ -218,13 +247,27 @@ static bool connection_input_waits(const struct connection *connection)
     return connection_handshake_waits(connection) || sockets_unread(connection->descriptor) > 0;
 }
 
+static bool connection_between_requests(const struct connection *connection)
+{
+    return !connection->backlog.bytes && connection->session.state == SESSION_READY;
+}
+
 static void connection_fail_late(struct connections *connections, struct connection *connection)
 {
     connection->overdue = false;
     if (connection_handshakes(connection)) {
+        connection_report(connections, connection, LOG_EVENT_TLS_FAILED,
+                          "handshake not complete within --read-timeout");
         connection_abort(connections, connection);
         return;
     }
+    if (connection_between_requests(connection))
+        connection_log(connections, connection, "connection idle for --read-timeout");
+    else if (connection->session.authenticated)
+        connection_report(connections, connection, LOG_EVENT_REQUEST_LATE, NULL);
+    else
+        connection_report(connections, connection, LOG_EVENT_AUTH_FAILED,
+                          "no secret within --read-timeout");
     session_fail(&connection->session, &connections->host, &connection->output);
     connection_close(connections, connection);
 }
@@ -235,10 +278,11 @@ static void connection_fail_late(struct connections *connections, struct connect
  */
 void connection_read_timed_out(struct connections *connections, struct connection *connection)
 {
-    bool between = !connection->backlog.bytes && connection->session.state == SESSION_READY;
+    bool between = connection_between_requests(connection);
     bool blocked = connection->session.state == SESSION_BLOCKED;
 
     if (connection->paused && blocked) {
+        connection_report(connections, connection, LOG_EVENT_BACKLOG_FULL, NULL);
         connection_abort(connections, connection);
     } else if (connection->paused || connection->waiting) {
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);

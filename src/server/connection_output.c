@@ -91,8 +91,10 @@ void connection_sent_at_last(struct connections *connections, struct connection 
 
 void connection_write_timed_out(struct connections *connections, struct connection *connection)
 {
-    if (!sockets_ready(connection->descriptor, POLLOUT))
-        connection_abort(connections, connection);
+    if (sockets_ready(connection->descriptor, POLLOUT))
+        return;
+    connection_report(connections, connection, LOG_EVENT_REPLIES_NOT_READ, NULL);
+    connection_abort(connections, connection);
 }
 
 void connections_settle(struct connections *connections)

@@ -25,7 +25,8 @@ static void join_handshakes(struct connections *connections, struct channel *cha
         struct connection *oldest =
             CONTAINER_OF(first, struct channel, handshaking_link)->connection;
 
-        connection_log(oldest, "TLS handshake given up for a newer one");
+        connection_report(connections, oldest, LOG_EVENT_TLS_FAILED,
+                          "handshake given up for a newer one");
         connection_abort(connections, oldest);
     }
     connections->handshaking_count++;
@@ -91,7 +92,7 @@ static void unseal(struct connections *connections, struct connection *connectio
     if (result == TLS_ENDED) {
         connection_end_input(connections, connection);
     } else if (result == TLS_BROKEN) {
-        connection_log_about(connection, "TLS failed", "error", channel_problem(channel));
+        connection_report(connections, connection, LOG_EVENT_TLS_FAILED, channel_problem(channel));
         connection_close(connections, connection);
     }
     channel_give(channel, NULL, 0);
@@ -107,7 +108,7 @@ void connection_serve_sealed(struct connections *connections, struct connection 
         return;
     }
     if (!backlog_append(&connection->backlog, &connections->backlogs, bytes, length)) {
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
         return;
     }
     if (!list_linked(&channel->heard_link))

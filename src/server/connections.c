@@ -16,21 +16,52 @@ enum {
     EFFECTS_BATCH = 64
 };
 
-void connection_log_about(const struct connection *connection, const char *message, const char *key,
-                          const char *value)
+/* ---- log ---- */
+
+/*
+ * Addresses are kept only with --debug: the last debug line of a connection comes when the kernel
+ * may not know its address any more. Returns NULL if the address is not kept.
+ */
+static const char *connection_address(const struct connections *connections,
+                                      const struct connection *connection)
 {
+    if (connection->slot >= segments_capacity(&connections->addresses))
+        return NULL;
+    return segments_at(&connections->addresses, connection->slot);
+}
+
+static void connection_keep_address(struct connections *connections,
+                                    const struct connection *connection)
+{
+    if (log_enabled(LOG_DEBUG) && segments_reserve(&connections->addresses, connection->slot + 1))
+        sockets_describe_peer(connection->descriptor,
+                              segments_at(&connections->addresses, connection->slot));
+}
+
+void connection_log(const struct connections *connections, const struct connection *connection,
+                    const char *message)
+{
+    const char *address;
     char number[24];
 
     if (!log_enabled(LOG_DEBUG))
         return;
     snprintf(number, sizeof(number), "%llu",
              (unsigned long long)client_number(connection->session.client));
-    log_line(LOG_DEBUG, message, "conn", number, key, value, NULL);
+    address = connection_address(connections, connection);
+    log_line(LOG_DEBUG, message, "addr", address ? address : "unknown", "conn", number, NULL);
 }
 
-void connection_log(const struct connection *connection, const char *message)
+void connection_report(const struct connections *connections, const struct connection *connection,
+                       enum log_event event, const char *reason)
 {
-    connection_log_about(connection, message, NULL, NULL);
+    const struct log_peer peer = {
+        .descriptor = connection->descriptor,
+        .address = connection_address(connections, connection),
+        .connection = client_number(connection->session.client),
+    };
+
+    log_event_of_peer(event, connections->host.now_ns, &peer, reason);
 }
 
 /* ---- a turn ---- */
@@ -150,7 +181,7 @@ static void work(struct connections *connections, struct connection *connection)
     if (connections->host.draining)
         connections_dismiss_one(connections, connection);
     if (connection->output.failed || connection_wire(connection)->failed)
-        connection_abort(connections, connection);
+        connection_abort_for_memory(connections, connection);
     if (connection->state != CONNECTION_GONE) {
         connection_flush(connections, connection);
         connection_receive(connections, connection);
@@ -261,7 +292,8 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
                   client_id(number, connections->worker, slot));
     timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     connection_add_work(connections, connection);
-    connection_log(connection, "connection accepted");
+    connection_keep_address(connections, connection);
+    connection_log(connections, connection, "connection accepted");
     return true;
 }
 
@@ -334,6 +366,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->host.output_pool = &connections->output_pool;
     backlog_source_init(&connections->backlogs, connections->buffers);
     slots_init(&connections->slots, &connections->memory, connections->mailbox);
+    segments_init(&connections->addresses, &connections->memory, SOCKETS_PEER_TEXT_MAX);
     list_init(&connections->work);
     list_init(&connections->starved);
     list_init(&connections->denied);
@@ -353,4 +386,5 @@ void connections_free(struct connections *connections)
     pool_free(&connections->channel_pool);
     backlog_source_free(&connections->backlogs);
     slots_free(&connections->slots);
+    segments_free(&connections->addresses);
 }

@@ -67,6 +67,7 @@ struct connections {
     struct pool channel_pool; /* of those with TLS */
     struct backlog_source backlogs;
     struct slots slots;
+    struct segments addresses; /* with --debug: the peer of each slot, as text */
 
     struct list handshaking; /* channels, the longest so first */
     uint32_t handshaking_count;

@@ -37,6 +37,12 @@
 
 #include "server/log.h"
 
+static void explain_path(char problem[OPTIONS_PROBLEM_MAX], const char *path, const char *wrong)
+{
+    snprintf(problem, OPTIONS_PROBLEM_MAX, "--unix-socket: cannot listen on '%.200s': %s", path,
+             wrong);
+}
+
 /* What one attempt to listen came upon. */
 struct entrances_attempt {
     struct drain_notice draining; /* its descriptor is -1 if there is no draining server */
@@ -74,8 +80,7 @@ static bool entrances_open_path(struct entrances *entrances, const struct option
     listener = unix_socket_listen(&entrances->unix_socket, path, (mode_t)options->unix_socket_mode,
                                   &attempt->draining, &wrong);
     if (listener < 0) {
-        snprintf(attempt->problem, OPTIONS_PROBLEM_MAX,
-                 "--unix-socket: cannot listen on '%.200s': %s", path, wrong);
+        explain_path(attempt->problem, path, wrong);
         return false;
     }
     entrances->shared[entrances->shared_count++] =
@@ -200,6 +205,23 @@ enum entrances_result entrances_open(struct entrances *entrances, const struct o
         if (entrances_wait(&attempt, signals) == DRAIN_NOTICE_STOPPED)
             return ENTRANCES_STOPPED;
     }
+}
+
+bool entrances_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX])
+{
+    const char *path = options->unix_socket;
+    char text[SOCKETS_TEXT_MAX];
+    const char *wrong = NULL;
+
+    if (!sockets_resolves(options->host, text)) {
+        snprintf(problem, OPTIONS_PROBLEM_MAX, "%s", text);
+        return false;
+    }
+    if (path && path[0] && !unix_socket_check(path, &wrong)) {
+        explain_path(problem, path, wrong);
+        return false;
+    }
+    return true;
 }
 
 uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,

@@ -52,6 +52,12 @@ enum entrances_result entrances_open(struct entrances *entrances, const struct o
                                      uint32_t workers, int signals,
                                      char problem[OPTIONS_PROBLEM_MAX]);
 
+/*
+ * Returns whether entrances_open could listen with these options now, as far as can be seen without
+ * listening. If not, sets `problem`.
+ */
+bool entrances_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX]);
+
 /* Those that the worker accepts from, and closes in the end: how many. */
 uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,
                       struct listener listeners[ENTRANCES_MAX]);

@@ -18,6 +18,20 @@ enum {
     TELL_EVERY_MS = 5000 /* of trouble that lasts */
 };
 
+static bool check_stored(uint64_t stored, const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    if (stored > FIRST_MAX)
+        snprintf(problem, FENCE_FILE_PROBLEM_MAX, "%s: holds a number too large for a fence", path);
+    return stored <= FIRST_MAX;
+}
+
+bool fence_keeper_check(const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
+{
+    uint64_t stored;
+
+    return fence_file_check(path, &stored, problem) == 0 && check_stored(stored, path, problem);
+}
+
 bool fence_keeper_open(struct fence_keeper *keeper, const char *path, uint64_t wall_ns,
                        uint64_t *first, char problem[FENCE_FILE_PROBLEM_MAX])
 {
@@ -28,10 +42,8 @@ bool fence_keeper_open(struct fence_keeper *keeper, const char *path, uint64_t w
     keeper->file = fence_file_open(path, &stored, problem);
     if (keeper->file < 0)
         return false;
-    if (stored > FIRST_MAX) {
-        snprintf(problem, FENCE_FILE_PROBLEM_MAX, "%s: holds a number too large for a fence", path);
+    if (!check_stored(stored, path, problem))
         return false;
-    }
     *first = stored > wall_ns ? stored : wall_ns;
     keeper->ceiling = *first + FENCE_RANGE;
     error = fence_file_store(keeper->file, keeper->ceiling);

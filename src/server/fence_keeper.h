@@ -56,6 +56,9 @@ struct fence_keeper {
 bool fence_keeper_open(struct fence_keeper *keeper, const char *path, uint64_t wall_ns,
                        uint64_t *first, char problem[FENCE_FILE_PROBLEM_MAX]);
 
+/* Returns whether fence_keeper_open could open the file now; see fence_file_check. */
+bool fence_keeper_check(const char *path, char problem[FENCE_FILE_PROBLEM_MAX]);
+
 /* Whose ceiling it raises; they begin with that of `keeper`. */
 void fence_keeper_start(struct fence_keeper *keeper, struct fences *fences);
 

@@ -1,6 +1,7 @@
 /*
  * dflockd: from the command line to running workers, and out again.
  */
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
@@ -19,9 +20,11 @@
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/sockets.h"
+#include "os/standard_descriptors.h"
 #include "os/tls.h"
 #include "server/client_id.h"
 #include "server/log.h"
+#include "server/log_events.h"
 #include "server/options.h"
 #include "server/worker.h"
 
@@ -52,6 +55,7 @@ struct server {
     struct worker_shared shared;
     struct fence_keeper fence_keeper;
     struct tls_place tls; /* where there is TLS */
+    struct secret secret; /* where clients need one */
     struct entrances entrances;
     struct thread threads[WORKERS_MAX]; /* the first one is main's own */
     uint32_t thread_count;
@@ -59,14 +63,35 @@ struct server {
     pthread_barrier_t ready;  /* of those that have a worker */
 };
 
-/* One line on stderr, whatever was given. */
+/* One line on stderr, whatever was given, after those of the log. */
 static int fail(const char *problem)
 {
-    fputs("dflockd: ", stderr);
-    for (; *problem; problem++)
-        putc(iscntrl((unsigned char)*problem) ? '?' : *problem, stderr);
-    putc('\n', stderr);
+    char line[1024];
+
+    snprintf(line, sizeof(line), "dflockd: %s", problem);
+    for (char *at = line; *at; at++) {
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    }
+    log_plain(line);
+    log_stop();
     return EXIT_FAILURE;
+}
+
+static int fail_by_flag(const char *flag, const char *problem)
+{
+    char text[1024];
+
+    snprintf(text, sizeof(text), "%s: %s", flag, problem);
+    return fail(text);
+}
+
+static int fail_by_ring(int error)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "cannot start: %s", ring_explain(error));
+    return fail(text);
 }
 
 static void *allocate(void *context, size_t size, size_t alignment)
@@ -140,20 +165,26 @@ static bool start_tls(struct server *server, char problem[TLS_PROBLEM_MAX])
     return true;
 }
 
+static void start_secret(struct server *server)
+{
+    if (!server->options.auth_token)
+        return;
+    secret_init(&server->secret, server->options.auth_token);
+    server->options.auth_token = NULL;
+    server->shared.secret = &server->secret;
+}
+
 /* The first fence, and what keeps those that follow, where the options ask for it. */
 static bool open_fences(struct server *server, uint64_t *first)
 {
-    static const char flag[] = "--fence-state-file: ";
     const char *path = server->options.fence_state_file;
-    char problem[sizeof(flag) + FENCE_FILE_PROBLEM_MAX];
+    char problem[FENCE_FILE_PROBLEM_MAX];
 
     *first = clock_wall_ns();
     if (!path)
         return true;
-    memcpy(problem, flag, sizeof(flag));
-    if (!fence_keeper_open(&server->fence_keeper, path, *first, first,
-                           problem + sizeof(flag) - 1)) {
-        fail(problem);
+    if (!fence_keeper_open(&server->fence_keeper, path, *first, first, problem)) {
+        fail_by_flag("--fence-state-file", problem);
         return false;
     }
     server->shared.fence_keeper = &server->fence_keeper;
@@ -176,6 +207,7 @@ static bool create_stripes(struct server *server, uint64_t fence_first)
         .states_max = options->max_locks,
         .fence_first = fence_first,
         .fence_ceiling = server->fence_keeper.ceiling,
+        .lease_expired = log_event_lease_expired,
     };
 
     server->shared.stripes = stripes_create(&stripes);
@@ -309,8 +341,11 @@ static int run(struct server *server)
     entrances_hide(&server->entrances);
     if (shared->tls)
         tls_place_free(shared->tls);
+    if (shared->secret)
+        secret_free(shared->secret);
     options_free(&server->options);
     log_line(LOG_INFO, "stopped", NULL);
+    log_stop();
     return EXIT_SUCCESS;
 }
 
@@ -326,6 +361,30 @@ static void hide_secrets(struct options *options, int count, char *const *argume
         prctl(PR_SET_DUMPABLE, 0);
 }
 
+static_assert((int)OPTIONS_PROBLEM_MAX >= (int)FENCE_FILE_PROBLEM_MAX, "either problem has room");
+
+/*
+ * --check: what a start checks, without its effects, since a server may be running with the same
+ * files. The options, and with them the secret, and the files of TLS are read before.
+ */
+static int server_check(const struct server *server)
+{
+    const struct options *options = &server->options;
+    char problem[OPTIONS_PROBLEM_MAX];
+    int error;
+
+    if (options->fence_state_file && !fence_keeper_check(options->fence_state_file, problem))
+        return fail_by_flag("--fence-state-file", problem);
+    if (!entrances_check(options, problem))
+        return fail(problem);
+    error = worker_probe();
+    if (error)
+        return fail_by_ring(error);
+    if (puts("dflockd: the configuration is valid") < 0 || fflush(stdout) != 0)
+        return fail("the configuration is valid, but stdout cannot be written");
+    return EXIT_SUCCESS;
+}
+
 /*
  * The start, step by step. A step that fails says why in one line, and the process ends. What needs
  * the number of workers comes after their rings, which decide on it.
@@ -336,6 +395,7 @@ static int start(struct server *server)
     char tls_problem[TLS_PROBLEM_MAX];
     char problem[OPTIONS_PROBLEM_MAX];
     uint64_t fence_first;
+    int error;
 
     if (sodium_init() < 0)
         return fail("libsodium can't be used on this machine");
@@ -347,7 +407,13 @@ static int start(struct server *server)
         server->options.threads ? (uint32_t)server->options.threads : usable_cpus();
     if (!start_tls(server, tls_problem))
         return fail(tls_problem);
+    if (server->options.check)
+        return server_check(server);
+    start_secret(server);
     sockets_raise_limit();
+    error = log_start();
+    if (error)
+        return fail_by_flag("cannot start a thread", strerror(-error));
     shared->signals = catch_signals();
     if (shared->signals < 0)
         return fail(strerror(errno));
@@ -359,6 +425,7 @@ static int start(struct server *server)
         return fail(problem);
     case ENTRANCES_STOPPED:
         log_line(LOG_INFO, "stopped", NULL);
+        log_stop();
         return EXIT_SUCCESS;
     case ENTRANCES_OPEN:
         break;
@@ -379,7 +446,10 @@ int main(int count, char **arguments)
 {
     static struct server server;
     char problem[OPTIONS_PROBLEM_MAX];
+    int error = standard_descriptors_open();
 
+    if (error)
+        return fail_by_flag("/dev/null", strerror(-error));
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
         options_print_help();

@@ -89,6 +89,8 @@ static const struct flag table[] = {
     NUMBER("threads", "THREADS", NULL, threads, 0, WORKERS_MAX, "0",
            "Worker threads; 0: one for each usable CPU, as far as RLIMIT_MEMLOCK allows"),
     BOOLEAN("debug", "DEBUG", debug, "false", "Log every connection"),
+    BOOLEAN("check", NULL, check, NULL,
+            "Check the options and the files they name as a start does, and exit"),
     {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
     {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
     {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},
@@ -112,7 +114,7 @@ static bool take_token(struct flags_reading *reading, const char *name, char *to
 /* The first of: flag, file's flag, variable, file's variable. */
 static bool read_auth(struct flags_reading *reading)
 {
-    const struct options *options = reading->options;
+    struct options *options = reading->options;
     const char *given = options->auth_token_given;
     const char *file = options->auth_token_file;
     char problem[AUTH_TOKEN_PROBLEM_MAX];
@@ -120,6 +122,7 @@ static bool read_auth(struct flags_reading *reading)
     if (given && (flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file")))
         return take_token(reading, "auth-token", auth_token_new(given, strlen(given), problem),
                           problem);
+    options->auth_token_source = file;
     if (file)
         return take_token(reading, "auth-token-file", auth_token_read(file, problem), problem);
     return true;

@@ -34,15 +34,17 @@ struct options {
     bool auto_release_on_disconnect;
     const char *auth_token_given;
     const char *auth_token_file;
-    const char *fence_state_file; /* NULL: none */
-    char *auth_token;             /* what these two come to, or NULL; owned, see options_free */
-    const char *tls_certificate;  /* NULL: no TLS; else tls_key is not NULL either */
+    const char *fence_state_file;  /* NULL: none */
+    char *auth_token;              /* what these two come to, or NULL; owned, see options_free */
+    const char *auth_token_source; /* the file that auth_token was read from; NULL: none */
+    const char *tls_certificate;   /* NULL: no TLS; else tls_key is not NULL either */
     const char *tls_key;
     const char *tls_client_ca; /* NULL: clients show no certificate */
     const char *unix_socket;   /* a path; NULL or empty: none */
     uint64_t unix_socket_mode; /* permissions of its file */
     uint64_t threads;          /* 0: as many as this process may use CPUs */
     bool debug;
+    bool check; /* do not serve */
 };
 
 enum options_result {

@@ -1,7 +1,6 @@
 #include "server/session.h"
 
 #include <assert.h>
-#include <sodium.h>
 #include <string.h>
 
 #include "server/client_id.h"
@@ -45,7 +44,7 @@ void session_start(struct session *session, const struct session_host *host, uin
 {
     memset(session, 0, sizeof(*session));
     session->client = client;
-    session->authenticated = !host->auth_token;
+    session->authenticated = !host->secret;
     session->state = session->authenticated ? SESSION_READY : SESSION_AUTH;
 }
 
@@ -58,18 +57,20 @@ void session_fail(struct session *session, struct session_host *host, struct out
 
 /* ---- requests ---- */
 
-static void serve_auth(struct session *session, struct session_host *host,
-                       const struct request *request, struct output *output)
+static enum session_problem serve_auth(struct session *session, struct session_host *host,
+                                       const struct request *request, struct output *output)
 {
-    if (request->valid && request->command == DFLOCKD_AUTH &&
-        request->secret.length == host->auth_token_length &&
-        sodium_memcmp(request->secret.bytes, host->auth_token, host->auth_token_length) == 0) {
+    bool has_secret = request->valid && request->command == DFLOCKD_AUTH;
+
+    if (has_secret &&
+        secret_matches(host->secret, host->now_ns, request->secret.bytes, request->secret.length)) {
         session->state = SESSION_READY;
         session->authenticated = true;
         say(host, output, DFLOCKD_OK);
-    } else {
-        session_fail(session, host, output);
+        return SESSION_PROBLEM_NONE;
     }
+    session_fail(session, host, output);
+    return has_secret ? SESSION_PROBLEM_WRONG_SECRET : SESSION_PROBLEM_NO_SECRET;
 }
 
 /* A pending answer blocks the session, any other is a reply; a grant that can't be told ends. */
@@ -155,15 +156,18 @@ static bool session_is_for_holders(const struct request *request)
             request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW);
 }
 
-static void serve(struct session *session, struct session_host *host, const struct request *request,
-                  struct output *output)
+static enum session_problem serve(struct session *session, struct session_host *host,
+                                  const struct request *request, struct output *output)
 {
+    enum session_problem problem = SESSION_PROBLEM_NONE;
+
     if (host->draining && !(session->state == SESSION_READY && session_is_for_holders(request))) {
         over(session);
         say(host, output, DFLOCKD_ERROR_DRAINING);
     } else if (session->state == SESSION_AUTH) {
-        serve_auth(session, host, request, output);
+        problem = serve_auth(session, host, request, output);
     } else if (!request->valid || request->command == DFLOCKD_AUTH) {
+        problem = SESSION_PROBLEM_INVALID_REQUEST;
         say(host, output, DFLOCKD_ERROR);
     } else if (request->command == DFLOCKD_PING) {
         say(host, output, DFLOCKD_OK);
@@ -172,6 +176,7 @@ static void serve(struct session *session, struct session_host *host, const stru
     } else {
         serve_key(session, host, request, output);
     }
+    return problem;
 }
 
 /* ---- statistics: made as they are sent, a piece at a time ---- */
@@ -302,6 +307,7 @@ struct session_progress session_read(struct session *session, struct session_hos
     for (;;) {
         const uint8_t *rest = bytes + progress.consumed;
         size_t rest_length = length - progress.consumed;
+        enum session_problem problem;
         struct request_frame frame;
         struct request request;
 
@@ -348,10 +354,14 @@ struct session_progress session_read(struct session *session, struct session_hos
         progress.consumed += frame.length;
         if (frame.framing == REQUEST_TOO_LONG) {
             session->state = SESSION_SKIPPING;
+            problem =
+                session->authenticated ? SESSION_PROBLEM_LINE_TOO_LONG : SESSION_PROBLEM_NO_SECRET;
         } else {
             progress.served = true;
-            serve(session, host, &request, output);
+            problem = serve(session, host, &request, output);
         }
+        if (progress.problem == SESSION_PROBLEM_NONE)
+            progress.problem = problem;
     }
 }
 

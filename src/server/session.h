@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "server/output.h"
+#include "server/secret.h"
 #include "server/stripes.h"
 
 enum {
@@ -30,8 +31,7 @@ struct session_host {
     struct stripes *stripes;
     struct pool *output_pool;
     uint64_t default_lease_s;
-    const char *auth_token; /* NULL: no auth is asked for */
-    size_t auth_token_length;
+    struct secret *secret;               /* NULL: no auth is asked for */
     const _Atomic uint64_t *connections; /* for stats */
     bool draining;
     bool frugal;     /* memory for buffers is short in the whole process */
@@ -75,11 +75,21 @@ enum session_want {
     SESSION_WANT_CLOSE /* nothing any more: once the output is sent, close */
 };
 
+/* What a peer did wrong, for the log. */
+enum session_problem {
+    SESSION_PROBLEM_NONE,
+    SESSION_PROBLEM_INVALID_REQUEST, /* answered `error` */
+    SESSION_PROBLEM_LINE_TOO_LONG,
+    SESSION_PROBLEM_WRONG_SECRET,
+    SESSION_PROBLEM_NO_SECRET /* something else came before the secret */
+};
+
 struct session_progress {
     enum session_want want;
-    size_t consumed; /* bytes; the rest is to be given again, with more behind it */
-    uint32_t lines;  /* complete lines of the request that is still incomplete */
-    bool served;     /* at least one request; to drop bytes of a line too long is no progress */
+    enum session_problem problem; /* the first one in what was consumed */
+    size_t consumed;              /* bytes; the rest is to be given again, with more behind it */
+    uint32_t lines;               /* complete lines of the request that is still incomplete */
+    bool served; /* at least one request; to drop bytes of a line too long is no progress */
 };
 
 void session_start(struct session *session, const struct session_host *host, uint64_t client);

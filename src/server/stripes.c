@@ -39,6 +39,7 @@ struct stripes {
     struct stripe *stripe;
     struct sleeper *sleeper;
     _Atomic uint32_t walks; /* a bit for the number of each walk that is under way */
+    void (*lease_expired)(uint64_t now_ns, uint64_t client, const struct lock_key *key);
     /* What grants and new keys write, apart from what every request reads. */
     _Alignas(CACHE_LINE_BYTES) struct fences fences;
     _Alignas(CACHE_LINE_BYTES) struct lock_budget budget;
@@ -78,6 +79,13 @@ static void effect_post(void *context, uint64_t client, const struct lock_answer
 
     if (mailbox_post(&stripe->stripes->sleeper[worker].mailbox, &effect))
         stripe->wake |= 1ull << worker;
+}
+
+static void lease_expired(void *context, uint64_t client, const struct lock_key *key)
+{
+    struct stripe *stripe = context;
+
+    stripe->stripes->lease_expired(stripe->now_ns, client, key);
 }
 
 /* The only worker needs no lock; its atomic writes would wait for all that was written before. */
@@ -397,6 +405,7 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
         .fence_promise = limited ? fence_promise : NULL,
         .fence_return = limited ? fence_return : NULL,
         .effect = effect_post,
+        .lease_expired = stripes->lease_expired ? lease_expired : NULL,
         .context = stripe,
     };
 
@@ -430,6 +439,7 @@ struct stripes *stripes_create(const struct stripes_options *options)
     stripes->worker_count = options->workers;
     stripes->stripe_shift = 64 - (uint32_t)__builtin_ctz(count);
     stripes->budget.max = options->states_max;
+    stripes->lease_expired = options->lease_expired;
     fences_init(&stripes->fences, options->fence_first,
                 options->fence_ceiling ? options->fence_ceiling : FENCES_UNLIMITED);
     entropy_fill(stripes->hash_key, sizeof(stripes->hash_key));

@@ -3,8 +3,8 @@
  * picks one. What a call means for clients of other workers goes into their mailboxes under the
  * stripe's mutex, so that it arrives in order.
  *
- * The lock order: a stripe's mutex, then a mailbox's. Whoever holds one of them locks nothing else,
- * and no second one of a kind. The only worker locks no stripe.
+ * The lock order: a stripe's mutex, then a mailbox's or the log's. Whoever holds one of them locks
+ * nothing else, and no second one of a kind. The only worker locks no stripe.
  *
  * Each stripe has a home worker, which sleeps no longer than until the stripe's next deadline.
  * Calls add to `wake` (a bit for each worker) whom the caller has to wake: a worker whose mailbox
@@ -35,6 +35,8 @@ struct stripes_options {
     uint64_t states_max;
     uint64_t fence_first;   /* fences rise from here */
     uint64_t fence_ceiling; /* and stay below this, see stripes_fences; 0: there is none */
+    /* Reports for the log that a lease is over, with a stripe's mutex held. NULL: no reports. */
+    void (*lease_expired)(uint64_t now_ns, uint64_t client, const struct lock_key *key);
 };
 
 /* What a mailbox holds: the answer to the pending request of a client, or a notice to it. */

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/auth_token.h"
 #include "os/clock.h"
 #include "os/notify.h"
 #include "os/ring.h"
@@ -16,6 +17,7 @@
 #include "os/tls.h"
 #include "server/connections.h"
 #include "server/log.h"
+#include "server/log_events.h"
 
 #define SECOND_NS 1000000000ull
 
@@ -77,6 +79,7 @@ struct worker {
     uint64_t accept_warned_ns;
     uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
     uint64_t stop_ns;         /* when draining ends at the latest */
+    uint64_t secret_ends_ns;  /* of the previous secret; UINT64_MAX: there is none */
 };
 
 static uint64_t now(const struct worker *worker)
@@ -128,6 +131,13 @@ static void warn_of_accept(struct worker *worker, int error)
     log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
 }
 
+static void worker_refuse(const struct worker *worker, int descriptor, enum log_event event)
+{
+    const struct log_peer peer = {.descriptor = descriptor};
+
+    log_event_of_peer(event, now(worker), &peer, NULL);
+}
+
 /* Whether its address may have one more. `*peer` says by what it is counted. */
 static bool peer_may_enter(struct worker *worker, int descriptor, bool local, uint32_t *peer)
 {
@@ -136,8 +146,11 @@ static bool peer_may_enter(struct worker *worker, int descriptor, bool local, ui
     *peer = PEERS_NONE;
     if (!worker->shared->peers || local)
         return true;
-    if (sockets_peer(descriptor, address))
-        *peer = peers_enter(worker->shared->peers, address);
+    if (!sockets_peer(descriptor, address))
+        return false;
+    *peer = peers_enter(worker->shared->peers, address);
+    if (*peer == PEERS_NONE)
+        worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS_PER_IP);
     return *peer != PEERS_NONE;
 }
 
@@ -149,15 +162,13 @@ static void admit(struct worker *worker, int descriptor, bool local)
 
     if (atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) >= max &&
         max > 0) {
-        log_line(LOG_DEBUG, "connection refused: too many", NULL);
-    } else if (!peer_may_enter(worker, descriptor, local, &peer)) {
-        log_line(LOG_DEBUG, "connection refused: too many of its address", NULL);
-    } else if (connections_open(&worker->connections, descriptor, peer)) {
-        return;
-    } else {
+        worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS);
+    } else if (peer_may_enter(worker, descriptor, local, &peer)) {
+        if (connections_open(&worker->connections, descriptor, peer))
+            return;
         if (peer != PEERS_NONE)
             peers_leave(shared->peers, peer);
-        warn_of_accept(worker, ENOMEM);
+        worker_refuse(worker, descriptor, LOG_EVENT_NO_ROOM);
     }
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
     ring_close_descriptor(worker->ring, descriptor);
@@ -302,11 +313,10 @@ static void worker_begin_drain(struct worker *worker)
         entrances_hide(shared->entrances);
 }
 
-/*
- * SIGHUP. Reading some files of a few KB within a turn is not waited for by anybody for long, and
- * is asked for by hand.
+/* ---- SIGHUP: reading some files of a few KB within a turn takes no time that clients notice ----
  */
-static void load_anew(const struct worker_shared *shared)
+
+static void worker_reload_tls(const struct worker_shared *shared)
 {
     struct tls_files files = {
         .certificate = shared->options->tls_certificate,
@@ -316,16 +326,12 @@ static void load_anew(const struct worker_shared *shared)
     struct tls_context *context;
     char problem[TLS_PROBLEM_MAX];
 
-    if (!shared->tls) {
-        log_line(LOG_INFO, "SIGHUP: there is no TLS, and so nothing to load anew", NULL);
-        return;
-    }
     context = tls_context_load(&files, problem);
     if (context) {
         tls_place_change(shared->tls, context);
-        log_line(LOG_INFO, "TLS certificate loaded anew", "file", files.certificate, NULL);
+        log_line(LOG_INFO, "TLS certificate reloaded", "file", files.certificate, NULL);
     } else {
-        log_line(LOG_ERROR, "TLS certificate not loaded: the old one stays", "error", problem,
+        log_line(LOG_ERROR, "TLS certificate not reloaded, the old one stays", "error", problem,
                  NULL);
     }
 }
@@ -334,6 +340,47 @@ static void watch_signals(struct worker *worker)
 {
     ring_watch(worker->ring, worker->shared->signals, POLLIN, worker_tag(worker, TAG_SIGNAL));
 }
+
+/* Clients need time to learn the new secret; a connection that is open needs none. */
+static void worker_reload_secret(struct worker *worker)
+{
+    const struct options *options = worker->shared->options;
+    uint64_t ends_ns = now(worker) + options->read_timeout_s * SECOND_NS;
+    char problem[AUTH_TOKEN_PROBLEM_MAX];
+    char *token = auth_token_reread(options->auth_token_source, problem);
+
+    if (!token) {
+        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "error", problem, NULL);
+    } else if (secret_change(worker->shared->secret, token, ends_ns) == SECRET_UNCHANGED) {
+        log_line(LOG_INFO, "secret unchanged", "file", options->auth_token_source, NULL);
+    } else {
+        worker->secret_ends_ns = ends_ns;
+        log_line(LOG_INFO, "secret reloaded", "file", options->auth_token_source, NULL);
+    }
+}
+
+static void worker_reload(struct worker *worker)
+{
+    const char *source = worker->shared->options->auth_token_source;
+
+    if (worker->shared->tls)
+        worker_reload_tls(worker->shared);
+    if (source)
+        worker_reload_secret(worker);
+    if (!worker->shared->tls && !source)
+        log_line(LOG_INFO, "nothing to reload", "reason",
+                 "SIGHUP reloads TLS files and secret files", NULL);
+}
+
+static void worker_expire_secret(struct worker *worker)
+{
+    if (now(worker) < worker->secret_ends_ns)
+        return;
+    worker->secret_ends_ns = UINT64_MAX;
+    secret_expire(worker->shared->secret, now(worker));
+}
+
+/* ---- signals ---- */
 
 static void signalled(struct worker *worker)
 {
@@ -344,11 +391,12 @@ static void signalled(struct worker *worker)
     if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
         return;
     if (info.ssi_signo == SIGHUP) {
-        load_anew(worker->shared);
+        worker_reload(worker);
         return;
     }
     if (worker->draining) {
         log_line(LOG_INFO, "second signal: stopped at once", NULL);
+        log_stop();
         _exit(0);
     }
     snprintf(count, sizeof(count), "%llu",
@@ -482,6 +530,7 @@ static uint64_t deadline(struct worker *worker)
     until_ns = earlier(until_ns, worker->listen_until_ns);
     until_ns = earlier(until_ns, worker->stop_ns);
     until_ns = earlier(until_ns, worker->poke_retry_ns);
+    until_ns = earlier(until_ns, worker->secret_ends_ns);
     if (fence_keeper(worker))
         until_ns = earlier(until_ns, fence_keeper_deadline(fence_keeper(worker)));
     return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
@@ -614,6 +663,7 @@ void worker_run(struct worker *worker)
         connections_expire(connections);
         stop_listening_when_due(worker);
         stop_when_due(worker);
+        worker_expire_secret(worker);
         if (fence_keeper(worker))
             keep_fences(worker, fence_keeper_step(fence_keeper(worker), now(worker)));
         busy = connections_work(connections) || (host->wake & own);
@@ -651,6 +701,18 @@ int worker_open(struct worker **opened)
     return 0;
 }
 
+int worker_probe(void)
+{
+    struct worker *worker;
+    int error = worker_open(&worker);
+
+    if (error == 0) {
+        ring_close(worker->ring);
+        free(worker);
+    }
+    return error;
+}
+
 void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number)
 {
     const struct options *options = shared->options;
@@ -670,8 +732,7 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
             {
                 .stripes = shared->stripes,
                 .default_lease_s = options->default_lease_s,
-                .auth_token = options->auth_token,
-                .auth_token_length = options->auth_token ? strlen(options->auth_token) : 0,
+                .secret = shared->secret,
                 .connections = &shared->connections,
             },
     };
@@ -684,6 +745,7 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
     worker->listen_until_ns = UINT64_MAX;
     worker->stop_ns = UINT64_MAX;
     worker->poke_retry_ns = UINT64_MAX;
+    worker->secret_ends_ns = UINT64_MAX;
     connections_init(&worker->connections, &connections);
     if (number == 0)
         watch_signals(worker);

@@ -21,6 +21,7 @@
 #include "server/fence_keeper.h"
 #include "server/options.h"
 #include "server/peers.h"
+#include "server/secret.h"
 #include "server/stripes.h"
 
 struct tls_place;
@@ -42,8 +43,13 @@ struct worker_shared {
     uint32_t count;
     _Atomic uint32_t finished; /* workers that have reported, see worker_report */
     struct tls_place *tls;     /* NULL: no TLS */
-    int signals; /* a signalfd(2) of the first worker's: stop, stop at once, load anew */
+    struct secret *secret;     /* NULL: no auth is asked for */
+    int signals;               /* a signalfd(2) of the first worker's: stop, stop at once, reload */
 };
+
+/* Returns 0 if the kernel gives this thread a ring as workers need it, or what worker_create does.
+ */
+int worker_probe(void);
 
 /*
  * Creates a worker and opens its ring, in the thread that is going to run it. Returns 0, or -errno

@@ -127,6 +127,7 @@ struct world {
     struct stripes *stripes;
     struct pool output_pool;
     struct session_host hosts[WORKERS_MOST];
+    struct secret secret;
     uint64_t sleeps_until_ns[WORKERS_MOST];
     uint64_t woken; /* workers that were told to look */
     uint32_t workers;
@@ -181,6 +182,7 @@ static void world_start(uint8_t kind)
     world.few = kind & 16;
     world.auth = kind & 32;
     world.now_ns = SECOND;
+    secret_init(&world.secret, strdup(secret));
     options.memory = world.memory;
     world.stripes = stripes_create(&options);
     must(world.stripes, "stripes start");
@@ -191,8 +193,7 @@ static void world_start(uint8_t kind)
             .stripes = world.stripes,
             .output_pool = &world.output_pool,
             .default_lease_s = DEFAULT_LEASE_S,
-            .auth_token = world.auth ? secret : NULL,
-            .auth_token_length = world.auth ? sizeof(secret) - 1 : 0,
+            .secret = world.auth ? &world.secret : NULL,
             .connections = &world.connections,
             .now_ns = world.now_ns,
         };
@@ -903,6 +904,7 @@ static void world_end(uint8_t kind)
         check_budget();
     }
     stripes_destroy(world.stripes);
+    secret_free(&world.secret);
     pool_free(&world.output_pool);
     must(world.blocks.bytes == 0, "all memory comes back");
 }

@@ -14,6 +14,6 @@ def cpu_ns(server):
 
 
 def sleeps(server):
-    """How often each thread went to sleep."""
-    texts = _read(server, "status")
+    """How often each worker went to sleep; the thread of the log sleeps while nothing is logged."""
+    texts = [text for text in _read(server, "status") if "Name:\tdflockd-log\n" not in text]
     return [int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for text in texts]

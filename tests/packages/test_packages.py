@@ -103,8 +103,8 @@ def test_the_server_comes_with_units_options_profile_and_pages(packages):
     assert contents(packages["dflockd"]) >= {
         "/usr/bin/dflockd", "/lib/systemd/system/dflockd.service",
         "/lib/systemd/system/dflockd.socket", "/etc/default/dflockd",
-        "/usr/share/dflockd/seccomp.json", "/usr/share/man/man8/dflockd.8.gz",
-        "/usr/share/man/man7/dflockd-protocol.7.gz"}
+        "/usr/share/dflockd/seccomp.json", "/usr/share/dflockd/fail2ban/dflockd.conf",
+        "/usr/share/man/man8/dflockd.8.gz", "/usr/share/man/man7/dflockd-protocol.7.gz"}
 
 
 def test_every_program_comes_with_its_page_and_completion(packages):

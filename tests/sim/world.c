@@ -105,8 +105,7 @@ static void create_worker(struct world *world, uint32_t number)
         .stripes = world->stripes,
         .output_pool = &worker->output_pool,
         .default_lease_s = world->policy.default_lease_s,
-        .auth_token = world->policy.auth ? WORDING_SECRET : NULL,
-        .auth_token_length = world->policy.auth ? strlen(WORDING_SECRET) : 0,
+        .secret = world->policy.auth ? &world->secret : NULL,
         .connections = &world->connections,
         .now_ns = world->clock_ns,
     };
@@ -128,6 +127,7 @@ struct world *world_create(const struct policy *policy, sigjmp_buf *escape)
     randomness_seed(policy->seed);
     key_names_init(&world->names, policy->names);
     scarce_memory_init(&world->memory);
+    secret_init(&world->secret, strdup(WORDING_SECRET));
     create_stripes(world);
     create_model(world);
     for (uint32_t i = 0; i < policy->workers; i++)
@@ -242,5 +242,6 @@ void world_destroy(struct world *world)
 {
     for (uint32_t i = 0; i < world->policy.clients; i++)
         free(world->peers[i].talk.stats.bytes);
+    secret_free(&world->secret);
     free(world);
 }

@@ -112,6 +112,7 @@ struct world {
     struct key_names names;
     struct scarce_memory memory;
     struct stripes *stripes;
+    struct secret secret;
     uint32_t stripe_count;
     uint64_t clock_ns;
     uint32_t ticks;

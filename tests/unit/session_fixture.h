@@ -48,6 +48,7 @@ struct world {
     struct pool output_pool;
     _Atomic uint64_t connections;
     struct session_host host;
+    struct secret secret;
     uint32_t peer_count;
     struct peer *peers;
 };
@@ -75,12 +76,13 @@ static inline void world_start(struct setting setting)
     assert_true(mailbox_reserve(stripes_mailbox(world.stripes, 0), MAILBOX_ROOM));
     output_pool_init(&world.output_pool, &world.output_memory.memory);
     atomic_init(&world.connections, 7);
+    if (setting.auth_token)
+        secret_init(&world.secret, strdup(setting.auth_token));
     world.host = (struct session_host){
         .stripes = world.stripes,
         .output_pool = &world.output_pool,
         .default_lease_s = DEFAULT_LEASE_S,
-        .auth_token = setting.auth_token,
-        .auth_token_length = setting.auth_token ? strlen(setting.auth_token) : 0,
+        .secret = setting.auth_token ? &world.secret : NULL,
         .connections = &world.connections,
         .now_ns = SECOND,
     };
@@ -101,6 +103,8 @@ static inline void world_end(void)
     for (uint32_t i = 0; i < world.peer_count; i++)
         output_clear(&world.peers[i].output, &world.output_pool);
     stripes_destroy(world.stripes);
+    if (world.host.secret)
+        secret_free(&world.secret);
     pool_free(&world.output_pool);
     memory_counted_assert_returned(&world.memory);
     memory_counted_assert_returned(&world.output_memory);

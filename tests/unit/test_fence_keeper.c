@@ -163,15 +163,49 @@ static void fences_begin_at_the_later_of_ceiling_and_clock(void **state)
     close(keeper.file);
 }
 
-static void expect_refusal(const char *what)
+static void expect_refusal(const char *what, char problem[FENCE_FILE_PROBLEM_MAX])
 {
-    char problem[FENCE_FILE_PROBLEM_MAX] = "";
     struct fence_keeper keeper;
     uint64_t first;
 
     assert_false(fence_keeper_open(&keeper, path, 1, &first, problem));
     if (!strstr(problem, path) || !strstr(problem, what) || strchr(problem, '\n'))
         fail_msg("expected %s and '%s' in: %s", path, what, problem);
+}
+
+/* By a check, with the same words as by a start. */
+static void expect_refusals(const char *what)
+{
+    char checked[FENCE_FILE_PROBLEM_MAX] = "";
+    char opened[FENCE_FILE_PROBLEM_MAX] = "";
+
+    assert_false(fence_keeper_check(path, checked));
+    expect_refusal(what, opened);
+    assert_string_equal(checked, opened);
+}
+
+static void a_check_neither_creates_nor_locks_nor_changes_the_file(void **state)
+{
+    char problem[FENCE_FILE_PROBLEM_MAX] = "";
+    struct fence_keeper keeper;
+    struct stat status;
+
+    (void)state;
+    assert_true(fence_keeper_check(path, problem));
+    assert_int_equal(stat(path, &status), -1);
+    put("", 0);
+    assert_true(fence_keeper_check(path, problem));
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_size, 0);
+    open_at(&keeper, 1000);
+    /* While a server has it, and after. */
+    assert_true(fence_keeper_check(path, problem));
+    assert_int_equal(stored(), 1000 + FENCE_RANGE);
+    close(keeper.file);
+    assert_true(fence_keeper_check(path, problem));
+    open_at(&keeper, 1000);
+    close(keeper.file);
+    assert_string_equal(problem, "");
 }
 
 static void another_size_is_refused_and_left_alone(void **state)
@@ -184,7 +218,7 @@ static void another_size_is_refused_and_left_alone(void **state)
         if (length == FENCE_FILE_BYTES)
             continue;
         put(bytes, length);
-        expect_refusal("bytes and not 8");
+        expect_refusals("bytes and not 8");
         assert_int_equal(stat(path, &status), 0);
         assert_int_equal(status.st_size, length);
     }
@@ -194,26 +228,27 @@ static void a_number_too_large_is_refused(void **state)
 {
     (void)state;
     put("\xff\xff\xff\xff\xff\xff\xff\x00", FENCE_FILE_BYTES);
-    expect_refusal("too large");
+    expect_refusals("too large");
 }
 
 static void what_is_no_file_is_refused(void **state)
 {
     (void)state;
     assert_int_equal(mkdir(path, 0700), 0);
-    expect_refusal("directory");
+    expect_refusals("directory");
     assert_int_equal(rmdir(path), 0);
     assert_int_equal(mkfifo(path, 0600), 0);
-    expect_refusal("not a regular file");
+    expect_refusals("not a regular file");
 }
 
 static void a_second_server_is_refused_while_the_first_one_lives(void **state)
 {
+    char problem[FENCE_FILE_PROBLEM_MAX] = "";
     struct fence_keeper keeper;
 
     (void)state;
     open_at(&keeper, 1000);
-    expect_refusal("in use by another server");
+    expect_refusal("in use by another server", problem);
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
     close(keeper.file);
     open_at(&keeper, 1000);
@@ -451,6 +486,7 @@ int main(void)
         TEST(fences_begin_at_the_later_of_ceiling_and_clock),
         TEST(another_size_is_refused_and_left_alone),
         TEST(a_number_too_large_is_refused),
+        TEST(a_check_neither_creates_nor_locks_nor_changes_the_file),
         TEST(what_is_no_file_is_refused),
         TEST(a_second_server_is_refused_while_the_first_one_lives),
         TEST(it_rests_until_half_of_a_range_is_used),

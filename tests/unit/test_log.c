@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <regex.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,9 +27,13 @@
     "^time=([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\\.[0-9]{3}Z level=(.*)\n$"
 
 enum {
-    LINE_MAX_BYTES = 1024,
+    LINE_MAX_BYTES = LOG_LINE_MAX,
     WRITERS = 4,
-    LINES_PER_WRITER = 200
+    LINES_PER_WRITER = 200,
+    FLOOD_LINES = 20000, /* more than the buffer and a pipe hold */
+    LAST_LINES = 50,     /* tries */
+    PAUSE_US = 100000,
+    DEADLINE_MS = 10000 /* for what takes some milliseconds */
 };
 
 /* What stderr was, and where what is written to it can be read meanwhile. */
@@ -320,6 +326,267 @@ static void lines_of_several_threads_do_not_mix(void **state)
         assert_int_equal(counts[i], LINES_PER_WRITER);
 }
 
+static void bytes_of_any_kind_are_logged_as_ascii(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t length;
+        const char *text;
+    } cases[] = {
+        {"plain-key_1", 11, "plain-key_1"},
+        {"", 0, "\"\""},
+        {"a\0b", 3, "\"a\\x00b\""},
+        {"gr\xc3\xbcn", 5, "\"gr\\xc3\\xbcn\""},
+        {"\xff\n", 2, "\"\\xff\\x0a\""},
+        {"x\" msg=\"y", 9, "\"x\\\" msg=\\\"y\""},
+        {"a=b", 3, "\"a=b\""},
+        {"\\", 1, "\"\\\\\""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct capture capture = capture_begin();
+        struct line line;
+        char expected[256];
+        bool fits;
+
+        log_line_bytes(LOG_INFO, "message", "key", cases[i].bytes, cases[i].length, "kind", "lock",
+                       NULL);
+        fits = read_line(&capture, MSG_DONTWAIT, &line);
+        capture_end(&capture);
+        assert_true(fits);
+        snprintf(expected, sizeof(expected), "INFO msg=\"message\" key=%s kind=lock",
+                 cases[i].text);
+        assert_string_equal(line.behind_time, expected);
+    }
+}
+
+static void the_longest_key_leaves_room_for_what_follows(void **state)
+{
+    char key[256];
+    struct capture capture = capture_begin();
+    struct line line;
+    bool fits;
+
+    (void)state;
+    memset(key, 0xff, sizeof(key));
+    log_line_bytes(LOG_INFO, "lease expired", "key", key, sizeof(key), "kind", "semaphore", "conn",
+                   "18446744073709551615", "suppressed", "18446744073709551615", NULL);
+    fits = read_line(&capture, MSG_DONTWAIT, &line);
+    capture_end(&capture);
+    assert_true(fits);
+    assert_non_null(strstr(line.behind_time, "kind=semaphore conn=18446744073709551615"));
+}
+
+/* ---- the thread: each test is a process of its own, since a log that is stuck stays so ---- */
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Runs `act` in a child whose stderr is `descriptor`; whether all that it required was so. */
+static bool in_child(int descriptor, bool (*act)(int, int), int argument)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        dup2(descriptor, STDERR_FILENO);
+        alarm(DEADLINE_MS / 1000 * 3);
+        _exit(act(descriptor, argument) ? 0 : 1);
+    }
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool flood(void)
+{
+    uint64_t start_ms = now_ms();
+
+    for (int i = 0; i < FLOOD_LINES; i++)
+        log_line(LOG_INFO, "flood", "value", "x", NULL);
+    return now_ms() - start_ms < DEADLINE_MS;
+}
+
+static bool flood_an_unread_pipe(int descriptor, int nonblocking)
+{
+    uint64_t start_ms;
+    bool fast;
+
+    if (nonblocking)
+        fcntl(descriptor, F_SETFL, O_NONBLOCK);
+    if (log_start() != 0)
+        return false;
+    fast = flood();
+    start_ms = now_ms();
+    /* It cannot write all, and says so in time. */
+    return fast && !log_stop() && now_ms() - start_ms < LOG_STOP_MS + DEADLINE_MS &&
+           now_ms() - start_ms >= LOG_STOP_MS / 2;
+}
+
+static void a_pipe_that_nobody_reads_delays_nobody(void **state)
+{
+    (void)state;
+    for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
+        int ends[2];
+
+        assert_int_equal(pipe(ends), 0);
+        assert_true(in_child(ends[1], flood_an_unread_pipe, nonblocking));
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
+/* Counts lines in a pipe until `last` has come. The counts of dropped lines are added up. */
+struct tally {
+    uint64_t written;
+    uint64_t told;
+    bool ended;
+    bool whole; /* each line has the shape of one */
+};
+
+static struct tally tally_lines(int descriptor)
+{
+    FILE *file = fdopen(dup(descriptor), "r");
+    struct tally tally = {.whole = true};
+    char text[2 * LINE_MAX_BYTES];
+
+    while (!tally.ended && fgets(text, sizeof(text), file)) {
+        const char *count = strstr(text, "level=WARN msg=\"log lines dropped\" count=");
+
+        tally.whole = tally.whole && strncmp(text, "time=", 5) == 0 && strchr(text, '\n') &&
+                      !strstr(text + 1, "time=");
+        if (count)
+            tally.told += strtoull(strrchr(count, '=') + 1, NULL, 10);
+        else if (strstr(text, "msg=\"flood\""))
+            tally.written++;
+        tally.ended = strstr(text, "msg=\"last\"") != NULL;
+    }
+    fclose(file);
+    return tally;
+}
+
+/* The pipe's reading end is open here too: it is emptied when the flood is over. */
+static bool flood_then_read(int descriptor, int reader)
+{
+    struct tally tally;
+    pid_t child;
+    int status = -1;
+    bool fast;
+
+    (void)descriptor;
+    if (log_start() != 0)
+        return false;
+    fast = flood();
+    child = fork();
+    if (child == 0) {
+        tally = tally_lines(reader);
+        _exit(tally.whole && tally.ended && tally.told > 0 &&
+                      tally.written + tally.told >= FLOOD_LINES &&
+                      tally.written + tally.told <= FLOOD_LINES + LAST_LINES
+                  ? 0
+                  : 1);
+    }
+    /* Until the buffer has room, the last line is lost as well. */
+    for (int i = 0; i < LAST_LINES && waitpid(child, &status, WNOHANG) == 0; i++) {
+        log_line(LOG_INFO, "last", NULL);
+        usleep(PAUSE_US);
+    }
+    return log_stop() && fast && status == 0;
+}
+
+static void lines_that_find_the_buffer_full_are_counted_and_told_of(void **state)
+{
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(in_child(ends[1], flood_then_read, ends[0]));
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* stderr fails for some lines, then works: none of the lines before is shown, all are counted. */
+static bool write_to_a_full_disk_first(int descriptor, int unused)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+    (void)unused;
+    dup2(full, STDERR_FILENO);
+    if (log_start() != 0)
+        return false;
+    for (int i = 0; i < 100; i++)
+        log_line(LOG_INFO, "flood", NULL);
+    usleep(10 * PAUSE_US); /* for the thread to fail */
+    dup2(descriptor, STDERR_FILENO);
+    log_line(LOG_INFO, "flood", NULL);
+    return log_stop();
+}
+
+static void lines_that_cannot_be_written_are_counted_and_told_of(void **state)
+{
+    int ends[2];
+    struct tally tally;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(in_child(ends[1], write_to_a_full_disk_first, 0));
+    close(ends[1]);
+    tally = tally_lines(ends[0]);
+    close(ends[0]);
+    assert_true(tally.whole);
+    assert_int_equal(tally.written + tally.told, 101);
+    assert_true(tally.written >= 1 && tally.told >= 1);
+}
+
+static bool log_from_threads(int descriptor, int unused)
+{
+    static char name[] = "one";
+    pthread_t threads[WRITERS];
+    bool stopped;
+
+    (void)descriptor;
+    (void)unused;
+    if (log_start() != 0)
+        return false;
+    for (int i = 0; i < WRITERS; i++)
+        pthread_create(&threads[i], NULL, write_lines, name);
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    stopped = log_stop();
+    log_line(LOG_INFO, "last", NULL); /* is written at once */
+    return stopped && log_stop();
+}
+
+static void the_thread_writes_whole_lines_and_ends_when_all_are_written(void **state)
+{
+    char name[] = "/tmp/dflockd-test-log-XXXXXX";
+    int file = mkstemp(name);
+    char text[2 * LINE_MAX_BYTES];
+    uint32_t count = 0;
+    FILE *lines;
+
+    (void)state;
+    assert_true(file >= 0);
+    unlink(name);
+    assert_true(in_child(file, log_from_threads, 0));
+    lseek(file, 0, SEEK_SET);
+    lines = fdopen(file, "r");
+    while (fgets(text, sizeof(text), lines)) {
+        assert_memory_equal(text, "time=", 5);
+        count++;
+        if (count <= WRITERS * LINES_PER_WRITER)
+            assert_non_null(strstr(text, "msg=\"from a thread\" writer=one again=one\n"));
+        else
+            assert_non_null(strstr(text, "msg=\"last\"\n"));
+    }
+    fclose(lines);
+    assert_int_equal(count, WRITERS * LINES_PER_WRITER + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +599,12 @@ int main(void)
         cmocka_unit_test(a_line_that_is_too_long_is_cut_and_ended),
         cmocka_unit_test(a_log_that_is_closed_stops_nothing),
         cmocka_unit_test(lines_of_several_threads_do_not_mix),
+        cmocka_unit_test(bytes_of_any_kind_are_logged_as_ascii),
+        cmocka_unit_test(the_longest_key_leaves_room_for_what_follows),
+        cmocka_unit_test(a_pipe_that_nobody_reads_delays_nobody),
+        cmocka_unit_test(lines_that_find_the_buffer_full_are_counted_and_told_of),
+        cmocka_unit_test(lines_that_cannot_be_written_are_counted_and_told_of),
+        cmocka_unit_test(the_thread_writes_whole_lines_and_ends_when_all_are_written),
     };
 
     signal(SIGPIPE, SIG_IGN);

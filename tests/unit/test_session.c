@@ -407,6 +407,69 @@ static void after_its_auth_a_session_ends_as_any_other(void **state)
     world_end();
 }
 
+/* ---- what the log is told ---- */
+
+/* One read of `text`, whatever it is answered. */
+static enum session_problem problem_of(struct peer *peer, const char *text)
+{
+    enum session_problem problem;
+
+    memcpy(peer->input + peer->end, text, strlen(text));
+    peer->end += strlen(text);
+    problem = read_once(peer).problem;
+    flush(peer);
+    return problem;
+}
+
+static void a_read_tells_its_first_problem(void **state)
+{
+    static char too_long[300 + 1];
+    struct peer *peer;
+
+    (void)state;
+    memset(too_long, 'x', sizeof(too_long) - 1);
+    world_start((struct setting){0});
+    peer = connect_peer();
+    assert_int_equal(problem_of(peer, "ping\n_\n_\n"), SESSION_PROBLEM_NONE);
+    assert_int_equal(problem_of(peer, "r\nkey\n00000000000000000000000000000000\n"),
+                     SESSION_PROBLEM_NONE);
+    assert_int_equal(problem_of(peer, "nonsense\n_\n_\n"), SESSION_PROBLEM_INVALID_REQUEST);
+    assert_int_equal(problem_of(peer, "auth\n_\nsecret\n"), SESSION_PROBLEM_INVALID_REQUEST);
+    assert_int_equal(problem_of(peer, "l\nkey\nx\nping\n_\n_\n"), SESSION_PROBLEM_INVALID_REQUEST);
+    assert_int_equal(problem_of(peer, "ping\n_\n"), SESSION_PROBLEM_NONE);
+    assert_int_equal(problem_of(peer, "_\n"), SESSION_PROBLEM_NONE);
+    /* As soon as it is seen: its end may never come. */
+    assert_int_equal(problem_of(peer, too_long), SESSION_PROBLEM_LINE_TOO_LONG);
+    assert_int_equal(problem_of(peer, too_long), SESSION_PROBLEM_NONE);
+    world_end();
+}
+
+static void a_read_tells_why_authentication_failed(void **state)
+{
+    static char too_long[300 + 1];
+    static const struct {
+        const char *said;
+        enum session_problem problem;
+    } cases[] = {
+        {"auth\n_\nsecret\nping\n_\n_\n", SESSION_PROBLEM_NONE},
+        {"auth\n_\nsecret\nnonsense\n_\n_\n", SESSION_PROBLEM_INVALID_REQUEST},
+        {"auth\n_\nwrong\n", SESSION_PROBLEM_WRONG_SECRET},
+        {"auth\n_\n\n", SESSION_PROBLEM_WRONG_SECRET},
+        {"ping\n_\n_\n", SESSION_PROBLEM_NO_SECRET},
+        {"nonsense\n_\n_\n", SESSION_PROBLEM_NO_SECRET},
+        {too_long, SESSION_PROBLEM_NO_SECRET},
+        {"auth\n_\n", SESSION_PROBLEM_NONE},
+    };
+
+    (void)state;
+    memset(too_long, 'x', sizeof(too_long) - 1);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        world_start((struct setting){.auth_token = "secret"});
+        assert_int_equal(problem_of(connect_peer(), cases[i].said), cases[i].problem);
+        world_end();
+    }
+}
+
 /* ---- the end of input, and time-outs ---- */
 
 static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
@@ -642,6 +705,8 @@ int main(void)
         cmocka_unit_test(a_line_may_be_as_long_as_the_limit_and_no_longer),
         cmocka_unit_test(an_endless_line_is_drained_in_bounded_memory),
         cmocka_unit_test(with_auth_the_first_request_must_be_the_right_token),
+        cmocka_unit_test(a_read_tells_its_first_problem),
+        cmocka_unit_test(a_read_tells_why_authentication_failed),
         cmocka_unit_test(an_auth_that_is_too_long_or_unfinished_fails),
         cmocka_unit_test(after_its_auth_a_session_ends_as_any_other),
         cmocka_unit_test(an_unfinished_line_at_the_end_of_input_is_dropped),

@@ -278,6 +278,70 @@ static void a_walk_shows_each_key_once_while_others_come_and_go(void **state)
     fixture_end(&fixture);
 }
 
+/* ---- what the log is told ---- */
+
+static struct {
+    uint64_t client;
+    char key[DFLOCKD_KEY_MAX + 1];
+    enum lock_kind kind;
+    uint32_t count;
+} expired;
+
+static void note_expired(void *context, uint64_t client, const struct lock_key *key)
+{
+    (void)context;
+    expired.client = client;
+    memcpy(expired.key, key->bytes, key->length);
+    expired.key[key->length] = '\0';
+    expired.kind = key->kind;
+    expired.count++;
+}
+
+static void expect_expired(uint64_t client, const char *key, enum lock_kind kind)
+{
+    assert_int_equal(expired.count, 1);
+    assert_int_equal(expired.client, client);
+    assert_string_equal(expired.key, key);
+    assert_int_equal(expired.kind, kind);
+    expired.count = 0;
+}
+
+static void a_lease_that_is_over_is_reported_once(void **state)
+{
+    static struct fixture fixture;
+    struct lock_key lock;
+    struct lock_key semaphore;
+    struct lock_token token;
+
+    (void)state;
+    fixture_start(&fixture, &defaults);
+    fixture.table.host.lease_expired = note_expired;
+    lock = fixture_key(&fixture, LOCK_KIND_LOCK, "lock");
+    semaphore = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "semaphore");
+    /* By its deadline, with one who waits; then found by a renewal; then by `w`. */
+    table_acquire(&fixture.table, 0, 1, &lock, 1, 0, 10);
+    table_acquire(&fixture.table, 0, 2, &lock, 1, 60, 10);
+    table_expire(&fixture.table, 10 * FIXTURE_SECOND, 100);
+    expect_expired(1, "lock", LOCK_KIND_LOCK);
+    token =
+        (struct lock_token){.fence = fixture.fence_last, .salt = fixture_salt(fixture.fence_last)};
+    table_renew(&fixture.table, 20 * FIXTURE_SECOND, &lock, token, 10);
+    expect_expired(2, "lock", LOCK_KIND_LOCK);
+    table_enqueue(&fixture.table, 20 * FIXTURE_SECOND, 3, &semaphore, 2, 10);
+    table_wait(&fixture.table, 30 * FIXTURE_SECOND, 3, &semaphore, 0);
+    expect_expired(3, "semaphore", LOCK_KIND_SEMAPHORE);
+    /* Not: a release, a disconnect, and a wait that times out. */
+    token = table_acquire(&fixture.table, 30 * FIXTURE_SECOND, 1, &lock, 1, 0, 10).token;
+    table_release(&fixture.table, 31 * FIXTURE_SECOND, &lock, token);
+    table_acquire(&fixture.table, 31 * FIXTURE_SECOND, 1, &lock, 1, 0, 100);
+    table_acquire(&fixture.table, 31 * FIXTURE_SECOND, 2, &lock, 1, 5, 10);
+    table_expire(&fixture.table, 40 * FIXTURE_SECOND, 100);
+    fixture.effect_count = 0;
+    table_disconnect(&fixture.table, 40 * FIXTURE_SECOND, 1, false, 100);
+    assert_int_equal(expired.count, 0);
+    fixture_end(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +351,7 @@ int main(void)
         cmocka_unit_test(a_wait_whose_end_has_come_is_not_granted_by_a_later_lease),
         cmocka_unit_test(a_lease_that_is_over_gives_no_authority_before_it_is_expired),
         cmocka_unit_test(expiry_does_as_many_things_as_it_may),
+        cmocka_unit_test(a_lease_that_is_over_is_reported_once),
         cmocka_unit_test(idle_states_are_collected_at_the_tick_after_their_time),
         cmocka_unit_test(a_state_that_is_due_exactly_at_a_tick_goes_with_it),
         cmocka_unit_test(use_of_a_key_starts_its_idle_time_again),

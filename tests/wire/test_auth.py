@@ -1,9 +1,13 @@
 """--auth-token: where the secret comes from, and that a wrong one costs nobody else."""
 
+import os
+import signal
+import time
+
 import pytest
 from launch import assert_refused, outcome
 from lib.server import Server
-from wire_client import CLOSED, Client, request
+from wire_client import CLOSED, Client, eventually, request
 
 LONGEST = 65536
 
@@ -142,3 +146,120 @@ def test_a_connection_that_never_authenticates_gets_nothing_from_the_table():
             assert client.ask("auth", "_", "s3cret") == "ok"
             stats = client.stats()
             assert stats["locks"] == [] and stats["idle_locks"] == []
+
+
+# ---- SIGHUP ----
+
+def reload(server, message):
+    """Send SIGHUP, and wait for one more line with this message."""
+    def count():
+        return sum(f'msg="{message}"' in line for line in server.log)
+    before = count()
+    server.terminate(signal.SIGHUP)
+    eventually(lambda: count() > before)
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_sighup_reloads_the_file_and_the_previous_secret_is_valid_for_a_while(
+        secret_file, by_variable):
+    path = secret_file(b"first\n")
+    environment = {"DFLOCKD_AUTH_TOKEN_FILE": path} if by_variable else {}
+    flags = [] if by_variable else ["--auth-token-file", path]
+    with Server("--read-timeout", "2", *flags, environment=environment) as server, \
+            Client(server) as early:
+        assert early.ask("auth", "_", "first") == "ok"
+        token = early.acquire("key", "0 60")
+        secret_file(b"second\n")
+        assert not accepts(server, "second")
+        start = time.monotonic()
+        reload(server, "secret reloaded")
+        assert accepts(server, "second")
+        valid = accepts(server, "first")
+        assert valid or time.monotonic() - start > 1.5
+        eventually(lambda: not accepts(server, "first"))
+        assert time.monotonic() - start >= 1.9
+        assert accepts(server, "second") and not accepts(server, "third")
+        # A connection stays what it was.
+        assert early.ask("r", "key", token) == "ok"
+
+
+def test_of_two_reloads_only_the_last_two_secrets_are_valid(secret_file):
+    path = secret_file(b"first")
+    with Server("--auth-token-file", path, "--read-timeout", "60") as server:
+        for secret in b"second", b"third":
+            secret_file(secret)
+            reload(server, "secret reloaded")
+        assert accepts(server, "third") and accepts(server, "second")
+        assert not accepts(server, "first")
+        reload(server, "secret unchanged")
+        assert accepts(server, "third") and accepts(server, "second")
+
+
+def test_a_file_that_cannot_be_used_leaves_the_secret_as_it_is(secret_file, tmp_path):
+    path = secret_file(b"first")
+    with Server("--auth-token-file", path, "--read-timeout", "1") as server:
+        for content in b"", b"two\nlines", b"with\0nul", b"x" * (LONGEST + 1):
+            secret_file(content)
+            reload(server, "secret not reloaded, the old one stays")
+            assert accepts(server, "first")
+        os.unlink(path)
+        reload(server, "secret not reloaded, the old one stays")
+        os.mkfifo(path)  # is not waited for
+        reload(server, "secret not reloaded, the old one stays")
+        assert accepts(server, "first")
+        errors = [line for line in server.log if "not reloaded" in line]
+        assert all("level=ERROR" in line and "error=" in line for line in errors)
+        assert not any("lines" in line or "with" in line for line in errors)
+        os.unlink(path)
+        secret_file(b"second")
+        reload(server, "secret reloaded")
+        assert accepts(server, "second")
+
+
+def test_a_secret_of_flag_or_variable_is_not_reloaded(secret_file):
+    path = secret_file(b"of-the-file")
+    for flags, environment in ((("--auth-token", "given", "--auth-token-file", path), {}),
+                               ((), {"DFLOCKD_AUTH_TOKEN": "given",
+                                     "DFLOCKD_AUTH_TOKEN_FILE": path})):
+        with Server(*flags, environment=environment) as server:
+            reload(server, "nothing to reload")
+            assert accepts(server, "given") and not accepts(server, "of-the-file")
+
+
+def test_no_log_line_holds_a_reloaded_secret(secret_file):
+    path = secret_file(b"first-s3cret")
+    with Server("--auth-token-file", path, "--debug") as server:
+        secret_file(b"second-s3cret")
+        reload(server, "secret reloaded")
+        assert accepts(server, "second-s3cret") and accepts(server, "first-s3cret")
+        assert not accepts(server, "third-s3cret")
+        assert not [line for line in server.log if "s3cret" in line]
+
+
+@pytest.mark.skipif("asan" in os.environ.get("DFLOCKD", ""), reason="terabytes of shadow memory")
+def test_a_previous_secret_is_wiped_from_memory_without_a_client(secret_file):
+    """The memory of the process is read as a debugger would."""
+    path = secret_file(b"a-secret-that-is-found-in-memory-1")
+    with Server("--auth-token-file", path, "--read-timeout", "1") as server:
+        def found(text):
+            with open(f"/proc/{server.pid}/maps", encoding="ascii") as maps, \
+                    open(f"/proc/{server.pid}/mem", "rb") as memory:
+                for line in maps:
+                    span, rights = line.split()[:2]
+                    begin, end = (int(part, 16) for part in span.split("-"))
+                    if rights.startswith("rw"):
+                        memory.seek(begin)
+                        try:
+                            if text in memory.read(end - begin):
+                                return True
+                        except OSError:
+                            pass
+            return False
+        try:
+            assert found(b"a-secret-that-is-found-in-memory-1")
+        except PermissionError:
+            pytest.skip("only root may read the memory of a process that hides it")
+        secret_file(b"a-secret-that-is-found-in-memory-2")
+        reload(server, "secret reloaded")
+        eventually(lambda: not found(b"a-secret-that-is-found-in-memory-1"))
+        assert found(b"a-secret-that-is-found-in-memory-2")

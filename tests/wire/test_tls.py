@@ -494,7 +494,7 @@ def test_sighup_takes_new_certificates_and_drops_nobody(tmp_path, authority):
             assert name_of(server) == "place"
             place.replace(new)
             server.terminate(signal.SIGHUP)
-            said(server, "loaded anew")
+            said(server, "certificate reloaded")
             assert name_of(server) == "new"
             assert old.ask("r", "key", token) == "ok"
             assert waiter.hear().startswith(b"ok ")
@@ -520,7 +520,7 @@ def test_sighup_without_tls_is_harmless():
     with Server() as server:
         with Client(server) as client:
             server.terminate(signal.SIGHUP)
-            said(server, "SIGHUP")
+            said(server, "nothing to reload")
             assert client.ask("ping") == "ok"
         server.terminate()
         assert server.wait() == 0
@@ -601,7 +601,7 @@ def test_no_log_line_holds_the_key(tmp_path, pair):
     with TlsServer(pair, "--debug") as server:
         assert works(server)
         server.terminate(signal.SIGHUP)
-        said(server, "loaded anew")
+        said(server, "certificate reloaded")
         log = "".join(server.log)
     secret = [line for line in Path(pair.key).read_text().splitlines() if "-----" not in line]
     assert secret and not any(line in log for line in secret)

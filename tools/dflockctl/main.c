@@ -12,6 +12,7 @@
 #include "dflockctl/command.h"
 #include "dflockctl/settings.h"
 #include "dflockctl/status.h"
+#include "os/standard_descriptors.h"
 
 int main(int count, char **arguments)
 {
@@ -19,6 +20,10 @@ int main(int count, char **arguments)
     char problem[FLAGS_PROBLEM_MAX];
     int status = STATUS_USAGE;
 
+    if (standard_descriptors_open() < 0) {
+        say("/dev/null: cannot be opened");
+        return STATUS_SYSTEM;
+    }
     setlocale(LC_CTYPE, "");
     switch (settings_read(&settings, count, arguments, problem)) {
     case FLAGS_HELP:

@@ -1,0 +1,85 @@
+#include "server/log_events.h"
+
+#include <stdio.h>
+
+#include "lock/table.h"
+#include "os/sockets.h"
+#include "server/client_id.h"
+#include "server/log.h"
+#include "server/log_limit.h"
+
+enum {
+    NUMBER_MAX = 24 /* of a 64-bit number as text */
+};
+
+struct event_text {
+    const char *message;
+    const char *reason;
+};
+
+static const struct event_text texts[LOG_EVENTS] = {
+    [LOG_EVENT_AUTH_FAILED] = {"authentication failed", NULL},
+    [LOG_EVENT_MAX_CONNECTIONS] = {"connection refused", "--max-connections reached"},
+    [LOG_EVENT_MAX_CONNECTIONS_PER_IP] = {"connection refused", "--max-connections-per-ip reached"},
+    [LOG_EVENT_NO_ROOM] = {"connection refused", "no memory or no slot left"},
+    [LOG_EVENT_INVALID_REQUEST] = {"protocol error", "invalid request"},
+    [LOG_EVENT_LINE_TOO_LONG] = {"protocol error", "line too long"},
+    [LOG_EVENT_REQUEST_LATE] = {"protocol error", "request not complete within --read-timeout"},
+    [LOG_EVENT_BACKLOG_FULL] = {"protocol error", "over 64 KiB behind a request that waits"},
+    [LOG_EVENT_REPLIES_NOT_READ] = {"protocol error", "replies not read within --write-timeout"},
+    [LOG_EVENT_TLS_FAILED] = {"TLS failed", NULL},
+    [LOG_EVENT_BUFFERS_SHORT] = {"connection closed", "memory for buffers is short"},
+};
+
+static struct log_limit limits[LOG_EVENTS];
+
+static void write_number(char text[NUMBER_MAX], uint64_t number)
+{
+    snprintf(text, NUMBER_MAX, "%llu", (unsigned long long)number);
+}
+
+void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
+                       const char *reason)
+{
+    char address[SOCKETS_PEER_TEXT_MAX];
+    char connection[NUMBER_MAX];
+    char count[NUMBER_MAX];
+    const char *pairs[6] = {NULL};
+    uint64_t suppressed;
+    int used = 0;
+
+    if (!log_limit_admit(&limits[event], now_ns, &suppressed))
+        return;
+    if (!peer->address)
+        sockets_describe_peer(peer->descriptor, address);
+    if (peer->connection) {
+        write_number(connection, peer->connection);
+        pairs[used++] = "conn";
+        pairs[used++] = connection;
+    }
+    pairs[used++] = "reason";
+    pairs[used++] = reason ? reason : texts[event].reason;
+    if (suppressed) {
+        write_number(count, suppressed);
+        pairs[used++] = "suppressed";
+        pairs[used++] = count;
+    }
+    /* The key that is NULL ends the line. */
+    log_line(LOG_WARN, texts[event].message, "addr", peer->address ? peer->address : address,
+             pairs[0], pairs[1], pairs[2], pairs[3], pairs[4], pairs[5], NULL);
+}
+
+void log_event_lease_expired(uint64_t now_ns, uint64_t client, const struct lock_key *key)
+{
+    char connection[NUMBER_MAX];
+    char count[NUMBER_MAX];
+    uint64_t suppressed;
+
+    if (!log_limit_admit(&limits[LOG_EVENT_LEASE_EXPIRED], now_ns, &suppressed))
+        return;
+    write_number(connection, client_number(client));
+    write_number(count, suppressed);
+    log_line_bytes(LOG_INFO, "lease expired", "key", key->bytes, key->length, "kind",
+                   key->kind == LOCK_KIND_SEMAPHORE ? "semaphore" : "lock", "conn", connection,
+                   suppressed ? "suppressed" : NULL, count, NULL);
+}

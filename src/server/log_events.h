@@ -1,0 +1,43 @@
+/*
+ * Lines about what peers do and what happens to them, at most LOG_LIMIT_PER_SECOND a second of each
+ * event. A line that follows suppressed ones has their number as `suppressed`.
+ */
+#ifndef SERVER_LOG_EVENTS_H
+#define SERVER_LOG_EVENTS_H
+
+#include <stdint.h>
+
+struct lock_key;
+
+/* Messages and reasons: log_events.c. tools/dist/fail2ban/dflockd.conf matches the first one. */
+enum log_event {
+    LOG_EVENT_AUTH_FAILED,
+    LOG_EVENT_MAX_CONNECTIONS,
+    LOG_EVENT_MAX_CONNECTIONS_PER_IP,
+    LOG_EVENT_NO_ROOM, /* for a new connection */
+    LOG_EVENT_INVALID_REQUEST,
+    LOG_EVENT_LINE_TOO_LONG,
+    LOG_EVENT_REQUEST_LATE,
+    LOG_EVENT_BACKLOG_FULL,
+    LOG_EVENT_REPLIES_NOT_READ,
+    LOG_EVENT_TLS_FAILED,
+    LOG_EVENT_BUFFERS_SHORT, /* for a connection that is there */
+    LOG_EVENT_LEASE_EXPIRED,
+    LOG_EVENTS
+};
+
+/* The peer that an event is about. */
+struct log_peer {
+    int descriptor;      /* asked for the address, if that is not known */
+    const char *address; /* NULL: not known */
+    uint64_t connection; /* its number; 0: none yet */
+};
+
+/* Logs a line at WARN. `reason` NULL stands for the reason that the event always has. */
+void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
+                       const char *reason);
+
+/* Logs at INFO that the lease of a client on `key` is over. */
+void log_event_lease_expired(uint64_t now_ns, uint64_t client, const struct lock_key *key);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * The secret of clients, and for how long the previous one is valid beside a new one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <string.h>
+
+#include "server/secret.h"
+
+#define SECOND_NS UINT64_C(1000000000)
+
+enum {
+    THREADS = 3,
+    CHANGES = 2000
+};
+
+static bool matches(struct secret *secret, uint64_t now_ns, const char *text)
+{
+    return secret_matches(secret, now_ns, (const uint8_t *)text, strlen(text));
+}
+
+static void only_the_whole_secret_matches(void **state)
+{
+    struct secret secret;
+
+    (void)state;
+    secret_init(&secret, strdup("secret"));
+    assert_true(matches(&secret, 1, "secret"));
+    assert_false(matches(&secret, 1, "secre"));
+    assert_false(matches(&secret, 1, "secrets"));
+    assert_false(matches(&secret, 1, "Secret"));
+    assert_false(matches(&secret, 1, ""));
+    secret_free(&secret);
+}
+
+static void the_previous_secret_is_valid_until_its_time(void **state)
+{
+    struct secret secret;
+
+    (void)state;
+    secret_init(&secret, strdup("old"));
+    assert_int_equal(secret_change(&secret, strdup("new"), 10 * SECOND_NS), SECRET_CHANGED);
+    assert_true(matches(&secret, SECOND_NS, "new"));
+    assert_true(matches(&secret, SECOND_NS, "old"));
+    assert_true(matches(&secret, 10 * SECOND_NS - 1, "old"));
+    assert_false(matches(&secret, 10 * SECOND_NS, "old"));
+    assert_true(matches(&secret, 10 * SECOND_NS, "new"));
+    secret_free(&secret);
+}
+
+static void of_two_changes_only_the_last_secret_stays_valid(void **state)
+{
+    struct secret secret;
+
+    (void)state;
+    secret_init(&secret, strdup("first"));
+    secret_change(&secret, strdup("second"), 10 * SECOND_NS);
+    secret_change(&secret, strdup("third"), 11 * SECOND_NS);
+    assert_false(matches(&secret, SECOND_NS, "first"));
+    assert_true(matches(&secret, SECOND_NS, "second"));
+    assert_true(matches(&secret, SECOND_NS, "third"));
+    secret_free(&secret);
+}
+
+static void the_same_secret_again_changes_nothing(void **state)
+{
+    struct secret secret;
+
+    (void)state;
+    secret_init(&secret, strdup("old"));
+    secret_change(&secret, strdup("new"), 10 * SECOND_NS);
+    assert_int_equal(secret_change(&secret, strdup("new"), 20 * SECOND_NS), SECRET_UNCHANGED);
+    assert_true(matches(&secret, 9 * SECOND_NS, "old"));
+    assert_false(matches(&secret, 10 * SECOND_NS, "old"));
+    secret_free(&secret);
+}
+
+static void an_expired_secret_is_gone_from_memory(void **state)
+{
+    struct secret secret;
+
+    (void)state;
+    secret_init(&secret, strdup("old"));
+    secret_change(&secret, strdup("new"), 10 * SECOND_NS);
+    secret_expire(&secret, 10 * SECOND_NS - 1);
+    assert_non_null(secret.previous);
+    secret_expire(&secret, 10 * SECOND_NS);
+    assert_null(secret.previous);
+    assert_true(matches(&secret, 11 * SECOND_NS, "new"));
+    secret_free(&secret);
+    assert_null(secret.current);
+}
+
+static void *authenticate_all_the_time(void *context)
+{
+    struct secret *secret = context;
+    uintptr_t refused = 0;
+
+    /* Whichever of the two is current, the other one is the previous one. */
+    for (int i = 0; i < CHANGES; i++)
+        refused += !matches(secret, SECOND_NS, "one") || !matches(secret, SECOND_NS, "two");
+    return (void *)refused;
+}
+
+static void others_authenticate_while_it_changes(void **state)
+{
+    pthread_t threads[THREADS];
+    struct secret secret;
+
+    (void)state;
+    secret_init(&secret, strdup("one"));
+    secret_change(&secret, strdup("two"), 10 * SECOND_NS);
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, authenticate_all_the_time, &secret);
+    for (int i = 0; i < CHANGES; i++)
+        secret_change(&secret, strdup(i % 2 ? "two" : "one"), 10 * SECOND_NS);
+    for (int i = 0; i < THREADS; i++) {
+        void *refused;
+
+        pthread_join(threads[i], &refused);
+        assert_null(refused);
+    }
+    secret_free(&secret);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_the_whole_secret_matches),
+        cmocka_unit_test(the_previous_secret_is_valid_until_its_time),
+        cmocka_unit_test(of_two_changes_only_the_last_secret_stays_valid),
+        cmocka_unit_test(the_same_secret_again_changes_nothing),
+        cmocka_unit_test(an_expired_secret_is_gone_from_memory),
+        cmocka_unit_test(others_authenticate_while_it_changes),
+    };
+
+    return cmocka_run_group_tests_name("secret", tests, NULL, NULL);
+}

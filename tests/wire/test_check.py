@@ -1,0 +1,132 @@
+"""--check: what a start checks, without its effects, also while a server runs with the same files."""
+
+import errno
+import os
+import socket
+import subprocess
+
+import pytest
+from launch import assert_refused, outcome
+from lib.certificates import Authority
+from lib.server import BINARY, Server
+from seccomp import forbid_io_uring
+from wire_client import Client
+
+VALID = "dflockd: the configuration is valid\n"
+
+
+def check(*args, **more):
+    return outcome("--check", *map(str, args), **more)
+
+
+def assert_valid(done):
+    assert (done.returncode, done.stdout, done.stderr) == (0, VALID, "")
+
+
+def snapshot(folder):
+    """All that is in it: names, contents and times."""
+    return {path.name: (path.lstat().st_mtime_ns, path.lstat().st_mode,
+                        path.read_bytes() if path.is_file() else None)
+            for path in folder.iterdir()}
+
+
+def everything(folder, port=0):
+    pair = Authority(folder).issue("server")
+    secret = folder / "secret"
+    secret.write_text("s3cret\n")
+    return ["--port", port, "--tls-cert", pair.certificate, "--tls-key", pair.key,
+            "--auth-token-file", secret, "--fence-state-file", folder / "fences",
+            "--unix-socket", folder / "socket"]
+
+
+def test_a_valid_configuration_is_one_and_leaves_no_trace(tmp_path):
+    options = everything(tmp_path)
+    before = snapshot(tmp_path)
+    assert_valid(check())
+    assert_valid(check(*options))
+    assert_valid(outcome(*map(str, options), "--check=true"))
+    assert snapshot(tmp_path) == before  # neither a fence file nor a socket
+
+
+def test_a_server_that_runs_with_the_same_files_is_no_obstacle(tmp_path):
+    options = [*everything(tmp_path)[6:]]  # without TLS
+    with Server(*map(str, options)) as server:
+        before = snapshot(tmp_path)
+        assert_valid(check("--port", server.port, *options))
+        assert snapshot(tmp_path) == before
+        with Client(server) as client:
+            assert client.ask("auth", "_", "s3cret") == "ok"
+            assert client.acquire("key")
+
+
+def test_it_reads_the_variables_of_the_server(tmp_path):
+    assert_valid(check(environment={"DFLOCKD_PORT": "7000", "DFLOCKD_FENCE_STATE_FILE":
+                                    str(tmp_path / "fences")}))
+    assert_refused(check(environment={"DFLOCKD_PORT": "x"}), "DFLOCKD_PORT")
+    assert_refused(check(environment={"DFLOCKD_FENCE_STATE_FILE": str(tmp_path)}),
+                   "--fence-state-file")
+    # It has none of its own, which could keep a server from serving.
+    with Server(environment={"DFLOCKD_CHECK": "true"}), Server("--check=false"), \
+            Server("--no-check"):
+        pass
+
+
+def wrong_configurations(folder):
+    """Arguments, and what must stand in the line."""
+    (folder / "empty").touch()
+    (folder / "nine").write_bytes(b"123456789")
+    (folder / "huge").write_bytes(b"\xff" * 8)
+    (folder / "two-lines").write_text("one\ntwo\n")
+    os.mkfifo(folder / "pipe")
+    return [
+        (["--port=x"], "--port"), (["--max-locks=0"], "--max-locks"), (["--nonsense"], "nonsense"),
+        (["--auth-token="], "--auth-token"),
+        ([f"--auth-token-file={folder}/missing"], "--auth-token-file"),
+        ([f"--auth-token-file={folder}/two-lines"], "--auth-token-file"),
+        ([f"--tls-cert={folder}/empty", f"--tls-key={folder}/empty"], f"{folder}/empty"),
+        ([f"--tls-cert={folder}/empty"], "--tls-cert"),
+        ([f"--fence-state-file={folder}/nine"], "holds 9 bytes"),
+        ([f"--fence-state-file={folder}/huge"], "too large for a fence"),
+        ([f"--fence-state-file={folder}"], "--fence-state-file"),
+        ([f"--fence-state-file={folder}/pipe"], "not a regular file"),
+        ([f"--fence-state-file={folder}/missing/fences"], "No such file"),
+        ([f"--unix-socket={folder}/missing/socket"], "its directory does not exist"),
+        ([f"--unix-socket={folder}/empty"], "no socket"),
+        ([f"--unix-socket={folder}/{'x' * 200}"], "longer than 107 bytes"),
+        (["--host=host.invalid"], "cannot resolve host 'host.invalid'"),
+    ]
+
+
+def test_what_a_start_refuses_it_refuses_with_the_same_line(tmp_path):
+    for args, said in wrong_configurations(tmp_path):
+        before = snapshot(tmp_path)
+        checked = check("--port=0", *args)
+        assert_refused(checked)
+        assert said in checked.stderr, checked.stderr
+        assert snapshot(tmp_path) == before
+        assert checked.stderr == outcome("--port=0", *args).stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_may_not_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    assert_refused(check(f"--fence-state-file={tmp_path}/fences"), "--fence-state-file")
+    assert_refused(check(f"--unix-socket={tmp_path}/socket"), "--unix-socket")
+
+
+def test_a_port_in_use_is_not_its_business(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert_valid(check("--port", taken.getsockname()[1]))
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_a_machine_without_io_uring_is_refused(error):
+    done = outcome("--check", preexec=lambda: forbid_io_uring(error))
+    assert_refused(done, "io_uring")
+    assert done.stderr == outcome("--port=0", preexec=lambda: forbid_io_uring(error)).stderr
+
+
+def test_it_fails_when_nobody_can_read_its_answer():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([BINARY, "--check"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and b"stdout" in done.stderr

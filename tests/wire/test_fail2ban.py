@@ -1,0 +1,88 @@
+"""The filter for fail2ban, tried by fail2ban-regex on what real servers log."""
+
+import shutil
+import subprocess
+
+import pytest
+from lib.server import ROOT, Server
+from test_unix_socket import UnixServer
+from wire_client import Client, eventually, request
+
+FILTER = ROOT / "tools/dist/fail2ban/dflockd.conf"
+SECRET = "s3cret"
+FORGED = [b'x"level=WARN_msg="authentication_failed"_addr=1.2.3.4:5',
+          b'level=WARN\x0bmsg="authentication\x0bfailed"\x0baddr=1.2.3.4:5\x0bconn=1',
+          b'"\x1clevel=WARN\xa0msg="authentication\xa0failed"\xa0addr=1.2.3.4:5',
+          b"time=2026-11-30T00:00:00.000Z", b"1.2.3.4", b"\\"]
+
+pytestmark = pytest.mark.skipif(not shutil.which("fail2ban-regex"), reason="no fail2ban")
+
+
+def banned(tmp_path, log):
+    """The addresses that fail2ban takes from these lines, one for each line that it counts."""
+    path = tmp_path / "dflockd.log"
+    path.write_text("".join(log), encoding="utf-8")
+    done = subprocess.run(["fail2ban-regex", "-o", "id", str(path), str(FILTER)],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert "ERROR" not in done.stderr
+    return done.stdout.split()
+
+
+def dated(tmp_path, log):
+    """How many lines the filter finds a date in."""
+    path = tmp_path / "dflockd.log"
+    path.write_text("".join(log), encoding="utf-8")
+    said = subprocess.run(["fail2ban-regex", str(path), str(FILTER)], capture_output=True,
+                          text=True, timeout=60, check=False).stdout
+    return int(said.split("Date template hits:")[1].split("[")[2].split("]")[0])
+
+
+def failed(server):
+    return [line for line in server.log if 'msg="authentication failed"' in line]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_each_failed_authentication_is_counted_for_its_address(tmp_path, host):
+    with Server("--host", host, "--auth-token", SECRET, "--read-timeout", "1", "--debug") as server:
+        attempts = [request("auth", "_", "wrong"), request("auth", "_", b"\"addr=1.2.3.4:5"),
+                    request("l", b"addr=1.2.3.4:5", "1"), b"x" * 300 + b"\n", b""]
+        for attempt in attempts:
+            with Client(server) as client:
+                client.send(attempt)
+                assert client.hear() == b"error_auth\n"
+        with Client(server) as client:
+            assert client.ask("auth", "_", SECRET) == "ok"
+        eventually(lambda: len(failed(server)) == len(attempts))
+        assert banned(tmp_path, server.log) == [host] * len(attempts)
+        assert dated(tmp_path, server.log) == len(server.log)
+        # As the journal shows them, with a host and a process before each.
+        assert banned(tmp_path, [f"lock-1 dflockd[815]: {line}" for line in failed(server)]) == \
+            [host] * len(attempts)
+
+
+def test_a_line_that_tells_of_suppressed_ones_is_counted(tmp_path):
+    with Server("--auth-token", SECRET) as server:
+        def attempt():
+            with Client(server) as client:
+                assert client.ask("auth", "_", "wrong") == "error_auth"
+            return any("suppressed=" in line for line in failed(server))
+        eventually(attempt)
+        assert banned(tmp_path, server.log) == ["127.0.0.1"] * len(failed(server))
+
+
+def test_nothing_that_a_client_writes_is_taken_for_a_failed_authentication(tmp_path):
+    with Server("--debug") as server, Client(server) as client:
+        for key in FORGED:
+            client.acquire(key, "0 1")
+            assert client.ask(key, key, key) == "error"
+        eventually(lambda: sum("lease expired" in line for line in server.log) == len(FORGED))
+        assert banned(tmp_path, server.log) == []
+        assert banned(tmp_path, [f"lock-1 dflockd[815]: {line}" for line in server.log]) == []
+
+
+def test_clients_of_the_unix_socket_are_not_banned(tmp_path):
+    with UnixServer(tmp_path / "socket", "--auth-token", SECRET) as server:
+        with Client(server) as client:
+            assert client.ask("auth", "_", "wrong") == "error_auth"
+        eventually(lambda: failed(server))
+        assert banned(tmp_path, server.log) == []

@@ -1,0 +1,225 @@
+"""What is logged of peers and of leases: which events, with which address, and how often."""
+
+import re
+import socket
+import ssl
+import time
+
+import pytest
+from lib.certificates import Authority
+from lib.server import Server
+from lib.tls import TlsServer
+from test_log import LINE
+from test_unix_socket import UnixServer
+from wire_client import CLOSED, MEGABYTE, Client, eventually, request
+
+SECRET = "s3cret-of-the-server"
+PER_SECOND = 10  # LOG_LIMIT_PER_SECOND
+
+
+def lines(server, message, **pairs):
+    """The lines of level WARN or INFO with this message and, unquoted, these values."""
+    def fits(line):
+        return (f' msg="{message}" ' in line and "level=DEBUG" not in line and
+                all(f'{key}="{value}"' in line or re.search(rf"{key}={re.escape(value)}\s", line)
+                    for key, value in pairs.items()))
+    return [line for line in server.log if fits(line)]
+
+
+def address(client):
+    host, port = client.socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def logged(server, message, **pairs):
+    """The first such line, which has the shape of a line."""
+    eventually(lambda: lines(server, message, **pairs))
+    line = lines(server, message, **pairs)[0]
+    assert LINE.fullmatch(line)
+    return line
+
+
+@pytest.mark.parametrize("attempt, reason", [
+    (request("auth", "_", "wrong"), "wrong secret"),
+    (request("l", "key", "1"), "first request is not auth"),
+    (b"x" * 300 + b"\n", "first request is not auth"),
+    (b"auth\n_", "no secret within --read-timeout"),
+    (b"", "no secret within --read-timeout")])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_failed_authentication_is_logged_with_its_address(host, attempt, reason):
+    with Server("--host", host, "--auth-token", SECRET, "--read-timeout", "1") as server, \
+            Client(server) as client:
+        client.send(attempt)
+        assert client.hear() == b"error_auth\n"
+        line = logged(server, "authentication failed", addr=address(client), reason=reason)
+        assert "level=WARN" in line and "conn=1 " in line
+        assert len(lines(server, "authentication failed")) == 1
+
+
+def test_who_only_looks_whether_the_port_is_open_has_not_failed_to_authenticate():
+    with Server("--auth-token", SECRET, "--debug") as server:
+        with Client(server) as client:
+            client.fin()
+            assert client.hear() == b"error_auth\n"
+        eventually(lambda: any("input ended before authentication" in line
+                               for line in server.log))
+        assert not lines(server, "authentication failed")
+
+
+def test_an_ipv4_client_of_an_ipv6_socket_is_logged_as_one():
+    with Server("--host", "::", "--auth-token", SECRET) as server:
+        server.host = "127.0.0.1"
+        with Client(server) as client:
+            assert client.ask("auth", "_", "wrong") == "error_auth"
+            logged(server, "authentication failed", addr=address(client))
+
+
+def test_clients_of_the_unix_socket_have_no_address(tmp_path):
+    with UnixServer(tmp_path / "socket", "--auth-token", SECRET) as server, \
+            Client(server) as client:
+        assert client.ask("auth", "_", "wrong") == "error_auth"
+        logged(server, "authentication failed", addr="unix")
+
+
+@pytest.mark.parametrize("flag", ["--max-connections", "--max-connections-per-ip"])
+def test_each_cap_of_connections_is_logged(flag):
+    with Server(flag, "2") as server:
+        clients = [Client(server) for _ in range(2)]
+        assert [client.ask("ping") for client in clients] == ["ok", "ok"]
+        with Client(server) as refused:
+            assert refused.hear() == CLOSED
+            line = logged(server, "connection refused", reason=f"{flag} reached",
+                          addr=address(refused))
+            assert "level=WARN" in line and "conn=" not in line
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("sent, reason", [
+    (request("nonsense", "key", "1"), "invalid request"),
+    (request("l", "", "1"), "invalid request"),
+    (request("l", "key", "x"), "invalid request"),
+    (request("auth", "_", SECRET), "invalid request"),
+    (b"x" * 300 + b"\n", "line too long"),
+    (b"l\nkey\n", "request not complete within --read-timeout")])
+def test_a_protocol_error_is_logged(sent, reason):
+    with Server("--read-timeout", "1") as server, Client(server) as client:
+        client.send(sent)
+        assert client.hear() == b"error\n"
+        line = logged(server, "protocol error", reason=reason, addr=address(client), conn="1")
+        assert "level=WARN" in line
+        assert len(lines(server, "protocol error")) == 1
+
+
+def test_what_is_refused_for_its_state_is_no_protocol_error():
+    with Server("--max-locks", "1") as server, Client(server) as client:
+        token = client.acquire("key", "0 60")
+        assert client.ask("r", "key", "0" * 32) == "error"
+        assert client.ask("l", "other", "0") == "error_max_locks"
+        assert client.ask("w", "key", "0") == "error_not_enqueued"
+        assert client.ask("r", "key", token) == "ok"
+        client.close()
+        server.terminate()
+        assert server.wait() == 0
+        server._reader.join(10)
+        assert not [line for line in server.log if "level=WARN" in line]
+
+
+def test_a_connection_that_is_idle_is_no_protocol_error():
+    with Server("--read-timeout", "1", "--debug") as server, Client(server) as client:
+        assert client.hear() == b"error\n"
+        eventually(lambda: any("idle for --read-timeout" in line for line in server.log))
+        assert not [line for line in server.log if "level=WARN" in line]
+
+
+def test_a_peer_that_does_not_read_is_logged():
+    with Server("--write-timeout", "1", "--max-locks", "100000") as server:
+        with Client(server) as client:
+            client.send_what_is_taken(request("stats") * (4 * MEGABYTE // 10))
+            logged(server, "protocol error", addr=address(client),
+                   reason="replies not read within --write-timeout")
+
+
+def test_failures_of_tls_are_logged(tmp_path):
+    authority = Authority(tmp_path)
+    with TlsServer(authority.issue("server"), "--read-timeout", "1", authority=authority) as server:
+        with socket.create_connection((server.host, server.port)) as plain:
+            plain.sendall(request("ping"))
+            host, port = plain.getsockname()
+            line = logged(server, "TLS failed", addr=f"{host}:{port}")
+            assert "level=WARN" in line and "reason=" in line
+        with socket.create_connection((server.host, server.port)) as silent:
+            host, port = silent.getsockname()
+            logged(server, "TLS failed", addr=f"{host}:{port}",
+                   reason="handshake not complete within --read-timeout")
+        stranger = ssl.create_default_context()  # which does not know the authority
+        # It stays open, since a reset could overtake the alert that it sends.
+        with stranger.wrap_socket(socket.create_connection((server.host, server.port)),
+                                  server_hostname="localhost", do_handshake_on_connect=False) as tls:
+            with pytest.raises(ssl.SSLError):
+                tls.do_handshake()
+            eventually(lambda: len(lines(server, "TLS failed")) == 3)
+
+
+@pytest.mark.parametrize("command, limit, kind", [("l", "", "lock"), ("sl", "3 ", "semaphore")])
+def test_an_expired_lease_is_logged_with_its_key_and_client(command, limit, kind):
+    with Server() as server, Client(server) as other, Client(server) as client:
+        assert other.ask("ping") == client.ask("ping") == "ok"
+        assert client.ask(command, "my-key", f"0 {limit}1").startswith("ok ")
+        number = [lock for lock in other.stats()["locks"]]
+        line = logged(server, "lease expired", key="my-key", kind=kind)
+        assert "level=INFO" in line
+        if number:
+            assert f"conn={number[0]['owner_conn_id']}\n" in line
+        # Neither a release nor a disconnect is an expiry.
+        assert other.ask("r", "other", other.acquire("other")) == "ok"
+        client.acquire("third")
+        client.close()
+        eventually(lambda: other.stats()["connections"] == 1)
+        assert len(lines(server, "lease expired")) == 1
+
+
+@pytest.mark.parametrize("key, shown", [
+    (b'x"level=WARN', r'"x\"level=WARN"'), (b"\x00\xff", r'"\x00\xff"'),
+    ("grün".encode(), r'"gr\xc3\xbcn"'), (b"\x1b[31m", r'"\x1b[31m"'),
+    (b"\xff" * 256, '"' + r"\xff" * 256 + '"')], ids=ascii)
+def test_whatever_bytes_a_key_has_its_line_is_one(key, shown):
+    with Server() as server, Client(server) as client:
+        client.acquire(key, "0 1")
+        line = logged(server, "lease expired")
+        assert f" key={shown} kind=lock conn=1\n" in line
+
+
+def test_a_flood_of_one_kind_is_cut_and_counted():
+    with Server("--auth-token", SECRET) as server:
+        with Client(server) as member:
+            assert member.ask("auth", "_", SECRET) == "ok"
+            start = time.monotonic()
+            for _ in range(20):
+                member.send(request("nonsense") * 5)
+                for _ in range(5):
+                    assert member.hear() == b"error\n"
+            # Of another kind: it is not hidden by that flood.
+            with Client(server) as stranger:
+                assert stranger.ask("auth", "_", "wrong") == "error_auth"
+            logged(server, "authentication failed")
+            seconds = time.monotonic() - start + 2
+            assert 1 <= len(lines(server, "protocol error")) <= PER_SECOND * seconds
+            if seconds < 3:
+                time.sleep(1.1)
+                assert member.ask("nonsense") == "error"
+                line = eventually(lambda: [line for line in lines(server, "protocol error")
+                                           if "suppressed=" in line])
+                assert line
+
+
+def test_with_debug_every_line_of_a_connection_has_its_address():
+    with Server("--debug") as server:
+        with Client(server) as client:
+            where = address(client)
+            assert client.ask("ping") == "ok"
+            client.reset()  # the kernel forgets the address
+        eventually(lambda: any("connection closed" in line for line in server.log))
+        for message in "connection accepted", "connection closed":
+            found, = [line for line in server.log if f'msg="{message}"' in line]
+            assert f"level=DEBUG msg=\"{message}\" addr={where} conn=1\n" in found
