@@ -327,6 +327,9 @@ void connection_receive(struct connections *connections, struct connection *conn
         start_receive(connections, connection);
         return;
     }
+    /* It has work for the next turn, whose end comes back here. */
+    if (list_linked(&connection->work_link))
+        return;
     connection->waiting = true;
     list_push_back(connection->denied ? &connections->denied : &connections->starved,
                    &connection->work_link);
