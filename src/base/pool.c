@@ -30,6 +30,7 @@ void pool_init(struct pool *pool, const struct memory *memory, size_t object_byt
     pool->object_bytes = (uint32_t)object_bytes;
     pool->objects_per_chunk = (uint32_t)((POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES) / object_bytes);
     pool->count = 0;
+    pool->chunks = 0;
     pool->empty_chunks = 0;
     pool->empty_chunks_max = 1;
 }
@@ -48,6 +49,7 @@ void pool_free(struct pool *pool)
         list_remove(link);
         memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link), POOL_CHUNK_BYTES);
     }
+    pool->chunks = 0;
     pool->empty_chunks = 0;
 }
 
@@ -61,6 +63,7 @@ static struct pool_chunk *chunk_new(struct pool *pool)
     chunk->carved = 0;
     chunk->taken = 0;
     list_push_front(&pool->partial, &chunk->link);
+    pool->chunks++;
     pool->empty_chunks++;
     return chunk;
 }
@@ -89,6 +92,15 @@ void *pool_take(struct pool *pool)
     return object;
 }
 
+void *pool_take_keeping(struct pool *pool, uint32_t kept)
+{
+    uint64_t free = pool->chunks * pool->objects_per_chunk - pool->count;
+
+    if (free <= kept && !chunk_new(pool))
+        return NULL;
+    return pool_take(pool);
+}
+
 void pool_give(struct pool *pool, void *object)
 {
     struct pool_chunk *chunk =
@@ -105,6 +117,7 @@ void pool_give(struct pool *pool, void *object)
         return;
     if (pool->empty_chunks >= pool->empty_chunks_max) {
         list_remove(&chunk->link);
+        pool->chunks--;
         memory_release(pool->memory, chunk, POOL_CHUNK_BYTES);
     } else {
         pool->empty_chunks++;

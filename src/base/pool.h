@@ -19,7 +19,8 @@ struct pool {
     struct list partial; /* chunks that have a free object */
     uint32_t object_bytes;
     uint32_t objects_per_chunk;
-    uint64_t count; /* objects taken */
+    uint64_t count;  /* objects taken */
+    uint64_t chunks; /* that hold them, and free ones */
     uint32_t empty_chunks;
     uint32_t empty_chunks_max;
 };
@@ -39,6 +40,12 @@ void pool_free(struct pool *pool);
 
 /* An object, not cleared, or NULL when memory is short. */
 void *pool_take(struct pool *pool);
+
+/*
+ * As pool_take, for a caller that can do without: leaves at least `kept` free objects to the
+ * others, for which it gets more memory first. Returns NULL if there is none.
+ */
+void *pool_take_keeping(struct pool *pool, uint32_t kept);
 
 void pool_give(struct pool *pool, void *object);
 

@@ -475,7 +475,7 @@ static void lease_report(const struct table *table, const struct claim *claim)
     };
 
     if (table->host.lease_expired)
-        table->host.lease_expired(table->host.context, claim->client->link.hash, &key);
+        table->host.lease_expired(table->host.context, client_id_of(table, claim->client), &key);
 }
 
 /* The lease is over: the slot goes on, and a `w` yet to come will be told. */
@@ -650,6 +650,7 @@ struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t cli
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
     if (claim_is(claim, CLAIMS_HOLDING) && lease_over(table, now_ns, claim)) {
+        lease_report(table, claim);
         holder_leave(table, now_ns, claim);
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }

@@ -16,7 +16,7 @@ uint8_t *output_reserve(struct output *output, struct pool *pool, size_t length)
     assert(length <= OUTPUT_RESERVE_MAX);
     if (chunk && OUTPUT_RESERVE_MAX - chunk->end >= length)
         return chunk->bytes + chunk->end;
-    chunk = pool_take(pool);
+    chunk = output->first ? pool_take_keeping(pool, OUTPUT_KEPT) : pool_take(pool);
     if (!chunk) {
         output->failed = true;
         return NULL;

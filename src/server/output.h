@@ -14,7 +14,12 @@
 enum {
     OUTPUT_CHUNK_BYTES = 2040, /* eight of them fill a chunk of the pool */
     OUTPUT_RESERVE_MAX = 2024,
-    OUTPUT_SPARES = 64 /* chunks of the pool: for a reply to each receive buffer of a ring */
+    OUTPUT_SPARES = 64, /* chunks of the pool: for a reply to each receive buffer of a ring */
+    /*
+     * Free chunks that outputs which have one already leave to those that have none: if memory is
+     * short, a peer that does not read its replies fails before one that asks for its first.
+     */
+    OUTPUT_KEPT = 64
 };
 
 struct output_chunk {

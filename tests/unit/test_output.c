@@ -174,7 +174,28 @@ static void chunks_fill_the_chunks_of_the_pool(void **state)
 
     for (uint32_t i = 0; i < 16; i++)
         assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
-    assert_int_equal(f->memory.blocks, 2);
+    /* Eight in each, and those that are kept free. */
+    assert_int_equal(f->memory.blocks, (16 + OUTPUT_KEPT) / 8);
+    send_all(f);
+}
+
+/* Who does not read its replies fails before one that asks for its first. */
+static void the_first_chunk_of_an_output_is_there_when_memory_is_short(void **state)
+{
+    struct fixture *f = *state;
+    struct output others[OUTPUT_KEPT] = {{0}};
+
+    assert_true(write_some(f, SMALL, SMALL));
+    for (uint32_t i = 0; i < OUTPUT_KEPT; i++)
+        assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
+    f->memory.fail_after = 0;
+    while (write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX))
+        continue;
+    assert_true(f->output.failed);
+    for (uint32_t i = 0; i < OUTPUT_KEPT; i++)
+        assert_non_null(output_reserve(&others[i], &f->pool, SMALL));
+    for (uint32_t i = 0; i < OUTPUT_KEPT; i++)
+        output_clear(&others[i], &f->pool);
     send_all(f);
 }
 
@@ -255,6 +276,7 @@ int main(void)
         TEST(what_was_sent_in_part_goes_on_where_it_ended),
         TEST(nothing_left_to_send_means_no_chunk_left),
         TEST(chunks_fill_the_chunks_of_the_pool),
+        TEST(the_first_chunk_of_an_output_is_there_when_memory_is_short),
         TEST(short_memory_is_noted_and_what_was_there_is_still_sent),
         TEST(the_first_reply_without_memory_fails),
         TEST(clearing_drops_everything),

@@ -23,6 +23,8 @@ DEAF_WHILE_BLOCKED = "it does not look at a connection whose command is blocked,
 IDLE_HOLDER = "it closes a connection that says nothing, though it holds a lease"
 UTF_8 = "it reads lines as UTF-8, and closes where they are not"
 
+NO_OWN = "it has no `own`"
+
 DIFFERENCES = {
     "acquire-default-lease": Known("A< ok 7", "ok 6", REMAINING),
     "disconnect-fin-while-blocked": Known("B closed", "(silence)", DEAF_WHILE_BLOCKED),
@@ -53,6 +55,9 @@ DIFFERENCES = {
         "A< ok $c 33", "error_max_locks", "at the cap it refuses `l` on keys that exist as well"),
     "max-locks-unheld-token-and-idle-clock": Known(
         "A< ok $b 33", "error_max_locks", "any `r` or `n` restarts the idle clock of its key"),
+    "own-ends-the-enqueued-state": Known("B< ok", "error", NO_OWN),
+    "own-needs-a-token-that-holds-the-key": Known("B< error", "(closed)", CLOSES),
+    "own-passes-what-keeps-a-connection-open": Known("B< ok", "error", NO_OWN),
     "renew": Known("A< ok 100", "ok 99", REMAINING),
     "renew-from-another-connection": Known("B< ok 60", "ok 59", REMAINING),
     "renew-lengthens-the-lease": Known("A< ok 30", "ok 29", REMAINING),
@@ -65,6 +70,9 @@ DIFFERENCES = {
     "value-timeout": Known("A< error", "ok TOKEN 33", NO_LIMITS),
     "value-timeout-of-wait": Known("A< error", "(closed)", CLOSES),
     "value-token": Known("A< error", "(closed)", CLOSES),
+    "wait-after-a-lost-lease-was-collected": Known("A< error_not_enqueued", "timeout", LOST_LEASE),
+    "wait-after-a-lost-lease-with-collection-at-once": Known(
+        "A< error_not_enqueued", "timeout", LOST_LEASE),
     "wait-after-losing-a-queued-grant": Known("B< error_lease_expired", "ok TOKEN 1",
                                               "it returns a grant whose lease has ended"),
     "wait-after-losing-the-lease": Known("A< error_lease_expired", "timeout", LOST_LEASE),

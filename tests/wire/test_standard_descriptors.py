@@ -61,8 +61,8 @@ def test_a_start_that_fails_harms_no_file(tmp_path, closed):
     fences = tmp_path / "fences"
     with Server(f"--fence-state-file={fences}") as server:
         held = fences.read_bytes()
-        status, _, err = finish(start([BINARY, "--port", server.port,
-                                       f"--fence-state-file={fences}"], closed))
+        status, _, err = finish(start([BINARY, "--port", "0", f"--fence-state-file={fences}"],
+                                      closed))
         assert status == 1
         assert (b"in use by another server" in err) is (2 not in closed)
         assert fences.read_bytes() == held

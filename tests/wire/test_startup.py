@@ -15,6 +15,7 @@ import pytest
 from launch import (EXIT_SECONDS, ServerAsGiven, assert_refused, clean_environment, outcome,
                     own_address)
 from lib.server import BINARY, Server
+from lib.threads import sleeps
 from seccomp import forbid_io_uring
 from wire_client import Client, eventually
 
@@ -173,7 +174,7 @@ def test_there_are_as_many_workers_as_the_memory_limit_allows(accounted, flags):
             [line] = [line for line in server.log if "fewer workers" in line]
             assert "level=WARN" in line and f"workers=1 cpus={min(cpus, 64)} " in line
             assert "LimitMEMLOCK=" in line and f"limit={ONE_RING * 1024}" in line
-            assert len(os.listdir(f"/proc/{server.pid}/task")) == 1
+            assert len(sleeps(server)) == 1
             token = client.acquire("key")
             assert client.ask("r", "key", token) == "ok"
         server.terminate()
