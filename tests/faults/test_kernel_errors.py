@@ -80,8 +80,8 @@ def test_wake_ups_that_fail_for_long_cost_little(faults, two_workers):
 
 def test_each_worker_drains_though_it_could_not_be_woken(faults, two_workers):
     with Client(two_workers) as first, Client(two_workers) as second:
-        for client in (first, second):
-            assert client.ask("ping") == "ok"
+        for number, client in enumerate((first, second)):
+            assert client.acquire(f"key-{number}")
         faults.set(spoil_opcode=OP_MSG_RING, spoil_count=3)
         two_workers.terminate()
         eventually(lambda: faults.spoiled == 3, SECONDS)
@@ -94,11 +94,10 @@ def test_each_worker_drains_though_it_could_not_be_woken(faults, two_workers):
 def test_the_last_word_of_a_drained_worker_is_repeated(faults, two_workers):
     """The first worker ends when the other one says that it has finished."""
     clients = [Client(two_workers) for _ in range(2)]
-    for client in clients:
-        assert client.ask("ping") == "ok"
+    tokens = [client.acquire(f"key-{number}") for number, client in enumerate(clients)]
     two_workers.terminate()
-    for client in clients:
-        eventually(lambda client=client: client.ask("ping") == "error_draining")
+    for number, client in enumerate(clients):
+        assert client.ask("n", f"key-{number}", tokens[number]) == "ok 33"
     clients[0].close()
     time.sleep(0.2)
     faults.set(spoil_opcode=OP_MSG_RING, spoil_count=3)

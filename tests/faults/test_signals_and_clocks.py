@@ -47,6 +47,9 @@ def test_told_to_end_while_requests_pour_in_it_ends_each_connection_with_an_answ
     count = 16
     with Server(*QUICK_COLLECTION) as server, Crowd(server) as crowd:
         crowd.do("connect", count)
+        # Holders: a connection without a lease that pauses for long enough is closed unanswered.
+        crowd.do("send", "l\nlock-{n}\n0 600\n")
+        assert crowd.words("answers", 1, 20) == {"ok": count}
         crowd.tell("blast_until_end", "ping\n_\n\n", 30)
         assert crowd.members[0].stdout.readline() == "blasting\n"
         time.sleep(1)

@@ -396,6 +396,15 @@ static void granted(struct client *client, const char *text)
     decide(client);
 }
 
+/*
+ * Whether the server says that the lease is lost. It remembers that no longer than the key exists;
+ * the servers of the trials collect idle keys at once.
+ */
+static bool lease_is_lost(const char *line)
+{
+    return !strcmp(line, "error_lease_expired") || !strcmp(line, "error_not_enqueued");
+}
+
 /* Whether an answer without a grant ends the claim rightly. */
 static bool ends_claim(struct client *client, const char *line)
 {
@@ -405,7 +414,7 @@ static bool ends_claim(struct client *client, const char *line)
         judge_timed_out(judge, client->claim, world_clock());
         return true;
     }
-    if (strcmp(line, "error_lease_expired") != 0)
+    if (!lease_is_lost(line))
         return false;
     client->world->expired++;
     judge_dropped(judge, client->claim, world_clock());
@@ -426,7 +435,7 @@ static void renewed(struct client *client, const char *line)
     } else if (sscanf(line, "ok %" SCNu64 "%1s", &lease_s, rest) == 1 &&
                lease_s == client->lease_s) {
         judge_renewed(judge, client->claim, lease_s * SECOND_NS, now_ns);
-    } else if (!strcmp(line, "error") || !strcmp(line, "error_lease_expired")) {
+    } else if (!strcmp(line, "error") || lease_is_lost(line)) {
         judge_renewed(judge, client->claim, 0, now_ns);
         judge_dropped(judge, client->claim, now_ns);
         claim_over(client);
