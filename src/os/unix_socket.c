@@ -218,6 +218,75 @@ bool unix_socket_check(const char *path, const char **problem)
     return true;
 }
 
+static bool lock_path_of(const char *path, char text[UNIX_SOCKET_LOCK_PATH_MAX + 1])
+{
+    return snprintf(text, UNIX_SOCKET_LOCK_PATH_MAX + 1, "%s.lock", path) <=
+           UNIX_SOCKET_LOCK_PATH_MAX;
+}
+
+/* Whether `path` still leads to the file that was locked, and not to one that came later. */
+static bool unix_socket_lock_is_current(int lock, const char *path)
+{
+    struct stat locked;
+    struct stat named;
+
+    return fstat(lock, &locked) == 0 && lstat(path, &named) == 0 && locked.st_dev == named.st_dev &&
+           locked.st_ino == named.st_ino;
+}
+
+/*
+ * A lock on a file beside the socket, from before the server listens until its process ends. The
+ * socket's own file cannot be locked, and goes when draining begins; and an announcement is not
+ * seen from another network namespace, nor believed of another user. The lock holds there too.
+ */
+static int unix_socket_lock(const char *path, const char **problem)
+{
+    char lock_path[UNIX_SOCKET_LOCK_PATH_MAX + 1];
+    bool held = false;
+    int lock = -1;
+
+    if (!lock_path_of(path, lock_path))
+        return -1;
+    for (int i = 0; i < ATTEMPTS && !held; i++) {
+        if (lock >= 0)
+            close(lock);
+        lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        if (lock < 0) {
+            *problem =
+                errno == EACCES || errno == EPERM
+                    ? "no permission for its lock, the file of that name with .lock behind it"
+                    : explain(errno);
+            return -1;
+        }
+        held = flock(lock, LOCK_EX | LOCK_NB) == 0 && unix_socket_lock_is_current(lock, lock_path);
+        if (!held)
+            take_a_break();
+    }
+    if (held)
+        return lock;
+    close(lock);
+    *problem = "another server uses it, and holds the lock on the file of that name with .lock "
+               "behind it";
+    return -1;
+}
+
+void unix_socket_release(struct unix_socket *unix_socket)
+{
+    char lock_path[UNIX_SOCKET_LOCK_PATH_MAX + 1];
+
+    if (unix_socket->lock > 0 && lock_path_of(unix_socket->lock_of, lock_path))
+        unlink(lock_path);
+    if (unix_socket->lock > 0)
+        close(unix_socket->lock);
+    unix_socket->lock = 0;
+}
+
+static void unix_socket_keep_lock(struct unix_socket *unix_socket, int lock, const char *path)
+{
+    unix_socket->lock = lock;
+    snprintf(unix_socket->lock_of, sizeof(unix_socket->lock_of), "%s", path);
+}
+
 int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t mode,
                        struct drain_notice *draining, const char **problem)
 {
@@ -225,6 +294,7 @@ int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t
     int listener = -1;
     bool locked;
     int folder;
+    int lock;
 
     draining->descriptor = -1;
     if (!path_to_address(path, &address, problem))
@@ -232,8 +302,15 @@ int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t
     folder = lock_folder(path, &locked);
     if (!locked)
         *problem = "another process keeps its directory locked";
-    else if (clear(&address, problem) && unix_socket_is_drained(path, draining, problem))
-        listener = open_listener(unix_socket, &address, mode, problem);
+    else if (clear(&address, problem) && unix_socket_is_drained(path, draining, problem)) {
+        lock = unix_socket_lock(path, problem);
+        if (lock >= 0)
+            listener = open_listener(unix_socket, &address, mode, problem);
+        if (listener >= 0)
+            unix_socket_keep_lock(unix_socket, lock, path);
+        else if (lock >= 0)
+            close(lock);
+    }
     if (folder >= 0)
         close(folder);
     if (listener >= 0)

@@ -12,13 +12,16 @@
 #include "os/drain_notice.h"
 
 enum {
-    UNIX_SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1
+    UNIX_SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
+    UNIX_SOCKET_LOCK_PATH_MAX = UNIX_SOCKET_PATH_MAX + sizeof(".lock") - 1
 };
 
 struct unix_socket {
     char path[UNIX_SOCKET_PATH_MAX + 1];
     dev_t device; /* of the file that is ours */
     ino_t inode;
+    int lock; /* of the path, until unix_socket_release; 0: none */
+    char lock_of[UNIX_SOCKET_PATH_MAX + 1];
 };
 
 /*
@@ -43,5 +46,11 @@ bool unix_socket_check(const char *path, const char **problem);
 
 /* Removes the file, unless it is another one by now. May be called again. */
 void unix_socket_remove(struct unix_socket *unix_socket);
+
+/*
+ * The next server may have the path. To be called when no client is served any more; a process that
+ * ends without leaves the file of the lock, which does no harm. May be called again.
+ */
+void unix_socket_release(struct unix_socket *unix_socket);
 
 #endif

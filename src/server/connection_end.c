@@ -151,8 +151,8 @@ static void connection_linger(struct connections *connections, struct connection
     }
     connections->lingering++;
     connection->finishing = true;
+    connection_uncount(connections, connection); /* before the peer sees the end */
     sockets_end_output(connection->descriptor);
-    connection_uncount(connections, connection);
     timeout_start(&connections->lingers, &connection->pace, connections->host.now_ns);
 }
 

@@ -18,7 +18,8 @@ enum {
 static void pause_reading(struct connections *connections, struct connection *connection)
 {
     connection->paused = true;
-    timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    if (!connection_handshakes(connection)) /* its time-out began with the connection */
+        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     if (connection->receiving)
         ring_cancel_tag(connections->ring, connection_tag(connection, REQUEST_RECEIVE));
     if (!connection->watching) {
@@ -31,7 +32,11 @@ static void pause_reading(struct connections *connections, struct connection *co
 static void resume_reading(struct connections *connections, struct connection *connection)
 {
     connection->paused = false;
-    timeout_stop(&connection->pace);
+    if (!connection_handshakes(connection)) {
+        timeout_stop(&connection->pace);
+        if (connection->want == SESSION_WANT_INPUT)
+            timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+    }
     if (connection->watching)
         ring_cancel_tag(connections->ring, connection_tag(connection, REQUEST_WATCH));
     connection_add_work(connections, connection);
@@ -52,20 +57,27 @@ void connection_regulate(struct connections *connections, struct connection *con
 /*
  * Starts, keeps or stops the read time-out after the session took `progress`. While reading is
  * paused, it runs from the pause to the resumption, whatever is served meanwhile: a FIN behind a
- * full window is not seen, so a connection that stays there must not stay for ever.
+ * full window is not seen, so a connection that stays there must not stay for ever. Only a session
+ * that waits for a walk needs the timer for something else meanwhile. `before` is what the session
+ * wanted until now.
  */
 static void set_pace(struct connections *connections, struct connection *connection,
-                     const struct session_progress *progress)
+                     enum session_want before, const struct session_progress *progress)
 {
     bool ahead = progress->served || progress->lines > connection->lines;
 
     connection->lines = (uint8_t)progress->lines;
     connection->overdue &= progress->want == SESSION_WANT_INPUT && !ahead;
-    if (connection->paused)
-        return;
-    if (progress->want == SESSION_WANT_WALK)
+    if (progress->want == SESSION_WANT_WALK) {
         timeout_start(&connections->walk_retries, &connection->pace, connections->host.now_ns);
-    else if (progress->want != SESSION_WANT_INPUT)
+        return;
+    }
+    if (connection->paused) {
+        if (before == SESSION_WANT_WALK)
+            timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
+        return;
+    }
+    if (progress->want != SESSION_WANT_INPUT)
         timeout_stop(&connection->pace);
     else if (ahead || !timeout_runs(&connection->pace))
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
@@ -107,6 +119,8 @@ static void connection_report_problem(const struct connections *connections,
 static void heed(struct connections *connections, struct connection *connection,
                  const struct session_progress *progress)
 {
+    enum session_want before = (enum session_want)connection->want;
+
     connection->want = (uint8_t)progress->want;
     if (progress->problem != SESSION_PROBLEM_NONE)
         connection_report_problem(connections, connection, progress->problem);
@@ -114,7 +128,9 @@ static void heed(struct connections *connections, struct connection *connection,
         connection_close_for_room(connections, connection);
         return;
     }
-    set_pace(connections, connection, progress);
+    if (progress->want != SESSION_WANT_CLOSE)
+        connection_regulate(connections, connection, progress->want == SESSION_WANT_INPUT);
+    set_pace(connections, connection, before, progress);
     switch (progress->want) {
     case SESSION_WANT_CLOSE:
         connection_close(connections, connection);
@@ -143,7 +159,6 @@ static void heed(struct connections *connections, struct connection *connection,
     case SESSION_WANT_WALK:
         break;
     }
-    connection_regulate(connections, connection, progress->want == SESSION_WANT_INPUT);
 }
 
 /* As session_read, for a connection. */
@@ -263,6 +278,8 @@ static void connection_fail_late(struct connections *connections, struct connect
     }
     if (connection_between_requests(connection))
         connection_log(connections, connection, "connection idle for --read-timeout");
+    else if (connection->session.state == SESSION_SKIPPING)
+        connection_log(connections, connection, "line too long not complete within --read-timeout");
     else if (connection->session.authenticated)
         connection_report(connections, connection, LOG_EVENT_REQUEST_LATE, NULL);
     else
@@ -281,10 +298,12 @@ void connection_read_timed_out(struct connections *connections, struct connectio
     bool between = connection_between_requests(connection);
     bool blocked = connection->session.state == SESSION_BLOCKED;
 
-    if (connection->paused && blocked) {
+    bool paused = connection->paused && !connection_handshakes(connection);
+
+    if (paused && blocked) {
         connection_report(connections, connection, LOG_EVENT_BACKLOG_FULL, NULL);
         connection_abort(connections, connection);
-    } else if (connection->paused || connection->waiting) {
+    } else if (paused || connection->waiting) {
         timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     } else if (!connection->overdue && connection_input_waits(connection)) {
         connection->overdue = true;

@@ -12,7 +12,9 @@
  *   refuses connections, then removes the file. The next looks at the path, then for the
  *   announcement, then listens. If it finds the path free or stale because of the draining, the
  *   announcement was there before and is there until the process ends. If the first begins to drain
- *   after the next saw that it listens, the next looks again or fails.
+ *   after the next saw that it listens, the next looks again or fails. An announcement is not seen
+ *   from another network namespace, and not believed of another user. For these there is a lock on
+ *   a file beside the socket, which the first holds until its process ends: the next one fails.
  * - If the name of a path is taken, the first server cannot announce. It then keeps listening on
  *   the path, without accepting, until it ends: the next server finds it alive, and fails.
  * - Two servers that wait for one: both go on when it ends. On TCP one gets the port; on a path one
@@ -279,4 +281,10 @@ bool entrances_stays(const struct entrances *entrances, const struct listener *l
 void entrances_hide(struct entrances *entrances)
 {
     unix_socket_remove(&entrances->unix_socket);
+}
+
+void entrances_leave(struct entrances *entrances)
+{
+    entrances_hide(entrances);
+    unix_socket_release(&entrances->unix_socket);
 }

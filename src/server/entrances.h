@@ -80,4 +80,7 @@ bool entrances_stays(const struct entrances *entrances, const struct listener *l
 /* Nobody finds the path any more. May be called again. */
 void entrances_hide(struct entrances *entrances);
 
+/* As entrances_hide, when no client is served any more: the next server may have the path. */
+void entrances_leave(struct entrances *entrances);
+
 #endif

@@ -338,7 +338,7 @@ static int run(struct server *server)
     pthread_barrier_destroy(&server->opened);
     pthread_barrier_destroy(&server->ready);
     close(shared->signals);
-    entrances_hide(&server->entrances);
+    entrances_leave(&server->entrances);
     if (shared->tls)
         tls_place_free(shared->tls);
     if (shared->secret)
@@ -432,11 +432,11 @@ static int start(struct server *server)
     }
     /* Behind the entrances: a server that we wait for there keeps the file locked. */
     if (!open_fences(server, &fence_first)) {
-        entrances_hide(&server->entrances);
+        entrances_leave(&server->entrances);
         return EXIT_FAILURE;
     }
     if (!create_stripes(server, fence_first) || !create_peers(server)) {
-        entrances_hide(&server->entrances);
+        entrances_leave(&server->entrances);
         return fail("out of memory");
     }
     return run(server);

@@ -327,6 +327,11 @@ struct session_progress session_read(struct session *session, struct session_hos
             return progress;
         }
         if (session->state == SESSION_STATS && !session->walking) {
+            if (host->draining) {
+                over(session);
+                say(host, output, DFLOCKD_ERROR_DRAINING);
+                continue;
+            }
             if (session_begin_walk(session, host, output))
                 continue;
             progress.want = SESSION_WANT_WALK;

@@ -339,6 +339,10 @@ static void follow(struct world *world, struct peer *peer, uint32_t walk_stripe)
         talk->full = is_full(world);
         if (talk->full)
             return;
+        if (talk->state == TALK_STATS_WAITING && worker_of(world, peer)->host.draining) {
+            serve_over(world, peer, DFLOCKD_ERROR_DRAINING);
+            continue;
+        }
         if (talk->state == TALK_STATS_WAITING) {
             if (world->walks == TABLE_WALKS_MAX || !stats_begin(world, peer))
                 return;

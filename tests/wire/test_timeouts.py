@@ -209,3 +209,49 @@ def test_many_lingering_connections_make_room_for_each_other():
         assert bystander.stats()["connections"] == 1
         for client in ended:
             client.close()
+
+
+@pytest.mark.parametrize("rest", [b"", b"ping\n"], ids=["between requests", "amid one"])
+def test_the_read_time_out_runs_again_after_reading_was_paused(rest):
+    """More than 64 KiB behind a request that waits pauses reading; then all of it is served."""
+    padded = b"ping\n" + b"x" * 250 + b"\n" + b"y" * 250 + b"\n"
+    with Server("--read-timeout", "2", "--threads", "1") as server:
+        with Client(server) as holder, Client(server) as client:
+            holder.acquire("key", "0 600")
+            client.send(request("l", "key", "1"))
+            time.sleep(0.1)
+            client.send(padded * 132 + rest)
+            assert client.hear() == b"timeout\n"
+            assert {client.hear() for _ in range(132)} == {b"ok\n"}
+            assert client.hear(12) == b"error\n"
+            assert client.hear() == CLOSED
+
+
+def test_stats_that_wait_behind_others_are_made_though_reading_is_paused():
+    """And a client that is gone meanwhile does not count for ever, nor hold up the end."""
+    options = ["--max-locks", "100000", "--read-timeout", "3", "--write-timeout", "2",
+               "--shutdown-timeout", "0"]
+    with Server(*options) as server, Client(server) as holder:
+        for start in range(0, 20000, 1000):
+            holder.send(b"".join(request("l", f"{'k' * 200}-{i}", "0 900")
+                                 for i in range(start, start + 1000)))
+            assert all(holder.hear().startswith(b"ok ") for _ in range(1000))
+        slow = [Client(server) for _ in range(11)]
+        for client in slow:
+            client.send(request("stats"))
+        time.sleep(0.5)
+        gone = [Client(server) for _ in range(10)]
+        for client in gone:
+            client.send_what_is_taken(request("stats") + request("ping") * 12000, patience=0.3)
+            client.close()
+        with Client(server) as patient:
+            patient.send(request("stats") + request("ping") * 12000)
+            line = patient.hear(60)
+            assert isinstance(line, bytes) and line.startswith(b"ok {")
+            assert [patient.hear() for _ in range(12000)] == [b"ok\n"] * 12000
+            eventually(lambda: patient.stats()["connections"] == 2, seconds=60)
+        for client in slow:
+            client.close()
+        holder.close()
+        server.terminate()
+        assert server.wait(20) == 0

@@ -172,18 +172,39 @@ def test_who_connects_while_draining_begins_is_answered_or_refused(path):
         assert set(heard) <= {b"ok\n", b"error_draining\n"}
 
 
-def test_a_file_that_is_another_servers_by_then_stays(path):
+def test_a_file_that_is_anothers_by_then_stays(path):
+    with UnixServer(path) as server, socket.socket(socket.AF_UNIX) as another:
+        path.unlink()
+        another.bind(str(path))
+        server.terminate()
+        assert server.wait() == 0
+        assert path.exists()
+
+
+def test_a_path_whose_file_is_gone_is_still_the_first_servers(path):
+    """Its clients are served on: a second server would grant the same locks."""
     with UnixServer(path) as server, Client(server) as holder:
         holder.acquire("key")
         path.unlink()
-        with UnixServer(path, "--max-locks", "7") as second:
-            server.terminate()
-            eventually(lambda: any("draining" in line for line in server.log))
-            assert holder.ask("ping") == "error_draining"
-            assert server.wait() == 0
-            with Client(second) as client:
-                assert client.ask("ping") == "ok"
-        assert path.exists()  # that one was killed
+        assert_refused(outcome("--port=0", f"{FLAG}={path}"), FLAG)
+        assert holder.ask("ping") == "ok"
+    with UnixServer(path) as following, Client(following) as client:
+        assert client.ask("ping") == "ok"
+
+
+def test_in_another_network_namespace_a_path_has_one_server_too(path):
+    """No announcement is seen there: while the first one drains, the second one fails."""
+    apart = ["unshare", "--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make a network namespace")
+    with UnixServer(path) as server, Client(server) as holder:
+        token = holder.acquire("key", "0 600")
+        server.terminate()
+        eventually(lambda: not path.exists())
+        assert_refused(outcome("--port=0", f"{FLAG}={path}", prefix=apart), FLAG)
+        assert holder.ask("r", "key", token) == "ok"
+        assert server.wait() == 0
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_server_that_cannot_start_leaves_no_file(path):
