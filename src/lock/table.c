@@ -366,7 +366,7 @@ static void claim_grant(struct table *table, uint64_t now_ns, struct claim *clai
     resource->owner = claim;
 }
 
-/* A lost claim is forgotten: nobody has asked for it, or `w` just has. */
+/* Frees a lost claim, after `w` has reported it or when its key is collected. */
 static void lost_leave(struct table *table, struct claim *claim)
 {
     chain_remove(&claim->resource->lost, &claim->queue_link);

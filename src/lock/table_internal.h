@@ -78,9 +78,9 @@ static_assert(DFLOCKD_LIMIT_MAX < 1 << 21 && DFLOCKD_KEY_MAX < 1 << 9,
  *   LOST            `e`                       (none)           a new claim takes its place
  *   LOST            the key is collected      (none)
  *
- * A client that disconnects loses its waiting and lost claims. Of its holding ones it loses those
- * whose grant it was not told, and with the policy's release_on_disconnect all; any other is HELD
- * until its lease ends.
+ * A client that disconnects loses its waiting and lost claims. It loses each held claim whose grant
+ * it has not received; with the policy's release_on_disconnect it loses all. Other claims stay HELD
+ * until their leases end.
  */
 enum claim_state {
     CLAIM_BLOCKED,
@@ -134,8 +134,8 @@ struct two_phase {
 
 /*
  * Exists while it has a claim. They are in this order: one that is blocked, those that wait or are
- * enqueued, those that are HELD. A blocked one that was granted stays first until the client's next
- * request shows that it was told; see table_disconnect.
+ * enqueued, those that are HELD. A granted blocked claim stays first until the client's next
+ * request proves that it received the reply; see table_disconnect.
  */
 struct client {
     struct map_link link; /* in table->clients, its hash is the mixed id */

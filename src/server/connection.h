@@ -57,7 +57,7 @@ struct connection {
     bool finishing : 1;   /* the end of output is sent */
     bool cancelled : 1;   /* requests in the ring are being ended */
     bool overdue : 1;     /* the read time-out was over while input waited */
-    bool uncounted : 1;   /* it counts no more as a connection */
+    bool uncounted : 1;   /* not counted against the caps any more */
     bool lost : 1;        /* completions of those may have been dropped */
     bool starved : 1;     /* its last receive ended for want of a buffer */
     bool denied : 1;      /* so did the one before, with nothing received in between */

@@ -145,7 +145,7 @@ static void connection_linger(struct connections *connections, struct connection
         struct list_link *first = list_first(&connections->lingers.list);
         struct timeout *timeout = first ? CONTAINER_OF(first, struct timeout, link) : NULL;
 
-        /* One that is lost stays: it waits there for the count of its requests. */
+        /* A lost connection stays in the list until the kernel has counted its requests. */
         if (timeout && CONTAINER_OF(timeout, struct connection, pace)->state != CONNECTION_GONE)
             connection_abort(connections, CONTAINER_OF(timeout, struct connection, pace));
     }

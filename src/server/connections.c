@@ -235,7 +235,7 @@ void connections_expire(struct connections *connections)
     if (budget_tight(connections->buffers))
         make_room(connections);
     if (connections->hurry)
-        return; /* not all completions were seen: there may be input, or room, already */
+        return; /* unprocessed completions may bring input or make room */
     while ((timeout = timeouts_take(&connections->reads, now_ns)))
         connection_read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
     while ((timeout = timeouts_take(&connections->writes, now_ns)))
