@@ -217,8 +217,9 @@ def test_only_a_path_serves_too(local):
                                stderr=subprocess.PIPE, text=True)
     try:
         assert ping(server.path, socket.AF_UNIX) == b"ok\n"
+        process.terminate()
+        log = process.communicate(timeout=20)[1]
     finally:
         process.kill()
-        log = process.communicate()[1]
     assert f"addr=unix:{server.path}" in log
     assert log.count('msg="listening"') == 1
