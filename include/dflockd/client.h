@@ -52,7 +52,8 @@ extern "C" {
     X(FAILED, "the server could not serve the request")                                 \
     X(INVALID, "an argument is out of its range")                                       \
     X(NO_MEMORY, "out of memory, or of descriptors")                                    \
-    X(AGAIN, "nothing yet: call again when the descriptor is ready")
+    X(AGAIN, "nothing yet: call again when the descriptor is ready")                    \
+    X(NO_REPLY, "the server did not reply in time")
 
 enum dflockd_status {
 #define X(name, text) DFLOCKD_STATUS_##name,
@@ -90,7 +91,10 @@ struct dflockd_options {
     /* Whom the certificate must name. NULL: the host's name, of a Unix socket "localhost". */
     const char *tls_server_name;
     bool tls_insecure;           /* any certificate will do */
-    uint32_t connect_timeout_ms; /* with the handshake and auth; default 10,000 */
+    uint32_t connect_timeout_ms; /* with look-up, TLS handshake and auth; default 10,000 */
+    /* How long the server may take for a reply, beside the time that a request lets it wait for
+     * other holders; default 5,000. */
+    uint32_t reply_timeout_ms;
     /* DFLOCKD_PROBLEM_MAX bytes that an open which fails writes its reason to; NULL: none. */
     char *problem;
 };
