@@ -52,16 +52,17 @@ static enum dflockd_status ask(const struct dflockd_client *client, size_t serve
     struct dflockd_connection *connection;
     struct dflockd_reply reply;
     enum dflockd_status status;
+    int64_t timeout_ms;
 
     if (server >= client->servers.count)
         return DFLOCKD_STATUS_INVALID;
     status = connection_open(&connection, &client->servers, server, NULL);
     if (status != DFLOCKD_STATUS_DONE)
         return status;
-    status =
-        dflockd_connection_ask(connection, &request, &reply, client->servers.connect_timeout_ms);
+    timeout_ms = (int64_t)client->servers.connect_timeout_ms + client->servers.reply_timeout_ms;
+    status = dflockd_connection_ask(connection, &request, &reply, timeout_ms);
     if (status == DFLOCKD_STATUS_AGAIN)
-        status = DFLOCKD_STATUS_DISCONNECTED;
+        status = DFLOCKD_STATUS_NO_REPLY;
     if (status == DFLOCKD_STATUS_DONE)
         status = reply.status;
     if (status == DFLOCKD_STATUS_DONE && text) {

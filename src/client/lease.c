@@ -87,9 +87,10 @@ static void lease_hold(struct lease *lease)
     }
 }
 
-static void lease_reconnect(struct lease *lease, uint64_t now_ns)
+static void lease_reconnect(struct lease *lease, enum dflockd_status why, uint64_t now_ns)
 {
     lease->state = LEASE_UNVERIFIED;
+    lease->why = why;
     lease->pending = LEASE_DO_NOTHING;
     lease_schedule(lease, LEASE_CONNECT, now_ns + lease_backoff_ns(lease->attempts, lease->fence));
     lease->attempts++;
@@ -147,7 +148,7 @@ static void lease_take_own(struct lease *lease, uint64_t now_ns)
 static void lease_take_draining(struct lease *lease, uint64_t now_ns)
 {
     if (lease->state == LEASE_UNVERIFIED)
-        lease_reconnect(lease, now_ns);
+        lease_reconnect(lease, DFLOCKD_STATUS_DRAINING, now_ns);
     else if (lease->state != LEASE_HELD)
         lease_fail(lease, DFLOCKD_STATUS_DRAINING);
 }
@@ -188,7 +189,7 @@ void lease_disconnected(struct lease *lease, enum dflockd_status why, uint64_t n
                    why == DFLOCKD_STATUS_DISCONNECTED;
 
     if (was_held && !refused && lease_may_return(why))
-        lease_reconnect(lease, now_ns);
+        lease_reconnect(lease, why, now_ns);
     else if (lease->state != LEASE_NONE && lease->state != LEASE_LOST)
         lease_fail(lease, why);
 }
@@ -220,6 +221,12 @@ void lease_ask(struct lease *lease, uint64_t wait_ns, uint64_t now_ns)
     lease->attempts = 0;
     lease->sent_ns = now_ns;
     lease->deadline_ns = now_ns + wait_ns + lease->terms.reply_timeout_ns;
+}
+
+void lease_ask_again(struct lease *lease, uint64_t wait_ns, uint64_t now_ns)
+{
+    lease->sent_ns = now_ns;
+    lease->deadline_ns += wait_ns;
 }
 
 void lease_sent(struct lease *lease, uint64_t now_ns)

@@ -1,6 +1,7 @@
 /*
  * One lease, from the request for a grant to its end: which state it is in, what to send next, and
- * when. A state machine: it has no clock, no connection and no memory but its own. claim.h drives it.
+ * when. A state machine: it has no clock, no connection and no memory but its own. claim.h drives
+ * it.
  *
  * The rule of safety: the lease ends here before it ends at the server. So each lease counts from
  * when the request was sent that the reply answers, and not from the reply. A grant whose reply was
@@ -76,19 +77,19 @@ struct lease_terms {
 struct lease {
     struct lease_terms terms;
     enum lease_state state;
-    enum dflockd_status why; /* NONE: it was refused; LOST: it was lost */
+    enum dflockd_status why;              /* it is NONE, UNVERIFIED or LOST */
     char token[DFLOCKD_TOKEN_LENGTH + 1]; /* CONFIRMING to UNVERIFIED, else empty */
     uint64_t fence;                       /* as the token, else 0 */
     uint64_t lease_s;                     /* of the last grant or renewal */
     uint64_t end_ns;                      /* HELD and UNVERIFIED: it is over then */
 
     /* Private. */
-    enum lease_action pending; /* whose reply is to come, but for the grant's */
-    enum lease_action action;  /* the next one */
-    uint64_t action_ns;        /* when it is due */
-    uint64_t sent_ns;          /* the pending request */
-    uint64_t deadline_ns;      /* WAITING and CONFIRMING: of its reply */
-    uint64_t renewals_sent;    /* since the grant */
+    enum lease_action pending;  /* whose reply is to come, but for the grant's */
+    enum lease_action action;   /* the next one */
+    uint64_t action_ns;         /* when it is due */
+    uint64_t sent_ns;           /* the pending request */
+    uint64_t deadline_ns;       /* WAITING and CONFIRMING: of its reply */
+    uint64_t renewals_sent;     /* since the grant */
     uint64_t renewals_answered; /* the number of the last one that was answered */
     uint64_t demanded;          /* the number of the renewal that lease_demand asked for */
     uint32_t attempts;          /* to connect, since the last renewal while HELD */
@@ -102,6 +103,9 @@ void lease_init(struct lease *lease, const struct lease_terms *terms);
  * Of the lease before nothing is kept, LOST neither.
  */
 void lease_ask(struct lease *lease, uint64_t wait_ns, uint64_t now_ns);
+
+/* The request for the grant is sent again, on a new connection whose opening may take `wait_ns`. */
+void lease_ask_again(struct lease *lease, uint64_t wait_ns, uint64_t now_ns);
 
 /*
  * The reply to the pending request was received now. The server's replies come in the order of

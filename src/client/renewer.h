@@ -1,14 +1,14 @@
 /*
- * The thread of a client that keeps its leases: it renews them in time, and notices at once when
- * one is lost.
+ * The thread of a client: it drives the claims that are held (claim.h), so that their leases are
+ * renewed in time and each loss is noticed at once.
  *
- * A lease that is kept belongs to the renewer, and so does the connection that it came by: nobody
- * else sends or receives on it until it was taken back. One mutex guards the renewer and all leases
- * that it ever kept; nothing waits while it is held, and no callback is called.
+ * A claim that is kept belongs to the renewer with its connection: no other thread uses it until it
+ * was taken back. One mutex guards the renewer and the kept claims. Nothing waits while it is
+ * locked, and no callback is called.
  *
  * Time is CLOCK_BOOTTIME: the server's clock goes on while this machine sleeps, and a lease that
- * ended meanwhile must be over here as soon as it wakes. The thread waits for one timer, which is
- * also how others wake it, and for the connections.
+ * ended meanwhile must be over here as soon as it wakes. The thread waits for one timer, by which
+ * other threads wake it too, and for the connections.
  */
 #ifndef CLIENT_RENEWER_H
 #define CLIENT_RENEWER_H
@@ -19,52 +19,27 @@
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "client/claim.h"
 #include "dflockd/client.h"
 
-/* What its owner asks of a lease; stays as it is. */
-struct lease_terms {
-    const char *key;
-    enum dflockd_command renewal; /* RENEW or SEMAPHORE_RENEW */
-    uint64_t lease_s;             /* to be asked for; 0: the server's default */
-    bool renew;
-    double ratio;
-    /* Called by the thread, once for each loss, without the mutex. */
-    void (*lost)(void *owner, enum dflockd_status why);
+/* All 0 but for its claim and its callback, it is one that was never kept. */
+struct renewer_entry {
+    struct claim claim; /* the renewer's while `kept`, else its owner's */
+    /* Called by the thread, once for each loss, without the mutex. NULL: no call. */
+    void (*lost_callback)(void *owner, enum dflockd_status why);
     void *owner;
-};
 
-enum lease_state {
-    LEASE_NONE,
-    LEASE_KEPT,
-    LEASE_LOST
-};
-
-/* A renewal that somebody waits for. */
-enum lease_demand {
-    DEMAND_NONE,
-    DEMAND_MADE,
-    DEMAND_SENT
-};
-
-/* All 0, but for its terms, is one that was never kept. The mutex of the renewer guards the rest.
- */
-struct lease {
-    struct lease_terms terms;
-    enum lease_state state;
-    struct heap_node due;
-    struct list_link telling; /* while its owner is to be told */
-    struct dflockd_connection *connection;
-    uint32_t watched; /* events of epoll */
-    char token[DFLOCKD_TOKEN_LENGTH + 1];
-    uint64_t fence;
-    uint64_t end_ns;
-    uint64_t renew_ns; /* when it is to be renewed */
-    uint64_t asked_ns; /* when the renewal was sent whose answer is to come; 0: none */
-    uint64_t renewals; /* so many were asked for */
-    uint64_t demand_s;
-    enum lease_demand demand;
-    enum dflockd_status why; /* it was lost */
+    /* Private: under the mutex. */
+    bool kept;
+    bool lost; /* until renewer_reset */
+    enum dflockd_status why;
     char problem[DFLOCKD_PROBLEM_MAX];
+    struct heap_node due;
+    struct list_link loss; /* while its callback is to be called */
+    /* What epoll watches for it: which connection of the claim, descriptor and events. */
+    uint64_t watched_connection;
+    int watched_descriptor;
+    uint32_t watched_events;
 };
 
 struct renewer {
@@ -73,68 +48,63 @@ struct renewer {
     pthread_t thread;
     bool started;
     bool ending;
-    int events; /* epoll: the timer and the connections of all that is kept */
+    int events; /* epoll: the timer and the connections of all kept claims */
     int timer;
-    uint32_t admitted; /* leases that there is room for */
-    struct heap dues;
-    struct list losses;    /* whose owners are to be told */
-    struct lease *telling; /* whose owner is being told */
+    uint32_t reserved; /* entries that the heap has room for */
+    struct heap deadlines;
+    struct list losses;                /* entries whose callbacks are to be called */
+    struct renewer_entry *in_callback; /* whose callback is being called; NULL: none */
 };
 
-/* Starts no thread yet. False: no memory, or no descriptors. */
+/* Starts no thread yet. Returns false if memory or descriptors are short. */
 bool renewer_open(struct renewer *renewer);
 
-/* Nothing may be kept. */
+/* No claim may be kept. */
 void renewer_close(struct renewer *renewer);
 
-/* Makes room for one lease more, or one less. False: no memory. */
-bool renewer_admit(struct renewer *renewer);
-void renewer_dismiss(struct renewer *renewer);
+/* Reserves memory for one more entry, or frees that of one. Returns false if memory is short. */
+bool renewer_reserve(struct renewer *renewer);
+void renewer_unreserve(struct renewer *renewer);
 
-/* Starts the thread, unless it runs. False: there is none to be had. */
+/* Starts the thread unless it runs. Returns false if there is none to be had. */
 bool renewer_start(struct renewer *renewer);
 
-/*
- * Keeps what `grant` gave, counted from `since_ns`, on a connection on which nothing is under way.
- * DONE, NO_MEMORY, or what broke the connection, which stays with the caller then.
- */
-enum dflockd_status renewer_keep(struct renewer *renewer, struct lease *lease,
-                                 struct dflockd_connection *connection,
-                                 const struct dflockd_reply *grant, uint64_t since_ns);
+/* Keeps a claim that is HELD. Returns DONE, or NO_MEMORY: the claim stays its owner's. */
+enum dflockd_status renewer_keep(struct renewer *renewer, struct renewer_entry *entry);
+
+/* Gives the claim back to its owner. Returns false if it is not kept, or not any more. */
+bool renewer_take(struct renewer *renewer, struct renewer_entry *entry);
 
 /*
- * Takes a lease back with its connection, which goes to the caller, and copies its token. How many
- * answers to renewals will still come is `*stale`. NULL where it is not held any more.
+ * Renews by `lease_s` (0: as the claim's terms say) at once, and waits for the reply, at most until
+ * the lease is over. Returns DONE, LOST, or NOT_HELD: it was never held.
  */
-struct dflockd_connection *renewer_take(struct renewer *renewer, struct lease *lease,
-                                        char token[DFLOCKD_TOKEN_LENGTH + 1], uint32_t *stale);
-
-/* Has it renewed by `lease_s` at once, and waits for the answer: DONE, NOT_HELD (it never was),
- * LOST. */
-enum dflockd_status renewer_renew(struct renewer *renewer, struct lease *lease, uint64_t lease_s);
+enum dflockd_status renewer_renew(struct renewer *renewer, struct renewer_entry *entry,
+                                  uint64_t lease_s);
 
 /*
- * Makes it one that was never kept, once nobody is being told of its loss any more. False: it is
- * held. Not for the thread itself.
+ * Makes the entry one that was never kept, after its callback has returned if that is being called.
+ * Returns false if it is kept. Not for the thread itself.
  */
-bool renewer_reset(struct renewer *renewer, struct lease *lease);
+bool renewer_reset(struct renewer *renewer, struct renewer_entry *entry);
 
-/* Notes what broke its connection while that was not the renewer's, and whether it was lost so. */
-void renewer_blame(struct renewer *renewer, struct lease *lease, const char *problem, bool lost);
+/* For the owner of a claim that is not kept: copies its problem for renewer_problem, and sets
+ * whether it was lost. */
+void renewer_publish(struct renewer *renewer, struct renewer_entry *entry, bool lost);
 
-/* What is known of a lease at one moment; what is over by the clock is lost, seen by the thread or
- * not. */
-struct lease_view {
-    uint64_t left_ns; /* 0: it is not held, and neither token nor fence is set */
+/* What is known of a claim at one moment. */
+struct renewer_view {
+    uint64_t left_ns; /* of its lease; 0: it is not held, and neither token nor fence is set */
     uint64_t fence;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     bool lost;
 };
 
-void renewer_view(struct renewer *renewer, const struct lease *lease, struct lease_view *view);
+/* A lease that is over by the clock is lost from then on. */
+void renewer_view(struct renewer *renewer, struct renewer_entry *entry, struct renewer_view *view);
 
-/* What last broke its connection, or "". */
-void renewer_problem(struct renewer *renewer, const struct lease *lease,
+/* Copies why it is not held or not verified, or "". */
+void renewer_problem(struct renewer *renewer, const struct renewer_entry *entry,
                      char problem[DFLOCKD_PROBLEM_MAX]);
 
 #endif

@@ -10,12 +10,16 @@
 #define SERVER_USUAL "127.0.0.1"
 
 enum {
-    CONNECT_TIMEOUT_MS = 10000
+    CONNECT_TIMEOUT_MS = 10000,
+    REPLY_TIMEOUT_MS = 5000
 };
 
 void dflockd_options_init(struct dflockd_options *options)
 {
-    *options = (struct dflockd_options){.connect_timeout_ms = CONNECT_TIMEOUT_MS};
+    *options = (struct dflockd_options){
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .reply_timeout_ms = REPLY_TIMEOUT_MS,
+    };
 }
 
 static enum dflockd_status fail(const struct dflockd_options *options, enum dflockd_status status,
@@ -34,7 +38,9 @@ static const char *flaw(const struct dflockd_options *options)
     if (options->auth_token && !speech_valid(&auth))
         return "the authentication's secret is empty, too long or more than a line";
     if (options->connect_timeout_ms == 0)
-        return "no time is given to connect";
+        return "connect_timeout_ms: must be at least 1";
+    if (options->reply_timeout_ms == 0)
+        return "reply_timeout_ms: must be at least 1";
     if (!options->tls_certificate != !options->tls_key)
         return "a TLS certificate and its key go together";
     /* Whoever names a file of TLS believes to be safe. */
@@ -104,6 +110,7 @@ enum dflockd_status servers_init(struct servers *servers, const struct dflockd_o
         .shard = options->shard,
         .shard_context = options->shard_context,
         .connect_timeout_ms = options->connect_timeout_ms,
+        .reply_timeout_ms = options->reply_timeout_ms,
     };
     if (why)
         return fail(options, DFLOCKD_STATUS_INVALID, why);

@@ -20,6 +20,7 @@ struct servers {
     struct tls_context *tls; /* NULL: none */
     char *tls_server_name;   /* NULL: the host's */
     uint32_t connect_timeout_ms;
+    uint32_t reply_timeout_ms;
 };
 
 /*

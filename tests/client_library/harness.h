@@ -120,13 +120,20 @@ static inline void server_kill(struct served *served)
 
 /* ---- a wire ---- */
 
+enum wire_cut {
+    WIRE_CUT_NONE,
+    WIRE_CUT_SERVER, /* the server sees the end 200 ms before the client */
+    WIRE_CUT_CLIENT  /* the server does not see the end until wire_end_half */
+};
+
 /* Carries the bytes of one connection after the other between its own port and a server's. */
 struct wire {
     pthread_t thread;
     int listener;
     int server_port;
     int stop[2];
-    atomic_bool cut; /* the next bytes end the connection */
+    _Atomic(enum wire_cut) cut; /* set to end the connection; NONE once that is done */
+    int half;                   /* the server's side of a connection cut at the CLIENT's; or -1 */
     char address[64];
 };
 
@@ -170,9 +177,15 @@ static inline void *wire_run(void *argument)
                     break;
             }
         }
-        wire->cut = false;
+        if (wire->cut == WIRE_CUT_CLIENT) {
+            wire->half = watched[2].fd;
+        } else {
+            close(watched[2].fd);
+            if (wire->cut == WIRE_CUT_SERVER)
+                poll(NULL, 0, 200);
+        }
+        wire->cut = WIRE_CUT_NONE;
         close(watched[1].fd);
-        close(watched[2].fd);
     }
 }
 
@@ -183,6 +196,7 @@ static inline void wire_open(struct wire *wire, const struct served *served)
 
     memset(wire, 0, sizeof(*wire));
     wire->server_port = served->port;
+    wire->half = -1;
     wire->listener = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(bind(wire->listener, (struct sockaddr *)&here, length), 0);
     assert_int_equal(listen(wire->listener, 8), 0);
@@ -192,10 +206,19 @@ static inline void wire_open(struct wire *wire, const struct served *served)
     assert_int_equal(pthread_create(&wire->thread, NULL, wire_run, wire), 0);
 }
 
+/* The server sees the end of the connection that was cut at the client's side. */
+static inline void wire_end_half(struct wire *wire)
+{
+    close(wire->half);
+    wire->half = -1;
+}
+
 static inline void wire_close(struct wire *wire)
 {
     assert_int_equal(write(wire->stop[1], "", 1), 1);
     pthread_join(wire->thread, NULL);
+    if (wire->half >= 0)
+        wire_end_half(wire);
     close(wire->listener);
     close(wire->stop[0]);
     close(wire->stop[1]);

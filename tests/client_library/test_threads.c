@@ -266,6 +266,7 @@ static void *hold_until_lost(void *argument)
     dflockd_lock_options_init(&options);
     options.lost = count_loss;
     options.context = &losses;
+    options.lease_s = 3;
     if (dflockd_lock_new(&lock, worker->fixture->client, key, &options) != 0 ||
         dflockd_lock_acquire(lock, 10) != DFLOCKD_STATUS_DONE) {
         worker->wrong = true;

@@ -1,0 +1,372 @@
+#include "client/claim.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "os/clock.h"
+
+static const uint64_t ns_per_s = 1000000000;
+static const uint64_t ns_per_ms = 1000000;
+
+void claim_init(struct claim *claim, const struct claim_terms *terms)
+{
+    const struct lease_terms lease_terms = {
+        .mode = terms->mode,
+        .renew_ratio = terms->renew_ratio,
+        .reply_timeout_ns = terms->reply_timeout_ms * ns_per_ms,
+    };
+
+    *claim = (struct claim){.terms = *terms};
+    lease_init(&claim->lease, &lease_terms);
+}
+
+/* ---- requests ---- */
+
+static struct dflockd_request claim_request(const struct claim *claim, enum dflockd_command command)
+{
+    int offset = claim->terms.limit > 0 ? DFLOCKD_SEMAPHORE_ACQUIRE - DFLOCKD_ACQUIRE : 0;
+
+    if (command != DFLOCKD_OWN)
+        command = (enum dflockd_command)((int)command + offset);
+    return (struct dflockd_request){
+        .command = command,
+        .key = claim->terms.key,
+        .lease_s = claim->terms.lease_s,
+        .limit = claim->terms.limit,
+        .semaphore = claim->terms.limit > 0,
+        .token = claim->lease.token,
+    };
+}
+
+static void claim_drop_connection(struct claim *claim)
+{
+    dflockd_connection_close(claim->connection);
+    claim->connection = NULL;
+}
+
+static enum dflockd_status claim_connect(struct claim *claim)
+{
+    claim_drop_connection(claim);
+    claim->connection_number++;
+    return claim->terms.connect(claim->terms.owner, &claim->connection, claim->problem);
+}
+
+/* A problem that is known already tells more than `why`. */
+static void claim_note_problem(struct claim *claim, enum dflockd_status why)
+{
+    const char *problem = claim->connection ? dflockd_connection_problem(claim->connection) : "";
+
+    if (*problem != '\0')
+        snprintf(claim->problem, sizeof(claim->problem), "%s", problem);
+    else if (claim->problem[0] == '\0')
+        snprintf(claim->problem, sizeof(claim->problem), "%.320s: %s", claim->server,
+                 dflockd_status_text(why));
+}
+
+/* Sends the request for the grant, with what is left of its time-out, connecting before if need
+ * be. */
+static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
+{
+    struct dflockd_request request = claim_request(claim, claim->command);
+    enum dflockd_status status = DFLOCKD_STATUS_DONE;
+
+    if (now_ns < claim->until_ns)
+        request.timeout_s = (claim->until_ns - now_ns + ns_per_s - 1) / ns_per_s;
+    if (!claim->connection)
+        status = claim_connect(claim);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = dflockd_connection_send(claim->connection, &request);
+    return status;
+}
+
+/* Whether the server closed the connection because it was idle, which crossed our request. */
+static bool claim_was_idle(const struct claim *claim, enum dflockd_status status)
+{
+    return claim->lease.state == LEASE_WAITING && claim->reused &&
+           (status == DFLOCKD_STATUS_FAILED || status == DFLOCKD_STATUS_DISCONNECTED);
+}
+
+/* The connection is of no more use. A request that only met an idle end is sent again. */
+static void claim_disconnected(struct claim *claim, enum dflockd_status why)
+{
+    bool again = claim_was_idle(claim, why);
+    uint64_t now_ns = clock_boottime_ns();
+
+    claim_note_problem(claim, why);
+    claim_drop_connection(claim);
+    if (again) {
+        claim->reused = false;
+        lease_ask_again(&claim->lease, claim->terms.connect_timeout_ms * ns_per_ms, now_ns);
+        why = claim_send_ask(claim, now_ns);
+        if (why == DFLOCKD_STATUS_DONE) {
+            claim->problem[0] = '\0';
+            return;
+        }
+        claim_note_problem(claim, why);
+        claim_drop_connection(claim);
+    }
+    lease_disconnected(&claim->lease, why, clock_boottime_ns());
+}
+
+void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s)
+{
+    uint64_t now_ns = clock_boottime_ns();
+    uint64_t wait_ns = timeout_s * ns_per_s;
+    enum dflockd_status status;
+
+    claim->problem[0] = '\0';
+    claim->command = command;
+    claim->reused = claim->connection && command != DFLOCKD_WAIT;
+    claim->until_ns = now_ns + wait_ns;
+    claim->demand_s = 0;
+    if (!claim->connection)
+        wait_ns += claim->terms.connect_timeout_ms * ns_per_ms;
+    lease_ask(&claim->lease, wait_ns, now_ns);
+    status = claim_send_ask(claim, now_ns);
+    if (status != DFLOCKD_STATUS_DONE)
+        claim_disconnected(claim, status);
+}
+
+/* ---- replies ---- */
+
+/* Whether, after such an end of a request, the server has nothing of ours on the connection. */
+static bool claim_is_clear(enum dflockd_status why)
+{
+    return why == DFLOCKD_STATUS_TIMED_OUT || why == DFLOCKD_STATUS_LIMIT_MISMATCH ||
+           why == DFLOCKD_STATUS_MAX_LOCKS || why == DFLOCKD_STATUS_MAX_WAITERS;
+}
+
+static void claim_take_reply(struct claim *claim, struct dflockd_reply *reply)
+{
+    uint64_t answered = claim->lease.renewals_answered;
+
+    if (claim_was_idle(claim, reply->status)) {
+        claim_disconnected(claim, reply->status);
+        return;
+    }
+    lease_reply(&claim->lease, reply, clock_boottime_ns());
+    if (claim->lease.demanded > answered && claim->lease.demanded <= claim->lease.renewals_answered)
+        claim->demand_s = 0;
+    if (claim->lease.state == LEASE_HELD)
+        claim->problem[0] = '\0';
+    explicit_bzero(reply->token, sizeof(reply->token));
+}
+
+/* Whether something can come: a reply, or the end of a connection that must stay. */
+static bool claim_receives(const struct claim *claim)
+{
+    return claim->connection && claim->lease.state != LEASE_NONE &&
+           claim->lease.state != LEASE_QUEUED && claim->lease.state != LEASE_LOST;
+}
+
+static void claim_receive(struct claim *claim)
+{
+    while (claim_receives(claim)) {
+        struct dflockd_reply reply;
+        enum dflockd_status status = dflockd_connection_receive(claim->connection, &reply);
+
+        if (status == DFLOCKD_STATUS_AGAIN)
+            return;
+        if (status == DFLOCKD_STATUS_DONE)
+            claim_take_reply(claim, &reply);
+        else
+            claim_disconnected(claim, status);
+    }
+}
+
+static void claim_act(struct claim *claim, enum lease_action action)
+{
+    struct dflockd_request request =
+        claim_request(claim, action == LEASE_SEND_OWN ? DFLOCKD_OWN : DFLOCKD_RENEW);
+    enum dflockd_status status;
+
+    if (action == LEASE_CONNECT) {
+        status = claim_connect(claim);
+        if (status == DFLOCKD_STATUS_DONE)
+            lease_connected(&claim->lease);
+    } else {
+        if (claim->demand_s > 0)
+            request.lease_s = claim->demand_s;
+        lease_sent(&claim->lease, clock_boottime_ns());
+        status = dflockd_connection_send(claim->connection, &request);
+    }
+    if (status != DFLOCKD_STATUS_DONE)
+        claim_disconnected(claim, status);
+}
+
+/* A connection stays after the lease only if both sides know that it holds nothing. */
+static void claim_settle(struct claim *claim)
+{
+    bool over = claim->lease.state == LEASE_NONE || claim->lease.state == LEASE_LOST;
+
+    if (!over || !claim->connection || claim_is_clear(claim->lease.why))
+        return;
+    claim_note_problem(claim, claim->lease.why);
+    claim_drop_connection(claim);
+}
+
+enum lease_state claim_step(struct claim *claim)
+{
+    enum lease_action action;
+
+    claim_receive(claim);
+    while ((action = lease_next(&claim->lease, clock_boottime_ns())) != LEASE_DO_NOTHING) {
+        claim_act(claim, action);
+        claim_receive(claim);
+    }
+    claim_settle(claim);
+    return claim->lease.state;
+}
+
+/* ---- waiting ---- */
+
+int claim_descriptor(const struct claim *claim)
+{
+    return claim->connection ? dflockd_connection_descriptor(claim->connection) : -1;
+}
+
+short claim_events(const struct claim *claim)
+{
+    return claim->connection ? dflockd_connection_events(claim->connection) : 0;
+}
+
+/* What a connection waits for beside its descriptor is over at, on our clock. */
+static uint64_t claim_connection_due_ns(const struct claim *claim)
+{
+    int timeout_ms = claim->connection ? dflockd_connection_timeout(claim->connection) : -1;
+
+    return timeout_ms < 0 ? UINT64_MAX : clock_boottime_ns() + (uint64_t)timeout_ms * ns_per_ms;
+}
+
+uint64_t claim_due_ns(const struct claim *claim)
+{
+    uint64_t lease_ns = lease_due_ns(&claim->lease);
+    uint64_t connection_ns = claim_connection_due_ns(claim);
+
+    return lease_ns < connection_ns ? lease_ns : connection_ns;
+}
+
+/* Waits for the connection or `cancel_fd` until `until_ns`. Returns whether `cancel_fd` is ready.
+ */
+static bool claim_poll(const struct claim *claim, uint64_t until_ns, int cancel_fd)
+{
+    struct pollfd watched[] = {
+        {.fd = cancel_fd, .events = POLLIN},
+        {.fd = claim_descriptor(claim), .events = claim_events(claim)},
+    };
+    uint64_t now_ns = clock_boottime_ns();
+    /* One more, so that the time has come after it. */
+    uint64_t left_ms = until_ns > now_ns ? (until_ns - now_ns) / ns_per_ms + 1 : 0;
+    int ready = poll(watched, 2, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
+
+    return ready > 0 && watched[0].revents;
+}
+
+enum dflockd_status claim_await(struct claim *claim, int cancel_fd)
+{
+    for (;;) {
+        switch (claim_step(claim)) {
+        case LEASE_HELD:
+            return DFLOCKD_STATUS_DONE;
+        case LEASE_QUEUED:
+            return DFLOCKD_STATUS_WAITING;
+        case LEASE_UNVERIFIED: /* granted and disconnected in one step: it was never held */
+        case LEASE_NONE:
+        case LEASE_LOST: {
+            enum dflockd_status why = claim->lease.why;
+
+            if (claim->lease.state != LEASE_NONE)
+                claim_close(claim);
+            return why;
+        }
+        case LEASE_WAITING:
+        case LEASE_CONFIRMING:
+            break;
+        }
+        if (claim_poll(claim, claim_due_ns(claim), cancel_fd)) {
+            claim_close(claim);
+            return DFLOCKD_STATUS_CANCELLED;
+        }
+    }
+}
+
+uint64_t claim_demand(struct claim *claim, uint64_t lease_s)
+{
+    claim->demand_s = lease_s;
+    return lease_demand(&claim->lease);
+}
+
+/* ---- release and end ---- */
+
+/* Waits for the reply to the release, behind `stale` replies to earlier requests. */
+static enum dflockd_status claim_await_release(struct claim *claim, uint32_t stale,
+                                               uint64_t until_ns)
+{
+    for (;;) {
+        struct dflockd_reply reply;
+        enum dflockd_status status = dflockd_connection_receive(claim->connection, &reply);
+        uint64_t due_ns = claim_connection_due_ns(claim);
+
+        if (status == DFLOCKD_STATUS_DONE && stale-- == 0)
+            return reply.status;
+        if (status == DFLOCKD_STATUS_DONE)
+            continue;
+        if (status != DFLOCKD_STATUS_AGAIN)
+            return status;
+        if (clock_boottime_ns() >= until_ns)
+            return DFLOCKD_STATUS_NO_REPLY;
+        claim_poll(claim, due_ns < until_ns ? due_ns : until_ns, -1);
+    }
+}
+
+/* Releases by the token over the connection, or over a new one if there is none. */
+static enum dflockd_status claim_send_release(struct claim *claim, const char *token,
+                                              uint32_t stale)
+{
+    struct dflockd_request request = claim_request(claim, DFLOCKD_RELEASE);
+    uint64_t until_ns = clock_boottime_ns() + claim->terms.reply_timeout_ms * ns_per_ms;
+    enum dflockd_status status = DFLOCKD_STATUS_DONE;
+
+    request.token = token;
+    if (!claim->connection)
+        status = claim_connect(claim);
+    if (status == DFLOCKD_STATUS_DONE && dflockd_connection_timeout(claim->connection) >= 0)
+        until_ns += claim->terms.connect_timeout_ms * ns_per_ms;
+    if (status == DFLOCKD_STATUS_DONE)
+        status = dflockd_connection_send(claim->connection, &request);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = claim_await_release(claim, stale, until_ns);
+    if (status != DFLOCKD_STATUS_DONE) {
+        claim_note_problem(claim, status);
+        claim_drop_connection(claim);
+    }
+    return status;
+}
+
+/*
+ * The token is the authority, so that a new connection can release too. If the old one broke, the
+ * server may have released on its own: only `ok` says more than that it broke.
+ */
+enum dflockd_status claim_release(struct claim *claim)
+{
+    uint32_t stale = claim->lease.pending != LEASE_DO_NOTHING;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    enum dflockd_status status;
+
+    memcpy(token, claim->lease.token, sizeof(token));
+    lease_release(&claim->lease);
+    status = claim_send_release(claim, token, stale);
+    if (status == DFLOCKD_STATUS_DISCONNECTED &&
+        claim_send_release(claim, token, 0) == DFLOCKD_STATUS_DONE)
+        status = DFLOCKD_STATUS_DONE;
+    explicit_bzero(token, sizeof(token));
+    return status == DFLOCKD_STATUS_NOT_HELD ? DFLOCKD_STATUS_LOST : status;
+}
+
+void claim_close(struct claim *claim)
+{
+    claim_drop_connection(claim);
+    lease_release(&claim->lease);
+}
