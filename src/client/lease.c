@@ -156,6 +156,9 @@ void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_
 {
     enum lease_action answered = lease->pending;
 
+    /* A reply to a request of a lease that ended meanwhile: the owner knows that it ended. */
+    if (answered == LEASE_DO_NOTHING && lease->state != LEASE_WAITING)
+        return;
     lease->pending = LEASE_DO_NOTHING;
     if (reply->status == DFLOCKD_STATUS_DRAINING)
         lease_take_draining(lease, now_ns);
@@ -195,7 +198,8 @@ void lease_disconnected(struct lease *lease, enum dflockd_status why, uint64_t n
 
 void lease_connected(struct lease *lease)
 {
-    lease_schedule(lease, LEASE_SEND_OWN, 0);
+    if (lease->state == LEASE_UNVERIFIED)
+        lease_schedule(lease, LEASE_SEND_OWN, 0);
 }
 
 uint64_t lease_backoff_ns(uint32_t attempt, uint64_t seed)

@@ -1,6 +1,7 @@
 /*
  * One lease, from the request for a grant to its end: which state it is in, what to send next, and
- * when. A state machine: it has no clock, no connection and no memory but its own. claim.h drives it.
+ * when. A state machine: it has no clock, no connection and no memory but its own. claim.h drives
+ * it.
  *
  * The rule of safety: the lease ends here before it ends at the server. So each lease counts from
  * when the request was sent that the reply answers, and not from the reply. A grant whose reply was
@@ -15,7 +16,8 @@
  *   WAITING     grant in time                                HELD        renew at the ratio
  *   WAITING     grant, but late                              CONFIRMING  renew now
  *   WAITING     queued                                       QUEUED
- *   WAITING     refused, disconnected, no reply              NONE
+ *   WAITING     refused, disconnected, no reply, draining    NONE
+ *   QUEUED      disconnected                                 NONE
  *   CONFIRMING  renewed                                      HELD        renew at the ratio
  *   CONFIRMING  renewed, but this lease is over already      CONFIRMING  renew now
  *   CONFIRMING  refused, disconnected, no reply, draining    NONE
@@ -24,13 +26,15 @@
  *   HELD        disconnected                                 UNVERIFIED  connect now
  *   HELD        refused, end of the lease                    LOST
  *   UNVERIFIED  connected                                    UNVERIFIED  own now
- *   UNVERIFIED  own answered ok                              UNVERIFIED  renew now
+ *   UNVERIFIED  own answered ok, LEASE_RENEWED               UNVERIFIED  renew now
+ *   UNVERIFIED  own answered ok, another mode                HELD
  *   UNVERIFIED  unreachable, draining                        UNVERIFIED  connect after a delay
  *   UNVERIFIED  disconnected before own was answered         LOST
  *   UNVERIFIED  disconnected before the renewal was answered UNVERIFIED  connect after a delay
  *   UNVERIFIED  renewed                                      HELD        renew at the ratio
  *   UNVERIFIED  refused, end of the lease                    LOST
  *   any         release                                      NONE; LOST stays
+ *   NONE, LOST  reply, connected, disconnected               stays
  *
  * Times are nanoseconds of one clock that goes on while the machine sleeps, as the server's does.
  */
@@ -76,19 +80,19 @@ struct lease_terms {
 struct lease {
     struct lease_terms terms;
     enum lease_state state;
-    enum dflockd_status why; /* NONE: it was refused; LOST: it was lost */
+    enum dflockd_status why;              /* NONE: it was refused; LOST: it was lost */
     char token[DFLOCKD_TOKEN_LENGTH + 1]; /* CONFIRMING to UNVERIFIED, else empty */
     uint64_t fence;                       /* as the token, else 0 */
     uint64_t lease_s;                     /* of the last grant or renewal */
     uint64_t end_ns;                      /* HELD and UNVERIFIED: it is over then */
 
     /* Private. */
-    enum lease_action pending; /* whose reply is to come, but for the grant's */
-    enum lease_action action;  /* the next one */
-    uint64_t action_ns;        /* when it is due */
-    uint64_t sent_ns;          /* the pending request */
-    uint64_t deadline_ns;      /* WAITING and CONFIRMING: of its reply */
-    uint64_t renewals_sent;    /* since the grant */
+    enum lease_action pending;  /* whose reply is to come, but for the grant's */
+    enum lease_action action;   /* the next one */
+    uint64_t action_ns;         /* when it is due */
+    uint64_t sent_ns;           /* the pending request */
+    uint64_t deadline_ns;       /* WAITING and CONFIRMING: of its reply */
+    uint64_t renewals_sent;     /* since the grant */
     uint64_t renewals_answered; /* the number of the last one that was answered */
     uint64_t demanded;          /* the number of the renewal that lease_demand asked for */
     uint32_t attempts;          /* to connect, since the last renewal while HELD */
@@ -105,7 +109,9 @@ void lease_ask(struct lease *lease, uint64_t wait_ns, uint64_t now_ns);
 
 /*
  * The reply to the pending request was received now. The server's replies come in the order of
- * requests, so it can answer nothing else.
+ * requests, so it can answer nothing else. Ignored if no request is pending: the lease ended before
+ * its reply was received. Before lease_ask, receive the replies to requests of the lease before, or
+ * close their connection.
  */
 void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_t now_ns);
 
