@@ -857,9 +857,13 @@ static void a_reply_to_own_after_the_lease_is_over_is_ignored(void **state)
 
 static void a_lost_lease_is_forgotten_when_its_owner_asks_again(void **state)
 {
-    struct lease lease = lost_lease();
+    struct lease lease = renewing_lease();
 
     (void)state;
+    answer_renewal(&lease, LEASE_S, 16);
+    assert_int_equal(lease.renewals_answered, 1);
+    lease_next(&lease, at(15 + LEASE_S));
+    assert_lost(&lease, DFLOCKD_STATUS_LOST);
     lease_ask(&lease, 0, at(50));
     assert_int_equal(lease.state, LEASE_WAITING);
     assert_int_equal(lease.why, DFLOCKD_STATUS_DONE);
