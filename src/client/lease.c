@@ -208,8 +208,8 @@ uint64_t lease_backoff_ns(uint32_t attempt, uint64_t seed)
 
     if (attempt == 0)
         return 0;
-    if (attempt < 6 && (LEASE_BACKOFF_FIRST_MS << (attempt - 1)) < LEASE_BACKOFF_MAX_MS)
-        most_ms = LEASE_BACKOFF_FIRST_MS << (attempt - 1);
+    if (attempt < 6)
+        most_ms = (uint64_t)LEASE_BACKOFF_FIRST_MS << (attempt - 1);
     return (uint64_t)((double)(most_ms * ns_per_ms) * (0.5 + lease_random(seed, attempt) / 2));
 }
 
