@@ -64,6 +64,9 @@ WITNESS_SOURCES = $(filter-out tests/witness/bystander.c,$(sort $(wildcard tests
 FUZZERS         = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 UNIT_SOURCES = $(sort $(wildcard tests/unit/test_*.c))
 UNIT_TESTS   = $(UNIT_SOURCES:%.c=$(BUILD)/%)
+# The client's code that calls nothing with side effects; unit tests link it.
+PURE_CLIENT  = $(BUILD)/src/client/lease.o
+.SECONDARY: $(PURE_CLIENT)
 # The client library. Its own code is seen by nobody else: not in the shared one, and not in the
 # static one, whose objects are one that only exports what the header declares. Without link-time
 # optimisation, so that any compiler can link it.
@@ -95,9 +98,10 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY) Makefile
+$(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY) $(PURE_CLIENT) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) -lcmocka
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(PURE_CLIENT) \
+	    $(LDLIBS) -lcmocka
 
 $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) Makefile
 	@mkdir -p $(@D)
@@ -308,6 +312,6 @@ tidy:
 	tools/tidy $(SOURCES) $(BENCH_SOURCES) $(filter src/client/%,$(CLIENT_SOURCES)) \
 	    $(CTL_SOURCES) $(wildcard tools/examples/*.c)
 
--include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(CTL_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
+-include $(OBJECTS:.o=.d) $(PURE_CLIENT:.o=.d) $(BENCH_OBJECTS:.o=.d) $(CTL_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) \
          $(SHORT_RANGES:.o=.d) $(CLIENT_OBJECTS:.o=.d) $(CLIENT_PROGRAMS:=.d) \
          $(patsubst %.c,$(BUILD)/%.d,$(MICRO_SOURCES) $(SIM_SOURCES) $(wildcard tests/witness/*.c))

@@ -92,6 +92,7 @@ static bool claim_was_idle(const struct claim *claim, enum dflockd_status status
 static void claim_disconnected(struct claim *claim, enum dflockd_status why)
 {
     bool again = claim_was_idle(claim, why);
+    bool nobody_there = claim->pinging && why == DFLOCKD_STATUS_DISCONNECTED;
     uint64_t now_ns = clock_boottime_ns();
 
     claim_note_problem(claim, why);
@@ -107,7 +108,9 @@ static void claim_disconnected(struct claim *claim, enum dflockd_status why)
         claim_note_problem(claim, why);
         claim_drop_connection(claim);
     }
-    lease_disconnected(&claim->lease, why, clock_boottime_ns());
+    claim->pinging = false;
+    lease_disconnected(&claim->lease, nobody_there ? DFLOCKD_STATUS_UNREACHABLE : why,
+                       clock_boottime_ns());
 }
 
 void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s)
@@ -121,6 +124,7 @@ void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeo
     claim->reused = claim->connection && command != DFLOCKD_WAIT;
     claim->until_ns = now_ns + wait_ns;
     claim->demand_s = 0;
+    claim->pinging = false;
     if (!claim->connection)
         wait_ns += claim->terms.connect_timeout_ms * ns_per_ms;
     lease_ask(&claim->lease, wait_ns, now_ns);
@@ -142,6 +146,10 @@ static void claim_take_reply(struct claim *claim, struct dflockd_reply *reply)
 {
     uint64_t answered = claim->lease.renewals_answered;
 
+    if (claim->pinging && reply->status != DFLOCKD_STATUS_DRAINING) {
+        claim->pinging = false;
+        return;
+    }
     if (claim_was_idle(claim, reply->status)) {
         claim_disconnected(claim, reply->status);
         return;
@@ -176,6 +184,18 @@ static void claim_receive(struct claim *claim)
     }
 }
 
+/*
+ * On a new connection a ping goes before `own`. If the connection ends before the ping is answered,
+ * that tells nothing of the grant: a proxy, say, accepts connections although its server is away.
+ * If it ends behind the answer, the server does not know `own`.
+ */
+static enum dflockd_status claim_ping(struct claim *claim)
+{
+    claim->pinging = true;
+    return dflockd_connection_send(claim->connection,
+                                   &(struct dflockd_request){.command = DFLOCKD_PING});
+}
+
 static void claim_act(struct claim *claim, enum lease_action action)
 {
     struct dflockd_request request =
@@ -184,6 +204,8 @@ static void claim_act(struct claim *claim, enum lease_action action)
 
     if (action == LEASE_CONNECT) {
         status = claim_connect(claim);
+        if (status == DFLOCKD_STATUS_DONE)
+            status = claim_ping(claim);
         if (status == DFLOCKD_STATUS_DONE)
             lease_connected(&claim->lease);
     } else {
@@ -351,11 +373,12 @@ static enum dflockd_status claim_send_release(struct claim *claim, const char *t
  */
 enum dflockd_status claim_release(struct claim *claim)
 {
-    uint32_t stale = claim->lease.pending != LEASE_DO_NOTHING;
+    uint32_t stale = (uint32_t)(claim->lease.pending != LEASE_DO_NOTHING) + claim->pinging;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     enum dflockd_status status;
 
     memcpy(token, claim->lease.token, sizeof(token));
+    claim->pinging = false;
     lease_release(&claim->lease);
     status = claim_send_release(claim, token, stale);
     if (status == DFLOCKD_STATUS_DISCONNECTED &&

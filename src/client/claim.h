@@ -46,6 +46,7 @@ struct claim {
     enum dflockd_command command; /* ACQUIRE, ENQUEUE or WAIT: the request for the grant */
     uint64_t until_ns;            /* when the time-out of that request ends */
     bool reused;                  /* it went over a connection that had been idle before */
+    bool pinging;                 /* the connection is new, and the ping on it is not answered */
     uint64_t demand_s;            /* lease of the renewal that was demanded; 0: as the terms say */
 };
 

@@ -157,6 +157,9 @@ void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_
 {
     enum lease_action answered = lease->pending;
 
+    /* A reply to a request of a lease that ended meanwhile: the owner knows that it ended. */
+    if (answered == LEASE_DO_NOTHING && lease->state != LEASE_WAITING)
+        return;
     lease->pending = LEASE_DO_NOTHING;
     if (reply->status == DFLOCKD_STATUS_DRAINING)
         lease_take_draining(lease, now_ns);
@@ -196,7 +199,8 @@ void lease_disconnected(struct lease *lease, enum dflockd_status why, uint64_t n
 
 void lease_connected(struct lease *lease)
 {
-    lease_schedule(lease, LEASE_SEND_OWN, 0);
+    if (lease->state == LEASE_UNVERIFIED)
+        lease_schedule(lease, LEASE_SEND_OWN, 0);
 }
 
 uint64_t lease_backoff_ns(uint32_t attempt, uint64_t seed)
@@ -205,8 +209,8 @@ uint64_t lease_backoff_ns(uint32_t attempt, uint64_t seed)
 
     if (attempt == 0)
         return 0;
-    if (attempt < 6 && (LEASE_BACKOFF_FIRST_MS << (attempt - 1)) < LEASE_BACKOFF_MAX_MS)
-        most_ms = LEASE_BACKOFF_FIRST_MS << (attempt - 1);
+    if (attempt < 6)
+        most_ms = (uint64_t)LEASE_BACKOFF_FIRST_MS << (attempt - 1);
     return (uint64_t)((double)(most_ms * ns_per_ms) * (0.5 + lease_random(seed, attempt) / 2));
 }
 

@@ -16,7 +16,8 @@
  *   WAITING     grant in time                                HELD        renew at the ratio
  *   WAITING     grant, but late                              CONFIRMING  renew now
  *   WAITING     queued                                       QUEUED
- *   WAITING     refused, disconnected, no reply              NONE
+ *   WAITING     refused, disconnected, no reply, draining    NONE
+ *   QUEUED      disconnected                                 NONE
  *   CONFIRMING  renewed                                      HELD        renew at the ratio
  *   CONFIRMING  renewed, but this lease is over already      CONFIRMING  renew now
  *   CONFIRMING  refused, disconnected, no reply, draining    NONE
@@ -25,13 +26,15 @@
  *   HELD        disconnected                                 UNVERIFIED  connect now
  *   HELD        refused, end of the lease                    LOST
  *   UNVERIFIED  connected                                    UNVERIFIED  own now
- *   UNVERIFIED  own answered ok                              UNVERIFIED  renew now
+ *   UNVERIFIED  own answered ok, LEASE_RENEWED               UNVERIFIED  renew now
+ *   UNVERIFIED  own answered ok, another mode                HELD
  *   UNVERIFIED  unreachable, draining                        UNVERIFIED  connect after a delay
  *   UNVERIFIED  disconnected before own was answered         LOST
  *   UNVERIFIED  disconnected before the renewal was answered UNVERIFIED  connect after a delay
  *   UNVERIFIED  renewed                                      HELD        renew at the ratio
  *   UNVERIFIED  refused, end of the lease                    LOST
  *   any         release                                      NONE; LOST stays
+ *   NONE, LOST  reply, connected, disconnected               stays
  *
  * Times are nanoseconds of one clock that goes on while the machine sleeps, as the server's does.
  */
@@ -109,7 +112,9 @@ void lease_ask_again(struct lease *lease, uint64_t wait_ns, uint64_t now_ns);
 
 /*
  * The reply to the pending request was received now. The server's replies come in the order of
- * requests, so it can answer nothing else.
+ * requests, so it can answer nothing else. Ignored if no request is pending: the lease ended before
+ * its reply was received. Before lease_ask, receive the replies to requests of the lease before, or
+ * close their connection.
  */
 void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_t now_ns);
 

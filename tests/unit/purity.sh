@@ -1,7 +1,7 @@
 #!/bin/sh
-# Shows that the lock table and the wire code are pure (what their objects call is listed here, all
-# else is an error with its name), and that no folder of src includes what it must not know.
-# Prints TAP; exits with 1 where something is not as it must be.
+# Checks that the lock table, the wire code and the client's lease are pure: the functions that their
+# objects may call are listed here. Checks that no folder of src includes headers that it must not
+# depend on. Prints TAP; exits with 1 if a check fails.
 
 set -u
 export LC_ALL=C
@@ -28,15 +28,28 @@ report()
     fi
 }
 
-# compile <folder of src>: without link-time optimisation, so that symbols can be read, and without
-# PIE, for which tables of texts would not be constant.
+# compile_file <source> <object>: without link-time optimisation, so that symbols can be read, and
+# without PIE, for which tables of texts would not be constant.
+compile_file()
+{
+    "${CC:-gcc}" -std=c17 -O2 -fno-lto -fno-pie -fstack-protector-strong -D_GNU_SOURCE \
+        -Iinclude -Isrc -c -o "$2" "$1" || exit 1
+}
+
+# compile <folder of src>: all its files.
 compile()
 {
     mkdir -p "$work/$1"
     for source in src/"$1"/*.c; do
-        "${CC:-gcc}" -std=c17 -O2 -fno-lto -fno-pie -fstack-protector-strong -D_GNU_SOURCE \
-            -Iinclude -Isrc -c -o "$work/$1/$(basename "$source" .c).o" "$source" || exit 1
+        compile_file "$source" "$work/$1/$(basename "$source" .c).o"
     done
+}
+
+# compile_lease: the one file of the client that is pure.
+compile_lease()
+{
+    mkdir -p "$work/client"
+    compile_file src/client/lease.c "$work/client/lease.o"
 }
 
 # defined <folder>…: what their objects offer.
@@ -47,29 +60,34 @@ defined()
     done | awk 'NF > 1 { print $1 }'
 }
 
-# check_pure <folder>: it is, where its objects need nothing but its own symbols, those of base and
-# ALLOWED. What base has for command lines reads files and the environment: it is not for them.
+# check_pure <folder> [NAME [FUNCTION…]]: its objects call only themselves, base, ALLOWED and these
+# functions. The report names the folder, or NAME. Base's code for command lines reads files and the
+# environment, so it is not allowed.
 check_pure()
 {
-    { defined base | grep -vE '^(flags|auth_token)_'; defined "$1"; printf '%s\n' $ALLOWED; } |
-        sort -u >"$work/known"
+    folder=$1
+    name=${2:-$1}
+    shift $(($# < 2 ? $# : 2))
+    { defined base | grep -vE '^(flags|auth_token)_'; defined "$folder"
+      printf '%s\n' $ALLOWED "$@"; } | sort -u >"$work/known"
     : >"$work/problems"
-    for object in "$work/$1"/*.o; do
+    for object in "$work/$folder"/*.o; do
         nm --undefined-only --format=posix "$object" | awk '{ print $1 }' | sort -u |
-            comm -23 - "$work/known" | sed "s|^|src/$1/$(basename "$object" .o).c uses |" \
+            comm -23 - "$work/known" | sed "s|^|src/$folder/$(basename "$object" .o).c uses |" \
             >>"$work/problems"
     done
-    report "src/$1 calls nothing but src/base and functions without side effects" "$work/problems"
+    report "src/$name calls nothing but src/base and functions without side effects" \
+        "$work/problems"
 }
 
-# check_stateless <folder>: no variables either, which one call would leave to the next.
+# check_stateless <folder> [NAME]: no variables either, which one call would leave to the next.
 check_stateless()
 {
     for object in "$work/$1"/*.o; do
         nm --defined-only --format=posix "$object" | awk '$2 ~ /^[bBdDcC]$/ { print $1 }' |
             sed "s|^|src/$1/$(basename "$object" .o).c has the variable |"
     done >"$work/problems"
-    report "src/$1 has no variables" "$work/problems"
+    report "src/${2:-$1} has no variables" "$work/problems"
 }
 
 # check_includes <folder> <folder that it may include>…
@@ -92,15 +110,19 @@ check_liburing()
     report "only src/os/ring.c includes liburing.h" "$work/problems"
 }
 
-echo 1..12
+echo 1..14
 compile base
 for folder in lock wire; do
     compile $folder
     check_pure $folder
 done
+# It erases tokens.
+compile_lease
+check_pure client client/lease.c explicit_bzero
 for folder in base lock wire; do
     check_stateless $folder
 done
+check_stateless client client/lease.c
 check_includes base
 check_includes lock base
 check_includes wire base
