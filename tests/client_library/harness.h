@@ -7,6 +7,7 @@
 
 #include <dflockd/client.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -105,7 +106,11 @@ static inline void server_start(struct served *served, const char *const *flags)
 
 static inline void server_signal(const struct served *served, int number)
 {
+    int status;
+
     assert_int_equal(kill(served->pid, number), 0);
+    if (number == SIGSTOP)
+        waitpid(served->pid, &status, WUNTRACED); /* all its threads have stopped then */
 }
 
 static inline void server_kill(struct served *served)
@@ -167,8 +172,9 @@ static inline void *wire_run(void *argument)
         poll(watched, 2, -1);
         if (watched[0].revents)
             return NULL;
-        watched[1].fd = accept(wire->listener, NULL, NULL);
-        watched[2] = (struct pollfd){.fd = socket(AF_INET, SOCK_STREAM, 0), .events = POLLIN};
+        watched[1].fd = accept4(wire->listener, NULL, NULL, SOCK_CLOEXEC);
+        watched[2] =
+            (struct pollfd){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .events = POLLIN};
         if (connect(watched[2].fd, (struct sockaddr *)&there, sizeof(there)) == 0) {
             while (poll(watched, 3, 10) >= 0 && !watched[0].revents && !wire->cut) {
                 if (watched[1].revents && !wire_carry(watched[1].fd, watched[2].fd))
@@ -197,12 +203,12 @@ static inline void wire_open(struct wire *wire, const struct served *served)
     memset(wire, 0, sizeof(*wire));
     wire->server_port = served->port;
     wire->half = -1;
-    wire->listener = socket(AF_INET, SOCK_STREAM, 0);
+    wire->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(wire->listener, (struct sockaddr *)&here, length), 0);
     assert_int_equal(listen(wire->listener, 8), 0);
     assert_int_equal(getsockname(wire->listener, (struct sockaddr *)&here, &length), 0);
     snprintf(wire->address, sizeof(wire->address), "127.0.0.1:%d", ntohs(here.sin_port));
-    assert_int_equal(pipe(wire->stop), 0);
+    assert_int_equal(pipe2(wire->stop, O_CLOEXEC), 0);
     assert_int_equal(pthread_create(&wire->thread, NULL, wire_run, wire), 0);
 }
 
