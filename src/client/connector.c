@@ -273,7 +273,8 @@ static enum dflockd_status connector_look_up(struct connector *connector)
     if (status == DFLOCKD_STATUS_DONE) {
         connector_replace_descriptor(connector, made);
         connector->state = CONNECTOR_LOOKING_UP;
-        return status;
+        /* A later step takes the result, however soon it comes: a first step never reports it. */
+        return DFLOCKD_STATUS_AGAIN;
     }
     close(made);
     if (status == DFLOCKD_STATUS_AGAIN)

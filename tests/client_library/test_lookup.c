@@ -130,6 +130,20 @@ static int count_threads(void)
     return count;
 }
 
+static void *do_nothing(void *argument)
+{
+    return argument;
+}
+
+/* A sanitizer starts a thread of its own with the first one. */
+static int start_first_thread(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    return pthread_create(&thread, NULL, do_nothing, NULL) || pthread_join(thread, NULL);
+}
+
 /* ---- fixtures ---- */
 
 struct fixture {
@@ -473,5 +487,5 @@ int main(void)
         TEST(the_thread_of_a_look_up_takes_no_signal),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, start_first_thread, NULL);
 }
