@@ -74,7 +74,8 @@ CLIENT_SOURCES  = $(sort $(wildcard src/client/*.c)) src/base/heap.c src/base/se
                   src/os/clock.c src/os/tls.c
 CLIENT_OBJECTS  = $(CLIENT_SOURCES:%.c=$(BUILD)/library/%.o)
 CLIENT_PROGRAMS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/client_library/*.c)))
-CLIENT_LINK     = -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+# dlclose(3) must not unload it: the thread of an abandoned look-up may still run its code.
+CLIENT_LINK     = -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodelete -Wl,--as-needed
 FORMATTED    = $(shell git ls-files '*.c' '*.h')
 
 .PHONY: all library library-tests run test check perf unit trials sim fuzz fuzzers mutants soak install clean asan tsan \

@@ -1,13 +1,15 @@
 /*
  * libdflockd: locks and semaphores of dflockd servers for programs in C.
  *
- * Two layers. A connection sends requests and hears answers; it starts no thread, and waits only in
- * the calls that say so, so that it fits into any event loop. A lock is for programs that just want
- * to hold something: it has a connection of its own, and a thread of its client renews it.
+ * Two layers. A connection sends requests and receives replies. It waits only in the calls that say
+ * so, and fits into any event loop. Its only thread is one that looks a host name up. A lock is for
+ * programs that just want to hold something: it has a connection of its own, and a thread of its
+ * client renews it.
  *
- * No state is global: what belongs together hangs on a client or a connection. No signal is raised
- * (SIGPIPE) and none disturbs a call (EINTR). Text that is handed in is copied, unless said
- * otherwise; times are milliseconds, but for those of the protocol, which are whole seconds.
+ * State belongs to a client or a connection. Only a count is global: at most 64 host names are
+ * looked up at a time, further ones wait. No signal is raised (SIGPIPE) and none disturbs a call
+ * (EINTR); all threads of the library block all signals. Text that is handed in is copied, unless
+ * said otherwise. Times are milliseconds, but those of the protocol are whole seconds.
  *
  * A connection is for one thread at a time, a client for any number of them, and of a lock each
  * function says so. Nothing of this survives a fork(2): the child opens its own.
@@ -90,10 +92,12 @@ struct dflockd_options {
     const char *tls_key;
     /* Whom the certificate must name. NULL: the host's name, of a Unix socket "localhost". */
     const char *tls_server_name;
-    bool tls_insecure;           /* any certificate will do */
-    uint32_t connect_timeout_ms; /* with look-up, TLS handshake and auth; default 10,000 */
-    /* How long the server may take for a reply, beside the time that a request lets it wait for
-     * other holders; default 5,000. */
+    bool tls_insecure; /* any certificate will do */
+    /* For the look-up of the host, connecting, the TLS handshake and auth together; default 10,000.
+     */
+    uint32_t connect_timeout_ms;
+    /* For a reply, beside the time that a request lets the server wait for other holders; default
+     * 5,000. */
     uint32_t reply_timeout_ms;
     /* DFLOCKD_PROBLEM_MAX bytes that an open which fails writes its reason to; NULL: none. */
     char *problem;
@@ -140,24 +144,30 @@ struct dflockd_reply {
 };
 
 /*
- * Begins to connect to server number `server` of the options, and returns at once; only a host
- * name is looked up before, which may wait. TLS and authentication are part of the connecting.
- * DONE with `*connection` to be closed by the caller, or NULL there and INVALID, NO_MEMORY,
- * UNREACHABLE, UNTRUSTED (a file of TLS cannot be used).
+ * Starts to connect to server number `server` of the options, and returns at once. The look-up of a
+ * host name, TLS and authentication are parts of connecting. A thread of the library looks the name
+ * up, and a connection that is closed or times out abandons it.
+ *
+ * Returns DONE and sets `*connection`, to be closed by the caller. Otherwise sets it to NULL and
+ * returns INVALID, NO_MEMORY, UNREACHABLE, or UNTRUSTED (a file of TLS cannot be used). What fails
+ * later, dflockd_connection_receive returns.
  */
 enum dflockd_status dflockd_connection_open(struct dflockd_connection **connection,
                                             const struct dflockd_options *options, size_t server);
 
 /*
- * What the event loop is to watch: a descriptor, and POLLIN and POLLOUT of poll(2). Both may change
- * with each call about the connection; a descriptor that replaces another one has another number.
- * -1 once it is broken.
+ * The descriptor that the event loop must watch, and the events of poll(2) to watch it for: POLLIN,
+ * POLLOUT or both. It is a socket only once the connection tries to reach an address: use it for
+ * nothing else. Both may change with each call about the connection. A descriptor that replaces
+ * another one has another number. Returns -1 and 0 once the connection is broken.
  */
 int dflockd_connection_descriptor(const struct dflockd_connection *connection);
 short dflockd_connection_events(const struct dflockd_connection *connection);
 
-/* Milliseconds after which to receive although the descriptor is not ready: connecting has its
- * time. -1: no need. As poll(2) takes it. */
+/*
+ * The timeout for poll(2): milliseconds after which the caller must receive although the descriptor
+ * is not ready, because a deadline of connecting passes. Returns -1 if there is none.
+ */
 int dflockd_connection_timeout(const struct dflockd_connection *connection);
 
 /*

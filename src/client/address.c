@@ -14,16 +14,16 @@ enum {
     PORT_HIGHEST = 65535
 };
 
-static bool read_path(struct address *address, const char *path)
+static bool address_read_path(struct address *address, const char *path)
 {
-    address->local = true;
+    address->is_unix = true;
     if (!path[0] || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
         return false;
     snprintf(address->host, sizeof(address->host), "%s", path);
     return true;
 }
 
-static bool read_port(struct address *address, const char *digits)
+static bool address_read_port(struct address *address, const char *digits)
 {
     size_t length = strspn(digits, "0123456789");
     long port;
@@ -47,7 +47,7 @@ bool address_read(struct address *address, const char *text)
         return false;
     snprintf(address->text, sizeof(address->text), "%s", text);
     if (strncmp(text, PATH_PREFIX, strlen(PATH_PREFIX)) == 0)
-        return read_path(address, text + strlen(PATH_PREFIX));
+        return address_read_path(address, text + strlen(PATH_PREFIX));
     snprintf(address->port, sizeof(address->port), "%d", DFLOCKD_PORT);
     if (text[0] == '[') {
         end = strchr(++text, ']');
@@ -55,33 +55,41 @@ bool address_read(struct address *address, const char *text)
             return false;
         colon = end[1] ? end + 1 : NULL;
     } else if (colon && strchr(colon + 1, ':')) {
-        colon = NULL; /* an IPv6 address */
+        colon = NULL; /* an IPv6 address without a port */
     } else if (colon) {
         end = colon;
     }
     snprintf(address->host, sizeof(address->host), "%.*s", (int)(end - text), text);
-    return address->host[0] && (!colon || read_port(address, colon + 1));
+    return address->host[0] && (!colon || address_read_port(address, colon + 1));
 }
 
-const char *address_resolve(const struct address *address, struct address_choices *choices)
+static void address_resolve_path(const struct address *address, struct address_choices *choices)
+{
+    struct sockaddr_un *socket = (struct sockaddr_un *)&choices->at[0].socket;
+
+    *socket = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(socket->sun_path, address->host, strlen(address->host));
+    choices->at[0].length = sizeof(*socket);
+    choices->count = 1;
+}
+
+int address_resolve(const struct address *address, bool numeric_only,
+                    struct address_choices *choices)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
     int error;
 
     choices->count = 0;
-    if (address->local) {
-        struct sockaddr_un *socket = (struct sockaddr_un *)&choices->at[0].socket;
-
-        *socket = (struct sockaddr_un){.sun_family = AF_UNIX};
-        memcpy(socket->sun_path, address->host, strlen(address->host));
-        choices->at[0].length = sizeof(*socket);
-        choices->count = 1;
-        return NULL;
+    if (address->is_unix) {
+        address_resolve_path(address, choices);
+        return 0;
     }
+    if (numeric_only)
+        hints.ai_flags |= AI_NUMERICHOST;
     error = getaddrinfo(address->host, address->port, &hints, &found);
     if (error)
-        return gai_strerror(error);
+        return error;
     for (const struct addrinfo *at = found; at && choices->count < ADDRESS_CHOICES_MAX;
          at = at->ai_next) {
         struct address_choice *choice = &choices->at[choices->count++];
@@ -90,5 +98,5 @@ const char *address_resolve(const struct address *address, struct address_choice
         choice->length = at->ai_addrlen;
     }
     freeaddrinfo(found);
-    return NULL;
+    return 0;
 }

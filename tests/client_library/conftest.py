@@ -28,6 +28,11 @@ def root():
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def programs():
+    return PROGRAMS
+
+
 @pytest.fixture
 def seed():
     """A fresh seed for each test; `LIBRARY_SEED` replays one."""

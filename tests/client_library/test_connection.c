@@ -8,12 +8,17 @@
 
 #include <cmocka.h>
 
+#include <sys/un.h>
+
 #include "harness.h"
 
 enum {
     PIPELINED = 5000,
     LONG_KEYS = 3000, /* their requests are less than a connection holds back */
-    CONNECTIONS = 8
+    CONNECTIONS = 8,
+    BACKLOG_MAX = 16,
+    FULL_MS = 500,
+    STEPS_MAX = 50 /* in FULL_MS; an event loop that spins takes thousands */
 };
 
 struct fixture {
@@ -341,6 +346,123 @@ static void a_wire_that_says_nothing_is_given_up(void **state)
     dflockd_connection_close(connection);
 }
 
+/* ---- a Unix socket with a full backlog ---- */
+
+struct full_socket {
+    char folder[32];
+    char path[64];
+    char address[80];
+    int listener;
+    int waiting[BACKLOG_MAX]; /* connections in the backlog */
+    int accepted[BACKLOG_MAX];
+    int waiting_count;
+    int accepted_count;
+};
+
+static void full_socket_open(struct full_socket *full)
+{
+    struct sockaddr_un here = {.sun_family = AF_UNIX};
+
+    memset(full, 0, sizeof(*full));
+    snprintf(full->folder, sizeof(full->folder), "/tmp/dflockd-full-XXXXXX");
+    assert_non_null(mkdtemp(full->folder));
+    snprintf(full->path, sizeof(full->path), "%s/socket", full->folder);
+    snprintf(full->address, sizeof(full->address), "unix:%s", full->path);
+    snprintf(here.sun_path, sizeof(here.sun_path), "%s", full->path);
+    full->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(full->listener, (struct sockaddr *)&here, sizeof(here)), 0);
+    assert_int_equal(listen(full->listener, 0), 0);
+    for (;;) {
+        int made = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+        assert_true(full->waiting_count < BACKLOG_MAX);
+        full->waiting[full->waiting_count++] = made;
+        if (connect(made, (struct sockaddr *)&here, sizeof(here)) != 0)
+            break;
+    }
+    assert_int_equal(errno, EAGAIN);
+}
+
+/* Accepts all that wait, and replies ok to each request. */
+static void full_socket_serve(struct full_socket *full)
+{
+    char bytes[64];
+    int made;
+
+    while (full->accepted_count < BACKLOG_MAX && (made = accept(full->listener, NULL, NULL)) >= 0)
+        full->accepted[full->accepted_count++] = made;
+    for (int i = 0; i < full->accepted_count; i++) {
+        if (recv(full->accepted[i], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+            assert_int_equal(send(full->accepted[i], "ok\n", 3, MSG_NOSIGNAL), 3);
+    }
+}
+
+static void full_socket_close(struct full_socket *full)
+{
+    for (int i = 0; i < full->waiting_count; i++)
+        close(full->waiting[i]);
+    for (int i = 0; i < full->accepted_count; i++)
+        close(full->accepted[i]);
+    close(full->listener);
+    unlink(full->path);
+    rmdir(full->folder);
+}
+
+static void a_full_backlog_is_waited_for_without_spinning(void **state)
+{
+    const struct dflockd_request ping = {.command = DFLOCKD_PING};
+    struct dflockd_connection *connection;
+    struct dflockd_reply reply;
+    struct full_socket full;
+    int64_t end = now_ms() + FULL_MS;
+    int steps = 0;
+
+    (void)state;
+    full_socket_open(&full);
+    connection = connect_to(full.address);
+    assert_done(dflockd_connection_send(connection, &ping));
+    while (now_ms() < end) {
+        assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
+        wait_for(connection);
+        assert_true(++steps < STEPS_MAX);
+    }
+    while (dflockd_connection_receive(connection, &reply) == DFLOCKD_STATUS_AGAIN) {
+        assert_true(now_ms() < end + PATIENCE_MS);
+        sleep_ms(5);
+        full_socket_serve(&full);
+    }
+    assert_string_equal(dflockd_connection_problem(connection), "");
+    assert_done(reply.status);
+    dflockd_connection_close(connection);
+    full_socket_close(&full);
+}
+
+static void a_backlog_that_stays_full_ends_with_the_connect_timeout(void **state)
+{
+    const struct dflockd_request ping = {.command = DFLOCKD_PING};
+    struct dflockd_options options;
+    struct dflockd_connection *connection;
+    struct dflockd_reply reply;
+    struct full_socket full;
+    const char *address = full.address;
+    int64_t begin = now_ms();
+
+    (void)state;
+    full_socket_open(&full);
+    dflockd_options_init(&options);
+    options.servers = &address;
+    options.server_count = 1;
+    options.connect_timeout_ms = 300;
+    assert_done(dflockd_connection_open(&connection, &options, 0));
+    assert_status(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS),
+                  DFLOCKD_STATUS_UNREACHABLE);
+    assert_in_range(now_ms() - begin, 300, PATIENCE_MS);
+    assert_non_null(strstr(dflockd_connection_problem(connection),
+                           "the backlog of the socket is full: timed out"));
+    dflockd_connection_close(connection);
+    full_socket_close(&full);
+}
+
 /* ---- signals ---- */
 
 /* On a Unix socket the first write to who is gone would raise SIGPIPE, and end the test. */
@@ -502,6 +624,8 @@ int main(void)
         TEST(what_is_under_way_has_a_limit),
         TEST(a_broken_connection_stays_so_and_says_why),
         TEST(a_wire_that_says_nothing_is_given_up),
+        cmocka_unit_test(a_full_backlog_is_waited_for_without_spinning),
+        cmocka_unit_test(a_backlog_that_stays_full_ends_with_the_connect_timeout),
         cmocka_unit_test(a_peer_that_is_gone_raises_no_signal),
         TEST(signals_of_the_program_disturb_no_call),
         TEST(the_thread_of_a_client_takes_no_signal),

@@ -235,7 +235,8 @@ static void each_allocation_fails(const struct dflockd_options *options,
         use(options);
         met = allocations > failing;
         failing = NEVER;
-        assert_int_equal(live, 0);
+        /* The thread of a look-up that was abandoned frees its memory a little later. */
+        eventually(live == 0);
     } while (met);
     assert_true(number > 5); /* or they do not come here */
     use(options);
@@ -259,11 +260,28 @@ static void connections_say_so_and_nothing_is_kept(void **state)
     }
 }
 
+/* A name is looked up in a thread, which hands its result over in memory of the library. */
+static void look_ups_say_so_and_nothing_is_kept(void **state)
+{
+    const struct fixture *f = *state;
+    char name[64];
+    const char *server = name;
+
+    snprintf(name, sizeof(name), "localhost:%d", f->plain.port);
+    for (int i = 0; i < 4; i++) {
+        struct dflockd_options options = options_for(f, false);
+
+        options.servers = &server;
+        each_allocation_fails(&options, i & 1 ? hold : talk, i & 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(locks_say_so_and_nothing_is_kept),
         cmocka_unit_test(connections_say_so_and_nothing_is_kept),
+        cmocka_unit_test(look_ups_say_so_and_nothing_is_kept),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

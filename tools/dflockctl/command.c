@@ -49,7 +49,7 @@
         SWITCH("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                            \
                "Trust any certificate: then anybody between may read and change everything"), \
         NUMBER("connect-timeout", "CONNECT_TIMEOUT_S", connect_timeout_s, 1, 86400, "10",     \
-               "Seconds to connect to a server"),                                             \
+               "Seconds to look up, connect to and authenticate at a server"),                \
         {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},                \
         {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},                                    \
         {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, NULL},
