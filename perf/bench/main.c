@@ -23,6 +23,7 @@
 #include "os/clock.h"
 #include "os/sockets.h"
 #include "os/standard_descriptors.h"
+#include "os/standard_output.h"
 
 #define SECOND_NS 1000000000ull
 
@@ -58,6 +59,19 @@ static _Noreturn void fail(const char *problem)
 {
     say(problem);
     exit(EXIT_FAILURE);
+}
+
+/* Reports output that is lost. Returns the exit status: `status`, or 1 instead of 0. */
+static int finish_output(int status)
+{
+    int error = standard_output_flush();
+    char problem[160];
+
+    if (error == 0)
+        return status;
+    snprintf(problem, sizeof(problem), "standard output: %s", strerror(-error));
+    say(problem);
+    return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
 }
 
 /* ---- before the load ---- */
@@ -318,6 +332,9 @@ static int report(const struct bench *bench)
     const struct settings *settings = &bench->settings;
     const struct result *result = &bench->result;
     char problem[TALK_PROBLEM_MAX];
+    int status = result->violations > 0   ? STATUS_WRONG
+                 : result->total.lost > 0 ? STATUS_LOST
+                                          : EXIT_SUCCESS;
 
     if (settings->json)
         report_json(result, stdout);
@@ -325,6 +342,7 @@ static int report(const struct bench *bench)
         report_csv(result, stdout);
     else
         report_text(result, stdout);
+    status = finish_output(status);
     if (settings->check)
         show_violations(bench);
     if (settings->hdr_file && !report_hdr(result, settings->hdr_file)) {
@@ -332,9 +350,7 @@ static int report(const struct bench *bench)
                  strerror(errno));
         fail(problem);
     }
-    if (result->violations > 0)
-        return STATUS_WRONG;
-    return result->total.lost > 0 ? STATUS_LOST : EXIT_SUCCESS;
+    return status;
 }
 
 static int run(struct bench *bench)
@@ -369,10 +385,10 @@ int main(int count, char **arguments)
     switch (settings_read(&bench.settings, count, arguments, problem)) {
     case FLAGS_HELP:
         settings_print_help();
-        return EXIT_SUCCESS;
+        return finish_output(EXIT_SUCCESS);
     case FLAGS_VERSION:
         printf("dflockd-bench %s\n", DFLOCKD_VERSION);
-        return EXIT_SUCCESS;
+        return finish_output(EXIT_SUCCESS);
     case FLAGS_WRONG:
         fail(problem);
     case FLAGS_RUN:

@@ -21,6 +21,7 @@
 #include "os/ring.h"
 #include "os/sockets.h"
 #include "os/standard_descriptors.h"
+#include "os/standard_output.h"
 #include "os/tls.h"
 #include "server/client_id.h"
 #include "server/log.h"
@@ -84,6 +85,14 @@ static int fail_by_flag(const char *flag, const char *problem)
 
     snprintf(text, sizeof(text), "%s: %s", flag, problem);
     return fail(text);
+}
+
+/* The end of a run that only prints something. Returns the exit status. */
+static int finish_output(void)
+{
+    int error = standard_output_flush();
+
+    return error ? fail_by_flag("standard output", strerror(-error)) : EXIT_SUCCESS;
 }
 
 static int fail_by_ring(int error)
@@ -380,9 +389,8 @@ static int server_check(const struct server *server)
     error = worker_probe();
     if (error)
         return fail_by_ring(error);
-    if (puts("dflockd: the configuration is valid") < 0 || fflush(stdout) != 0)
-        return fail("the configuration is valid, but stdout cannot be written");
-    return EXIT_SUCCESS;
+    puts("dflockd: the configuration is valid");
+    return finish_output();
 }
 
 /*
@@ -453,10 +461,10 @@ int main(int count, char **arguments)
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
         options_print_help();
-        return EXIT_SUCCESS;
+        return finish_output();
     case OPTIONS_VERSION:
         printf("dflockd %s\n", DFLOCKD_VERSION);
-        return EXIT_SUCCESS;
+        return finish_output();
     case OPTIONS_WRONG:
         return fail(problem);
     case OPTIONS_RUN:

@@ -148,12 +148,16 @@ static void serve_key(struct session *session, struct session_host *host,
     }
 }
 
-/* While the server drains, holders go on with their work: they renew, and release in the end. */
+/*
+ * While the server drains, holders go on with their work: they renew, check by `own` whether they
+ * still hold, and release in the end.
+ */
 static bool session_is_for_holders(const struct request *request)
 {
     return request->valid &&
            (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE ||
-            request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW);
+            request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW ||
+            request->command == DFLOCKD_OWN);
 }
 
 static enum session_problem serve(struct session *session, struct session_host *host,

@@ -16,7 +16,7 @@ from wire_client import eventually
 
 CTL = BINARY.parent / "dflockctl"
 PATIENCE = 30
-USAGE, NO_SERVER, STRANGE, TIMED_OUT, LOST, REFUSED = 64, 69, 70, 75, 76, 77
+USAGE, NO_SERVER, STRANGE, OUTPUT, TIMED_OUT, LOST, REFUSED = 64, 69, 70, 74, 75, 76, 77
 CANNOT_RUN, NOT_FOUND = 126, 127
 
 
@@ -46,11 +46,12 @@ def signals_as_usual():
 def ctl(servers, *arguments, variables=None, preexec=signals_as_usual, **keywords):
     """Run it to its end."""
     keywords.setdefault("text", True)
+    keywords.setdefault("stdout", subprocess.PIPE)
     if "input" not in keywords:
         keywords["stdin"] = subprocess.DEVNULL
     return subprocess.run(
         [str(CTL), *arguments], env=environment(servers, **(variables or {})), check=False,
-        capture_output=True, timeout=PATIENCE, preexec_fn=preexec, **keywords)
+        stderr=subprocess.PIPE, timeout=PATIENCE, preexec_fn=preexec, **keywords)
 
 
 class Running:

@@ -289,8 +289,9 @@ static void serve_key(struct world *world, struct peer *peer, const struct asked
 /* Whether it is among the requests that a draining server serves. */
 static bool is_for_holders(const struct asked *asked)
 {
-    return asked->flaw == FLAW_NONE && (is_renewal(asked) || asked->op == DFLOCKD_RELEASE ||
-                                        asked->op == DFLOCKD_SEMAPHORE_RELEASE);
+    return asked->flaw == FLAW_NONE &&
+           (is_renewal(asked) || asked->op == DFLOCKD_RELEASE ||
+            asked->op == DFLOCKD_SEMAPHORE_RELEASE || asked->op == DFLOCKD_OWN);
 }
 
 static void serve_over(struct world *world, struct peer *peer, int outcome)

@@ -567,6 +567,7 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     struct peer *holder;
     struct peer *waiter;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
+    char own_argument[sizeof(token) + 2];
 
     (void)state;
     world_start((struct setting){0});
@@ -574,6 +575,7 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     waiter = connect_peer();
     say_text(holder, "l\nk\n0 30\n");
     strcpy(token, token_said(holder));
+    snprintf(own_argument, sizeof(own_argument), "l %s", token);
     say_text(waiter, "l\nk\n10\nping\n\n\n");
     world.host.draining = true;
     assert_false(session_drain(&holder->session, &world.host, &holder->output));
@@ -587,10 +589,12 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     ask_with_token(holder, "sr", "k", token, "");
     ask_with_token(holder, "sn", "k", token, "");
     ask_with_token(holder, "n", "k", token, " 50");
+    ask_with_token(holder, "own", "k", own_argument, "");
     ask_with_token(holder, "r", "k", token, "");
     ask_with_token(holder, "n", "k", token, "");
+    ask_with_token(holder, "own", "k", own_argument, "");
     ask_with_token(holder, "r", "k", token, "");
-    expect_replies(holder, "error\nerror\nok 50\nok\nerror\nerror\n");
+    expect_replies(holder, "error\nerror\nok 50\nok\nok\nerror\nerror\nerror\n");
     assert_int_equal(holder->want, SESSION_WANT_INPUT);
     assert_false(session_watch(&holder->session, &world.host));
     deliver();

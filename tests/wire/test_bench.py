@@ -40,10 +40,11 @@ REQUESTS = {
 }
 
 
-def bench(*arguments):
+def bench(*arguments, stdout=subprocess.PIPE):
     """Run it to its end."""
-    return subprocess.run([str(BENCH), *map(str, arguments)], capture_output=True, text=True,
-                          timeout=RUN_SECONDS, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run([str(BENCH), *map(str, arguments)], stdout=stdout, text=True,
+                          stderr=subprocess.PIPE, timeout=RUN_SECONDS, check=False,
+                          stdin=subprocess.DEVNULL)
 
 
 def address(server):
@@ -414,6 +415,21 @@ def test_hdr_is_a_distribution_of_all_requests(server, tmp_path):
 def test_a_file_that_cannot_be_written_is_told(server, tmp_path):
     done = bench("--servers", address(server), *SHORT, "--quiet", "--hdr", tmp_path / "no" / "file")
     assert done.returncode == 1 and "no/file" in done.stderr
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_a_result_that_cannot_be_written_is_an_error(server, form):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = bench("--servers", address(server), *SHORT, "--quiet", *form, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "dflockd-bench: standard output: No space left on device\n"
+
+
+def test_what_went_wrong_is_reported_also_if_the_result_is_lost():
+    with Server("--max-connections", "2") as server, \
+            open("/dev/full", "w", encoding="ascii") as full:
+        done = bench("--servers", address(server), *SHORT, "--quiet", stdout=full)
+    assert done.returncode == 2 and "standard output" in done.stderr
 
 
 @pytest.mark.parametrize("dashes", ["-", "--"])

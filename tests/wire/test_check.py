@@ -129,4 +129,4 @@ def test_a_machine_without_io_uring_is_refused(error):
 def test_it_fails_when_nobody_can_read_its_answer():
     with open("/dev/full", "wb") as full:
         done = subprocess.run([BINARY, "--check"], stdout=full, stderr=subprocess.PIPE, check=False)
-    assert done.returncode == 1 and b"stdout" in done.stderr
+    assert done.returncode == 1 and b"standard output" in done.stderr

@@ -2,6 +2,7 @@
 these numbers, and so nobody's output."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -74,8 +75,9 @@ def test_dflockctl_prints_nowhere_else_and_serves(tmp_path, closed):
     with Server() as server:
         where = ["--servers", f"{server.host}:{server.port}"]
         status, out, err = finish(start([control, "ping", *where], closed))
-        assert status == 0 if 1 not in closed else status >= 0
-        assert err == b"" or 1 in closed
+        assert status == (74 if 1 in closed else 0)
+        assert err == (b"dflockctl: standard output: Bad file descriptor\n"
+                       if 1 in closed and 2 not in closed else b"")
         # Its connection does not get what it, or a command that it runs, prints.
         status, out, err = finish(start(
             [control, "lock", *where, "key", "--", "sh", "-c", "echo out; echo err >&2; cat"],
@@ -89,11 +91,44 @@ def test_dflockctl_prints_nowhere_else_and_serves(tmp_path, closed):
 
 
 @every_combination
+def test_dflockctl_acquire_holds_only_what_it_printed(closed):
+    control = BINARY.parent / "dflockctl"
+    with Server() as server, Client(server) as client:
+        where = ["--servers", f"{server.host}:{server.port}"]
+        status, out, _ = finish(start([control, "acquire", *where, "key", "--json"], closed))
+        if 1 in closed:
+            assert (status, out) == (74, b"")
+            assert client.ask("l", "key", "0").startswith("ok ")
+        else:
+            assert status == 0
+            grant = json.loads(out)
+            links = {number: os.readlink(f"/proc/{grant['holder_pid']}/fd/{number}")
+                     for number in range(3)}
+            assert set(links.values()) == {"/dev/null"}
+            assert client.ask("r", "key", grant["token"]) == "ok"
+            eventually(lambda: client.stats()["connections"] == 1)
+        assert not [line for line in server.log if "level=WARN" in line]
+
+
+@pytest.mark.parametrize("program", ["dflockd", "dflockd-bench"])
+@pytest.mark.parametrize("question", ["--help", "--version"])
+def test_a_program_whose_output_is_lost_fails(program, question):
+    command = [BINARY.parent / program, question]
+    status, _, err = finish(start(command, (1,)))
+    assert (status, err) == (1, f"{program}: standard output: Bad file descriptor\n".encode())
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run(list(map(str, command)), stdout=full, stderr=subprocess.PIPE,
+                              check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"{program}: standard output: No space left on device\n".encode()
+
+
+@every_combination
 def test_dflockd_bench_prints_nowhere_else(closed):
     with Server() as server:
         command = [BINARY.parent / "dflockd-bench", "--servers", f"{server.host}:{server.port}",
                    "--workers", "1", "--connections", "2", "--rounds", "100"]
         status, out, _ = finish(start(command, closed))
-        assert status == 0
+        assert status == (1 if 1 in closed else 0)
         assert bool(out) is (1 not in closed)
         assert not [line for line in server.log if "level=WARN" in line]

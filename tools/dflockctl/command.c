@@ -4,11 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dflockctl/acquire.h"
 #include "dflockctl/guard.h"
 #include "dflockctl/list.h"
-#include "dflockctl/script.h"
 #include "dflockctl/servers.h"
 #include "dflockctl/status.h"
+#include "dflockctl/token.h"
 #include "dflockctl/top.h"
 #include "dflockd/protocol.h"
 
@@ -162,12 +163,18 @@ static const struct command commands[] = {
             "  ...\n"
             "  dflockctl release deploy \"$token\"\n"
             "\n"
-            "A server gives back what a connection holds when that ends. So a process is left\n"
-            "behind that keeps the connection. With --while PID it renews the lock until that\n"
-            "process ends, however it does, and releases it then. Without, nobody renews it but\n"
-            "dflockctl renew: it is over with its lease (--lease), and the process with it. To "
-            "kill\n"
-            "that process is to release the lock.\n"
+            "A server releases what a connection holds when the connection ends. So acquire\n"
+            "leaves a process behind that keeps it open. With --while PID this process renews\n"
+            "the lock until process PID ends, then releases it. Without --while, only dflockctl\n"
+            "renew renews it, and the lock ends with its lease (--lease). Killing the process\n"
+            "releases the lock.\n"
+            "\n"
+            "The process ends within about two seconds when the lock is released or its lease\n"
+            "ends. For that it asks the server once a second. Before, it takes a slot of a\n"
+            "semaphore \"dflockctl.probe\" for a moment, to see whether the server knows the\n"
+            "command \"own\"; with one that does not, it ends after the server's read timeout.\n"
+            "\n"
+            "If the token cannot be printed, acquire releases the lock; exit status 74.\n"
             "\n"
             "--no-hold leaves none behind. It is for servers that run with\n"
             "--no-auto-release-on-disconnect; with others the lock is gone at once, which is "
@@ -178,7 +185,7 @@ static const struct command commands[] = {
         .words_least = 1,
         .words_most = 1,
         .flags = FLAGS(acquire_flags),
-        .run = script_acquire,
+        .run = acquire_run,
     },
     {
         .name = "release",
@@ -188,7 +195,7 @@ static const struct command commands[] = {
                    "Exit status 76: this token does not hold it (any more).\n",
         .words_most = 2,
         .flags = FLAGS(server_flags),
-        .run = script_release,
+        .run = token_release,
     },
     {
         .name = "renew",
@@ -198,7 +205,7 @@ static const struct command commands[] = {
                    "Exit status 76: this token does not hold it (any more).\n",
         .words_most = 2,
         .flags = FLAGS(renew_flags),
-        .run = script_renew,
+        .run = token_renew,
     },
     {
         .name = "ls",

@@ -114,6 +114,15 @@ static void take_renewal(struct hold *hold, const struct dflockd_reply *reply)
     hold->renew_ms = hold->sent_ms + lease_ms / 2;
 }
 
+static void take_check(struct hold *hold, const struct dflockd_reply *reply)
+{
+    hold->checking = false;
+    if (reply->status == DFLOCKD_STATUS_NOT_HELD)
+        end(hold, reply->status, "its lease was over, or it was released");
+    else if (reply->status != DFLOCKD_STATUS_DONE)
+        end(hold, reply->status, dflockd_status_text(reply->status));
+}
+
 static void take_answers(struct hold *hold)
 {
     while (hold->state != HOLD_OVER) {
@@ -126,6 +135,8 @@ static void take_answers(struct hold *hold)
             end(hold, status, "");
         else if (hold->state == HOLD_WAITING)
             take_grant(hold, &reply);
+        else if (hold->checking)
+            take_check(hold, &reply);
         else
             take_renewal(hold, &reply);
     }
@@ -168,6 +179,24 @@ static void renew(struct hold *hold)
         return;
     hold->sent_ms = loop_now_ms();
     hold->renewing = true;
+    status = dflockd_connection_send(hold->connection, &request);
+    if (status != DFLOCKD_STATUS_DONE)
+        end(hold, status, "");
+}
+
+void hold_check(struct hold *hold)
+{
+    struct dflockd_request request = {
+        .command = DFLOCKD_OWN,
+        .key = hold->settings->words[0],
+        .token = hold->token,
+        .semaphore = hold->settings->limit > 0,
+    };
+    enum dflockd_status status;
+
+    if (hold->state != HOLD_HELD || hold->checking || hold->renewing)
+        return;
+    hold->checking = true;
     status = dflockd_connection_send(hold->connection, &request);
     if (status != DFLOCKD_STATUS_DONE)
         end(hold, status, "");
@@ -234,7 +263,7 @@ enum dflockd_status hold_release(struct hold *hold)
     if (hold->state == HOLD_HELD) {
         status = dflockd_connection_send(hold->connection, &request);
         if (status == DFLOCKD_STATUS_DONE)
-            status = hear(hold, hold->renewing ? 2 : 1, &reply);
+            status = hear(hold, 1u + hold->checking + hold->renewing, &reply);
         if (status == DFLOCKD_STATUS_DONE)
             status = reply.status;
         if (status != DFLOCKD_STATUS_DONE)

@@ -40,6 +40,7 @@ struct hold {
     const struct settings *settings;
     struct dflockd_connection *connection; /* NULL: closed */
     const char *server;
+    bool checking; /* a check is pending, before a renewal if both are */
     bool renewing;
     int64_t sent_ms;  /* the request under way */
     int64_t renew_ms; /* when to renew next */
@@ -55,6 +56,12 @@ int64_t hold_next_ms(const struct hold *hold);
 
 /* Does what can be done without waiting. */
 enum hold_state hold_step(struct hold *hold);
+
+/*
+ * Asks the server whether the token still holds the key, without renewing it, unless a request is
+ * pending. "Not held" ends the hold in a later hold_step. Only for servers that know `own`.
+ */
+void hold_check(struct hold *hold);
 
 /*
  * Gives it back, waiting some seconds for the answer. DONE, LOST, or why it is not known. Closes

@@ -3,13 +3,14 @@
  *
  * One thread, on the connections of libdflockd. In reading order: command.c has the commands and
  * their flags, settings.c what was given; hold.h is a grant kept alive, guard.c runs a command
- * under it, script.c leaves it behind for a script; census.h is what the servers tell of keys,
+ * under it, acquire.c leaves it behind for a script; census.h is what the servers tell of keys,
  * list.c and top.c show it.
  */
 #include <locale.h>
 #include <stdio.h>
 
 #include "dflockctl/command.h"
+#include "dflockctl/output.h"
 #include "dflockctl/settings.h"
 #include "dflockctl/status.h"
 #include "os/standard_descriptors.h"
@@ -31,17 +32,20 @@ int main(int count, char **arguments)
             command_help(settings.command);
         else
             command_help_all();
-        status = STATUS_DONE;
+        status = output_finish(STATUS_DONE);
         break;
     case FLAGS_VERSION:
         printf("dflockctl %s\n", DFLOCKD_VERSION);
-        status = STATUS_DONE;
+        status = output_finish(STATUS_DONE);
         break;
     case FLAGS_WRONG:
         say("%s", problem);
         break;
     case FLAGS_RUN:
         status = settings.command->run(&settings);
+        /* Of lock and sem, stdout is their command's. */
+        if (!settings.command->runs)
+            status = output_finish(status);
         break;
     }
     settings_free(&settings);

@@ -8,6 +8,7 @@
 
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
+#include "os/standard_output.h"
 
 #define BOLD  "\x1b[1m"
 #define PLAIN "\x1b[0m"
@@ -16,6 +17,18 @@ enum {
     COLUMNS_MAX = 16,
     GAP = 2 /* blanks between columns */
 };
+
+/* ---- the end ---- */
+
+int output_finish(int status)
+{
+    int error = standard_output_flush();
+
+    if (error == 0)
+        return status;
+    say("standard output: %s", strerror(-error));
+    return status == STATUS_DONE ? STATUS_OUTPUT : status;
+}
 
 /* ---- JSON ---- */
 
@@ -35,14 +48,17 @@ json_t *output_key(const char *key)
     return value;
 }
 
-/* In ASCII: what a key holds shall not drive a terminal, nor depend on a locale. */
+/* In ASCII, so that a key cannot control a terminal, and the output is the same in every locale. */
 void output_json(const json_t *value)
 {
     size_t flags = JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6);
+    char *text = json_dumps(value, flags | (text_on_terminal() ? JSON_INDENT(2) : JSON_COMPACT));
 
-    if (json_dumpf(value, stdout, flags | (text_on_terminal() ? JSON_INDENT(2) : JSON_COMPACT)) < 0)
+    /* Not by json_dumpf, which fails without memory and with a full disk alike. */
+    if (!text)
         die_of_memory();
-    printf("\n");
+    printf("%s\n", text);
+    free(text);
 }
 
 /* ---- columns ---- */

@@ -1,5 +1,5 @@
 /*
- * What goes to stdout: JSON, and columns.
+ * Standard output: JSON, tables, and the check that all of it was written.
  */
 #ifndef DFLOCKCTL_OUTPUT_H
 #define DFLOCKCTL_OUTPUT_H
@@ -7,6 +7,13 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/*
+ * Writes what is buffered for stdout; the end of every command that prints. If that fails, reports
+ * it on stderr. Returns `status`, or STATUS_OUTPUT if the output is lost and `status` is
+ * STATUS_DONE.
+ */
+int output_finish(int status);
 
 /* `value`, which jansson made; ends the program where it had no memory for it. */
 json_t *output_made(json_t *value);

@@ -1,6 +1,7 @@
 #include "dflockctl/screen.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,16 +21,21 @@ enum {
     SIZE_MAX_CELLS = 1000 /* of either; what claims more is no terminal to look at */
 };
 
-static void put(const char *bytes, size_t length)
+/* Does nothing after a write has failed: the rest of a picture is of no use. */
+static void screen_write(struct screen *screen, const char *bytes, size_t length)
 {
-    while (length > 0) {
+    while (length > 0 && screen->error == 0) {
         ssize_t written = write(STDOUT_FILENO, bytes, length);
 
-        /* A terminal that is gone is told by a signal. */
-        if (written < 0 && errno != EINTR)
-            return;
-        bytes += written > 0 ? written : 0;
-        length -= written > 0 ? (size_t)written : 0;
+        if (written >= 0) {
+            bytes += written;
+            length -= (size_t)written;
+        } else if (errno == EAGAIN) {
+            /* Another process made the terminal non-blocking. */
+            poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+        } else if (errno != EINTR) {
+            screen->error = errno;
+        }
     }
 }
 
@@ -47,7 +53,7 @@ bool screen_enter(struct screen *screen)
     quiet.c_cc[VTIME] = 0;
     if (tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet) < 0)
         return false;
-    put(ENTER, strlen(ENTER));
+    screen_write(screen, ENTER, strlen(ENTER));
     screen->entered = true;
     screen->colour = text_in_colour();
     return true;
@@ -57,7 +63,7 @@ void screen_leave(struct screen *screen)
 {
     if (!screen->entered)
         return;
-    put(LEAVE, strlen(LEAVE));
+    screen_write(screen, LEAVE, strlen(LEAVE));
     tcsetattr(STDIN_FILENO, TCSADRAIN, &screen->before);
     screen->entered = false;
 }
@@ -127,7 +133,7 @@ void screen_show(struct screen *screen)
         begin_line(screen);
     if (fclose(screen->picture) != 0)
         die_of_memory();
-    put(screen->bytes, screen->length);
+    screen_write(screen, screen->bytes, screen->length);
     free(screen->bytes);
     screen->picture = NULL;
     screen->bytes = NULL;

@@ -19,6 +19,7 @@ enum screen_style {
 struct screen {
     struct termios before;
     bool entered;
+    int error; /* errno of the first write that failed; 0: none */
     bool colour;
     size_t rows;
     size_t columns;
@@ -28,10 +29,13 @@ struct screen {
     size_t length;
 };
 
-/* Takes the terminal over: no echo, keys one by one; signals stay. False where it can't. */
+/*
+ * Takes the terminal over: no echo, keys one by one; signals stay. Returns false if it cannot.
+ * `screen` is zeroed before the first call. A write that fails sets its `error`.
+ */
 bool screen_enter(struct screen *screen);
 
-/* Gives it back as it was; may be called again. */
+/* Restores the terminal; may be called again. */
 void screen_leave(struct screen *screen);
 
 /* Begins a picture of the size that the terminal has now. */

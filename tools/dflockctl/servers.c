@@ -88,7 +88,6 @@ static enum dflockd_status ping(const struct settings *settings, size_t server, 
                                                     "problem", dflockd_status_text(status))));
     else if (status == DFLOCKD_STATUS_DONE)
         printf("%s: %.2f ms with the connection, %.2f ms over it\n", name, first_ms, next_ms);
-    fflush(stdout);
     return status;
 }
 
@@ -96,21 +95,24 @@ int servers_ping(const struct settings *settings)
 {
     json_t *list = output_made(json_array());
     enum status result = STATUS_DONE;
+    bool writable = true;
 
-    for (uint64_t i = 0; i < settings->count; i++) {
+    for (uint64_t i = 0; writable && i < settings->count; i++) {
         if (i > 0)
             nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
-        for (size_t server = 0; server < settings->options.server_count; server++) {
+        for (size_t server = 0; writable && server < settings->options.server_count; server++) {
             enum dflockd_status status = ping(settings, server, list);
 
             if (status != DFLOCKD_STATUS_DONE)
                 result = status_of(status);
+            /* Each line at once, and no more pings if nobody can read them. */
+            writable = output_finish(STATUS_DONE) == STATUS_DONE;
         }
     }
     if (settings->json)
         output_json(list);
     json_decref(list);
-    return (int)result;
+    return result == STATUS_DONE && !writable ? STATUS_OUTPUT : (int)result;
 }
 
 /* ---- shard ---- */

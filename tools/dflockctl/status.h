@@ -16,6 +16,7 @@
     X(NO_SERVER, 69, "no server answered, or it is being stopped")                           \
     X(STRANGE, 70, "the server answered what it should not, or could not serve the request") \
     X(SYSTEM, 71, "this machine lacks memory, processes or the like")                        \
+    X(OUTPUT, 74, "standard output cannot be written")                                       \
     X(TIMED_OUT, 75, "not granted in time")                                                  \
     X(LOST, 76, "lost while it was held, or not held by this token")                         \
     X(REFUSED, 77, "refused: the authentication, the certificate, or a limit of the server") \

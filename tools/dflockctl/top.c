@@ -277,9 +277,13 @@ static int run(struct top *top)
         return STATUS_SYSTEM;
     }
     draw(top);
-    while (!top->over && signal == 0)
+    while (!top->over && signal == 0 && top->screen.error == 0)
         signal = turn(top, &look_ms);
     screen_leave(&top->screen);
+    if (signal == 0 && top->screen.error) {
+        say("standard output: %s", strerror(top->screen.error));
+        return STATUS_OUTPUT;
+    }
     return signal ? STATUS_SIGNAL + signal : STATUS_DONE;
 }
 

@@ -8,7 +8,10 @@ import subprocess
 import time
 
 import pytest
-from ctl import CTL, LOST, NO_SERVER, TIMED_OUT, USAGE, Running, ctl, environment, gone, holders_of
+import peer
+from ctl import (
+    CTL, LOST, NO_SERVER, TIMED_OUT, USAGE, Running, ctl, environment, gone, holders_of,
+    signals_as_usual)
 from lib.server import Server
 from wire_client import Client, eventually, settle
 
@@ -22,6 +25,13 @@ def name(request):
     yield key
     for pid in holders_of(key):
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def patient():
+    """A server that never closes a connection because it is idle."""
+    with Server("--threads", "1", "--read-timeout", "100000") as running:
+        yield running
 
 
 @pytest.fixture
@@ -85,6 +95,77 @@ def test_released_the_process_left_behind_ends(hasty, name):
     token = acquire(hasty, name, "--lease", "1000")
     assert ctl(hasty, "release", name, token).returncode == 0
     eventually(lambda: not holders_of(name))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--while", str(os.getpid())), ("-n", "2")])
+@pytest.mark.parametrize("seconds", [0, 2])
+def test_the_process_left_behind_ends_soon_after_a_release(patient, name, arguments, seconds):
+    token = acquire(patient, name, *arguments, "--lease", "100000")
+    time.sleep(seconds)
+    [pid] = holders_of(name)
+    with Client(patient) as client:
+        assert client.ask("sr" if "-n" in arguments else "r", name, token) == "ok"
+        eventually(lambda: gone(pid))
+        eventually(lambda: client.stats()["connections"] == 1)
+
+
+def test_the_process_left_behind_ends_soon_after_the_lease(patient, name):
+    acquire(patient, name, "--lease", "1")
+    eventually(lambda: not holders_of(name))
+    assert is_free(patient, name)
+
+
+def test_many_released_locks_leave_room_for_connections(name):
+    with Server("--read-timeout", "100000", "--max-connections-per-ip", "12") as server:
+        for turn in range(3):
+            tokens = [acquire(server, f"{name}-{i}", "--lease", "1000") for i in range(8)]
+            for i, token in enumerate(tokens):
+                assert ctl(server, "release", f"{name}-{i}", token).returncode == 0
+            eventually(lambda: not [pid for i in range(8) for pid in holders_of(f"{name}-{i}")])
+
+
+def test_checking_changes_nothing(patient, name):
+    """A lock that is held stays as it is: held, with its lease, and alone on the server."""
+    acquire(patient, name, "--lease", "1000")
+    [pid] = holders_of(name)
+    time.sleep(3)
+    assert holders_of(name) == [pid]
+    with Client(patient) as client:
+        stats = client.stats()
+    [lock] = stats["locks"]
+    assert lock["key"] == name and lock["lease_expires_in_s"] < 998
+    assert stats["semaphores"] == [] and stats["connections"] == 2
+
+
+def test_while_the_server_drains_it_is_still_held(name):
+    with Server("--shutdown-timeout", "1000") as server, Client(server) as client:
+        kept = client.acquire("other")
+        token = acquire(server, name, "--lease", "1000", "--while", str(os.getpid()))
+        [pid] = holders_of(name)
+        time.sleep(1.5)
+        server.terminate()
+        time.sleep(2.5)
+        assert holders_of(name) == [pid]
+        assert client.ask("n", name, token) == "ok 33"
+        assert client.ask("r", name, token) == "ok"
+        eventually(lambda: gone(pid))
+        assert client.ask("r", "other", kept) == "ok"
+        client.close()
+        assert server.wait() == 0
+
+
+def test_a_server_without_own_is_not_asked_by_the_holder(name):
+    """It closes a connection for a command that it does not know, and so releases the lock."""
+    try:
+        python = peer.environment()
+    except peer.Unavailable as error:
+        pytest.skip(f"dflockd {peer.VERSION} cannot be installed: {error}")
+    with peer.Original(python) as original:
+        acquire(original, name, "--while", str(os.getpid()))
+        [pid] = holders_of(name)
+        time.sleep(3)
+        assert holders_of(name) == [pid]
+        assert ctl(original, "acquire", name, "--try").returncode == TIMED_OUT
 
 
 def test_renewed_it_is_held_beyond_its_lease(hasty, name):
@@ -167,6 +248,47 @@ def test_not_granted_in_time_nothing_stays(server, name):
     assert done.stderr.startswith(f"dflockctl: no lock on '{name}': ")
     assert not holders_of(name)
     settle(server)
+
+
+def ignoring_children():
+    signals_as_usual()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def test_whether_the_caller_ignores_its_children_makes_no_difference(server, nowhere, name):
+    done = ctl(server, "acquire", name, preexec=ignoring_children)
+    assert done.returncode == 0 and TOKEN.fullmatch(done.stdout)
+    done = ctl(server, "acquire", name, "--try", preexec=ignoring_children)
+    assert done.returncode == TIMED_OUT and done.stderr.count("\n") == 1
+    done = ctl(nowhere, "acquire", name, preexec=ignoring_children)
+    assert done.returncode == NO_SERVER and done.stderr.count("\n") == 1
+    done = ctl(server, "acquire", name, "--no-hold", "--try", preexec=ignoring_children)
+    assert done.returncode == TIMED_OUT and done.stderr.count("\n") == 1
+
+
+def test_the_process_of_while_ends_before_the_grant(server, name):
+    with Client(server) as client, subprocess.Popen(["sleep", "100"]) as process:
+        client.acquire(name)
+        with Running(server, "acquire", name, "--while", str(process.pid)) as running:
+            eventually(lambda: client.stats()["locks"][0]["waiters"] == 1)
+            process.kill()
+            status, output, errors = running.finish()
+        assert (status, output) == (LOST, "")
+        assert errors == f"dflockctl: --while: process {process.pid} has ended\n"
+    assert not holders_of(name)
+
+
+def test_the_process_that_waits_for_the_grant_is_ended(server, name):
+    with Client(server) as client:
+        client.acquire(name)
+        with Running(server, "acquire", name) as running:
+            eventually(lambda: client.stats()["locks"][0]["waiters"] == 1)
+            [holder] = [pid for pid in holders_of(name) if pid != running.pid]
+            os.kill(holder, signal.SIGTERM)
+            status, output, errors = running.finish()
+        assert (status, output) == (128 + signal.SIGTERM, "")
+        assert errors.count("\n") == 1
+    assert not holders_of(name)
 
 
 def test_without_a_server_it_says_so(nowhere, name):

@@ -1,0 +1,434 @@
+/*
+ * A server releases what a connection holds when the connection ends, so a process must keep it
+ * open: the holder. A connection cannot be given to another process, so acquire first forks the
+ * holder, and the holder asks for the lock. Both talk over a pair of sockets:
+ *
+ *   holder                                     acquire
+ *   waits for the grant
+ *   closes what it inherited
+ *   sends the grant                  ------>   prints it, checks that it was written
+ *                                    <------   sends that it is printed
+ *   sends that the lock is held      ------>   exits with status 0
+ *
+ * If acquire ends before, the holder sees the end of the socket and releases the lock. If the
+ * holder ends before, acquire fails. So the lock stays held only if the caller has its token.
+ *
+ * Stages of the holder; in each of them the loss of the lock, a signal, and the end of the process
+ * of --while end it:
+ *
+ *   state     event                          next      action
+ *   WAITING   granted                        PRINTING  detach, send the grant
+ *   WAITING   acquire has ended              -         leave the queue
+ *   PRINTING  acquire has printed the token  LEFT      send that the lock is held
+ *   PRINTING  acquire has ended              -         release the lock
+ *   LEFT      a check finds it released      -         -
+ */
+#include "dflockctl/acquire.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dflockctl/command.h"
+#include "dflockctl/held_check.h"
+#include "dflockctl/hold.h"
+#include "dflockctl/loop.h"
+#include "dflockctl/output.h"
+#include "dflockctl/servers.h"
+#include "dflockctl/status.h"
+#include "dflockctl/text.h"
+#include "os/standard_output.h"
+
+enum {
+    CLOSE_SETTLES_MS = 200 /* until a server has seen that a connection is closed */
+};
+
+/* Messages between both processes, besides the grant. */
+static const char acquire_printed = 'p';
+static const char acquire_held = 'h';
+
+struct grant {
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    uint64_t fence;
+    uint64_t lease_s;
+};
+
+enum holder_stage {
+    HOLDER_WAITING,
+    HOLDER_PRINTING,
+    HOLDER_LEFT
+};
+
+struct holder {
+    const struct settings *settings;
+    enum holder_stage stage;
+    struct loop loop;
+    struct hold hold;
+    struct held_check check;
+    int acquire;    /* socket to acquire; -1 once LEFT */
+    int while_pid;  /* pidfd of --while; -1: none */
+    int *inherited; /* descriptors of the caller */
+    size_t inherited_count;
+};
+
+/* ---- output ---- */
+
+/* `holder`: process that holds the lock; 0: none. Returns 0 or a negative errno. */
+static int acquire_print(const struct settings *settings, const struct grant *grant, pid_t holder)
+{
+    json_t *value;
+
+    if (!settings->json) {
+        printf("%s\n", grant->token);
+        return standard_output_flush();
+    }
+    value = output_made(json_pack("{s:o, s:s, s:I, s:I}", "key", output_key(settings->words[0]),
+                                  "token", grant->token, "fence", (json_int_t)grant->fence,
+                                  "lease_s", (json_int_t)grant->lease_s));
+    if (holder > 0)
+        json_object_set_new(value, "holder_pid", output_made(json_integer(holder)));
+    output_json(value);
+    json_decref(value);
+    return standard_output_flush();
+}
+
+/* The token could not be printed (negative errno), so the lock was released. */
+static int acquire_report_output(const struct grant *grant, int error, bool released)
+{
+    if (released)
+        say("standard output: %s; the lock is released", strerror(-error));
+    else
+        say("standard output: %s; the server did not confirm the release: the lease ends within "
+            "%" PRIu64 " s",
+            strerror(-error), grant->lease_s);
+    return STATUS_OUTPUT;
+}
+
+/* ---- the holder: what it inherited ---- */
+
+/* Notes the caller's descriptors, to close them later: the other end of a pipe may wait for it. */
+static void holder_note_inherited(struct holder *holder)
+{
+    DIR *all = opendir("/proc/self/fd");
+    const struct dirent *entry;
+
+    while (all && (entry = readdir(all))) {
+        int descriptor = (int)strtol(entry->d_name, NULL, 10);
+
+        if (descriptor <= STDERR_FILENO || descriptor == dirfd(all))
+            continue;
+        holder->inherited = reallocarray(holder->inherited, holder->inherited_count + 1,
+                                         sizeof(*holder->inherited));
+        if (!holder->inherited)
+            die_of_memory();
+        holder->inherited[holder->inherited_count++] = descriptor;
+    }
+    if (all)
+        closedir(all);
+}
+
+/* Keeps nothing open of the caller. */
+static void holder_detach(struct holder *holder)
+{
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int standard = STDIN_FILENO; standard <= STDERR_FILENO; standard++)
+        dup2(nothing, standard);
+    close(nothing);
+    for (size_t i = 0; i < holder->inherited_count; i++)
+        close(holder->inherited[i]);
+    if (chdir("/") < 0)
+        return; /* A folder that cannot be unmounted is no reason to lose a lock. */
+}
+
+/* ---- the holder: its stages ---- */
+
+static bool holder_send(const struct holder *holder, const void *message, size_t length)
+{
+    return send(holder->acquire, message, length, MSG_NOSIGNAL) == (ssize_t)length;
+}
+
+/*
+ * The lease ran while acquire printed. The hold was renewed meanwhile, also without --while, and
+ * hold_step has just seen that it is not lost.
+ */
+static bool holder_leave(struct holder *holder)
+{
+    if (!holder_send(holder, &acquire_held, sizeof(acquire_held)))
+        return false;
+    close(holder->acquire);
+    holder->acquire = -1;
+    holder->stage = HOLDER_LEFT;
+    holder->hold.renew = holder->while_pid >= 0;
+    held_check_begin(&holder->check, holder->settings);
+    return true;
+}
+
+/* Goes on to the next stage if that is due. Returns false if acquire has ended. */
+static bool holder_advance(struct holder *holder)
+{
+    struct hold *hold = &holder->hold;
+    char message;
+
+    if (holder->stage == HOLDER_WAITING && hold->state == HOLD_HELD) {
+        struct grant grant = {.fence = hold->fence, .lease_s = hold->lease_s};
+
+        memcpy(grant.token, hold->token, sizeof(grant.token));
+        holder_detach(holder);
+        holder->stage = HOLDER_PRINTING;
+        return holder_send(holder, &grant, sizeof(grant));
+    }
+    if (holder->stage != HOLDER_LEFT) {
+        ssize_t length = recv(holder->acquire, &message, sizeof(message), MSG_DONTWAIT);
+
+        if (length < 0 && (errno == EAGAIN || errno == EINTR))
+            return true;
+        return length == sizeof(message) && message == acquire_printed && holder_leave(holder);
+    }
+    held_check_step(&holder->check, hold);
+    return true;
+}
+
+/* Waits for the next event. Returns the exit status if that ends the holder, otherwise 0. */
+static int holder_wait(struct holder *holder)
+{
+    int64_t hold_ms = hold_next_ms(&holder->hold);
+    int64_t check_ms = held_check_next_ms(&holder->check);
+    struct pollfd watched[] = {
+        hold_watched(&holder->hold),
+        held_check_watched(&holder->check),
+        {.fd = holder->acquire, .events = POLLIN},
+        {.fd = holder->while_pid, .events = POLLIN},
+    };
+    struct signalfd_siginfo info;
+    int signal = loop_wait(&holder->loop, watched, sizeof(watched) / sizeof(watched[0]),
+                           hold_ms < check_ms ? hold_ms : check_ms, &info);
+
+    if (signal) {
+        say("gave up: %s", strsignal(signal));
+        return STATUS_SIGNAL + signal;
+    }
+    if (watched[3].revents) {
+        say("--while: process %" PRIu64 " has ended", holder->settings->while_pid);
+        return STATUS_LOST;
+    }
+    return 0;
+}
+
+/*
+ * Asks for the lock, passes the grant to acquire, and holds it until its end. Returns the exit
+ * status: how the wait failed, or after the grant STATUS_DONE if the lock is released.
+ */
+static int holder_hold(struct holder *holder)
+{
+    struct hold *hold = &holder->hold;
+    int status = STATUS_DONE;
+
+    hold_begin(hold, holder->settings);
+    while (status == STATUS_DONE && hold_step(hold) != HOLD_OVER) {
+        enum holder_stage before = holder->stage;
+
+        if (!holder_advance(holder))
+            break;
+        /* What came meanwhile is already there: step again instead of waiting. */
+        if (holder->stage == before)
+            status = holder_wait(holder);
+    }
+    if (hold->state == HOLD_HELD)
+        return (int)status_of(hold_release(hold));
+    if (holder->stage == HOLDER_WAITING && hold->state == HOLD_OVER)
+        return (int)hold_tell_refused(hold);
+    return hold->state == HOLD_OVER ? (int)status_of(hold->why) : status;
+}
+
+static int holder_run(struct holder *holder)
+{
+    static const int none[] = {0};
+    int status;
+
+    setsid();
+    if (loop_open(&holder->loop, none) < 0) {
+        say("cannot wait for signals: %s", strerror(errno));
+        return STATUS_SYSTEM;
+    }
+    held_check_init(&holder->check);
+    status = holder_hold(holder);
+    held_check_end(&holder->check);
+    hold_close(&holder->hold);
+    loop_close(&holder->loop);
+    return status;
+}
+
+/* ---- acquire, with a holder ---- */
+
+/* Returns the holder's exit status, or STATUS_LOST if a signal killed it. */
+static int acquire_reap(pid_t holder)
+{
+    int status;
+
+    while (waitpid(holder, &status, 0) < 0) {
+        if (errno != EINTR) {
+            say("cannot wait for the process that holds the lock: %s", strerror(errno));
+            return STATUS_SYSTEM;
+        }
+    }
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    say("the process that holds the lock was killed: %s", strsignal(WTERMSIG(status)));
+    return STATUS_LOST;
+}
+
+static ssize_t acquire_receive(int socket, void *message, size_t length)
+{
+    ssize_t received;
+
+    do {
+        received = recv(socket, message, length, 0);
+    } while (received < 0 && errno == EINTR);
+    return received;
+}
+
+/* Lets the holder stay. Returns false if it does not hold the lock any more. */
+static bool acquire_leave_holder(int socket)
+{
+    char reply;
+
+    return send(socket, &acquire_printed, sizeof(acquire_printed), MSG_NOSIGNAL) ==
+               sizeof(acquire_printed) &&
+           acquire_receive(socket, &reply, sizeof(reply)) == sizeof(reply) && reply == acquire_held;
+}
+
+/* Closes `socket`. Returns the exit status. */
+static int acquire_await(const struct settings *settings, int socket, pid_t holder)
+{
+    struct grant grant;
+    int error;
+    int status;
+
+    if (acquire_receive(socket, &grant, sizeof(grant)) != (ssize_t)sizeof(grant)) {
+        close(socket);
+        status = acquire_reap(holder);
+        return status == STATUS_DONE ? STATUS_LOST : status;
+    }
+    error = acquire_print(settings, &grant, holder);
+    if (error == 0 && acquire_leave_holder(socket)) {
+        close(socket);
+        return STATUS_DONE;
+    }
+    close(socket);
+    status = acquire_reap(holder);
+    if (error)
+        return acquire_report_output(&grant, error, status == STATUS_DONE);
+    say("the lock was lost or released before acquire could end");
+    return STATUS_LOST;
+}
+
+static int acquire_with_holder(const struct settings *settings)
+{
+    struct holder holder = {.settings = settings, .while_pid = -1};
+    int sockets[2];
+    pid_t pid;
+    int status;
+
+    holder_note_inherited(&holder);
+    if (settings->while_pid) {
+        holder.while_pid = pidfd_open((pid_t)settings->while_pid, 0);
+        if (holder.while_pid < 0) {
+            say("--while: process %" PRIu64 ": %s; give $$, the shell's", settings->while_pid,
+                strerror(errno));
+            free(holder.inherited);
+            return STATUS_USAGE;
+        }
+    }
+    /* If the caller ignores it, the holder's exit status is lost. */
+    signal(SIGCHLD, SIG_DFL);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0 || (pid = fork()) < 0) {
+        say("cannot start a process: %s", strerror(errno));
+        status = STATUS_SYSTEM;
+    } else if (pid == 0) {
+        close(sockets[0]);
+        holder.acquire = sockets[1];
+        status = holder_run(&holder);
+    } else {
+        close(sockets[1]);
+        status = acquire_await(settings, sockets[0], pid);
+    }
+    free(holder.inherited);
+    return status;
+}
+
+/* ---- acquire, with --no-hold ---- */
+
+/*
+ * The connection that took the lock is closed. Prints the grant if the token still holds the lock.
+ * Returns the exit status.
+ */
+static int acquire_print_kept(const struct settings *settings, const struct grant *grant)
+{
+    struct question question = {0};
+    struct dflockd_request request = {
+        .command = settings->limit ? DFLOCKD_SEMAPHORE_RENEW : DFLOCKD_RENEW,
+        .key = settings->words[0],
+        .token = grant->token,
+        .lease_s = settings->lease_s,
+    };
+    size_t server = servers_of(settings, request.key);
+    enum dflockd_status status;
+    int error = 0;
+
+    nanosleep(&(struct timespec){.tv_nsec = CLOSE_SETTLES_MS * 1000000L}, NULL);
+    status = question_ask(&question, settings, server, &request);
+    if (status == DFLOCKD_STATUS_NOT_HELD)
+        say("granted, and lost with the connection: this server releases on disconnect; leave out "
+            "--no-hold");
+    else if (status == DFLOCKD_STATUS_DONE)
+        error = acquire_print(settings, grant, 0);
+    if (error) {
+        request.command = settings->limit ? DFLOCKD_SEMAPHORE_RELEASE : DFLOCKD_RELEASE;
+        status = question_ask(&question, settings, server, &request);
+    }
+    question_close(&question);
+    if (error)
+        return acquire_report_output(grant, error, status == DFLOCKD_STATUS_DONE);
+    return (int)status_of(status);
+}
+
+static int acquire_without_holder(const struct settings *settings)
+{
+    struct hold hold;
+    struct grant grant;
+
+    hold_begin(&hold, settings);
+    hold.renew = false;
+    while (hold_step(&hold) == HOLD_WAITING) {
+        struct pollfd watched = hold_watched(&hold);
+        int64_t left_ms = hold_next_ms(&hold) - loop_now_ms();
+
+        poll(&watched, 1, left_ms < 0 ? 0 : left_ms < INT32_MAX ? (int)left_ms : -1);
+    }
+    if (hold.state == HOLD_OVER) {
+        hold_close(&hold);
+        return (int)hold_tell_refused(&hold);
+    }
+    grant = (struct grant){.fence = hold.fence, .lease_s = hold.lease_s};
+    memcpy(grant.token, hold.token, sizeof(grant.token));
+    hold_close(&hold);
+    return acquire_print_kept(settings, &grant);
+}
+
+int acquire_run(const struct settings *settings)
+{
+    /* A closed pipe is an error of the write, after which the lock must be released. */
+    signal(SIGPIPE, SIG_IGN);
+    return settings->hold ? acquire_with_holder(settings) : acquire_without_holder(settings);
+}
