@@ -8,7 +8,6 @@ static const uint64_t ns_per_ms = 1000000;
 enum {
     /* A grant whose reply took longer than this part of its lease is confirmed. */
     LEASE_PROMPT_PART = 10,
-    LEASE_WATCH_S = 1,
     LEASE_BACKOFF_FIRST_MS = 50,
     LEASE_BACKOFF_MAX_MS = 1000
 };
@@ -63,7 +62,7 @@ static uint64_t lease_renewal_ns(const struct lease *lease)
     double jitter = lease_jitter_max * lease_random(lease->fence, lease->renewals_sent);
     double ratio = lease->terms.renew_ratio * (1 - jitter);
 
-    return lease->sent_ns + (uint64_t)((double)lease->lease_s * (double)ns_per_s * ratio);
+    return lease->end_ns - (uint64_t)((double)lease->lease_s * (double)ns_per_s * (1 - ratio));
 }
 
 /* It is held by what was sent at `sent_ns`. */
@@ -82,7 +81,8 @@ static void lease_hold(struct lease *lease)
         lease_schedule(lease, LEASE_DO_NOTHING, 0);
         break;
     case LEASE_WATCHED:
-        lease_schedule(lease, LEASE_SEND_OWN, lease->sent_ns + LEASE_WATCH_S * ns_per_s);
+        lease_schedule(lease, LEASE_DO_NOTHING, 0);
+        lease->end_ns = UINT64_MAX;
         break;
     }
 }
@@ -92,6 +92,8 @@ static void lease_reconnect(struct lease *lease, enum dflockd_status why, uint64
     lease->state = LEASE_UNVERIFIED;
     lease->why = why;
     lease->pending = LEASE_DO_NOTHING;
+    if (lease->end_ns == UINT64_MAX)
+        lease->end_ns = now_ns + lease->lease_s * ns_per_s;
     lease_schedule(lease, LEASE_CONNECT, now_ns + lease_backoff_ns(lease->attempts, lease->fence));
     lease->attempts++;
 }
@@ -133,13 +135,10 @@ static void lease_take_renewal(struct lease *lease, const struct dflockd_reply *
         lease_hold(lease);
 }
 
-/* The server knows the token. That alone makes no lease longer but a watched one, whose end only
- * those who renew it know. */
+/* The server knows the token. That alone makes no lease longer. */
 static void lease_take_own(struct lease *lease, uint64_t now_ns)
 {
-    if (lease->terms.mode == LEASE_WATCHED)
-        lease->end_ns = lease->sent_ns + lease->lease_s * ns_per_s;
-    if (lease->terms.mode == LEASE_RENEWED)
+    if (lease->state == LEASE_UNVERIFIED && lease->terms.mode == LEASE_RENEWED)
         lease_schedule(lease, LEASE_SEND_RENEW, now_ns);
     else
         lease_hold(lease);
@@ -284,6 +283,19 @@ uint64_t lease_demand(struct lease *lease)
     if (lease->state == LEASE_HELD)
         lease_schedule(lease, LEASE_SEND_RENEW, 0);
     return lease->demanded;
+}
+
+void lease_set_mode(struct lease *lease, enum lease_mode mode)
+{
+    lease->terms.mode = mode;
+    if (lease->state == LEASE_HELD && lease->pending == LEASE_DO_NOTHING)
+        lease_hold(lease);
+}
+
+void lease_check(struct lease *lease)
+{
+    if (lease->state == LEASE_HELD && lease->pending == LEASE_DO_NOTHING)
+        lease_schedule(lease, LEASE_SEND_OWN, 0);
 }
 
 void lease_release(struct lease *lease)

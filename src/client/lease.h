@@ -68,7 +68,7 @@ enum lease_action {
 enum lease_mode {
     LEASE_RENEWED, /* its owner, in time */
     LEASE_FIXED,   /* its owner, on demand only */
-    LEASE_WATCHED  /* others, by its token: `own` asks once a second whether it is still held */
+    LEASE_WATCHED  /* others, by its token; lease_check asks whether it is still held */
 };
 
 struct lease_terms {
@@ -84,7 +84,8 @@ struct lease {
     char token[DFLOCKD_TOKEN_LENGTH + 1]; /* CONFIRMING to UNVERIFIED, else empty */
     uint64_t fence;                       /* as the token, else 0 */
     uint64_t lease_s;                     /* of the last grant or renewal */
-    uint64_t end_ns;                      /* HELD and UNVERIFIED: it is over then */
+    uint64_t end_ns;                      /* HELD and UNVERIFIED: it is over then; of a HELD
+                                             lease that others renew, UINT64_MAX */
 
     /* Private. */
     enum lease_action pending;  /* whose reply is to come, but for the grant's */
@@ -140,10 +141,18 @@ uint64_t lease_due_ns(const struct lease *lease);
  */
 uint64_t lease_demand(struct lease *lease);
 
+/* Others renew it from now on, or again its owner. */
+void lease_set_mode(struct lease *lease, enum lease_mode mode);
+
+/* Asks the server with `own` whether a HELD lease is still held, unless a request is pending. Only
+ * for servers that know `own`. */
+void lease_check(struct lease *lease);
+
 /* It is released: NONE, unless it is LOST. */
 void lease_release(struct lease *lease);
 
-/* How long it is still held for sure: 0 unless it is HELD. */
+/* How long it is still held for sure: 0 unless it is HELD. Of a lease that others renew nothing is
+ * sure. */
 uint64_t lease_left_ns(const struct lease *lease, uint64_t now_ns);
 
 /* How long to wait before attempt number `attempt` (0: at once) to connect again. Drawn by `seed`,

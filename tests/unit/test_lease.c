@@ -230,6 +230,12 @@ static void assert_held(const struct lease *lease, double now, double until)
     assert_true(lease_due_ns(lease) <= at(until));
 }
 
+static void assert_held_by_others(const struct lease *lease)
+{
+    assert_int_equal(lease->state, LEASE_HELD);
+    assert_true(lease->end_ns == UINT64_MAX);
+}
+
 static void assert_unverified(const struct lease *lease)
 {
     assert_int_equal(lease->state, LEASE_UNVERIFIED);
@@ -590,34 +596,89 @@ static void own_makes_a_fixed_lease_no_longer(void **state)
     assert_int_equal(lease_due_ns(&lease), at(LEASE_S));
 }
 
-static void a_watched_lease_is_asked_about_every_second_and_not_renewed(void **state)
+static void a_watched_lease_is_asked_about_and_not_renewed(void **state)
 {
     struct lease lease = held_lease_of(LEASE_WATCHED);
 
     (void)state;
     for (int second_now = 1; second_now < 100; second_now++) {
-        assert_int_equal(lease_due_ns(&lease), at(second_now));
+        assert_true(lease_due_ns(&lease) == UINT64_MAX);
+        lease_check(&lease);
         send(&lease, LEASE_SEND_OWN, second_now);
         answer_own(&lease, second_now + 0.5);
-        assert_held(&lease, second_now + 0.5, second_now + LEASE_S);
+        assert_held_by_others(&lease);
     }
+    lease_check(&lease);
     send(&lease, LEASE_SEND_OWN, 100);
     refuse(&lease, DFLOCKD_STATUS_NOT_HELD, 100);
     assert_lost(&lease, DFLOCKD_STATUS_NOT_HELD);
 }
 
-static void a_watched_lease_is_watched_on_after_a_new_connection(void **state)
+static void a_watched_lease_is_held_by_others_after_a_new_connection(void **state)
 {
     struct lease lease = held_lease_of(LEASE_WATCHED);
 
     (void)state;
+    lease_check(&lease);
     send(&lease, LEASE_SEND_OWN, 1);
     disconnect(&lease, 1);
     assert_unverified(&lease);
     connect_again(&lease, 2);
     answer_own(&lease, 2.5);
-    assert_held(&lease, 2.5, 2 + LEASE_S);
-    assert_int_equal(lease_due_ns(&lease), at(3));
+    assert_held_by_others(&lease);
+    assert_true(lease_due_ns(&lease) == UINT64_MAX);
+}
+
+static void a_watched_lease_without_its_connection_is_given_up_after_a_lease(void **state)
+{
+    struct lease lease = held_lease_of(LEASE_WATCHED);
+
+    (void)state;
+    disconnect(&lease, 100);
+    lease_next(&lease, at(100 + LEASE_S - 1));
+    assert_unverified(&lease);
+    lease_next(&lease, at(100 + LEASE_S));
+    assert_lost(&lease, DFLOCKD_STATUS_LOST);
+}
+
+static void a_check_changes_nothing_of_a_renewed_lease(void **state)
+{
+    struct lease lease = held_lease_of(LEASE_RENEWED);
+    uint64_t due_ns = lease_due_ns(&lease);
+
+    (void)state;
+    lease_check(&lease);
+    send(&lease, LEASE_SEND_OWN, 3);
+    answer_own(&lease, 4);
+    assert_held(&lease, 4, LEASE_S);
+    assert_true(lease_due_ns(&lease) == due_ns);
+    lease_check(&lease);
+    send(&lease, LEASE_SEND_OWN, 5);
+    refuse(&lease, DFLOCKD_STATUS_NOT_HELD, 5);
+    assert_lost(&lease, DFLOCKD_STATUS_NOT_HELD);
+}
+
+static void a_check_waits_for_no_pending_renewal(void **state)
+{
+    struct lease lease = renewing_lease();
+
+    (void)state;
+    lease_check(&lease);
+    answer_renewal(&lease, LEASE_S, 20);
+    assert_int_equal(lease_next(&lease, at(20)), LEASE_DO_NOTHING);
+}
+
+static void the_mode_can_change_while_a_lease_is_held(void **state)
+{
+    struct lease lease = held_lease_of(LEASE_RENEWED);
+
+    (void)state;
+    lease_set_mode(&lease, LEASE_WATCHED);
+    assert_true(lease_due_ns(&lease) == UINT64_MAX);
+    lease = renewing_lease();
+    lease_set_mode(&lease, LEASE_WATCHED);
+    answer_renewal(&lease, LEASE_S, 20);
+    assert_held_by_others(&lease);
 }
 
 /* ---- unverified ---- */
@@ -936,7 +997,7 @@ static void a_demanded_renewal_outlives_its_connection(void **state)
         assert_true(lease.renewals_answered < number);
         answer_renewal(&lease, LEASE_S, 2);
         assert_true(lease.renewals_answered >= number);
-        assert_held(&lease, 2, 2 + LEASE_S);
+        assert_int_equal(lease.state, LEASE_HELD);
     }
 }
 
@@ -946,13 +1007,14 @@ static void a_renewal_demanded_while_it_is_watched_is_sent_after_own(void **stat
     uint64_t number;
 
     (void)state;
+    lease_check(&lease);
     send(&lease, LEASE_SEND_OWN, 1);
     number = lease_demand(&lease);
     answer_own(&lease, 1);
     send(&lease, LEASE_SEND_RENEW, 1);
     answer_renewal(&lease, LEASE_S, 1);
     assert_true(lease.renewals_answered >= number);
-    assert_int_equal(lease_due_ns(&lease), at(2));
+    assert_true(lease_due_ns(&lease) == UINT64_MAX);
 }
 
 /* ---- release ---- */
@@ -1020,8 +1082,12 @@ int main(void)
         cmocka_unit_test(a_broken_connection_is_no_loss_if_another_one_may_do),
         cmocka_unit_test(a_fixed_lease_is_renewed_on_demand_only),
         cmocka_unit_test(own_makes_a_fixed_lease_no_longer),
-        cmocka_unit_test(a_watched_lease_is_asked_about_every_second_and_not_renewed),
-        cmocka_unit_test(a_watched_lease_is_watched_on_after_a_new_connection),
+        cmocka_unit_test(a_watched_lease_is_asked_about_and_not_renewed),
+        cmocka_unit_test(a_watched_lease_is_held_by_others_after_a_new_connection),
+        cmocka_unit_test(a_watched_lease_without_its_connection_is_given_up_after_a_lease),
+        cmocka_unit_test(a_check_changes_nothing_of_a_renewed_lease),
+        cmocka_unit_test(a_check_waits_for_no_pending_renewal),
+        cmocka_unit_test(the_mode_can_change_while_a_lease_is_held),
         cmocka_unit_test(a_lease_without_its_connection_is_not_held_and_connects_at_once),
         cmocka_unit_test(own_alone_is_not_enough_to_hold_again),
         cmocka_unit_test(own_and_a_renewal_are_enough_to_hold_again),

@@ -169,7 +169,8 @@ static bool holder_leave(struct holder *holder)
     close(holder->acquire);
     holder->acquire = -1;
     holder->stage = HOLDER_LEFT;
-    holder->hold.renew = holder->while_pid >= 0;
+    if (holder->while_pid < 0)
+        hold_let_others_renew(&holder->hold);
     held_check_begin(&holder->check, holder->settings);
     return true;
 }
@@ -244,10 +245,10 @@ static int holder_hold(struct holder *holder)
         if (holder->stage == before)
             status = holder_wait(holder);
     }
-    if (hold->state == HOLD_HELD)
+    if (hold_is_kept(hold))
         return (int)status_of(hold_release(hold));
     if (holder->stage == HOLDER_WAITING && hold->state == HOLD_OVER)
-        return (int)hold_tell_refused(hold);
+        return (int)hold_report_refused(hold);
     return hold->state == HOLD_OVER ? (int)status_of(hold->why) : status;
 }
 
@@ -409,7 +410,6 @@ static int acquire_without_holder(const struct settings *settings)
     struct grant grant;
 
     hold_begin(&hold, settings);
-    hold.renew = false;
     while (hold_step(&hold) == HOLD_WAITING) {
         struct pollfd watched = hold_watched(&hold);
         int64_t left_ms = hold_next_ms(&hold) - loop_now_ms();
@@ -418,7 +418,7 @@ static int acquire_without_holder(const struct settings *settings)
     }
     if (hold.state == HOLD_OVER) {
         hold_close(&hold);
-        return (int)hold_tell_refused(&hold);
+        return (int)hold_report_refused(&hold);
     }
     grant = (struct grant){.fence = hold.fence, .lease_s = hold.lease_s};
     memcpy(grant.token, hold.token, sizeof(grant.token));

@@ -31,35 +31,42 @@
 /* ---- flags ---- */
 
 /* Of every command, last in its table. */
-#define SERVER_FLAGS                                                                          \
-    TEXT("servers", "SERVERS", server_list, "127.0.0.1:6388",                                 \
-         "host:port, [::1]:port or unix:/path, several with commas between them: each key "   \
-         "belongs to one of them, by its CRC-32"),                                            \
-        TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                     \
-             "File with the secret of the servers"),                                          \
-        TEXT("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                              \
-             "That secret itself; others may see it for a moment, so rather use the file"),   \
-        SWITCH("tls", "TLS", tls, NULL, "Speak TLS"),                                         \
-        TEXT("tls-ca", "TLS_CA", tls_ca, NULL,                                                \
-             "File with the authorities to trust, in PEM (by default those of the system)"),  \
-        TEXT("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                     \
-             "File with a certificate to show, in PEM, where the servers ask for one"),       \
-        TEXT("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL, "File with its key"),         \
-        TEXT("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                     \
-             "Name that the servers' certificate must be for (by default the host's)"),       \
-        SWITCH("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                            \
-               "Trust any certificate: then anybody between may read and change everything"), \
-        NUMBER("connect-timeout", "CONNECT_TIMEOUT_S", connect_timeout_s, 1, 86400, "10",     \
-               "Seconds to look up, connect to and authenticate at a server"),                \
-        {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},                \
-        {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},                                    \
+#define SERVER_FLAGS                                                                             \
+    TEXT("servers", "SERVERS", server_list, "127.0.0.1:6388",                                    \
+         "host:port, [::1]:port or unix:/path, several with commas between them: each key "      \
+         "belongs to one of them, by its CRC-32"),                                               \
+        TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                        \
+             "File with the secret of the servers"),                                             \
+        TEXT("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                                 \
+             "That secret itself; others may see it for a moment, so rather use the file"),      \
+        SWITCH("tls", "TLS", tls, NULL, "Speak TLS"),                                            \
+        TEXT("tls-ca", "TLS_CA", tls_ca, NULL,                                                   \
+             "File with the authorities to trust, in PEM (by default those of the system)"),     \
+        TEXT("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                        \
+             "File with a certificate to show, in PEM, where the servers ask for one"),          \
+        TEXT("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL, "File with its key"),            \
+        TEXT("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                        \
+             "Name that the servers' certificate must be for (by default the host's)"),          \
+        SWITCH("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                               \
+               "Trust any certificate: then anybody between may read and change everything"),    \
+        NUMBER("connect-timeout", "CONNECT_TIMEOUT_S", connect_timeout_s, 1, 86400, "10",        \
+               "Seconds to look up, connect to and authenticate at a server"),                   \
+        NUMBER("reply-timeout", "REPLY_TIMEOUT_S", reply_timeout_s, 1, 86400, "5",               \
+               "Seconds for a server's reply, beside the time that it waits for other holders"), \
+        {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},                   \
+        {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},                                       \
         {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, NULL},
 
-#define WAIT_FLAGS                                                                   \
-    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                 \
-           "Seconds to wait for it (by default as long as it takes)"),               \
-        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"), \
-        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                 \
+#define WAIT_FLAGS                                                                                 \
+    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                               \
+           "Seconds to wait for it (by default as long as it takes)"),                             \
+        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),               \
+        SWITCH("retry", NULL, retry_given, NULL,                                                   \
+               "Ask again, with growing delays, while no server answers or it is restarting. "     \
+               "Without --timeout a request that was waiting in a queue is repeated in any case, " \
+               "unless "                                                                           \
+               "--no-retry is given"),                                                             \
+        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                               \
                "Seconds of the lease (by default the server's)"),
 
 #define GUARD_FLAGS                               \

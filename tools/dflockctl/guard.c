@@ -49,7 +49,8 @@ static int wait_for_grant(struct guard *guard)
             loop_wait(&guard->loop, &watched, 1, next_ms < tell_ms ? next_ms : tell_ms, &info);
 
         if (signal && !is_job_control(signal)) {
-            if (hold_step(hold) == HOLD_HELD)
+            hold_step(hold);
+            if (hold_is_kept(hold))
                 hold_release(hold);
             say("gave up waiting for '%s': %s", guard->key, strsignal(signal));
             return STATUS_SIGNAL + signal;
@@ -61,7 +62,7 @@ static int wait_for_grant(struct guard *guard)
     }
     if (hold->state == HOLD_HELD)
         return STATUS_DONE;
-    return (int)hold_tell_refused(hold);
+    return (int)hold_report_refused(hold);
 }
 
 /* What the command is to know, and no secret. */

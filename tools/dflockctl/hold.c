@@ -3,221 +3,217 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dflockctl/loop.h"
 #include "dflockctl/servers.h"
 #include "dflockctl/text.h"
+#include "os/clock.h"
 
 enum {
-    ANSWER_PATIENCE_MS = 10000, /* for an answer that is due */
-    RELEASE_PATIENCE_MS = 3000  /* somebody waits for us to end */
+    HOLD_RATIO_PERCENT = 50, /* of the lease at which it is renewed */
+    /* A peer that keeps a request pending for so long is a lock server. One that speaks another
+     * protocol or wants TLS closes the connection before. */
+    HOLD_REACHED_MS = 100
 };
 
-static void end(struct hold *hold, enum dflockd_status why, const char *problem)
+static const uint64_t hold_ns_per_s = 1000000000;
+static const uint64_t hold_ns_per_ms = 1000000;
+
+static void hold_end(struct hold *hold, enum dflockd_status why)
 {
+    const char *problem = hold->claim.problem;
+
+    if (why == DFLOCKD_STATUS_NOT_HELD)
+        problem = "its lease was over, or it was released";
+    else if (*problem == '\0')
+        problem = dflockd_status_text(why);
     hold->state = HOLD_OVER;
     hold->why = why;
-    if (*problem == '\0' && hold->connection)
-        problem = dflockd_connection_problem(hold->connection);
-    if (*problem == '\0')
-        problem = dflockd_status_text(why);
     snprintf(hold->problem, sizeof(hold->problem), "%s", problem);
+}
+
+static enum dflockd_status hold_connect(void *owner, struct dflockd_connection **connection,
+                                        char problem[DFLOCKD_PROBLEM_MAX])
+{
+    struct hold *hold = owner;
+    enum dflockd_status status =
+        dflockd_connection_open(connection, &hold->settings->options, hold->server);
+
+    if (status != DFLOCKD_STATUS_DONE)
+        memcpy(problem, hold->settings->problem, DFLOCKD_PROBLEM_MAX);
+    return status;
+}
+
+/* ---- asking ---- */
+
+static void hold_ask(struct hold *hold)
+{
+    uint64_t timeout_s = DFLOCKD_SECONDS_MAX;
+
+    hold->again_ns = UINT64_MAX;
+    hold->asked_ns = clock_boottime_ns();
+    if (hold->until_ns != UINT64_MAX)
+        timeout_s = hold->until_ns > hold->asked_ns
+                        ? (hold->until_ns - hold->asked_ns + hold_ns_per_s - 1) / hold_ns_per_s
+                        : 0;
+    claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_s);
 }
 
 void hold_begin(struct hold *hold, const struct settings *settings)
 {
     const char *key = settings->words[0];
-    size_t server = servers_of(settings, key);
-    struct dflockd_request request = {
-        .command = settings->limit ? DFLOCKD_SEMAPHORE_ACQUIRE : DFLOCKD_ACQUIRE,
-        .key = key,
-        .timeout_s = settings->timeout_s,
-        .lease_s = settings->lease_s,
-        .limit = (uint32_t)settings->limit,
-    };
-    enum dflockd_status status;
 
     memset(hold, 0, sizeof(*hold));
     hold->settings = settings;
-    hold->server = settings->servers[server];
-    hold->renew = true;
-    hold->sent_ms = loop_now_ms();
-    hold->until_ms = hold->sent_ms + settings->options.connect_timeout_ms +
-                     (int64_t)settings->timeout_s * 1000 + ANSWER_PATIENCE_MS;
-    status = dflockd_connection_open(&hold->connection, &settings->options, server);
-    if (status == DFLOCKD_STATUS_DONE)
-        status = dflockd_connection_send(hold->connection, &request);
-    if (status != DFLOCKD_STATUS_DONE)
-        end(hold, status, hold->connection ? "" : settings->problem);
+    hold->server = servers_of(settings, key);
+    claim_init(&hold->claim, &(struct claim_terms){
+                                 .key = key,
+                                 .limit = (uint32_t)settings->limit,
+                                 .lease_s = settings->lease_s,
+                                 .mode = LEASE_RENEWED,
+                                 .renew_ratio = HOLD_RATIO_PERCENT / 100.0,
+                                 .connect_timeout_ms = settings->options.connect_timeout_ms,
+                                 .reply_timeout_ms = settings->options.reply_timeout_ms,
+                                 .connect = hold_connect,
+                                 .owner = hold,
+                             });
+    hold->claim.server = settings->servers[hold->server];
+    hold->until_ns = UINT64_MAX;
+    if (settings->timeout_s != DFLOCKD_SECONDS_MAX)
+        hold->until_ns = clock_boottime_ns() + settings->timeout_s * hold_ns_per_s;
+    hold_ask(hold);
 }
+
+/* ---- asking again ---- */
+
+/* Whether another server, or this one a little later, may grant what was not granted. */
+static bool hold_may_return(enum dflockd_status why)
+{
+    return why == DFLOCKD_STATUS_UNREACHABLE || why == DFLOCKD_STATUS_DISCONNECTED ||
+           why == DFLOCKD_STATUS_DRAINING || why == DFLOCKD_STATUS_NO_REPLY ||
+           why == DFLOCKD_STATUS_LOST;
+}
+
+/*
+ * A waiter survives the restart of its server, unless it has a time-out. A server that was never
+ * there is tried again only if --retry says so: its address may be wrong.
+ */
+static bool hold_asks_again(const struct hold *hold, enum dflockd_status why)
+{
+    if (!hold_may_return(why) || hold->settings->retry == RETRY_NEVER)
+        return false;
+    if (hold->settings->retry == RETRY_WAITERS && !hold->reached)
+        return false;
+    return clock_boottime_ns() < hold->until_ns;
+}
+
+/* The request ended without a grant, for this reason. */
+static void hold_fail(struct hold *hold, enum dflockd_status why)
+{
+    uint64_t now_ns = clock_boottime_ns();
+    bool waited = now_ns - hold->asked_ns >= HOLD_REACHED_MS * hold_ns_per_ms;
+
+    hold->reached |= why == DFLOCKD_STATUS_DRAINING || why == DFLOCKD_STATUS_LOST ||
+                     (why == DFLOCKD_STATUS_DISCONNECTED && waited);
+    if (!hold_asks_again(hold, why)) {
+        hold_end(hold, why);
+        return;
+    }
+    if (waited)
+        hold->attempts = 0;
+    if (hold->attempts++ == 0)
+        say("%s; trying again", hold->claim.problem);
+    claim_close(&hold->claim);
+    hold->again_ns = now_ns + lease_backoff_ns(hold->attempts, (uint64_t)getpid());
+}
+
+/* ---- steps ---- */
 
 struct pollfd hold_watched(const struct hold *hold)
 {
-    if (!hold->connection)
-        return (struct pollfd){.fd = -1};
     return (struct pollfd){
-        .fd = dflockd_connection_descriptor(hold->connection),
-        .events = dflockd_connection_events(hold->connection),
+        .fd = claim_descriptor(&hold->claim),
+        .events = claim_events(&hold->claim),
     };
 }
 
 int64_t hold_next_ms(const struct hold *hold)
 {
-    int connecting_ms;
+    uint64_t due_ns = claim_due_ns(&hold->claim);
 
     if (hold->state == HOLD_OVER)
         return LOOP_NEVER;
-    connecting_ms = dflockd_connection_timeout(hold->connection);
-    if (connecting_ms >= 0)
-        return loop_now_ms() + connecting_ms;
-    if (hold->state == HOLD_WAITING)
-        return hold->until_ms;
-    return hold->renew && !hold->renewing ? hold->renew_ms : hold->until_ms;
+    if (hold->again_ns < due_ns)
+        due_ns = hold->again_ns;
+    /* Rounded up, so that the time has come then. */
+    return due_ns == UINT64_MAX ? LOOP_NEVER : (int64_t)(due_ns / hold_ns_per_ms) + 1;
 }
 
-/* ---- answers ---- */
-
-/*
- * The lease began at the grant, which came to us a moment ago, or long ago if we slept. So one that
- * was waited for is renewed at once, which counts from when it is sent.
- */
-static void take_grant(struct hold *hold, const struct dflockd_reply *reply)
+static void hold_take_grant(struct hold *hold)
 {
-    int64_t now_ms = loop_now_ms();
-    int64_t lease_ms = (int64_t)reply->lease_s * 1000;
-    bool waited = now_ms - hold->sent_ms > lease_ms / 8;
+    const struct lease *lease = &hold->claim.lease;
 
-    if (reply->status != DFLOCKD_STATUS_DONE) {
-        end(hold, reply->status, dflockd_status_text(reply->status));
-        return;
-    }
-    memcpy(hold->token, reply->token, sizeof(hold->token));
-    hold->fence = reply->fence;
-    hold->lease_s = reply->lease_s;
-    hold->until_ms = now_ms + lease_ms;
-    hold->renew_ms = waited ? now_ms : now_ms + lease_ms / 2;
     hold->state = HOLD_HELD;
+    memcpy(hold->token, lease->token, sizeof(hold->token));
+    hold->fence = lease->fence;
+    hold->lease_s = lease->lease_s;
 }
 
-static void take_renewal(struct hold *hold, const struct dflockd_reply *reply)
+enum hold_state hold_step(struct hold *hold)
 {
-    int64_t lease_ms = (int64_t)reply->lease_s * 1000;
-
-    hold->renewing = false;
-    if (reply->status != DFLOCKD_STATUS_DONE) {
-        end(hold, reply->status,
-            reply->status == DFLOCKD_STATUS_NOT_HELD ? "its lease was over, or it was released"
-                                                     : dflockd_status_text(reply->status));
-        return;
+    if (hold->state == HOLD_OVER)
+        return hold->state;
+    if (hold->again_ns != UINT64_MAX) {
+        if (clock_boottime_ns() < hold->again_ns)
+            return hold->state;
+        hold_ask(hold);
     }
-    hold->until_ms = hold->sent_ms + lease_ms;
-    hold->renew_ms = hold->sent_ms + lease_ms / 2;
-}
-
-static void take_check(struct hold *hold, const struct dflockd_reply *reply)
-{
-    hold->checking = false;
-    if (reply->status == DFLOCKD_STATUS_NOT_HELD)
-        end(hold, reply->status, "its lease was over, or it was released");
-    else if (reply->status != DFLOCKD_STATUS_DONE)
-        end(hold, reply->status, dflockd_status_text(reply->status));
-}
-
-static void take_answers(struct hold *hold)
-{
-    while (hold->state != HOLD_OVER) {
-        struct dflockd_reply reply;
-        enum dflockd_status status = dflockd_connection_receive(hold->connection, &reply);
-
-        if (status == DFLOCKD_STATUS_AGAIN)
-            return;
-        if (status != DFLOCKD_STATUS_DONE)
-            end(hold, status, "");
-        else if (hold->state == HOLD_WAITING)
-            take_grant(hold, &reply);
-        else if (hold->checking)
-            take_check(hold, &reply);
+    switch (claim_step(&hold->claim)) {
+    case LEASE_WAITING:
+    case LEASE_QUEUED:
+    case LEASE_CONFIRMING:
+        break;
+    case LEASE_HELD:
+        hold_take_grant(hold);
+        break;
+    case LEASE_UNVERIFIED:
+        if (hold->state == HOLD_WAITING)
+            hold_fail(hold, hold->claim.lease.why);
         else
-            take_renewal(hold, &reply);
+            hold->state = HOLD_UNVERIFIED;
+        break;
+    case LEASE_NONE:
+    case LEASE_LOST:
+        if (hold->state == HOLD_WAITING)
+            hold_fail(hold, hold->claim.lease.why);
+        else
+            hold_end(hold, hold->claim.lease.why);
+        break;
     }
+    return hold->state;
 }
 
-/* ---- the time ---- */
+/* ---- while it is kept ---- */
 
-static void check_time(struct hold *hold)
+bool hold_is_kept(const struct hold *hold)
 {
-    int64_t now_ms = loop_now_ms();
-    char problem[DFLOCKD_PROBLEM_MAX];
-
-    if (now_ms < hold->until_ms || hold->state == HOLD_OVER)
-        return;
-    if (hold->state == HOLD_WAITING) {
-        snprintf(problem, sizeof(problem), "%.300s does not answer", hold->server);
-        end(hold, DFLOCKD_STATUS_AGAIN, problem);
-    } else if (hold->renew) {
-        snprintf(problem, sizeof(problem), "%.300s did not renew it in time", hold->server);
-        end(hold, DFLOCKD_STATUS_LOST, problem);
-    } else {
-        /* Others may have renewed it: the server closes the connection once it holds nothing. */
-        hold->until_ms = LOOP_NEVER;
-    }
+    return hold->state == HOLD_HELD || hold->state == HOLD_UNVERIFIED;
 }
 
-static void renew(struct hold *hold)
+void hold_let_others_renew(struct hold *hold)
 {
-    const struct settings *settings = hold->settings;
-    struct dflockd_request request = {
-        .command = settings->limit ? DFLOCKD_SEMAPHORE_RENEW : DFLOCKD_RENEW,
-        .key = settings->words[0],
-        .token = hold->token,
-        .lease_s = settings->lease_s,
-    };
-    enum dflockd_status status;
-
-    if (hold->state != HOLD_HELD || !hold->renew || hold->renewing ||
-        loop_now_ms() < hold->renew_ms)
-        return;
-    hold->sent_ms = loop_now_ms();
-    hold->renewing = true;
-    status = dflockd_connection_send(hold->connection, &request);
-    if (status != DFLOCKD_STATUS_DONE)
-        end(hold, status, "");
+    lease_set_mode(&hold->claim.lease, LEASE_WATCHED);
 }
 
 void hold_check(struct hold *hold)
 {
-    struct dflockd_request request = {
-        .command = DFLOCKD_OWN,
-        .key = hold->settings->words[0],
-        .token = hold->token,
-        .semaphore = hold->settings->limit > 0,
-    };
-    enum dflockd_status status;
-
-    if (hold->state != HOLD_HELD || hold->checking || hold->renewing)
-        return;
-    hold->checking = true;
-    status = dflockd_connection_send(hold->connection, &request);
-    if (status != DFLOCKD_STATUS_DONE)
-        end(hold, status, "");
-}
-
-/* An answer that lay there while we slept counts, since what it says does not depend on when. */
-enum hold_state hold_step(struct hold *hold)
-{
-    if (hold->state == HOLD_OVER)
-        return HOLD_OVER;
-    take_answers(hold);
-    check_time(hold);
-    renew(hold);
-    if (hold->state != HOLD_OVER)
-        take_answers(hold);
-    return hold->state;
+    lease_check(&hold->claim.lease);
 }
 
 /* ---- the end ---- */
 
-enum status hold_tell_refused(const struct hold *hold)
+enum status hold_report_refused(const struct hold *hold)
 {
     const char *key = hold->settings->words[0];
     char *shown = text_shown(key, strlen(key), true);
@@ -228,54 +224,22 @@ enum status hold_tell_refused(const struct hold *hold)
     return status_of(hold->why);
 }
 
-/* The answers that are due, in turn; the last one is told. */
-static enum dflockd_status hear(struct hold *hold, uint32_t due, struct dflockd_reply *reply)
-{
-    int64_t until_ms = loop_now_ms() + RELEASE_PATIENCE_MS;
-
-    while (due > 0) {
-        enum dflockd_status status = dflockd_connection_receive(hold->connection, reply);
-        struct pollfd watched = hold_watched(hold);
-        int64_t left_ms = until_ms - loop_now_ms();
-
-        if (status == DFLOCKD_STATUS_DONE) {
-            due--;
-        } else if (status != DFLOCKD_STATUS_AGAIN || left_ms <= 0) {
-            return status;
-        } else {
-            poll(&watched, 1, (int)left_ms);
-        }
-    }
-    return DFLOCKD_STATUS_DONE;
-}
-
 enum dflockd_status hold_release(struct hold *hold)
 {
-    const struct settings *settings = hold->settings;
-    struct dflockd_request request = {
-        .command = settings->limit ? DFLOCKD_SEMAPHORE_RELEASE : DFLOCKD_RELEASE,
-        .key = settings->words[0],
-        .token = hold->token,
-    };
-    struct dflockd_reply reply = {0};
     enum dflockd_status status = DFLOCKD_STATUS_LOST;
 
-    if (hold->state == HOLD_HELD) {
-        status = dflockd_connection_send(hold->connection, &request);
-        if (status == DFLOCKD_STATUS_DONE)
-            status = hear(hold, 1u + hold->checking + hold->renewing, &reply);
-        if (status == DFLOCKD_STATUS_DONE)
-            status = reply.status;
+    if (hold_is_kept(hold)) {
+        status = claim_release(&hold->claim);
         if (status != DFLOCKD_STATUS_DONE)
-            end(hold, status, reply.status == status ? dflockd_status_text(status) : "");
+            hold_end(hold, status);
     }
     hold_close(hold);
-    return status == DFLOCKD_STATUS_NOT_HELD ? DFLOCKD_STATUS_LOST : status;
+    return status;
 }
 
 void hold_close(struct hold *hold)
 {
-    dflockd_connection_close(hold->connection);
-    hold->connection = NULL;
+    claim_close(&hold->claim);
+    hold->again_ns = UINT64_MAX;
     hold->state = HOLD_OVER;
 }

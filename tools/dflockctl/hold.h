@@ -1,14 +1,15 @@
 /*
- * A lock or a slot of a semaphore: asked for, held and renewed over a connection of its own, in
- * somebody's event loop.
+ * A lock or a slot of a semaphore in an event loop: acquired, held and renewed by a claim of the
+ * library (client/claim.h), and asked for again if that is wanted.
  *
- *            granted               renewal refused, connection gone, lease over
- *   WAITING ---------> HELD -----------------------------------------------------> OVER
- *      |                                                                            ^
- *      +----------------------------------------------------------------------------+
- *         not granted in time, refused, no connection
- *
- * It believes in no lease longer than the server can: a renewal counts from when it was sent.
+ *   state       event                                          next
+ *   WAITING     granted                                        HELD
+ *   WAITING     no server, and it is to be tried again         WAITING, after a delay
+ *   WAITING     not granted in time, refused, no server        OVER
+ *   HELD        connection lost                                UNVERIFIED
+ *   HELD        renewal refused, end of the lease              OVER
+ *   UNVERIFIED  verified on a new connection                   HELD
+ *   UNVERIFIED  refused, end of the lease                      OVER
  */
 #ifndef DFLOCKCTL_HOLD_H
 #define DFLOCKCTL_HOLD_H
@@ -17,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/claim.h"
 #include "dflockctl/settings.h"
 #include "dflockctl/status.h"
 #include "dflockd/client.h"
@@ -24,55 +26,61 @@
 enum hold_state {
     HOLD_WAITING,
     HOLD_HELD,
+    HOLD_UNVERIFIED, /* the server may have released it; what needs the lock should pause */
     HOLD_OVER
 };
 
 struct hold {
     enum hold_state state;
-    enum dflockd_status why;           /* it is over */
-    char problem[DFLOCKD_PROBLEM_MAX]; /* the same in words, with the server's address */
-    bool renew;                        /* whoever holds it may change that */
+    enum dflockd_status why;           /* OVER: why */
+    char problem[DFLOCKD_PROBLEM_MAX]; /* OVER: the same in words, with the server's address */
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     uint64_t fence;
-    uint64_t lease_s; /* as the server gave it */
+    uint64_t lease_s; /* as the server granted it */
 
     /* Private. */
     const struct settings *settings;
-    struct dflockd_connection *connection; /* NULL: closed */
-    const char *server;
-    bool checking; /* a check is pending, before a renewal if both are */
-    bool renewing;
-    int64_t sent_ms;  /* the request under way */
-    int64_t renew_ms; /* when to renew next */
-    int64_t until_ms; /* for how long to believe in the grant, or wait for an answer */
+    size_t server; /* its number */
+    struct claim claim;
+    bool reached;      /* a server kept our request in its queue before */
+    uint32_t attempts; /* that failed in a row */
+    uint64_t asked_ns;
+    uint64_t until_ns; /* when the time-out of the settings ends */
+    uint64_t again_ns; /* when to ask again; UINT64_MAX: a request is pending */
 };
 
-/* Asks for the key that the settings name, as they say. May be over at once. */
+/* Asks for the key that the settings name, as they say. May be OVER at once. */
 void hold_begin(struct hold *hold, const struct settings *settings);
 
 /* What to watch, and when to call hold_step at the latest. */
 struct pollfd hold_watched(const struct hold *hold);
 int64_t hold_next_ms(const struct hold *hold);
 
-/* Does what can be done without waiting. */
+/* Does what can be done without waiting. Returns the state. */
 enum hold_state hold_step(struct hold *hold);
 
+/* Whether it is to be released: HELD or UNVERIFIED. */
+bool hold_is_kept(const struct hold *hold);
+
+/* Stops renewing: others do, by its token. It ends with its connection then. */
+void hold_let_others_renew(struct hold *hold);
+
 /*
- * Asks the server whether the token still holds the key, without renewing it, unless a request is
- * pending. "Not held" ends the hold in a later hold_step. Only for servers that know `own`.
+ * Asks the server with `own` whether the token still holds the key, unless a request is pending. If
+ * not, a later hold_step returns OVER. Only for servers that know `own`.
  */
 void hold_check(struct hold *hold);
 
 /*
- * Gives it back, waiting some seconds for the answer. DONE, LOST, or why it is not known. Closes
- * it.
+ * Releases what is kept, waiting for the reply no longer than --reply-timeout, and closes it.
+ * Returns DONE, LOST, or why that is not known.
  */
 enum dflockd_status hold_release(struct hold *hold);
 
-/* It was not granted: says why, and what to do next. Returns the status of that. */
-enum status hold_tell_refused(const struct hold *hold);
+/* It was not granted: reports why, and what to do next. Returns the exit status for that. */
+enum status hold_report_refused(const struct hold *hold);
 
-/* Closes the connection: the server cancels the waiting, and gives back what it held. */
+/* Closes the connection: the server cancels the waiting, and releases what it held. */
 void hold_close(struct hold *hold);
 
 #endif

@@ -7,10 +7,6 @@
 #include "dflockctl/output.h"
 #include "dflockctl/status.h"
 
-enum {
-    ANSWER_PATIENCE_MS = 10000
-};
-
 size_t servers_of(const struct settings *settings, const char *key)
 {
     return dflockd_shard(key, settings->options.server_count);
@@ -21,17 +17,17 @@ size_t servers_of(const struct settings *settings, const char *key)
 enum dflockd_status question_ask(struct question *question, const struct settings *settings,
                                  size_t server, const struct dflockd_request *request)
 {
-    int64_t patience_ms = ANSWER_PATIENCE_MS;
+    int64_t timeout_ms = settings->options.reply_timeout_ms;
     enum dflockd_status status = DFLOCKD_STATUS_DONE;
     const char *problem = settings->problem;
 
     if (!question->connection) {
-        patience_ms += settings->options.connect_timeout_ms;
+        timeout_ms += settings->options.connect_timeout_ms;
         status = dflockd_connection_open(&question->connection, &settings->options, server);
     }
     if (status == DFLOCKD_STATUS_DONE)
         status =
-            dflockd_connection_ask(question->connection, request, &question->reply, patience_ms);
+            dflockd_connection_ask(question->connection, request, &question->reply, timeout_ms);
     if (status == DFLOCKD_STATUS_DONE)
         return question->reply.status;
     if (question->connection)

@@ -208,6 +208,12 @@ static bool read_tls(struct flags_reading *reading)
     return true;
 }
 
+/* Whether the command waits for a lock. */
+static bool has_retry(const struct settings *settings)
+{
+    return settings->command->runs || strcmp(settings->command->name, "acquire") == 0;
+}
+
 /* What can't be together, or must. */
 static bool check_flags(struct flags_reading *reading)
 {
@@ -218,6 +224,10 @@ static bool check_flags(struct flags_reading *reading)
             return flags_wrong(reading, "--try", "is --timeout 0, and goes without --timeout");
         settings->timeout_s = 0;
     }
+    if (has_retry(settings) && flags_given(reading, "retry"))
+        settings->retry = settings->retry_given ? RETRY_ALWAYS : RETRY_NEVER;
+    else if (settings->timeout_s == DFLOCKD_SECONDS_MAX)
+        settings->retry = RETRY_WAITERS;
     if (strcmp(settings->command->name, "sem") == 0 && settings->limit == 0)
         return flags_wrong(reading, "-n", "is needed: how many may hold it at a time");
     if (settings->while_pid && !settings->hold)
@@ -242,6 +252,7 @@ static enum flags_result read_flags(struct settings *settings, const struct flag
     if (result == FLAGS_WRONG)
         memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);
     settings->options.connect_timeout_ms = (uint32_t)(settings->connect_timeout_s * 1000);
+    settings->options.reply_timeout_ms = (uint32_t)(settings->reply_timeout_s * 1000);
     return result;
 }
 

@@ -22,6 +22,13 @@ enum {
 
 struct command;
 
+/* Whether to ask for a lock again if no server can grant it now. */
+enum retry {
+    RETRY_NEVER,
+    RETRY_WAITERS, /* once a server kept the request in its queue: waiters survive its restart */
+    RETRY_ALWAYS
+};
+
 /* Texts are borrowed from the arguments and the environment. */
 struct settings {
     /* As given: which servers, and how. */
@@ -35,12 +42,15 @@ struct settings {
     bool tls;
     bool tls_insecure;
     uint64_t connect_timeout_s;
+    uint64_t reply_timeout_s;
 
     /* Of commands that hold something. */
     bool try_once;
     uint64_t timeout_s; /* DFLOCKD_SECONDS_MAX: as long as it takes */
-    uint64_t lease_s;   /* 0: the server's */
-    uint64_t limit;     /* 0: a lock, no semaphore */
+    enum retry retry;
+    bool retry_given; /* as --retry or --no-retry says; see `retry` */
+    uint64_t lease_s; /* 0: the server's */
+    uint64_t limit;   /* 0: a lock, no semaphore */
     uint64_t grace_s;
     bool hold;
     uint64_t while_pid; /* 0: none */

@@ -44,6 +44,7 @@ enum status status_of(enum dflockd_status status)
     case DFLOCKD_STATUS_UNREACHABLE:
     case DFLOCKD_STATUS_DISCONNECTED:
     case DFLOCKD_STATUS_AGAIN:
+    case DFLOCKD_STATUS_NO_REPLY:
         return STATUS_NO_SERVER;
     case DFLOCKD_STATUS_INVALID:
         return STATUS_USAGE;
@@ -75,6 +76,7 @@ const char *status_advice(enum dflockd_status status)
     case DFLOCKD_STATUS_DISCONNECTED:
         return "; it may want --tls, have no connection left, or have just ended";
     case DFLOCKD_STATUS_AGAIN:
+    case DFLOCKD_STATUS_NO_REPLY:
         return "; it may be overloaded or stopped: try again, or look at its log";
     case DFLOCKD_STATUS_STRANGE_ANSWER:
         return "; is it a dflockd, and does it want --tls?";
