@@ -139,6 +139,7 @@ struct wire {
     int stop[2];
     _Atomic(enum wire_cut) cut; /* set to end the connection; NONE once that is done */
     int half;                   /* the server's side of a connection cut at the CLIENT's; or -1 */
+    atomic_int accepted;        /* connections so far */
     char address[64];
 };
 
@@ -173,6 +174,7 @@ static inline void *wire_run(void *argument)
         if (watched[0].revents)
             return NULL;
         watched[1].fd = accept4(wire->listener, NULL, NULL, SOCK_CLOEXEC);
+        wire->accepted++;
         watched[2] =
             (struct pollfd){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .events = POLLIN};
         if (connect(watched[2].fd, (struct sockaddr *)&there, sizeof(there)) == 0) {

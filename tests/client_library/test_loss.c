@@ -272,7 +272,7 @@ static void assert_survives_a_cut(struct fixture *f, struct dflockd_lock *lock)
     uint64_t fence = dflockd_lock_fence(lock);
 
     f->wire.cut = WIRE_CUT_CLIENT;
-    eventually(f->wire.half >= 0);
+    eventually(f->wire.accepted == 2);
     eventually(dflockd_lock_held(lock));
     assert_int_equal(dflockd_lock_fence(lock), fence);
     wire_end_half(&f->wire);
