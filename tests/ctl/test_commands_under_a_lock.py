@@ -393,7 +393,8 @@ def pipe_without_reader():
 def test_a_loss_reaches_the_command_if_nobody_reads_stderr(server, tmp_path, make, grace):
     asked = tmp_path / "asked"
     reading, writing = make()
-    script = f"trap 'echo > {asked}; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    script = "exec 2>/dev/null; " \
+             f"trap 'echo > {asked}; exit' TERM; echo ready; while :; do sleep 0.05; done"
     with subprocess.Popen([CTL, "lock", "key", "--grace", grace, "--", "sh", "-c", script],
                           env=environment(server), stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=writing, text=True) as process:
@@ -407,7 +408,8 @@ def test_a_loss_reaches_the_command_if_nobody_reads_stderr(server, tmp_path, mak
 
 def test_a_loss_reaches_the_command_on_a_stopped_terminal(server, tmp_path):
     asked = tmp_path / "asked"
-    script = f"trap 'echo > {asked}; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    script = "exec 2>/dev/null; " \
+             f"trap 'echo > {asked}; exit' TERM; echo ready; while :; do sleep 0.05; done"
     with Terminal(server, "lock", "key", "--", "sh", "-c", script) as terminal:
         terminal.see("ready")
         terminal.type(b"\x13")

@@ -26,7 +26,7 @@ enum {
  *   RUNNING          lock lost                LOST       end all processes
  *   RUNNING,STOPPED  outer process killed     ABANDONED  end all processes
  *   ABANDONED        lock lost                LOST
- *   RUNNING,STOPPED  command ended            -          release, report
+ *   RUNNING,STOPPED  command ended            -          release, report (see `settled_ms`)
  *   LOST,ABANDONED   no process left          -          release unless lost, report
  *
  * The lock is renewed in RUNNING and ABANDONED. In STOPPED nobody works under it, and a stopped job
@@ -50,6 +50,11 @@ struct supervisor {
     pid_t group; /* of the outer process, and of the command unless that left it */
     uint32_t continues;
     int64_t report_again_ms; /* when to report STOPPED again, should it still be true */
+    /*
+     * When the end of the command counts. SIGKILL may have been sent to the whole process group, as
+     * `timeout -k` does: then the end of the outer process follows, and ABANDONED is next.
+     */
+    int64_t settled_ms;
     enum phase phase;
     struct child command;
     struct relay relay;
@@ -170,10 +175,23 @@ static void supervisor_end_all(struct supervisor *supervisor, enum phase phase)
                       supervisor->settings->grace_s, event);
 }
 
+/* Reaps children, and notes when the end of the command counts. */
+static void supervisor_reap(struct supervisor *supervisor)
+{
+    struct child *command = &supervisor->command;
+    bool had_ended = command->ended;
+
+    child_reap(command);
+    if (command->ended && !had_ended)
+        supervisor->settled_ms =
+            loop_now_ms() + (command->ended_by == SIGKILL ? RELAY_WINDOW_MS : 0);
+}
+
 static bool supervisor_is_over(const struct supervisor *supervisor)
 {
-    return supervisor_is_ending(supervisor) ? !child_any_left(&supervisor->command)
-                                            : supervisor->command.ended;
+    return supervisor_is_ending(supervisor)
+               ? !child_any_left(&supervisor->command)
+               : supervisor->command.ended && loop_now_ms() >= supervisor->settled_ms;
 }
 
 /* Processes all that has happened. Returns false once it is over. */
@@ -184,16 +202,16 @@ static bool supervisor_step(struct supervisor *supervisor)
     supervisor_read_outer(supervisor);
     supervisor_read_witness(supervisor);
     supervisor_forward(supervisor);
-    child_reap(&supervisor->command);
+    supervisor_reap(supervisor);
     supervisor_follow_stop(supervisor);
+    if (!supervisor_is_ending(supervisor) && supervisor->outer < 0)
+        supervisor_end_all(supervisor, PHASE_ABANDONED);
     if (supervisor_is_over(supervisor))
         return false;
     if (supervisor->phase == PHASE_RUNNING && hold_step(supervisor->hold) == HOLD_OVER)
         supervisor_end_all(supervisor, PHASE_LOST);
     if (supervisor->phase == PHASE_ABANDONED && hold_step(supervisor->hold) == HOLD_OVER)
         supervisor->phase = PHASE_LOST;
-    if (!supervisor_is_ending(supervisor) && supervisor->outer < 0)
-        supervisor_end_all(supervisor, PHASE_ABANDONED);
     if (supervisor_is_ending(supervisor) && loop_now_ms() >= termination->kill_ms)
         return termination_kill(termination, child_living_pid(&supervisor->command));
     return true;
@@ -214,6 +232,9 @@ static void supervisor_wait(struct supervisor *supervisor)
 
     if (forward_ms < until_ms)
         until_ms = forward_ms;
+    if (supervisor->command.ended && !supervisor_is_ending(supervisor) &&
+        supervisor->settled_ms < until_ms)
+        until_ms = supervisor->settled_ms;
     if (supervisor->report_again_ms < until_ms)
         until_ms = supervisor->report_again_ms;
     if (supervisor_is_ending(supervisor) && supervisor->termination.kill_ms < until_ms)
