@@ -1,6 +1,5 @@
 /*
- * The command that runs while a lock is held, and all that it starts: whatever of that is orphaned
- * becomes our child, so that nothing escapes when the lock is lost.
+ * The command that runs while a lock is held, and the processes that it leaves to this one.
  */
 #ifndef DFLOCKCTL_CHILD_H
 #define DFLOCKCTL_CHILD_H
@@ -13,24 +12,31 @@
 struct child {
     pid_t pid;
     bool ended;
-    int status; /* what the program is to end with for it: its own, or 128 and a signal's number */
+    int status;     /* what the program exits with: the command's, or 128 and a signal's number */
+    int ended_by;   /* signal that ended it; 0: none, or it has not ended */
+    int stopped_by; /* signal that stopped it; 0: it runs, or has ended */
+    bool others_remain; /* other children of this process are left */
 };
 
 /*
- * Runs the command, found by PATH, with our environment, and signals as they were before `loop`. It
- * gets SIGTERM should we be killed. False where it can't be run: that was told on stderr, and
- * `status` says with what to end.
+ * Runs the command, found by PATH, with this environment, and signals as they were before `loop`.
+ * It gets SIGTERM if this process is killed. Returns true; or false if it cannot run: that was
+ * reported on stderr, and `status` is what the program exits with.
+ *
+ * This process becomes a subreaper: the command's orphans become its children.
  */
 bool child_start(struct child *child, char *const *command_line, const struct loop *loop);
 
-/* To the command alone. */
+/* Sends a signal to the command alone, unless it has ended. */
 void child_signal(const struct child *child, int signal);
 
-/* To the command and all that it has started, and they. */
-void child_signal_all(int signal);
+/* Returns the process id, or 0 once the command has ended. */
+pid_t child_living_pid(const struct child *child);
 
-/* Takes note of whoever ended. False once nobody is left: neither the command nor what it started.
- */
-bool child_reap(struct child *child);
+/* Reaps all children that ended, and notes whether the command ended, stopped or continued. */
+void child_reap(struct child *child);
+
+/* Returns whether the command or a process that it started is left. */
+bool child_any_left(const struct child *child);
 
 #endif

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "dflockctl/acquire.h"
-#include "dflockctl/guard.h"
 #include "dflockctl/list.h"
+#include "dflockctl/run_locked.h"
 #include "dflockctl/servers.h"
 #include "dflockctl/status.h"
 #include "dflockctl/token.h"
@@ -57,22 +57,20 @@
         {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},                                       \
         {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, NULL},
 
-#define WAIT_FLAGS                                                                                 \
-    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                               \
-           "Seconds to wait for it (by default as long as it takes)"),                             \
-        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),               \
-        SWITCH("retry", NULL, retry_given, NULL,                                                   \
-               "Ask again, with growing delays, while no server answers or it is restarting. "     \
-               "Without --timeout a request that was waiting in a queue is repeated in any case, " \
-               "unless "                                                                           \
-               "--no-retry is given"),                                                             \
-        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                               \
+#define WAIT_FLAGS                                                                       \
+    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                     \
+           "Seconds to wait for it (by default as long as it takes)"),                   \
+        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),     \
+        SWITCH("retry", NULL, retry_given, NULL,                                         \
+               "While no server answers, ask again (by default only if no --timeout is " \
+               "given, and only after the server had queued the request)"),              \
+        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                     \
                "Seconds of the lease (by default the server's)"),
 
-#define GUARD_FLAGS                               \
+#define RUN_LOCKED_FLAGS                          \
     WAIT_FLAGS NUMBER(                            \
         "grace", NULL, grace_s, 0, INT_MAX, "10", \
-        "Seconds from SIGTERM to SIGKILL once the lock is lost; 0: SIGKILL at once"),
+        "Seconds from SIGTERM to SIGKILL after the lock is lost; 0: SIGKILL at once"),
 
 #define LIMIT_FLAGS(help)                                       \
     NUMBER("n", NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, help), \
@@ -81,9 +79,9 @@
 #define JSON_FLAG SWITCH("json", NULL, json, NULL, "Print JSON"),
 
 static const struct flag server_flags[] = {SERVER_FLAGS};
-static const struct flag lock_flags[] = {GUARD_FLAGS SERVER_FLAGS};
+static const struct flag lock_flags[] = {RUN_LOCKED_FLAGS SERVER_FLAGS};
 static const struct flag sem_flags[] = {LIMIT_FLAGS(
-    "How many may hold it at a time; the same for all who do") GUARD_FLAGS SERVER_FLAGS};
+    "How many may hold it at a time; the same for all who do") RUN_LOCKED_FLAGS SERVER_FLAGS};
 static const struct flag acquire_flags[] = {
     WAIT_FLAGS LIMIT_FLAGS("Take a slot of a semaphore, which so many may hold at a time")
         SWITCH("hold", NULL, hold, "true",
@@ -118,46 +116,55 @@ static const struct flag top_flags[] = {
 
 /* ---- commands ---- */
 
-#define GUARD_DETAILS                                                                              \
-    "It is renewed in the background while the command runs, and released when that ends; the\n"   \
-    "exit status is the command's, or 128 and the number of the signal that ended it.\n"           \
-    "\n"                                                                                           \
-    "The command finds DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment: the\n"     \
-    "fence is a number that rises with every grant, by which a resource can refuse a late\n"       \
-    "writer. It does not find the secret of --auth-token or DFLOCKD_AUTH_TOKEN: a dflockctl\n"     \
-    "in it takes DFLOCKD_AUTH_TOKEN_FILE.\n"                                                       \
-    "\n"                                                                                           \
-    "Signals (HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT, WINCH) are forwarded to the command\n" \
-    "at once, but for those that a terminal sends: it is in the same process group and has them\n" \
-    "already. While it waits for the lock, any of them but CONT and WINCH gives up.\n"             \
-    "\n"                                                                                           \
-    "Where the lock is lost (its server is gone, or did not hear of it for the time of a "         \
-    "lease),\n"                                                                                    \
-    "the command and every process that it started get SIGTERM, and after --grace SIGKILL; the\n"  \
-    "exit status is 76, whatever the command's was. Stopped with ^Z it is not renewed.\n"
+#define RUN_LOCKED_DETAILS                                                                       \
+    "The lock is renewed in the background while the command runs, and released when the\n"      \
+    "command ends. The exit status is the command's, or 128 plus the number of the signal\n"     \
+    "that ended it. If SIGINT or SIGQUIT ended the command or the wait, dflockctl ends by the\n" \
+    "same signal, so that ^C also ends a shell's loop around it.\n"                              \
+    "\n"                                                                                         \
+    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. The\n"     \
+    "fence is a number that rises with every grant, by which a resource can refuse a late\n"     \
+    "writer. The environment does not contain the secret of --auth-token or\n"                   \
+    "DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set DFLOCKD_AUTH_TOKEN_FILE.\n"     \
+    "\n"                                                                                         \
+    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT, WINCH, TSTP,\n" \
+    "TTIN and TTOU once, whether they are sent to dflockctl, to its process group, or by the\n"  \
+    "terminal. One that is sent to dflockctl alone is forwarded after 0.1 s. While dflockctl\n"  \
+    "waits for the lock, HUP, INT, QUIT, TERM, USR1, USR2 and ALRM end the wait.\n"              \
+    "\n"                                                                                         \
+    "If the lock is lost (the server is gone, or could not be reached until the lease ended),\n" \
+    "the command and every process that it started receive SIGTERM, and SIGKILL after\n"         \
+    "--grace. The exit status is 76, whatever the command's is. A process that could not be\n"   \
+    "signalled is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"    \
+    "process of dflockctl, the parent of the command, keeps the lock until all of them have\n"   \
+    "ended.\n"                                                                                   \
+    "\n"                                                                                         \
+    "While the command is stopped, for example by ^Z, dflockctl stops the processes that it\n"   \
+    "started, and does not renew the lock. When the command continues and the lease has\n"       \
+    "ended, the lock is lost.\n"
 
 static const struct command commands[] = {
     {
         .name = "lock",
         .arguments = "KEY -- COMMAND [ARGUMENT]...",
         .summary = "Run a command while holding a lock",
-        .details = GUARD_DETAILS,
+        .details = RUN_LOCKED_DETAILS,
         .words_least = 1,
         .words_most = 1,
         .runs = true,
         .flags = FLAGS(lock_flags),
-        .run = guard_run,
+        .run = run_locked_main,
     },
     {
         .name = "sem",
         .arguments = "KEY -n N -- COMMAND [ARGUMENT]...",
         .summary = "Run a command while holding one of N slots of a semaphore",
-        .details = GUARD_DETAILS,
+        .details = RUN_LOCKED_DETAILS,
         .words_least = 1,
         .words_most = 1,
         .runs = true,
         .flags = FLAGS(sem_flags),
-        .run = guard_run,
+        .run = run_locked_main,
     },
     {
         .name = "acquire",

@@ -14,7 +14,7 @@ int64_t loop_now_ms(void)
     return (int64_t)(clock_boottime_ns() / 1000000);
 }
 
-static void add_unless_ignored(sigset_t *signals, int number)
+static void loop_add_unless_ignored(sigset_t *signals, int number)
 {
     struct sigaction action;
 
@@ -23,32 +23,62 @@ static void add_unless_ignored(sigset_t *signals, int number)
     sigaddset(signals, number);
 }
 
+/* Opens the descriptors for the signals in `loop->caught`. */
+static int loop_open_descriptors(struct loop *loop)
+{
+    int error;
+
+    loop->signals = signalfd(-1, &loop->caught, SFD_CLOEXEC | SFD_NONBLOCK);
+    loop->timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (loop->signals >= 0 && loop->timer >= 0)
+        return 0;
+    error = -errno;
+    loop_close(loop);
+    return error;
+}
+
 int loop_open(struct loop *loop, const int *more)
 {
     static const int always[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    sigset_t caught;
 
-    sigemptyset(&caught);
-    /* Ignored, it would not tell of a child's end. */
-    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&loop->caught);
+    /* The kernel does not report the end of a child while SIGCHLD is ignored. */
+    loop->child_was_ignored = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
     for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
-        add_unless_ignored(&caught, always[i]);
+        loop_add_unless_ignored(&loop->caught, always[i]);
     for (; *more; more++)
-        add_unless_ignored(&caught, *more);
-    sigprocmask(SIG_BLOCK, &caught, &loop->before);
-    loop->signals = signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
-    loop->timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-    return loop->signals < 0 || loop->timer < 0 ? -errno : 0;
+        loop_add_unless_ignored(&loop->caught, *more);
+    sigprocmask(SIG_BLOCK, &loop->caught, &loop->before);
+    return loop_open_descriptors(loop);
+}
+
+int loop_catch_more(struct loop *loop, const int *more)
+{
+    for (; *more; more++)
+        loop_add_unless_ignored(&loop->caught, *more);
+    sigprocmask(SIG_BLOCK, &loop->caught, NULL);
+    return signalfd(loop->signals, &loop->caught, 0) < 0 ? -errno : 0;
+}
+
+int loop_reopen(struct loop *loop)
+{
+    loop_close(loop);
+    return loop_open_descriptors(loop);
 }
 
 void loop_close(struct loop *loop)
 {
-    close(loop->signals);
-    close(loop->timer);
+    if (loop->signals >= 0)
+        close(loop->signals);
+    if (loop->timer >= 0)
+        close(loop->timer);
+    loop->signals = loop->timer = -1;
 }
 
 void loop_restore(const struct loop *loop)
 {
+    if (loop->child_was_ignored)
+        signal(SIGCHLD, SIG_IGN);
     sigprocmask(SIG_SETMASK, &loop->before, NULL);
 }
 

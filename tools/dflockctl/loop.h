@@ -19,9 +19,11 @@ enum {
 };
 
 struct loop {
-    int signals; /* a descriptor, as the next */
-    int timer;
-    sigset_t before; /* what was blocked */
+    int signals; /* descriptor of signalfd(2) */
+    int timer;   /* descriptor of timerfd_create(2) */
+    sigset_t caught;
+    sigset_t before; /* the mask of blocked signals at loop_open */
+    bool child_was_ignored;
 };
 
 /* Milliseconds of a clock that nobody sets and that goes on while the machine sleeps, as leases do.
@@ -29,15 +31,24 @@ struct loop {
 int64_t loop_now_ms(void);
 
 /*
- * Catches HUP, INT, QUIT and TERM, and those in `more`, which ends with 0. What whoever started us
- * has ignored stays ignored (nohup), but for CHLD. 0, or negative errno.
+ * Catches HUP, INT, QUIT and TERM, and the signals in `more`, which ends with 0. A signal that was
+ * ignored stays ignored (nohup), except CHLD. Returns 0 or a negative errno.
  */
 int loop_open(struct loop *loop, const int *more);
 
-/* Closes the descriptors; signals stay blocked. */
+/* Catches the signals in `more` too. Returns 0 or a negative errno. */
+int loop_catch_more(struct loop *loop, const int *more);
+
+/*
+ * For a child of fork(2): replaces the descriptors, which it shares with its parent, by its own.
+ * Returns 0 or a negative errno.
+ */
+int loop_reopen(struct loop *loop);
+
+/* Closes the descriptors. The signals stay blocked. */
 void loop_close(struct loop *loop);
 
-/* In a child: signals are what they were before. */
+/* In a child before exec: restores the mask and the dispositions of loop_open's call. */
 void loop_restore(const struct loop *loop);
 
 /*

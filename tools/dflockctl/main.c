@@ -2,9 +2,9 @@
  * dflockctl: locks and semaphores of dflockd servers, for shells and people.
  *
  * One thread, on the connections of libdflockd. In reading order: command.c has the commands and
- * their flags, settings.c what was given; hold.h is a grant kept alive, guard.c runs a command
- * under it, acquire.c leaves it behind for a script; census.h is what the servers tell of keys,
- * list.c and top.c show it.
+ * their flags, settings.c what was given; hold.h is a grant kept alive, run_locked.c runs a
+ * command under it (supervisor.h has the processes), acquire.c leaves it behind for a script;
+ * census.h is what the servers tell of keys, list.c and top.c show it.
  */
 #include <locale.h>
 #include <stdio.h>

@@ -3,9 +3,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dflockctl/write_nonblocking.h"
 
 enum {
-    LINE_MAX_BYTES = 4096 /* a longer message is cut: a shown key may take 1,536 */
+    LINE_MAX_BYTES = 4096 /* PIPE_BUF; a longer message is cut: a shown key may take 1,536 */
 };
 
 void status_print(void)
@@ -21,7 +25,7 @@ void status_print(void)
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
         printf("  %3d  %s\n", statuses[i].number, statuses[i].text);
-    printf("  128 and a signal's number: it ended the command, or the waiting\n");
+    printf("  128 plus a signal's number: it ended the command, or the wait\n");
 }
 
 enum status status_of(enum dflockd_status status)
@@ -89,17 +93,24 @@ const char *status_advice(enum dflockd_status status)
 
 void say(const char *format, ...)
 {
+    static const char prefix[] = "dflockctl: ";
     char line[LINE_MAX_BYTES] = "";
+    size_t start = sizeof(prefix) - 1;
+    size_t length;
     va_list arguments;
 
+    memcpy(line, prefix, start);
     va_start(arguments, format);
-    vsnprintf(line, sizeof(line), format, arguments);
+    /* One byte is left for the end of the line. */
+    vsnprintf(line + start, sizeof(line) - start - 1, format, arguments);
     va_end(arguments);
-    for (char *at = line; *at; at++) {
-        if ((unsigned char)*at < ' ' || *at == '\x7f')
-            *at = '?';
+    length = strlen(line);
+    for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)line[i] < ' ' || line[i] == '\x7f')
+            line[i] = '?';
     }
-    fprintf(stderr, "dflockctl: %s\n", line);
+    line[length++] = '\n';
+    write_nonblocking(STDERR_FILENO, line, length);
 }
 
 _Noreturn void die_of_memory(void)

@@ -39,7 +39,10 @@ enum status status_of(enum dflockd_status status);
 /* What to do next about it: a clause that begins with "; ", or "". */
 const char *status_advice(enum dflockd_status status);
 
-/* One line on stderr, whatever is in it. */
+/*
+ * Writes one line to stderr; control characters become '?'. Never waits and never raises SIGPIPE:
+ * the line is lost if stderr is closed, full, or a terminal that ^S has stopped.
+ */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 
 /* Ends the program, saying that memory is short. */
