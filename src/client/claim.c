@@ -53,6 +53,15 @@ static enum dflockd_status claim_connect(struct claim *claim)
     return claim->terms.connect(claim->terms.owner, &claim->connection, claim->problem);
 }
 
+static const char *claim_reason(const struct claim *claim, enum dflockd_status why)
+{
+    if (why != DFLOCKD_STATUS_LOST)
+        return dflockd_status_text(why);
+    if (claim->lease.state == LEASE_NONE)
+        return "the lease ended before the grant was received";
+    return "the server did not renew the lease in time";
+}
+
 /* A problem that is known already tells more than `why`. */
 static void claim_note_problem(struct claim *claim, enum dflockd_status why)
 {
@@ -62,7 +71,7 @@ static void claim_note_problem(struct claim *claim, enum dflockd_status why)
         snprintf(claim->problem, sizeof(claim->problem), "%s", problem);
     else if (claim->problem[0] == '\0')
         snprintf(claim->problem, sizeof(claim->problem), "%.320s: %s", claim->server,
-                 dflockd_status_text(why));
+                 claim_reason(claim, why));
 }
 
 /* Sends the request for the grant, with what is left of its time-out, connecting before if need

@@ -84,6 +84,8 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
         options->tls_insecure = true;
     else if (strcmp(name, "patience") == 0)
         options->connect_timeout_ms = (uint32_t)atoi(value);
+    else if (strcmp(name, "reply") == 0)
+        options->reply_timeout_ms = (uint32_t)atoi(value);
     else if (strcmp(name, "limit") == 0)
         attempt->lock_options.limit = (uint32_t)atoi(value);
     else if (strcmp(name, "lease") == 0)

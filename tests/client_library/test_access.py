@@ -82,11 +82,11 @@ def test_a_lock_is_renewed_over_tls(attempt, authority, pair):
 
 def test_a_lock_over_tls_is_lost_with_its_server(start, authority, pair):
     with TlsServer(pair) as server:
-        holder = start(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0",
-                       "sleep=5000")
+        holder = start(at(server), "tls=1", f"ca={authority.certificate}", "lease=2", "acquire=0",
+                       "sleep=8000")
         assert holder.stdout.readline().split()[:2] == ["acquire", "DONE"]
         server.kill()
-        assert holder.stdout.readline().split() == ["lost", "DISCONNECTED"]
+        assert holder.stdout.readline().split() == ["lost", "LOST"]
 
 
 def test_an_unknown_authority_is_not_trusted(attempt, strangers, pair):

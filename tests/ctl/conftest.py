@@ -16,7 +16,7 @@ from lib.server import Server  # noqa: E402
 
 @pytest.fixture
 def server():
-    with Server("--threads", "1") as running:
+    with Server("--threads", "1", "--default-lease-ttl", "3") as running:
         yield running
 
 

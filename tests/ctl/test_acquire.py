@@ -140,7 +140,7 @@ def test_checking_changes_nothing(patient, name):
 def test_while_the_server_drains_it_is_still_held(name):
     with Server("--shutdown-timeout", "1000") as server, Client(server) as client:
         kept = client.acquire("other")
-        token = acquire(server, name, "--lease", "1000", "--while", str(os.getpid()))
+        token = acquire(server, name, "--lease", "5", "--while", str(os.getpid()))
         [pid] = holders_of(name)
         time.sleep(1.5)
         server.terminate()

@@ -5,10 +5,11 @@ import re
 import signal
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 from ctl import (CANNOT_RUN, LOST, NO_SERVER, NOT_FOUND, REFUSED, TIMED_OUT, USAGE, Running,
-                 Terminal, ctl, wait_gone)
+                 Terminal, ctl, holders_of, wait_gone)
 from lib.server import Server
 from wire_client import Client, eventually
 
@@ -313,7 +314,7 @@ def test_a_server_that_is_silent_beyond_the_lease_loses_it(server):
         finally:
             server.terminate(signal.SIGCONT)
     assert status == LOST
-    assert "did not renew it in time" in errors
+    assert "did not renew the lease in time" in errors
 
 
 def test_released_by_somebody_else_it_is_lost(server):
@@ -373,11 +374,137 @@ def test_limits_of_the_server_refuse(server):
 def test_a_server_that_is_being_stopped_ends_the_waiting(server):
     with Client(server) as client:
         client.acquire("key")
-        with Running(server, "lock", "key", "--", "true") as running:
+        with Running(server, "lock", "--no-retry", "key", "--", "true") as running:
             waits(server)
             server.terminate()
             status, _, errors = running.finish()
     assert status == NO_SERVER and "being stopped" in errors
+
+
+# ---- asking again ----
+
+@contextmanager
+def restarted(server):
+    """Another server at the address of one that has ended."""
+    server.wait()
+    with Server("--port", str(server.port)) as following:
+        yield following
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+@pytest.mark.parametrize("command", [("lock",), ("sem", "-n", "1")])
+def test_a_waiter_survives_the_restart_of_its_server(end, command):
+    with Server() as server, Client(server) as client:
+        if command[0] == "lock":
+            client.acquire("key")
+        else:
+            client.ask("sl", "key", "0 1 100")
+        with Running(server, command[0], "key", *command[1:], "--", "echo", "run") as running:
+            waits(server)
+            time.sleep(0.2)
+            getattr(server, end)()
+            client.close()
+            with restarted(server):
+                assert running.finish()[:2] == (0, "run\n")
+
+
+def test_acquire_survives_the_restart_of_its_server():
+    with Server() as server, Client(server) as client:
+        client.acquire("key")
+        with Running(server, "acquire", "key", "--while", str(os.getpid())) as running:
+            waits(server)
+            time.sleep(0.2)
+            server.kill()
+            with restarted(server) as following:
+                token = running.line()
+                assert running.finish()[0] == 0
+                assert ctl(following, "release", "key", token).returncode == 0
+
+
+@pytest.mark.parametrize("flags", [("--no-retry",), ("--timeout", "60")])
+def test_a_waiter_with_a_timeout_or_without_retry_ends_with_its_server(flags):
+    with Server() as server, Client(server) as client:
+        client.acquire("key")
+        with Running(server, "lock", "key", *flags, "--", "true") as running:
+            waits(server)
+            time.sleep(0.2)
+            server.kill()
+            assert running.finish()[0] == NO_SERVER
+
+
+def test_with_retry_it_waits_for_a_server_that_is_not_there_yet():
+    with Server() as server:
+        server.kill()
+    with Running(server, "lock", "key", "--retry", "--timeout", "60", "--", "echo", "run") as running:
+        time.sleep(1)
+        assert running.process.poll() is None
+        with Server("--port", str(server.port)):
+            status, output, errors = running.finish()
+    assert (status, output) == (0, "run\n")
+    assert errors.count("trying again") == 1
+
+
+def test_asking_again_ends_with_the_timeout(nowhere):
+    begun = time.monotonic()
+    done = ctl(nowhere, "lock", "key", "--retry", "--timeout", "1", "--", "true")
+    assert done.returncode == NO_SERVER
+    assert time.monotonic() - begun >= 1
+
+
+def test_asking_again_is_given_up_by_a_signal(nowhere):
+    with Running(nowhere, "lock", "key", "--retry", "--", "true") as running:
+        time.sleep(0.5)
+        running.send(signal.SIGTERM)
+        assert running.finish()[0] == 128 + signal.SIGTERM
+
+
+# ---- pauses, and servers that do not reply ----
+
+def test_a_grant_that_ended_while_the_waiter_was_stopped_runs_nothing(tmp_path):
+    """The waiter is granted while it is stopped, and its lease ends: the next client is granted."""
+    with Server() as server, Client(server) as first, Client(server) as following:
+        token = first.acquire("key")
+        with Running(server, "lock", "key", "--lease", "1", "--no-retry", "--",
+                     "touch", str(tmp_path / "ran")) as running:
+            waits(server)
+            running.send(signal.SIGSTOP)
+            assert first.ask("r", "key", token) == "ok"
+            following.acquire("key", "10")
+            running.send(signal.SIGCONT)
+            assert running.finish()[0] == LOST
+        assert not (tmp_path / "ran").exists()
+
+
+def test_acquire_prints_no_token_of_a_grant_that_ended_while_it_was_stopped():
+    with Server() as server, Client(server) as first, Client(server) as following:
+        token = first.acquire("key")
+        with Running(server, "acquire", "key", "--lease", "1", "--no-retry") as running:
+            waits(server)
+            holder = holders_of("key")
+            for pid in holder:
+                os.kill(pid, signal.SIGSTOP)
+            assert first.ask("r", "key", token) == "ok"
+            following.acquire("key", "10")
+            for pid in holder:
+                os.kill(pid, signal.SIGCONT)
+            status, output, _ = running.finish()
+        assert (status, output) == (LOST, "")
+
+
+@pytest.mark.parametrize("command", [("lock", "key", "--try", "--", "true"), ("acquire", "key", "--try"),
+                                     ("ping",), ("stats",), ("ls",), ("show", "key"),
+                                     ("renew", "key", "0" * 32), ("release", "key", "0" * 32)])
+def test_a_server_that_does_not_reply_is_waited_for_no_longer_than_told(server, command):
+    server.terminate(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        done = ctl(server, command[0], "--connect-timeout", "1", "--reply-timeout", "1", *command[1:])
+        taken = time.monotonic() - begun
+    finally:
+        server.terminate(signal.SIGCONT)
+    assert done.returncode == NO_SERVER
+    assert server.host in done.stderr
+    assert taken < 10
 
 
 def test_a_unix_socket_is_a_server_too(tmp_path):
