@@ -228,10 +228,10 @@ struct dflockd_lock_options {
      * up to a tenth, never later. */
     double renew_ratio;
     /*
-     * Called once by the client's thread the moment the lock is lost, with the reason: NOT_HELD (a
-     * renewal was refused), LOST (the lease is over by this machine's clock), DRAINING, or what
-     * broke the connection. It must return soon, since no lock is renewed meanwhile: it may cancel,
-     * release and ask questions, and no more. NULL: nobody is called.
+     * The client's thread calls it once for each loss, with the reason: NOT_HELD (the server does
+     * not know the grant any more), LOST (the lease ended without a renewal), or what broke the
+     * connection for good. It must return soon, since no lock is renewed meanwhile. It may cancel,
+     * release and ask questions, and no more. NULL: no call.
      */
     void (*lost)(void *context, struct dflockd_lock *lock, enum dflockd_status why);
     void *context;
@@ -247,74 +247,83 @@ enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_
                                      const char *key, const struct dflockd_lock_options *options);
 
 /*
- * Releases it, or leaves the queue, and waits for that no longer than connecting may take. No
- * other call about it may be under way or follow, and its callback is not called after. NULL is
- * fine.
+ * Releases the lock, or leaves the queue; waits for that as dflockd_lock_release does. No other
+ * call about the lock may be pending or follow. Its callback is not called after it. NULL is fine.
  */
 void dflockd_lock_free(struct dflockd_lock *lock);
 
 /*
- * The calls below are for one thread at a time about one lock, but for cancel and the questions,
- * which are for any. A lock connects when it first needs to, keeps the connection for the next
- * time, and connects again after it broke. While another one holds it, it waits at the server;
- * where the server says nothing, as much longer than the time-out as connecting may take. Each may
- * also return what broke the connection (see dflockd_connection_receive), INVALID, NO_MEMORY,
- * FAILED, DRAINING; then it is not held.
+ * One thread at a time may make the calls below about one lock; cancel and the questions are for
+ * any thread. A lock connects when it first needs to, and keeps the connection for the next time.
  *
- * The lease counts from when the request was sent that it answers, so that it is over here before
- * it is over there. A grant that was waited for is renewed at once, and counts from that.
+ * Bounds: a call returns at the latest after its `timeout_s`, the connect timeout if it has to
+ * connect, and the reply timeout, each once. A grant that is confirmed may take another reply
+ * timeout. After NO_REPLY the lock is not held: its connection is closed, so that the server
+ * releases what it may have granted.
+ *
+ * Leases: a lease counts from when the request was sent that its reply answers, so that it ends
+ * here before it ends at the server. A grant whose reply took longer than a tenth of its lease is
+ * confirmed by a renewal before the call returns DONE.
+ *
+ * Lost connections: the client's thread connects again, with growing delays, and asks the server
+ * with `own` and a renewal whether it still knows the grant. Meanwhile the lock is neither held nor
+ * lost: the server may have released it. If both are answered `ok`, it is held again, by the same
+ * token and fence. It is lost if one of them is refused, if the server does not know `own`, or if
+ * the lease ends before.
+ *
+ * Each call may also return what broke the connection (see dflockd_connection_receive), NO_REPLY,
+ * INVALID, NO_MEMORY, FAILED or DRAINING; the lock is not held then.
  */
 
-/* Waits up to `timeout_s` for a grant. DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (before we knew of
- * it), LIMIT_MISMATCH, MAX_LOCKS, MAX_WAITERS. */
+/* Waits up to `timeout_s` for a grant. Returns DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (the lease
+ * ended before the grant was confirmed), LIMIT_MISMATCH, MAX_LOCKS, MAX_WAITERS. */
 enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, uint64_t timeout_s);
 
-/* As acquire without waiting for others: TIMED_OUT where it is held. */
+/* As acquire without waiting for other holders: TIMED_OUT if there is one. */
 enum dflockd_status dflockd_lock_try(struct dflockd_lock *lock);
 
-/* Takes a place in the queue. As acquire, but DONE: it is held; WAITING: dflockd_lock_wait tells
- * when it is. */
+/* Takes a place in the queue. As acquire, but DONE: it is held; WAITING: call dflockd_lock_wait. */
 enum dflockd_status dflockd_lock_enqueue(struct dflockd_lock *lock);
 
-/* Waits up to `timeout_s` for the grant; it has left the queue where that does not come. As
- * acquire, and NOT_ENQUEUED. DONE where enqueue was told so already. */
+/* Waits up to `timeout_s` for the grant, and leaves the queue if it does not come. As acquire, and
+ * NOT_ENQUEUED. DONE if enqueue returned that already. */
 enum dflockd_status dflockd_lock_wait(struct dflockd_lock *lock, uint64_t timeout_s);
 
-/* Renews at once, by `lease_s` (0: as options say), and waits for the answer, at most until the
- * lease is over. DONE, NOT_HELD, LOST, INVALID. */
+/* Renews at once by `lease_s` (0: as the options say), and waits for the reply, at most until the
+ * lease ends. Returns DONE, NOT_HELD, LOST, INVALID. */
 enum dflockd_status dflockd_lock_renew(struct dflockd_lock *lock, uint64_t lease_s);
 
 /*
- * DONE; LOST: it was not held any more; NOT_HELD: it never was; or what broke the connection, with
- * which the server lets go of it. In any case it is not held, nor queued, after it.
+ * Returns DONE; LOST: it was not held any more; NOT_HELD: it never was; or why that is not known:
+ * NO_REPLY, or what broke the connection. It is neither held nor queued after it.
  */
 enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock);
 
-/* From any thread: the acquire, enqueue or wait that is under way returns CANCELLED, or else the
- * next one does. It is not held then and has left the queue. */
+/* From any thread: a pending acquire, enqueue or wait returns CANCELLED, or else the next one does.
+ * The lock is not held then, and has left the queue. */
 void dflockd_lock_cancel(struct dflockd_lock *lock);
 
 /* From any thread. Lost stays true until the next acquire, try or enqueue. */
 bool dflockd_lock_held(struct dflockd_lock *lock);
 bool dflockd_lock_lost(struct dflockd_lock *lock);
 
-/* From any thread. What was granted: 0, 0 and false where it is not held; the milliseconds of the
- * lease that are left are by this machine's clock. */
+/* From any thread. What was granted: 0, 0 and false unless it is held. The milliseconds that are
+ * left of the lease are by this machine's clock. */
 uint64_t dflockd_lock_fence(struct dflockd_lock *lock);
 int64_t dflockd_lock_lease_ms(struct dflockd_lock *lock);
 bool dflockd_lock_token(struct dflockd_lock *lock, char token[DFLOCKD_TOKEN_LENGTH + 1]);
 
-/* From any thread. What last broke its connection, in words with the server's address; "" if
- * nothing since the last acquire, try or enqueue began. */
+/* From any thread. Copies why it is not held, or why its connection was lost, in words with the
+ * server's address; "" if nothing failed since the last acquire, try or enqueue began. */
 void dflockd_lock_problem(struct dflockd_lock *lock, char problem[DFLOCKD_PROBLEM_MAX]);
 
 /* Lives as long as the lock. */
 const char *dflockd_lock_key(const struct dflockd_lock *lock);
 
 /*
- * Each asks server number `server` on a connection of its own, and waits for the answer as long as
- * connecting may take. The JSON is to be freed by free(3). DONE, INVALID, NO_MEMORY, FAILED,
- * DRAINING, or what broke the connection.
+ * Each asks server number `server` on a connection of its own, and waits no longer than the connect
+ * timeout and the reply timeout. The caller frees the JSON by free(3). Returns DONE, INVALID,
+ * NO_MEMORY, FAILED, DRAINING, NO_REPLY, or what broke the connection.
  */
 enum dflockd_status dflockd_client_stats(struct dflockd_client *client, size_t server, char **json);
 enum dflockd_status dflockd_client_ping(struct dflockd_client *client, size_t server);

@@ -132,8 +132,10 @@ static const struct flag top_flags[] = {
     "terminal. One that is sent to dflockctl alone is forwarded after 0.1 s. While dflockctl\n"  \
     "waits for the lock, HUP, INT, QUIT, TERM, USR1, USR2 and ALRM end the wait.\n"              \
     "\n"                                                                                         \
-    "If the lock is lost (the server is gone, or could not be reached until the lease ended),\n" \
-    "the command and every process that it started receive SIGTERM, and SIGKILL after\n"         \
+    "If the connection is lost, dflockctl connects again and asks the server whether it still\n" \
+    "knows the grant; the command goes on meanwhile. The lock is lost if the server does not\n"  \
+    "know the grant, or cannot be reached until the lease ends. Then the command and every\n"    \
+    "process that it started receive SIGTERM, and SIGKILL after\n"                               \
     "--grace. The exit status is 76, whatever the command's is. A process that could not be\n"   \
     "signalled is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"    \
     "process of dflockctl, the parent of the command, keeps the lock until all of them have\n"   \
