@@ -524,3 +524,13 @@ def test_what_can_not_be_is_told_in_a_line(server, arguments):
     done = ctl(server, *arguments)
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert done.stderr.startswith("dflockctl: ") and done.stderr.count("\n") == 1
+
+
+def test_a_release_that_the_server_does_not_confirm_is_reported(server):
+    try:
+        done = ctl(server, "lock", "key", "--reply-timeout", "1", "--", "sh", "-c",
+                   f"kill -STOP {server.pid}; exit 3")
+    finally:
+        server.terminate(signal.SIGCONT)
+    assert done.returncode == 3
+    assert "did not confirm the release" in done.stderr

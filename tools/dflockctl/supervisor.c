@@ -248,6 +248,7 @@ static void supervisor_wait(struct supervisor *supervisor)
 static int supervisor_finish(struct supervisor *supervisor)
 {
     struct hold *hold = supervisor->hold;
+    bool was_held = hold->state == HOLD_HELD;
     enum dflockd_status status;
 
     if (supervisor->command.ended_by || supervisor_is_ending(supervisor))
@@ -255,7 +256,7 @@ static int supervisor_finish(struct supervisor *supervisor)
     if (supervisor->phase == PHASE_LOST)
         return STATUS_LOST;
     status = hold_release(hold);
-    if (status == DFLOCKD_STATUS_AGAIN) {
+    if (status == DFLOCKD_STATUS_NO_REPLY && was_held) {
         say("'%s' was held until the command ended, but the server did not confirm the release; "
             "the lease ends within %" PRIu64 " s",
             supervisor->key, hold->lease_s);
