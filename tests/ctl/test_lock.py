@@ -435,7 +435,8 @@ def test_a_waiter_with_a_timeout_or_without_retry_ends_with_its_server(flags):
 def test_with_retry_it_waits_for_a_server_that_is_not_there_yet():
     with Server() as server:
         server.kill()
-    with Running(server, "lock", "key", "--retry", "--timeout", "60", "--", "echo", "run") as running:
+    with Running(server, "lock", "key", "--retry", "--timeout", "60", "--",
+                 "echo", "run") as running:
         time.sleep(1)
         assert running.process.poll() is None
         with Server("--port", str(server.port)):
@@ -491,14 +492,15 @@ def test_acquire_prints_no_token_of_a_grant_that_ended_while_it_was_stopped():
         assert (status, output) == (LOST, "")
 
 
-@pytest.mark.parametrize("command", [("lock", "key", "--try", "--", "true"), ("acquire", "key", "--try"),
-                                     ("ping",), ("stats",), ("ls",), ("show", "key"),
-                                     ("renew", "key", "0" * 32), ("release", "key", "0" * 32)])
+@pytest.mark.parametrize("command", [
+    ("lock", "key", "--try", "--", "true"), ("acquire", "key", "--try"), ("ping",), ("stats",),
+    ("ls",), ("show", "key"), ("renew", "key", "0" * 32), ("release", "key", "0" * 32)])
 def test_a_server_that_does_not_reply_is_waited_for_no_longer_than_told(server, command):
     server.terminate(signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        done = ctl(server, command[0], "--connect-timeout", "1", "--reply-timeout", "1", *command[1:])
+        done = ctl(server, command[0], "--connect-timeout", "1", "--reply-timeout", "1",
+                   *command[1:])
         taken = time.monotonic() - begun
     finally:
         server.terminate(signal.SIGCONT)
