@@ -20,6 +20,7 @@ from ctl import (CTL, LOST, NO_SERVER, PATIENCE, TIMED_OUT, Running, Terminal, c
 from wire_client import Client, eventually
 
 ROUNDS = 50
+SANITIZED = bool(os.environ.get("SANITIZE"))
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 # Counts a signal in a file, and ends some time after the first one.
 COUNTER = """
@@ -491,6 +492,7 @@ def assert_all_end(server, running, grandchildren_of=FAMILY):
     return errors
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 def test_on_a_kernel_without_lists_of_children_all_end(server, tmp_path):
     (tmp_path / "shim.c").write_text(SHIM)
@@ -502,6 +504,7 @@ def test_on_a_kernel_without_lists_of_children_all_end(server, tmp_path):
     assert "sent SIGTERM to 4 processes" in errors
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer reads /proc")
 @as_root
 def test_without_proc_all_end(server):
     hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "-")

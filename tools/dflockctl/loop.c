@@ -103,7 +103,9 @@ int loop_wait(struct loop *loop, struct pollfd *watched, size_t count, int64_t u
     };
 
     assert(count <= LOOP_WATCHED_MAX);
-    memcpy(all + 2, watched, count * sizeof(*watched));
+    /* Without descriptors `watched` may be NULL. */
+    for (size_t i = 0; i < count; i++)
+        all[i + 2] = watched[i];
     set_timer(loop, until_ms);
     /* Interrupted: by SIGCONT, or a debugger. All is looked at anew. */
     if (poll(all, count + 2, -1) < 0) {
@@ -111,7 +113,8 @@ int loop_wait(struct loop *loop, struct pollfd *watched, size_t count, int64_t u
             watched[i].revents = 0;
         return 0;
     }
-    memcpy(watched, all + 2, count * sizeof(*watched));
+    for (size_t i = 0; i < count; i++)
+        watched[i] = all[i + 2];
     if (read(loop->signals, signal, sizeof(*signal)) == (ssize_t)sizeof(*signal))
         return (int)signal->ssi_signo;
     return 0;
