@@ -20,7 +20,7 @@ from ctl import (CTL, LOST, NO_SERVER, PATIENCE, TIMED_OUT, Running, Terminal, c
 from wire_client import Client, eventually
 
 ROUNDS = 50
-SANITIZED = bool(os.environ.get("SANITIZE"))
+SANITIZED = b"__asan_init" in CTL.read_bytes()
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 # Counts a signal in a file, and ends some time after the first one.
 COUNTER = """
