@@ -70,7 +70,7 @@ PURE_CLIENT  = $(BUILD)/src/client/lease.o
 # The client library. Its own code is seen by nobody else: not in the shared one, and not in the
 # static one, whose objects are one that only exports what the header declares. Without link-time
 # optimisation, so that any compiler can link it.
-CLIENT_SOURCES  = $(sort $(wildcard src/client/*.c)) src/base/heap.c src/base/segments.c \
+CLIENT_SOURCES  = $(sort $(wildcard src/client/*.c)) src/base/heap.c src/base/map.c src/base/segments.c \
                   src/os/clock.c src/os/tls.c
 CLIENT_OBJECTS  = $(CLIENT_SOURCES:%.c=$(BUILD)/library/%.o)
 CLIENT_PROGRAMS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/client_library/*.c)))

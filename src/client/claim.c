@@ -15,6 +15,7 @@ void claim_init(struct claim *claim, const struct claim_terms *terms)
     const struct lease_terms lease_terms = {
         .mode = terms->mode,
         .renew_ratio = terms->renew_ratio,
+        .connect_timeout_ns = terms->connect_timeout_ms * ns_per_ms,
         .reply_timeout_ns = terms->reply_timeout_ms * ns_per_ms,
     };
 
@@ -42,6 +43,7 @@ static struct dflockd_request claim_request(const struct claim *claim, enum dflo
 
 static void claim_drop_connection(struct claim *claim)
 {
+    claim->probing = false;
     dflockd_connection_close(claim->connection);
     claim->connection = NULL;
 }
@@ -74,6 +76,23 @@ static void claim_note_problem(struct claim *claim, enum dflockd_status why)
                  claim_reason(claim, why));
 }
 
+/*
+ * Sends a request that changes nothing and that every server answers: the release of a lock by a
+ * token that no grant has. Whoever answers it is a lock server. If a connection ends before, that
+ * tells nothing: a proxy, say, accepts connections although its server is away.
+ */
+static enum dflockd_status claim_probe(struct claim *claim)
+{
+    const struct dflockd_request request = {
+        .command = DFLOCKD_RELEASE,
+        .key = claim->terms.key,
+        .token = "00000000000000000000000000000000",
+    };
+
+    claim->probing = true;
+    return dflockd_connection_send(claim->connection, &request);
+}
+
 /* Sends the request for the grant, with what is left of its time-out, connecting before if need
  * be. */
 static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
@@ -83,8 +102,11 @@ static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
 
     if (now_ns < claim->until_ns)
         request.timeout_s = (claim->until_ns - now_ns + ns_per_s - 1) / ns_per_s;
-    if (!claim->connection)
+    if (!claim->connection) {
         status = claim_connect(claim);
+        if (status == DFLOCKD_STATUS_DONE && claim->terms.probe)
+            status = claim_probe(claim);
+    }
     if (status == DFLOCKD_STATUS_DONE)
         status = dflockd_connection_send(claim->connection, &request);
     return status;
@@ -101,7 +123,6 @@ static bool claim_was_idle(const struct claim *claim, enum dflockd_status status
 static void claim_disconnected(struct claim *claim, enum dflockd_status why)
 {
     bool again = claim_was_idle(claim, why);
-    bool nobody_there = claim->pinging && why == DFLOCKD_STATUS_DISCONNECTED;
     uint64_t now_ns = clock_boottime_ns();
 
     claim_note_problem(claim, why);
@@ -117,9 +138,7 @@ static void claim_disconnected(struct claim *claim, enum dflockd_status why)
         claim_note_problem(claim, why);
         claim_drop_connection(claim);
     }
-    claim->pinging = false;
-    lease_disconnected(&claim->lease, nobody_there ? DFLOCKD_STATUS_UNREACHABLE : why,
-                       clock_boottime_ns());
+    lease_disconnected(&claim->lease, why, clock_boottime_ns());
 }
 
 void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s)
@@ -133,7 +152,7 @@ void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeo
     claim->reused = claim->connection && command != DFLOCKD_WAIT;
     claim->until_ns = now_ns + wait_ns;
     claim->demand_s = 0;
-    claim->pinging = false;
+    claim->probed = false;
     if (!claim->connection)
         wait_ns += claim->terms.connect_timeout_ms * ns_per_ms;
     lease_ask(&claim->lease, wait_ns, now_ns);
@@ -155,8 +174,13 @@ static void claim_take_reply(struct claim *claim, struct dflockd_reply *reply)
 {
     uint64_t answered = claim->lease.renewals_answered;
 
-    if (claim->pinging && reply->status != DFLOCKD_STATUS_DRAINING) {
-        claim->pinging = false;
+    if (claim->probing) {
+        claim->probing = false;
+        claim->probed = true;
+        if (reply->status == DFLOCKD_STATUS_DRAINING)
+            claim_disconnected(claim, reply->status);
+        else
+            lease_connected(&claim->lease);
         return;
     }
     if (claim_was_idle(claim, reply->status)) {
@@ -193,36 +217,21 @@ static void claim_receive(struct claim *claim)
     }
 }
 
-/*
- * On a new connection a ping goes before `own`. If the connection ends before the ping is answered,
- * that tells nothing of the grant: a proxy, say, accepts connections although its server is away.
- * If it ends behind the answer, the server does not know `own`.
- */
-static enum dflockd_status claim_ping(struct claim *claim)
-{
-    claim->pinging = true;
-    return dflockd_connection_send(claim->connection,
-                                   &(struct dflockd_request){.command = DFLOCKD_PING});
-}
-
 static void claim_act(struct claim *claim, enum lease_action action)
 {
     struct dflockd_request request =
         claim_request(claim, action == LEASE_SEND_OWN ? DFLOCKD_OWN : DFLOCKD_RENEW);
     enum dflockd_status status;
 
-    if (action == LEASE_CONNECT) {
+    if (claim->demand_s > 0)
+        request.lease_s = claim->demand_s;
+    lease_sent(&claim->lease, clock_boottime_ns());
+    if (action == LEASE_CONNECT)
         status = claim_connect(claim);
-        if (status == DFLOCKD_STATUS_DONE)
-            status = claim_ping(claim);
-        if (status == DFLOCKD_STATUS_DONE)
-            lease_connected(&claim->lease);
-    } else {
-        if (claim->demand_s > 0)
-            request.lease_s = claim->demand_s;
-        lease_sent(&claim->lease, clock_boottime_ns());
+    else
         status = dflockd_connection_send(claim->connection, &request);
-    }
+    if (status == DFLOCKD_STATUS_DONE && action == LEASE_CONNECT)
+        status = claim_probe(claim);
     if (status != DFLOCKD_STATUS_DONE)
         claim_disconnected(claim, status);
 }
@@ -376,18 +385,24 @@ static enum dflockd_status claim_send_release(struct claim *claim, const char *t
     return status;
 }
 
+static uint32_t claim_pending_replies(const struct claim *claim)
+{
+    enum lease_action pending = claim->lease.pending;
+
+    return (uint32_t)(pending == LEASE_SEND_OWN || pending == LEASE_SEND_RENEW) + claim->probing;
+}
+
 /*
  * The token is the authority, so that a new connection can release too. If the old one broke, the
  * server may have released on its own: only `ok` says more than that it broke.
  */
 enum dflockd_status claim_release(struct claim *claim)
 {
-    uint32_t stale = (uint32_t)(claim->lease.pending != LEASE_DO_NOTHING) + claim->pinging;
+    uint32_t stale = claim_pending_replies(claim);
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     enum dflockd_status status;
 
     memcpy(token, claim->lease.token, sizeof(token));
-    claim->pinging = false;
     lease_release(&claim->lease);
     status = claim_send_release(claim, token, stale);
     if (status == DFLOCKD_STATUS_DISCONNECTED &&

@@ -30,6 +30,7 @@ struct claim_terms {
     double renew_ratio;
     uint32_t connect_timeout_ms;
     uint32_t reply_timeout_ms;
+    bool probe; /* find out by a request more whether a lock server answers; see `probed` */
     claim_connect_function *connect;
     void *owner;
 };
@@ -40,13 +41,14 @@ struct claim {
     const char *server;                    /* address for messages; set it before claim_ask */
     struct dflockd_connection *connection; /* NULL: none */
     uint64_t connection_number;            /* counts the connections that were opened */
+    bool probed;                           /* a server answered a probe since claim_ask */
     char problem[DFLOCKD_PROBLEM_MAX];     /* why it is not held, or not verified; or "" */
 
     /* Private. */
     enum dflockd_command command; /* ACQUIRE, ENQUEUE or WAIT: the request for the grant */
     uint64_t until_ns;            /* when the time-out of that request ends */
     bool reused;                  /* it went over a connection that had been idle before */
-    bool pinging;                 /* the connection is new, and the ping on it is not answered */
+    bool probing;                 /* a probe is pending on the connection, before all else */
     uint64_t demand_s;            /* lease of the renewal that was demanded; 0: as the terms say */
 };
 

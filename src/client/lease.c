@@ -198,8 +198,10 @@ void lease_disconnected(struct lease *lease, enum dflockd_status why, uint64_t n
 
 void lease_connected(struct lease *lease)
 {
-    if (lease->state == LEASE_UNVERIFIED)
-        lease_schedule(lease, LEASE_SEND_OWN, 0);
+    if (lease->state != LEASE_UNVERIFIED || lease->pending != LEASE_CONNECT)
+        return;
+    lease->pending = LEASE_DO_NOTHING;
+    lease_schedule(lease, LEASE_SEND_OWN, 0);
 }
 
 uint64_t lease_backoff_ns(uint32_t attempt, uint64_t seed)
@@ -240,6 +242,22 @@ void lease_sent(struct lease *lease, uint64_t now_ns)
     lease_schedule(lease, LEASE_DO_NOTHING, 0);
 }
 
+/*
+ * When an unverified lease stops waiting for a reply and connects again: behind a peer that accepts
+ * and is silent nobody may know the grant. A HELD lease waits to its end instead. Its server may
+ * only be slow, and would release the grant at the end of the connection.
+ */
+static uint64_t lease_overdue_ns(const struct lease *lease)
+{
+    uint64_t allowed_ns = lease->terms.reply_timeout_ns;
+
+    if (lease->state != LEASE_UNVERIFIED || lease->pending == LEASE_DO_NOTHING)
+        return UINT64_MAX;
+    if (lease->pending == LEASE_CONNECT)
+        allowed_ns += lease->terms.connect_timeout_ns;
+    return lease->sent_ns + allowed_ns;
+}
+
 enum lease_action lease_next(struct lease *lease, uint64_t now_ns)
 {
     switch (lease->state) {
@@ -256,6 +274,8 @@ enum lease_action lease_next(struct lease *lease, uint64_t now_ns)
     case LEASE_UNVERIFIED:
         if (now_ns >= lease->end_ns)
             lease_fail(lease, DFLOCKD_STATUS_LOST);
+        else if (now_ns >= lease_overdue_ns(lease))
+            lease_reconnect(lease, DFLOCKD_STATUS_NO_REPLY, now_ns);
         break;
     }
     if (lease->pending != LEASE_DO_NOTHING || now_ns < lease->action_ns)
@@ -271,6 +291,8 @@ uint64_t lease_due_ns(const struct lease *lease)
         due_ns = lease->deadline_ns;
     else if (lease->state == LEASE_HELD || lease->state == LEASE_UNVERIFIED)
         due_ns = lease->end_ns;
+    if (lease_overdue_ns(lease) < due_ns)
+        due_ns = lease_overdue_ns(lease);
     if (lease->action != LEASE_DO_NOTHING && lease->pending == LEASE_DO_NOTHING &&
         lease->action_ns < due_ns)
         due_ns = lease->action_ns;

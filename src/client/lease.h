@@ -25,7 +25,8 @@
  *   HELD        draining                                     HELD
  *   HELD        disconnected                                 UNVERIFIED  connect now
  *   HELD        refused, end of the lease                    LOST
- *   UNVERIFIED  connected                                    UNVERIFIED  own now
+ *   UNVERIFIED  connected, and the peer answers              UNVERIFIED  own now
+ *   UNVERIFIED  no reply in time                             UNVERIFIED  connect after a delay
  *   UNVERIFIED  own answered ok, LEASE_RENEWED               UNVERIFIED  renew now
  *   UNVERIFIED  own answered ok, another mode                HELD
  *   UNVERIFIED  unreachable, draining                        UNVERIFIED  connect after a delay
@@ -74,6 +75,7 @@ enum lease_mode {
 struct lease_terms {
     enum lease_mode mode;
     double renew_ratio; /* of the lease at which it is renewed, between 0 and 1 */
+    uint64_t connect_timeout_ns;
     uint64_t reply_timeout_ns;
 };
 
@@ -123,10 +125,10 @@ void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_
 void lease_disconnected(struct lease *lease, enum dflockd_status why, uint64_t now_ns);
 
 /*
- * What to do now; also ends what is over by the clock, so that the state is right after it. For
- * LEASE_CONNECT: open a connection, then call lease_connected, or lease_disconnected. For the
- * requests: call lease_sent, then send. Receive pending replies before: a reply counts although
- * this program was paused before it read it.
+ * What to do now; also ends what is over by the clock, so that the state is right after it. Call
+ * lease_sent, then do it. For LEASE_CONNECT: open a new connection in place of the old one, and
+ * call lease_connected once a server has answered a request on it, or lease_disconnected. Receive
+ * pending replies before: a reply counts although this program was paused before it read it.
  */
 enum lease_action lease_next(struct lease *lease, uint64_t now_ns);
 void lease_connected(struct lease *lease);

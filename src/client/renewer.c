@@ -14,6 +14,7 @@
 #include "os/clock.h"
 
 enum {
+    RENEWER_TIMER = 0,      /* its number in the events; watches have others */
     RENEWER_EVENTS_MAX = 64 /* that one turn takes */
 };
 
@@ -56,16 +57,22 @@ static void renewer_set_timer(struct renewer *renewer)
 
 /* ---- one entry ---- */
 
-/*
- * Has epoll watch what the claim waits for. A closed descriptor is forgotten by the kernel, and its
- * number may come again with the next connection.
- */
+static bool renewer_register(const struct renewer *renewer, const struct renewer_entry *entry)
+{
+    struct epoll_event event = {.events = entry->watched_events, .data.u64 = entry->watch.hash};
+
+    return entry->watched_descriptor < 0 ||
+           epoll_ctl(renewer->events, EPOLL_CTL_ADD, entry->watched_descriptor, &event) == 0;
+}
+
+/* Has epoll watch what the claim waits for. The kernel forgets a closed descriptor, whose number
+ * may come again with the next connection. */
 static bool renewer_watch(struct renewer *renewer, struct renewer_entry *entry)
 {
     const struct claim *claim = &entry->claim;
     int descriptor = claim_descriptor(claim);
     short wanted = claim_events(claim);
-    struct epoll_event event = {.data.ptr = entry};
+    struct epoll_event event = {.data.u64 = entry->watch.hash};
     bool watched = entry->watched_connection == claim->connection_number &&
                    entry->watched_descriptor == descriptor;
 
@@ -75,10 +82,46 @@ static bool renewer_watch(struct renewer *renewer, struct renewer_entry *entry)
     entry->watched_connection = claim->connection_number;
     entry->watched_descriptor = descriptor;
     entry->watched_events = event.events;
-    if (descriptor < 0)
-        return true;
-    return epoll_ctl(renewer->events, watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, descriptor,
-                     &event) == 0;
+    if (watched)
+        return descriptor < 0 || epoll_ctl(renewer->events, EPOLL_CTL_MOD, descriptor, &event) == 0;
+    map_remove(&renewer->watches, &entry->watch);
+    map_insert(&renewer->watches, &entry->watch, ++renewer->watch_number);
+    return renewer_register(renewer, entry);
+}
+
+static int renewer_create_events(int timer)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = RENEWER_TIMER};
+    int events = epoll_create1(EPOLL_CLOEXEC);
+
+    if (events >= 0 && epoll_ctl(events, EPOLL_CTL_ADD, timer, &event) < 0) {
+        close(events);
+        events = -1;
+    }
+    return events;
+}
+
+static void renewer_register_again(void *context, struct map_link *link)
+{
+    renewer_register(context, CONTAINER_OF(link, struct renewer_entry, watch));
+}
+
+/*
+ * The kernel does not forget a closed descriptor that another process still has. If the program
+ * forked, its old connections go on to report events, and only a new epoll gets rid of them.
+ */
+static void renewer_forget_closed(struct renewer *renewer)
+{
+    int events = renewer_create_events(renewer->timer);
+    uint64_t position = 0;
+
+    if (events < 0)
+        return;
+    close(renewer->events);
+    renewer->events = events;
+    do
+        position = map_walk(&renewer->watches, position, renewer_register_again, renewer);
+    while (position != 0);
 }
 
 static void renewer_unwatch(struct renewer *renewer, struct renewer_entry *entry)
@@ -86,6 +129,7 @@ static void renewer_unwatch(struct renewer *renewer, struct renewer_entry *entry
     int descriptor = claim_descriptor(&entry->claim);
 
     heap_remove(&renewer->deadlines, &entry->due);
+    map_remove(&renewer->watches, &entry->watch);
     if (descriptor >= 0)
         epoll_ctl(renewer->events, EPOLL_CTL_DEL, descriptor, NULL);
     entry->watched_descriptor = -1;
@@ -150,13 +194,19 @@ static void renewer_serve_events(struct renewer *renewer)
 {
     struct epoll_event events[RENEWER_EVENTS_MAX];
     int count = epoll_wait(renewer->events, events, RENEWER_EVENTS_MAX, 0);
+    bool stale = false;
 
     for (int i = 0; i < count; i++) {
-        struct renewer_entry *entry = events[i].data.ptr;
+        uint64_t number = events[i].data.u64;
+        struct map_link *link = map_find(&renewer->watches, number);
 
-        if (entry && entry->kept)
-            renewer_serve(renewer, entry);
+        if (link)
+            renewer_serve(renewer, CONTAINER_OF(link, struct renewer_entry, watch));
+        else
+            stale |= number != RENEWER_TIMER;
     }
+    if (stale)
+        renewer_forget_closed(renewer);
 }
 
 static void renewer_call_back(struct renewer *renewer)
@@ -210,18 +260,18 @@ static void *renewer_run(void *argument)
 
 bool renewer_open(struct renewer *renewer)
 {
-    struct epoll_event event = {.events = EPOLLIN};
-
     *renewer = (struct renewer){
-        .events = epoll_create1(EPOLL_CLOEXEC),
+        .events = -1,
         .timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK),
     };
     pthread_mutex_init(&renewer->mutex, NULL);
     pthread_cond_init(&renewer->changed, NULL);
     heap_init(&renewer->deadlines, &renewer_memory);
+    map_init(&renewer->watches, &renewer_memory);
     list_init(&renewer->losses);
-    if (renewer->events >= 0 && renewer->timer >= 0 &&
-        epoll_ctl(renewer->events, EPOLL_CTL_ADD, renewer->timer, &event) == 0)
+    if (renewer->timer >= 0)
+        renewer->events = renewer_create_events(renewer->timer);
+    if (renewer->events >= 0 && map_reserve(&renewer->watches))
         return true;
     renewer_close(renewer);
     return false;
@@ -242,6 +292,7 @@ void renewer_close(struct renewer *renewer)
     if (renewer->timer >= 0)
         close(renewer->timer);
     heap_free(&renewer->deadlines);
+    map_free(&renewer->watches);
     pthread_cond_destroy(&renewer->changed);
     pthread_mutex_destroy(&renewer->mutex);
 }
@@ -294,7 +345,10 @@ enum dflockd_status renewer_keep(struct renewer *renewer, struct renewer_entry *
     pthread_mutex_lock(&renewer->mutex);
     assert(renewer->started && !entry->kept && !entry->lost);
     entry->watched_descriptor = -1;
-    if (renewer_watch(renewer, entry)) {
+    map_insert(&renewer->watches, &entry->watch, ++renewer->watch_number);
+    if (!renewer_watch(renewer, entry)) {
+        map_remove(&renewer->watches, &entry->watch);
+    } else {
         status = DFLOCKD_STATUS_DONE;
         entry->kept = true;
         heap_insert(&renewer->deadlines, &entry->due, claim_due_ns(&entry->claim));

@@ -19,6 +19,7 @@
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "client/claim.h"
 #include "dflockd/client.h"
 
@@ -37,6 +38,7 @@ struct renewer_entry {
     struct heap_node due;
     struct list_link loss; /* while its callback is to be called */
     /* What epoll watches for it: which connection of the claim, descriptor and events. */
+    struct map_link watch; /* its hash is in the events, and changes with the connection */
     uint64_t watched_connection;
     int watched_descriptor;
     uint32_t watched_events;
@@ -52,6 +54,8 @@ struct renewer {
     int timer;
     uint32_t reserved; /* entries that the heap has room for */
     struct heap deadlines;
+    struct map watches;                /* the kept entries */
+    uint64_t watch_number;             /* the last hash that was given */
     struct list losses;                /* entries whose callbacks are to be called */
     struct renewer_entry *in_callback; /* whose callback is being called; NULL: none */
 };

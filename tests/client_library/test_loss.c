@@ -322,6 +322,35 @@ static void an_unverified_lock_can_be_released(void **state)
     dflockd_lock_free(lock);
 }
 
+/*
+ * A forked child keeps the connection open. The thread must neither be woken by it for ever nor use
+ * a lock that was freed.
+ */
+static void a_forked_child_disturbs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *lock = hold(f, 1);
+    struct timespec before;
+    struct timespec after;
+    pid_t child = fork();
+
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    server_kill(&f->served);
+    eventually(f->losses.count > 0);
+    dflockd_lock_free(lock);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    sleep_ms(1000);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    assert_true(after.tv_sec * 1000 + after.tv_nsec / 1000000 - before.tv_sec * 1000 -
+                    before.tv_nsec / 1000000 <
+                500);
+}
+
 /* ---- lost by time ---- */
 
 static void a_lease_that_ends_while_the_server_is_stopped_is_a_loss(void **state)
@@ -492,6 +521,7 @@ int main(void)
         TEST(a_slot_of_a_semaphore_survives_its_connection),
         TEST(a_lock_that_is_not_renewed_survives_its_connection),
         TEST(an_unverified_lock_can_be_released),
+        TEST(a_forked_child_disturbs_nothing),
         TEST(a_lease_that_ends_while_the_server_is_stopped_is_a_loss),
         TEST(a_renewal_that_is_waited_for_ends_with_the_lease),
         TEST(a_server_that_drains_takes_renewals_and_the_release),

@@ -1,15 +1,19 @@
 """`lock` and `sem`: a command that runs while something is held, and how that ends."""
 
+import fcntl
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
 import pytest
-from ctl import (CANNOT_RUN, LOST, NO_SERVER, NOT_FOUND, REFUSED, TIMED_OUT, USAGE, Running,
-                 Terminal, ctl, holders_of, wait_gone)
+from ctl import (CANNOT_RUN, CTL, LOST, NO_SERVER, NOT_FOUND, REFUSED, TIMED_OUT, USAGE, Running,
+                 Terminal, ctl, environment, holders_of, wait_gone)
 from lib.server import Server
 from wire_client import Client, eventually
 
@@ -536,3 +540,128 @@ def test_a_release_that_the_server_does_not_confirm_is_reported(server):
         server.terminate(signal.SIGCONT)
     assert done.returncode == 3
     assert "did not confirm the release" in done.stderr
+
+
+def test_signals_while_the_command_ends_are_no_loss(server):
+    """dflockctl may have received them, and its supervisor may not have read them."""
+    for _ in range(20):
+        with Running(server, "lock", "key", "--", "sleep", "0.02") as running:
+            while running.process.poll() is None:
+                running.send(signal.SIGWINCH)
+                time.sleep(0.0005)
+            assert running.finish()[::2] == (0, "")
+
+
+# ---- peers that are no lock servers, or silent ones ----
+
+class Peer:
+    """Accepts connections and closes each after a moment; `accepted` counts them."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.accepted = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self._end, args=(connection,), daemon=True).start()
+
+    def _end(self, connection):
+        time.sleep(self.seconds)
+        connection.close()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5])
+def test_a_peer_that_answers_nothing_is_not_asked_again(seconds):
+    peer = Peer(seconds)
+    done = ctl(peer.address, "lock", "key", "--", "true")
+    assert done.returncode == NO_SERVER and peer.accepted == 1
+
+
+class Link:
+    """A TCP proxy to a server. `cut` ends its connections; while `silent` it accepts and is mute."""
+
+    def __init__(self, server):
+        self.server = server
+        self.silent = False
+        self.ends = []
+        self.mute = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            client, _ = self.listener.accept()
+            if self.silent:
+                self.mute += 1
+                self.ends.append(client)
+                continue
+            there = self.server.connect()
+            self.ends += [client, there]
+            for source, sink in [(client, there), (there, client)]:
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _carry(source, sink):
+        try:
+            while data := source.recv(4096):
+                sink.sendall(data)
+        except OSError:
+            pass
+
+    def cut(self):
+        for end in self.ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def test_a_silent_connection_hides_no_loss(server):
+    """The server has released the lock; the peer that is met first tells nothing of that."""
+    link = Link(server)
+    with Running(link.address, "lock", "key", "--lease", "1000", "--connect-timeout", "1",
+                 "--reply-timeout", "1", "--", "sh", "-c", "echo; exec sleep 1000") as running:
+        running.line()
+        link.silent = True
+        link.cut()
+        eventually(lambda: link.mute == 1)
+        link.silent = False
+        status, _, errors = running.finish()
+    assert status == LOST and "does not know the grant" in errors
+
+
+def test_acquire_does_not_succeed_while_the_lock_is_unverified(server):
+    link = Link(server)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"x" * 4096)
+    process = subprocess.Popen(
+        [str(CTL), "acquire", "key", "--while", str(os.getpid())], stdout=writer,
+        stderr=subprocess.PIPE, text=True, env=environment(link.address))
+    try:
+        os.close(writer)
+        eventually(lambda: held(server))
+        time.sleep(0.3)
+        link.silent = True
+        link.cut()
+        eventually(lambda: link.mute == 1)
+        with Client(server) as following:
+            following.acquire("key", "10")
+            os.read(reader, 4096)
+            time.sleep(0.5)
+            link.silent = False
+            link.cut()
+            assert process.wait(30) == LOST
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reader)

@@ -22,6 +22,7 @@ enum {
     LEASE_S = 30,
     PROMPT_S = 3, /* a tenth of it */
     WAIT_S = 60,
+    CONNECT_TIMEOUT_S = 3,
     REPLY_TIMEOUT_S = 5,
     FENCE = 77
 };
@@ -41,6 +42,7 @@ static struct lease new_lease(enum lease_mode mode)
     const struct lease_terms terms = {
         .mode = mode,
         .renew_ratio = 0.5,
+        .connect_timeout_ns = CONNECT_TIMEOUT_S * second,
         .reply_timeout_ns = REPLY_TIMEOUT_S * second,
     };
     struct lease lease;
@@ -97,6 +99,7 @@ static void send(struct lease *lease, enum lease_action action, double seconds)
 static void connect_again(struct lease *lease, double seconds)
 {
     assert_int_equal(lease_next(lease, at(seconds)), LEASE_CONNECT);
+    lease_sent(lease, at(seconds));
     lease_connected(lease);
     send(lease, LEASE_SEND_OWN, seconds);
 }
@@ -683,6 +686,26 @@ static void the_mode_can_change_while_a_lease_is_held(void **state)
 
 /* ---- unverified ---- */
 
+static void a_silent_peer_is_replaced_after_the_timeouts(void **state)
+{
+    struct lease lease = unverified_lease();
+    struct lease owning = owning_lease();
+    double reply_s = REPLY_TIMEOUT_S;
+    double connect_s = CONNECT_TIMEOUT_S;
+
+    (void)state;
+    assert_int_equal(lease_next(&lease, at(1)), LEASE_CONNECT);
+    lease_sent(&lease, at(1));
+    assert_true(lease_due_ns(&lease) == at(1 + connect_s + reply_s));
+    lease_next(&lease, at(1 + connect_s + reply_s));
+    assert_unverified(&lease);
+    assert_true(lease_due_ns(&lease) <= at(2 + connect_s + reply_s));
+    assert_int_equal(lease_next(&lease, at(2 + connect_s + reply_s)), LEASE_CONNECT);
+    lease_next(&owning, at(2 + reply_s));
+    assert_unverified(&owning);
+    assert_int_equal(lease_next(&owning, at(3 + reply_s)), LEASE_CONNECT);
+}
+
 static void a_lease_without_its_connection_is_not_held_and_connects_at_once(void **state)
 {
     struct lease lease = unverified_lease();
@@ -1088,6 +1111,7 @@ int main(void)
         cmocka_unit_test(a_check_changes_nothing_of_a_renewed_lease),
         cmocka_unit_test(a_check_waits_for_no_pending_renewal),
         cmocka_unit_test(the_mode_can_change_while_a_lease_is_held),
+        cmocka_unit_test(a_silent_peer_is_replaced_after_the_timeouts),
         cmocka_unit_test(a_lease_without_its_connection_is_not_held_and_connects_at_once),
         cmocka_unit_test(own_alone_is_not_enough_to_hold_again),
         cmocka_unit_test(own_and_a_renewal_are_enough_to_hold_again),

@@ -182,6 +182,7 @@ static void client_next(struct run *run, struct client *client)
         client_request(client, MESSAGE_OWN);
         break;
     case LEASE_CONNECT:
+        lease_sent(lease, client->clock_ns);
         if (client_connect(run, client))
             lease_connected(lease);
         else
@@ -405,6 +406,7 @@ static void start_clients(struct run *run)
         const struct lease_terms terms = {
             .mode = calm || world_chance(world, 2) ? LEASE_RENEWED : LEASE_FIXED,
             .renew_ratio = calm ? 0.5 : 0.1 + 0.1 * (double)world_below(world, 9),
+            .connect_timeout_ns = (1 + world_below(world, 5)) * world_s,
             .reply_timeout_ns = (1 + world_below(world, 5)) * world_s,
         };
 

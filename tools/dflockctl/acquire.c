@@ -75,6 +75,7 @@ struct holder {
     struct loop loop;
     struct hold hold;
     struct held_check check;
+    bool printed;   /* acquire has printed the token */
     int acquire;    /* socket to acquire; -1 once LEFT */
     int while_pid;  /* pidfd of --while; -1: none */
     int *inherited; /* descriptors of the caller */
@@ -192,9 +193,13 @@ static bool holder_advance(struct holder *holder)
     if (holder->stage != HOLDER_LEFT) {
         ssize_t length = recv(holder->acquire, &message, sizeof(message), MSG_DONTWAIT);
 
-        if (length < 0 && (errno == EAGAIN || errno == EINTR))
-            return true;
-        return length == sizeof(message) && message == acquire_printed && holder_leave(holder);
+        if (length >= 0 || (errno != EAGAIN && errno != EINTR)) {
+            if (length != sizeof(message) || message != acquire_printed)
+                return false;
+            holder->printed = true;
+        }
+        /* An unverified lock may be another client's: acquire waits for what comes of it. */
+        return !holder->printed || hold->state != HOLD_HELD || holder_leave(holder);
     }
     held_check_step(&holder->check, hold);
     return true;

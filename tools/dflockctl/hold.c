@@ -12,9 +12,7 @@
 
 enum {
     HOLD_RATIO_PERCENT = 50, /* of the lease at which it is renewed */
-    /* A peer that keeps a request pending for so long is a lock server. One that speaks another
-     * protocol or wants TLS closes the connection before. */
-    HOLD_REACHED_MS = 100
+    HOLD_OUTAGE_MS = 1000    /* a request that was pending for longer ends a series of failures */
 };
 
 static const uint64_t hold_ns_per_s = 1000000000;
@@ -25,7 +23,8 @@ static void hold_end(struct hold *hold, enum dflockd_status why)
     const char *problem = hold->claim.problem;
 
     if (why == DFLOCKD_STATUS_NOT_HELD)
-        problem = "its lease was over, or it was released";
+        problem = "the server does not know the grant: it was released, its lease ended, or the "
+                  "server was restarted";
     else if (*problem == '\0')
         problem = dflockd_status_text(why);
     hold->state = HOLD_OVER;
@@ -75,6 +74,7 @@ void hold_begin(struct hold *hold, const struct settings *settings)
                                  .renew_ratio = HOLD_RATIO_PERCENT / 100.0,
                                  .connect_timeout_ms = settings->options.connect_timeout_ms,
                                  .reply_timeout_ms = settings->options.reply_timeout_ms,
+                                 .probe = settings->retry != RETRY_NEVER,
                                  .connect = hold_connect,
                                  .owner = hold,
                              });
@@ -112,10 +112,9 @@ static bool hold_asks_again(const struct hold *hold, enum dflockd_status why)
 static void hold_fail(struct hold *hold, enum dflockd_status why)
 {
     uint64_t now_ns = clock_boottime_ns();
-    bool waited = now_ns - hold->asked_ns >= HOLD_REACHED_MS * hold_ns_per_ms;
+    bool waited = hold->claim.probed && now_ns - hold->asked_ns >= HOLD_OUTAGE_MS * hold_ns_per_ms;
 
-    hold->reached |= why == DFLOCKD_STATUS_DRAINING || why == DFLOCKD_STATUS_LOST ||
-                     (why == DFLOCKD_STATUS_DISCONNECTED && waited);
+    hold->reached |= hold->claim.probed;
     if (!hold_asks_again(hold, why)) {
         hold_end(hold, why);
         return;

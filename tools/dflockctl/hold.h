@@ -42,7 +42,7 @@ struct hold {
     const struct settings *settings;
     size_t server; /* its number */
     struct claim claim;
-    bool reached;      /* a server kept our request in its queue before */
+    bool reached;      /* a lock server has answered before */
     uint32_t attempts; /* that failed in a row */
     uint64_t asked_ns;
     uint64_t until_ns; /* when the time-out of the settings ends */

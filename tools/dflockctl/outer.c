@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@ struct outer {
     int witness_ends[2];
     pid_t supervisor;
     pid_t witness;      /* 0: not started */
+    int command;        /* pidfd of the command; -1: unknown */
     uint32_t continues; /* see struct supervisor_signal */
     int status;
     int ended_by;
@@ -211,7 +213,26 @@ static void outer_stop(const struct outer *outer, int signal)
 
 /* ---- the whole ---- */
 
-/* Ends the command's processes. Those of inherited children cannot be told from them. */
+/* The kernel has sent SIGTERM to the command. Its own processes cannot be told from those of
+ * inherited children, so only the command gets SIGKILL. */
+static void outer_end_command(struct outer *outer)
+{
+    int64_t kill_ms = loop_now_ms() + (int64_t)outer->settings->grace_s * 1000;
+    struct pollfd watched = {.fd = outer->command, .events = POLLIN};
+
+    say("lost '%s': the process that renewed it was killed; the command got SIGTERM, the processes "
+        "that it started did not",
+        outer->key);
+    while (watched.fd >= 0 && !watched.revents && loop_now_ms() < kill_ms) {
+        struct signalfd_siginfo info;
+
+        loop_wait(outer->loop, &watched, 1, kill_ms, &info);
+    }
+    if (watched.fd >= 0 && !watched.revents)
+        pidfd_send_signal(watched.fd, SIGKILL, NULL, 0);
+}
+
+/* Ends the command's processes. */
 static void outer_replace_supervisor(struct outer *outer)
 {
     struct termination termination;
@@ -220,9 +241,7 @@ static void outer_replace_supervisor(struct outer *outer)
     outer->status = STATUS_LOST;
     outer_reap_helpers(outer);
     if (outer->has_inherited_children) {
-        say("lost '%s': the process that renewed it was killed; the command got SIGTERM, the "
-            "processes that it started did not",
-            outer->key);
+        outer_end_command(outer);
         return;
     }
     snprintf(event, sizeof(event), "lost '%s': the process that renewed it was killed", outer->key);
@@ -247,6 +266,9 @@ static bool outer_read_report(struct outer *outer)
     struct supervisor_report report;
     ssize_t length = recv(outer->supervisor_ends[1], &report, sizeof(report), MSG_DONTWAIT);
 
+    /* The supervisor ended before it read a signal. Its last message is still there. */
+    if (length < 0 && errno == ECONNRESET)
+        length = recv(outer->supervisor_ends[1], &report, sizeof(report), MSG_DONTWAIT);
     if (length < 0 && (errno == EAGAIN || errno == EINTR))
         return true;
     if (length != (ssize_t)sizeof(report)) {
@@ -255,6 +277,7 @@ static bool outer_read_report(struct outer *outer)
     }
     switch ((enum supervisor_event)report.event) {
     case SUPERVISOR_STARTED:
+        outer->command = pidfd_open((pid_t)report.number, 0);
         outer_start_witness(outer);
         break;
     case SUPERVISOR_STOPPED:
@@ -298,6 +321,7 @@ int outer_run(const struct settings *settings, const char *key, struct hold *hol
             waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) == 0,
         .supervisor_ends = {-1, -1},
         .witness_ends = {-1, -1},
+        .command = -1,
         .status = STATUS_SYSTEM,
     };
 
@@ -312,6 +336,7 @@ int outer_run(const struct settings *settings, const char *key, struct hold *hol
         outer_close(&outer.supervisor_ends[i]);
         outer_close(&outer.witness_ends[i]);
     }
+    outer_close(&outer.command);
     *ended_by = outer.ended_by;
     return outer.status;
 }

@@ -261,7 +261,8 @@ static int supervisor_finish(struct supervisor *supervisor)
             "the lease ends within %" PRIu64 " s",
             supervisor->key, hold->lease_s);
     } else if (status != DFLOCKD_STATUS_DONE) {
-        say("'%s' was lost before the command ended: %s", supervisor->key, hold->problem);
+        say("'%s' %s lost before the command ended: %s", supervisor->key,
+            status == DFLOCKD_STATUS_LOST ? "was" : "may have been", hold->problem);
         return STATUS_LOST;
     }
     return supervisor->command.status;
@@ -320,7 +321,7 @@ void supervisor_run(const struct supervisor_context *context)
         supervisor_exit(&supervisor, supervisor.command.status);
     }
     setpgid(0, 0);
-    supervisor_send(&supervisor, SUPERVISOR_STARTED, 0, 0);
+    supervisor_send(&supervisor, SUPERVISOR_STARTED, (int)supervisor.command.pid, 0);
     while (supervisor_step(&supervisor))
         supervisor_wait(&supervisor);
     supervisor_exit(&supervisor, supervisor_finish(&supervisor));

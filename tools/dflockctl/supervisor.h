@@ -40,7 +40,7 @@ struct supervisor_signal {
 };
 
 enum supervisor_event {
-    SUPERVISOR_STARTED,   /* the command runs */
+    SUPERVISOR_STARTED,   /* the command runs; `number` is its pid */
     SUPERVISOR_STOPPED,   /* `number` stopped the command */
     SUPERVISOR_CONTINUED, /* the command runs again */
     SUPERVISOR_ENDED      /* all is over; `number` is the exit status */
