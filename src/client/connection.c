@@ -26,7 +26,10 @@ enum {
     /* A peer that vanished without a FIN is noticed after about half a minute. */
     KEEPALIVE_IDLE_S = 15,
     KEEPALIVE_INTERVAL_S = 5,
-    KEEPALIVE_COUNT = 3
+    KEEPALIVE_COUNT = 3,
+    /* Also while a request is not acknowledged, when keep-alive does not probe. A server that is
+     * only slow acknowledges by its kernel. */
+    UNACKNOWLEDGED_MS = 30000
 };
 
 static const uint64_t ns_per_ms = 1000000;
@@ -270,6 +273,7 @@ static void connection_enable_keepalive(int descriptor)
         {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
         {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
         {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS},
     };
 
     /* A Unix socket has none of these, and needs none. */
