@@ -54,6 +54,13 @@ def test_without_the_right_secret_it_is_refused(guarded, words, flags):
     assert "wr0ng-secret" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["ls"], ["stats"], ["show", "key"], ["ping"],
+                                   ["renew", "key", "0" * 32], ["release", "key", "0" * 32]])
+def test_a_refusal_is_reported_once(guarded, words):
+    done = ctl(guarded, *words)
+    assert done.returncode == REFUSED and done.stderr.count("dflockctl:") == 1
+
+
 def test_a_secret_that_no_server_wants_is_told(server):
     done = ctl(server, "ping", "--auth-token", SECRET)
     assert done.returncode == REFUSED and "asks for no secret" in done.stderr

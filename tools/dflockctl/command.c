@@ -57,14 +57,16 @@
         {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},                                       \
         {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, NULL},
 
-#define WAIT_FLAGS                                                                       \
-    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                     \
-           "Seconds to wait for it (by default as long as it takes)"),                   \
-        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),     \
-        SWITCH("retry", NULL, retry_given, NULL,                                         \
-               "While no server answers, ask again (by default only if no --timeout is " \
-               "given, and only after the server had queued the request)"),              \
-        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                     \
+#define WAIT_FLAGS                                                                             \
+    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                           \
+           "Seconds to wait for other holders (by default without limit); connecting and the " \
+           "reply may "                                                                        \
+           "add --connect-timeout and --reply-timeout"),                                       \
+        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),           \
+        SWITCH("retry", NULL, retry_given, NULL,                                               \
+               "While no server answers, ask again (by default only if no --timeout is "       \
+               "given, and only after the server had queued the request)"),                    \
+        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                           \
                "Seconds of the lease (by default the server's)"),
 
 #define RUN_LOCKED_FLAGS                          \
@@ -134,12 +136,12 @@ static const struct flag top_flags[] = {
     "\n"                                                                                         \
     "If the connection is lost, dflockctl connects again and asks the server whether it still\n" \
     "knows the grant; the command goes on meanwhile. The lock is lost if the server does not\n"  \
-    "know the grant, or cannot be reached until the lease ends. Then the command and every\n"    \
-    "process that it started receive SIGTERM, and SIGKILL after\n"                               \
-    "--grace. The exit status is 76, whatever the command's is. A process that could not be\n"   \
-    "signalled is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"    \
-    "process of dflockctl, the parent of the command, keeps the lock until all of them have\n"   \
-    "ended.\n"                                                                                   \
+    "know the grant, or does not answer until the lease ends. Then the command and every\n"      \
+    "process that it started receive SIGTERM, and SIGKILL after --grace. The exit status is\n"   \
+    "76, whatever the command's is; also if the connection is lost when the command ends. A\n"   \
+    "process that could not be signalled is reported. The same happens if dflockctl is\n"        \
+    "killed with SIGKILL: a second process of dflockctl, the parent of the command, keeps\n"     \
+    "the lock until all of them have ended.\n"                                                   \
     "\n"                                                                                         \
     "While the command is stopped, for example by ^Z, dflockctl stops the processes that it\n"   \
     "started, and does not renew the lock. When the command continues and the lease has\n"       \

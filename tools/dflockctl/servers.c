@@ -30,6 +30,7 @@ enum dflockd_status question_ask(struct question *question, const struct setting
             dflockd_connection_ask(question->connection, request, &question->reply, timeout_ms);
     if (status == DFLOCKD_STATUS_DONE)
         return question->reply.status;
+    question->reply = (struct dflockd_reply){0}; /* what broke the connection is no reply */
     if (question->connection)
         problem = dflockd_connection_problem(question->connection);
     if (status == DFLOCKD_STATUS_AGAIN)
