@@ -78,8 +78,8 @@ static void claim_note_problem(struct claim *claim, enum dflockd_status why)
 
 /*
  * Sends a request that changes nothing and that every server answers: the release of a lock by a
- * token that no grant has. Whoever answers it is a lock server. If a connection ends before, that
- * tells nothing: a proxy, say, accepts connections although its server is away.
+ * token that no grant has. A peer that answers it is a lock server. A connection that ends before
+ * proves nothing about the grant: a proxy accepts connections although its server is away.
  */
 static enum dflockd_status claim_probe(struct claim *claim)
 {

@@ -38,7 +38,7 @@ static void lease_finish(struct lease *lease, enum lease_state state, enum dfloc
     lease_schedule(lease, LEASE_DO_NOTHING, 0);
 }
 
-/* The grant does not come, or goes: LOST if the owner was told that it is held. */
+/* The grant does not come, or goes: LOST if it counted as held before. */
 static void lease_fail(struct lease *lease, enum dflockd_status why)
 {
     bool was_held = lease->state == LEASE_HELD || lease->state == LEASE_UNVERIFIED;

@@ -29,8 +29,8 @@
  *   UNVERIFIED  no reply in time                             UNVERIFIED  connect after a delay
  *   UNVERIFIED  own answered ok, LEASE_RENEWED               UNVERIFIED  renew now
  *   UNVERIFIED  own answered ok, another mode                HELD
- *   UNVERIFIED  unreachable, draining                        UNVERIFIED  connect after a delay
- *   UNVERIFIED  disconnected before own was answered         LOST
+ *   UNVERIFIED  unreachable, draining, no answer             UNVERIFIED  connect after a delay
+ *   UNVERIFIED  disconnected after own was sent              LOST
  *   UNVERIFIED  disconnected before the renewal was answered UNVERIFIED  connect after a delay
  *   UNVERIFIED  renewed                                      HELD        renew at the ratio
  *   UNVERIFIED  refused, end of the lease                    LOST

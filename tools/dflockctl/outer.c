@@ -213,8 +213,8 @@ static void outer_stop(const struct outer *outer, int signal)
 
 /* ---- the whole ---- */
 
-/* The kernel has sent SIGTERM to the command. Its own processes cannot be told from those of
- * inherited children, so only the command gets SIGKILL. */
+/* The kernel has sent SIGTERM to the command. Its processes and those of inherited
+ * children look the same, so only the command gets SIGKILL. */
 static void outer_end_command(struct outer *outer)
 {
     int64_t kill_ms = loop_now_ms() + (int64_t)outer->settings->grace_s * 1000;
