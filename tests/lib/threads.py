@@ -1,11 +1,17 @@
 """What the threads of a server did, as the kernel counts it."""
 
+from contextlib import suppress
 from pathlib import Path
 
 
 def _read(server, name):
     tasks = sorted(Path(f"/proc/{server.pid}/task").iterdir())
-    return [(task / name).read_text(encoding="ascii") for task in tasks]
+    texts = []
+    for task in tasks:
+        # A thread may end between the listing and the reading.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            texts.append((task / name).read_text(encoding="ascii"))
+    return texts
 
 
 def cpu_ns(server):
