@@ -25,11 +25,11 @@ def pair(authority):
 @with_tls
 def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, peers, authority, pair):
     trust = {"ssl_context": str(authority.certificate)}
-    with TlsServer(pair, "--auth-token", SECRET, "--default-lease-ttl=2") as server:
+    with TlsServer(pair, "--auth-token", SECRET, "--default-lease-ttl=4") as server:
         lock, semaphore = (make("key", server, auth_token=SECRET, **trust, **limit)
                            for make, limit in ((peers().lock, {}),
                                                (peers().semaphore, {"limit": 2})))
-        rival = peers().lock("key", server, auth_token=SECRET, acquire_timeout_s=3, **trust)
+        rival = peers().lock("key", server, auth_token=SECRET, acquire_timeout_s=6, **trust)
         assert lock.acquire() and semaphore.acquire()
         assert rival.acquire() is False
         assert lock.release() and semaphore.release()
