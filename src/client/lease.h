@@ -90,7 +90,7 @@ struct lease {
                                              lease that others renew, UINT64_MAX */
 
     /* Private. */
-    enum lease_action pending;  /* whose reply is to come, but for the grant's */
+    enum lease_action pending;  /* sent and not answered; not the request for the grant */
     enum lease_action action;   /* the next one */
     uint64_t action_ns;         /* when it is due */
     uint64_t sent_ns;           /* the pending request */

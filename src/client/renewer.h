@@ -23,7 +23,7 @@
 #include "client/claim.h"
 #include "dflockd/client.h"
 
-/* All 0 but for its claim and its callback, it is one that was never kept. */
+/* Before the first renewer_keep, all is 0 except the claim, the callback and its owner. */
 struct renewer_entry {
     struct claim claim; /* the renewer's while `kept`, else its owner's */
     /* Called by the thread, once for each loss, without the mutex. NULL: no call. */

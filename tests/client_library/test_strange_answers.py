@@ -236,7 +236,7 @@ def test_a_confirmation_without_a_reply_does_not_last_as_long_as_the_lease(attem
 
 @pytest.mark.parametrize("answer", [b"error\n", None])
 def test_a_server_without_own_means_lost_with_the_connection(start, answer):
-    """The second connection gets an answer to the ping, and none or `error` to `own`."""
+    """The second connection gets an answer to the probe, and none or `error` to `own`."""
     with Rounds([GRANT, None], [b"ok\n", answer]) as liar:
         holder = start(f"server=127.0.0.1:{liar.port}", "acquire=0", "sleep=1000", "release")
         said = [line.split()[:2] for line in holder.stdout]

@@ -65,7 +65,7 @@
         SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),           \
         SWITCH("retry", NULL, retry_given, NULL,                                               \
                "While no server answers, ask again (by default only if no --timeout is "       \
-               "given, and only after the server had queued the request)"),                    \
+               "given, and only after a lock server has answered before)"),                    \
         NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                           \
                "Seconds of the lease (by default the server's)"),
 

@@ -25,7 +25,7 @@ struct command;
 /* Whether to ask for a lock again if no server can grant it now. */
 enum retry {
     RETRY_NEVER,
-    RETRY_WAITERS, /* once a server kept the request in its queue: waiters survive its restart */
+    RETRY_WAITERS, /* once a lock server has answered: waiters survive its restart */
     RETRY_ALWAYS
 };
 
