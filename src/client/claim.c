@@ -304,6 +304,13 @@ static bool claim_poll(const struct claim *claim, uint64_t until_ns, int cancel_
     return ready > 0 && watched[0].revents;
 }
 
+/* For a caller to whom no grant was reported yet, or who releases, a grant that the server does not
+ * know is a lost one. */
+static enum dflockd_status claim_caller_status(enum dflockd_status why)
+{
+    return why == DFLOCKD_STATUS_NOT_HELD ? DFLOCKD_STATUS_LOST : why;
+}
+
 enum dflockd_status claim_await(struct claim *claim, int cancel_fd)
 {
     for (;;) {
@@ -312,14 +319,14 @@ enum dflockd_status claim_await(struct claim *claim, int cancel_fd)
             return DFLOCKD_STATUS_DONE;
         case LEASE_QUEUED:
             return DFLOCKD_STATUS_WAITING;
-        case LEASE_UNVERIFIED: /* granted and disconnected in one step: it was never held */
+        case LEASE_UNVERIFIED: /* granted and disconnected in one step */
         case LEASE_NONE:
         case LEASE_LOST: {
             enum dflockd_status why = claim->lease.why;
 
             if (claim->lease.state != LEASE_NONE)
                 claim_close(claim);
-            return why;
+            return claim_caller_status(why);
         }
         case LEASE_WAITING:
         case LEASE_CONFIRMING:
@@ -409,7 +416,7 @@ enum dflockd_status claim_release(struct claim *claim)
         claim_send_release(claim, token, 0) == DFLOCKD_STATUS_DONE)
         status = DFLOCKD_STATUS_DONE;
     explicit_bzero(token, sizeof(token));
-    return status == DFLOCKD_STATUS_NOT_HELD ? DFLOCKD_STATUS_LOST : status;
+    return claim_caller_status(status);
 }
 
 void claim_close(struct claim *claim)
