@@ -226,12 +226,12 @@ $(BUILD)/tests/witness/bystander: $(BUILD)/tests/witness/bystander.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 # The server, but for fences that it reserves by the few hundred: it has to all the time.
-SHORT_RANGES = $(BUILD)/tests/faults/fence_keeper.o
-$(SHORT_RANGES): src/server/fence_keeper.c Makefile
+SHORT_RANGES = $(BUILD)/tests/faults/fence_store.o
+$(SHORT_RANGES): src/server/fence_store.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -DFENCE_RANGE=256 $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tests/faults/dflockd-short-ranges: $(filter-out %/fence_keeper.o,$(OBJECTS)) $(SHORT_RANGES)
+$(BUILD)/tests/faults/dflockd-short-ranges: $(filter-out %/fence_store.o,$(OBJECTS)) $(SHORT_RANGES)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 sim: $(BUILD)/tests/sim/sim

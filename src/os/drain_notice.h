@@ -6,7 +6,7 @@
  * listens there and never accepts. The next server connects, learns the process id from the
  * kernel, and waits until the connection hangs up.
  *
- * server/entrances.c says why two servers never serve one address at the same time.
+ * server/listeners.c says why two servers never serve one address at the same time.
  */
 #ifndef OS_DRAIN_NOTICE_H
 #define OS_DRAIN_NOTICE_H

@@ -65,7 +65,7 @@ struct connection {
     bool answered : 1;    /* since draining began */
     bool unanswered : 1;  /* closed without an answer: the peer has nothing to read but the end */
 
-    uint32_t peer; /* what counts it among those of its address, or PEERS_NONE */
+    uint32_t peer; /* what counts it among those of its address, or IP_LIMITS_NONE */
 };
 
 static_assert(_Alignof(struct connection) > REQUEST_MASK, "tags have room in addresses");

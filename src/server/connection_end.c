@@ -82,8 +82,8 @@ static void connection_uncount(struct connections *connections, struct connectio
         return;
     connection->uncounted = true;
     atomic_fetch_sub_explicit(connections->open, 1, memory_order_relaxed);
-    if (connection->peer != PEERS_NONE)
-        peers_leave(connections->peers, connection->peer);
+    if (connection->peer != IP_LIMITS_NONE)
+        ip_limits_leave(connections->ip_limits, connection->peer);
 }
 
 void connection_lose(struct connections *connections, struct connection *connection)

@@ -47,7 +47,7 @@ void connection_log(const struct connections *connections, const struct connecti
     if (!log_enabled(LOG_DEBUG))
         return;
     snprintf(number, sizeof(number), "%llu",
-             (unsigned long long)client_number(connection->session.client));
+             (unsigned long long)connection_id_number(connection->session.client));
     address = connection_address(connections, connection);
     log_line(LOG_DEBUG, message, "addr", address ? address : "unknown", "conn", number, NULL);
 }
@@ -58,7 +58,7 @@ void connection_report(const struct connections *connections, const struct conne
     const struct log_peer peer = {
         .descriptor = connection->descriptor,
         .address = connection_address(connections, connection),
-        .connection = client_number(connection->session.client),
+        .connection = connection_id_number(connection->session.client),
     };
 
     log_event_of_peer(event, connections->host.now_ns, &peer, reason);
@@ -119,7 +119,8 @@ static void idle(struct connections *connections, struct connection *connection)
 
 static void effect(struct connections *connections, const struct stripes_effect *effect)
 {
-    struct connection *connection = slots_at(&connections->slots, client_slot(effect->client));
+    struct connection *connection =
+        slots_at(&connections->slots, connection_id_slot(effect->client));
 
     if (!connection || connection->session.client != effect->client ||
         connection->state != CONNECTION_OPEN)
@@ -289,7 +290,7 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
     connection->slot = slot;
     slots_set(&connections->slots, slot, connection);
     session_start(&connection->session, &connections->host,
-                  client_id(number, connections->worker, slot));
+                  connection_id_make(number, connections->worker, slot));
     timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
     connection_add_work(connections, connection);
     connection_keep_address(connections, connection);
@@ -357,7 +358,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->worker = options->worker;
     connections->numbers = options->numbers;
     connections->open = options->open;
-    connections->peers = options->peers;
+    connections->ip_limits = options->ip_limits;
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
     output_pool_init(&connections->output_pool, &connections->buffers->memory);
     pool_init(&connections->channel_pool, &connections->memory, sizeof(struct channel));

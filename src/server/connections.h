@@ -22,7 +22,7 @@
 #include "os/ring.h"
 #include "os/tls.h"
 #include "server/backlog.h"
-#include "server/peers.h"
+#include "server/ip_limits.h"
 #include "server/session.h"
 #include "server/slots.h"
 #include "server/timeouts.h"
@@ -43,9 +43,9 @@ struct connections_options {
     struct session_host host;
     struct tls_place *tls; /* NULL: connections are plain */
     uint32_t worker;
-    _Atomic uint64_t *numbers; /* of connections so far, in the whole process */
-    _Atomic uint64_t *open;    /* connections now, in the whole process */
-    struct peers *peers;       /* see connections_open; NULL: addresses are not counted */
+    _Atomic uint64_t *numbers;   /* of connections so far, in the whole process */
+    _Atomic uint64_t *open;      /* connections now, in the whole process */
+    struct ip_limits *ip_limits; /* see connections_open; NULL: addresses are not counted */
     uint64_t read_timeout_ns;
     uint64_t write_timeout_ns; /* 0: none */
 };
@@ -60,7 +60,7 @@ struct connections {
     uint32_t worker;
     _Atomic uint64_t *numbers;
     _Atomic uint64_t *open;
-    struct peers *peers;
+    struct ip_limits *ip_limits;
 
     struct pool pool;
     struct pool output_pool;
@@ -97,8 +97,8 @@ void connections_free(struct connections *connections);
 uint64_t connections_count(const struct connections *connections);
 
 /*
- * Takes over the socket `descriptor`, and what counts it in the peers (PEERS_NONE: nothing does).
- * False when memory is short: the caller keeps both.
+ * Takes over the socket `descriptor`, and what counts it in the IP limits (IP_LIMITS_NONE: nothing
+ * does). False when memory is short: the caller keeps both.
  */
 bool connections_open(struct connections *connections, int descriptor, uint32_t peer);
 

@@ -29,7 +29,7 @@ bool fences_promise(struct fences *fences)
     return false;
 }
 
-void fences_give_back(struct fences *fences)
+void fences_return(struct fences *fences)
 {
     atomic_fetch_sub_explicit(&fences->promised, 1, memory_order_relaxed);
 }
@@ -46,7 +46,7 @@ uint64_t fences_take(struct fences *fences)
     return fence;
 }
 
-bool fences_low(const struct fences *fences)
+bool fences_are_low(const struct fences *fences)
 {
     return atomic_load(&fences->promised) >= atomic_load(&fences->low);
 }
@@ -55,19 +55,19 @@ bool fences_low(const struct fences *fences)
  * Here `promised` is written first, then `asked` looked at; fences_raise clears `asked`, then its
  * caller looks at `promised`. One of the two sees the other.
  */
-bool fences_ask(struct fences *fences)
+bool fences_request(struct fences *fences)
 {
-    return fences_low(fences) && !atomic_load(&fences->asked) &&
+    return fences_are_low(fences) && !atomic_load(&fences->asked) &&
            !atomic_exchange(&fences->asked, true);
 }
 
 /* Who asked may have given back since: it is not asked again, so that it must not be forgotten. */
-bool fences_wanted(const struct fences *fences)
+bool fences_requested(const struct fences *fences)
 {
-    return atomic_load(&fences->asked) || fences_low(fences);
+    return atomic_load(&fences->asked) || fences_are_low(fences);
 }
 
-bool fences_exhausted(const struct fences *fences)
+bool fences_are_exhausted(const struct fences *fences)
 {
     return atomic_load(&fences->promised) >= atomic_load(&fences->ceiling);
 }

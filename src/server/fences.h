@@ -34,22 +34,22 @@ void fences_init(struct fences *fences, uint64_t first, uint64_t ceiling);
 /* False where there is none left, and nothing was promised. */
 bool fences_promise(struct fences *fences);
 
-void fences_give_back(struct fences *fences);
+void fences_return(struct fences *fences);
 
 /* The next fence, which was promised. */
 uint64_t fences_take(struct fences *fences);
 
 /* Whether half of what was added last is in use. */
-bool fences_low(const struct fences *fences);
+bool fences_are_low(const struct fences *fences);
 
-/* As fences_low, but true only once, until fences_raise: whoever gets it asks for more. */
-bool fences_ask(struct fences *fences);
+/* As fences_are_low, but true only once, until fences_raise: whoever gets it asks for more. */
+bool fences_request(struct fences *fences);
 
 /* Whether somebody has asked, or would now. */
-bool fences_wanted(const struct fences *fences);
+bool fences_requested(const struct fences *fences);
 
 /* Whether no promise could be made now. */
-bool fences_exhausted(const struct fences *fences);
+bool fences_are_exhausted(const struct fences *fences);
 
 uint64_t fences_ceiling(const struct fences *fences);
 

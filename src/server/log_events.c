@@ -4,7 +4,7 @@
 
 #include "lock/table.h"
 #include "os/sockets.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "server/log.h"
 #include "server/log_limit.h"
 
@@ -77,7 +77,7 @@ void log_event_lease_expired(uint64_t now_ns, uint64_t client, const struct lock
 
     if (!log_limit_admit(&limits[LOG_EVENT_LEASE_EXPIRED], now_ns, &suppressed))
         return;
-    write_number(connection, client_number(client));
+    write_number(connection, connection_id_number(client));
     write_number(count, suppressed);
     log_line_bytes(LOG_INFO, "lease expired", "key", key->bytes, key->length, "kind",
                    key->kind == LOCK_KIND_SEMAPHORE ? "semaphore" : "lock", "conn", connection,

@@ -23,7 +23,7 @@
 #include "os/standard_descriptors.h"
 #include "os/standard_output.h"
 #include "os/tls.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "server/log.h"
 #include "server/log_events.h"
 #include "server/options.h"
@@ -54,10 +54,10 @@ struct thread {
 struct server {
     struct options options;
     struct worker_shared shared;
-    struct fence_keeper fence_keeper;
+    struct fence_store fence_store;
     struct tls_place tls; /* where there is TLS */
     struct secret secret; /* where clients need one */
-    struct entrances entrances;
+    struct listeners listeners;
     struct thread threads[WORKERS_MAX]; /* the first one is main's own */
     uint32_t thread_count;
     pthread_barrier_t opened; /* of all threads */
@@ -192,11 +192,11 @@ static bool open_fences(struct server *server, uint64_t *first)
     *first = clock_wall_ns();
     if (!path)
         return true;
-    if (!fence_keeper_open(&server->fence_keeper, path, *first, first, problem)) {
+    if (!fence_store_open(&server->fence_store, path, *first, first, problem)) {
         fail_by_flag("--fence-state-file", problem);
         return false;
     }
-    server->shared.fence_keeper = &server->fence_keeper;
+    server->shared.fence_store = &server->fence_store;
     return true;
 }
 
@@ -215,23 +215,23 @@ static bool create_stripes(struct server *server, uint64_t fence_first)
             },
         .states_max = options->max_locks,
         .fence_first = fence_first,
-        .fence_ceiling = server->fence_keeper.ceiling,
+        .fence_ceiling = server->fence_store.ceiling,
         .lease_expired = log_event_lease_expired,
     };
 
     server->shared.stripes = stripes_create(&stripes);
-    if (server->shared.stripes && server->shared.fence_keeper)
-        fence_keeper_start(&server->fence_keeper, stripes_fences(server->shared.stripes));
+    if (server->shared.stripes && server->shared.fence_store)
+        fence_store_start(&server->fence_store, stripes_fences(server->shared.stripes));
     return server->shared.stripes != NULL;
 }
 
-static bool create_peers(struct server *server)
+static bool create_ip_limits(struct server *server)
 {
     uint64_t max = server->options.max_connections_per_ip;
 
     if (max > 0)
-        server->shared.peers = peers_create(&server->shared.memory, max);
-    return max == 0 || server->shared.peers;
+        server->shared.ip_limits = ip_limits_create(&server->shared.memory, max);
+    return max == 0 || server->shared.ip_limits;
 }
 
 /* From here on a thread's worker is set up: it runs until the server is drained. */
@@ -243,7 +243,7 @@ static void thread_run(struct thread *thread)
     /* No worker runs before all are set up, since they reach into each other's rings. */
     pthread_barrier_wait(&server->ready);
     if (thread->number == 0) {
-        entrances_log(&server->entrances);
+        listeners_log(&server->listeners);
         if (notify_service_manager("READY=1") < 0)
             log_line(LOG_WARN, "cannot tell the service manager that we are ready", NULL);
     }
@@ -343,11 +343,11 @@ static int run(struct server *server)
     for (uint32_t i = 0; i < shared->count; i++)
         worker_destroy(shared->workers[i]);
     stripes_destroy(shared->stripes);
-    peers_destroy(shared->peers);
+    ip_limits_destroy(shared->ip_limits);
     pthread_barrier_destroy(&server->opened);
     pthread_barrier_destroy(&server->ready);
     close(shared->signals);
-    entrances_leave(&server->entrances);
+    listeners_leave(&server->listeners);
     if (shared->tls)
         tls_place_free(shared->tls);
     if (shared->secret)
@@ -382,9 +382,9 @@ static int server_check(const struct server *server)
     char problem[OPTIONS_PROBLEM_MAX];
     int error;
 
-    if (options->fence_state_file && !fence_keeper_check(options->fence_state_file, problem))
+    if (options->fence_state_file && !fence_store_check(options->fence_state_file, problem))
         return fail_by_flag("--fence-state-file", problem);
-    if (!entrances_check(options, problem))
+    if (!listeners_check(options, problem))
         return fail(problem);
     error = worker_probe();
     if (error)
@@ -408,7 +408,7 @@ static int start(struct server *server)
     if (sodium_init() < 0)
         return fail("libsodium can't be used on this machine");
     shared->options = &server->options;
-    shared->entrances = &server->entrances;
+    shared->listeners = &server->listeners;
     shared->memory = (struct memory){.allocate = allocate, .release = release};
     budget_init(&shared->buffers, &shared->memory, buffered_max(&server->options));
     server->thread_count =
@@ -427,24 +427,24 @@ static int start(struct server *server)
         return fail(strerror(errno));
     if (!start_threads(server, problem) || !count_workers(server, problem))
         return fail(problem);
-    switch (entrances_open(&server->entrances, &server->options, shared->count, shared->signals,
+    switch (listeners_open(&server->listeners, &server->options, shared->count, shared->signals,
                            problem)) {
-    case ENTRANCES_FAILED:
+    case LISTENERS_FAILED:
         return fail(problem);
-    case ENTRANCES_STOPPED:
+    case LISTENERS_STOPPED:
         log_line(LOG_INFO, "stopped", NULL);
         log_stop();
         return EXIT_SUCCESS;
-    case ENTRANCES_OPEN:
+    case LISTENERS_OPEN:
         break;
     }
-    /* Behind the entrances: a server that we wait for there keeps the file locked. */
+    /* Behind the listeners: a server that we wait for there keeps the file locked. */
     if (!open_fences(server, &fence_first)) {
-        entrances_leave(&server->entrances);
+        listeners_leave(&server->listeners);
         return EXIT_FAILURE;
     }
-    if (!create_stripes(server, fence_first) || !create_peers(server)) {
-        entrances_leave(&server->entrances);
+    if (!create_stripes(server, fence_first) || !create_ip_limits(server)) {
+        listeners_leave(&server->listeners);
         return fail("out of memory");
     }
     return run(server);

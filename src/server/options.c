@@ -7,7 +7,7 @@
 #include "base/auth_token.h"
 #include "base/flags.h"
 #include "dflockd/protocol.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 
 enum {
     SECONDS_MAX = INT_MAX, /* of intervals and time-outs of the server itself */

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "wire/reply.h"
 
 static void over(struct session *session)
@@ -206,7 +206,7 @@ static void show(void *context, const struct lock_view *view)
     struct reply_entry entry = {
         .key = view->key,
         .key_length = view->key_length,
-        .owner = client_number(view->owner),
+        .owner = connection_id_number(view->owner),
         .lease_ns = view->lease_ns,
         .idle_ns = view->idle_ns,
         .limit = view->limit,

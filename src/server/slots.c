@@ -47,7 +47,8 @@ uint32_t slots_take(struct slots *slots)
         slots->free = next_of(slots, slot);
         return slot;
     }
-    if (slots->count == CLIENT_SLOTS_MAX || !segments_reserve(&slots->values, slots->count + 1) ||
+    if (slots->count == CONNECTION_ID_SLOTS ||
+        !segments_reserve(&slots->values, slots->count + 1) ||
         !mailbox_reserve(slots->mailbox, (slots->count + 1) * EFFECTS_PER_SLOT))
         return SLOT_NONE;
     *value_of(slots, slots->count) = (uint64_t)SLOT_NONE << 1 | 1;

@@ -1,6 +1,6 @@
 /*
  * Where the connections of a worker are, by the number that is part of their names (see
- * server/client_id.h): effects find their way by it.
+ * server/connection_id.h): effects find their way by it.
  *
  * A slot is used again only when the mailbox has been emptied after its connection went: what is
  * in there for a slot is for one connection.
@@ -10,10 +10,10 @@
 
 #include "base/segments.h"
 #include "os/mailbox.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 
 enum {
-    SLOT_NONE = CLIENT_SLOTS_MAX
+    SLOT_NONE = CONNECTION_ID_SLOTS
 };
 
 struct connection;

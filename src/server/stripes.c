@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "os/entropy.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 
 enum {
     STRIPES_PER_WORKER = 8, /* that two workers want the same one is rare then */
@@ -59,8 +59,8 @@ static bool fence_promise(void *context)
     struct fences *fences = &stripe->stripes->fences;
     bool promised = fences_promise(fences);
 
-    if (fences_ask(fences))
-        stripe->wake |= 1ull << STRIPES_KEEPER;
+    if (fences_request(fences))
+        stripe->wake |= 1ull << STRIPES_FENCE_WORKER;
     return promised;
 }
 
@@ -68,13 +68,13 @@ static void fence_return(void *context)
 {
     struct stripe *stripe = context;
 
-    fences_give_back(&stripe->stripes->fences);
+    fences_return(&stripe->stripes->fences);
 }
 
 static void effect_post(void *context, uint64_t client, const struct lock_answer *answer)
 {
     struct stripe *stripe = context;
-    uint32_t worker = client_worker(client);
+    uint32_t worker = connection_id_worker(client);
     struct stripes_effect effect = {.client = client, .answer = *answer};
 
     if (mailbox_post(&stripe->stripes->sleeper[worker].mailbox, &effect))

@@ -22,8 +22,8 @@
 #include "wire/request.h"
 
 enum {
-    STRIPES_MAX = 64,  /* a bit for each in a session */
-    STRIPES_KEEPER = 0 /* the worker that sees to it that fences do not run out */
+    STRIPES_MAX = 64,        /* a bit for each in a session */
+    STRIPES_FENCE_WORKER = 0 /* the worker that sees to it that fences do not run out */
 };
 
 struct stripes;
@@ -61,8 +61,9 @@ void stripes_destroy(struct stripes *stripes);
 struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker);
 
 /*
- * Where a ceiling was given: the fences, for whoever raises it. Once they are low, STRIPES_KEEPER
- * is among the workers to be woken; acquire and enqueue answer ERROR while none is left.
+ * Where a ceiling was given: the fences, for whoever raises it. Once they are low,
+ * STRIPES_FENCE_WORKER is among the workers to be woken; acquire and enqueue answer ERROR while
+ * none is left.
  */
 struct fences *stripes_fences(struct stripes *stripes);
 

@@ -54,7 +54,7 @@ enum worker_tag {
     ERAS = CONNECTIONS_TAG_MIN >> TAG_ERA_SHIFT
 };
 
-static_assert(TAG_ACCEPT + ENTRANCES_MAX <= TAG_MASK, "there is a tag for each listener");
+static_assert(TAG_ACCEPT + LISTENERS_MAX <= TAG_MASK, "there is a tag for each listener");
 static_assert((int)CONNECTIONS_TAG_MIN <= (int)RING_HAND_TAGS,
               "the worker's tags can be handed over");
 
@@ -63,7 +63,7 @@ struct worker {
     struct ring *ring;
     struct connections connections;
     uint32_t number;
-    struct listener listeners[ENTRANCES_MAX];
+    struct listener listeners[LISTENERS_MAX];
     uint32_t listener_count;
     uint32_t accepting;  /* a bit of each listener: the request is in the ring */
     uint32_t listening;  /* likewise: open */
@@ -143,15 +143,15 @@ static bool peer_may_enter(struct worker *worker, int descriptor, bool local, ui
 {
     uint8_t address[SOCKETS_PEER_BYTES];
 
-    *peer = PEERS_NONE;
-    if (!worker->shared->peers || local)
+    *peer = IP_LIMITS_NONE;
+    if (!worker->shared->ip_limits || local)
         return true;
     if (!sockets_peer(descriptor, address))
         return false;
-    *peer = peers_enter(worker->shared->peers, address);
-    if (*peer == PEERS_NONE)
+    *peer = ip_limits_enter(worker->shared->ip_limits, address);
+    if (*peer == IP_LIMITS_NONE)
         worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS_PER_IP);
-    return *peer != PEERS_NONE;
+    return *peer != IP_LIMITS_NONE;
 }
 
 static void admit(struct worker *worker, int descriptor, bool local)
@@ -166,8 +166,8 @@ static void admit(struct worker *worker, int descriptor, bool local)
     } else if (peer_may_enter(worker, descriptor, local, &peer)) {
         if (connections_open(&worker->connections, descriptor, peer))
             return;
-        if (peer != PEERS_NONE)
-            peers_leave(shared->peers, peer);
+        if (peer != IP_LIMITS_NONE)
+            ip_limits_leave(shared->ip_limits, peer);
         worker_refuse(worker, descriptor, LOG_EVENT_NO_ROOM);
     }
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
@@ -271,7 +271,7 @@ static void stop_listening(struct worker *worker, uint32_t number)
     worker->listening &= ~(1u << number);
     if (worker->accepting & 1u << number)
         ring_cancel_tag(worker->ring, worker_tag(worker, TAG_ACCEPT + number));
-    if (!entrances_stays(worker->shared->entrances, &worker->listeners[number]))
+    if (!listeners_stays(worker->shared->listeners, &worker->listeners[number]))
         ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
 }
 
@@ -288,7 +288,7 @@ static void drain(struct worker *worker)
         const struct listener *listener = &worker->listeners[i];
 
         /* Connections that wait at a passed socket are the next server's. */
-        if (listener->passed || entrances_stays(worker->shared->entrances, listener))
+        if (listener->passed || listeners_stays(worker->shared->listeners, listener))
             stop_listening(worker, i);
         else
             sockets_close_door(listener);
@@ -298,19 +298,19 @@ static void drain(struct worker *worker)
 
 /*
  * Draining begins with the first worker, for all. The announcement comes before anything that
- * another server could notice; see entrances.c.
+ * another server could notice; see listeners.c.
  */
 static void worker_begin_drain(struct worker *worker)
 {
     struct worker_shared *shared = worker->shared;
 
-    entrances_announce(shared->entrances);
+    listeners_announce(shared->listeners);
     notify_service_manager("STOPPING=1");
     atomic_store(&shared->draining, true);
     wake_all(worker);
     drain(worker);
-    if (!shared->entrances->path_stays)
-        entrances_hide(shared->entrances);
+    if (!shared->listeners->path_stays)
+        listeners_hide(shared->listeners);
 }
 
 /* ---- SIGHUP: reading some files of a few KB within a turn takes no time that clients notice ----
@@ -459,19 +459,19 @@ static void worker_admit_guest(struct worker *worker, int descriptor, bool local
 /* ---- fences ---- */
 
 /* NULL where this worker does not keep any. */
-static struct fence_keeper *fence_keeper(const struct worker *worker)
+static struct fence_store *fence_store(const struct worker *worker)
 {
-    return worker->number == STRIPES_KEEPER ? worker->shared->fence_keeper : NULL;
+    return worker->number == STRIPES_FENCE_WORKER ? worker->shared->fence_store : NULL;
 }
 
-static void keep_fences(struct worker *worker, enum fence_keeper_wish wish)
+static void keep_fences(struct worker *worker, enum fence_store_io wish)
 {
-    const struct fence_keeper *keeper = fence_keeper(worker);
+    const struct fence_store *keeper = fence_store(worker);
 
-    if (wish == FENCE_KEEPER_WRITE)
+    if (wish == FENCE_STORE_WRITE)
         ring_write(worker->ring, keeper->file, keeper->bytes, FENCE_FILE_BYTES, 0,
                    worker_tag(worker, TAG_FENCES));
-    else if (wish == FENCE_KEEPER_SYNC)
+    else if (wish == FENCE_STORE_SYNC)
         ring_sync(worker->ring, keeper->file, worker_tag(worker, TAG_FENCES));
 }
 
@@ -495,7 +495,7 @@ static void complete(struct worker *worker, const struct completion *completion)
     case TAG_FENCES:
         if (completion->tag == worker_tag(worker, TAG_FENCES))
             keep_fences(worker,
-                        fence_keeper_done(fence_keeper(worker), now(worker), completion->result));
+                        fence_store_done(fence_store(worker), now(worker), completion->result));
         break;
     case TAG_GUEST:
     case TAG_GUEST_LOCAL:
@@ -531,8 +531,8 @@ static uint64_t deadline(struct worker *worker)
     until_ns = earlier(until_ns, worker->stop_ns);
     until_ns = earlier(until_ns, worker->poke_retry_ns);
     until_ns = earlier(until_ns, worker->secret_ends_ns);
-    if (fence_keeper(worker))
-        until_ns = earlier(until_ns, fence_keeper_deadline(fence_keeper(worker)));
+    if (fence_store(worker))
+        until_ns = earlier(until_ns, fence_store_deadline(fence_store(worker)));
     return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
 }
 
@@ -552,8 +552,8 @@ static uint64_t deadline(struct worker *worker)
  */
 static void worker_recover(struct worker *worker)
 {
-    struct fence_keeper *keeper = fence_keeper(worker);
-    bool storing = keeper && fence_keeper_busy(keeper);
+    struct fence_store *keeper = fence_store(worker);
+    bool storing = keeper && fence_store_busy(keeper);
     char number[24];
     char count[24];
 
@@ -576,7 +576,7 @@ static void worker_recover(struct worker *worker)
     if (worker->number == 0)
         watch_signals(worker);
     if (storing)
-        keep_fences(worker, fence_keeper_done(keeper, now(worker), -EIO));
+        keep_fences(worker, fence_store_done(keeper, now(worker), -EIO));
     wake_all(worker);
 }
 
@@ -664,8 +664,8 @@ void worker_run(struct worker *worker)
         stop_listening_when_due(worker);
         stop_when_due(worker);
         worker_expire_secret(worker);
-        if (fence_keeper(worker))
-            keep_fences(worker, fence_keeper_step(fence_keeper(worker), now(worker)));
+        if (fence_store(worker))
+            keep_fences(worker, fence_store_step(fence_store(worker), now(worker)));
         busy = connections_work(connections) || (host->wake & own);
         poke_others(worker);
         /* A descriptor has become free: whoever waits for one need wait no longer. */
@@ -723,9 +723,9 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
         .buffer_count = RING_BUFFERS,
         .tls = shared->tls,
         .worker = number,
-        .numbers = &shared->numbers,
+        .numbers = &shared->next_id,
         .open = &shared->connections,
-        .peers = shared->peers,
+        .ip_limits = shared->ip_limits,
         .read_timeout_ns = options->read_timeout_s * SECOND_NS,
         .write_timeout_ns = options->write_timeout_s * SECOND_NS,
         .host =
@@ -739,7 +739,7 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
 
     worker->shared = shared;
     worker->number = number;
-    worker->listener_count = entrances_of(shared->entrances, number, worker->listeners);
+    worker->listener_count = listeners_of_worker(shared->listeners, number, worker->listeners);
     worker->listening = (1u << worker->listener_count) - 1;
     worker->accept_retry_ns = UINT64_MAX;
     worker->listen_until_ns = UINT64_MAX;

@@ -16,11 +16,11 @@
 #include <stdint.h>
 
 #include "base/budget.h"
-#include "server/client_id.h"
-#include "server/entrances.h"
-#include "server/fence_keeper.h"
+#include "server/connection_id.h"
+#include "server/fence_store.h"
+#include "server/ip_limits.h"
+#include "server/listeners.h"
 #include "server/options.h"
-#include "server/peers.h"
 #include "server/secret.h"
 #include "server/stripes.h"
 
@@ -34,11 +34,11 @@ struct worker_shared {
     struct budget buffers; /* of it, for what connections have not read or sent yet */
     struct stripes *stripes;
     atomic_bool draining; /* the server stops; each worker looks at it when it wakes */
-    struct entrances *entrances;
-    struct fence_keeper *fence_keeper; /* of worker STRIPES_KEEPER; NULL: there is none */
-    struct peers *peers;               /* NULL: addresses have no limit */
-    _Atomic uint64_t numbers;          /* of connections so far */
-    _Atomic uint64_t connections;      /* now */
+    struct listeners *listeners;
+    struct fence_store *fence_store; /* of worker STRIPES_FENCE_WORKER; NULL: there is none */
+    struct ip_limits *ip_limits;     /* NULL: addresses have no limit */
+    _Atomic uint64_t next_id;        /* of connections so far */
+    _Atomic uint64_t connections;    /* now */
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
     _Atomic uint32_t finished; /* workers that have reported, see worker_report */

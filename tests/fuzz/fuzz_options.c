@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "dflockd/protocol.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "server/options.h"
 
 enum {

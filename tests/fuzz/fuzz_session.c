@@ -13,7 +13,7 @@
 #include <sys/random.h>
 
 #include "os/mailbox.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "server/session.h"
 
 #define SECOND  UINT64_C(1000000000)
@@ -404,7 +404,8 @@ static void open_peer(struct peer *peer)
     memset(peer, 0, sizeof(*peer));
     peer->state = PEER_OPEN;
     world.connections++;
-    session_start(&peer->session, host_of(peer), client_id(++world.numbers, worker_of(peer), slot));
+    session_start(&peer->session, host_of(peer),
+                  connection_id_make(++world.numbers, worker_of(peer), slot));
 }
 
 static void leave(struct peer *peer)
@@ -563,9 +564,9 @@ static void deliver(uint32_t worker, uint32_t most)
     struct stripes_effect effect;
 
     while (most-- > 0 && mailbox_take(mailbox_of(worker), &effect, 1) == 1) {
-        struct peer *peer = &world.peers[client_slot(effect.client)];
+        struct peer *peer = &world.peers[connection_id_slot(effect.client)];
 
-        must(client_slot(effect.client) < PEERS && worker_of(peer) == worker,
+        must(connection_id_slot(effect.client) < PEERS && worker_of(peer) == worker,
              "an effect comes to its client's worker");
         if (peer->state != PEER_OPEN || peer->session.client != effect.client)
             continue;
@@ -844,8 +845,8 @@ static void check_budget(void)
     for (uint32_t i = 0; i <= STATES_FEW; i++) {
         struct stripes_key key = stripes_key(world.stripes, LOCK_KIND_LOCK,
                                              (struct slice){.bytes = names + i, .length = 1});
-        struct lock_answer answer =
-            stripes_acquire(world.stripes, FOREVER, client_id(1, 0, 0), &key, 1, 0, 1, &wake);
+        struct lock_answer answer = stripes_acquire(
+            world.stripes, FOREVER, connection_id_make(1, 0, 0), &key, 1, 0, 1, &wake);
 
         must(answer.outcome == (i < STATES_FEW ? DFLOCKD_OK : DFLOCKD_ERROR_MAX_LOCKS),
              "the cap on states is what it was in the beginning");

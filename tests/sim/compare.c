@@ -6,7 +6,7 @@
 
 #include <inttypes.h>
 
-#include "server/client_id.h"
+#include "server/connection_id.h"
 
 struct comparison {
     struct world *world;
@@ -54,8 +54,8 @@ static void compare_view(void *context, const struct lock_view *view)
         world_fail(world,
                    "key %u: expected owner %" PRIu64 ", lease %" PRIu64 " ns, idle %" PRIu64
                    " ns; came owner %" PRIu64 ", lease %" PRIu64 " ns, idle %" PRIu64 " ns",
-                   number, client_number(owner), lease_ns, idle_ns, client_number(view->owner),
-                   view->lease_ns, view->idle_ns);
+                   number, connection_id_number(owner), lease_ns, idle_ns,
+                   connection_id_number(view->owner), view->lease_ns, view->idle_ns);
 }
 
 static void compare_stripe(struct world *world, uint32_t stripe)
@@ -104,7 +104,7 @@ void compare_wakes(struct world *world, uint64_t empty_before)
             !(world->wakes >> i & 1))
             world_fail(world, "worker %u has its first news, and nobody is to wake it", i);
     }
-    world->keeper_woken |= world->wakes >> STRIPES_KEEPER & 1;
+    world->keeper_woken |= world->wakes >> STRIPES_FENCE_WORKER & 1;
     if (world->model.fences_called) {
         if (!world->keeper_woken)
             world_fail(world, "fences are low, and nobody is to see to it");

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "server/client_id.h"
+#include "server/connection_id.h"
 
 static struct model_answer plain(int outcome)
 {
@@ -228,7 +228,7 @@ static void end_two_phase(struct model *model, int claim)
 
 void model_post(struct model *model, uint64_t client, int outcome, int claim)
 {
-    struct model_mailbox *mailbox = &model->mailboxes[client_worker(client)];
+    struct model_mailbox *mailbox = &model->mailboxes[connection_id_worker(client)];
     struct model_news *news =
         &mailbox->news[(mailbox->first + mailbox->count++) & (MODEL_NEWS - 1)];
 
@@ -346,13 +346,13 @@ static bool fence_left(struct model *model)
         return true;
     for (uint32_t i = 0; i < model->key_count; i++)
         wanted += model->keys[i].waiters;
-    model->fences_called |= wanted + 1 >= model->fences_low;
+    model->fences_called |= wanted + 1 >= model->fences_are_low;
     return wanted < model->fences;
 }
 
 void model_add_fences(struct model *model, uint32_t count)
 {
-    model->fences_low = model->fences + count / 2;
+    model->fences_are_low = model->fences + count / 2;
     model->fences += count;
     model->fences_called = false;
 }

@@ -121,12 +121,12 @@ struct model {
     uint64_t now_ns; /* of the call */
     uint64_t step;   /* counts calls */
     uint64_t turn;
-    uint64_t grants;     /* in all */
-    uint64_t fences;     /* that may be handed out in all, where the policy limits them */
-    uint64_t fences_low; /* so many of them in use or promised are worth a call for more */
-    bool fences_called;  /* there was reason for one since there were more */
-    uint64_t states;     /* that exist */
-    uint64_t touched;    /* a bit for each stripe that was called since this was cleared */
+    uint64_t grants;         /* in all */
+    uint64_t fences;         /* that may be handed out in all, where the policy limits them */
+    uint64_t fences_are_low; /* so many of them in use or promised are worth a call for more */
+    bool fences_called;      /* there was reason for one since there were more */
+    uint64_t states;         /* that exist */
+    uint64_t touched;        /* a bit for each stripe that was called since this was cleared */
     uint64_t stripe_ns[MODEL_STRIPES];
     uint64_t earliest_ns[MODEL_STRIPES]; /* no claim's deadline is earlier */
     uint32_t stripe_keys[MODEL_STRIPES];

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "server/client_id.h"
+#include "server/connection_id.h"
 
 enum section {
     SECTION_LOCKS,
@@ -158,7 +158,8 @@ static bool shows(const struct reader *reader, const struct entry *entry, enum s
     if (section == SECTION_LOCKS) {
         const struct model_claim *owner = &model->claims[key->owner];
 
-        return entry->waiters == key->waiters && entry->owner == client_number(owner->client) &&
+        return entry->waiters == key->waiters &&
+               entry->owner == connection_id_number(owner->client) &&
                entry->lease_ms <= left_ms(owner->deadline_ns, from_ns) &&
                entry->lease_ms >= left_ms(owner->deadline_ns, to_ns);
     }

@@ -10,7 +10,7 @@
 
 #include "compare.h"
 #include "randomness.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "talk.h"
 
 enum {
@@ -176,7 +176,7 @@ static void finish_time(struct world *world)
 static void finish_budget(struct world *world)
 {
     uint64_t wake = 0;
-    uint64_t client = client_id(world->connections_made + 1, 0, 0);
+    uint64_t client = connection_id_make(world->connections_made + 1, 0, 0);
 
     if (world->policy.states_max > PROBES_MAX)
         return;

@@ -5,7 +5,7 @@
 
 #include "compare.h"
 #include "os/mailbox.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "talk.h"
 #include "world.h"
 
@@ -14,7 +14,7 @@
 /* Has an answer for this client in a mailbox, and which. */
 static const struct model_news *news_for(const struct world *world, uint64_t client)
 {
-    const struct model_mailbox *mailbox = &world->model.mailboxes[client_worker(client)];
+    const struct model_mailbox *mailbox = &world->model.mailboxes[connection_id_worker(client)];
 
     for (uint32_t i = 0; i < mailbox->count; i++) {
         const struct model_news *news = &mailbox->news[(mailbox->first + i) & (MODEL_NEWS - 1)];
@@ -54,7 +54,7 @@ static void open_peer(struct world *world, struct peer *peer)
     peer->ended = false;
     peer->slow = false;
     peer->heard = 0;
-    peer->id = client_id(++world->connections_made, peer->worker, peer->slot);
+    peer->id = connection_id_make(++world->connections_made, peer->worker, peer->slot);
     peer->length = 0;
     peer->delivered = 0;
     peer->consumed = 0;
@@ -331,8 +331,8 @@ static struct model_news take_news(struct world *world, uint32_t worker, uint64_
         return taken;
     }
     world_fail(world, "worker %u: expected news for connection %llu; came some for %llu", worker,
-               (unsigned long long)client_number(first->client),
-               (unsigned long long)client_number(client));
+               (unsigned long long)connection_id_number(first->client),
+               (unsigned long long)connection_id_number(client));
 }
 
 static void compare_news(struct world *world, const struct stripes_effect *message,
@@ -344,7 +344,8 @@ static void compare_news(struct world *world, const struct stripes_effect *messa
 
     if (answer->outcome != news->outcome)
         world_fail(world, "connection %llu: expected news %d; came %d",
-                   (unsigned long long)client_number(news->client), news->outcome, answer->outcome);
+                   (unsigned long long)connection_id_number(news->client), news->outcome,
+                   answer->outcome);
     if (news->outcome != DFLOCKD_OK)
         return;
     if (answer->lease_s != news->lease_s || answer->deadline_ns != news->deadline_ns ||
@@ -352,7 +353,7 @@ static void compare_news(struct world *world, const struct stripes_effect *messa
         world_fail(world,
                    "connection %llu: expected a grant of %llu s until %llu, fence %llx; "
                    "came %llu s until %llu, fence %llx",
-                   (unsigned long long)client_number(news->client),
+                   (unsigned long long)connection_id_number(news->client),
                    (unsigned long long)news->lease_s, (unsigned long long)news->deadline_ns,
                    (unsigned long long)news->fence_low, (unsigned long long)answer->lease_s,
                    (unsigned long long)answer->deadline_ns,
@@ -360,14 +361,14 @@ static void compare_news(struct world *world, const struct stripes_effect *messa
     if (claim && claim->turn == news->turn &&
         !model_learn(&world->model, news->claim, answer->token.fence, answer->token.salt))
         world_fail(world, "connection %llu: another token than before",
-                   (unsigned long long)client_number(news->client));
+                   (unsigned long long)connection_id_number(news->client));
 }
 
 static void take_effect(struct world *world, uint32_t worker, const struct stripes_effect *message)
 {
     struct model_news news = take_news(world, worker, message->client);
     struct peer *peer =
-        &world->peers[client_slot(message->client) * world->policy.workers + worker];
+        &world->peers[connection_id_slot(message->client) * world->policy.workers + worker];
 
     compare_news(world, message, &news);
     if (peer->place != PEER_OPEN || peer->id != message->client) {

@@ -10,13 +10,13 @@
 
 #include "memory_counted.h"
 #include "os/mailbox.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "server/session.h"
 
 #define SECOND UINT64_C(1000000000)
 
 enum {
-    PEERS_MAX = 8,
+    IP_LIMITS_MAX = 8,
     INPUT_MAX = 1024 * 1024,
     REPLIES_MAX = 4 * 1024 * 1024,
     MAILBOX_ROOM = 64,
@@ -53,7 +53,7 @@ struct world {
     struct peer *peers;
 };
 
-static struct peer peers[PEERS_MAX];
+static struct peer peers[IP_LIMITS_MAX];
 static struct world world;
 
 static inline void world_start(struct setting setting)
@@ -115,13 +115,13 @@ static inline struct peer *connect_peer(void)
 {
     struct peer *peer = &world.peers[world.peer_count];
 
-    assert_true(world.peer_count < PEERS_MAX);
+    assert_true(world.peer_count < IP_LIMITS_MAX);
     memset(&peer->output, 0, sizeof(peer->output));
     peer->want = SESSION_WANT_INPUT;
     peer->start = peer->end = 0;
     peer->reply_length = 0;
     session_start(&peer->session, &world.host,
-                  client_id(world.peer_count + 1, 0, world.peer_count));
+                  connection_id_make(world.peer_count + 1, 0, world.peer_count));
     world.peer_count++;
     return peer;
 }
@@ -181,9 +181,9 @@ static inline void deliver(void)
     struct stripes_effect effect;
 
     while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
-        struct peer *peer = &world.peers[client_slot(effect.client)];
+        struct peer *peer = &world.peers[connection_id_slot(effect.client)];
 
-        assert_true(client_slot(effect.client) < world.peer_count);
+        assert_true(connection_id_slot(effect.client) < world.peer_count);
         assert_int_equal(peer->session.client, effect.client);
         if (effect.answer.outcome == LOCK_IDLE)
             continue;

@@ -31,10 +31,10 @@ static void none_at_the_ceiling_is_promised(void **state)
     (void)state;
     fences_init(&fences, 10, 13);
     for (int i = 0; i < 3; i++) {
-        assert_false(fences_exhausted(&fences));
+        assert_false(fences_are_exhausted(&fences));
         assert_true(fences_promise(&fences));
     }
-    assert_true(fences_exhausted(&fences));
+    assert_true(fences_are_exhausted(&fences));
     assert_false(fences_promise(&fences));
     assert_int_equal(fences_open(&fences), 3);
     assert_int_equal(fences_take(&fences), 10);
@@ -47,7 +47,7 @@ static void what_is_given_back_can_be_promised_again(void **state)
     (void)state;
     fences_init(&fences, 0, 1);
     assert_true(fences_promise(&fences));
-    fences_give_back(&fences);
+    fences_return(&fences);
     assert_int_equal(fences_open(&fences), 0);
     assert_true(fences_promise(&fences));
     assert_false(fences_promise(&fences));
@@ -72,21 +72,21 @@ static void half_of_the_last_range_in_use_is_asked_for_once(void **state)
     fences_init(&fences, 100, 110);
     for (int i = 0; i < 4; i++)
         assert_true(fences_promise(&fences));
-    assert_false(fences_low(&fences));
-    assert_false(fences_ask(&fences));
-    assert_false(fences_wanted(&fences));
+    assert_false(fences_are_low(&fences));
+    assert_false(fences_request(&fences));
+    assert_false(fences_requested(&fences));
     assert_true(fences_promise(&fences));
-    assert_true(fences_low(&fences));
-    assert_true(fences_wanted(&fences));
-    assert_true(fences_ask(&fences));
-    assert_false(fences_ask(&fences));
+    assert_true(fences_are_low(&fences));
+    assert_true(fences_requested(&fences));
+    assert_true(fences_request(&fences));
+    assert_false(fences_request(&fences));
     fences_raise(&fences, 120);
-    assert_false(fences_wanted(&fences));
+    assert_false(fences_requested(&fences));
     for (int i = 5; i < 14; i++)
         assert_true(fences_promise(&fences));
-    assert_false(fences_ask(&fences));
+    assert_false(fences_request(&fences));
     assert_true(fences_promise(&fences));
-    assert_true(fences_ask(&fences));
+    assert_true(fences_request(&fences));
 }
 
 static void who_has_asked_is_heard_though_it_gave_back(void **state)
@@ -94,10 +94,10 @@ static void who_has_asked_is_heard_though_it_gave_back(void **state)
     (void)state;
     fences_init(&fences, 0, 2);
     assert_true(fences_promise(&fences));
-    assert_true(fences_ask(&fences));
-    fences_give_back(&fences);
-    assert_false(fences_low(&fences));
-    assert_true(fences_wanted(&fences));
+    assert_true(fences_request(&fences));
+    fences_return(&fences);
+    assert_false(fences_are_low(&fences));
+    assert_true(fences_requested(&fences));
 }
 
 static void without_a_limit_fences_are_taken_unpromised(void **state)
@@ -128,14 +128,14 @@ static void *take_many(void *argument)
     for (uint32_t i = 0; taken < TAKEN; i++) {
         bool promised = fences_promise(&fences);
 
-        if (fences_ask(&fences)) {
+        if (fences_request(&fences)) {
             atomic_fetch_add(&asks, 1);
             do
                 fences_raise(&fences, fences_ceiling(&fences) + RANGE);
-            while (fences_low(&fences));
+            while (fences_are_low(&fences));
         }
         if (promised && i % 3 == 0) {
-            fences_give_back(&fences);
+            fences_return(&fences);
         } else if (promised) {
             seen[fences_take(&fences)]++;
             taken++;

@@ -223,8 +223,8 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
         key = stripes_key(world.stripes, LOCK_KIND_LOCK,
                           (struct slice){.bytes = (const uint8_t *)"k", .length = 1});
         if (waits)
-            held = stripes_acquire(world.stripes, SECOND, client_id(9, 0, 9), &key, 1, 0, 30,
-                                   &world.host.wake);
+            held = stripes_acquire(world.stripes, SECOND, connection_id_make(9, 0, 9), &key, 1, 0,
+                                   30, &world.host.wake);
         /* `queued` is told yet. */
         if (i < 3)
             world.output_memory.fail_after = 0;

@@ -16,7 +16,7 @@
 
 #include "os/mailbox.h"
 #include "seeded.h"
-#include "server/client_id.h"
+#include "server/connection_id.h"
 #include "server/stripes.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -197,7 +197,7 @@ static void salts_are_random_and_each_is_used_once(void **state)
 
         for (int grant = 0; grant < GRANTS; grant++) {
             struct lock_token token =
-                acquire(stripes, 0, client_id(1, 0, 0), &key, 0, LONG_S, &wake).token;
+                acquire(stripes, 0, connection_id_make(1, 0, 0), &key, 0, LONG_S, &wake).token;
 
             salts[i * GRANTS + grant] = token.salt;
             any |= token.salt;
@@ -254,7 +254,7 @@ static void the_keeper_is_woken_once_when_fences_are_low(void **state)
         snprintf(name, sizeof(name), "key %u", (unsigned)grant);
         key = key_named(stripes, LOCK_KIND_LOCK, name);
         assert_int_equal(acquire(stripes, 0, 1, &key, 0, LONG_S, &wake).token.fence, grant);
-        assert_int_equal(wake, grant == 4 ? 1 << STRIPES_KEEPER : 0);
+        assert_int_equal(wake, grant == 4 ? 1 << STRIPES_FENCE_WORKER : 0);
         wake = 0;
     }
     destroy(stripes);
@@ -267,8 +267,8 @@ static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **st
     struct stripes *stripes = create(WORKERS, 10, 0);
     struct stripes_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
     struct stripes_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
-    uint64_t holder = client_id(1, 0, 0);
-    uint64_t waiter = client_id(2, 2, 5);
+    uint64_t holder = connection_id_make(1, 0, 0);
+    uint64_t waiter = connection_id_make(2, 2, 5);
     struct stripes_effect effects[3];
     struct lock_token first;
     struct lock_token second;
@@ -353,8 +353,8 @@ static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **sta
     uint64_t wake = 0;
 
     (void)state;
-    acquire(stripes, 0, client_id(1, 0, 0), &key, 0, 5, &wake);
-    acquire(stripes, 0, client_id(2, 1, 0), &key, 99, 7, &wake);
+    acquire(stripes, 0, connection_id_make(1, 0, 0), &key, 0, 5, &wake);
+    acquire(stripes, 0, connection_id_make(2, 1, 0), &key, 99, 7, &wake);
     stripes_expire(stripes, 4 * SECOND, 2, STEPS, &wake);
     for (uint32_t worker = 0; worker < WORKERS; worker++) {
         if (worker != 2)
@@ -364,7 +364,7 @@ static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **sta
     stripes_expire(stripes, 5 * SECOND, 2, STEPS, &wake);
     assert_int_equal(wake, 1 << 1);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 1);
-    assert_int_equal(effect.client, client_id(2, 1, 0));
+    assert_int_equal(effect.client, connection_id_make(2, 1, 0));
     assert_true(effect.answer.deadline_ns == 12 * SECOND);
     assert_true(stripes_sleep(stripes, 2, UINT64_MAX) == 12 * SECOND);
     destroy(stripes);
@@ -571,7 +571,7 @@ static void start_client(struct worker *worker, int index)
 {
     uint64_t number = 1 + atomic_fetch_add(&worker->hammer->numbers, 1);
 
-    worker->clients[index].id = client_id(number, worker->number, (uint32_t)index);
+    worker->clients[index].id = connection_id_make(number, worker->number, (uint32_t)index);
     worker->clients[index].condition = IDLE;
     worker->clients[index].stripes_used = 0;
 }
@@ -699,10 +699,10 @@ static void take_effects(struct worker *worker)
     struct stripes_effect effect;
 
     while (mailbox_take(stripes_mailbox(hammer->stripes, worker->number), &effect, 1)) {
-        int index = (int)client_slot(effect.client);
+        int index = (int)connection_id_slot(effect.client);
         struct client *client = &worker->clients[index];
 
-        note(hammer, client_worker(effect.client) == worker->number, "another's effect");
+        note(hammer, connection_id_worker(effect.client) == worker->number, "another's effect");
         if (client->id != effect.client)
             continue;
         note(hammer, client->condition == BLOCKED, "an effect that nobody waits for");
@@ -909,7 +909,7 @@ static void *keep_dates(void *context)
 
         stripes_expire(dates->hammer.stripes, clock_ns(), worker->number, STEPS, &wake);
         while (mailbox_take(stripes_mailbox(dates->hammer.stripes, worker->number), &effect, 1)) {
-            int expected = client_slot(effect.client) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
+            int expected = connection_id_slot(effect.client) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
 
             note(&dates->hammer, effect.answer.outcome == expected, "another effect than due");
             if (atomic_fetch_sub(&dates->left, 1) == 1)
@@ -938,11 +938,11 @@ static void leases_and_waits_end_though_nobody_calls(void **state)
 
         snprintf(dates.names[i], sizeof(dates.names[i]), "date %u", i);
         dates.keys[i] = key_named(dates.hammer.stripes, LOCK_KIND_LOCK, dates.names[i]);
-        acquire(dates.hammer.stripes, now_ns, client_id(1000 + i, 0, i), &dates.keys[i], 0, lease_s,
-                &wake);
+        acquire(dates.hammer.stripes, now_ns, connection_id_make(1000 + i, 0, i), &dates.keys[i], 0,
+                lease_s, &wake);
         assert_int_equal(acquire(dates.hammer.stripes, now_ns,
-                                 client_id(2000 + i, i / 2 % WORKERS, i), &dates.keys[i], wait_s,
-                                 LONG_S, &wake)
+                                 connection_id_make(2000 + i, i / 2 % WORKERS, i), &dates.keys[i],
+                                 wait_s, LONG_S, &wake)
                              .outcome,
                          LOCK_PENDING);
     }

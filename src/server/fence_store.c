@@ -1,4 +1,4 @@
-#include "server/fence_keeper.h"
+#include "server/fence_store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,15 +25,15 @@ static bool check_stored(uint64_t stored, const char *path, char problem[FENCE_F
     return stored <= FIRST_MAX;
 }
 
-bool fence_keeper_check(const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
+bool fence_store_check(const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
 {
     uint64_t stored;
 
     return fence_file_check(path, &stored, problem) == 0 && check_stored(stored, path, problem);
 }
 
-bool fence_keeper_open(struct fence_keeper *keeper, const char *path, uint64_t wall_ns,
-                       uint64_t *first, char problem[FENCE_FILE_PROBLEM_MAX])
+bool fence_store_open(struct fence_store *keeper, const char *path, uint64_t wall_ns,
+                      uint64_t *first, char problem[FENCE_FILE_PROBLEM_MAX])
 {
     uint64_t stored;
     int error;
@@ -55,16 +55,16 @@ bool fence_keeper_open(struct fence_keeper *keeper, const char *path, uint64_t w
     return true;
 }
 
-void fence_keeper_start(struct fence_keeper *keeper, struct fences *fences)
+void fence_store_start(struct fence_store *keeper, struct fences *fences)
 {
     assert(fences_ceiling(fences) == keeper->ceiling);
     keeper->fences = fences;
 }
 
 /* Not more often than needed; at once when the last fence is gone. */
-static void tell(struct fence_keeper *keeper, uint64_t now_ns, const char *error)
+static void tell(struct fence_store *keeper, uint64_t now_ns, const char *error)
 {
-    bool exhausted = fences_exhausted(keeper->fences);
+    bool exhausted = fences_are_exhausted(keeper->fences);
 
     if (now_ns < keeper->tell_ns && exhausted == keeper->exhausted)
         return;
@@ -78,24 +78,24 @@ static void tell(struct fence_keeper *keeper, uint64_t now_ns, const char *error
         log_line(LOG_WARN, "cannot store the next range of fences for now", "error", error, NULL);
 }
 
-static enum fence_keeper_wish begin(struct fence_keeper *keeper, uint64_t now_ns)
+static enum fence_store_io begin(struct fence_store *keeper, uint64_t now_ns)
 {
     keeper->ceiling = fences_ceiling(keeper->fences) + FENCE_RANGE;
     fence_file_encode(keeper->bytes, keeper->ceiling);
-    keeper->state = FENCE_KEEPER_WRITING;
+    keeper->state = FENCE_STORE_WRITING;
     if (!keeper->failing)
         keeper->tell_ns = now_ns + SLOW_MS * MILLISECOND_NS;
-    return FENCE_KEEPER_WRITE;
+    return FENCE_STORE_WRITE;
 }
 
-enum fence_keeper_wish fence_keeper_step(struct fence_keeper *keeper, uint64_t now_ns)
+enum fence_store_io fence_store_step(struct fence_store *keeper, uint64_t now_ns)
 {
     switch (keeper->state) {
-    case FENCE_KEEPER_RESTING:
-        if (fences_wanted(keeper->fences))
+    case FENCE_STORE_RESTING:
+        if (fences_requested(keeper->fences))
             return begin(keeper, now_ns);
         break;
-    case FENCE_KEEPER_PAUSING:
+    case FENCE_STORE_PAUSING:
         if (now_ns >= keeper->pause_ends_ns)
             return begin(keeper, now_ns);
         break;
@@ -103,51 +103,50 @@ enum fence_keeper_wish fence_keeper_step(struct fence_keeper *keeper, uint64_t n
         if (now_ns >= keeper->tell_ns)
             tell(keeper, now_ns, "the disk is slow");
     }
-    return FENCE_KEEPER_NOTHING;
+    return FENCE_STORE_NOTHING;
 }
 
-static enum fence_keeper_wish failed(struct fence_keeper *keeper, uint64_t now_ns, int error)
+static enum fence_store_io failed(struct fence_store *keeper, uint64_t now_ns, int error)
 {
     if (!keeper->failing)
         keeper->tell_ns = now_ns;
     tell(keeper, now_ns, strerror(error));
-    keeper->state = FENCE_KEEPER_PAUSING;
+    keeper->state = FENCE_STORE_PAUSING;
     keeper->pause_ends_ns = now_ns + PAUSE_MS * MILLISECOND_NS;
-    return FENCE_KEEPER_NOTHING;
+    return FENCE_STORE_NOTHING;
 }
 
-enum fence_keeper_wish fence_keeper_done(struct fence_keeper *keeper, uint64_t now_ns,
-                                         int32_t result)
+enum fence_store_io fence_store_done(struct fence_store *keeper, uint64_t now_ns, int32_t result)
 {
     if (result < 0)
         return failed(keeper, now_ns, -result);
-    if (keeper->state == FENCE_KEEPER_WRITING) {
+    if (keeper->state == FENCE_STORE_WRITING) {
         if (result < FENCE_FILE_BYTES)
             return failed(keeper, now_ns, ENOSPC);
-        keeper->state = FENCE_KEEPER_SYNCING;
-        return FENCE_KEEPER_SYNC;
+        keeper->state = FENCE_STORE_SYNCING;
+        return FENCE_STORE_SYNC;
     }
-    assert(keeper->state == FENCE_KEEPER_SYNCING);
+    assert(keeper->state == FENCE_STORE_SYNCING);
     fences_raise(keeper->fences, keeper->ceiling);
     if (keeper->failing)
         log_line(LOG_INFO, "the next range of fences is stored again", NULL);
     keeper->failing = false;
     keeper->exhausted = false;
-    keeper->state = FENCE_KEEPER_RESTING;
-    return fence_keeper_step(keeper, now_ns);
+    keeper->state = FENCE_STORE_RESTING;
+    return fence_store_step(keeper, now_ns);
 }
 
-bool fence_keeper_busy(const struct fence_keeper *keeper)
+bool fence_store_busy(const struct fence_store *keeper)
 {
-    return keeper->state == FENCE_KEEPER_WRITING || keeper->state == FENCE_KEEPER_SYNCING;
+    return keeper->state == FENCE_STORE_WRITING || keeper->state == FENCE_STORE_SYNCING;
 }
 
-uint64_t fence_keeper_deadline(const struct fence_keeper *keeper)
+uint64_t fence_store_deadline(const struct fence_store *keeper)
 {
     switch (keeper->state) {
-    case FENCE_KEEPER_RESTING:
+    case FENCE_STORE_RESTING:
         return UINT64_MAX;
-    case FENCE_KEEPER_PAUSING:
+    case FENCE_STORE_PAUSING:
         return keeper->pause_ends_ns;
     default:
         return keeper->tell_ns;

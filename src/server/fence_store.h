@@ -12,8 +12,8 @@
  * the range. It must live as long as the process: a request that a thread of the kernel works on
  * may outlive the ring, and reads `bytes` and `file`, which is never closed for the same reason.
  */
-#ifndef SERVER_FENCE_KEEPER_H
-#define SERVER_FENCE_KEEPER_H
+#ifndef SERVER_FENCE_STORE_H
+#define SERVER_FENCE_STORE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,20 +26,20 @@
 #define FENCE_RANGE (UINT64_C(1) << 20)
 #endif
 
-enum fence_keeper_wish {
-    FENCE_KEEPER_NOTHING,
-    FENCE_KEEPER_WRITE, /* `bytes` to the beginning of `file` */
-    FENCE_KEEPER_SYNC   /* `file`, to the disk */
+enum fence_store_io {
+    FENCE_STORE_NOTHING,
+    FENCE_STORE_WRITE, /* `bytes` to the beginning of `file` */
+    FENCE_STORE_SYNC   /* `file`, to the disk */
 };
 
-struct fence_keeper {
+struct fence_store {
     struct fences *fences;
     int file;
     enum {
-        FENCE_KEEPER_RESTING,
-        FENCE_KEEPER_WRITING,
-        FENCE_KEEPER_SYNCING,
-        FENCE_KEEPER_PAUSING
+        FENCE_STORE_RESTING,
+        FENCE_STORE_WRITING,
+        FENCE_STORE_SYNCING,
+        FENCE_STORE_PAUSING
     } state;
     bool failing;           /* something was told since the ceiling last rose */
     bool exhausted;         /* and then no fence was left */
@@ -53,26 +53,25 @@ struct fence_keeper {
  * Opens the file and stores the first ceiling. `first` is the first fence to hand out; `wall_ns` is
  * the wall clock's time. False with what is wrong in `problem`, which names `path`.
  */
-bool fence_keeper_open(struct fence_keeper *keeper, const char *path, uint64_t wall_ns,
-                       uint64_t *first, char problem[FENCE_FILE_PROBLEM_MAX]);
+bool fence_store_open(struct fence_store *keeper, const char *path, uint64_t wall_ns,
+                      uint64_t *first, char problem[FENCE_FILE_PROBLEM_MAX]);
 
-/* Returns whether fence_keeper_open could open the file now; see fence_file_check. */
-bool fence_keeper_check(const char *path, char problem[FENCE_FILE_PROBLEM_MAX]);
+/* Returns whether fence_store_open could open the file now; see fence_file_check. */
+bool fence_store_check(const char *path, char problem[FENCE_FILE_PROBLEM_MAX]);
 
 /* Whose ceiling it raises; they begin with that of `keeper`. */
-void fence_keeper_start(struct fence_keeper *keeper, struct fences *fences);
+void fence_store_start(struct fence_store *keeper, struct fences *fences);
 
 /* To be called in every turn: what is to be done now. */
-enum fence_keeper_wish fence_keeper_step(struct fence_keeper *keeper, uint64_t now_ns);
+enum fence_store_io fence_store_step(struct fence_store *keeper, uint64_t now_ns);
 
 /* What it wished for has ended with this: negative errno, or what write(2) or fsync(2) return. */
-enum fence_keeper_wish fence_keeper_done(struct fence_keeper *keeper, uint64_t now_ns,
-                                         int32_t result);
+enum fence_store_io fence_store_done(struct fence_store *keeper, uint64_t now_ns, int32_t result);
 
 /* Whether what it wished for has not ended yet. */
-bool fence_keeper_busy(const struct fence_keeper *keeper);
+bool fence_store_busy(const struct fence_store *keeper);
 
 /* When it wants to be called again though nothing happens. UINT64_MAX: it doesn't. */
-uint64_t fence_keeper_deadline(const struct fence_keeper *keeper);
+uint64_t fence_store_deadline(const struct fence_store *keeper);
 
 #endif

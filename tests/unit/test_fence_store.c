@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "server/fence_keeper.h"
+#include "server/fence_store.h"
 
 #define MS UINT64_C(1000000)
 
@@ -101,19 +101,19 @@ static void log_end(void)
 
 /* ---- the file ---- */
 
-static uint64_t open_at(struct fence_keeper *keeper, uint64_t wall_ns)
+static uint64_t open_at(struct fence_store *keeper, uint64_t wall_ns)
 {
     char problem[FENCE_FILE_PROBLEM_MAX];
     uint64_t first;
 
-    if (!fence_keeper_open(keeper, path, wall_ns, &first, problem))
+    if (!fence_store_open(keeper, path, wall_ns, &first, problem))
         fail_msg("%s", problem);
     return first;
 }
 
 static void a_new_file_is_its_owners_and_holds_the_first_ceiling(void **state)
 {
-    struct fence_keeper keeper;
+    struct fence_store keeper;
     struct stat status;
 
     (void)state;
@@ -129,7 +129,7 @@ static void a_new_file_is_its_owners_and_holds_the_first_ceiling(void **state)
 
 static void an_empty_file_counts_as_new(void **state)
 {
-    struct fence_keeper keeper;
+    struct fence_store keeper;
 
     (void)state;
     put("", 0);
@@ -141,7 +141,7 @@ static void an_empty_file_counts_as_new(void **state)
 static void the_file_is_big_endian(void **state)
 {
     const uint8_t bytes[FENCE_FILE_BYTES] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
-    struct fence_keeper keeper;
+    struct fence_store keeper;
 
     (void)state;
     put(bytes, sizeof(bytes));
@@ -152,7 +152,7 @@ static void the_file_is_big_endian(void **state)
 
 static void fences_begin_at_the_later_of_ceiling_and_clock(void **state)
 {
-    struct fence_keeper keeper;
+    struct fence_store keeper;
 
     (void)state;
     assert_int_equal(open_at(&keeper, 5000), 5000);
@@ -165,10 +165,10 @@ static void fences_begin_at_the_later_of_ceiling_and_clock(void **state)
 
 static void expect_refusal(const char *what, char problem[FENCE_FILE_PROBLEM_MAX])
 {
-    struct fence_keeper keeper;
+    struct fence_store keeper;
     uint64_t first;
 
-    assert_false(fence_keeper_open(&keeper, path, 1, &first, problem));
+    assert_false(fence_store_open(&keeper, path, 1, &first, problem));
     if (!strstr(problem, path) || !strstr(problem, what) || strchr(problem, '\n'))
         fail_msg("expected %s and '%s' in: %s", path, what, problem);
 }
@@ -179,7 +179,7 @@ static void expect_refusals(const char *what)
     char checked[FENCE_FILE_PROBLEM_MAX] = "";
     char opened[FENCE_FILE_PROBLEM_MAX] = "";
 
-    assert_false(fence_keeper_check(path, checked));
+    assert_false(fence_store_check(path, checked));
     expect_refusal(what, opened);
     assert_string_equal(checked, opened);
 }
@@ -187,22 +187,22 @@ static void expect_refusals(const char *what)
 static void a_check_neither_creates_nor_locks_nor_changes_the_file(void **state)
 {
     char problem[FENCE_FILE_PROBLEM_MAX] = "";
-    struct fence_keeper keeper;
+    struct fence_store keeper;
     struct stat status;
 
     (void)state;
-    assert_true(fence_keeper_check(path, problem));
+    assert_true(fence_store_check(path, problem));
     assert_int_equal(stat(path, &status), -1);
     put("", 0);
-    assert_true(fence_keeper_check(path, problem));
+    assert_true(fence_store_check(path, problem));
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_size, 0);
     open_at(&keeper, 1000);
     /* While a server has it, and after. */
-    assert_true(fence_keeper_check(path, problem));
+    assert_true(fence_store_check(path, problem));
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
     close(keeper.file);
-    assert_true(fence_keeper_check(path, problem));
+    assert_true(fence_store_check(path, problem));
     open_at(&keeper, 1000);
     close(keeper.file);
     assert_string_equal(problem, "");
@@ -244,7 +244,7 @@ static void what_is_no_file_is_refused(void **state)
 static void a_second_server_is_refused_while_the_first_one_lives(void **state)
 {
     char problem[FENCE_FILE_PROBLEM_MAX] = "";
-    struct fence_keeper keeper;
+    struct fence_store keeper;
 
     (void)state;
     open_at(&keeper, 1000);
@@ -258,7 +258,7 @@ static void a_second_server_is_refused_while_the_first_one_lives(void **state)
 /* ---- at work ---- */
 
 struct bench {
-    struct fence_keeper keeper;
+    struct fence_store keeper;
     struct fences fences;
     uint64_t now_ns;
 };
@@ -268,7 +268,7 @@ static void bench_start(struct bench *bench)
     uint64_t first = open_at(&bench->keeper, 1000);
 
     fences_init(&bench->fences, first, bench->keeper.ceiling);
-    fence_keeper_start(&bench->keeper, &bench->fences);
+    fence_store_start(&bench->keeper, &bench->fences);
     bench->now_ns = 50000 * MS;
     log_begin();
 }
@@ -279,15 +279,15 @@ static void bench_end(struct bench *bench)
     close(bench->keeper.file);
 }
 
-static enum fence_keeper_wish step(struct bench *bench, uint64_t after_ms)
+static enum fence_store_io step(struct bench *bench, uint64_t after_ms)
 {
     bench->now_ns += after_ms * MS;
-    return fence_keeper_step(&bench->keeper, bench->now_ns);
+    return fence_store_step(&bench->keeper, bench->now_ns);
 }
 
-static enum fence_keeper_wish done(struct bench *bench, int32_t result)
+static enum fence_store_io done(struct bench *bench, int32_t result)
 {
-    return fence_keeper_done(&bench->keeper, bench->now_ns, result);
+    return fence_store_done(&bench->keeper, bench->now_ns, result);
 }
 
 static void use(struct bench *bench, uint64_t count)
@@ -313,13 +313,13 @@ static void it_rests_until_half_of_a_range_is_used(void **state)
 
     (void)state;
     bench_start(&bench);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_NOTHING);
-    assert_true(fence_keeper_deadline(&bench.keeper) == UINT64_MAX);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
+    assert_true(fence_store_deadline(&bench.keeper) == UINT64_MAX);
     use(&bench, FENCE_RANGE / 2 - 1);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_NOTHING);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
     use(&bench, 1);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_NOTHING);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
     bench_end(&bench);
 }
 
@@ -334,12 +334,12 @@ static void the_ceiling_rises_only_when_it_is_on_disk(void **state)
         uint64_t before = first + range * FENCE_RANGE;
 
         use(&bench, range == 0 ? FENCE_RANGE / 2 : FENCE_RANGE);
-        assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
+        assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
         assert_int_equal(number_of(bench.keeper.bytes), before + FENCE_RANGE);
         assert_int_equal(fences_ceiling(&bench.fences), before);
-        assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_KEEPER_SYNC);
+        assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
         assert_int_equal(fences_ceiling(&bench.fences), before);
-        assert_int_equal(done(&bench, 0), FENCE_KEEPER_NOTHING);
+        assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
         assert_int_equal(fences_ceiling(&bench.fences), before + FENCE_RANGE);
     }
     assert_int_equal(logged(""), 0);
@@ -353,17 +353,17 @@ static void after_a_long_wait_it_goes_on_at_once_until_there_are_enough(void **s
     (void)state;
     bench_start(&bench);
     use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_KEEPER_SYNC);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
     use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(done(&bench, 0), FENCE_KEEPER_NOTHING);
+    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
     use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_KEEPER_SYNC);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
     use(&bench, FENCE_RANGE / 2);
     for (uint64_t i = 0; i < FENCE_RANGE / 4; i++)
         assert_false(fences_promise(&bench.fences));
-    assert_int_equal(done(&bench, 0), FENCE_KEEPER_NOTHING);
+    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
     bench_end(&bench);
 }
 
@@ -388,18 +388,18 @@ static void what_fails_is_tried_again_after_a_pause(void **state)
         bench_start(&bench);
         before = bench.keeper.ceiling;
         use(&bench, FENCE_RANGE / 2);
-        assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-        if (done(&bench, ways[i].write) == FENCE_KEEPER_SYNC)
-            assert_int_equal(done(&bench, ways[i].sync), FENCE_KEEPER_NOTHING);
+        assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+        if (done(&bench, ways[i].write) == FENCE_STORE_SYNC)
+            assert_int_equal(done(&bench, ways[i].sync), FENCE_STORE_NOTHING);
         assert_int_equal(fences_ceiling(&bench.fences), before);
         assert_int_equal(logged(ways[i].told), 1);
         assert_int_equal(logged("level=WARN"), 1);
-        assert_true(fence_keeper_deadline(&bench.keeper) == bench.now_ns + 250 * MS);
-        assert_int_equal(step(&bench, 249), FENCE_KEEPER_NOTHING);
-        assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
+        assert_true(fence_store_deadline(&bench.keeper) == bench.now_ns + 250 * MS);
+        assert_int_equal(step(&bench, 249), FENCE_STORE_NOTHING);
+        assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
         assert_int_equal(number_of(bench.keeper.bytes), before + FENCE_RANGE);
-        assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_KEEPER_SYNC);
-        assert_int_equal(done(&bench, 0), FENCE_KEEPER_NOTHING);
+        assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+        assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
         assert_int_equal(fences_ceiling(&bench.fences), before + FENCE_RANGE);
         assert_int_equal(logged("stored again"), 1);
         bench_end(&bench);
@@ -412,8 +412,8 @@ static void what_fails_is_tried_again_after_a_pause(void **state)
 static void fail_for(struct bench *bench, uint64_t seconds)
 {
     for (uint64_t i = 0; i < seconds * 4; i++) {
-        assert_int_equal(step(bench, 250), FENCE_KEEPER_WRITE);
-        assert_int_equal(done(bench, -ENOSPC), FENCE_KEEPER_NOTHING);
+        assert_int_equal(step(bench, 250), FENCE_STORE_WRITE);
+        assert_int_equal(done(bench, -ENOSPC), FENCE_STORE_NOTHING);
     }
 }
 
@@ -424,8 +424,8 @@ static void lasting_trouble_is_told_now_and_then_and_loudly_at_the_end(void **st
     (void)state;
     bench_start(&bench);
     use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-    assert_int_equal(done(&bench, -ENOSPC), FENCE_KEEPER_NOTHING);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&bench, -ENOSPC), FENCE_STORE_NOTHING);
     fail_for(&bench, 19);
     assert_int_equal(logged("level=WARN"), 4);
     use(&bench, FENCE_RANGE / 2);
@@ -433,9 +433,9 @@ static void lasting_trouble_is_told_now_and_then_and_loudly_at_the_end(void **st
     fail_for(&bench, 1);
     assert_int_equal(logged("level=WARN"), 4);
     assert_int_equal(logged("level=ERROR"), 1);
-    assert_int_equal(step(&bench, 250), FENCE_KEEPER_WRITE);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_KEEPER_SYNC);
-    assert_int_equal(done(&bench, 0), FENCE_KEEPER_NOTHING);
+    assert_int_equal(step(&bench, 250), FENCE_STORE_WRITE);
+    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
     assert_int_equal(logged("level=INFO"), 1);
     use(&bench, FENCE_RANGE / 2 - 1);
     bench_end(&bench);
@@ -448,14 +448,14 @@ static void a_disk_that_does_not_answer_is_told(void **state)
     (void)state;
     bench_start(&bench);
     use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-    assert_true(fence_keeper_deadline(&bench.keeper) == bench.now_ns + 2000 * MS);
-    assert_int_equal(step(&bench, 1999), FENCE_KEEPER_NOTHING);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+    assert_true(fence_store_deadline(&bench.keeper) == bench.now_ns + 2000 * MS);
+    assert_int_equal(step(&bench, 1999), FENCE_STORE_NOTHING);
     assert_int_equal(logged(""), 0);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_NOTHING);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
     assert_int_equal(logged("slow"), 1);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_KEEPER_SYNC);
-    assert_int_equal(done(&bench, 0), FENCE_KEEPER_NOTHING);
+    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
     assert_int_equal(logged("level=INFO"), 1);
     bench_end(&bench);
 }
@@ -468,11 +468,11 @@ static void who_asked_and_gave_back_is_not_forgotten(void **state)
     bench_start(&bench);
     use(&bench, FENCE_RANGE / 2 - 1);
     assert_true(fences_promise(&bench.fences));
-    assert_true(fences_ask(&bench.fences));
-    fences_give_back(&bench.fences);
-    assert_int_equal(step(&bench, 1), FENCE_KEEPER_WRITE);
-    assert_int_equal(done(&bench, -EIO), FENCE_KEEPER_NOTHING);
-    assert_int_equal(step(&bench, 250), FENCE_KEEPER_WRITE);
+    assert_true(fences_request(&bench.fences));
+    fences_return(&bench.fences);
+    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&bench, -EIO), FENCE_STORE_NOTHING);
+    assert_int_equal(step(&bench, 250), FENCE_STORE_WRITE);
     bench_end(&bench);
 }
 

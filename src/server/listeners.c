@@ -30,7 +30,7 @@
  * Nobody but root, our own user and the owner of the path's directory can make the next server
  * wait. Another user that takes the name of an announcement has no more effect than above.
  */
-#include "server/entrances.h"
+#include "server/listeners.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,14 +46,14 @@ static void explain_path(char problem[OPTIONS_PROBLEM_MAX], const char *path, co
 }
 
 /* What one attempt to listen came upon. */
-struct entrances_attempt {
+struct listeners_attempt {
     struct drain_notice draining; /* its descriptor is -1 if there is no draining server */
     char address[SOCKETS_TEXT_MAX];
     char *problem; /* of OPTIONS_PROBLEM_MAX bytes */
 };
 
 /* Whether nobody drains under this name; else `attempt` says what is there. */
-static bool entrances_is_drained(struct entrances_attempt *attempt,
+static bool listeners_is_drained(struct listeners_attempt *attempt,
                                  const struct drain_notice_name *name)
 {
     switch (drain_notice_find(name, &attempt->draining)) {
@@ -69,8 +69,8 @@ static bool entrances_is_drained(struct entrances_attempt *attempt,
     return false;
 }
 
-static bool entrances_open_path(struct entrances *entrances, const struct options *options,
-                                struct entrances_attempt *attempt)
+static bool listeners_open_path(struct listeners *listeners, const struct options *options,
+                                struct listeners_attempt *attempt)
 {
     const char *path = options->unix_socket;
     const char *wrong = NULL;
@@ -79,20 +79,20 @@ static bool entrances_open_path(struct entrances *entrances, const struct option
     if (!path || !path[0])
         return true;
     snprintf(attempt->address, sizeof(attempt->address), "unix:%s", path);
-    listener = unix_socket_listen(&entrances->unix_socket, path, (mode_t)options->unix_socket_mode,
+    listener = unix_socket_listen(&listeners->unix_socket, path, (mode_t)options->unix_socket_mode,
                                   &attempt->draining, &wrong);
     if (listener < 0) {
         explain_path(attempt->problem, path, wrong);
         return false;
     }
-    entrances->shared[entrances->shared_count++] =
+    listeners->shared[listeners->shared_count++] =
         (struct listener){.descriptor = listener, .local = true};
     return true;
 }
 
 /* Looks before the server listens anywhere, so that no client waits while the server waits. */
-static bool entrances_path_is_drained(const struct options *options,
-                                      struct entrances_attempt *attempt)
+static bool listeners_path_is_drained(const struct options *options,
+                                      struct listeners_attempt *attempt)
 {
     struct drain_notice_name name;
 
@@ -100,21 +100,21 @@ static bool entrances_path_is_drained(const struct options *options,
         return true;
     name = drain_notice_name_of_path(options->unix_socket);
     snprintf(attempt->address, sizeof(attempt->address), "unix:%s", options->unix_socket);
-    return entrances_is_drained(attempt, &name);
+    return listeners_is_drained(attempt, &name);
 }
 
-static bool entrances_adopt_passed(struct entrances *entrances, struct entrances_attempt *attempt)
+static bool listeners_adopt_passed(struct listeners *listeners, struct listeners_attempt *attempt)
 {
-    int passed = activation_take(entrances->shared, attempt->problem);
+    int passed = activation_take(listeners->shared, attempt->problem);
 
     if (passed < 0)
         return false;
-    entrances->shared_count = (uint32_t)passed;
+    listeners->shared_count = (uint32_t)passed;
     for (int i = 0; i < passed; i++) {
-        struct drain_notice_name name = drain_notice_name_of(entrances->shared[i].descriptor);
+        struct drain_notice_name name = drain_notice_name_of(listeners->shared[i].descriptor);
 
-        sockets_describe(entrances->shared[i].descriptor, attempt->address);
-        if (!entrances_is_drained(attempt, &name))
+        sockets_describe(listeners->shared[i].descriptor, attempt->address);
+        if (!listeners_is_drained(attempt, &name))
             return false;
     }
     return true;
@@ -124,7 +124,7 @@ static bool entrances_adopt_passed(struct entrances *entrances, struct entrances
  * The address is in use. By a draining server? One that listens on all addresses is in the way of
  * one on a single address too.
  */
-static void entrances_find_tcp(const struct options *options, struct entrances_attempt *attempt)
+static void listeners_find_tcp(const struct options *options, struct listeners_attempt *attempt)
 {
     char addresses[3][SOCKETS_TEXT_MAX];
 
@@ -140,46 +140,46 @@ static void entrances_find_tcp(const struct options *options, struct entrances_a
     }
 }
 
-static bool entrances_open_tcp(struct entrances *entrances, const struct options *options,
-                               uint32_t workers, struct entrances_attempt *attempt)
+static bool listeners_open_tcp(struct listeners *listeners, const struct options *options,
+                               uint32_t workers, struct listeners_attempt *attempt)
 {
-    int error = sockets_listen(options->host, (uint16_t)options->port, entrances->own, workers,
+    int error = sockets_listen(options->host, (uint16_t)options->port, listeners->own, workers,
                                attempt->problem);
 
     if (error == -EADDRINUSE)
-        entrances_find_tcp(options, attempt);
+        listeners_find_tcp(options, attempt);
     if (error < 0)
         return false;
-    entrances->own_count = workers;
-    entrances->guard = sockets_guard(entrances->own[0]);
-    if (entrances->guard < 0)
+    listeners->own_count = workers;
+    listeners->guard = sockets_guard(listeners->own[0]);
+    if (listeners->guard < 0)
         snprintf(attempt->problem, OPTIONS_PROBLEM_MAX, "cannot keep port %u: %s",
-                 (unsigned)options->port, strerror(-entrances->guard));
-    return entrances->guard >= 0;
+                 (unsigned)options->port, strerror(-listeners->guard));
+    return listeners->guard >= 0;
 }
 
-static bool entrances_try(struct entrances *entrances, const struct options *options,
-                          uint32_t workers, struct entrances_attempt *attempt)
+static bool listeners_try(struct listeners *listeners, const struct options *options,
+                          uint32_t workers, struct listeners_attempt *attempt)
 {
-    return entrances_adopt_passed(entrances, attempt) &&
-           entrances_path_is_drained(options, attempt) &&
-           (entrances->shared_count > 0 ||
-            entrances_open_tcp(entrances, options, workers, attempt)) &&
-           entrances_open_path(entrances, options, attempt);
+    return listeners_adopt_passed(listeners, attempt) &&
+           listeners_path_is_drained(options, attempt) &&
+           (listeners->shared_count > 0 ||
+            listeners_open_tcp(listeners, options, workers, attempt)) &&
+           listeners_open_path(listeners, options, attempt);
 }
 
 /* Gives up what an attempt has opened; passed sockets stay for the next attempt. */
-static void entrances_close(struct entrances *entrances)
+static void listeners_close(struct listeners *listeners)
 {
-    for (uint32_t i = 0; i < entrances->own_count; i++)
-        close(entrances->own[i]);
-    entrances->own_count = 0;
-    if (entrances->guard >= 0)
-        close(entrances->guard);
-    entrances->guard = -1;
+    for (uint32_t i = 0; i < listeners->own_count; i++)
+        close(listeners->own[i]);
+    listeners->own_count = 0;
+    if (listeners->guard >= 0)
+        close(listeners->guard);
+    listeners->guard = -1;
 }
 
-static enum drain_notice_end entrances_wait(const struct entrances_attempt *attempt, int signals)
+static enum drain_notice_end listeners_wait(const struct listeners_attempt *attempt, int signals)
 {
     enum drain_notice_end end;
     char pid[16];
@@ -191,25 +191,25 @@ static enum drain_notice_end entrances_wait(const struct entrances_attempt *atte
     return end;
 }
 
-enum entrances_result entrances_open(struct entrances *entrances, const struct options *options,
+enum listeners_result listeners_open(struct listeners *listeners, const struct options *options,
                                      uint32_t workers, int signals,
                                      char problem[OPTIONS_PROBLEM_MAX])
 {
-    entrances->guard = -1;
+    listeners->guard = -1;
     for (;;) {
-        struct entrances_attempt attempt = {.draining.descriptor = -1, .problem = problem};
+        struct listeners_attempt attempt = {.draining.descriptor = -1, .problem = problem};
 
-        if (entrances_try(entrances, options, workers, &attempt))
-            return ENTRANCES_OPEN;
-        entrances_close(entrances);
+        if (listeners_try(listeners, options, workers, &attempt))
+            return LISTENERS_OPEN;
+        listeners_close(listeners);
         if (attempt.draining.descriptor < 0)
-            return ENTRANCES_FAILED;
-        if (entrances_wait(&attempt, signals) == DRAIN_NOTICE_STOPPED)
-            return ENTRANCES_STOPPED;
+            return LISTENERS_FAILED;
+        if (listeners_wait(&attempt, signals) == DRAIN_NOTICE_STOPPED)
+            return LISTENERS_STOPPED;
     }
 }
 
-bool entrances_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX])
+bool listeners_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX])
 {
     const char *path = options->unix_socket;
     char text[SOCKETS_TEXT_MAX];
@@ -226,65 +226,65 @@ bool entrances_check(const struct options *options, char problem[OPTIONS_PROBLEM
     return true;
 }
 
-uint32_t entrances_of(const struct entrances *entrances, uint32_t worker,
-                      struct listener listeners[ENTRANCES_MAX])
+uint32_t listeners_of_worker(const struct listeners *listeners, uint32_t worker,
+                             struct listener list[LISTENERS_MAX])
 {
     uint32_t count = 0;
 
-    if (worker < entrances->own_count)
-        listeners[count++] = (struct listener){.descriptor = entrances->own[worker]};
-    for (uint32_t i = 0; worker == 0 && i < entrances->shared_count; i++)
-        listeners[count++] = entrances->shared[i];
+    if (worker < listeners->own_count)
+        list[count++] = (struct listener){.descriptor = listeners->own[worker]};
+    for (uint32_t i = 0; worker == 0 && i < listeners->shared_count; i++)
+        list[count++] = listeners->shared[i];
     return count;
 }
 
-void entrances_log(const struct entrances *entrances)
+void listeners_log(const struct listeners *listeners)
 {
-    struct listener listeners[ENTRANCES_MAX];
-    uint32_t count = entrances_of(entrances, 0, listeners);
+    struct listener list[LISTENERS_MAX];
+    uint32_t count = listeners_of_worker(listeners, 0, list);
     char text[SOCKETS_TEXT_MAX];
 
-    if (entrances->own_count == 0)
+    if (listeners->own_count == 0)
         log_line(LOG_INFO, "sockets of the service manager take the place of host and port", NULL);
     for (uint32_t i = 0; i < count; i++) {
-        sockets_describe(listeners[i].descriptor, text);
-        log_line(LOG_INFO, "listening", "addr", text, listeners[i].passed ? "from" : NULL,
+        sockets_describe(list[i].descriptor, text);
+        log_line(LOG_INFO, "listening", "addr", text, list[i].passed ? "from" : NULL,
                  "service-manager", NULL);
     }
 }
 
-void entrances_announce(struct entrances *entrances)
+void listeners_announce(struct listeners *listeners)
 {
-    struct listener listeners[ENTRANCES_MAX];
-    uint32_t count = entrances_of(entrances, 0, listeners);
+    struct listener list[LISTENERS_MAX];
+    uint32_t count = listeners_of_worker(listeners, 0, list);
 
     for (uint32_t i = 0; i < count; i++) {
-        struct drain_notice_name name = drain_notice_name_of(listeners[i].descriptor);
+        struct drain_notice_name name = drain_notice_name_of(list[i].descriptor);
         int notice = drain_notice_announce(&name);
         char text[SOCKETS_TEXT_MAX];
 
         if (notice >= 0)
             continue;
-        if (listeners[i].local && !listeners[i].passed)
-            entrances->path_stays = true;
-        sockets_describe(listeners[i].descriptor, text);
+        if (list[i].local && !list[i].passed)
+            listeners->path_stays = true;
+        sockets_describe(list[i].descriptor, text);
         log_line(LOG_WARN, "cannot announce draining: the next server fails instead of waiting",
                  "addr", text, "error", strerror(-notice), NULL);
     }
 }
 
-bool entrances_stays(const struct entrances *entrances, const struct listener *listener)
+bool listeners_stays(const struct listeners *listeners, const struct listener *listener)
 {
-    return listener->local && !listener->passed && entrances->path_stays;
+    return listener->local && !listener->passed && listeners->path_stays;
 }
 
-void entrances_hide(struct entrances *entrances)
+void listeners_hide(struct listeners *listeners)
 {
-    unix_socket_remove(&entrances->unix_socket);
+    unix_socket_remove(&listeners->unix_socket);
 }
 
-void entrances_leave(struct entrances *entrances)
+void listeners_leave(struct listeners *listeners)
 {
-    entrances_hide(entrances);
-    unix_socket_release(&entrances->unix_socket);
+    listeners_hide(listeners);
+    unix_socket_release(&listeners->unix_socket);
 }

@@ -2,7 +2,7 @@
  * Addresses can be chosen (a host has 2^64 of IPv6), so their hash is keyed with a secret. Records
  * are named by number and not by address, so that a connection keeps 4 bytes.
  */
-#include "server/peers.h"
+#include "server/ip_limits.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -21,13 +21,13 @@ struct peer {
     struct map_link link;
     uint64_t connections;
     uint32_t number;
-    uint32_t next_free; /* of those without connections; PEERS_NONE: the last */
+    uint32_t next_free; /* of those without connections; IP_LIMITS_NONE: the last */
     uint8_t address[SOCKETS_PEER_BYTES];
 };
 
 static_assert(sizeof(struct peer) <= RECORD_BYTES, "a record has room for a peer");
 
-struct peers {
+struct ip_limits {
     struct memory memory;
     pthread_mutex_t mutex;
     uint64_t connections_max;
@@ -38,9 +38,9 @@ struct peers {
     uint8_t secret[crypto_shorthash_KEYBYTES];
 };
 
-struct peers *peers_create(const struct memory *memory, uint64_t connections_max)
+struct ip_limits *ip_limits_create(const struct memory *memory, uint64_t connections_max)
 {
-    struct peers *peers = memory_allocate(memory, sizeof(*peers), _Alignof(struct peers));
+    struct ip_limits *peers = memory_allocate(memory, sizeof(*peers), _Alignof(struct ip_limits));
 
     if (!peers)
         return NULL;
@@ -54,11 +54,11 @@ struct peers *peers_create(const struct memory *memory, uint64_t connections_max
     map_init(&peers->map, &peers->memory);
     if (map_reserve(&peers->map))
         return peers;
-    peers_destroy(peers);
+    ip_limits_destroy(peers);
     return NULL;
 }
 
-void peers_destroy(struct peers *peers)
+void ip_limits_destroy(struct ip_limits *peers)
 {
     struct memory memory;
 
@@ -71,12 +71,12 @@ void peers_destroy(struct peers *peers)
     memory_release(&memory, peers, sizeof(*peers));
 }
 
-static struct peer *peer_at(const struct peers *peers, uint32_t number)
+static struct peer *peer_at(const struct ip_limits *peers, uint32_t number)
 {
     return segments_at(&peers->records, number);
 }
 
-static struct peer *find(const struct peers *peers, uint64_t hash, const uint8_t *address)
+static struct peer *find(const struct ip_limits *peers, uint64_t hash, const uint8_t *address)
 {
     for (struct map_link *link = map_find(&peers->map, hash); link; link = map_find_next(link)) {
         struct peer *peer = CONTAINER_OF(link, struct peer, link);
@@ -87,14 +87,14 @@ static struct peer *find(const struct peers *peers, uint64_t hash, const uint8_t
     return NULL;
 }
 
-static struct peer *add(struct peers *peers, uint64_t hash, const uint8_t *address)
+static struct peer *add(struct ip_limits *peers, uint64_t hash, const uint8_t *address)
 {
     struct peer *peer;
 
-    if (peers->free_records != PEERS_NONE) {
+    if (peers->free_records != IP_LIMITS_NONE) {
         peer = peer_at(peers, peers->free_records);
         peers->free_records = peer->next_free;
-    } else if (peers->record_count <= PEERS_MAX &&
+    } else if (peers->record_count <= IP_LIMITS_MAX &&
                segments_reserve(&peers->records, peers->record_count + 1)) {
         peer = peer_at(peers, peers->record_count);
         peer->number = peers->record_count++;
@@ -107,9 +107,9 @@ static struct peer *add(struct peers *peers, uint64_t hash, const uint8_t *addre
     return peer;
 }
 
-uint32_t peers_enter(struct peers *peers, const uint8_t address[SOCKETS_PEER_BYTES])
+uint32_t ip_limits_enter(struct ip_limits *peers, const uint8_t address[SOCKETS_PEER_BYTES])
 {
-    uint32_t number = PEERS_NONE;
+    uint32_t number = IP_LIMITS_NONE;
     struct peer *peer;
     uint64_t hash;
 
@@ -126,7 +126,7 @@ uint32_t peers_enter(struct peers *peers, const uint8_t address[SOCKETS_PEER_BYT
     return number;
 }
 
-void peers_leave(struct peers *peers, uint32_t peer)
+void ip_limits_leave(struct ip_limits *peers, uint32_t peer)
 {
     struct peer *record;
 

@@ -1,0 +1,39 @@
+/*
+ * How the lock table names a connection: its number, which counts from 1 and is used once, and
+ * where it is, so that an effect finds its way. An effect for a connection that is gone meets
+ * another number at that place, and nobody.
+ */
+#ifndef SERVER_CONNECTION_ID_H
+#define SERVER_CONNECTION_ID_H
+
+#include <stdint.h>
+
+enum {
+    CONNECTION_ID_SLOT_BITS = 20,
+    CONNECTION_ID_WORKER_BITS = 6,
+    CONNECTION_ID_SLOTS = 1 << CONNECTION_ID_SLOT_BITS, /* connections of one worker */
+    WORKERS_MAX = 1 << CONNECTION_ID_WORKER_BITS
+};
+
+static inline uint64_t connection_id_make(uint64_t number, uint32_t worker, uint32_t slot)
+{
+    return number << (CONNECTION_ID_SLOT_BITS + CONNECTION_ID_WORKER_BITS) |
+           (uint64_t)worker << CONNECTION_ID_SLOT_BITS | slot;
+}
+
+static inline uint64_t connection_id_number(uint64_t client)
+{
+    return client >> (CONNECTION_ID_SLOT_BITS + CONNECTION_ID_WORKER_BITS);
+}
+
+static inline uint32_t connection_id_worker(uint64_t client)
+{
+    return client >> CONNECTION_ID_SLOT_BITS & (WORKERS_MAX - 1);
+}
+
+static inline uint32_t connection_id_slot(uint64_t client)
+{
+    return client & (CONNECTION_ID_SLOTS - 1);
+}
+
+#endif
