@@ -18,7 +18,7 @@
 #include <time.h>
 
 #include "base/flags.h"
-#include "dflockd/protocol.h"
+#include "dflockd/version.h"
 #include "steps/steps.h"
 
 enum {

@@ -7,8 +7,6 @@
 #ifndef DFLOCKD_PROTOCOL_H
 #define DFLOCKD_PROTOCOL_H
 
-#define DFLOCKD_VERSION "0.1.0"
-
 #define DFLOCKD_PORT 6388
 
 /* Bytes of a line without its '\n'; a '\r' counts. The arg line of `auth` may be longer. */

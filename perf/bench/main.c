@@ -20,6 +20,7 @@
 #include "bench/result.h"
 #include "bench/runner.h"
 #include "bench/settings.h"
+#include "dflockd/version.h"
 #include "os/clock.h"
 #include "os/sockets.h"
 #include "os/standard_descriptors.h"

@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "dflockd/version.h"
 #include "os/clock.h"
 #include "os/notify.h"
 #include "os/ring.h"

@@ -71,7 +71,7 @@ def answers(server, *lines):
 # ---- what is installed ----
 
 def test_pkg_config_knows_version_and_place(flags, prefix, root):
-    header = (prefix / "include" / "dflockd" / "protocol.h").read_text()
+    header = (prefix / "include" / "dflockd" / "version.h").read_text()
     version = re.search(r'DFLOCKD_VERSION "(.*)"', header)
     assert flags("--modversion") == [version[1]]
     assert flags("--cflags", "--libs") == [f"-I{prefix}/include", f"-L{prefix}/lib", "-ldflockd"]

@@ -20,7 +20,7 @@ STATE = Path("/var/lib/dflockd")
 DEFAULTS = Path("/etc/default/dflockd")
 UNITS = Path("/lib/systemd/system")
 VERSION = re.search(r'DFLOCKD_VERSION "(.*)"',
-                    (ROOT / "include/dflockd/protocol.h").read_text(encoding="ascii"))[1]
+                    (ROOT / "include/dflockd/version.h").read_text(encoding="ascii"))[1]
 MINUTES = 60
 # Caches and logs of others, and what dpkg itself remembers, which is looked at apart.
 OTHERS = ("/var/cache", "/var/log", "/var/tmp", "/var/lib/apt", "/var/lib/dpkg")

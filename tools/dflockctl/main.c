@@ -13,6 +13,7 @@
 #include "dflockctl/output.h"
 #include "dflockctl/settings.h"
 #include "dflockctl/status.h"
+#include "dflockd/version.h"
 #include "os/standard_descriptors.h"
 
 int main(int count, char **arguments)

@@ -17,7 +17,7 @@ install: all install-documents
 	install -m 644 $(BUILD)/libdflockd.a $(BUILD)/libdflockd.so.0 $(DESTDIR)$(LIBDIR)
 	ln -sf libdflockd.so.0 $(DESTDIR)$(LIBDIR)/libdflockd.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
-	    -e "s|@VERSION@|$$(sed -n 's/.*DFLOCKD_VERSION "\(.*\)"/\1/p' include/dflockd/protocol.h)|" \
+	    -e "s|@VERSION@|$$(sed -n 's/.*DFLOCKD_VERSION "\(.*\)"/\1/p' include/dflockd/version.h)|" \
 	    tools/dist/libdflockd.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libdflockd.pc
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dflockd/LICENSE
 	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
