@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/flags.h"
+#include "base/time_units.h"
 #include "dflockd/version.h"
 #include "steps/steps.h"
 
@@ -25,8 +26,6 @@ enum {
     ROUNDS = 9,
     SIZE_LIMIT = 100000000
 };
-
-#define MILLISECOND_NS 1000000ull
 
 struct settings {
     const char *step;
@@ -38,24 +37,23 @@ struct settings {
     bool list;
 };
 
-#define FIELD(name) offsetof(struct settings, name)
+#define FLAGS_STRUCT struct settings
 
 static const struct flag table[] = {
-    {"step", NULL, NULL, FLAG_TEXT, FIELD(step), 0, 0, NULL,
-     "Only this step, as the table names it"},
-    {"size", NULL, NULL, FLAG_NUMBER, FIELD(size), 1, SIZE_LIMIT, NULL,
-     "Only this size: keys held by others, waiters, or claims of the client"},
-    {"size-max", NULL, NULL, FLAG_NUMBER, FIELD(size_max), 1, SIZE_LIMIT, "1000000",
-     "The largest size; 10000000 keys take 2.5 GB"},
-    {"count", NULL, NULL, FLAG_NUMBER, FIELD(count), 0, SIZE_LIMIT, "0",
-     "Do the step so often and measure nothing"},
-    {"milliseconds", NULL, NULL, FLAG_NUMBER, FIELD(milliseconds), 1, 10000, "10",
-     "Time of each of the rounds whose median is told"},
-    {"json", NULL, NULL, FLAG_BOOLEAN, FIELD(json), 0, 0, NULL, "Print one JSON array"},
-    {"list", NULL, NULL, FLAG_BOOLEAN, FIELD(list), 0, 0, NULL,
-     "Print the steps: name, what its size counts, what it does"},
-    {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
-    {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
+    TEXT_FLAG("step", NULL, step, NULL, "Only this step, as the table names it"),
+    NUMBER_FLAG("size", NULL, NULL, size, 1, SIZE_LIMIT, NULL,
+                "Only this size: keys held by others, waiters, or claims of the client"),
+    NUMBER_FLAG("size-max", NULL, NULL, size_max, 1, SIZE_LIMIT, "1000000",
+                "The largest size; 10000000 keys take 2.5 GB"),
+    NUMBER_FLAG("count", NULL, NULL, count, 0, SIZE_LIMIT, "0",
+                "Do the step so often and measure nothing"),
+    NUMBER_FLAG("milliseconds", NULL, NULL, milliseconds, 1, 10000, "10",
+                "Time of each of the rounds whose median is told"),
+    BOOLEAN_FLAG("json", NULL, json, NULL, "Print one JSON array"),
+    BOOLEAN_FLAG("list", NULL, list, NULL,
+                 "Print the steps: name, what its size counts, what it does"),
+    HELP_FLAGS,
+    VERSION_FLAG("Print the version and exit"),
 };
 
 static const struct flags flags = {.table = table, .count = sizeof(table) / sizeof(table[0])};
@@ -73,7 +71,7 @@ static uint64_t clock_ns(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 /* ---- measuring ---- */
@@ -113,7 +111,7 @@ static double do_round(const struct step *step, uint64_t chunk, uint64_t millise
     uint64_t took_ns = 0;
     uint64_t done = 0;
 
-    while (took_ns < milliseconds * MILLISECOND_NS) {
+    while (took_ns < milliseconds * NS_PER_MS) {
         took_ns += do_chunk(step, chunk);
         done += chunk;
     }

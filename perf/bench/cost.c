@@ -2,10 +2,9 @@
 
 #include <time.h>
 
+#include "base/time_units.h"
 #include "bench/process.h"
 #include "os/clock.h"
-
-#define SECOND_NS 1000000000ull
 
 bool cost_known(uint64_t server)
 {
@@ -21,7 +20,7 @@ void cost_take(struct cost *cost, uint64_t server)
 
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     cost->at_ns = clock_monotonic_ns();
-    cost->own_cpu_ns = (uint64_t)own.tv_sec * SECOND_NS + (uint64_t)own.tv_nsec;
+    cost->own_cpu_ns = (uint64_t)own.tv_sec * NS_PER_S + (uint64_t)own.tv_nsec;
     cost->server_cpu_ns = -1;
     cost->server_memory_bytes = -1;
     if (server && process_cpu_ns(server, &number))

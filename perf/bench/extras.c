@@ -7,9 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "os/clock.h"
-
-#define SECOND_NS 1000000000ull
 
 enum {
     KEYS_PER_HOLDER = 100000,
@@ -127,7 +126,7 @@ bool extras_open(struct extras *extras, const struct settings *settings,
                  const struct speech *speech, char problem[TALK_PROBLEM_MAX])
 {
     memset(extras, 0, sizeof(*extras));
-    extras->next_word_ns = clock_monotonic_ns() + WORD_EVERY_S * SECOND_NS;
+    extras->next_word_ns = clock_monotonic_ns() + WORD_EVERY_S * NS_PER_S;
     if (!open_holders(extras, settings, speech, problem))
         return false;
     extras->idle = calloc(settings->idle + 1, sizeof(*extras->idle));
@@ -151,7 +150,7 @@ void extras_tend(struct extras *extras, uint64_t now_ns)
 
     if (now_ns < extras->next_word_ns)
         return;
-    extras->next_word_ns = now_ns + WORD_EVERY_S * SECOND_NS;
+    extras->next_word_ns = now_ns + WORD_EVERY_S * NS_PER_S;
     for (uint32_t i = 0; i < extras->holder_count; i++) {
         struct holder *holder = &extras->holders[i];
 

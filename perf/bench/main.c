@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "bench/cost.h"
 #include "bench/extras.h"
 #include "bench/progress.h"
@@ -25,8 +26,6 @@
 #include "os/sockets.h"
 #include "os/standard_descriptors.h"
 #include "os/standard_output.h"
-
-#define SECOND_NS 1000000000ull
 
 enum {
     STATUS_LOST = 2,
@@ -141,8 +140,8 @@ static void prepare(struct bench *bench)
 static bool wait_done(struct bench *bench, uint64_t until_ns)
 {
     struct timespec until = {
-        .tv_sec = (time_t)(until_ns / SECOND_NS),
-        .tv_nsec = (long)(until_ns % SECOND_NS),
+        .tv_sec = (time_t)(until_ns / NS_PER_S),
+        .tv_nsec = (long)(until_ns % NS_PER_S),
     };
 
     for (;;) {
@@ -201,7 +200,7 @@ static void warm_up(struct bench *bench)
     struct phase phase = {
         .rounds = bench->settings.warmup,
         .begin_ns = clock_monotonic_ns() + LEAD_NS,
-        .ramp_ns = bench->settings.ramp_s * SECOND_NS,
+        .ramp_ns = bench->settings.ramp_s * NS_PER_S,
         .until_ns = UINT64_MAX,
         .window_start_ns = UINT64_MAX,
         .window_end_ns = UINT64_MAX,
@@ -216,17 +215,17 @@ static struct phase measured_phase(const struct settings *settings)
     struct phase phase = {
         .rounds = settings->rounds,
         .begin_ns = clock_monotonic_ns() + LEAD_NS,
-        .ramp_ns = settings->warmup ? 0 : settings->ramp_s * SECOND_NS,
+        .ramp_ns = settings->warmup ? 0 : settings->ramp_s * NS_PER_S,
         .until_ns = UINT64_MAX,
         .window_end_ns = UINT64_MAX,
     };
 
-    phase.window_start_ns = phase.begin_ns + settings->warmup_s * SECOND_NS;
+    phase.window_start_ns = phase.begin_ns + settings->warmup_s * NS_PER_S;
     /* Rounds that are counted out are counted from the first one on. */
     if (!settings->rounds)
         phase.window_start_ns += phase.ramp_ns;
     if (settings->duration_s) {
-        phase.window_end_ns = phase.window_start_ns + settings->duration_s * SECOND_NS;
+        phase.window_end_ns = phase.window_start_ns + settings->duration_s * NS_PER_S;
         phase.until_ns = phase.window_end_ns;
     }
     return phase;
@@ -235,7 +234,7 @@ static struct phase measured_phase(const struct settings *settings)
 static void measure(struct bench *bench)
 {
     struct phase phase = measured_phase(&bench->settings);
-    uint64_t tick_ns = phase.window_start_ns + SECOND_NS;
+    uint64_t tick_ns = phase.window_start_ns + NS_PER_S;
     const struct progress *progress[SETTINGS_THREADS_MAX];
     struct progress_sums sums = {0};
     struct cost before;
@@ -247,7 +246,7 @@ static void measure(struct bench *bench)
     while (!all_done(bench) && wait_done(bench, phase.window_start_ns))
         continue;
     cost_take(&before, bench->settings.server_pid);
-    for (uint64_t second = 1; !all_done(bench); second++, tick_ns += SECOND_NS) {
+    for (uint64_t second = 1; !all_done(bench); second++, tick_ns += NS_PER_S) {
         uint64_t until_ns = tick_ns < phase.window_end_ns ? tick_ns : phase.window_end_ns;
 
         while (!all_done(bench) && wait_done(bench, until_ns))

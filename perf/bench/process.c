@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SECOND_NS 1000000000ull
+#include "base/time_units.h"
 
 static bool read_file(uint64_t process, const char *name, char text[1024])
 {
@@ -53,7 +53,7 @@ bool process_cpu_ns(uint64_t process, uint64_t *ns)
     name_end = strrchr(text, ')');
     if (!name_end || !number_after(name_end, 12, &user) || !number_after(name_end, 13, &system))
         return false;
-    *ns = (user + system) * (SECOND_NS / (uint64_t)sysconf(_SC_CLK_TCK));
+    *ns = (user + system) * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
     return true;
 }
 

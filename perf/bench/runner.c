@@ -7,10 +7,9 @@
 #include <sys/prctl.h>
 
 #include "base/list.h"
+#include "base/time_units.h"
 #include "os/clock.h"
 #include "os/ring.h"
-
-#define SECOND_NS 1000000000ull
 
 enum {
     LATE_NS = 1000000, /* a round of --rate that begins so much later is late */
@@ -193,8 +192,8 @@ static void end_holds(struct runner *runner, uint64_t now_ns)
 static uint64_t drain_ns(const struct settings *settings)
 {
     if (settings->check)
-        return (settings->timeout_s + CHECK_DRAIN_S) * SECOND_NS;
-    return DRAIN_S * SECOND_NS + settings->hold_us * 1000;
+        return (settings->timeout_s + CHECK_DRAIN_S) * NS_PER_S;
+    return DRAIN_S * NS_PER_S + settings->hold_us * 1000;
 }
 
 /* When the phase is given up, whatever is under way. */
@@ -208,7 +207,7 @@ static uint64_t give_up_ns(const struct runner *runner)
         return phase->until_ns + drain_ns(settings);
     if (heard_ns < phase->begin_ns)
         heard_ns = phase->begin_ns;
-    return heard_ns + phase->ramp_ns + (settings->timeout_s + SILENCE_S) * SECOND_NS +
+    return heard_ns + phase->ramp_ns + (settings->timeout_s + SILENCE_S) * NS_PER_S +
            settings->hold_us * 1000;
 }
 

@@ -24,81 +24,80 @@ enum {
     WARMUP_S = 1     /* before a load that goes by time */
 };
 
-#define FIELD(name) offsetof(struct settings, name)
-
-#define TEXT(flag, name, initial, help)                               \
-    {                                                                 \
-        flag, NULL, NULL, FLAG_TEXT, FIELD(name), 0, 0, initial, help \
-    }
-#define NUMBER(flag, name, least, most, initial, help)                         \
-    {                                                                          \
-        flag, NULL, NULL, FLAG_NUMBER, FIELD(name), least, most, initial, help \
-    }
-#define SWITCH(flag, name, help)                                      \
-    {                                                                 \
-        flag, NULL, NULL, FLAG_BOOLEAN, FIELD(name), 0, 0, NULL, help \
-    }
+#define FLAGS_STRUCT struct settings
 
 static const struct flag table[] = {
-    TEXT("servers", server_list, "127.0.0.1:6388",
-         "host:port or unix:path, several with commas between them; worker i goes to number i "
-         "modulo their count"),
-    NUMBER("workers", workers, 0, WORKERS_LIMIT, "10", "Clients at work at a time"),
-    NUMBER("connections", connections, 0, CONNECTIONS_LIMIT, "1",
-           "Connections of each worker, used in turns; 0 means 1"),
-    NUMBER("rounds", rounds, 0, UINT32_MAX, "0",
-           "Rounds of each worker; 0: as many as fit into --duration"),
-    NUMBER("duration", duration_s, 1, SECONDS_LIMIT, NULL,
-           "Seconds to measure (default 10 without --rounds; with it, until the first of both)"),
-    NUMBER("warmup", warmup, 0, UINT32_MAX, "0", "Rounds of each worker before, not counted"),
-    NUMBER("warmup-seconds", warmup_s, 0, SECONDS_LIMIT, NULL,
-           "Seconds of load before, not counted (default 1 without --rounds)"),
-    TEXT("key", key, "bench", "What all keys begin with"),
-    NUMBER("timeout", timeout_s, 0, DFLOCKD_SECONDS_MAX, "30", "Seconds to wait for a grant"),
-    NUMBER("lease", lease_s, 1, DFLOCKD_SECONDS_MAX, "10", "Seconds of a lease"),
-    SWITCH("shared-key", shared_key, "The same as --keys shared"),
-    TEXT("load", load_text, "lock",
-         "What a round does: lock, semaphore, try, two-phase, renew, ping, or several by weight "
-         "as in lock=8,renew=1,ping=1"),
-    NUMBER("limit", limit, 1, DFLOCKD_LIMIT_MAX, "1", "Slots of a semaphore"),
-    TEXT("keys", keys_text, NULL,
-         "own (the default), shared, uniform:COUNT or zipf:COUNT[:EXPONENT], 0.99 without it"),
-    SWITCH("new-connection", new_connection, "Each round connects, works and closes"),
-    NUMBER("depth", depth, 1, DEPTH_LIMIT, "1",
-           "Rounds of a worker at a time, their requests pipelined"),
-    NUMBER("idle", idle, 0, WORKERS_LIMIT, "0", "Connections beside the load that say nothing"),
-    NUMBER("held", held, 0, HELD_LIMIT, "0",
-           "Keys that other connections take before the load, and hold"),
-    NUMBER("hold", hold_us, 0, UINT32_MAX, "0", "Microseconds between grant and release"),
-    NUMBER("ramp", ramp_s, 0, SECONDS_LIMIT, "0", "Seconds over which the workers start"),
-    NUMBER("rate", rate, 0, RATE_LIMIT, "0",
-           "Rounds per second in all, begun whether or not others ended; a latency counts from "
-           "when its round should have begun. 0: each round follows the one before"),
-    NUMBER("threads", threads, 0, SETTINGS_THREADS_MAX, "0",
-           "Threads of the load; 0: half of the usable CPUs"),
-    NUMBER("seed", seed, 0, UINT64_MAX - 1, NULL,
-           "Makes the same choices again (by default chosen at random)"),
-    NUMBER("server-pid", server_pid, 1, INT_MAX, NULL,
-           "Process of the server, whose CPU time and memory are told as well"),
-    TEXT("protocol", protocol, "dflockd",
-         "dflockd, or redis: SET with NX and PX, and DEL, for --load lock or try"),
-    TEXT("auth-token-file", auth_token_file, NULL, "File with the secret of the server"),
-    SWITCH("tls", tls, "Speak TLS; not with --idle, --held, --auth-token-file or --protocol redis"),
-    TEXT("tls-ca", tls_ca, NULL,
-         "File with the authorities to trust, in PEM (by default those of the system)"),
-    SWITCH("tls-insecure", tls_insecure, "Trust any certificate"),
-    SWITCH("check", check,
-           "Watch whether the server keeps its promises, in one thread; exit status 3 where it "
-           "does not. Wants tokens that begin with a fence"),
-    SWITCH("quiet", quiet, "No line of progress every second"),
-    SWITCH("json", json, "Print one JSON object"),
-    SWITCH("csv", csv, "Print a line of comma-separated values below a line of their names"),
-    TEXT("hdr", hdr_file, NULL,
-         "File for the distribution of the latency of requests, in microseconds, as "
-         "HdrHistogram's tools write it"),
-    {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
-    {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},
-    {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
+    TEXT_FLAG("servers", NULL, server_list, "127.0.0.1:6388",
+              "host:port or unix:path, several with commas between them; worker i goes to number i "
+              "modulo their count"),
+    NUMBER_FLAG("workers", NULL, NULL, workers, 0, WORKERS_LIMIT, "10",
+                "Clients at work at a time"),
+    NUMBER_FLAG("connections", NULL, NULL, connections, 0, CONNECTIONS_LIMIT, "1",
+                "Connections of each worker, used in turns; 0 means 1"),
+    NUMBER_FLAG("rounds", NULL, NULL, rounds, 0, UINT32_MAX, "0",
+                "Rounds of each worker; 0: as many as fit into --duration"),
+    NUMBER_FLAG(
+        "duration", NULL, NULL, duration_s, 1, SECONDS_LIMIT, NULL,
+        "Seconds to measure (default 10 without --rounds; with it, until the first of both)"),
+    NUMBER_FLAG("warmup", NULL, NULL, warmup, 0, UINT32_MAX, "0",
+                "Rounds of each worker before, not counted"),
+    NUMBER_FLAG("warmup-seconds", NULL, NULL, warmup_s, 0, SECONDS_LIMIT, NULL,
+                "Seconds of load before, not counted (default 1 without --rounds)"),
+    TEXT_FLAG("key", NULL, key, "bench", "What all keys begin with"),
+    NUMBER_FLAG("timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, "30",
+                "Seconds to wait for a grant"),
+    NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, "10", "Seconds of a lease"),
+    BOOLEAN_FLAG("shared-key", NULL, shared_key, NULL, "The same as --keys shared"),
+    TEXT_FLAG(
+        "load", NULL, load_text, "lock",
+        "What a round does: lock, semaphore, try, two-phase, renew, ping, or several by weight "
+        "as in lock=8,renew=1,ping=1"),
+    NUMBER_FLAG("limit", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, "1", "Slots of a semaphore"),
+    TEXT_FLAG("keys", NULL, keys_text, NULL,
+              "own (the default), shared, uniform:COUNT or zipf:COUNT[:EXPONENT], 0.99 without it"),
+    BOOLEAN_FLAG("new-connection", NULL, new_connection, NULL,
+                 "Each round connects, works and closes"),
+    NUMBER_FLAG("depth", NULL, NULL, depth, 1, DEPTH_LIMIT, "1",
+                "Rounds of a worker at a time, their requests pipelined"),
+    NUMBER_FLAG("idle", NULL, NULL, idle, 0, WORKERS_LIMIT, "0",
+                "Connections beside the load that say nothing"),
+    NUMBER_FLAG("held", NULL, NULL, held, 0, HELD_LIMIT, "0",
+                "Keys that other connections take before the load, and hold"),
+    NUMBER_FLAG("hold", NULL, NULL, hold_us, 0, UINT32_MAX, "0",
+                "Microseconds between grant and release"),
+    NUMBER_FLAG("ramp", NULL, NULL, ramp_s, 0, SECONDS_LIMIT, "0",
+                "Seconds over which the workers start"),
+    NUMBER_FLAG(
+        "rate", NULL, NULL, rate, 0, RATE_LIMIT, "0",
+        "Rounds per second in all, begun whether or not others ended; a latency counts from "
+        "when its round should have begun. 0: each round follows the one before"),
+    NUMBER_FLAG("threads", NULL, NULL, threads, 0, SETTINGS_THREADS_MAX, "0",
+                "Threads of the load; 0: half of the usable CPUs"),
+    NUMBER_FLAG("seed", NULL, NULL, seed, 0, UINT64_MAX - 1, NULL,
+                "Makes the same choices again (by default chosen at random)"),
+    NUMBER_FLAG("server-pid", NULL, NULL, server_pid, 1, INT_MAX, NULL,
+                "Process of the server, whose CPU time and memory are told as well"),
+    TEXT_FLAG("protocol", NULL, protocol, "dflockd",
+              "dflockd, or redis: SET with NX and PX, and DEL, for --load lock or try"),
+    TEXT_FLAG("auth-token-file", NULL, auth_token_file, NULL, "File with the secret of the server"),
+    BOOLEAN_FLAG("tls", NULL, tls, NULL,
+                 "Speak TLS; not with --idle, --held, --auth-token-file or --protocol redis"),
+    TEXT_FLAG("tls-ca", NULL, tls_ca, NULL,
+              "File with the authorities to trust, in PEM (by default those of the system)"),
+    BOOLEAN_FLAG("tls-insecure", NULL, tls_insecure, NULL, "Trust any certificate"),
+    BOOLEAN_FLAG(
+        "check", NULL, check, NULL,
+        "Watch whether the server keeps its promises, in one thread; exit status 3 where it "
+        "does not. Wants tokens that begin with a fence"),
+    BOOLEAN_FLAG("quiet", NULL, quiet, NULL, "No line of progress every second"),
+    BOOLEAN_FLAG("json", NULL, json, NULL, "Print one JSON object"),
+    BOOLEAN_FLAG("csv", NULL, csv, NULL,
+                 "Print a line of comma-separated values below a line of their names"),
+    TEXT_FLAG("hdr", NULL, hdr_file, NULL,
+              "File for the distribution of the latency of requests, in microseconds, as "
+              "HdrHistogram's tools write it"),
+    HELP_FLAGS,
+    VERSION_FLAG("Print the version and exit"),
 };
 
 static const struct flags flags = {.table = table, .count = sizeof(table) / sizeof(table[0])};

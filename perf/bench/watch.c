@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECOND_NS 1000000000ull
-#define MARGIN_NS (SECOND_NS / 20) /* what a lease may seem shorter or longer than it is */
+#include "base/time_units.h"
+
+#define MARGIN_NS (NS_PER_S / 20) /* what a lease may seem shorter or longer than it is */
 
 /* Longer ones don't end while anybody watches; sums of them fit into 64 bits. */
 #define SECONDS_WATCHED 100000000ull
@@ -20,7 +21,7 @@ bool watch_init(struct watch *watch, const struct settings *settings, const stru
         settings->timeout_s < SECONDS_WATCHED ? settings->timeout_s : SECONDS_WATCHED;
 
     watch->chosen_count = keys_count(keys, own_count);
-    watch->timeout_ns = timeout_s * SECOND_NS;
+    watch->timeout_ns = timeout_s * NS_PER_S;
     watch->judge = judge_new(2 * watch->chosen_count + own_count, MARGIN_NS);
     if (!watch->judge)
         return false;
@@ -94,7 +95,7 @@ static uint64_t fence_of(const struct token *token)
 
 static uint64_t lease_of(const struct answer *answer)
 {
-    return (answer->lease_s < SECONDS_WATCHED ? answer->lease_s : SECONDS_WATCHED) * SECOND_NS;
+    return (answer->lease_s < SECONDS_WATCHED ? answer->lease_s : SECONDS_WATCHED) * NS_PER_S;
 }
 
 static void hear_claim(struct watch *watch, struct hold *hold, const struct answer *answer,

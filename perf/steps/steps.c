@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "wire/reply.h"
 #include "wire/request.h"
 
@@ -12,7 +13,6 @@ enum {
     FIRST_WAITER = 1000000
 };
 
-#define SECOND_NS      1000000000ull
 #define WAIT_FOREVER_S 1000000000ull
 #define TOKEN_TEXT     "00000000075bcd15f00dfacecafebabe"
 
@@ -98,7 +98,7 @@ static void prepare_expire(struct scene *scene, uint64_t count)
 
         table_acquire(&scene->table, scene_clock(scene), target->client, &target->key, 1, 0, 1);
     }
-    scene->now_ns += 2 * SECOND_NS;
+    scene->now_ns += 2 * NS_PER_S;
 }
 
 static void run_expire(struct scene *scene, uint64_t count)

@@ -40,6 +40,38 @@ struct flag {
     const char *help;    /* without a stop at its end; NULL: not shown */
 };
 
+/*
+ * Entries of a table. A file that uses them defines FLAGS_STRUCT as the struct of its options, in
+ * which `member` is the field. `old` is variable_old.
+ */
+#define TEXT_FLAG(name, variable, member, initial, help)                                     \
+    {                                                                                        \
+        name, variable, NULL, FLAG_TEXT, offsetof(FLAGS_STRUCT, member), 0, 0, initial, help \
+    }
+#define NUMBER_FLAG(name, variable, old, member, least, most, initial, help)                    \
+    {                                                                                           \
+        name, variable, old, FLAG_NUMBER, offsetof(FLAGS_STRUCT, member), least, most, initial, \
+            help                                                                                \
+    }
+#define BOOLEAN_FLAG(name, variable, member, initial, help)                                     \
+    {                                                                                           \
+        name, variable, NULL, FLAG_BOOLEAN, offsetof(FLAGS_STRUCT, member), 0, 0, initial, help \
+    }
+#define UNSUPPORTED_FLAG(name, variable)                            \
+    {                                                               \
+        name, variable, NULL, FLAG_UNSUPPORTED, 0, 0, 0, NULL, NULL \
+    }
+#define VERSION_FLAG(help)                                       \
+    {                                                            \
+        "version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, help \
+    }
+/* --help, and -h, which the help does not show. */
+#define HELP_FLAGS                                                         \
+    {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"}, \
+    {                                                                      \
+        "h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL                    \
+    }
+
 struct flags {
     const struct flag *table;
     size_t count; /* at most FLAGS_MAX */

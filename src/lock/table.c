@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define NANOSECONDS 1000000000ull
+#include "base/time_units.h"
 
 /* For the bit fields of a resource. */
 enum {
@@ -20,7 +20,7 @@ enum {
 
 static uint64_t after(uint64_t now_ns, uint64_t seconds)
 {
-    return now_ns + seconds * NANOSECONDS;
+    return now_ns + seconds * NS_PER_S;
 }
 
 static struct lock_answer answer_plain(int outcome)

@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
+
 enum {
     BUFFER_GROUP = 0,
     BACK_OFF_NS = 5000000, /* between attempts at what the kernel refuses */
@@ -384,8 +386,8 @@ static void set_alarm(struct ring *ring, uint64_t until_ns)
         return;
     sqe = entry(ring);
     ring->alarm_time = (struct __kernel_timespec){
-        .tv_sec = (int64_t)(until_ns / 1000000000),
-        .tv_nsec = (int64_t)(until_ns % 1000000000),
+        .tv_sec = (int64_t)(until_ns / NS_PER_S),
+        .tv_nsec = (int64_t)(until_ns % NS_PER_S),
     };
     if (ring->alarm_ns == UINT64_MAX) {
         io_uring_prep_timeout(sqe, &ring->alarm_time, 0, IORING_TIMEOUT_ABS);

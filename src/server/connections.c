@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "os/sockets.h"
 #include "server/connection.h"
 #include "server/log.h"
 
 enum {
-    MILLISECOND_NS = 1000000,
     AUTH_DELAY_MS = 100,
     WALK_RETRY_MS = 10,
     LINGER_MS = 2000, /* for the peer to end its side after we ended ours */
@@ -374,9 +374,9 @@ void connections_init(struct connections *connections, const struct connections_
     list_init(&connections->sent);
     timeouts_init(&connections->reads, options->read_timeout_ns);
     timeouts_init(&connections->writes, options->write_timeout_ns);
-    timeouts_init(&connections->walk_retries, (uint64_t)WALK_RETRY_MS * MILLISECOND_NS);
-    timeouts_init(&connections->auth_delays, (uint64_t)AUTH_DELAY_MS * MILLISECOND_NS);
-    timeouts_init(&connections->lingers, (uint64_t)LINGER_MS * MILLISECOND_NS);
+    timeouts_init(&connections->walk_retries, (uint64_t)WALK_RETRY_MS * NS_PER_MS);
+    timeouts_init(&connections->auth_delays, (uint64_t)AUTH_DELAY_MS * NS_PER_MS);
+    timeouts_init(&connections->lingers, (uint64_t)LINGER_MS * NS_PER_MS);
 }
 
 void connections_free(struct connections *connections)

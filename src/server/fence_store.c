@@ -5,9 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "server/log.h"
-
-#define MILLISECOND_NS UINT64_C(1000000)
 
 /* Above this the numbers would come to an end one day. */
 #define FIRST_MAX (UINT64_MAX >> 1)
@@ -70,7 +69,7 @@ static void tell(struct fence_store *keeper, uint64_t now_ns, const char *error)
         return;
     keeper->failing = true;
     keeper->exhausted = exhausted;
-    keeper->tell_ns = now_ns + TELL_EVERY_MS * MILLISECOND_NS;
+    keeper->tell_ns = now_ns + TELL_EVERY_MS * NS_PER_MS;
     if (exhausted)
         log_line(LOG_ERROR, "no fences left, so no locks are granted: cannot store the next range",
                  "error", error, NULL);
@@ -84,7 +83,7 @@ static enum fence_store_io begin(struct fence_store *keeper, uint64_t now_ns)
     fence_file_encode(keeper->bytes, keeper->ceiling);
     keeper->state = FENCE_STORE_WRITING;
     if (!keeper->failing)
-        keeper->tell_ns = now_ns + SLOW_MS * MILLISECOND_NS;
+        keeper->tell_ns = now_ns + SLOW_MS * NS_PER_MS;
     return FENCE_STORE_WRITE;
 }
 
@@ -112,7 +111,7 @@ static enum fence_store_io failed(struct fence_store *keeper, uint64_t now_ns, i
         keeper->tell_ns = now_ns;
     tell(keeper, now_ns, strerror(error));
     keeper->state = FENCE_STORE_PAUSING;
-    keeper->pause_ends_ns = now_ns + PAUSE_MS * MILLISECOND_NS;
+    keeper->pause_ends_ns = now_ns + PAUSE_MS * NS_PER_MS;
     return FENCE_STORE_NOTHING;
 }
 

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#define SECOND_NS 1000000000ull
+#include "base/time_units.h"
 
 /* A window is a second in the upper bits and, in the lower ones, how many lines it has had. */
 enum {
@@ -14,7 +14,7 @@ static_assert((int)LOG_LIMIT_PER_SECOND < (int)COUNT_MASK, "a window can count i
 
 bool log_limit_admit(struct log_limit *limit, uint64_t now_ns, uint64_t *suppressed)
 {
-    uint64_t second = now_ns / SECOND_NS + 1; /* that of the first window is not 0 */
+    uint64_t second = now_ns / NS_PER_S + 1; /* that of the first window is not 0 */
     uint64_t window = atomic_load_explicit(&limit->window, memory_order_relaxed);
     uint64_t next;
 

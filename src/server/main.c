@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "dflockd/version.h"
 #include "os/clock.h"
 #include "os/notify.h"
@@ -29,8 +30,6 @@
 #include "server/log_events.h"
 #include "server/options.h"
 #include "server/worker.h"
-
-#define SECOND_NS 1000000000ull
 
 enum {
     BUFFERED_SHARE = 4 /* of the machine's memory, the part that buffers may take */
@@ -210,8 +209,8 @@ static bool create_stripes(struct server *server, uint64_t fence_first)
         .policy =
             {
                 .waiters_max = options->max_waiters,
-                .gc_max_idle_ns = options->gc_max_idle_s * SECOND_NS,
-                .gc_interval_ns = options->gc_interval_s * SECOND_NS,
+                .gc_max_idle_ns = options->gc_max_idle_s * NS_PER_S,
+                .gc_interval_ns = options->gc_interval_s * NS_PER_S,
                 .release_on_disconnect = options->auto_release_on_disconnect,
             },
         .states_max = options->max_locks,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/auth_token.h"
+#include "base/time_units.h"
 #include "os/clock.h"
 #include "os/notify.h"
 #include "os/ring.h"
@@ -18,8 +19,6 @@
 #include "server/connections.h"
 #include "server/log.h"
 #include "server/log_events.h"
-
-#define SECOND_NS 1000000000ull
 
 enum {
     RING_SUBMISSIONS = 2048,
@@ -109,7 +108,7 @@ static void worker_refused(void *context, int error)
     log_line(LOG_ERROR, "io_uring call failed, trying again", "error", strerror(-error), "count",
              count, "worker", number, NULL);
     worker->refused_count = 0;
-    worker->refused_warn_ns = now_ns + RING_WARN_S * SECOND_NS;
+    worker->refused_warn_ns = now_ns + RING_WARN_S * NS_PER_S;
 }
 
 static void start_accepting(struct worker *worker)
@@ -125,7 +124,7 @@ static void start_accepting(struct worker *worker)
 
 static void warn_of_accept(struct worker *worker, int error)
 {
-    if (worker->draining || now(worker) - worker->accept_warned_ns < ACCEPT_WARN_S * SECOND_NS)
+    if (worker->draining || now(worker) - worker->accept_warned_ns < ACCEPT_WARN_S * NS_PER_S)
         return;
     worker->accept_warned_ns = now(worker);
     log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
@@ -223,7 +222,7 @@ static void accepted(struct worker *worker, uint32_t number, const struct comple
         receive_guest(worker, &worker->listeners[number], completion->result);
     } else if (current && worker->listening && !passes_by(-completion->result)) {
         /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
-        worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * (SECOND_NS / 1000);
+        worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * NS_PER_MS;
         warn_of_accept(worker, -completion->result);
     }
 }
@@ -261,7 +260,7 @@ static void poke_failed(struct worker *worker, uint32_t other, int error)
     if (error == -EOWNERDEAD) /* its thread has ended, and with it all that it had to do */
         return;
     worker->pokes_failed |= 1ull << other;
-    worker->poke_retry_ns = now(worker) + POKE_RETRY_MS * (SECOND_NS / 1000);
+    worker->poke_retry_ns = now(worker) + POKE_RETRY_MS * NS_PER_MS;
 }
 
 /* ---- stopping ---- */
@@ -282,8 +281,8 @@ static void drain(struct worker *worker)
     if (worker->draining)
         return;
     worker->draining = true;
-    worker->stop_ns = timeout_s ? now(worker) + timeout_s * SECOND_NS : UINT64_MAX;
-    worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * (SECOND_NS / 1000);
+    worker->stop_ns = timeout_s ? now(worker) + timeout_s * NS_PER_S : UINT64_MAX;
+    worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * NS_PER_MS;
     for (uint32_t i = 0; i < worker->listener_count; i++) {
         const struct listener *listener = &worker->listeners[i];
 
@@ -345,7 +344,7 @@ static void watch_signals(struct worker *worker)
 static void worker_reload_secret(struct worker *worker)
 {
     const struct options *options = worker->shared->options;
-    uint64_t ends_ns = now(worker) + options->read_timeout_s * SECOND_NS;
+    uint64_t ends_ns = now(worker) + options->read_timeout_s * NS_PER_S;
     char problem[AUTH_TOKEN_PROBLEM_MAX];
     char *token = auth_token_reread(options->auth_token_source, problem);
 
@@ -726,8 +725,8 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
         .numbers = &shared->next_id,
         .open = &shared->connections,
         .ip_limits = shared->ip_limits,
-        .read_timeout_ns = options->read_timeout_s * SECOND_NS,
-        .write_timeout_ns = options->write_timeout_s * SECOND_NS,
+        .read_timeout_ns = options->read_timeout_s * NS_PER_S,
+        .write_timeout_ns = options->write_timeout_s * NS_PER_S,
         .host =
             {
                 .stripes = shared->stripes,

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/time_units.h"
 #include "wire/hex.h"
 
 static uint8_t *put(uint8_t *to, const void *bytes, size_t length)
@@ -80,7 +81,7 @@ uint8_t *reply_renewed(uint8_t *to, uint64_t lease_s)
 /* Seconds with three decimals. */
 static uint8_t *put_seconds(uint8_t *to, uint64_t ns)
 {
-    uint64_t ms = ns / 1000000;
+    uint64_t ms = ns / NS_PER_MS;
 
     to = put_number(to, ms / 1000);
     *to++ = '.';

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "server/connection_id.h"
 
 static struct model_answer plain(int outcome)
@@ -131,7 +132,7 @@ static void claim_free(struct model *model, int claim)
 static void set_deadline(struct model *model, int claim, uint64_t seconds)
 {
     struct model_key *key = key_of(model, claim);
-    uint64_t deadline_ns = model->now_ns + seconds * MODEL_SECOND;
+    uint64_t deadline_ns = model->now_ns + seconds * NS_PER_S;
 
     model->claims[claim].deadline_ns = deadline_ns;
     if (deadline_ns < model->earliest_ns[key->stripe])

@@ -32,8 +32,7 @@ enum {
     MODEL_NOBODY = -1
 };
 
-#define MODEL_NEVER  UINT64_MAX
-#define MODEL_SECOND UINT64_C(1000000000)
+#define MODEL_NEVER UINT64_MAX
 
 enum model_claim_state {
     MODEL_FREE,

@@ -5,11 +5,13 @@
 
 #include <assert.h>
 
+#include "base/time_units.h"
+
 uint64_t model_collection(const struct model *model, uint32_t key_number)
 {
     const struct model_key *key = &model->keys[key_number];
-    uint64_t interval_ns = model->policy.gc_interval_s * MODEL_SECOND;
-    uint64_t due_ns = key->idle_since_ns + model->policy.gc_idle_s * MODEL_SECOND;
+    uint64_t interval_ns = model->policy.gc_interval_s * NS_PER_S;
+    uint64_t due_ns = key->idle_since_ns + model->policy.gc_idle_s * NS_PER_S;
     uint64_t over_ns = due_ns % interval_ns;
 
     if (!key->exists || !model_idle(key))

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "server/connection_id.h"
 
 enum section {
@@ -139,7 +140,7 @@ static bool changed(const struct reader *reader, const struct model_key *key)
 
 static uint64_t left_ms(uint64_t deadline_ns, uint64_t now_ns)
 {
-    return deadline_ns > now_ns ? (deadline_ns - now_ns) / 1000000 : 0;
+    return deadline_ns > now_ns ? (deadline_ns - now_ns) / NS_PER_MS : 0;
 }
 
 /* Whether the entry shows `key` as it was all the time; the clock may have gone on meanwhile. */
@@ -165,8 +166,8 @@ static bool shows(const struct reader *reader, const struct entry *entry, enum s
     }
     if (from_ns < key->idle_since_ns)
         from_ns = key->idle_since_ns;
-    return entry->idle_ms >= (from_ns - key->idle_since_ns) / 1000000 &&
-           entry->idle_ms <= (to_ns - key->idle_since_ns) / 1000000;
+    return entry->idle_ms >= (from_ns - key->idle_since_ns) / NS_PER_MS &&
+           entry->idle_ms <= (to_ns - key->idle_since_ns) / NS_PER_MS;
 }
 
 /* Which of the two keys of that name the entry may be about, as bits. */

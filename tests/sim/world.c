@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "compare.h"
 #include "randomness.h"
 #include "server/connection_id.h"
@@ -18,7 +19,7 @@ enum {
     END_JUMPS = 8
 };
 
-#define HOUR_NS (3600 * MODEL_SECOND)
+#define HOUR_NS (3600 * NS_PER_S)
 
 void world_fail(struct world *world, const char *format, ...)
 {
@@ -66,8 +67,8 @@ static void create_stripes(struct world *world)
         .policy =
             {
                 .waiters_max = policy->waiters_max,
-                .gc_max_idle_ns = policy->gc_idle_s * MODEL_SECOND,
-                .gc_interval_ns = policy->gc_interval_s * MODEL_SECOND,
+                .gc_max_idle_ns = policy->gc_idle_s * NS_PER_S,
+                .gc_interval_ns = policy->gc_interval_s * NS_PER_S,
                 .release_on_disconnect = policy->auto_release,
             },
         .states_max = policy->states_max,
@@ -123,7 +124,7 @@ struct world *world_create(const struct policy *policy, sigjmp_buf *escape)
     world->policy = *policy;
     world->escape = escape;
     world->doing = "creation";
-    world->clock_ns = policy->start_ns / 1000000 * 1000000;
+    world->clock_ns = policy->start_ns / NS_PER_MS * NS_PER_MS;
     randomness_seed(policy->seed);
     key_names_init(&world->names, policy->names);
     scarce_memory_init(&world->memory);

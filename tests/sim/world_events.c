@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "base/time_units.h"
 #include "compare.h"
 #include "os/mailbox.h"
 #include "server/connection_id.h"
@@ -424,10 +425,10 @@ static void expire(struct world *world, uint32_t number, uint32_t steps)
 /* Its last six digits are those of no other instant for a long time. */
 static void advance(struct world *world, uint32_t milliseconds)
 {
-    uint64_t whole = world->clock_ns / 1000000 + (milliseconds ? milliseconds : 1);
+    uint64_t whole = world->clock_ns / NS_PER_MS + (milliseconds ? milliseconds : 1);
 
     world->ticks = (world->ticks + 1) % 1000000;
-    world->clock_ns = whole * 1000000 + world->ticks;
+    world->clock_ns = whole * NS_PER_MS + world->ticks;
 }
 
 /* Whether somebody is granted something when what is due at `deadline_ns` happens in `stripe`. */

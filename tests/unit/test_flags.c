@@ -23,17 +23,17 @@ struct sample {
     const char *secret;
 };
 
-#define FIELD(name) offsetof(struct sample, name)
+#define FLAGS_STRUCT struct sample
 
 static const struct flag table[] = {
-    {"name", NULL, NULL, FLAG_TEXT, FIELD(name), 0, 0, NULL, "A text"},
-    {"count", NULL, NULL, FLAG_NUMBER, FIELD(count), 2, 9, "7", "A number"},
-    {"loud", "LOUD", "NOISY", FLAG_BOOLEAN, FIELD(loud), 0, 0, "false", "A boolean"},
-    {"later", "LATER", NULL, FLAG_UNSUPPORTED, 0, 0, 0, NULL, NULL},
-    {"secret", "SECRET", NULL, FLAG_TEXT, FIELD(secret), 0, 0, NULL, NULL},
-    {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},
-    {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},
-    {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, "Print the version and exit"},
+    TEXT_FLAG("name", NULL, name, NULL, "A text"),
+    NUMBER_FLAG("count", NULL, NULL, count, 2, 9, "7", "A number"),
+    {"loud", "LOUD", "NOISY", FLAG_BOOLEAN, offsetof(struct sample, loud), 0, 0, "false",
+     "A boolean"},
+    UNSUPPORTED_FLAG("later", "LATER"),
+    TEXT_FLAG("secret", "SECRET", secret, NULL, NULL),
+    HELP_FLAGS,
+    VERSION_FLAG("Print the version and exit"),
 };
 
 static const struct flags flags = {

@@ -10,9 +10,8 @@
 
 #include <pthread.h>
 
+#include "base/time_units.h"
 #include "server/log_limit.h"
-
-#define SECOND_NS UINT64_C(1000000000)
 
 enum {
     THREADS = 4,
@@ -27,7 +26,7 @@ static void some_lines_a_second_are_admitted_and_the_rest_is_counted(void **stat
     (void)state;
     for (uint64_t second = 0; second < 5; second++) {
         for (uint64_t i = 0; i < 100; i++) {
-            bool admitted = log_limit_admit(&limit, second * SECOND_NS + i, &suppressed);
+            bool admitted = log_limit_admit(&limit, second * NS_PER_S + i, &suppressed);
 
             assert_int_equal(admitted, i < LOG_LIMIT_PER_SECOND);
             if (admitted)
@@ -43,7 +42,7 @@ static void a_quiet_event_is_always_admitted(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 1000; i++) {
-        assert_true(log_limit_admit(&limit, i * SECOND_NS / LOG_LIMIT_PER_SECOND, &suppressed));
+        assert_true(log_limit_admit(&limit, i * NS_PER_S / LOG_LIMIT_PER_SECOND, &suppressed));
         assert_int_equal(suppressed, 0);
     }
 }
@@ -56,7 +55,7 @@ static void a_time_that_is_behind_opens_no_new_second(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 100; i++)
-        admitted += log_limit_admit(&limit, (i % 2 ? 7 : 6) * SECOND_NS, &suppressed);
+        admitted += log_limit_admit(&limit, (i % 2 ? 7 : 6) * NS_PER_S, &suppressed);
     /* The very first was in its own second; from then on all count for the later one. */
     assert_in_range(admitted, LOG_LIMIT_PER_SECOND, LOG_LIMIT_PER_SECOND + 1);
 }
@@ -74,7 +73,7 @@ static void *crowd_run(void *context)
     for (uint64_t i = 0; i < EVENTS_OF_THREAD; i++) {
         uint64_t suppressed;
 
-        if (log_limit_admit(member->limit, i * SECOND_NS / 1000, &suppressed)) {
+        if (log_limit_admit(member->limit, i * NS_PER_S / 1000, &suppressed)) {
             member->admitted++;
             member->told += suppressed;
         }

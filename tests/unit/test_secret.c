@@ -11,9 +11,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "server/secret.h"
-
-#define SECOND_NS UINT64_C(1000000000)
 
 enum {
     THREADS = 3,
@@ -45,12 +44,12 @@ static void the_previous_secret_is_valid_until_its_time(void **state)
 
     (void)state;
     secret_init(&secret, strdup("old"));
-    assert_int_equal(secret_change(&secret, strdup("new"), 10 * SECOND_NS), SECRET_CHANGED);
-    assert_true(matches(&secret, SECOND_NS, "new"));
-    assert_true(matches(&secret, SECOND_NS, "old"));
-    assert_true(matches(&secret, 10 * SECOND_NS - 1, "old"));
-    assert_false(matches(&secret, 10 * SECOND_NS, "old"));
-    assert_true(matches(&secret, 10 * SECOND_NS, "new"));
+    assert_int_equal(secret_change(&secret, strdup("new"), 10 * NS_PER_S), SECRET_CHANGED);
+    assert_true(matches(&secret, NS_PER_S, "new"));
+    assert_true(matches(&secret, NS_PER_S, "old"));
+    assert_true(matches(&secret, 10 * NS_PER_S - 1, "old"));
+    assert_false(matches(&secret, 10 * NS_PER_S, "old"));
+    assert_true(matches(&secret, 10 * NS_PER_S, "new"));
     secret_free(&secret);
 }
 
@@ -60,11 +59,11 @@ static void of_two_changes_only_the_last_secret_stays_valid(void **state)
 
     (void)state;
     secret_init(&secret, strdup("first"));
-    secret_change(&secret, strdup("second"), 10 * SECOND_NS);
-    secret_change(&secret, strdup("third"), 11 * SECOND_NS);
-    assert_false(matches(&secret, SECOND_NS, "first"));
-    assert_true(matches(&secret, SECOND_NS, "second"));
-    assert_true(matches(&secret, SECOND_NS, "third"));
+    secret_change(&secret, strdup("second"), 10 * NS_PER_S);
+    secret_change(&secret, strdup("third"), 11 * NS_PER_S);
+    assert_false(matches(&secret, NS_PER_S, "first"));
+    assert_true(matches(&secret, NS_PER_S, "second"));
+    assert_true(matches(&secret, NS_PER_S, "third"));
     secret_free(&secret);
 }
 
@@ -74,10 +73,10 @@ static void the_same_secret_again_changes_nothing(void **state)
 
     (void)state;
     secret_init(&secret, strdup("old"));
-    secret_change(&secret, strdup("new"), 10 * SECOND_NS);
-    assert_int_equal(secret_change(&secret, strdup("new"), 20 * SECOND_NS), SECRET_UNCHANGED);
-    assert_true(matches(&secret, 9 * SECOND_NS, "old"));
-    assert_false(matches(&secret, 10 * SECOND_NS, "old"));
+    secret_change(&secret, strdup("new"), 10 * NS_PER_S);
+    assert_int_equal(secret_change(&secret, strdup("new"), 20 * NS_PER_S), SECRET_UNCHANGED);
+    assert_true(matches(&secret, 9 * NS_PER_S, "old"));
+    assert_false(matches(&secret, 10 * NS_PER_S, "old"));
     secret_free(&secret);
 }
 
@@ -87,12 +86,12 @@ static void an_expired_secret_is_gone_from_memory(void **state)
 
     (void)state;
     secret_init(&secret, strdup("old"));
-    secret_change(&secret, strdup("new"), 10 * SECOND_NS);
-    secret_expire(&secret, 10 * SECOND_NS - 1);
+    secret_change(&secret, strdup("new"), 10 * NS_PER_S);
+    secret_expire(&secret, 10 * NS_PER_S - 1);
     assert_non_null(secret.previous);
-    secret_expire(&secret, 10 * SECOND_NS);
+    secret_expire(&secret, 10 * NS_PER_S);
     assert_null(secret.previous);
-    assert_true(matches(&secret, 11 * SECOND_NS, "new"));
+    assert_true(matches(&secret, 11 * NS_PER_S, "new"));
     secret_free(&secret);
     assert_null(secret.current);
 }
@@ -104,7 +103,7 @@ static void *authenticate_all_the_time(void *context)
 
     /* Whichever of the two is current, the other one is the previous one. */
     for (int i = 0; i < CHANGES; i++)
-        refused += !matches(secret, SECOND_NS, "one") || !matches(secret, SECOND_NS, "two");
+        refused += !matches(secret, NS_PER_S, "one") || !matches(secret, NS_PER_S, "two");
     return (void *)refused;
 }
 
@@ -115,11 +114,11 @@ static void others_authenticate_while_it_changes(void **state)
 
     (void)state;
     secret_init(&secret, strdup("one"));
-    secret_change(&secret, strdup("two"), 10 * SECOND_NS);
+    secret_change(&secret, strdup("two"), 10 * NS_PER_S);
     for (int i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, authenticate_all_the_time, &secret);
     for (int i = 0; i < CHANGES; i++)
-        secret_change(&secret, strdup(i % 2 ? "two" : "one"), 10 * SECOND_NS);
+        secret_change(&secret, strdup(i % 2 ? "two" : "one"), 10 * NS_PER_S);
     for (int i = 0; i < THREADS; i++) {
         void *refused;
 

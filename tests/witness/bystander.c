@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
+
 enum {
     CONNECTIONS_MAX = 64,
     ANSWER_TIMEOUT_S = 60,
@@ -44,7 +46,7 @@ static uint64_t clock_ns(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 /* ---- latencies ---- */

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SECOND_NS 1000000000ull
+#include "base/time_units.h"
 
 enum {
     RETRY_MS = 20,         /* after a connection could not be made */
@@ -65,7 +65,7 @@ uint64_t world_clock(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 /* SplitMix64. */
@@ -123,7 +123,7 @@ static void close_connection(struct client *client, bool reset)
     client->line_length = 0;
     client->lost_ns = 0;
     set_state(client, CLIENT_CLOSED);
-    client->act_ns = client->world->now_ns + (uint64_t)RETRY_MS * 1000000;
+    client->act_ns = client->world->now_ns + RETRY_MS * NS_PER_MS;
 }
 
 static void vanish(struct client *client)
@@ -255,7 +255,7 @@ static void start_claim(struct client *client)
         uint64_t timeout_s = some_timeout_s(world);
 
         set_state(client, CLIENT_ASKING);
-        judge_waits(world->judge, client->claim, timeout_s * SECOND_NS, now_ns);
+        judge_waits(world->judge, client->claim, timeout_s * NS_PER_S, now_ns);
         ask(client, "l", "%" PRIu64 " %s%" PRIu64, timeout_s, limit_text(client, limit),
             client->lease_s);
     }
@@ -266,7 +266,7 @@ static void start_waiting(struct client *client)
     uint64_t timeout_s = some_timeout_s(client->world);
 
     set_state(client, CLIENT_WAITING);
-    judge_waits(client->world->judge, client->claim, timeout_s * SECOND_NS, world_clock());
+    judge_waits(client->world->judge, client->claim, timeout_s * NS_PER_S, world_clock());
     ask(client, "w", "%" PRIu64, timeout_s);
 }
 
@@ -376,7 +376,7 @@ static bool read_grant(struct client *client, const char *text, uint64_t *fence)
 static void granted(struct client *client, const char *text)
 {
     uint64_t now_ns = world_clock();
-    uint64_t lease_ns = client->lease_s * SECOND_NS;
+    uint64_t lease_ns = client->lease_s * NS_PER_S;
     uint64_t fence;
 
     if (!read_grant(client, text, &fence)) {
@@ -384,7 +384,7 @@ static void granted(struct client *client, const char *text)
         return;
     }
     judge_granted(client->world->judge, client->claim, fence, lease_ns, now_ns);
-    client->held_until_ns = now_ns + lease_ns + AFTER_LEASE_MS * 1000000ull;
+    client->held_until_ns = now_ns + lease_ns + AFTER_LEASE_MS * NS_PER_MS;
     client->lost_ns = 0;
     /* What `e` got may be waited for all the same: its lease starts again. */
     if (client->state == CLIENT_ENQUEUING && world_random(client->world, 2)) {
@@ -431,10 +431,10 @@ static void renewed(struct client *client, const char *line)
 
     if (sscanf(line, "ok %32[0-9a-f] %" SCNu64 "%1s", token, &lease_s, rest) == 2 &&
         !strcmp(token, client->token) && lease_s == client->lease_s) {
-        judge_renewed(judge, client->claim, lease_s * SECOND_NS, now_ns);
+        judge_renewed(judge, client->claim, lease_s * NS_PER_S, now_ns);
     } else if (sscanf(line, "ok %" SCNu64 "%1s", &lease_s, rest) == 1 &&
                lease_s == client->lease_s) {
-        judge_renewed(judge, client->claim, lease_s * SECOND_NS, now_ns);
+        judge_renewed(judge, client->claim, lease_s * NS_PER_S, now_ns);
     } else if (!strcmp(line, "error") || lease_is_lost(line)) {
         judge_renewed(judge, client->claim, 0, now_ns);
         judge_dropped(judge, client->claim, now_ns);
@@ -444,7 +444,7 @@ static void renewed(struct client *client, const char *line)
         accuse(client, line);
         return;
     }
-    client->held_until_ns = now_ns + (lease_s * 1000 + AFTER_LEASE_MS) * 1000000;
+    client->held_until_ns = now_ns + (lease_s * 1000 + AFTER_LEASE_MS) * NS_PER_MS;
     decide(client);
 }
 

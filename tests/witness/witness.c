@@ -21,12 +21,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "client.h"
 #include "judge.h"
 #include "selftest.h"
 
-#define SECOND_NS 1000000000ull
-#define MARGIN_NS (SECOND_NS / 20)
+#define MARGIN_NS (NS_PER_S / 20)
 
 enum {
     VICTIMS = 6,
@@ -152,7 +152,7 @@ static void kill_some(struct victims *victims, struct world *world, const struct
 
     if (victims->kill_ns > world->now_ns)
         return;
-    victims->kill_ns = world->now_ns + KILL_EVERY_MS * 1000000ull;
+    victims->kill_ns = world->now_ns + KILL_EVERY_MS * NS_PER_MS;
     victims->killed += *process > 0;
     kill_victim(process);
     *process = start_victim(settings, world_random(world, 0) + victims->killed);
@@ -197,8 +197,8 @@ static void run(struct world *world, struct client **clients, const struct setti
 {
     uint64_t due_ns = 0;
     uint64_t quiet_ns = world_clock();
-    uint64_t end_ns = world_clock() + settings->seconds * SECOND_NS;
-    uint64_t report_ns = world_clock() + REPORT_EVERY_S * SECOND_NS;
+    uint64_t end_ns = world_clock() + settings->seconds * NS_PER_S;
+    uint64_t report_ns = world_clock() + REPORT_EVERY_S * NS_PER_S;
 
     while (world->now_ns < end_ns) {
         turn(world, clients, settings->connections, &due_ns);
@@ -206,17 +206,17 @@ static void run(struct world *world, struct client **clients, const struct setti
             kill_some(victims, world, settings);
         if (world->busy || !world->drains)
             quiet_ns = world->now_ns;
-        else if (world->now_ns - quiet_ns > DRAIN_QUIET_MS * 1000000ull)
+        else if (world->now_ns - quiet_ns > DRAIN_QUIET_MS * NS_PER_MS)
             break;
         if (world->now_ns >= report_ns && !settings->victim) {
-            report_ns += REPORT_EVERY_S * SECOND_NS;
+            report_ns += REPORT_EVERY_S * NS_PER_S;
             show_figures(world, victims);
         }
     }
     for (int i = 0; i < VICTIMS; i++)
         kill_victim(&victims->processes[i]);
     world->ending = true;
-    end_ns = world_clock() + settings->last * SECOND_NS;
+    end_ns = world_clock() + settings->last * NS_PER_S;
     while (world->busy && world->now_ns < end_ns)
         turn(world, clients, settings->connections, &due_ns);
 }

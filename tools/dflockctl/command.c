@@ -13,72 +13,60 @@
 #include "dflockctl/top.h"
 #include "dflockd/protocol.h"
 
-#define FIELD(name) offsetof(struct settings, name)
-
-#define TEXT(flag, variable, name, initial, help)                         \
-    {                                                                     \
-        flag, variable, NULL, FLAG_TEXT, FIELD(name), 0, 0, initial, help \
-    }
-#define NUMBER(flag, variable, name, least, most, initial, help)                   \
-    {                                                                              \
-        flag, variable, NULL, FLAG_NUMBER, FIELD(name), least, most, initial, help \
-    }
-#define SWITCH(flag, variable, name, initial, help)                          \
-    {                                                                        \
-        flag, variable, NULL, FLAG_BOOLEAN, FIELD(name), 0, 0, initial, help \
-    }
+#define FLAGS_STRUCT struct settings
 
 /* ---- flags ---- */
 
 /* Of every command, last in its table. */
-#define SERVER_FLAGS                                                                             \
-    TEXT("servers", "SERVERS", server_list, "127.0.0.1:6388",                                    \
-         "host:port, [::1]:port or unix:/path, several with commas between them: each key "      \
-         "belongs to one of them, by its CRC-32"),                                               \
-        TEXT("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                        \
-             "File with the secret of the servers"),                                             \
-        TEXT("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                                 \
-             "That secret itself; others may see it for a moment, so rather use the file"),      \
-        SWITCH("tls", "TLS", tls, NULL, "Speak TLS"),                                            \
-        TEXT("tls-ca", "TLS_CA", tls_ca, NULL,                                                   \
-             "File with the authorities to trust, in PEM (by default those of the system)"),     \
-        TEXT("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                        \
-             "File with a certificate to show, in PEM, where the servers ask for one"),          \
-        TEXT("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL, "File with its key"),            \
-        TEXT("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                        \
-             "Name that the servers' certificate must be for (by default the host's)"),          \
-        SWITCH("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                               \
-               "Trust any certificate: then anybody between may read and change everything"),    \
-        NUMBER("connect-timeout", "CONNECT_TIMEOUT_S", connect_timeout_s, 1, 86400, "10",        \
-               "Seconds to look up, connect to and authenticate at a server"),                   \
-        NUMBER("reply-timeout", "REPLY_TIMEOUT_S", reply_timeout_s, 1, 86400, "5",               \
-               "Seconds for a server's reply, beside the time that it waits for other holders"), \
-        {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"},                   \
-        {"h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL},                                       \
-        {"version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, NULL},
+#define SERVER_FLAGS                                                                              \
+    TEXT_FLAG("servers", "SERVERS", server_list, "127.0.0.1:6388",                                \
+              "host:port, [::1]:port or unix:/path, several with commas between them: each key "  \
+              "belongs to one of them, by its CRC-32"),                                           \
+        TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                    \
+                  "File with the secret of the servers"),                                         \
+        TEXT_FLAG("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                             \
+                  "That secret itself; others may see it for a moment, so rather use the file"),  \
+        BOOLEAN_FLAG("tls", "TLS", tls, NULL, "Speak TLS"),                                       \
+        TEXT_FLAG("tls-ca", "TLS_CA", tls_ca, NULL,                                               \
+                  "File with the authorities to trust, in PEM (by default those of the system)"), \
+        TEXT_FLAG("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                    \
+                  "File with a certificate to show, in PEM, where the servers ask for one"),      \
+        TEXT_FLAG("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL, "File with its key"),        \
+        TEXT_FLAG("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                    \
+                  "Name that the servers' certificate must be for (by default the host's)"),      \
+        BOOLEAN_FLAG(                                                                             \
+            "tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                                   \
+            "Trust any certificate: then anybody between may read and change everything"),        \
+        NUMBER_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", NULL, connect_timeout_s, 1, 86400,    \
+                    "10", "Seconds to look up, connect to and authenticate at a server"),         \
+        NUMBER_FLAG(                                                                              \
+            "reply-timeout", "REPLY_TIMEOUT_S", NULL, reply_timeout_s, 1, 86400, "5",             \
+            "Seconds for a server's reply, beside the time that it waits for other holders"),     \
+        HELP_FLAGS, VERSION_FLAG(NULL),
 
 #define WAIT_FLAGS                                                                             \
-    NUMBER("timeout", NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                           \
-           "Seconds to wait for other holders (by default without limit); connecting and the " \
-           "reply may "                                                                        \
-           "add --connect-timeout and --reply-timeout"),                                       \
-        SWITCH("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),           \
-        SWITCH("retry", NULL, retry_given, NULL,                                               \
-               "While no server answers, ask again (by default only if no --timeout is "       \
-               "given, and only after a lock server has answered before)"),                    \
-        NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                           \
-               "Seconds of the lease (by default the server's)"),
+    NUMBER_FLAG(                                                                               \
+        "timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                        \
+        "Seconds to wait for other holders (by default without limit); connecting and the "    \
+        "reply may "                                                                           \
+        "add --connect-timeout and --reply-timeout"),                                          \
+        BOOLEAN_FLAG("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),     \
+        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                         \
+                     "While no server answers, ask again (by default only if no --timeout is " \
+                     "given, and only after a lock server has answered before)"),              \
+        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                \
+                    "Seconds of the lease (by default the server's)"),
 
-#define RUN_LOCKED_FLAGS                          \
-    WAIT_FLAGS NUMBER(                            \
-        "grace", NULL, grace_s, 0, INT_MAX, "10", \
+#define RUN_LOCKED_FLAGS                                \
+    WAIT_FLAGS NUMBER_FLAG(                             \
+        "grace", NULL, NULL, grace_s, 0, INT_MAX, "10", \
         "Seconds from SIGTERM to SIGKILL after the lock is lost; 0: SIGKILL at once"),
 
-#define LIMIT_FLAGS(help)                                       \
-    NUMBER("n", NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, help), \
-        NUMBER("limit", NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, NULL),
+#define LIMIT_FLAGS(help)                                                  \
+    NUMBER_FLAG("n", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, help), \
+        NUMBER_FLAG("limit", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, NULL),
 
-#define JSON_FLAG SWITCH("json", NULL, json, NULL, "Print JSON"),
+#define JSON_FLAG BOOLEAN_FLAG("json", NULL, json, NULL, "Print JSON"),
 
 static const struct flag server_flags[] = {SERVER_FLAGS};
 static const struct flag lock_flags[] = {RUN_LOCKED_FLAGS SERVER_FLAGS};
@@ -86,29 +74,30 @@ static const struct flag sem_flags[] = {LIMIT_FLAGS(
     "How many may hold it at a time; the same for all who do") RUN_LOCKED_FLAGS SERVER_FLAGS};
 static const struct flag acquire_flags[] = {
     WAIT_FLAGS LIMIT_FLAGS("Take a slot of a semaphore, which so many may hold at a time")
-        SWITCH("hold", NULL, hold, "true",
-               "Leave a process behind that keeps the connection, and so the lock"),
-    NUMBER("while", NULL, while_pid, 1, INT_MAX, NULL,
-           "Process, as in --while $$: hold it, renewed, until that ends, then release it"),
+        BOOLEAN_FLAG("hold", NULL, hold, "true",
+                     "Leave a process behind that keeps the connection, and so the lock"),
+    NUMBER_FLAG("while", NULL, NULL, while_pid, 1, INT_MAX, NULL,
+                "Process, as in --while $$: hold it, renewed, until that ends, then release it"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag renew_flags[] = {
-    NUMBER("lease", NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,
-           "Seconds of the new lease (by default the server's)"),
+    NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,
+                "Seconds of the new lease (by default the server's)"),
     SERVER_FLAGS};
 static const struct flag ls_flags[] = {
-    TEXT("sort", NULL, sort, "key", "Order: key, kind, holders, waiters, lease or server"),
-    SWITCH("reverse", NULL, reverse, NULL, "The other way round"),
-    SWITCH("idle", NULL, idle, NULL,
-           "Also keys that nobody holds or waits for, and are still known"),
+    TEXT_FLAG("sort", NULL, sort, "key", "Order: key, kind, holders, waiters, lease or server"),
+    BOOLEAN_FLAG("reverse", NULL, reverse, NULL, "The other way round"),
+    BOOLEAN_FLAG("idle", NULL, idle, NULL,
+                 "Also keys that nobody holds or waits for, and are still known"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag look_flags[] = {JSON_FLAG SERVER_FLAGS};
 static const struct flag ping_flags[] = {
-    NUMBER("count", NULL, count, 1, INT_MAX, "1", "How often, with a second between"),
+    NUMBER_FLAG("count", NULL, NULL, count, 1, INT_MAX, "1", "How often, with a second between"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag top_flags[] = {
-    NUMBER("interval", NULL, interval_s, 1, 3600, "1", "Seconds from one look to the next"),
-    SWITCH("probe", NULL, probe, "true",
-           "Count grants, by a lock of its own that it takes for a moment at each look"),
+    NUMBER_FLAG("interval", NULL, NULL, interval_s, 1, 3600, "1",
+                "Seconds from one look to the next"),
+    BOOLEAN_FLAG("probe", NULL, probe, "true",
+                 "Count grants, by a lock of its own that it takes for a moment at each look"),
     SERVER_FLAGS};
 
 #define FLAGS(table)                                          \
