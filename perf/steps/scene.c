@@ -118,12 +118,12 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
         .gc_interval_ns = 1000000000,
         .release_on_disconnect = true,
     };
-    struct lock_host host = {
+    struct lock_context context = {
         .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},
         .memory = {.allocate = allocate, .release = release},
         .token_next = token_next,
         .effect = effect,
-        .context = scene,
+        .user_data = scene,
     };
 
     memset(scene, 0, sizeof(*scene));
@@ -134,7 +134,7 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
     scene->held_fences = calloc(held + 1, sizeof(*scene->held_fences));
     scene->targets = calloc(scene->target_capacity, sizeof(*scene->targets));
     scene_expect(scene->held_fences && scene->targets &&
-                     table_init(&scene->table, &host, &policy, &scene->budget),
+                     table_init(&scene->table, &context, &policy, &scene->budget),
                  "out of memory");
     hold_all(scene);
 }

@@ -226,7 +226,7 @@ static void client_claim_ended(struct table *table, struct client *client)
     if (!client->watched || client->active > 0)
         return;
     client->watched = false;
-    table->host.effect(table->host.context, client_id_of(table, client), &notice);
+    table->context.effect(table->context.user_data, client_id_of(table, client), &notice);
 }
 
 /* ---- claims ---- */
@@ -234,7 +234,7 @@ static void client_claim_ended(struct table *table, struct client *client)
 /* A fence for a claim that is about to be; false when there is none. */
 static bool promise_take(struct table *table)
 {
-    if (table->host.fence_promise && !table->host.fence_promise(table->host.context))
+    if (table->context.fence_promise && !table->context.fence_promise(table->context.user_data))
         return false;
     table->promises++;
     return true;
@@ -243,8 +243,8 @@ static bool promise_take(struct table *table)
 static void promise_return(struct table *table)
 {
     table->promises--;
-    if (table->host.fence_return)
-        table->host.fence_return(table->host.context);
+    if (table->context.fence_return)
+        table->context.fence_return(table->context.user_data);
 }
 
 static struct pool *claim_pool(struct table *table, bool two_phase)
@@ -356,7 +356,7 @@ static void claim_grant(struct table *table, uint64_t now_ns, struct claim *clai
     struct lock_token token;
 
     assert(resource->holders < resource->limit);
-    table->host.token_next(table->host.context, &token);
+    table->context.token_next(table->context.user_data, &token);
     table->promises--;
     deadline_set(table, claim, after(now_ns, claim->lease_s));
     claim->state = (uint8_t)state;
@@ -408,7 +408,7 @@ static void effect_grant(struct table *table, const struct claim *claim, uint64_
 {
     struct lock_answer answer = answer_grant(table, DFLOCKD_OK, claim, lease_s);
 
-    table->host.effect(table->host.context, client_id_of(table, claim->client), &answer);
+    table->context.effect(table->context.user_data, client_id_of(table, claim->client), &answer);
 }
 
 /* Gives free slots to those who wait, in their order. */
@@ -474,8 +474,9 @@ static void lease_report(const struct table *table, const struct claim *claim)
         .hash = resource->link.hash,
     };
 
-    if (table->host.lease_expired)
-        table->host.lease_expired(table->host.context, client_id_of(table, claim->client), &key);
+    if (table->context.lease_expired)
+        table->context.lease_expired(table->context.user_data, client_id_of(table, claim->client),
+                                     &key);
 }
 
 /* The lease is over: the slot goes on, and a `w` yet to come will be told. */
@@ -500,7 +501,7 @@ static void wait_end(struct table *table, struct claim *claim)
     uint64_t client = client_id_of(table, claim->client);
 
     waiter_leave(table, claim);
-    table->host.effect(table->host.context, client, &answer);
+    table->context.effect(table->context.user_data, client, &answer);
 }
 
 static bool lease_over(const struct table *table, uint64_t now_ns, const struct claim *claim)
@@ -896,18 +897,18 @@ uint64_t table_walk(struct table *table, uint64_t now_ns, struct lock_walk walk,
     return map_walk(&table->resources, position, resource_show, &all);
 }
 
-bool table_init(struct table *table, const struct lock_host *host, const struct lock_policy *policy,
-                struct lock_budget *budget)
+bool table_init(struct table *table, const struct lock_context *context,
+                const struct lock_policy *policy, struct lock_budget *budget)
 {
-    const struct memory *memory = &table->host.memory;
+    const struct memory *memory = &table->context.memory;
 
     static_assert(offsetof(struct resource, key) + DFLOCKD_KEY_MAX <=
                       (size_t)RESOURCE_SIZES * RESOURCE_SIZE_STEP,
                   "a pool for the longest key");
     assert(policy->gc_interval_ns > 0);
 
-    table->host = *host;
-    mix_init(&table->mix, host->secret);
+    table->context = *context;
+    mix_init(&table->mix, context->secret);
     table->policy = *policy;
     table->budget = budget;
     table->promises = 0;
@@ -946,7 +947,7 @@ void table_free(struct table *table)
 {
     uint64_t position = 0;
 
-    table->host.effect = effect_none;
+    table->context.effect = effect_none;
     table->policy.release_on_disconnect = true;
     while (table->clients.count > 0) {
         struct client *client = NULL;

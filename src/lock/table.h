@@ -89,7 +89,7 @@ struct lock_policy {
 };
 
 /* What the table needs of its surroundings. */
-struct lock_host {
+struct lock_context {
     struct memory memory;
     /* Random bits that no client knows: they decide which fences and clients share a bucket. */
     uint64_t secret[2];
@@ -111,11 +111,11 @@ struct lock_host {
      * borrowed. The rules of `effect` hold. NULL: no reports.
      */
     void (*lease_expired)(void *context, uint64_t client, const struct lock_key *key);
-    void *context;
+    void *user_data; /* of the callbacks */
 };
 
 struct table {
-    struct lock_host host;
+    struct lock_context context;
     struct mix mix; /* hashes fences and clients */
     struct lock_policy policy;
     struct lock_budget *budget;
@@ -133,8 +133,8 @@ struct table {
 };
 
 /* False when memory is short. `budget` must outlive the table and may be shared. */
-bool table_init(struct table *table, const struct lock_host *host, const struct lock_policy *policy,
-                struct lock_budget *budget);
+bool table_init(struct table *table, const struct lock_context *context,
+                const struct lock_policy *policy, struct lock_budget *budget);
 
 /* Forgets everything, without effects. */
 void table_free(struct table *table);

@@ -47,7 +47,7 @@ void connection_log(const struct connections *connections, const struct connecti
     if (!log_enabled(LOG_DEBUG))
         return;
     snprintf(number, sizeof(number), "%llu",
-             (unsigned long long)connection_id_number(connection->session.client));
+             (unsigned long long)connection_id_number(connection->session.connection_id));
     address = connection_address(connections, connection);
     log_line(LOG_DEBUG, message, "addr", address ? address : "unknown", "conn", number, NULL);
 }
@@ -58,7 +58,7 @@ void connection_report(const struct connections *connections, const struct conne
     const struct log_peer peer = {
         .descriptor = connection->descriptor,
         .address = connection_address(connections, connection),
-        .connection = connection_id_number(connection->session.client),
+        .connection = connection_id_number(connection->session.connection_id),
     };
 
     log_event_of_peer(event, connections->host.now_ns, &peer, reason);
@@ -120,9 +120,9 @@ static void idle(struct connections *connections, struct connection *connection)
 static void effect(struct connections *connections, const struct stripes_effect *effect)
 {
     struct connection *connection =
-        slots_at(&connections->slots, connection_id_slot(effect->client));
+        slots_at(&connections->slots, connection_id_slot(effect->connection_id));
 
-    if (!connection || connection->session.client != effect->client ||
+    if (!connection || connection->session.connection_id != effect->connection_id ||
         connection->state != CONNECTION_OPEN)
         return;
     if (effect->answer.outcome == LOCK_IDLE) {

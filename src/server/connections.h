@@ -40,7 +40,7 @@ struct connections_options {
     struct budget *buffers; /* what is buffered for all connections of the process */
     struct ring *ring;
     uint32_t buffer_count; /* its receive buffers */
-    struct session_host host;
+    struct session_context host;
     struct tls_place *tls; /* NULL: connections are plain */
     uint32_t worker;
     _Atomic uint64_t *numbers;   /* of connections so far, in the whole process */
@@ -54,7 +54,7 @@ struct connections {
     struct memory memory;
     struct budget *buffers;
     struct ring *ring;
-    struct session_host host;
+    struct session_context host;
     struct mailbox *mailbox;
     struct tls_place *tls;
     uint32_t worker;

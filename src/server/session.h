@@ -27,7 +27,7 @@ enum {
 };
 
 /* What sessions of one worker share. */
-struct session_host {
+struct session_context {
     struct stripes *stripes;
     struct pool *output_pool;
     uint64_t default_lease_s;
@@ -49,7 +49,7 @@ enum session_state {
 };
 
 struct session {
-    uint64_t client;
+    uint64_t connection_id;
     uint64_t stripes_used; /* a bit for each stripe where the client may have something */
     uint64_t walk_position;
     struct lock_walk walk;  /* of the statistics, while `walking` */
@@ -92,39 +92,41 @@ struct session_progress {
     bool served; /* at least one request; to drop bytes of a line too long is no progress */
 };
 
-void session_start(struct session *session, const struct session_host *host, uint64_t client);
+void session_start(struct session *session, const struct session_context *context,
+                   uint64_t connection_id);
 
 /* Serves the requests in `bytes`, one after the other. */
-struct session_progress session_read(struct session *session, struct session_host *host,
+struct session_progress session_read(struct session *session, struct session_context *context,
                                      const uint8_t *bytes, size_t length, struct output *output);
 
 /* The answer to the pending request; LOCK_IDLE is not one. */
-void session_effect(struct session *session, struct session_host *host,
+void session_effect(struct session *session, struct session_context *context,
                     const struct lock_answer *answer, struct output *output);
 
 /* The peer sends no more and all it sent was read: the session is over. */
-void session_input_ended(struct session *session, struct session_host *host, struct output *output);
+void session_input_ended(struct session *session, struct session_context *context,
+                         struct output *output);
 
 /* A line is too long or did not come in time: says so, and the session is over. */
-void session_fail(struct session *session, struct session_host *host, struct output *output);
+void session_fail(struct session *session, struct session_context *context, struct output *output);
 
 /*
  * The server is draining: a pending request ends with `error_draining`, and all that waits for the
  * client leaves its queues, so that session_watch then says whether the client holds a lease.
  * Returns true if a pending request ended; false if there is none, or if its effect is on its way.
  */
-bool session_drain(struct session *session, struct session_host *host, struct output *output);
+bool session_drain(struct session *session, struct session_context *context, struct output *output);
 
 /*
  * Takes away what the client has, as the policy says, up to `steps` things. To be called when the
  * session is over, until it returns true; `session` may not be used after that.
  */
-bool session_disconnect(struct session *session, struct session_host *host, uint32_t steps);
+bool session_disconnect(struct session *session, struct session_context *context, uint32_t steps);
 
 /*
  * Whether the client holds something or waits for it. Where it does, an effect LOCK_IDLE comes when
  * that may have changed: then ask again.
  */
-bool session_watch(struct session *session, struct session_host *host);
+bool session_watch(struct session *session, struct session_context *context);
 
 #endif

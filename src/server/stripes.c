@@ -71,11 +71,11 @@ static void fence_return(void *context)
     fences_return(&stripe->stripes->fences);
 }
 
-static void effect_post(void *context, uint64_t client, const struct lock_answer *answer)
+static void effect_post(void *context, uint64_t connection_id, const struct lock_answer *answer)
 {
     struct stripe *stripe = context;
-    uint32_t worker = connection_id_worker(client);
-    struct stripes_effect effect = {.client = client, .answer = *answer};
+    uint32_t worker = connection_id_worker(connection_id);
+    struct stripes_effect effect = {.connection_id = connection_id, .answer = *answer};
 
     if (mailbox_post(&stripe->stripes->sleeper[worker].mailbox, &effect))
         stripe->wake |= 1ull << worker;
@@ -399,23 +399,23 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
 {
     struct stripe *stripe = &stripes->stripe[index];
     bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;
-    struct lock_host host = {
+    struct lock_context context = {
         .memory = stripes->memory,
         .token_next = token_next,
         .fence_promise = limited ? fence_promise : NULL,
         .fence_return = limited ? fence_return : NULL,
         .effect = effect_post,
         .lease_expired = stripes->lease_expired ? lease_expired : NULL,
-        .context = stripe,
+        .user_data = stripe,
     };
 
-    entropy_fill(host.secret, sizeof(host.secret));
+    entropy_fill(context.secret, sizeof(context.secret));
     stripe->stripes = stripes;
     stripe->home = index % stripes->worker_count;
     atomic_init(&stripe->deadline_ns, UINT64_MAX);
     /* Adaptive: a request holds it so briefly that spinning mostly saves a sleep. */
     stripe->mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-    return table_init(&stripe->table, &host, policy, &stripes->budget);
+    return table_init(&stripe->table, &context, policy, &stripes->budget);
 }
 
 static void *allocate_clear(const struct memory *memory, size_t size)

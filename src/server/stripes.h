@@ -41,7 +41,7 @@ struct stripes_options {
 
 /* What a mailbox holds: the answer to the pending request of a client, or a notice to it. */
 struct stripes_effect {
-    uint64_t client;
+    uint64_t connection_id;
     struct lock_answer answer;
 };
 

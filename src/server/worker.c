@@ -637,7 +637,7 @@ static void send_last_pokes(struct worker *worker)
 void worker_run(struct worker *worker)
 {
     struct connections *connections = &worker->connections;
-    struct session_host *host = &connections->host;
+    struct session_context *host = &connections->host;
     uint64_t own = 1ull << worker->number;
     bool busy = false;
 

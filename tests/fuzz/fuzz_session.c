@@ -126,7 +126,7 @@ struct world {
     struct memory memory;
     struct stripes *stripes;
     struct pool output_pool;
-    struct session_host hosts[WORKERS_MOST];
+    struct session_context contexts[WORKERS_MOST];
     struct secret secret;
     uint64_t sleeps_until_ns[WORKERS_MOST];
     uint64_t woken; /* workers that were told to look */
@@ -151,9 +151,9 @@ static uint32_t worker_of(const struct peer *peer)
     return (uint32_t)(peer - world.peers) % world.workers;
 }
 
-static struct session_host *host_of(const struct peer *peer)
+static struct session_context *context_of(const struct peer *peer)
 {
-    return &world.hosts[worker_of(peer)];
+    return &world.contexts[worker_of(peer)];
 }
 
 static struct mailbox *mailbox_of(uint32_t worker)
@@ -189,7 +189,7 @@ static void world_start(uint8_t kind)
     output_pool_init(&world.output_pool, &world.memory);
     for (uint32_t worker = 0; worker < world.workers; worker++) {
         must(mailbox_reserve(mailbox_of(worker), EFFECTS_MOST), "a mailbox has room");
-        world.hosts[worker] = (struct session_host){
+        world.contexts[worker] = (struct session_context){
             .stripes = world.stripes,
             .output_pool = &world.output_pool,
             .default_lease_s = DEFAULT_LEASE_S,
@@ -404,7 +404,7 @@ static void open_peer(struct peer *peer)
     memset(peer, 0, sizeof(*peer));
     peer->state = PEER_OPEN;
     world.connections++;
-    session_start(&peer->session, host_of(peer),
+    session_start(&peer->session, context_of(peer),
                   connection_id_make(++world.numbers, worker_of(peer), slot));
 }
 
@@ -417,7 +417,7 @@ static void leave(struct peer *peer)
 /* Some steps of a disconnect; then the peer is gone. */
 static void go_on_leaving(struct peer *peer, uint32_t steps)
 {
-    if (peer->state != PEER_LEAVING || !session_disconnect(&peer->session, host_of(peer), steps))
+    if (peer->state != PEER_LEAVING || !session_disconnect(&peer->session, context_of(peer), steps))
         return;
     check_replies(peer);
     output_clear(&peer->output, &world.output_pool);
@@ -458,7 +458,7 @@ static void read_on(struct peer *peer)
 {
     uint8_t *bytes = exact_copy(peer->input, peer->input_length);
     struct session_progress progress =
-        session_read(&peer->session, host_of(peer), bytes, peer->input_length, &peer->output);
+        session_read(&peer->session, context_of(peer), bytes, peer->input_length, &peer->output);
 
     must(progress.consumed <= peer->input_length, "no more is consumed than is there");
     must(progress.lines < 3, "a request of three lines is complete");
@@ -476,7 +476,7 @@ static void read_on(struct peer *peer)
         (peer->input_ended && progress.want == SESSION_WANT_EFFECT)) {
         leave(peer);
     } else if (peer->input_ended && progress.want == SESSION_WANT_INPUT) {
-        session_input_ended(&peer->session, host_of(peer), &peer->output);
+        session_input_ended(&peer->session, context_of(peer), &peer->output);
         leave(peer);
     }
 }
@@ -502,7 +502,7 @@ static void end_input(struct peer *peer)
     if (peer->want == SESSION_WANT_EFFECT) {
         leave(peer);
     } else if (peer->want == SESSION_WANT_INPUT) {
-        session_input_ended(&peer->session, host_of(peer), &peer->output);
+        session_input_ended(&peer->session, context_of(peer), &peer->output);
         leave(peer);
     }
 }
@@ -527,7 +527,8 @@ static bool effect_is_under_way(const struct peer *peer, bool notice)
         struct stripes_effect effect;
 
         memcpy(&effect, mailbox->messages + index * mailbox->message_bytes, sizeof(effect));
-        if (effect.client == peer->session.client && (effect.answer.outcome == LOCK_IDLE) == notice)
+        if (effect.connection_id == peer->session.connection_id &&
+            (effect.answer.outcome == LOCK_IDLE) == notice)
             return true;
     }
     return false;
@@ -536,13 +537,13 @@ static bool effect_is_under_way(const struct peer *peer, bool notice)
 static void drain_all(void)
 {
     for (uint32_t worker = 0; worker < world.workers; worker++)
-        world.hosts[worker].draining = true;
+        world.contexts[worker].draining = true;
     for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
         bool blocked = peer->session.state == SESSION_BLOCKED;
 
         if (peer->state != PEER_OPEN)
             continue;
-        if (session_drain(&peer->session, host_of(peer), &peer->output))
+        if (session_drain(&peer->session, context_of(peer), &peer->output))
             read_on(peer);
         else
             must(!blocked || effect_is_under_way(peer, false), "who is blocked waits in a queue");
@@ -555,7 +556,7 @@ static void drain_all(void)
 static void hear_of_idleness(struct peer *peer)
 {
     if (peer->want == SESSION_WANT_INPUT && peer->unhurried)
-        peer->unhurried = session_watch(&peer->session, host_of(peer));
+        peer->unhurried = session_watch(&peer->session, context_of(peer));
 }
 
 /* Delivers up to `most` effects; who has emptied the mailbox need not be woken again. */
@@ -564,18 +565,18 @@ static void deliver(uint32_t worker, uint32_t most)
     struct stripes_effect effect;
 
     while (most-- > 0 && mailbox_take(mailbox_of(worker), &effect, 1) == 1) {
-        struct peer *peer = &world.peers[connection_id_slot(effect.client)];
+        struct peer *peer = &world.peers[connection_id_slot(effect.connection_id)];
 
-        must(connection_id_slot(effect.client) < PEERS && worker_of(peer) == worker,
+        must(connection_id_slot(effect.connection_id) < PEERS && worker_of(peer) == worker,
              "an effect comes to its client's worker");
-        if (peer->state != PEER_OPEN || peer->session.client != effect.client)
+        if (peer->state != PEER_OPEN || peer->session.connection_id != effect.connection_id)
             continue;
         if (effect.answer.outcome == LOCK_IDLE) {
             hear_of_idleness(peer);
             continue;
         }
         must(peer->session.state == SESSION_BLOCKED, "an effect is for somebody who waits for it");
-        session_effect(&peer->session, host_of(peer), &effect.answer, &peer->output);
+        session_effect(&peer->session, context_of(peer), &effect.answer, &peer->output);
         read_on(peer);
     }
     if (mailbox_of(worker)->count == 0)
@@ -589,10 +590,10 @@ static void read_timed_out(struct peer *peer)
     if (peer->state != PEER_OPEN || peer->want != SESSION_WANT_INPUT || peer->unhurried)
         return;
     peer->unhurried = peer->input_length == 0 && peer->session.state == SESSION_READY &&
-                      session_watch(&peer->session, host_of(peer));
+                      session_watch(&peer->session, context_of(peer));
     if (peer->unhurried)
         return;
-    session_fail(&peer->session, host_of(peer), &peer->output);
+    session_fail(&peer->session, context_of(peer), &peer->output);
     leave(peer);
 }
 
@@ -606,17 +607,17 @@ static void advance(uint32_t worker, uint8_t by)
         world.now_ns += 60 * SECOND << (by - 224u) / 2;
     if (world.now_ns > NOW_MAX)
         world.now_ns = NOW_MAX;
-    world.hosts[worker].now_ns = world.now_ns;
+    world.contexts[worker].now_ns = world.now_ns;
 }
 
 static void expire(uint32_t worker, uint32_t steps)
 {
-    struct session_host *host = &world.hosts[worker];
+    struct session_context *context = &world.contexts[worker];
 
     stripes_awake(world.stripes, worker);
     world.sleeps_until_ns[worker] = 0;
-    host->now_ns = world.now_ns;
-    stripes_expire(world.stripes, host->now_ns, worker, steps, &host->wake);
+    context->now_ns = world.now_ns;
+    stripes_expire(world.stripes, context->now_ns, worker, steps, &context->wake);
 }
 
 /* ---- what must hold after each operation ---- */
@@ -624,8 +625,8 @@ static void expire(uint32_t worker, uint32_t steps)
 static void check_workers(void)
 {
     for (uint32_t worker = 0; worker < world.workers; worker++) {
-        world.woken |= world.hosts[worker].wake;
-        world.hosts[worker].wake = 0;
+        world.woken |= world.contexts[worker].wake;
+        world.contexts[worker].wake = 0;
     }
     for (uint32_t worker = 0; worker < world.workers; worker++) {
         uint64_t until_ns = stripes_sleep(world.stripes, worker, UINT64_MAX);
@@ -658,9 +659,10 @@ static void check_world(void)
 /* Who may be silent holds something, or will be told that this is over. */
 static void check_unhurried(struct peer *peer)
 {
-    must(peer->state != PEER_OPEN || !peer->unhurried || effect_is_under_way(peer, true) ||
-             stripes_watch(world.stripes, peer->session.client, peer->session.watched_stripe),
-         "who holds nothing any more hears of it");
+    must(
+        peer->state != PEER_OPEN || !peer->unhurried || effect_is_under_way(peer, true) ||
+            stripes_watch(world.stripes, peer->session.connection_id, peer->session.watched_stripe),
+        "who holds nothing any more hears of it");
 }
 
 /* ---- operations ---- */

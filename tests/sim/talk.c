@@ -303,7 +303,7 @@ static void serve_over(struct world *world, struct peer *peer, int outcome)
 static void serve(struct world *world, struct peer *peer, const struct asked *asked)
 {
     struct talk *talk = &peer->talk;
-    const struct session_host *host = &worker_of(world, peer)->host;
+    const struct session_context *host = &worker_of(world, peer)->host;
 
     if (asked_too_long(asked)) {
         serve_over(world, peer, talk->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
@@ -489,7 +489,7 @@ static bool read_behind(struct world *world, struct peer *peer, const struct exp
 void talk_effect(struct world *world, struct peer *peer, const struct lock_answer *answer,
                  const struct model_news *news)
 {
-    struct session_host *host = &worker_of(world, peer)->host;
+    struct session_context *host = &worker_of(world, peer)->host;
     struct expected expected = {.outcome = news->outcome, .claim = MODEL_NOBODY};
 
     if (peer->talk.state != TALK_BLOCKED)

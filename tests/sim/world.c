@@ -102,7 +102,7 @@ static void create_worker(struct world *world, uint32_t number)
 
     scarce_memory_init(&worker->output_memory);
     output_pool_init(&worker->output_pool, &worker->output_memory.memory);
-    worker->host = (struct session_host){
+    worker->host = (struct session_context){
         .stripes = world->stripes,
         .output_pool = &worker->output_pool,
         .default_lease_s = world->policy.default_lease_s,

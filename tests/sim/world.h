@@ -94,7 +94,7 @@ struct peer {
 };
 
 struct sim_worker {
-    struct session_host host;
+    struct session_context host;
     struct pool output_pool;
     struct scarce_memory output_memory;
     bool asleep;

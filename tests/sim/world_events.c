@@ -367,12 +367,12 @@ static void compare_news(struct world *world, const struct stripes_effect *messa
 
 static void take_effect(struct world *world, uint32_t worker, const struct stripes_effect *message)
 {
-    struct model_news news = take_news(world, worker, message->client);
+    struct model_news news = take_news(world, worker, message->connection_id);
     struct peer *peer =
-        &world->peers[connection_id_slot(message->client) * world->policy.workers + worker];
+        &world->peers[connection_id_slot(message->connection_id) * world->policy.workers + worker];
 
     compare_news(world, message, &news);
-    if (peer->place != PEER_OPEN || peer->id != message->client) {
+    if (peer->place != PEER_OPEN || peer->id != message->connection_id) {
         world_count(world, news.outcome == DFLOCKD_OK ? COVERAGE_LOST_GRANT : COVERAGE_LOST_NEWS);
         return;
     }

@@ -47,7 +47,7 @@ struct world {
     struct stripes *stripes;
     struct pool output_pool;
     _Atomic uint64_t connections;
-    struct session_host host;
+    struct session_context context;
     struct secret secret;
     uint32_t peer_count;
     struct peer *peers;
@@ -78,7 +78,7 @@ static inline void world_start(struct setting setting)
     atomic_init(&world.connections, 7);
     if (setting.auth_token)
         secret_init(&world.secret, strdup(setting.auth_token));
-    world.host = (struct session_host){
+    world.context = (struct session_context){
         .stripes = world.stripes,
         .output_pool = &world.output_pool,
         .default_lease_s = DEFAULT_LEASE_S,
@@ -103,7 +103,7 @@ static inline void world_end(void)
     for (uint32_t i = 0; i < world.peer_count; i++)
         output_clear(&world.peers[i].output, &world.output_pool);
     stripes_destroy(world.stripes);
-    if (world.host.secret)
+    if (world.context.secret)
         secret_free(&world.secret);
     pool_free(&world.output_pool);
     memory_counted_assert_returned(&world.memory);
@@ -120,7 +120,7 @@ static inline struct peer *connect_peer(void)
     peer->want = SESSION_WANT_INPUT;
     peer->start = peer->end = 0;
     peer->reply_length = 0;
-    session_start(&peer->session, &world.host,
+    session_start(&peer->session, &world.context,
                   connection_id_make(world.peer_count + 1, 0, world.peer_count));
     world.peer_count++;
     return peer;
@@ -145,7 +145,7 @@ static inline void flush(struct peer *peer)
 static inline struct session_progress read_once(struct peer *peer)
 {
     struct session_progress progress =
-        session_read(&peer->session, &world.host, peer->input + peer->start,
+        session_read(&peer->session, &world.context, peer->input + peer->start,
                      peer->end - peer->start, &peer->output);
 
     assert_true(progress.consumed <= peer->end - peer->start);
@@ -181,13 +181,13 @@ static inline void deliver(void)
     struct stripes_effect effect;
 
     while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
-        struct peer *peer = &world.peers[connection_id_slot(effect.client)];
+        struct peer *peer = &world.peers[connection_id_slot(effect.connection_id)];
 
-        assert_true(connection_id_slot(effect.client) < world.peer_count);
-        assert_int_equal(peer->session.client, effect.client);
+        assert_true(connection_id_slot(effect.connection_id) < world.peer_count);
+        assert_int_equal(peer->session.connection_id, effect.connection_id);
         if (effect.answer.outcome == LOCK_IDLE)
             continue;
-        session_effect(&peer->session, &world.host, &effect.answer, &peer->output);
+        session_effect(&peer->session, &world.context, &effect.answer, &peer->output);
         read_on(peer);
     }
 }
@@ -195,15 +195,15 @@ static inline void deliver(void)
 /* Now it is `seconds`; all that is due happens, and effects stay in the mailbox. */
 static inline void pass_until(uint64_t seconds)
 {
-    world.host.now_ns = seconds * SECOND;
+    world.context.now_ns = seconds * SECOND;
     for (uint32_t worker = 0; worker < 4; worker++)
-        stripes_expire(world.stripes, world.host.now_ns, worker, STEPS, &world.host.wake);
+        stripes_expire(world.stripes, world.context.now_ns, worker, STEPS, &world.context.wake);
     check_stripes();
 }
 
 static inline void disconnect(struct peer *peer)
 {
-    while (!session_disconnect(&peer->session, &world.host, 1))
+    while (!session_disconnect(&peer->session, &world.context, 1))
         check_stripes();
     check_stripes();
 }

@@ -30,7 +30,7 @@ struct rules {
 };
 
 struct fixture_effect {
-    uint64_t client;
+    uint64_t connection_id;
     struct lock_answer answer;
 };
 
@@ -93,13 +93,14 @@ static inline void fixture_return(void *context)
     fixture->promised--;
 }
 
-static inline void fixture_effect(void *context, uint64_t client, const struct lock_answer *answer)
+static inline void fixture_effect(void *context, uint64_t connection_id,
+                                  const struct lock_answer *answer)
 {
     struct fixture *fixture = context;
 
     assert_true(fixture->effect_count < FIXTURE_EFFECTS_MAX);
     fixture->effects[fixture->effect_count++] =
-        (struct fixture_effect){.client = client, .answer = *answer};
+        (struct fixture_effect){.connection_id = connection_id, .answer = *answer};
 }
 
 /* False when memory is short. */
@@ -114,18 +115,18 @@ static inline bool fixture_try_start(struct fixture *fixture, const struct rules
         .gc_interval_ns = interval_s * FIXTURE_SECOND,
         .release_on_disconnect = !rules->keep_on_disconnect,
     };
-    struct lock_host host = {
+    struct lock_context context = {
         .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},
         .token_next = fixture_token,
         .fence_promise = fixture_promise,
         .fence_return = fixture_return,
         .effect = fixture_effect,
-        .context = fixture,
+        .user_data = fixture,
     };
 
     memory_counted_init(&fixture->memory);
     fixture->memory.fail_after = allocations;
-    host.memory = fixture->memory.memory;
+    context.memory = fixture->memory.memory;
     fixture->now_ns = 0;
     fixture->fence_last = 0;
     fixture->fence_max = UINT64_MAX;
@@ -134,7 +135,7 @@ static inline bool fixture_try_start(struct fixture *fixture, const struct rules
     fixture->effect_count = 0;
     atomic_init(&fixture->budget.used, 0);
     fixture->budget.max = rules->states_max ? rules->states_max : FIXTURE_STATES_MAX;
-    return table_init(&fixture->table, &host, &policy, &fixture->budget);
+    return table_init(&fixture->table, &context, &policy, &fixture->budget);
 }
 
 static inline void fixture_start(struct fixture *fixture, const struct rules *rules)

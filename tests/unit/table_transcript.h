@@ -189,7 +189,7 @@ static inline void play_effect(struct player *player)
     if (player->effect == fixture->effect_count)
         player_fail(player, "no effect");
     snprintf(client, sizeof(client), "%llu",
-             (unsigned long long)fixture->effects[player->effect].client);
+             (unsigned long long)fixture->effects[player->effect].connection_id);
     if (!player_is(player, 1, client))
         player_fail(player, client);
     player_compare(player, &fixture->effects[player->effect].answer,

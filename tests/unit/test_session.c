@@ -371,7 +371,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
     peer = connect_peer();
     say_text(peer, "auth\n_\nsec");
     assert_int_equal(peer->want, SESSION_WANT_INPUT);
-    session_input_ended(&peer->session, &world.host, &peer->output);
+    session_input_ended(&peer->session, &world.context, &peer->output);
     expect_replies(peer, "error_auth\n");
     read_on(peer);
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
@@ -379,7 +379,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
 
     peer = connect_peer();
     say_text(peer, "auth\n_\n");
-    session_fail(&peer->session, &world.host, &peer->output);
+    session_fail(&peer->session, &world.context, &peer->output);
     expect_replies(peer, "error_auth\n");
     assert_true(peer->session.auth_failed);
     world_end();
@@ -399,7 +399,7 @@ static void after_its_auth_a_session_ends_as_any_other(void **state)
 
     peer = connect_peer();
     say_text(peer, "auth\n_\nsecret\nping\n");
-    session_input_ended(&peer->session, &world.host, &peer->output);
+    session_input_ended(&peer->session, &world.context, &peer->output);
     read_on(peer);
     expect_replies(peer, "ok\n");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
@@ -481,7 +481,7 @@ static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
     peer = connect_peer();
     say_text(peer, "ping\n\n\nl\nk\n0");
     expect_replies(peer, "ok\n");
-    session_input_ended(&peer->session, &world.host, &peer->output);
+    session_input_ended(&peer->session, &world.context, &peer->output);
     read_on(peer);
     expect_replies(peer, "");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
@@ -502,7 +502,7 @@ static void a_line_too_long_at_the_end_of_input_is_an_error(void **state)
         peer = connect_peer();
         say_line_of(peer, 300, before[i], "");
         expect_replies(peer, "");
-        session_input_ended(&peer->session, &world.host, &peer->output);
+        session_input_ended(&peer->session, &world.context, &peer->output);
         assert_int_equal(peer->session.state, SESSION_OVER);
         expect_replies(peer, "error\n");
         world_end();
@@ -548,7 +548,7 @@ static void a_read_that_timed_out_is_an_error_and_the_end(void **state)
     world_start((struct setting){0});
     peer = connect_peer();
     say_text(peer, "l\nk\n");
-    session_fail(&peer->session, &world.host, &peer->output);
+    session_fail(&peer->session, &world.context, &peer->output);
     expect_replies(peer, "error\n");
     say_text(peer, "0\nping\n\n\n");
     expect_replies(peer, "");
@@ -577,15 +577,15 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     strcpy(token, token_said(holder));
     snprintf(own_argument, sizeof(own_argument), "l %s", token);
     say_text(waiter, "l\nk\n10\nping\n\n\n");
-    world.host.draining = true;
-    assert_false(session_drain(&holder->session, &world.host, &holder->output));
-    assert_true(session_drain(&waiter->session, &world.host, &waiter->output));
+    world.context.draining = true;
+    assert_false(session_drain(&holder->session, &world.context, &holder->output));
+    assert_true(session_drain(&waiter->session, &world.context, &waiter->output));
     read_on(waiter);
     /* The blocked request ends with one, and the request behind it with another. */
     expect_replies(waiter, "error_draining\nerror_draining\n");
     assert_int_equal(waiter->want, SESSION_WANT_CLOSE);
     disconnect(waiter);
-    assert_true(session_watch(&holder->session, &world.host));
+    assert_true(session_watch(&holder->session, &world.context));
     ask_with_token(holder, "sr", "k", token, "");
     ask_with_token(holder, "sn", "k", token, "");
     ask_with_token(holder, "n", "k", token, " 50");
@@ -596,7 +596,7 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     ask_with_token(holder, "r", "k", token, "");
     expect_replies(holder, "error\nerror\nok 50\nok\nok\nerror\nerror\nerror\n");
     assert_int_equal(holder->want, SESSION_WANT_INPUT);
-    assert_false(session_watch(&holder->session, &world.host));
+    assert_false(session_watch(&holder->session, &world.context));
     deliver();
     say_text(holder, "l\nk\n0\nping\n\n\n");
     expect_replies(holder, "error_draining\n");
@@ -630,7 +630,7 @@ static void draining_ends_an_enqueued_wait_and_its_place_in_the_queue(void **sta
     strcpy(token, token_said(holder));
     say_text(waiter, "se\nk\n1\nsw\nk\n10\n");
     say_text(next, "sl\nk\n10 1\n");
-    session_drain(&waiter->session, &world.host, &waiter->output);
+    session_drain(&waiter->session, &world.context, &waiter->output);
     expect_replies(waiter, "queued\nerror_draining\n");
     ask_with_token(holder, "sr", "k", token, "");
     deliver();
@@ -657,13 +657,13 @@ static void draining_takes_clients_out_of_all_queues(void **state)
         say_text(waiter, request[i]);
         expect_replies(waiter, "queued\n");
     }
-    assert_true(session_watch(&waiter->session, &world.host));
-    world.host.draining = true;
-    assert_false(session_drain(&waiter->session, &world.host, &waiter->output));
-    assert_false(session_drain(&holder->session, &world.host, &holder->output));
+    assert_true(session_watch(&waiter->session, &world.context));
+    world.context.draining = true;
+    assert_false(session_drain(&waiter->session, &world.context, &waiter->output));
+    assert_false(session_drain(&holder->session, &world.context, &holder->output));
     expect_replies(waiter, "");
-    assert_false(session_watch(&waiter->session, &world.host));
-    assert_true(session_watch(&holder->session, &world.host));
+    assert_false(session_watch(&waiter->session, &world.context));
+    assert_true(session_watch(&holder->session, &world.context));
     ask_with_token(holder, "r", "j", token, "");
     expect_replies(holder, "ok\n");
     say_text(waiter, "w\nj\n10\n");
@@ -685,8 +685,8 @@ static void a_grant_on_its_way_when_draining_starts_is_told(void **state)
     strcpy(token, token_said(holder));
     say_text(waiter, "l\nk\n10 20\n");
     ask_with_token(holder, "r", "k", token, "");
-    world.host.draining = true;
-    session_drain(&waiter->session, &world.host, &waiter->output);
+    world.context.draining = true;
+    session_drain(&waiter->session, &world.context, &waiter->output);
     expect_replies(waiter, "");
     deliver();
     strcpy(token, token_said(waiter));

@@ -53,10 +53,10 @@ static void a_grant_on_its_way_to_a_peer_that_is_gone_passes_on(void **state)
         say_text(next, "l\nk\n10\n");
         ask_with_token(holder, "r", "k", token, "");
         /* It leaves with its effect under way: nobody takes that. */
-        session_input_ended(&gone->session, &world.host, &gone->output);
+        session_input_ended(&gone->session, &world.context, &gone->output);
         disconnect(gone);
         assert_int_equal(mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1), 1);
-        assert_int_equal(effect.client, gone->session.client);
+        assert_int_equal(effect.connection_id, gone->session.connection_id);
         deliver();
         expect_replies(next, "ok T 33\n");
         expect_replies(gone, "");
@@ -80,7 +80,7 @@ static void a_blocked_peer_that_goes_leaves_the_queue(void **state)
     strcpy(token, token_said(holder));
     say_text(gone, "l\nk\n10\nping\n\n\n");
     say_text(next, "l\nk\n10\n");
-    session_input_ended(&gone->session, &world.host, &gone->output);
+    session_input_ended(&gone->session, &world.context, &gone->output);
     disconnect(gone);
     ask_with_token(holder, "r", "k", token, "");
     deliver();
@@ -130,12 +130,12 @@ static void a_disconnect_takes_back_what_lies_in_many_stripes(void **state)
     world_start((struct setting){.workers = 4});
     holder = connect_peer();
     next = connect_peer();
-    assert_false(session_watch(&holder->session, &world.host));
+    assert_false(session_watch(&holder->session, &world.context));
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0 %d\n", i, 10 + i);
         say_text(holder, text);
     }
-    assert_true(session_watch(&holder->session, &world.host));
+    assert_true(session_watch(&holder->session, &world.context));
     disconnect(holder);
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
@@ -143,7 +143,7 @@ static void a_disconnect_takes_back_what_lies_in_many_stripes(void **state)
         expect_replies(next, "ok T 33\n");
     }
     disconnect(next);
-    assert_false(session_watch(&next->session, &world.host));
+    assert_false(session_watch(&next->session, &world.context));
     world_end();
 }
 
@@ -224,7 +224,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
                           (struct slice){.bytes = (const uint8_t *)"k", .length = 1});
         if (waits)
             held = stripes_acquire(world.stripes, SECOND, connection_id_make(9, 0, 9), &key, 1, 0,
-                                   30, &world.host.wake);
+                                   30, &world.context.wake);
         /* `queued` is told yet. */
         if (i < 3)
             world.output_memory.fail_after = 0;
@@ -236,7 +236,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
             world.output_memory.fail_after = 0;
             while ((taken[count] = pool_take(&world.output_pool)))
                 count++;
-            stripes_release(world.stripes, SECOND, &key, held.token, &world.host.wake);
+            stripes_release(world.stripes, SECOND, &key, held.token, &world.context.wake);
             deliver();
             while (count > 0)
                 pool_give(&world.output_pool, taken[--count]);
@@ -278,7 +278,7 @@ static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **sta
     (void)state;
     world_start((struct setting){.workers = 4});
     peer = connect_peer();
-    assert_false(session_watch(&peer->session, &world.host));
+    assert_false(session_watch(&peer->session, &world.context));
     for (int i = 0; i < KEYS; i++) {
         char text[32];
 
@@ -286,7 +286,7 @@ static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **sta
         say_text(peer, text);
         strcpy(tokens[i], token_said(peer));
     }
-    watched = session_watch(&peer->session, &world.host);
+    watched = session_watch(&peer->session, &world.context);
     assert_true(watched);
     for (int i = 0; i < KEYS; i++) {
         struct stripes_effect effect;
@@ -296,7 +296,7 @@ static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **sta
         ask_with_token(peer, "r", key, tokens[i], "");
         while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
             assert_int_equal(effect.answer.outcome, LOCK_IDLE);
-            watched = session_watch(&peer->session, &world.host);
+            watched = session_watch(&peer->session, &world.context);
         }
         assert_int_equal(watched, i + 1 < KEYS);
     }

@@ -287,8 +287,8 @@ static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **st
     assert_int_equal(wake, 0);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 0), effects, 3), 0);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 2), effects, 3), 2);
-    assert_int_equal(effects[0].client, waiter);
-    assert_int_equal(effects[1].client, waiter + 1);
+    assert_int_equal(effects[0].connection_id, waiter);
+    assert_int_equal(effects[1].connection_id, waiter + 1);
     assert_int_equal(effects[0].answer.outcome, DFLOCKD_OK);
     destroy(stripes);
 }
@@ -364,7 +364,7 @@ static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **sta
     stripes_expire(stripes, 5 * SECOND, 2, STEPS, &wake);
     assert_int_equal(wake, 1 << 1);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 1);
-    assert_int_equal(effect.client, connection_id_make(2, 1, 0));
+    assert_int_equal(effect.connection_id, connection_id_make(2, 1, 0));
     assert_true(effect.answer.deadline_ns == 12 * SECOND);
     assert_true(stripes_sleep(stripes, 2, UINT64_MAX) == 12 * SECOND);
     destroy(stripes);
@@ -699,11 +699,12 @@ static void take_effects(struct worker *worker)
     struct stripes_effect effect;
 
     while (mailbox_take(stripes_mailbox(hammer->stripes, worker->number), &effect, 1)) {
-        int index = (int)connection_id_slot(effect.client);
+        int index = (int)connection_id_slot(effect.connection_id);
         struct client *client = &worker->clients[index];
 
-        note(hammer, connection_id_worker(effect.client) == worker->number, "another's effect");
-        if (client->id != effect.client)
+        note(hammer, connection_id_worker(effect.connection_id) == worker->number,
+             "another's effect");
+        if (client->id != effect.connection_id)
             continue;
         note(hammer, client->condition == BLOCKED, "an effect that nobody waits for");
         note(hammer, effect.answer.outcome == DFLOCKD_OK, "a wait ended without a grant");
@@ -909,7 +910,8 @@ static void *keep_dates(void *context)
 
         stripes_expire(dates->hammer.stripes, clock_ns(), worker->number, STEPS, &wake);
         while (mailbox_take(stripes_mailbox(dates->hammer.stripes, worker->number), &effect, 1)) {
-            int expected = connection_id_slot(effect.client) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
+            int expected =
+                connection_id_slot(effect.connection_id) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
 
             note(&dates->hammer, effect.answer.outcome == expected, "another effect than due");
             if (atomic_fetch_sub(&dates->left, 1) == 1)

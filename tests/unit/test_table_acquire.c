@@ -195,7 +195,7 @@ static void fill_and_pass_on(uint32_t limit)
         assert_int_equal(table_release(&fixture.table, 0, &key, tokens[limit - 1 - i]).outcome,
                          DFLOCKD_OK);
         assert_int_equal(fixture.effect_count, 1);
-        assert_int_equal(fixture.effects[0].client, limit + i);
+        assert_int_equal(fixture.effects[0].connection_id, limit + i);
         assert_int_equal(fixture.effects[0].answer.outcome, DFLOCKD_OK);
     }
     fixture_check(&fixture);

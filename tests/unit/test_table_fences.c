@@ -175,8 +175,8 @@ static void a_table_without_a_limit_asks_for_no_promise(void **state)
 {
     (void)state;
     fixture_start(&fixture, &defaults);
-    fixture.table.host.fence_promise = NULL;
-    fixture.table.host.fence_return = NULL;
+    fixture.table.context.fence_promise = NULL;
+    fixture.table.context.fence_return = NULL;
     fixture.promised = 100;
     assert_true(table_acquire(&fixture.table, 0, HOLDER,
                               &(struct lock_key){.bytes = (const uint8_t *)"a", .length = 1}, 1, 0,

@@ -137,7 +137,7 @@ static void compare_effects(struct run *run)
 
     for (uint32_t i = 0; i < run->fixture.effect_count; i++) {
         const struct fixture_effect *effect = &run->fixture.effects[i];
-        int client = client_of(run, effect->client);
+        int client = client_of(run, effect->connection_id);
 
         EXPECT(run, client != MODEL_NOBODY);
         EXPECT(run, run->pending[client] && !run->answered[client]);

@@ -315,7 +315,7 @@ static void a_lease_that_is_over_is_reported_once(void **state)
 
     (void)state;
     fixture_start(&fixture, &defaults);
-    fixture.table.host.lease_expired = note_expired;
+    fixture.table.context.lease_expired = note_expired;
     lock = fixture_key(&fixture, LOCK_KIND_LOCK, "lock");
     semaphore = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "semaphore");
     /* By its deadline, with one who waits; then found by a renewal; then by `w`. */
