@@ -7,8 +7,8 @@ import subprocess
 from datetime import date
 from pathlib import Path
 
-import peer
 from comparison.place import LOAD_CPU, ROOT, SERVER_CPU, USABLE
+from lib.original_server import original_python
 
 
 def output(*command):
@@ -45,5 +45,5 @@ def describe():
         "kernel": f"{platform.system()} {platform.release()}",
         "commit": commit(),
         "redis": output("redis-server", "--version").split(" sha=")[0],
-        "python": output(peer.environment(), "--version"),
+        "python": output(original_python(), "--version"),
     }

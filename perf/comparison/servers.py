@@ -10,9 +10,9 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 
-import peer
 from comparison.place import BUILD, SERVER_CPU, pinned
-from lib.server import PythonServer, Server
+from lib.original_server import OriginalServer, original_python
+from lib.server import Server
 
 START_SECONDS = 20
 # More than any row wants; nobody is refused, so the limits cost nobody anything.
@@ -42,14 +42,15 @@ class Dflockd(Server):
         return f"127.0.0.1:{self.port}"
 
 
-class Original(PythonServer):
+class Original(OriginalServer):
     """The server of PyPI's `dflockd` 0.5.0, in the environment that the tests make."""
 
     name = "python"
     protocol = "dflockd"
 
     def __init__(self, *flags):
-        super().__init__(peer.environment(), "--max-locks", str(LOCKS_MAX), *flags)
+        super().__init__(original_python(), "--max-locks", str(LOCKS_MAX), *flags,
+                         host="127.0.0.1")
         self.command = pinned(self.command, SERVER_CPU)
 
     @property

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from lib.python_environment import python_or_skip
 from lib.server import Server
 
-from .environment import installed
+from .client_process import ClientProcess
+from .entry_log import EntryLog
 from .package import CLIENTS
-from .peer import Peer
-from .witness import Witness
 
 HERE = Path(__file__).parent
 
@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(params=CLIENTS, ids=str)
 def client(request):
     """The client under test: every one of them, unless the test names some."""
-    installed(request.param.package)
+    python_or_skip(request.param.package)
     return request.param
 
 
@@ -31,13 +31,13 @@ def start():
     """Starts a process of the client that it is given; all of them end with the test."""
     with ExitStack() as stack:
         def start(client, **options):
-            python = installed(client.package)
-            return stack.enter_context(Peer(client, python, **options))
+            python = python_or_skip(client.package)
+            return stack.enter_context(ClientProcess(client, python, **options))
         yield start
 
 
 @pytest.fixture
-def peers(client, start):
+def start_client(client, start):
     """Starts a process of the client under test."""
     return lambda: start(client)
 
@@ -49,8 +49,8 @@ def server():
 
 
 @pytest.fixture
-def witness(tmp_path):
-    return Witness(tmp_path / "witness")
+def entry_log(tmp_path):
+    return EntryLog(tmp_path / "entry_log")
 
 
 def pytest_collection_modifyitems(items):

@@ -3,10 +3,10 @@
 import json
 import time
 
-from .peer import WAIT_SECONDS
+from .client_process import WAIT_SECONDS
 
 
-def ask(server, *lines):
+def send_request(server, *lines):
     """The answer to one request, on a connection of its own."""
     with server.connect() as connection, connection.makefile("rw", newline="\n") as stream:
         stream.write("".join(f"{line}\n" for line in lines))
@@ -15,7 +15,7 @@ def ask(server, *lines):
 
 
 def stats(server):
-    answer = ask(server, "stats", "_", "_")
+    answer = send_request(server, "stats", "_", "_")
     assert answer.startswith("ok ")
     return json.loads(answer[3:])
 

@@ -1,27 +1,16 @@
-"""The published client packages under test, and what each of them has."""
+"""The published client packages under test, and the features of each."""
 
 from dataclasses import dataclass
 from itertools import product
+
+from lib.python_environment import Package
 
 ASYNC, SYNC = FORMS = "async", "sync"
 
 
 @dataclass(frozen=True)
-class Package:
-    """A client as the registry names it; `modules` says where each form of it lives."""
-
-    name: str
-    version: str
-    modules: tuple
-    features: frozenset = frozenset()
-
-    def __str__(self):
-        return f"{self.name}-{self.version}"
-
-
-@dataclass(frozen=True)
 class Client:
-    """One form of a package: the one for asyncio, or the one for threads."""
+    """One form of a package: for asyncio or for threads."""
 
     package: Package
     form: str

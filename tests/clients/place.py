@@ -20,7 +20,7 @@ PORT = 6388
 ADDRESSES = {"localhost": "127.0.0.1", "server1": "127.0.0.2", "server2": "127.0.0.3",
              "server3": "127.0.0.4"}
 DRIVERS = Path(__file__).with_name("drivers")
-KEEPER, LAUNCH, ASK = (DRIVERS / name for name in ("keeper.py", "launch.py", "ask.py"))
+KEEPER, RUN_EXAMPLE, ASK = (DRIVERS / name for name in ("keeper.py", "run_example.py", "ask.py"))
 ROOT_USER = os.geteuid() == 0
 
 
@@ -96,7 +96,7 @@ class Launcher:
             yield server
 
     def script(self, python, path):
-        return [str(python), str(LAUNCH), json.dumps(self._ports), str(path)]
+        return [str(python), str(RUN_EXAMPLE), json.dumps(self._ports), str(path)]
 
     def shell(self, text):
         return ["sh", "-c", text.replace(f"localhost {PORT}",
@@ -116,7 +116,7 @@ def kind():
         return Launcher
 
 
-def ask(place, server, *lines):
+def send_request(place, server, *lines):
     """The answer of a server in the place to one request."""
     return subprocess.run(
         place.within([sys.executable, str(ASK), server.host, str(server.port)]),

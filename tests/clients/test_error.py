@@ -6,9 +6,9 @@ Clients from 2.1.1 on have a class for each; those before raise a RuntimeError w
 import pytest
 from lib.server import Server
 
+from .client_process import WAIT_SECONDS, ClientError
 from .observer import held_keys, until, until_waiting
 from .package import clients_with
-from .peer import WAIT_SECONDS, ClientError
 
 pytestmark = pytest.mark.parametrize("client", clients_with("semaphore"), indirect=True, ids=str)
 
@@ -24,10 +24,10 @@ def refused(client):
     return refused
 
 
-def test_one_key_too_many(peers, refused):
+def test_one_key_too_many(start_client, refused):
     with Server("--max-locks", "1") as server:
-        first, second = (peers().lock(key, server) for key in ("first", "second"))
-        slot = peers().semaphore("first", server, limit=2)
+        first, second = (start_client().lock(key, server) for key in ("first", "second"))
+        slot = start_client().semaphore("first", server, limit=2)
         assert first.acquire() is True
         for call in second.acquire, second.enqueue, slot.acquire, slot.enqueue:
             refused(call, "error_max_locks", "MaxLocksError")
@@ -35,10 +35,10 @@ def test_one_key_too_many(peers, refused):
         assert first.acquire() is True
 
 
-def test_one_waiter_too_many(peers, refused):
+def test_one_waiter_too_many(start_client, refused):
     with Server("--max-waiters", "1") as server:
         holder, waiter, third = (
-            peers().lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(3))
+            start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(3))
         assert holder.acquire() is True
         granted = waiter.begin("acquire")
         until_waiting(server, "key", 1)
@@ -48,30 +48,30 @@ def test_one_waiter_too_many(peers, refused):
         assert granted.result(WAIT_SECONDS) is True
 
 
-def test_another_limit_than_that_of_the_semaphore(server, peers, refused):
-    first, second = (peers().semaphore("key", server, limit=limit) for limit in (2, 3))
+def test_another_limit_than_that_of_the_semaphore(server, start_client, refused):
+    first, second = (start_client().semaphore("key", server, limit=limit) for limit in (2, 3))
     assert first.acquire() is True
     for call in second.acquire, second.enqueue:
         refused(call, "error_limit_mismatch", "LimitMismatchError")
 
 
 @pytest.mark.parametrize("prefix", ["", "sem_"])
-def test_a_wait_without_an_enqueue(server, peers, refused, prefix):
-    connection = peers().connect(server)
+def test_a_wait_without_an_enqueue(server, start_client, refused, prefix):
+    connection = start_client().connect(server)
     refused(lambda: connection.call(f"{prefix}wait", "key", 0),
             "error_not_enqueued", "NotQueuedError")
 
 
 @pytest.mark.parametrize("prefix, limit", [("", []), ("sem_", [2])])
-def test_a_second_enqueue(server, peers, refused, prefix, limit):
-    connection = peers().connect(server)
+def test_a_second_enqueue(server, start_client, refused, prefix, limit):
+    connection = start_client().connect(server)
     assert connection.call(f"{prefix}enqueue", "key", *limit)[0] == "acquired"
     refused(lambda: connection.call(f"{prefix}enqueue", "key", *limit),
             "error_already_enqueued", "AlreadyQueuedError")
 
 
-def test_a_wait_after_the_lease_was_lost(server, peers, refused):
-    connection = peers().connect(server)
+def test_a_wait_after_the_lease_was_lost(server, start_client, refused):
+    connection = start_client().connect(server)
     status, token, lease = connection.call("enqueue", "key", 1)
     assert status == "acquired"
     until(lambda: not held_keys(server))
@@ -80,9 +80,9 @@ def test_a_wait_after_the_lease_was_lost(server, peers, refused):
     assert connection.call("enqueue", "key")[0] == "acquired"
 
 
-def test_a_wait_at_a_server_that_shuts_down(server, peers, refused):
+def test_a_wait_at_a_server_that_shuts_down(server, start_client, refused):
     holder, waiter = (
-        peers().lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(2))
+        start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(2))
     assert holder.acquire() is True
     waiting = waiter.begin("acquire")
     until_waiting(server, "key", 1)

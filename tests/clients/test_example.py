@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from lib.python_environment import python_or_skip
 
 from . import place as places
-from .environment import installed
+from .client_process import WAIT_SECONDS
+from .entry_log import fences, is_rising
 from .observer import until
 from .package import FORMS, PACKAGES, Client
-from .peer import WAIT_SECONDS
-from .witness import fences, is_rising
 
 EXAMPLES = Path(__file__).with_name("examples")
 TOKEN = "[0-9a-f]{32}"
@@ -36,7 +36,7 @@ def place():
 
 @pytest.fixture(params=[package for package in PACKAGES if package.name == "dflockd"], ids=str)
 def package(request):
-    installed(request.param)
+    python_or_skip(request.param)
     return request.param
 
 
@@ -86,7 +86,7 @@ def run(tmp_path):
 @pytest.fixture
 def paste(place, package, run):
     """Runs an example with the package under test."""
-    return lambda name: run(place.script(installed(package), EXAMPLES / name))
+    return lambda name: run(place.script(python_or_skip(package), EXAMPLES / name))
 
 
 @pytest.mark.long
@@ -123,7 +123,7 @@ def test_nine_workers_take_turns(place, form, paste):
 
 def used_servers(place, servers, key):
     """The places in the list of those servers that have seen the key."""
-    reports = [json.loads(places.ask(place, server, "stats", "_", "_").removeprefix("ok "))
+    reports = [json.loads(places.send_request(place, server, "stats", "_", "_").removeprefix("ok "))
                for server in servers]
     assert not any(report["locks"] for report in reports)
     return [index for index, report in enumerate(reports)
@@ -172,9 +172,9 @@ def test_nc_acquires_a_lock_that_nc_releases_in_another_window(place, nc):
     with place.serve("localhost") as server:
         first = nc(ACQUIRE)
         (token,) = first.until_printed(GRANT).groups()
-        assert places.ask(place, server, "l", "my-key", "0") == "timeout"
+        assert places.send_request(place, server, "l", "my-key", "0") == "timeout"
         assert nc(RELEASE.replace("<token>", token)).until_printed("ok\n")
-        assert places.ask(place, server, "l", "my-key", "0").startswith("ok ")
+        assert places.send_request(place, server, "l", "my-key", "0").startswith("ok ")
         assert first.process.poll() is None
 
 
@@ -186,7 +186,7 @@ def test_nc_that_is_interrupted_frees_its_lock(place, nc):
         second = nc(ACQUIRE)
         first.end(signal.SIGINT)
         assert second.until_printed(GRANT)
-        assert places.ask(place, server, "l", "my-key", "0") == "timeout"
+        assert places.send_request(place, server, "l", "my-key", "0") == "timeout"
 
 
 @needs_nc
@@ -194,10 +194,10 @@ def test_nc_with_a_time_limit_holds_the_lock_until_then(place, nc):
     with place.serve("localhost") as server:
         limited = nc(ACQUIRE.replace("nc localhost", "timeout 3 nc localhost"))
         assert limited.until_printed(GRANT)
-        assert places.ask(place, server, "l", "my-key", "0") == "timeout"
+        assert places.send_request(place, server, "l", "my-key", "0") == "timeout"
         limited.process.wait(WAIT_SECONDS)
         assert re.fullmatch(GRANT, limited.text())
-        assert places.ask(place, server, "l", "my-key", "9").startswith("ok ")
+        assert places.send_request(place, server, "l", "my-key", "9").startswith("ok ")
 
 
 @needs_nc

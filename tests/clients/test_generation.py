@@ -2,32 +2,32 @@
 
 import pytest
 
+from .client_process import LOCK, SEMAPHORE, WAIT_SECONDS
+from .entry_log import fences, is_rising
 from .observer import until_waiting
 from .package import CLIENTS, clients_with
-from .peer import LOCK, SEMAPHORE, WAIT_SECONDS
-from .witness import fences, is_rising
 
 
-def test_all_clients_at_once_are_never_inside_together(server, start, witness):
-    crowds = [start(client).begin_crowd(witness, LOCK, "key", server, workers=2, rounds=10)
+def test_all_clients_at_once_are_never_inside_together(server, start, entry_log):
+    crowds = [start(client).begin_crowd(entry_log, LOCK, "key", server, workers=2, rounds=10)
               for client in CLIENTS]
     for crowd in crowds:
         crowd.result(WAIT_SECONDS)
-    assert witness.most_inside() == 1
-    tokens = witness.tokens()
+    assert entry_log.most_inside() == 1
+    tokens = entry_log.tokens()
     assert len(tokens) == len(CLIENTS) * 20
     assert is_rising(fences(tokens))
 
 
-def test_all_clients_at_once_are_never_more_than_the_limit(server, start, witness):
+def test_all_clients_at_once_are_never_more_than_the_limit(server, start, entry_log):
     clients = clients_with("semaphore")
-    crowds = [start(client).begin_crowd(witness, SEMAPHORE, "key", server, workers=3, rounds=10,
+    crowds = [start(client).begin_crowd(entry_log, SEMAPHORE, "key", server, workers=3, rounds=10,
                                         limit=3)
               for client in clients]
     for crowd in crowds:
         crowd.result(WAIT_SECONDS)
-    assert 1 < witness.most_inside() <= 3
-    assert len(set(witness.tokens())) == len(clients) * 30
+    assert 1 < entry_log.most_inside() <= 3
+    assert len(set(entry_log.tokens())) == len(clients) * 30
 
 
 @pytest.mark.parametrize("clients", [CLIENTS, CLIENTS[::-1]], ids=["oldest first", "newest first"])

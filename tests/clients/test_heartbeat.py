@@ -5,16 +5,16 @@ import time
 import pytest
 from lib.server import Server
 
+from .client_process import ClientError
 from .package import clients_with
-from .peer import ClientError
 
 pytestmark = pytest.mark.parametrize("client", clients_with("signals"), indirect=True, ids=str)
 
 
-def test_a_ping_keeps_a_connection_open_beyond_the_read_time_out(peers):
+def test_a_ping_keeps_a_connection_open_beyond_the_read_time_out(start_client):
     with Server("--read-timeout", "1") as server:
-        signals = peers().new("SignalConn", server=[server.host, server.port],
-                              heartbeat_interval_s=0.25)
+        signals = start_client().new("SignalConn", server=[server.host, server.port],
+                                     heartbeat_interval_s=0.25)
         signals.call("connect")
         time.sleep(2.5)
         # The server has no signals, but it answers, and on the same connection.

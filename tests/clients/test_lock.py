@@ -6,15 +6,15 @@ import time
 import pytest
 from lib.server import Server
 
-from .observer import ask, held_keys, until, until_waiting, waiters
-from .peer import LOCK, WAIT_SECONDS, ClientError
-from .witness import fences, is_rising
+from .client_process import LOCK, WAIT_SECONDS, ClientError
+from .entry_log import fences, is_rising
+from .observer import held_keys, send_request, until, until_waiting, waiters
 
 LONG_LEASE_SECONDS = 600
 
 
-def test_a_lock_is_held_from_acquire_to_release(server, peers):
-    lock = peers().lock("key", server)
+def test_a_lock_is_held_from_acquire_to_release(server, start_client):
+    lock = start_client().lock("key", server)
     assert lock.acquire() is True
     assert (len(lock.token), lock.lease) == (32, 33)
     assert held_keys(server) == {"key"}
@@ -23,8 +23,8 @@ def test_a_lock_is_held_from_acquire_to_release(server, peers):
     assert held_keys(server) == set()
 
 
-def test_a_lock_is_held_inside_a_with_statement(server, peers):
-    lock = peers().lock("key", server, lease_ttl_s=50)
+def test_a_lock_is_held_inside_a_with_statement(server, start_client):
+    lock = start_client().lock("key", server, lease_ttl_s=50)
     assert lock.call("enter") is True
     assert (len(lock.token), lock.lease) == (32, 50)
     assert held_keys(server) == {"key"}
@@ -32,8 +32,8 @@ def test_a_lock_is_held_inside_a_with_statement(server, peers):
     assert held_keys(server) == set()
 
 
-def test_a_lock_object_can_be_used_again(server, peers):
-    lock = peers().lock("key", server)
+def test_a_lock_object_can_be_used_again(server, start_client):
+    lock = start_client().lock("key", server)
     tokens = []
     for _ in range(3):
         assert lock.acquire()
@@ -42,9 +42,9 @@ def test_a_lock_object_can_be_used_again(server, peers):
     assert is_rising(fences(tokens))
 
 
-def test_a_second_client_waits_and_gets_the_lock_at_its_release(server, peers):
-    first = peers().lock("key", server)
-    second = peers().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
+def test_a_second_client_waits_and_gets_the_lock_at_its_release(server, start_client):
+    first = start_client().lock("key", server)
+    second = start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
     assert first.acquire()
     token = first.token
     granted = second.begin("acquire")
@@ -57,9 +57,9 @@ def test_a_second_client_waits_and_gets_the_lock_at_its_release(server, peers):
 
 
 @pytest.mark.parametrize("timeout", [0, 1])
-def test_a_held_lock_is_not_acquired_within_the_time_out(server, peers, timeout):
-    holder = peers().lock("key", server)
-    rival = peers().lock("key", server, acquire_timeout_s=timeout)
+def test_a_held_lock_is_not_acquired_within_the_time_out(server, start_client, timeout):
+    holder = start_client().lock("key", server)
+    rival = start_client().lock("key", server, acquire_timeout_s=timeout)
     assert holder.acquire()
     assert rival.acquire() is False
     with pytest.raises(ClientError) as caught:
@@ -70,10 +70,10 @@ def test_a_held_lock_is_not_acquired_within_the_time_out(server, peers, timeout)
     assert rival.acquire() is True
 
 
-def test_a_holder_and_a_waiter_may_be_silent_beyond_the_read_time_out(peers):
+def test_a_holder_and_a_waiter_may_be_silent_beyond_the_read_time_out(start_client):
     with Server("--read-timeout", "1") as server:
-        holder = peers().lock("key", server, lease_ttl_s=6)
-        waiter = peers().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
+        holder = start_client().lock("key", server, lease_ttl_s=6)
+        waiter = start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
         assert holder.acquire()
         granted = waiter.begin("acquire")
         time.sleep(2)  # the client renews at 3
@@ -82,10 +82,10 @@ def test_a_holder_and_a_waiter_may_be_silent_beyond_the_read_time_out(peers):
 
 
 @pytest.mark.long
-def test_the_lease_is_renewed_for_as_long_as_the_lock_is_held(server, peers):
-    holder = peers().lock("key", server, lease_ttl_s=2)
-    rival = peers().lock("key", server, acquire_timeout_s=0)
-    waiter = peers().lock("key", server, acquire_timeout_s=6)
+def test_the_lease_is_renewed_for_as_long_as_the_lock_is_held(server, start_client):
+    holder = start_client().lock("key", server, lease_ttl_s=2)
+    rival = start_client().lock("key", server, acquire_timeout_s=0)
+    waiter = start_client().lock("key", server, acquire_timeout_s=6)
     assert holder.acquire()
     token = holder.token
     given_up = waiter.begin("acquire")
@@ -100,8 +100,8 @@ def test_the_lease_is_renewed_for_as_long_as_the_lock_is_held(server, peers):
     assert rival.acquire() is True
 
 
-def test_a_client_that_is_stopped_loses_its_lease_to_the_next_waiter(server, peers):
-    stopped, waiting = peers(), peers()
+def test_a_client_that_is_stopped_loses_its_lease_to_the_next_waiter(server, start_client):
+    stopped, waiting = start_client(), start_client()
     lost = stopped.lock("key", server, lease_ttl_s=2)
     lock = waiting.lock("key", server, acquire_timeout_s=WAIT_SECONDS)
     assert lost.acquire()
@@ -114,13 +114,13 @@ def test_a_client_that_is_stopped_loses_its_lease_to_the_next_waiter(server, pee
     until(lambda: any("lost (renew failed)" in line for line in stopped.log))
     with contextlib.suppress(ClientError):
         lost.release()
-    assert ask(server, "n", "key", lock.token) == "ok 33"
+    assert send_request(server, "n", "key", lock.token) == "ok 33"
     assert lock.release() is True
 
 
-def test_a_lease_that_is_never_renewed_passes_to_the_next_waiter(server, peers):
-    connection = peers().connect(server)
-    waiter = peers().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
+def test_a_lease_that_is_never_renewed_passes_to_the_next_waiter(server, start_client):
+    connection = start_client().connect(server)
+    waiter = start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
     token, lease = connection.call("acquire", "key", 0, 1)
     assert lease == 1
     assert waiter.acquire() is True
@@ -131,8 +131,8 @@ def test_a_lease_that_is_never_renewed_passes_to_the_next_waiter(server, peers):
     assert waiter.release() is True
 
 
-def test_the_functions_below_the_class_hold_a_lock_too(server, peers):
-    first, second = peers().connect(server), peers().connect(server)
+def test_the_functions_below_the_class_hold_a_lock_too(server, start_client):
+    first, second = start_client().connect(server), start_client().connect(server)
     token, lease = first.call("acquire", "key", 5)
     assert (len(token), lease) == (32, 33)
     with pytest.raises(ClientError) as caught:
@@ -145,10 +145,10 @@ def test_the_functions_below_the_class_hold_a_lock_too(server, peers):
     assert is_rising(fences([token, later]))
 
 
-def test_a_killed_holder_frees_its_lock_for_the_waiter(server, peers):
-    killed = peers()
+def test_a_killed_holder_frees_its_lock_for_the_waiter(server, start_client):
+    killed = start_client()
     holder = killed.lock("key", server, lease_ttl_s=LONG_LEASE_SECONDS)
-    waiter = peers().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
+    waiter = start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
     assert holder.acquire()
     granted = waiter.begin("acquire")
     until_waiting(server, "key", 1)
@@ -156,9 +156,9 @@ def test_a_killed_holder_frees_its_lock_for_the_waiter(server, peers):
     assert granted.result(WAIT_SECONDS) is True
 
 
-def test_a_killed_waiter_is_passed_over(server, peers):
-    killed = peers()
-    holder, second = peers().lock("key", server), peers().lock("key", server)
+def test_a_killed_waiter_is_passed_over(server, start_client):
+    killed = start_client()
+    holder, second = start_client().lock("key", server), start_client().lock("key", server)
     assert holder.acquire()
     killed.lock("key", server, acquire_timeout_s=WAIT_SECONDS).begin("acquire")
     until_waiting(server, "key", 1)
@@ -170,12 +170,12 @@ def test_a_killed_waiter_is_passed_over(server, peers):
     assert granted.result(WAIT_SECONDS) is True
 
 
-def test_nine_workers_get_the_lock_in_the_order_of_their_asking(server, peers):
-    peer = peers()
-    holder = peer.lock("key", server)
+def test_nine_workers_get_the_lock_in_the_order_of_their_asking(server, start_client):
+    process = start_client()
+    holder = process.lock("key", server)
     assert holder.acquire()
     tokens = [holder.token]
-    workers = [peer.lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(9)]
+    workers = [process.lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(9)]
     granted = []
     for place, worker in enumerate(workers, start=1):
         granted.append(worker.begin("acquire"))
@@ -189,10 +189,10 @@ def test_nine_workers_get_the_lock_in_the_order_of_their_asking(server, peers):
     assert is_rising(fences(tokens))
 
 
-def test_a_crowd_of_nine_is_never_inside_together(server, peers, witness):
-    crowd = peers().begin_crowd(witness, LOCK, "key", server, workers=9, rounds=5)
+def test_a_crowd_of_nine_is_never_inside_together(server, start_client, entry_log):
+    crowd = start_client().begin_crowd(entry_log, LOCK, "key", server, workers=9, rounds=5)
     crowd.result(WAIT_SECONDS)
-    assert witness.most_inside() == 1
-    tokens = witness.tokens()
+    assert entry_log.most_inside() == 1
+    tokens = entry_log.tokens()
     assert len(tokens) == 45
     assert is_rising(fences(tokens))

@@ -4,20 +4,20 @@ import time
 
 import pytest
 
+from .client_process import SEMAPHORE, WAIT_SECONDS, ClientError
 from .observer import entry, until_waiting
 from .package import clients_with
-from .peer import SEMAPHORE, WAIT_SECONDS, ClientError
 
 pytestmark = pytest.mark.parametrize("client", clients_with("semaphore"), indirect=True, ids=str)
 
 LIMIT = 3
 
 
-def test_as_many_as_the_limit_are_inside_and_the_next_one_waits(server, peers):
-    peer = peers()
-    inside = [peer.semaphore("key", server, limit=LIMIT) for _ in range(LIMIT)]
-    waiting = peers().semaphore("key", server, limit=LIMIT, acquire_timeout_s=WAIT_SECONDS)
-    rival = peers().semaphore("key", server, limit=LIMIT, acquire_timeout_s=0)
+def test_as_many_as_the_limit_are_inside_and_the_next_one_waits(server, start_client):
+    process = start_client()
+    inside = [process.semaphore("key", server, limit=LIMIT) for _ in range(LIMIT)]
+    waiting = start_client().semaphore("key", server, limit=LIMIT, acquire_timeout_s=WAIT_SECONDS)
+    rival = start_client().semaphore("key", server, limit=LIMIT, acquire_timeout_s=0)
     assert all(one.acquire() for one in inside)
     assert len({one.token for one in inside}) == LIMIT
     assert rival.acquire() is False
@@ -31,19 +31,19 @@ def test_as_many_as_the_limit_are_inside_and_the_next_one_waits(server, peers):
     assert rival.acquire() is True
 
 
-def test_a_crowd_of_nine_is_never_more_than_the_limit(server, peers, witness):
-    crowd = peers().begin_crowd(witness, SEMAPHORE, "key", server, workers=9, rounds=5,
-                                limit=LIMIT)
+def test_a_crowd_of_nine_is_never_more_than_the_limit(server, start_client, entry_log):
+    crowd = start_client().begin_crowd(entry_log, SEMAPHORE, "key", server, workers=9, rounds=5,
+                                       limit=LIMIT)
     crowd.result(WAIT_SECONDS)
-    assert 1 < witness.most_inside() <= LIMIT
-    assert len(set(witness.tokens())) == 45
+    assert 1 < entry_log.most_inside() <= LIMIT
+    assert len(set(entry_log.tokens())) == 45
 
 
-def test_nine_workers_enter_in_the_order_of_their_asking(server, peers):
-    peer = peers()
-    inside = [peer.semaphore("key", server, limit=LIMIT) for _ in range(LIMIT)]
+def test_nine_workers_enter_in_the_order_of_their_asking(server, start_client):
+    process = start_client()
+    inside = [process.semaphore("key", server, limit=LIMIT) for _ in range(LIMIT)]
     assert all(one.acquire() for one in inside)
-    workers = [peer.semaphore("key", server, limit=LIMIT, acquire_timeout_s=WAIT_SECONDS)
+    workers = [process.semaphore("key", server, limit=LIMIT, acquire_timeout_s=WAIT_SECONDS)
                for _ in range(9)]
     granted = []
     for place, worker in enumerate(workers, start=1):
@@ -56,10 +56,10 @@ def test_nine_workers_enter_in_the_order_of_their_asking(server, peers):
 
 
 @pytest.mark.long
-def test_the_lease_of_a_slot_is_renewed(server, peers):
-    holder = peers().semaphore("key", server, limit=2, lease_ttl_s=2)
-    other = peers().semaphore("key", server, limit=2)
-    rival = peers().semaphore("key", server, limit=2, acquire_timeout_s=0)
+def test_the_lease_of_a_slot_is_renewed(server, start_client):
+    holder = start_client().semaphore("key", server, limit=2, lease_ttl_s=2)
+    other = start_client().semaphore("key", server, limit=2)
+    rival = start_client().semaphore("key", server, limit=2, acquire_timeout_s=0)
     assert holder.acquire() and other.acquire()
     end = time.monotonic() + 4.3
     while time.monotonic() < end:
@@ -69,11 +69,11 @@ def test_the_lease_of_a_slot_is_renewed(server, peers):
     assert rival.acquire() is True
 
 
-def test_a_killed_holder_frees_its_slot(server, peers):
-    killed, peer = peers(), peers()
+def test_a_killed_holder_frees_its_slot(server, start_client):
+    killed, process = start_client(), start_client()
     holders = [owner.semaphore("key", server, limit=2, lease_ttl_s=600)
-               for owner in (killed, peer)]
-    waiting = peer.semaphore("key", server, limit=2, acquire_timeout_s=WAIT_SECONDS)
+               for owner in (killed, process)]
+    waiting = process.semaphore("key", server, limit=2, acquire_timeout_s=WAIT_SECONDS)
     assert all(holder.acquire() for holder in holders)
     granted = waiting.begin("acquire")
     until_waiting(server, "key", 1)
@@ -82,17 +82,17 @@ def test_a_killed_holder_frees_its_slot(server, peers):
     assert entry(server, "key")["holders"] == 2
 
 
-def test_a_lock_and_a_semaphore_of_one_name_are_two_things(server, peers):
-    peer = peers()
-    lock, semaphore = peer.lock("key", server), peer.semaphore("key", server, limit=LIMIT)
+def test_a_lock_and_a_semaphore_of_one_name_are_two_things(server, start_client):
+    process = start_client()
+    lock, semaphore = process.lock("key", server), process.semaphore("key", server, limit=LIMIT)
     assert lock.acquire() and semaphore.acquire()
     assert lock.release() is True
     assert semaphore.release() is True
 
 
-def test_a_semaphore_has_both_phases(server, peers):
-    first, second = (peers().semaphore("key", server, limit=2) for _ in range(2))
-    third = peers().semaphore("key", server, limit=2)
+def test_a_semaphore_has_both_phases(server, start_client):
+    first, second = (start_client().semaphore("key", server, limit=2) for _ in range(2))
+    third = start_client().semaphore("key", server, limit=2)
     assert first.enqueue() == second.enqueue() == "acquired"
     assert third.enqueue() == "queued"
     granted = third.begin("wait", WAIT_SECONDS)
@@ -103,8 +103,8 @@ def test_a_semaphore_has_both_phases(server, peers):
     assert third.release() is True
 
 
-def test_the_functions_below_the_class_do_semaphores_too(server, peers):
-    first, second, third = (peers().connect(server) for _ in range(3))
+def test_the_functions_below_the_class_do_semaphores_too(server, start_client):
+    first, second, third = (start_client().connect(server) for _ in range(3))
     token, lease = first.call("sem_acquire", "key", 0, 2, 50)
     assert (len(token), lease) == (32, 50)
     status, other, lease = second.call("sem_enqueue", "key", 2, 60)

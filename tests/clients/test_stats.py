@@ -2,24 +2,24 @@
 
 import pytest
 
+from .client_process import WAIT_SECONDS
 from .observer import until_waiting
 from .package import clients_with
-from .peer import WAIT_SECONDS
 
 pytestmark = pytest.mark.parametrize("client", clients_with("stats"), indirect=True, ids=str)
 
 
-def test_the_stats_tell_what_is_held_waited_for_and_idle(server, peers):
-    peer = peers()
-    lock, waiter = (peer.lock("held", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(2))
-    slots = [peer.semaphore("slots", server, limit=3) for _ in range(2)]
-    idle = [peer.lock("idle-lock", server), peer.semaphore("idle-slots", server, limit=2)]
+def test_the_stats_tell_what_is_held_waited_for_and_idle(server, start_client):
+    process = start_client()
+    lock, waiter = (process.lock("held", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(2))
+    slots = [process.semaphore("slots", server, limit=3) for _ in range(2)]
+    idle = [process.lock("idle-lock", server), process.semaphore("idle-slots", server, limit=2)]
     assert all(one.acquire() and one.release() for one in idle)
     assert all(one.acquire() for one in [lock, *slots])
     waiter.begin("acquire")
     until_waiting(server, "held", 1)
 
-    stats = peers().connect(server).call("stats")
+    stats = start_client().connect(server).call("stats")
     assert set(stats) == {"connections", "locks", "semaphores", "idle_locks", "idle_semaphores"}
     assert stats["connections"] >= 5
     (held,) = stats["locks"]
@@ -33,8 +33,8 @@ def test_the_stats_tell_what_is_held_waited_for_and_idle(server, peers):
     assert all(stats[kind][0]["idle_s"] >= 0 for kind in ("idle_locks", "idle_semaphores"))
 
 
-def test_the_stats_of_a_thousand_keys_come_in_one_answer(server, peers):
-    connection = peers().connect(server)
+def test_the_stats_of_a_thousand_keys_come_in_one_answer(server, start_client):
+    connection = start_client().connect(server)
     keys = {f"key-{number:04}-{'x' * 100}" for number in range(1000)}
     for key in sorted(keys):
         connection.call("acquire", key, 0)

@@ -4,8 +4,8 @@ import pytest
 from lib.certificates import Authority
 from lib.tls import TlsServer
 
+from .client_process import ClientError
 from .package import clients_with
-from .peer import ClientError
 
 SECRET = "correct horse battery staple"
 
@@ -23,13 +23,13 @@ def pair(authority):
 
 
 @with_tls
-def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, peers, authority, pair):
+def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, start_client, authority, pair):
     trust = {"ssl_context": str(authority.certificate)}
     with TlsServer(pair, "--auth-token", SECRET, "--default-lease-ttl=4") as server:
         lock, semaphore = (make("key", server, auth_token=SECRET, **trust, **limit)
-                           for make, limit in ((peers().lock, {}),
-                                               (peers().semaphore, {"limit": 2})))
-        rival = peers().lock("key", server, auth_token=SECRET, acquire_timeout_s=6, **trust)
+                           for make, limit in ((start_client().lock, {}),
+                                               (start_client().semaphore, {"limit": 2})))
+        rival = start_client().lock("key", server, auth_token=SECRET, acquire_timeout_s=6, **trust)
         assert lock.acquire() and semaphore.acquire()
         assert rival.acquire() is False
         assert lock.release() and semaphore.release()
@@ -37,8 +37,8 @@ def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, peers, authorit
 
 
 @with_tls
-def test_a_server_that_is_not_trusted_is_refused(peers, tmp_path, pair):
+def test_a_server_that_is_not_trusted_is_refused(start_client, tmp_path, pair):
     stranger = Authority(tmp_path, "stranger")
     with TlsServer(pair) as server:
         with pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED"):
-            peers().lock("key", server, ssl_context=str(stranger.certificate)).acquire()
+            start_client().lock("key", server, ssl_context=str(stranger.certificate)).acquire()

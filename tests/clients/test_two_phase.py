@@ -2,16 +2,16 @@
 
 import pytest
 
+from .client_process import WAIT_SECONDS, ClientError
+from .entry_log import fences, is_rising
 from .observer import held_keys, until_waiting, waiters
 from .package import clients_with
-from .peer import WAIT_SECONDS, ClientError
-from .witness import fences, is_rising
 
 pytestmark = pytest.mark.parametrize("client", clients_with("two_phase"), indirect=True, ids=str)
 
 
-def test_enqueue_acquires_a_free_lock_at_once(server, peers):
-    lock = peers().lock("key", server, lease_ttl_s=40)
+def test_enqueue_acquires_a_free_lock_at_once(server, start_client):
+    lock = start_client().lock("key", server, lease_ttl_s=40)
     assert lock.enqueue() == "acquired"
     token = lock.token
     assert (len(token), lock.lease) == (32, 40)
@@ -21,8 +21,8 @@ def test_enqueue_acquires_a_free_lock_at_once(server, peers):
     assert held_keys(server) == set()
 
 
-def test_wait_gets_the_lock_when_its_turn_comes(server, peers):
-    holder, queued = (peers().lock("key", server) for _ in range(2))
+def test_wait_gets_the_lock_when_its_turn_comes(server, start_client):
+    holder, queued = (start_client().lock("key", server) for _ in range(2))
     assert holder.enqueue() == "acquired"
     token = holder.token
     assert queued.enqueue() == "queued"
@@ -36,8 +36,8 @@ def test_wait_gets_the_lock_when_its_turn_comes(server, peers):
     assert queued.release() is True
 
 
-def test_wait_returns_at_once_when_its_turn_has_come_already(server, peers):
-    holder, queued = (peers().lock("key", server) for _ in range(2))
+def test_wait_returns_at_once_when_its_turn_has_come_already(server, start_client):
+    holder, queued = (start_client().lock("key", server) for _ in range(2))
     assert holder.acquire()
     assert queued.enqueue() == "queued"
     assert holder.release()
@@ -46,8 +46,8 @@ def test_wait_returns_at_once_when_its_turn_has_come_already(server, peers):
     assert queued.release() is True
 
 
-def test_a_wait_that_times_out_has_left_the_queue(server, peers):
-    holder, queued = (peers().lock("key", server) for _ in range(2))
+def test_a_wait_that_times_out_has_left_the_queue(server, start_client):
+    holder, queued = (start_client().lock("key", server) for _ in range(2))
     assert holder.acquire()
     assert queued.enqueue() == "queued"
     assert waiters(server, "key") == 1
@@ -57,9 +57,9 @@ def test_a_wait_that_times_out_has_left_the_queue(server, peers):
     assert held_keys(server) == set()
 
 
-def test_the_order_is_that_of_enqueue_and_not_of_wait(server, peers):
-    peer = peers()
-    holder, first, second = (peer.lock("key", server) for _ in range(3))
+def test_the_order_is_that_of_enqueue_and_not_of_wait(server, start_client):
+    process = start_client()
+    holder, first, second = (process.lock("key", server) for _ in range(3))
     assert holder.acquire()
     assert first.enqueue() == second.enqueue() == "queued"
     second_granted = second.begin("wait", WAIT_SECONDS)
@@ -71,9 +71,9 @@ def test_the_order_is_that_of_enqueue_and_not_of_wait(server, peers):
     assert second_granted.result(WAIT_SECONDS) is True
 
 
-def test_a_killed_client_gives_up_its_place_in_the_queue(server, peers):
-    killed = peers()
-    holder, second = peers().lock("key", server), peers().lock("key", server)
+def test_a_killed_client_gives_up_its_place_in_the_queue(server, start_client):
+    killed = start_client()
+    holder, second = start_client().lock("key", server), start_client().lock("key", server)
     assert holder.acquire()
     assert killed.lock("key", server).enqueue() == "queued"
     assert second.enqueue() == "queued"
@@ -83,8 +83,8 @@ def test_a_killed_client_gives_up_its_place_in_the_queue(server, peers):
     assert second.wait(WAIT_SECONDS) is True
 
 
-def test_the_functions_below_the_class_do_both_phases(server, peers):
-    first, second = peers().connect(server), peers().connect(server)
+def test_the_functions_below_the_class_do_both_phases(server, start_client):
+    first, second = start_client().connect(server), start_client().connect(server)
     status, token, lease = first.call("enqueue", "key", 50)
     assert (status, len(token), lease) == ("acquired", 32, 50)
     assert second.call("enqueue", "key") == ["queued", None, None]

@@ -12,7 +12,7 @@ import time
 
 import pyte
 from lib.server import BINARY
-from wire_client import eventually
+from lib.wire_client import eventually
 
 CTL = BINARY.parent / "dflockctl"
 PATIENCE = 30

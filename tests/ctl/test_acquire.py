@@ -8,12 +8,11 @@ import subprocess
 import time
 
 import pytest
-import peer
-from ctl import (
-    CTL, LOST, NO_SERVER, TIMED_OUT, USAGE, Running, ctl, environment, gone, holders_of,
-    signals_as_usual)
+from ctl import (CTL, LOST, NO_SERVER, TIMED_OUT, USAGE, Running, ctl, environment, gone,
+                 holders_of, signals_as_usual)
+from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
-from wire_client import Client, eventually, settle
+from lib.wire_client import Client, eventually, settle
 
 TOKEN = re.compile("[0-9a-f]{32}\n")
 
@@ -50,14 +49,14 @@ def acquire(server, *arguments):
 
 def is_free(server, name):
     with Client(server) as client:
-        return client.ask("l", name, "0").startswith("ok ")
+        return client.call("l", name, "0").startswith("ok ")
 
 
 def is_free_again(server, name):
     """As is_free, and leaves it so where a grant outlives its connection."""
     with Client(server) as client:
-        reply = client.ask("l", name, "0")
-        return reply.startswith("ok ") and client.ask("r", name, reply.split()[1]) == "ok"
+        reply = client.call("l", name, "0")
+        return reply.startswith("ok ") and client.call("r", name, reply.split()[1]) == "ok"
 
 
 def shell(server, script, **variables):
@@ -104,7 +103,7 @@ def test_the_process_left_behind_ends_soon_after_a_release(patient, name, argume
     time.sleep(seconds)
     [pid] = holders_of(name)
     with Client(patient) as client:
-        assert client.ask("sr" if "-n" in arguments else "r", name, token) == "ok"
+        assert client.call("sr" if "-n" in arguments else "r", name, token) == "ok"
         eventually(lambda: gone(pid))
         eventually(lambda: client.stats()["connections"] == 1)
 
@@ -146,21 +145,17 @@ def test_while_the_server_drains_it_is_still_held(name):
         server.terminate()
         time.sleep(2.5)
         assert holders_of(name) == [pid]
-        assert client.ask("n", name, token) == "ok 33"
-        assert client.ask("r", name, token) == "ok"
+        assert client.call("n", name, token) == "ok 33"
+        assert client.call("r", name, token) == "ok"
         eventually(lambda: gone(pid))
-        assert client.ask("r", "other", kept) == "ok"
+        assert client.call("r", "other", kept) == "ok"
         client.close()
         assert server.wait() == 0
 
 
 def test_a_server_without_own_is_not_asked_by_the_holder(name):
     """It closes a connection for a command that it does not know, and so releases the lock."""
-    try:
-        python = peer.environment()
-    except peer.Unavailable as error:
-        pytest.skip(f"dflockd {peer.VERSION} cannot be installed: {error}")
-    with peer.Original(python) as original:
+    with OriginalServer(original_python_or_skip()) as original:
         acquire(original, name, "--while", str(os.getpid()))
         [pid] = holders_of(name)
         time.sleep(3)

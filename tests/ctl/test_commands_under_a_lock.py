@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ctl import (CTL, LOST, NO_SERVER, PATIENCE, TIMED_OUT, Running, Terminal, ctl, environment,
                  gone, signals_as_usual, wait_gone)
-from wire_client import Client, eventually
+from lib.wire_client import Client, eventually
 
 ROUNDS = 50
 SANITIZED = b"__asan_init" in CTL.read_bytes()

@@ -15,7 +15,7 @@ import pytest
 from ctl import (CANNOT_RUN, CTL, LOST, NO_SERVER, NOT_FOUND, REFUSED, TIMED_OUT, USAGE, Running,
                  Terminal, ctl, environment, holders_of, wait_gone)
 from lib.server import Server
-from wire_client import Client, eventually
+from lib.wire_client import Client, eventually
 
 FORWARDED = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM"]
 TRAP = "trap 'echo got; exit 7' {}; echo ready; while :; do sleep 0.05; done"
@@ -66,8 +66,8 @@ def test_the_token_is_that_of_the_grant(server):
     with Running(server, "lock", "key", "--", "sh", "-c",
                  "echo $DFLOCKD_TOKEN; exec sleep 100") as running, Client(server) as client:
         token = running.line()
-        assert client.ask("n", "key", "0" * 32) == "error"
-        assert client.ask("n", "key", token).startswith("ok ")
+        assert client.call("n", "key", "0" * 32) == "error"
+        assert client.call("n", "key", token).startswith("ok ")
 
 
 def test_it_is_held_while_the_command_runs_and_free_after(server):
@@ -142,7 +142,7 @@ def test_it_waits_in_the_queue_and_then_runs(server):
         token = client.acquire("key")
         with Running(server, "lock", "key", "--", "echo", "ran") as running:
             waits(server)
-            assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", token) == "ok"
             assert running.finish() == (0, "ran\n", "")
 
 
@@ -184,7 +184,7 @@ def test_what_was_ignored_does_not_end_the_waiting(server):
             waits(server)
             running.send(signal.SIGHUP)
             time.sleep(0.3)
-            assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", token) == "ok"
             assert running.finish() == (0, "ran\n", "")
 
 
@@ -226,7 +226,7 @@ def test_granted_while_it_gives_up_it_is_released():
         with Running(server, "lock", "key", "--lease", "1000", "--", "echo", "ran") as running:
             waits(server)
             running.send(signal.SIGSTOP)
-            assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", token) == "ok"
             eventually(lambda: held(server)[0]["waiters"] == 0)
             running.send(signal.SIGTERM)
             running.send(signal.SIGCONT)
@@ -240,7 +240,7 @@ def test_a_grant_that_was_heard_of_late_is_renewed_in_time(server):
         with Running(server, "lock", "key", "--lease", "3", "--", "sleep", "3") as running:
             waits(server)
             running.send(signal.SIGSTOP)
-            assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", token) == "ok"
             time.sleep(2)
             running.send(signal.SIGCONT)
             assert running.finish() == (0, "", "")
@@ -324,7 +324,7 @@ def test_a_server_that_is_silent_beyond_the_lease_loses_it(server):
 def test_released_by_somebody_else_it_is_lost(server):
     with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
                  "echo $DFLOCKD_TOKEN; exec sleep 100") as running, Client(server) as client:
-        assert client.ask("r", "key", running.line()) == "ok"
+        assert client.call("r", "key", running.line()) == "ok"
         status, _, errors = running.finish()
     assert status == LOST and "lost 'key'" in errors
 
@@ -366,11 +366,11 @@ def test_limits_of_the_server_refuse(server):
         assert done.returncode == REFUSED and "--max-locks" in done.stderr
     with Server("--max-waiters", "1") as small, Client(small) as client:
         client.acquire("key")
-        assert client.ask("e", "key") == "queued"
+        assert client.call("e", "key") == "queued"
         done = ctl(small, "lock", "key", "--", "true")
         assert done.returncode == REFUSED and "--max-waiters" in done.stderr
     with Client(server) as client:
-        assert client.ask("sl", "key", "0 3").startswith("ok ")
+        assert client.call("sl", "key", "0 3").startswith("ok ")
         done = ctl(server, "sem", "key", "-n", "4", "--", "true")
         assert done.returncode == REFUSED and "another limit" in done.stderr
 
@@ -402,7 +402,7 @@ def test_a_waiter_survives_the_restart_of_its_server(end, command):
         if command[0] == "lock":
             client.acquire("key")
         else:
-            client.ask("sl", "key", "0 1 100")
+            client.call("sl", "key", "0 1 100")
         with Running(server, command[0], "key", *command[1:], "--", "echo", "run") as running:
             waits(server)
             time.sleep(0.2)
@@ -473,7 +473,7 @@ def test_a_grant_that_ended_while_the_waiter_was_stopped_runs_nothing(tmp_path):
                      "touch", str(tmp_path / "ran")) as running:
             waits(server)
             running.send(signal.SIGSTOP)
-            assert first.ask("r", "key", token) == "ok"
+            assert first.call("r", "key", token) == "ok"
             following.acquire("key", "10")
             running.send(signal.SIGCONT)
             assert running.finish()[0] == LOST
@@ -488,7 +488,7 @@ def test_acquire_prints_no_token_of_a_grant_that_ended_while_it_was_stopped():
             holder = holders_of("key")
             for pid in holder:
                 os.kill(pid, signal.SIGSTOP)
-            assert first.ask("r", "key", token) == "ok"
+            assert first.call("r", "key", token) == "ok"
             following.acquire("key", "10")
             for pid in holder:
                 os.kill(pid, signal.SIGCONT)

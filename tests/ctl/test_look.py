@@ -8,7 +8,7 @@ import zlib
 import pytest
 from ctl import NO_SERVER, STRANGE, USAGE, Terminal, address, ctl
 from lib.server import Server
-from wire_client import Client, eventually
+from lib.wire_client import Client, eventually
 
 STRANGE_KEYS = [b"plain", b'quote"and\\backslash', b"\x1b[31mred", b"\xff\xfe\x80", b"\x00nul\x00",
                 "gr\u00fcn".encode(), "\u65e5\u672c".encode(), b"\x7f\x01\x02", "\u202eturned".encode(),
@@ -20,13 +20,13 @@ def busy(server):
     """alpha: held, 2 wait; beta: a semaphore, 2 of 3 held, 1 waits for another; gamma: idle."""
     clients = [Client(server) for _ in range(4)]
     first, second, third, fourth = clients
-    assert first.ask("l", "alpha", "0 1000").startswith("ok ")
-    assert first.ask("sl", "beta", "0 3 1000").startswith("ok ")
-    assert second.ask("sl", "beta", "0 3 1000").startswith("ok ")
-    assert second.ask("r", "gamma", second.acquire("gamma")) == "ok"
-    assert first.ask("l", "delta", "0 50").startswith("ok ")
+    assert first.call("l", "alpha", "0 1000").startswith("ok ")
+    assert first.call("sl", "beta", "0 3 1000").startswith("ok ")
+    assert second.call("sl", "beta", "0 3 1000").startswith("ok ")
+    assert second.call("r", "gamma", second.acquire("gamma")) == "ok"
+    assert first.call("l", "delta", "0 50").startswith("ok ")
     for client in (third, fourth):
-        assert client.ask("e", "alpha") == "queued"
+        assert client.call("e", "alpha") == "queued"
     yield server
     for client in clients:
         client.close()
@@ -90,7 +90,7 @@ def test_ls_of_nothing_is_nothing(server):
 def test_ls_writes_keys_of_any_bytes_so_that_they_do_no_harm(server):
     with Client(server) as client:
         for key in STRANGE_KEYS:
-            assert client.ask("l", key, "0").startswith("ok ")
+            assert client.call("l", key, "0").startswith("ok ")
         wanted = sorted(lock["key"] for lock in client.stats()["locks"])
         assert sorted(entry["key"] for entry in listed(server)) == wanted
         assert len(wanted) == len(STRANGE_KEYS)
@@ -130,7 +130,7 @@ def test_colours_can_be_switched_off(busy, variables):
 def test_on_a_terminal_wide_characters_are_aligned_and_directions_kept(server):
     with Client(server) as client:
         for key in ("\u65e5\u672c", "abcdef", "\u202eturned"):
-            assert client.ask("l", key, "0").startswith("ok ")
+            assert client.call("l", key, "0").startswith("ok ")
         with Terminal(server, "ls", variables={"NO_COLOR": "1"}) as terminal:
             assert terminal.finish() == 0
             text = terminal.raw.decode()
@@ -155,7 +155,7 @@ def test_show_tells_who_holds_a_key_and_how_many_wait(busy):
 
 def test_show_has_both_things_of_a_name(busy):
     with Client(busy) as client:
-        assert client.ask("sl", "alpha", "0 7").startswith("ok ")
+        assert client.call("sl", "alpha", "0 7").startswith("ok ")
         entries = json.loads(ctl(busy, "show", "alpha", "--json").stdout)
     assert [(entry["kind"], entry["limit"]) for entry in entries] == [("lock", 1), ("semaphore", 7)]
     assert json.loads(ctl(busy, "show", "other", "--json").stdout) == []
@@ -164,7 +164,7 @@ def test_show_has_both_things_of_a_name(busy):
 @pytest.mark.parametrize("key", [key for key in STRANGE_KEYS if b"\0" not in key])
 def test_show_finds_keys_of_any_bytes(server, key):
     with Client(server) as client:
-        assert client.ask("l", key, "0").startswith("ok ")
+        assert client.call("l", key, "0").startswith("ok ")
         assert "held by connection" in ctl(server, "show", key).stdout
 
 

@@ -12,7 +12,7 @@ import time
 import pytest
 from ctl import CTL, NO_SERVER, OUTPUT, Running, ctl, environment, holders_of, signals_as_usual
 from lib.server import Server
-from wire_client import Client, eventually
+from lib.wire_client import Client, eventually
 
 PRINTING = [
     ("ls",), ("ls", "--json"), ("stats",), ("stats", "--json"), ("show", "key"),
@@ -202,7 +202,7 @@ def test_a_slow_reader_gets_a_token_that_holds_the_lock(server, name):
             time.sleep(3)
             token = drain().strip()
             assert process.wait(30) == 0
-        assert client.ask("n", name, f"{token} 100") == "ok 100"
+        assert client.call("n", name, f"{token} 100") == "ok 100"
 
 
 def test_a_token_whose_lock_was_lost_while_it_was_printed_is_reported(server, name):
@@ -218,7 +218,7 @@ def test_a_token_whose_lock_was_lost_while_it_was_printed_is_reported(server, na
             _, errors = process.communicate(timeout=30)
         assert process.returncode == 76
         assert b"lost" in errors and errors.count(b"\n") == 1
-        assert client.ask("r", name, grant["token"]) == "error"
+        assert client.call("r", name, grant["token"]) == "error"
     eventually(lambda: not holders_of(name))
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from ctl import USAGE, Terminal, address, ctl
 from lib.server import Server
-from wire_client import Client, eventually
+from lib.wire_client import Client, eventually
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 
@@ -19,10 +19,10 @@ def busy(server):
     clients = [Client(server) for _ in range(4)]
     clients[0].acquire("hot", "0 1000")
     clients[0].acquire("warm", "0 1000")
-    assert clients[0].ask("sl", "slots", "0 5 1000").startswith("ok ")
+    assert clients[0].call("sl", "slots", "0 5 1000").startswith("ok ")
     for client in clients[1:]:
-        assert client.ask("e", "hot") == "queued"
-    assert clients[1].ask("e", "warm") == "queued"
+        assert client.call("e", "hot") == "queued"
+    assert clients[1].call("e", "warm") == "queued"
     yield server
     for client in clients:
         client.close()
@@ -80,7 +80,7 @@ def test_it_counts_grants(server):
 
         def grants():
             for _ in range(50):
-                assert client.ask("r", "key", client.acquire("key")) == "ok"
+                assert client.call("r", "key", client.acquire("key")) == "ok"
             line = next(line for line in terminal.lines() if line.startswith(address(server)))
             return line.split()[2] != "-" and line.split()[2] != "0"
 
@@ -147,7 +147,7 @@ def test_what_is_gone_leaves_no_trace_on_the_screen(server):
         tokens = {key: client.acquire(key, "0 1000") for key in ("a-long-name-of-a-key", "b", "c")}
         terminal.see("3 keys", "a-long-name-of-a-key")
         for key in ("a-long-name-of-a-key", "c"):
-            assert client.ask("r", key, tokens[key]) == "ok"
+            assert client.call("r", key, tokens[key]) == "ok"
         terminal.see("1 key")
         eventually(lambda: [line.split()[0] for line in terminal.lines()[5:] if line]
                    == ["KEY", "b", "q"])
@@ -167,7 +167,7 @@ def test_more_keys_than_lines_are_counted(server):
 def test_keys_of_any_bytes_keep_to_their_line(server):
     with Client(server) as client:
         for key in (b"\x1b[2Jcleared", b"w" * 256, "\u65e5\u672c".encode() * 40, b"\xff\xfe"):
-            assert client.ask("l", key, "0 1000").startswith("ok ")
+            assert client.call("l", key, "0 1000").startswith("ok ")
         with Terminal(server, "top") as terminal:
             terminal.see("4 keys", "\\x1b[2Jcleared")
             lines = [line for line in terminal.lines() if " lock " in line]

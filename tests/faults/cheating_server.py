@@ -63,7 +63,7 @@ class Keys:
         share = LEASE_SHARE.get(self.cheat, 1)
         claim.timer = asyncio.get_running_loop().call_later(claim.lease * share, self.end, claim)
 
-    def ask(self, claim):
+    def acquire_or_queue(self, claim):
         """Grants it at once, or puts it into the queue."""
         if claim.key not in self.holder or self.cheats("double"):
             self.grant(claim)
@@ -128,7 +128,7 @@ class Connection:
         if command in ("l", "e"):
             claim = Claim(key, int(arg[-1]))
             self.claims.append(claim)
-            self.keys.ask(claim)
+            self.keys.acquire_or_queue(claim)
             if command == "l":
                 return await self.wait(claim, int(arg[0]))
             return f"acquired {claim.token} {claim.lease}" if claim.token else "queued"

@@ -3,7 +3,7 @@
     with Crowd(server, processes=2) as crowd:
         crowd.do("connect", 5000)
         crowd.do("send", "l\nkey\n0\n")
-        crowd.words("answers", 1, 30)
+        crowd.count_words("answers", 1, 30)
 
 What they can do stands in crowd_member.py.
 """
@@ -36,13 +36,13 @@ class Crowd:
             member.stdout.close()
             member.wait(30)
 
-    def tell(self, function, *arguments):
+    def start(self, function, *arguments):
         """All start to do it."""
         for member in self.members:
             member.stdin.write(json.dumps([function, *arguments]) + "\n")
             member.stdin.flush()
 
-    def hear(self):
+    def results(self):
         """What each of them returned."""
         results = []
         for member in self.members:
@@ -52,10 +52,10 @@ class Crowd:
         return results
 
     def do(self, function, *arguments):
-        self.tell(function, *arguments)
-        return self.hear()
+        self.start(function, *arguments)
+        return self.results()
 
-    def words(self, function, *arguments):
+    def count_words(self, function, *arguments):
         """For functions that count words: the sum."""
         return dict(sum((collections.Counter(result) for result in
                          self.do(function, *arguments)), collections.Counter()))

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 from crowd import Crowd
-from trial import Trial, Witness
-from wire_client import eventually, request
+from fault_test import FaultTest, Witness
+from lib.wire_client import eventually, request
 
 # What a client may be in the middle of when it is killed; {n} is its number.
 STATES = ["", "l\nke", "l\nkey-{n}\n", request("l", "own-{n}", "0 600").decode(),
@@ -19,39 +19,39 @@ STATES = ["", "l\nke", "l\nkey-{n}\n", request("l", "own-{n}", "0 600").decode()
           request("ping").decode() * 300, request("stats").decode() * 3, "x" * 5000]
 
 
-def killed(trial, processes, connections):
+def killed(test, processes, connections):
     """Processes in each state, killed together. Whoever waits behind them is served."""
     with ExitStack() as stack:
-        crowds = [stack.enter_context(Crowd(trial.server, processes)) for _ in STATES]
+        crowds = [stack.enter_context(Crowd(test.server, processes)) for _ in STATES]
         for crowd, state in zip(crowds, STATES):
             crowd.do("connect", connections)
             crowd.do("send", state)
-        heir = stack.enter_context(trial.client())
+        heir = stack.enter_context(test.client())
         heir.send(request("e", "shared", "600"))
-        assert heir.hear().startswith((b"queued\n", b"acquired "))
+        assert heir.read_line().startswith((b"queued\n", b"acquired "))
         for crowd in crowds:
             for member in crowd.members:
                 member.kill()
-        assert heir.ask("w", "shared", "20").startswith("ok ")
-        assert heir.ask("sl", "slots", "20 3").startswith("ok ")
-        assert heir.ask("l", "own-0", "20").startswith("ok ")
+        assert heir.call("w", "shared", "20").startswith("ok ")
+        assert heir.call("sl", "slots", "20 3").startswith("ok ")
+        assert heir.call("l", "own-0", "20").startswith("ok ")
     return {"killed": f"{processes * len(STATES)} processes with "
                       f"{processes * len(STATES) * connections} connections"}
 
 
 def test_processes_killed_in_every_state_leave_nothing():
-    with Trial() as trial:
-        trial.warm_up(lambda: killed(trial, 1, 10))
-        trial.measure("kill -9 in every state", lambda: killed(trial, 2, 40))
+    with FaultTest() as test:
+        test.warm_up(lambda: killed(test, 1, 10))
+        test.measure("kill -9 in every state", lambda: killed(test, 2, 40))
 
 
 def test_clients_killed_all_the_while_harm_nobody():
-    with Trial() as trial:
-        trial.warm_up(lambda: Witness(trial.server, seconds=1, kills=1, two_phase=1,
-                                      semaphores=1).start().check(grants=1))
-        witness = Witness(trial.server, seconds=6, kills=1, two_phase=1, semaphores=1)
-        trial.measure("kill -9 under the witness", lambda: witness.start().check(),
-                      witness="on the same server")
+    with FaultTest() as test:
+        test.warm_up(lambda: Witness(test.server, seconds=1, kills=1, two_phase=1,
+                                     semaphores=1).start().check(grants=1))
+        witness = Witness(test.server, seconds=6, kills=1, two_phase=1, semaphores=1)
+        test.measure("kill -9 under the witness", lambda: witness.start().check(),
+                     witness="on the same server")
         assert witness.figures["killed"] > 30, witness.output
         print(witness)
 
@@ -59,7 +59,7 @@ def test_clients_killed_all_the_while_harm_nobody():
 @pytest.mark.parametrize("how", ["fin", "reset", "close"])
 def test_thousands_that_end_at_once_are_gone_at_once(how):
     def fault(count=4000):
-        with Crowd(trial.server) as crowd, trial.client() as holder:
+        with Crowd(test.server) as crowd, test.client() as holder:
             holder.acquire("shared", "0 600")
             crowd.do("connect", count // 4)
             crowd.do("send", "l\nshared\n600\n")
@@ -75,9 +75,9 @@ def test_thousands_that_end_at_once_are_gone_at_once(how):
             if how == "fin":
                 assert words == {"(closed)": count, "ok": count // 4}, words
 
-    with Trial("--max-locks", "10000") as trial:
-        trial.warm_up(fault)
-        trial.measure(f"4,000 connections end at once by {how}", fault)
+    with FaultTest("--max-locks", "10000") as test:
+        test.warm_up(fault)
+        test.measure(f"4,000 connections end at once by {how}", fault)
 
 
 def test_processes_that_start_and_are_killed_while_they_connect_leave_nothing():
@@ -89,7 +89,7 @@ def test_processes_that_start_and_are_killed_while_they_connect_leave_nothing():
 
     def fault():
         for _ in range(10):
-            processes = [subprocess.Popen([sys.executable, "-c", program, str(trial.server.port)],
+            processes = [subprocess.Popen([sys.executable, "-c", program, str(test.server.port)],
                                           stderr=subprocess.DEVNULL) for _ in range(4)]
             try:
                 processes[0].wait(0.15)
@@ -99,6 +99,6 @@ def test_processes_that_start_and_are_killed_while_they_connect_leave_nothing():
                 process.kill()
                 process.wait(10)
 
-    with Trial() as trial:
-        trial.warm_up(fault)
-        trial.measure("killed in a storm of connections", fault)
+    with FaultTest() as test:
+        test.warm_up(fault)
+        test.measure("killed in a storm of connections", fault)

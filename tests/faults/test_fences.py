@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
+from fault_test import SANITIZED, record
 from lib.server import BINARY, Server
+from lib.wire_client import Client, eventually, request
 from test_signals_and_clocks import DAY_NS, ShiftedClock, clock_library  # noqa: F401
-from trial import SANITIZED, record
-from wire_client import Client, eventually, request
 
 SHORT_RANGES = BINARY.parent / "tests" / "faults" / "dflockd-short-ranges"
 RANGE = 256
@@ -153,7 +153,7 @@ def grants(client, most):
     """Fences of up to so many grants of one key, until one fails."""
     fences = []
     for _ in range(most):
-        reply = client.ask("sl", "many", f"0 {SLOTS}").split()
+        reply = client.call("sl", "many", f"0 {SLOTS}").split()
         if reply[0] != "ok":
             assert reply == ["error"], reply
             break
@@ -180,20 +180,20 @@ def test_without_room_grants_go_on_to_the_end_of_the_range_and_again_once_there_
         limit_files(server, 0)
         ceiling = stored(path)
         token = client.acquire("held")
-        assert waiter.ask("e", "held") == "queued"
+        assert waiter.call("e", "held") == "queued"
         seen = grants(client, 10 * RANGE)
         # All that were stored are used: the waiter's is promised, and the holder had one.
         assert len(seen) == RANGE - 2
         assert max(seen) < stored(path) == ceiling
         for _ in range(20):
-            assert client.ask("l", "another", "1") == "error"
-            assert client.ask("e", "another") == "error"
-            assert client.ask("se", "another", "3") == "error"
+            assert client.call("l", "another", "1") == "error"
+            assert client.call("e", "another") == "error"
+            assert client.call("se", "another", "3") == "error"
         # What needs no fence is served, and who was let in is granted.
-        assert client.ask("ping") == "ok"
-        assert client.ask("n", "held", token) == "ok 33"
-        assert client.ask("r", "held", token) == "ok"
-        last = waiter.ask("w", "held", "5").split()
+        assert client.call("ping") == "ok"
+        assert client.call("n", "held", token) == "ok 33"
+        assert client.call("r", "held", token) == "ok"
+        last = waiter.call("w", "held", "5").split()
         assert last[0] == "ok" and max(seen) < int(last[1][:16], 16) == ceiling - 1
         eventually(lambda: "level=ERROR" in "".join(server.log))
         time.sleep(1)
@@ -203,7 +203,7 @@ def test_without_room_grants_go_on_to_the_end_of_the_range_and_again_once_there_
         assert stored(path) == ceiling
 
         limit_files(server, UNLIMITED)
-        eventually(lambda: client.ask("l", "another", "0").startswith("ok"))
+        eventually(lambda: client.call("l", "another", "0").startswith("ok"))
         more = grants_in_all(client, 10 * RANGE)
         assert more == sorted(set(more)) and more[0] > ceiling
         assert max(more) < stored(path)

@@ -6,9 +6,9 @@ import threading
 import pytest
 from collisions import FAMILIES
 from crowd import Crowd
+from fault_test import FaultTest, record
 from lib.threads import cpu_ns
-from trial import Trial, record
-from wire_client import CLOSED, MEGABYTE, RESET, Client, request
+from lib.wire_client import CLOSED, MEGABYTE, RESET, Client, request
 
 # A key of a family that the table's hash did not scatter would cost a walk along all before it.
 COLLIDING_COST_MAX = 3
@@ -22,10 +22,10 @@ def test_megabytes_of_garbage_harm_nobody(seed):
 
     def throw(data):
         for part in range(0, len(data), 65536):
-            with Client(trial.server) as client:
+            with Client(test.server) as client:
                 client.send(data[part:part + 65536])
                 client.fin()
-                while isinstance(client.hear(), bytes):
+                while isinstance(client.read_line(), bytes):
                     pass
                 assert client.end in (CLOSED, RESET)
 
@@ -37,37 +37,37 @@ def test_megabytes_of_garbage_harm_nobody(seed):
             thrower.join()
         return {"megabytes": len(throwers)}
 
-    with Trial() as trial:
-        trial.warm_up(fault)
-        trial.measure("garbage", fault)
+    with FaultTest() as test:
+        test.warm_up(fault)
+        test.measure("garbage", fault)
 
 
 @pytest.mark.parametrize("before", ["", "l\n", "l\nkey\n"], ids=["command", "key", "arg"])
 def test_a_line_of_64_kib_on_500_connections_is_an_error_each(before):
     def fault(count=500):
-        with Crowd(trial.server) as crowd:
+        with Crowd(test.server) as crowd:
             crowd.do("connect", count)
             assert crowd.do("send", before + "x" * 65536 + "\n") == [count]
-            words = crowd.words("answers", 2, 20)
+            words = crowd.count_words("answers", 2, 20)
         assert words == {"error": count, "(closed)": count}, words
 
-    with Trial() as trial:
-        trial.warm_up(fault)
-        trial.measure(f"500 lines of 64 KiB as {'key' if before == 'l' else before!r}", fault)
+    with FaultTest() as test:
+        test.warm_up(fault)
+        test.measure(f"500 lines of 64 KiB as {'key' if before == 'l' else before!r}", fault)
 
 
 def test_who_sends_as_fast_as_he_can_delays_others_little():
     def fault(seconds=4):
-        with Crowd(trial.server, processes=2) as crowd:
+        with Crowd(test.server, processes=2) as crowd:
             crowd.do("connect", 8)
             results = crowd.do("blast", "ping\n_\n\n", seconds)
         sent = sum(result["sent"] for result in results)
         assert sum(result["answered"] for result in results) == sent
         return {"requests": sent}
 
-    with Trial() as trial:
-        trial.warm_up(lambda: fault(1))
-        trial.measure("16 connections blast pings", fault)
+    with FaultTest() as test:
+        test.warm_up(lambda: fault(1))
+        test.measure("16 connections blast pings", fault)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -80,19 +80,19 @@ def test_keys_that_collide_under_a_common_hash_cost_no_more_than_others(family, 
     assert len(set(keys)) == len(set(others)) == len(keys) >= 10000
 
     def cost_us(names):
-        with Client(trial.server) as client:
-            before_ns = cpu_ns(trial.server)
+        with Client(test.server) as client:
+            before_ns = cpu_ns(test.server)
             requests = b"".join(request("l", name, "0 600") for name in names)
             feeder = threading.Thread(target=client.send, args=(requests,))
             feeder.start()
             for name in names:
-                assert client.hear().startswith(b"ok "), name
+                assert client.read_line().startswith(b"ok "), name
             feeder.join()
-            spent_ns = cpu_ns(trial.server) - before_ns
-        trial.settle()
+            spent_ns = cpu_ns(test.server) - before_ns
+        test.settle()
         return spent_ns / 1000 / len(names)
 
-    with Trial("--max-locks", "100000") as trial:
+    with FaultTest("--max-locks", "100000") as test:
         cost_us(others)
         usual = min(cost_us(others) for _ in range(3))
         colliding = min(cost_us(keys) for _ in range(3))

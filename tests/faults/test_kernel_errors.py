@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
+from fault_test import descriptor_count, raise_descriptor_limit, record
 from lib.server import Server
 from lib.threads import cpu_ns
+from lib.wire_client import CLOSED, RESET, Client, eventually, request, settle
 from ring_faults import FOR_EVER, OP_MSG_RING, RingFaults
 from test_unix_socket import UnixServer
-from trial import descriptor_count, raise_descriptor_limit, record
-from wire_client import CLOSED, RESET, Client, eventually, request, settle
 
 BUFFERS = 512
 SECOND_NS = 10**9
@@ -45,7 +45,7 @@ def two_workers(faults, tmp_path):
 def test_a_failed_wake_up_is_repeated(faults, two_workers):
     """A grant reaches a client of the other worker, though that worker could not be woken."""
     with Client(two_workers) as first, Client(two_workers) as second:
-        assert first.ask("ping") == second.ask("ping") == "ok"
+        assert first.call("ping") == second.call("ping") == "ok"
         holder, waiter = first, second
         token = holder.acquire("key")
         for _ in range(20):
@@ -53,8 +53,8 @@ def test_a_failed_wake_up_is_repeated(faults, two_workers):
             time.sleep(0.01)
             faults.set(spoil_opcode=OP_MSG_RING, spoil_count=3)
             holder.send(request("r", "key", token))
-            assert holder.hear(SECONDS) == b"ok\n"
-            reply = waiter.hear(SECONDS)
+            assert holder.read_line(SECONDS) == b"ok\n"
+            reply = waiter.read_line(SECONDS)
             assert reply.startswith(b"ok "), f"the waiter heard {reply}"
             token = reply.split()[1].decode()
             holder, waiter = waiter, holder
@@ -68,11 +68,11 @@ def test_wake_ups_that_fail_for_long_cost_little(faults, two_workers):
         time.sleep(0.1)
         faults.set(spoil_opcode=OP_MSG_RING, spoil_count=FOR_EVER)
         before_ns = cpu_ns(two_workers)
-        assert first.ask("r", "key", token) == "ok"
+        assert first.call("r", "key", token) == "ok"
         time.sleep(2)
         spoiled, used_ns = faults.spoiled, cpu_ns(two_workers) - before_ns
         faults.set(spoil_count=0)
-        assert second.hear(SECONDS).startswith(b"ok ")
+        assert second.read_line(SECONDS).startswith(b"ok ")
     record("2 s of failed wake-ups", attempts=spoiled, cpu=f"{used_ns / 1e6:.0f} ms")
     assert 10 < spoiled < 3000
     assert used_ns < SECOND_NS
@@ -87,7 +87,7 @@ def test_each_worker_drains_though_it_could_not_be_woken(faults, two_workers):
         eventually(lambda: faults.spoiled == 3, SECONDS)
         time.sleep(0.2)
         for client in (first, second):
-            assert client.ask("ping") == "error_draining"
+            assert client.call("ping") == "error_draining"
     assert two_workers.wait() == 0
 
 
@@ -97,7 +97,7 @@ def test_the_last_word_of_a_drained_worker_is_repeated(faults, two_workers):
     tokens = [client.acquire(f"key-{number}") for number, client in enumerate(clients)]
     two_workers.terminate()
     for number, client in enumerate(clients):
-        assert client.ask("n", f"key-{number}", tokens[number]) == "ok 33"
+        assert client.call("n", f"key-{number}", tokens[number]) == "ok 33"
     clients[0].close()
     time.sleep(0.2)
     faults.set(spoil_opcode=OP_MSG_RING, spoil_count=3)
@@ -110,7 +110,7 @@ def test_a_connection_that_cannot_be_handed_over_is_served_where_it_is(faults, t
     faults.set(spoil_opcode=OP_MSG_RING, spoil_count=FOR_EVER)
     for _ in range(10):
         with Client(two_workers) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
     assert faults.spoiled >= 5
 
 
@@ -139,7 +139,7 @@ def test_turns_that_fail_now_and_then_are_outlived(faults, error):
         with Client(server) as client:
             for i in range(100):
                 token = client.acquire(f"key-{i}")
-                assert client.ask("r", f"key-{i}", token) == "ok"
+                assert client.call("r", f"key-{i}", token) == "ok"
         settle(server)
         lines = logged(server, "io_uring call failed")
         if error in (errno.ENOMEM, errno.EINVAL):
@@ -155,14 +155,14 @@ def test_turns_that_fail_now_and_then_are_outlived(faults, error):
 def test_turns_that_all_fail_do_not_spin(faults):
     with Server("--threads", "1", environment=faults.environment) as server:
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
             faults.set(turn_error=-errno.ENOMEM, turn_count=FOR_EVER)
             client.send(request("ping"))
             before_ns = cpu_ns(server)
             time.sleep(2.5)
             failed, used_ns = faults.failed, cpu_ns(server) - before_ns
             faults.set(turn_count=0)
-            assert client.hear() == b"ok\n"
+            assert client.read_line() == b"ok\n"
         lines = logged(server, "io_uring call failed")
         record("2.5 s of ENOMEM", attempts=failed, cpu=f"{used_ns / 1e6:.0f} ms",
                lines=len(lines))
@@ -183,8 +183,8 @@ def test_submissions_that_fail_within_a_turn_are_repeated(faults):
             eventually(lambda: waiters(holder) == count)
             faults.set(submit_error=-errno.ENOMEM, submit_count=1100)
             server.terminate()
-            assert crowd.words("answers", 1, 60) == {"error_draining": count}
-            assert holder.ask("r", "key", token) == "ok"
+            assert crowd.count_words("answers", 1, 60) == {"error_draining": count}
+            assert holder.call("r", "key", token) == "ok"
         assert server.wait() == 0
         assert faults.failed == 1100
         assert logged(server, "io_uring call failed")
@@ -205,22 +205,22 @@ def test_dropped_completions_end_all_connections_and_nothing_else(faults, tmp_pa
     with Server("--threads", "1", "--fence-state-file", str(tmp_path / "fences"),
                 environment=faults.environment) as server:
         with Client(server) as other:
-            assert other.ask("ping") == "ok"
+            assert other.call("ping") == "ok"
         settle(server)
         descriptors = descriptor_count(server)
         for i in range(5):
             holder, waiter, idle = clients = [Client(server) for _ in range(3)]
             token = holder.acquire(f"key-{i}", "0 600")
             waiter.send(request("l", f"key-{i}", "600"))
-            assert idle.ask("ping") == "ok"
+            assert idle.call("ping") == "ok"
             drop(faults, [holder])
             for client in clients:
                 # Nobody hears a reply that could be taken for another one.
-                assert client.hear(SECONDS) in (CLOSED, RESET)
+                assert client.read_line(SECONDS) in (CLOSED, RESET)
             with Client(server) as fresh:
                 # What the holder had is free, and nobody has it.
                 token = fresh.acquire(f"key-{i}", "10")
-                assert fresh.ask("r", f"key-{i}", token) == "ok"
+                assert fresh.call("r", f"key-{i}", token) == "ok"
             for client in clients:
                 client.close()
         settle(server)
@@ -238,14 +238,14 @@ def test_after_dropped_completions_leases_and_timeouts_end_in_time(faults):
             time.sleep(0.1)
             faults.set(drop_count=1)  # what comes next: the alarm, or the end of the lease
             eventually(lambda: faults.drop_count == 0)
-            assert client.hear(SECONDS) in (CLOSED, RESET)
+            assert client.read_line(SECONDS) in (CLOSED, RESET)
         for _ in range(3):
             with Client(server) as holder, Client(server) as waiter:
                 holder.acquire("key", "0 1")
                 waiter.send(request("l", "key", "30"))
-                assert waiter.hear(SECONDS).startswith(b"ok ")
+                assert waiter.read_line(SECONDS).startswith(b"ok ")
                 waiter.send(request("l", "other", "0 1"))
-                assert waiter.hear(SECONDS).startswith(b"ok ")
+                assert waiter.read_line(SECONDS).startswith(b"ok ")
 
 
 def test_dropped_completions_cost_no_receive_buffer(faults):
@@ -255,15 +255,15 @@ def test_dropped_completions_cost_no_receive_buffer(faults):
             with Crowd(server) as crowd:
                 crowd.do("connect", BUFFERS)
                 crowd.do("send", request("ping").decode())
-                assert crowd.words("answers", 1, 30) == {"ok": BUFFERS}
+                assert crowd.count_words("answers", 1, 30) == {"ok": BUFFERS}
                 with server.stopped():
                     crowd.do("send", request("ping").decode())
                     faults.set(drop_count=1)
-                assert crowd.words("answers", 1, 30).get("(silent)", 0) == 0
+                assert crowd.count_words("answers", 1, 30).get("(silent)", 0) == 0
         with Crowd(server) as crowd:
             crowd.do("connect", BUFFERS)
             crowd.do("send", request("ping").decode())
-            assert crowd.words("answers", 1, 30) == {"ok": BUFFERS}
+            assert crowd.count_words("answers", 1, 30) == {"ok": BUFFERS}
 
 
 @pytest.mark.parametrize("count", [1, 100])
@@ -274,9 +274,9 @@ def test_dropped_completions_of_accept_and_signals_are_outlived(faults, count):
             faults.set(drop_count=1)
             with Client(server) as client:
                 eventually(lambda: faults.drop_count == 0)
-                assert client.hear(0.01) != b"ok\n"
+                assert client.read_line(0.01) != b"ok\n"
             with Client(server) as client:
-                assert client.ask("ping") == "ok"
+                assert client.call("ping") == "ok"
         # A signal that nobody was told of.
         faults.set(drop_count=1)
         server.terminate()
@@ -289,7 +289,7 @@ def test_while_draining_dropped_completions_do_not_keep_the_server_from_its_end(
         for number, client in enumerate(clients):
             client.acquire(f"key-{number}", "0 600")
         server.terminate()
-        eventually(lambda: clients[0].ask("ping") == "error_draining")
+        eventually(lambda: clients[0].call("ping") == "error_draining")
         faults.set(drop_count=10)
         for client in clients:
             client.send(request("ping") * 10)
@@ -311,7 +311,7 @@ def test_receives_that_find_no_buffer_are_not_all_repeated_in_each_turn(faults):
                 crowd.do("connect", count)
                 crowd.do("send", request("ping", "k" * 120).decode(), requests)
                 before, turns = faults.receives, faults.turns
-            words = crowd.words("answers", requests, 60)
+            words = crowd.count_words("answers", requests, 60)
             receives, turns = faults.receives - before, faults.turns - turns
         record(f"{count} connections at once, {BUFFERS} buffers", receives=receives, turns=turns)
         assert words == {"ok": requests * count}

@@ -4,8 +4,8 @@ import threading
 import time
 
 import pytest
-from trial import Trial, Witness
-from wire_client import eventually, request
+from fault_test import FaultTest, Witness
+from lib.wire_client import eventually, request
 
 LEASES = 100000
 LATE_MS_MAX = 50 * 20  # targets.md: never more than 20 ms
@@ -27,10 +27,10 @@ def test_100000_leases_that_end_in_a_second_end_in_time_and_delay_nobody(threads
 
     def fault():
         # Its leases run out all the while, and somebody waits for each of them.
-        witness = Witness(trial.server, seconds=3, keys=100, connections=600, run_out=9000,
+        witness = Witness(test.server, seconds=3, keys=100, connections=600, run_out=9000,
                           lease=1).start()
         time.sleep(0.5)
-        with trial.client() as holder:
+        with test.client() as holder:
             taken = take_all(holder)
             time.sleep(1)
             eventually(lambda: not any(lock["key"].startswith("lease-") for lock in
@@ -42,7 +42,7 @@ def test_100000_leases_that_end_in_a_second_end_in_time_and_delay_nobody(threads
                 "at most late": f"{witness.figures['late_us']} us of "
                                 f"{witness.figures['run_outs']}"}
 
-    with Trial("--threads", threads, "--max-locks", "200000") as trial:
-        trial.warm_up(fault)
-        trial.measure(f"100,000 leases end in a second, {threads} threads", fault,
-                      memory_kib=8192)
+    with FaultTest("--threads", threads, "--max-locks", "200000") as test:
+        test.warm_up(fault)
+        test.measure(f"100,000 leases end in a second, {threads} threads", fault,
+                     memory_kib=8192)

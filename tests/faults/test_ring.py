@@ -2,8 +2,8 @@
 
 import pytest
 from crowd import Crowd
-from trial import Trial
-from wire_client import request
+from fault_test import FaultTest
+from lib.wire_client import request
 
 BUFFERS = 512
 COMPLETIONS = 8192
@@ -14,21 +14,21 @@ def test_more_readable_sockets_than_receive_buffers_are_all_served():
 
     def fault(count=4 * BUFFERS):
         text = (request("l", "own-{n}-" + "k" * 20, "0 600") + request("ping")).decode()
-        with Crowd(trial.server) as crowd:
+        with Crowd(test.server) as crowd:
             crowd.do("connect", count)
             for _ in range(5):
-                with trial.server.stopped():
+                with test.server.stopped():
                     crowd.do("send", text, requests)
-                words = crowd.words("answers", 2 * requests, 60)
+                words = crowd.count_words("answers", 2 * requests, 60)
                 # The first `l` of each gets the key; the others find it taken.
                 assert words["ok"] + words["timeout"] == 2 * requests * count, words
         return {"connections": count}
 
-    with Trial("--threads", "1", "--max-locks", "10000") as trial:
-        trial.warm_up(lambda: fault(BUFFERS))
+    with FaultTest("--threads", "1", "--max-locks", "10000") as test:
+        test.warm_up(lambda: fault(BUFFERS))
         # Others wait while the server is stopped.
-        trial.measure("2,048 sockets readable at once, 512 buffers", fault,
-                      others={"p99_ms": 20000, "worst_ms": 20000}, memory_kib=4096)
+        test.measure("2,048 sockets readable at once, 512 buffers", fault,
+                     others={"p99_ms": 20000, "worst_ms": 20000}, memory_kib=4096)
 
 
 @pytest.mark.parametrize("text, answer", [
@@ -39,22 +39,22 @@ def test_more_readable_sockets_than_receive_buffers_are_all_served():
 def test_more_completions_than_the_queue_holds_lose_nothing(text, answer):
     def fault(count=12000):
         assert count > COMPLETIONS
-        with Crowd(trial.server, processes=2) as crowd:
+        with Crowd(test.server, processes=2) as crowd:
             crowd.do("connect", count // 2)
-            with trial.server.stopped():
+            with test.server.stopped():
                 crowd.do("send", text)
-            words = crowd.words("answers", 1, 60)
+            words = crowd.count_words("answers", 1, 60)
             if "{n}" in text:  # two processes, the same numbers
                 words = {"ok": words["ok"] + words.pop("timeout", 0)}
             assert sum(words.values()) == count and set(words) <= set(answer), words
             if "shared" in text:
                 assert words["ok"] == 1, words
             # All at once again, by ending.
-            with trial.server.stopped():
+            with test.server.stopped():
                 crowd.kill()
         return {"connections": count}
 
-    with Trial("--threads", "1", "--max-locks", "20000") as trial:
-        trial.warm_up(fault)
-        trial.measure(f"12,000 completions at once: {text.split()[0]} {text.split()[1]}", fault,
-                      others={"p99_ms": 20000, "worst_ms": 20000}, memory_kib=8192)
+    with FaultTest("--threads", "1", "--max-locks", "20000") as test:
+        test.warm_up(fault)
+        test.measure(f"12,000 completions at once: {text.split()[0]} {text.split()[1]}", fault,
+                     others={"p99_ms": 20000, "worst_ms": 20000}, memory_kib=8192)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
+from fault_test import SANITIZED, FaultTest, record
 from lib.threads import cpu_ns
-from trial import SANITIZED, Trial, record
-from wire_client import CLOSED, RESET, Client, eventually, request
+from lib.wire_client import CLOSED, RESET, Client, eventually, request
 
 MEGABYTE = 1 << 20
 
@@ -16,31 +16,31 @@ limits_memory = pytest.mark.skipif(SANITIZED, reason="a sanitizer takes all addr
 
 
 def limited_descriptors(count):
-    """A trial of a server that may have so many."""
-    trial = Trial()
-    trial.server.command = ["prlimit", f"--nofile={count}:{count}", *trial.server.command]
-    return trial
+    """A test of a server that may have so many."""
+    test = FaultTest()
+    test.server.command = ["prlimit", f"--nofile={count}:{count}", *test.server.command]
+    return test
 
 
 def test_out_of_descriptors_it_neither_spins_nor_delays_whom_it_has():
     def fault(seconds=2):
-        with Crowd(trial.server) as crowd:
+        with Crowd(test.server) as crowd:
             crowd.do("connect", 600)
             time.sleep(0.5)
-            begin_ns = cpu_ns(trial.server)
+            begin_ns = cpu_ns(test.server)
             time.sleep(seconds)
-            share = (cpu_ns(trial.server) - begin_ns) / seconds / 1e9
+            share = (cpu_ns(test.server) - begin_ns) / seconds / 1e9
             # 256 less those of the server have a connection; all the same nobody was refused.
             crowd.do("send", "ping\n_\n\n")
-            words = crowd.words("answers", 1, 1)
+            words = crowd.count_words("answers", 1, 1)
             assert 200 < words["ok"] < 256 and words["ok"] + words["(silent)"] == 600, words
         # The bystanders, who work all the while, are served by the same threads.
         assert share < 0.5
         return {"processor": f"{100 * share:.0f} % with the bystanders"}
 
-    with limited_descriptors(256) as trial:
-        trial.warm_up(fault)
-        trial.measure("out of descriptors", fault)
+    with limited_descriptors(256) as test:
+        test.warm_up(fault)
+        test.measure("out of descriptors", fault)
 
 
 class Short:
@@ -48,12 +48,12 @@ class Short:
     one thread: what address space one has had the allocator does not give to another."""
 
     def __init__(self, megabytes, *flags):
-        self.trial = Trial("--threads", "1", "--max-locks", "100000000", *flags)
+        self.test = FaultTest("--threads", "1", "--max-locks", "100000000", *flags)
         self.megabytes = megabytes
 
     def __enter__(self):
-        self.trial.__enter__()
-        self.server = self.trial.server
+        self.test.__enter__()
+        self.server = self.test.server
         self.early = Client(self.server)
         self.token = self.early.acquire("early", "0 600")
         self.limit(self.megabytes * MEGABYTE)
@@ -67,13 +67,13 @@ class Short:
     def lives(self):
         """It answers, and holds what it held."""
         assert self.server.process.poll() is None, self.server.log
-        assert self.early.ask("ping") == "ok"
-        assert self.early.ask("n", "early", f"{self.token} 600") == "ok 600"
+        assert self.early.call("ping") == "ok"
+        assert self.early.call("n", "early", f"{self.token} 600") == "ok 600"
 
     def is_alone(self):
         """The first client and its lock are all there is, as a new client sees it."""
         with Client(self.server) as client:
-            answer = client.ask("stats")
+            answer = client.call("stats")
         return answer.startswith('ok {"connections":2,') and answer.count('"key"') == 1
 
     def recovers(self):
@@ -81,18 +81,18 @@ class Short:
         eventually(self.is_alone, seconds=60)
         self.lives()
         with Client(self.server) as client:
-            assert client.ask("l", "early", "0") == "timeout"
+            assert client.call("l", "early", "0") == "timeout"
             for part in range(0, 10000, 500):
                 client.send(b"".join(request("l", f"late-{number}", "0 600")
                                      for number in range(part, part + 500)))
-                heard = {client.hear()[:3] for _ in range(500)}
+                heard = {client.read_line()[:3] for _ in range(500)}
                 assert heard == {b"ok "}, heard
         eventually(self.is_alone, seconds=60)
-        assert self.early.ask("r", "early", self.token) == "ok"
+        assert self.early.call("r", "early", self.token) == "ok"
 
     def __exit__(self, kind, *_):
         self.early.close()
-        self.trial.__exit__(kind)
+        self.test.__exit__(kind)
 
 
 def resources_until_short(short, command, arg):
@@ -104,7 +104,7 @@ def resources_until_short(short, command, arg):
             client.send(b"".join(request(command, f"{round_number}-{number}" + "k" * 200, arg)
                                  for number in range(1000)))
             for _ in range(1000):
-                heard = client.hear()
+                heard = client.read_line()
                 if not isinstance(heard, bytes):
                     others.add(heard)
                 elif heard.startswith((b"ok ", b"acquired ")):
@@ -141,7 +141,7 @@ def test_out_of_memory_for_waiters_it_says_error_and_recovers():
         # Enqueued on many keys that are held: a waiter each.
         for number in range(500):
             crowd.do("send", f"e\nearly-{number}\n600\nl\nearly-{number}\n0\n")
-        words = crowd.words("answers", 1000, 20)
+        words = crowd.count_words("answers", 1000, 20)
         assert words.get("error", 0) + words.get("(closed)", 0) + words.get("(reset)", 0) > 0, words
         assert words["queued"] > 1000 and words["acquired"] > 100, words
         short.lives()
@@ -157,7 +157,7 @@ def test_out_of_memory_for_connections_it_closes_some_and_recovers():
         begin = time.monotonic()
         crowd.do("connect", 9000)
         crowd.do("send", "ping\n_\n\n")
-        words = crowd.words("answers", 1, 5)
+        words = crowd.count_words("answers", 1, 5)
         assert words["ok"] > 1000, words
         short.lives()
         crowd.kill()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
+from fault_test import QUICK_COLLECTION, SANITIZED, FaultTest, Witness, record
 from lib.server import Server
-from trial import QUICK_COLLECTION, SANITIZED, Trial, Witness, record
 
 HERE = Path(__file__).resolve().parent
 SHUTDOWN_SECONDS = 3
@@ -49,12 +49,12 @@ def test_told_to_end_while_requests_pour_in_it_ends_each_connection_with_an_answ
         crowd.do("connect", count)
         # Holders: a connection without a lease that pauses for long enough is closed unanswered.
         crowd.do("send", "l\nlock-{n}\n0 600\n")
-        assert crowd.words("answers", 1, 20) == {"ok": count}
-        crowd.tell("blast_until_end", "ping\n_\n\n", 30)
+        assert crowd.count_words("answers", 1, 20) == {"ok": count}
+        crowd.start("blast_until_end", "ping\n_\n\n", 30)
         assert crowd.members[0].stdout.readline() == "blasting\n"
         time.sleep(1)
         server.terminate()
-        words = crowd.hear()[0]
+        words = crowd.results()[0]
         assert server.wait() == 0
         record("SIGTERM under a flood", answers=words)
         assert words.pop("ok") > count
@@ -98,20 +98,20 @@ def test_told_to_end_while_connections_pour_in_it_answers_each_that_it_took():
 
 def test_stopped_for_longer_than_all_leases_it_grants_nothing_twice():
     def fault(stops=1):
-        witness = Witness(trial.server, seconds=4 * stops + 2, lease=1, two_phase=1, semaphores=1,
+        witness = Witness(test.server, seconds=4 * stops + 2, lease=1, two_phase=1, semaphores=1,
                           hold_us=300000).start()
         for _ in range(stops):
             time.sleep(1)
-            with trial.server.stopped():
+            with test.server.stopped():
                 time.sleep(3)
         witness.check()
         return {"witness": witness}
 
-    with Trial() as trial:
-        trial.warm_up(fault)
+    with FaultTest() as test:
+        test.warm_up(fault)
         # Others wait for 3 seconds, as they must.
-        trial.measure("stopped for 3 s, twice", lambda: fault(2),
-                      others={"p99_ms": 10000, "worst_ms": 10000})
+        test.measure("stopped for 3 s, twice", lambda: fault(2),
+                     others={"p99_ms": 10000, "worst_ms": 10000})
 
 
 @pytest.fixture(scope="module")
@@ -148,22 +148,22 @@ def test_a_wall_clock_that_jumps_changes_no_lease_and_no_fence(clock_library, tm
     clock = ShiftedClock(clock_library, tmp_path / "shift")
 
     def fault(jumps=20):
-        witness = Witness(trial.server, seconds=jumps * 3 // 10, lease=1, two_phase=1, semaphores=1,
+        witness = Witness(test.server, seconds=jumps * 3 // 10, lease=1, two_phase=1, semaphores=1,
                           hold_us=100000).start()
         days = set()
         for step in range(jumps):
             clock.set(chance.choice([-1, 1]) * chance.choice([1, 30, 3650]) * DAY_NS * (step > 0))
             time.sleep(0.25)
-            with trial.client() as client:
-                client.ask("ping")
+            with test.client() as client:
+                client.call("ping")
             time.sleep(0.02)
-            days.add(logged_day(trial.server))
+            days.add(logged_day(test.server))
         clock.set(0)
         witness.check()
         # The jumps were seen where the wall clock is used.
         assert len(days) > 2
         return {"witness": witness, "days": len(days)}
 
-    with Trial("--debug", environment=clock.environment) as trial:
-        trial.warm_up(lambda: fault(8))
-        trial.measure("wall clock jumps by up to 10 years", fault, memory_kib=4096)
+    with FaultTest("--debug", environment=clock.environment) as test:
+        test.warm_up(lambda: fault(8))
+        test.measure("wall clock jumps by up to 10 years", fault, memory_kib=4096)

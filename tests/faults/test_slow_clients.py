@@ -1,83 +1,83 @@
 """Clients that send slowly, or never read, cost nobody else anything."""
 
 from crowd import Crowd
-from trial import MEMORY_FACTOR, Trial, resident_kib
-from wire_client import eventually, request
+from fault_test import MEMORY_FACTOR, FaultTest, resident_kib
+from lib.wire_client import eventually, request
 
 FIRST_USE_KIB = 6000  # receive buffers, which have no memory until they are used
 
 
 def test_a_byte_a_second_on_5000_connections_delays_nobody_and_ends_in_time():
     def fault(count=5000, seconds=6):
-        with Crowd(trial.server) as crowd:
+        with Crowd(test.server) as crowd:
             crowd.do("connect", count)
             crowd.do("send", "l")
             crowd.do("trickle", "x", seconds)
-            words = crowd.words("answers", 2, 20)
+            words = crowd.count_words("answers", 2, 20)
             assert words == {"error": count, "(closed)": count}, words
         return {"connections": count}
 
     # The time-out is for a line, whatever drips meanwhile.
-    with Trial("--read-timeout", "3") as trial:
-        trial.warm_up(lambda: fault(5000, 4))
-        trial.measure("a byte a second, 5,000 connections", fault)
+    with FaultTest("--read-timeout", "3") as test:
+        test.warm_up(lambda: fault(5000, 4))
+        test.measure("a byte a second, 5,000 connections", fault)
 
 
 def test_a_byte_a_second_is_served_in_the_end():
-    with Trial() as trial, Crowd(trial.server) as crowd:
+    with FaultTest() as test, Crowd(test.server) as crowd:
         crowd.do("connect", 1000)
         crowd.do("trickle", "l\nk\n0\n", 6.5)
-        words = crowd.words("answers", 1, 20)
+        words = crowd.count_words("answers", 1, 20)
         assert words == {"ok": 1, "timeout": 999}, words
 
 
 def test_stats_of_20000_keys_that_nobody_reads_delay_nobody_and_cost_no_memory():
     def fault():
-        with trial.client() as holder:
+        with test.client() as holder:
             holder.send(b"".join(request("l", f"key-{number}", "0 600")
                                  for number in range(20000)))
-            assert all(holder.hear().startswith(b"ok ") for _ in range(20000))
-            before_kib = resident_kib(trial.server)
-            with Crowd(trial.server) as crowd:
+            assert all(holder.read_line().startswith(b"ok ") for _ in range(20000))
+            before_kib = resident_kib(test.server)
+            with Crowd(test.server) as crowd:
                 crowd.do("connect", 20)
                 crowd.do("send", "stats\n_\n\n", 500)
                 highest_kib = before_kib
 
                 def all_closed():
                     nonlocal highest_kib
-                    highest_kib = max(highest_kib, resident_kib(trial.server))
-                    return connections(trial) < 15
+                    highest_kib = max(highest_kib, resident_kib(test.server))
+                    return connections(test) < 15
                 eventually(all_closed)
             # A stats reply is some 2 MB; what waits to be sent is 64 KiB and a little.
             assert highest_kib - before_kib < FIRST_USE_KIB + 20 * 400 * MEMORY_FACTOR
         return {"grew meanwhile by": f"{highest_kib - before_kib} KiB"}
 
-    with Trial("--write-timeout", "2", "--max-locks", "30000") as trial:
-        trial.warm_up(fault)
-        trial.measure("20 times 500 stats of 20,000 keys never read", fault)
+    with FaultTest("--write-timeout", "2", "--max-locks", "30000") as test:
+        test.warm_up(fault)
+        test.measure("20 times 500 stats of 20,000 keys never read", fault)
 
 
-def connections(trial):
+def connections(test):
     """As stats has it, by a connection of its own."""
-    with trial.client() as client:
-        return int(client.ask("stats")[len('ok {"connections":'):].split(",")[0])
+    with test.client() as client:
+        return int(client.call("stats")[len('ok {"connections":'):].split(",")[0])
 
 
 def test_pipelined_requests_whose_answers_nobody_reads_delay_nobody_and_cost_no_memory():
     def fault(count=10):
-        before_kib = resident_kib(trial.server)
+        before_kib = resident_kib(test.server)
         highest_kib = before_kib
-        with Crowd(trial.server) as crowd, trial.client() as holder:
+        with Crowd(test.server) as crowd, test.client() as holder:
             holder.acquire("k", "0 600")
             crowd.do("connect", count, 4096)
             # Answers are longer than these requests, and more than the kernel's buffers hold.
             for _ in range(60):
                 crowd.do("send", "l\nk\n0\n", 20000)
-                highest_kib = max(highest_kib, resident_kib(trial.server))
-            eventually(lambda: connections(trial) < count)
+                highest_kib = max(highest_kib, resident_kib(test.server))
+            eventually(lambda: connections(test) < count)
         assert highest_kib - before_kib < FIRST_USE_KIB + count * 400 * MEMORY_FACTOR
         return {"grew meanwhile by": f"{highest_kib - before_kib} KiB"}
 
-    with Trial("--write-timeout", "2") as trial:
-        trial.warm_up(fault)
-        trial.measure("10 connections of tries never read", fault)
+    with FaultTest("--write-timeout", "2") as test:
+        test.warm_up(fault)
+        test.measure("10 connections of tries never read", fault)

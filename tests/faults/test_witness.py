@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from trial import WITNESS_DIRECTORY, Trial, Witness, record
+from fault_test import WITNESS_DIRECTORY, FaultTest, Witness, record
 
 CHEATING_SERVER = Path(__file__).resolve().parent / "cheating_server.py"
 
@@ -66,9 +66,9 @@ def test_a_server_that_cheats_is_found_out(cheat):
 
 @pytest.mark.parametrize("threads", ["1", "2", "4"])
 def test_the_witness_finds_nothing_wrong(threads):
-    with Trial("--threads", threads) as trial:
-        witness = Witness(trial.server, seconds=5, kills=1, two_phase=1, semaphores=1,
+    with FaultTest("--threads", threads) as test:
+        witness = Witness(test.server, seconds=5, kills=1, two_phase=1, semaphores=1,
                           keys=6, connections=200).start()
         witness.check(grants=500)
-        trial.settle()
+        test.settle()
         record(f"the witness, {threads} threads", witness=witness)

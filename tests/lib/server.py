@@ -1,13 +1,14 @@
-"""Start a dflockd, ours or the original in Python, for a test; stop it afterwards.
+"""Starts a dflockd for a test, and stops it afterwards.
 
     with Server("--max-locks", "8") as server:
         with server.connect() as connection:
             connection.sendall(b"l\nkey\n0\n")
 
-The server under test listens on a port the kernel chooses, and says which in its log.
+The kernel chooses the port; the server logs it.
 """
 
 import os
+import random
 import re
 import signal
 import socket
@@ -23,8 +24,14 @@ LISTENING = re.compile(r'msg="?listening"? addr=(?P<host>\S+):(?P<port>\d+)')
 START_SECONDS = 20
 
 
+def unused_address():
+    """A loopback address that no other test uses, so that all its ports are free."""
+    number = random.SystemRandom().randrange(2 << 16, 1 << 24)
+    return f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
 class Server:
-    """One running dflockd on a free port of 127.0.0.1; `log` holds what it wrote to stderr."""
+    """One running dflockd on a free port of 127.0.0.1; `log` holds the lines of its stderr."""
 
     def __init__(self, *args, environment=None, binary=BINARY, port=0):
         self.command = [str(binary), "--port", str(port), *args]
@@ -74,7 +81,7 @@ class Server:
 
     @contextmanager
     def stopped(self):
-        """What is done meanwhile the server comes upon all at once."""
+        """Stops the process: afterwards the server finds everything that happened meanwhile."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -83,41 +90,9 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
 
     def wait(self, timeout=20):
-        """The exit status."""
+        """Waits for the end of the process and returns its exit status."""
         return self.process.wait(timeout)
 
     def kill(self):
         self.process.kill()
         self.process.wait(10)
-
-
-class PythonServer:
-    """The original server of PyPI's `dflockd` 0.5.0, run by the interpreter of its environment."""
-
-    def __init__(self, python, *args):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.host, self.port = probe.getsockname()
-        self.command = [str(python), "-m", "dflockd.server", "--host", self.host,
-                        "--port", str(self.port), *args]
-
-    def __enter__(self):
-        self.process = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
-        end = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self.connect().close()
-                return self
-            except ConnectionRefusedError:
-                if time.monotonic() > end or self.process.poll() is not None:
-                    raise
-                time.sleep(0.02)
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait(10)
-
-    def connect(self, timeout=20):
-        return socket.create_connection((self.host, self.port), timeout=timeout)

@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 
-from wire_client import eventually, request
+from lib.wire_client import eventually, request
 
 # Flags with which nothing is due for so long that nobody is woken by a deadline.
 QUIET = ("--read-timeout", "600", "--gc-interval", "600")

@@ -4,8 +4,8 @@ import random
 import re
 import time
 
+from lib.wire_client import CLOSED, SILENCE, TIMEOUT_S, Client, eventually
 from transcript import pipelined
-from wire_client import CLOSED, PATIENCE, SILENCE, Client, eventually
 
 STYLES = ("as written", "byte by byte", "pipelined")
 QUIET = 0.12       # seconds without a byte that pass for "blocked"
@@ -29,7 +29,7 @@ class Conversation:
     """One playing of one transcript. `seed` decides where sends are cut; what does not come
     within `patience` seconds is taken not to come."""
 
-    def __init__(self, transcript, server, style="as written", seed=0, patience=PATIENCE):
+    def __init__(self, transcript, server, style="as written", seed=0, patience=TIMEOUT_S):
         self.transcript = transcript
         self.server = server
         self.style = style
@@ -76,7 +76,7 @@ class Conversation:
                 time.sleep(0.002)
 
     def expect(self, step, seconds=None):
-        heard = self.client(step).hear(seconds or self.patience)
+        heard = self.client(step).read_line(seconds or self.patience)
         if not isinstance(heard, bytes) or not step.texts[0].match(heard, self.captures):
             self.differs(step, heard)
 
@@ -84,7 +84,7 @@ class Conversation:
         self.expect(step, ALREADY)
 
     def quiet(self, step):
-        heard = self.client(step).hear(float(step.rest or QUIET))
+        heard = self.client(step).read_line(float(step.rest or QUIET))
         if heard != SILENCE:
             self.differs(step, heard)
 
@@ -97,7 +97,7 @@ class Conversation:
         self.differs(step, "(connected)")
 
     def closed(self, step):
-        heard = self.client(step).hear(self.patience)
+        heard = self.client(step).read_line(self.patience)
         if heard != CLOSED:
             self.differs(step, heard)
 

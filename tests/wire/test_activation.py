@@ -8,11 +8,11 @@ import sys
 import time
 
 import pytest
-from launch import EXIT_SECONDS, assert_refused, clean_environment
 from lib.server import BINARY, Server
 from lib.threads import cpu_ns
+from lib.wire_client import CLOSED, RESET, Client, eventually, request
+from startup import EXIT_SECONDS, assert_refused, clean_environment
 from test_unix_socket import UnixServer
-from wire_client import CLOSED, RESET, Client, eventually, request
 from workers import all_serve
 
 # Takes the place of the service manager's child: LISTEN_PID is known only after the fork.
@@ -83,7 +83,7 @@ def test_a_passed_tcp_socket_takes_the_place_of_host_and_port(tcp):
     with ActivatedServer([tcp], "--host", "256.1.1.1", "--port", "1") as server:
         assert server.port == tcp.getsockname()[1]
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         assert any("service manager" in line for line in server.log)
         assert [line for line in server.log
                 if re.search(r"listening.*from=service-manager", line)]
@@ -105,7 +105,7 @@ def test_both_kinds_at_once_are_doors_to_the_same_locks(tcp, local):
 def test_a_path_can_be_listened_on_beside_them(tcp, tmp_path):
     path = tmp_path / "own.sock"
     with ActivatedServer([tcp], "--unix-socket", str(path)) as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
         assert ping(str(path), socket.AF_UNIX) == b"ok\n"
         client.close()
         server.terminate()
@@ -125,9 +125,9 @@ def test_who_comes_between_two_servers_waits_and_nobody_is_refused(tcp, local):
     """The sockets stay open and in place: a restart loses no connection that was not accepted."""
     path, port = local.getsockname(), tcp.getsockname()
     with ActivatedServer([tcp, local]) as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
         server.terminate()
-        eventually(lambda: client.ask("ping") != "ok")
+        eventually(lambda: client.call("ping") != "ok")
         client.close()
         assert server.wait() == 0
     assert os.path.exists(path)
@@ -159,11 +159,11 @@ def test_while_draining_new_connections_wait_for_the_next_server(tcp):
 def test_a_socket_that_does_not_block_is_no_busy_loop(tcp):
     tcp.setblocking(False)
     with ActivatedServer([tcp], "--threads", "1") as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
         before_ns = cpu_ns(server)
         time.sleep(0.5)
         assert cpu_ns(server) - before_ns < 200e6
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
 
 
 def refused(sockets, environment=None):
@@ -199,13 +199,13 @@ def test_sockets_for_another_process_are_not_taken(tcp, environment):
     with ActivatedServer([tcp], "--port", "0", environment=environment) as server:
         assert server.port != tcp.getsockname()[1]
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 def test_the_limit_of_an_address_holds_for_passed_sockets(tcp):
     with ActivatedServer([tcp], "--threads", "2", "--max-connections-per-ip", "2") as server:
         first, second, third = (Client(server) for _ in range(3))
-        heard = [each.ask("ping") for each in (first, second, third)]
+        heard = [each.call("ping") for each in (first, second, third)]
         assert heard.count("ok") == 2 and set(heard) <= {"ok", CLOSED, RESET}
 
 

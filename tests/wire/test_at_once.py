@@ -6,25 +6,25 @@ come with its next turn, the one that sends what the first was answered with.
 
 from at_once import QUIET, at_once, blocked
 from lib.server import Server
+from lib.wire_client import Client, eventually, request
 from test_unix_socket import UnixServer
-from wire_client import Client, eventually, request
 
 ROUNDS = 20
 
 
 def served(server):
     client = Client(server)
-    assert client.ask("ping") == "ok"
+    assert client.call("ping") == "ok"
     return client
 
 
 def assert_heard(waiter, holder):
     """The lock went from one to the other, who had asked for more."""
-    assert holder.hear() == b"ok\n"
-    granted = waiter.hear().split()
+    assert holder.read_line() == b"ok\n"
+    granted = waiter.read_line().split()
     assert granted[0] == b"ok"
-    assert waiter.hear() == b"ok\n"
-    assert waiter.ask("r", "key", granted[1].decode()) == "ok"
+    assert waiter.read_line() == b"ok\n"
+    assert waiter.call("r", "key", granted[1].decode()) == "ok"
 
 
 def test_an_answer_does_not_wait_for_those_who_are_refused_beside_it():
@@ -50,7 +50,7 @@ def test_an_answer_does_not_wait_while_a_connection_is_handed_to_another_worker(
                 waiter.send(request("ping"))
                 guest = Client(server)
             assert_heard(waiter, holder)
-            assert guest.ask("ping") == "ok"
+            assert guest.call("ping") == "ok"
             served(server).close()  # of the first worker: the next one is the second's again
 
 
@@ -61,14 +61,14 @@ def test_a_connection_makes_room_though_another_is_refused_as_it_ends():
         def entered():
             nonlocal waiter
             waiter = Client(server)
-            return waiter.ask("ping") == "ok" or waiter.close()
+            return waiter.call("ping") == "ok" or waiter.close()
         for _ in range(ROUNDS):
             token = blocked(waiter, holder)
             with at_once(server):
                 holder.send(request("r", "key", token))
                 waiter.close()
                 late = Client(server)
-            late.ask("ping")
+            late.call("ping")
             late.close()
             eventually(entered)
-            assert holder.hear() == b"ok\n"
+            assert holder.read_line() == b"ok\n"

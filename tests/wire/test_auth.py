@@ -5,20 +5,20 @@ import signal
 import time
 
 import pytest
-from launch import assert_refused, outcome
 from lib.server import Server
-from wire_client import CLOSED, Client, eventually, request
+from lib.wire_client import CLOSED, Client, eventually, request
+from startup import assert_refused, run_server
 
 LONGEST = 65536
 
 
 def accepts(server, token):
     with Client(server) as client:
-        reply = client.ask("auth", "_", token)
+        reply = client.call("auth", "_", token)
         if reply == "ok":
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         else:
-            assert reply == "error_auth" and client.hear() == CLOSED
+            assert reply == "error_auth" and client.read_line() == CLOSED
         return reply == "ok"
 
 
@@ -73,25 +73,25 @@ def test_a_file_that_is_not_used_need_not_exist():
 @pytest.mark.parametrize("content", [b"", b"\n", b" \t\r\n", b"two\nlines", b"two\n\nlines\n"])
 def test_a_file_that_holds_no_single_line_is_refused(secret_file, content):
     path = secret_file(content)
-    assert_refused(outcome("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
-    assert_refused(outcome("--port=0", environment={"DFLOCKD_AUTH_TOKEN_FILE": path}),
+    assert_refused(run_server("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
+    assert_refused(run_server("--port=0", environment={"DFLOCKD_AUTH_TOKEN_FILE": path}),
                    "DFLOCKD_AUTH_TOKEN_FILE")
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t \n", "two\nlines"])
 def test_an_empty_secret_or_one_with_a_newline_is_refused(value):
-    assert_refused(outcome("--port=0", f"--auth-token={value}"), "--auth-token")
+    assert_refused(run_server("--port=0", f"--auth-token={value}"), "--auth-token")
 
 
 def test_a_variable_with_a_newline_is_refused():
-    assert_refused(outcome("--port=0", environment={"DFLOCKD_AUTH_TOKEN": "two\nlines"}),
+    assert_refused(run_server("--port=0", environment={"DFLOCKD_AUTH_TOKEN": "two\nlines"}),
                    "DFLOCKD_AUTH_TOKEN")
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/"])
 def test_a_file_that_cannot_be_read_is_refused(path):
-    assert_refused(outcome("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
-    assert_refused(outcome("--port=0", environment={"DFLOCKD_AUTH_TOKEN_FILE": path}),
+    assert_refused(run_server("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
+    assert_refused(run_server("--port=0", environment={"DFLOCKD_AUTH_TOKEN_FILE": path}),
                    "DFLOCKD_AUTH_TOKEN_FILE")
 
 
@@ -105,7 +105,7 @@ def test_a_secret_of_64_kib_is_accepted(secret_file):
 
 def test_a_secret_that_no_client_could_send_is_refused(secret_file):
     path = secret_file(b"x" * (LONGEST + 1))
-    assert_refused(outcome("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
+    assert_refused(run_server("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
 
 
 def test_a_secret_may_be_any_bytes(secret_file):
@@ -121,29 +121,29 @@ def test_wrong_secrets_of_others_delay_nobody():
         for stranger in strangers:
             stranger.send(request("auth", "_", "wrong"))
         good.send(request("auth", "_", "s3cret") + request("ping"))
-        assert good.hear(5) == b"ok\n"
-        assert good.hear(5) == b"ok\n"
+        assert good.read_line(5) == b"ok\n"
+        assert good.read_line(5) == b"ok\n"
         for stranger in strangers:
-            assert stranger.hear() == b"error_auth\n"
-            assert stranger.hear() == CLOSED
+            assert stranger.read_line() == b"error_auth\n"
+            assert stranger.read_line() == CLOSED
             stranger.close()
 
 
 def test_a_wrong_secret_is_answered_at_once_and_closed_a_little_later():
     with Server("--auth-token", "s3cret") as server, Client(server) as client:
-        assert client.ask("auth", "_", "wrong") == "error_auth"
-        assert client.hear(0.03) == "(silence)"
-        assert client.hear() == CLOSED
+        assert client.call("auth", "_", "wrong") == "error_auth"
+        assert client.read_line(0.03) == "(silence)"
+        assert client.read_line() == CLOSED
 
 
 def test_a_connection_that_never_authenticates_gets_nothing_from_the_table():
     with Server("--auth-token", "s3cret", "--gc-max-idle", "0") as server:
         with Client(server) as stranger:
             stranger.send(request("l", "key", "0") * 100)
-            assert stranger.hear() == b"error_auth\n"
-            assert stranger.hear() == CLOSED
+            assert stranger.read_line() == b"error_auth\n"
+            assert stranger.read_line() == CLOSED
         with Client(server) as client:
-            assert client.ask("auth", "_", "s3cret") == "ok"
+            assert client.call("auth", "_", "s3cret") == "ok"
             stats = client.stats()
             assert stats["locks"] == [] and stats["idle_locks"] == []
 
@@ -167,7 +167,7 @@ def test_sighup_reloads_the_file_and_the_previous_secret_is_valid_for_a_while(
     flags = [] if by_variable else ["--auth-token-file", path]
     with Server("--read-timeout", "2", *flags, environment=environment) as server, \
             Client(server) as early:
-        assert early.ask("auth", "_", "first") == "ok"
+        assert early.call("auth", "_", "first") == "ok"
         token = early.acquire("key", "0 60")
         secret_file(b"second\n")
         assert not accepts(server, "second")
@@ -180,7 +180,7 @@ def test_sighup_reloads_the_file_and_the_previous_secret_is_valid_for_a_while(
         assert time.monotonic() - start >= 1.9
         assert accepts(server, "second") and not accepts(server, "third")
         # A connection stays what it was.
-        assert early.ask("r", "key", token) == "ok"
+        assert early.call("r", "key", token) == "ok"
 
 
 def test_of_two_reloads_only_the_last_two_secrets_are_valid(secret_file):

@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
-from launch import ServerAsGiven
+from bystander import WatchedServer
 from lib.server import Server
-from wire_client import (CLOSED, MEGABYTE, RESET, SILENCE, TOO_MUCH, Client, eventually,
-                         request)
-from witness import Watched
+from lib.wire_client import (CLOSED, MEGABYTE, MORE_THAN_BUFFERS, RESET, SILENCE, Client,
+                             eventually, request)
+from startup import ServerAsGiven
 
 
 @pytest.fixture
 def watched():
-    with Watched("--write-timeout", "1") as running:
+    with WatchedServer("--write-timeout", "1") as running:
         yield running
 
 
@@ -28,14 +28,14 @@ def test_ending_a_connection_ends_no_other(watched):
         while time.monotonic() < end:
             with Client(watched.server) as client:
                 client.send(b"x" * 300 + b"\n")
-                client.hear()
+                client.read_line()
 
     def behave():
         while time.monotonic() < end:
             with Client(watched.server) as client:
                 time.sleep(random.random() / 2000)
                 client.send(request("ping"))
-                served.append(client.hear())
+                served.append(client.read_line())
 
     threads = [threading.Thread(target=act) for act in [offend] * 4 + [behave] * 4]
     for thread in threads:
@@ -53,46 +53,46 @@ def test_a_line_of_300_bytes_is_an_error_and_ends_its_connection(watched, before
     for _ in range(20):
         with Client(watched.server) as client:
             client.send(before + b"x" * 300 + b"\n")
-            assert client.hear() == b"error\n"
-            assert client.hear() == CLOSED
+            assert client.read_line() == b"error\n"
+            assert client.read_line() == CLOSED
 
 
 def test_10_megabytes_without_a_newline_take_no_memory(watched):
     with Client(watched.server) as client:
         client.send(b"x" * MEGABYTE)
-        watched.witness.served()
+        watched.bystander.served()
         check = watched.grows_at_most(4096)
         for _ in range(9):
             client.send(b"x" * MEGABYTE)
-        watched.witness.served()
+        watched.bystander.served()
         check()
-        assert client.hear(0.2) == SILENCE
+        assert client.read_line(0.2) == SILENCE
         client.send(b"\n")
-        assert client.hear() == b"error\n"
-        assert client.hear() == CLOSED
+        assert client.read_line() == b"error\n"
+        assert client.read_line() == CLOSED
 
 
 def test_10_megabytes_of_a_secret_take_no_memory():
-    with Watched(auth="s3cret") as watched, Client(watched.server) as client:
+    with WatchedServer(auth="s3cret") as watched, Client(watched.server) as client:
         check = watched.grows_at_most(4096)
         client.send(b"auth\n_\n")
         for _ in range(10):
             client.send(b"x" * MEGABYTE)
         check()
         client.send(b"\n")
-        assert client.hear() == b"error_auth\n"
-        assert client.hear() == CLOSED
+        assert client.read_line() == b"error_auth\n"
+        assert client.read_line() == CLOSED
 
 
 def test_nul_bytes_are_bytes(watched):
     with Client(watched.server) as client:
         client.send(b"\0\n\0\n\0\n" * 1000)
-        assert all(client.hear() == b"error\n" for _ in range(1000))
-        assert client.ask("l", b"\0" * 256, "0").startswith("ok ")
-        assert client.ask("l", "key", b"0\0") == "error"
+        assert all(client.read_line() == b"error\n" for _ in range(1000))
+        assert client.call("l", b"\0" * 256, "0").startswith("ok ")
+        assert client.call("l", "key", b"0\0") == "error"
         client.send(b"\0" * 257 + b"\n")
-        assert client.hear() == b"error\n"
-        assert client.hear() == CLOSED
+        assert client.read_line() == b"error\n"
+        assert client.read_line() == CLOSED
 
 
 @pytest.mark.parametrize("number", [2**31, 2**32, 2**32 + 1, 9223372037, 2**63 - 1, 2**63,
@@ -103,11 +103,11 @@ def test_a_number_never_wraps(watched, number):
     limit_ok = 1 <= number <= 1048576
     with Client(watched.server) as client:
         for key, arg in (("timeout", f"{number}"), ("lease", f"0 {number}")):
-            reply = client.ask("l", key, arg)
+            reply = client.call("l", key, arg)
             assert reply.startswith("ok ") if timeout_ok else reply == "error"
-        assert client.ask("e", "enqueued", f"{number}").startswith("acquired ") is timeout_ok
-        assert client.ask("sl", "semaphore", f"0 {number}").startswith("ok ") is limit_ok
-        assert client.ask("se", "semaphore", f"{number}").startswith("acq") is limit_ok
+        assert client.call("e", "enqueued", f"{number}").startswith("acquired ") is timeout_ok
+        assert client.call("sl", "semaphore", f"0 {number}").startswith("ok ") is limit_ok
+        assert client.call("se", "semaphore", f"{number}").startswith("acq") is limit_ok
 
 
 def test_random_bytes_do_no_harm(watched, seed):
@@ -125,9 +125,9 @@ def test_random_bytes_do_no_harm(watched, seed):
                 client.reset()
             elif chance.random() < 0.5:
                 client.fin()
-                while isinstance(client.hear(), bytes):
+                while isinstance(client.read_line(), bytes):
                     pass
-    watched.witness.served()
+    watched.bystander.served()
 
 
 def test_one_byte_at_a_time_with_pauses_is_served(watched):
@@ -135,7 +135,7 @@ def test_one_byte_at_a_time_with_pauses_is_served(watched):
         for byte in request("l", "key", "0"):
             client.send(bytes([byte]))
             time.sleep(0.01)
-        assert client.hear().startswith(b"ok ")
+        assert client.read_line().startswith(b"ok ")
 
 
 def test_100000_pipelined_requests_are_answered_in_order(watched):
@@ -145,7 +145,7 @@ def test_100000_pipelined_requests_are_answered_in_order(watched):
         feeder = threading.Thread(target=client.send, args=(batch,))
         feeder.start()
         for number in range(count):
-            assert client.hear() == (b"error\n" if number % 2 else b"ok\n"), number
+            assert client.read_line() == (b"error\n" if number % 2 else b"ok\n"), number
         feeder.join()
 
 
@@ -154,7 +154,7 @@ def blocked_client(watched, command):
     holder, client = watched.client(), watched.client()
     token = holder.acquire("blocked")
     if command == "w":
-        assert client.ask("e", "blocked") == "queued"
+        assert client.call("e", "blocked") == "queued"
     client.send(request(command, "blocked", "600"))
     eventually(lambda: holder.stats()["locks"] and any(
         lock["key"] == "blocked" and lock["waiters"] == 1 for lock in holder.stats()["locks"]))
@@ -165,19 +165,19 @@ def blocked_client(watched, command):
 def test_behind_a_blocked_command_the_server_stops_reading(watched, command):
     client, holder, token = blocked_client(watched, command)
     check = watched.grows_at_most(6144)
-    requests = request("ping") * (TOO_MUCH // len(request("ping")))
-    sent = client.send_what_is_taken(requests)
+    requests = request("ping") * (MORE_THAN_BUFFERS // len(request("ping")))
+    sent = client.send_until_blocked(requests)
     # What was taken is in the buffers of the kernel, but for 64 KiB.
     assert sent < 40 * MEGABYTE
     check()
-    watched.witness.served()
+    watched.bystander.served()
     # The command ends; all that was sent is served after it.
-    assert holder.ask("r", "blocked", token) == "ok"
-    assert client.hear().startswith(b"ok ")
+    assert holder.call("r", "blocked", token) == "ok"
+    assert client.read_line().startswith(b"ok ")
     whole, part = divmod(sent, len(request("ping")))
     for number in range(whole):
-        assert client.hear() == b"ok\n", number
-    assert part == 0 or client.hear(0.1) == SILENCE
+        assert client.read_line() == b"ok\n", number
+    assert part == 0 or client.read_line(0.1) == SILENCE
     client.close()
     holder.close()
 
@@ -185,7 +185,7 @@ def test_behind_a_blocked_command_the_server_stops_reading(watched, command):
 @pytest.mark.parametrize("command", ["l", "w"])
 def test_behind_a_blocked_command_a_reset_is_noticed_though_nothing_is_read(watched, command):
     client, holder, _ = blocked_client(watched, command)
-    client.send_what_is_taken(request("ping") * MEGABYTE)
+    client.send_until_blocked(request("ping") * MEGABYTE)
     client.reset()
     eventually(lambda: holder.stats()["locks"][0]["waiters"] == 0)
     eventually(lambda: holder.stats()["connections"] == 2)
@@ -198,12 +198,12 @@ def test_behind_a_blocked_command_a_fin_is_noticed_though_nothing_is_read(watche
     client, holder, _ = blocked_client(watched, command)
     # Past the 64 KiB, yet not past what the kernel takes, so that the FIN arrives.
     client.send(request("ping") * (80 * 1024 // len(request("ping"))))
-    watched.witness.served()
+    watched.bystander.served()
     getattr(client, end)()
     eventually(lambda: all(lock["waiters"] == 0 for lock in holder.stats()["locks"]))
     eventually(lambda: holder.stats()["connections"] == 2)
     if end == "fin":
-        assert client.hear() in (CLOSED, RESET)
+        assert client.read_line() in (CLOSED, RESET)
         client.close()
     holder.close()
 
@@ -213,11 +213,11 @@ def test_about_64_kib_behind_a_blocked_command_are_served_when_it_ends(watched, 
     client, holder, token = blocked_client(watched, "l")
     feeder = threading.Thread(target=client.send, args=(request("ping") * count,))
     feeder.start()
-    watched.witness.served()
-    assert holder.ask("r", "blocked", token) == "ok"
-    assert client.hear().startswith(b"ok ")
+    watched.bystander.served()
+    assert holder.call("r", "blocked", token) == "ok"
+    assert client.read_line().startswith(b"ok ")
     for number in range(count):
-        assert client.hear() == b"ok\n", number
+        assert client.read_line() == b"ok\n", number
     feeder.join()
     client.close()
     holder.close()
@@ -225,19 +225,19 @@ def test_about_64_kib_behind_a_blocked_command_are_served_when_it_ends(watched, 
 
 @pytest.mark.parametrize("what", ["ping", "stats"])
 def test_a_reader_that_never_reads_is_closed_after_the_write_timeout(watched, what):
-    with Watched("--write-timeout", "1", "--max-locks", "3000") as crowded:
+    with WatchedServer("--write-timeout", "1", "--max-locks", "3000") as crowded:
         holder = crowded.client()
         holder.send(b"".join(request("l", f"key-{number}", "0 600") for number in range(2000)))
-        assert all(holder.hear().startswith(b"ok ") for _ in range(2000))
+        assert all(holder.read_line().startswith(b"ok ") for _ in range(2000))
         deaf = crowded.client()
         deaf.acquire("held-by-the-deaf")
         check = crowded.grows_at_most(16384)
-        requests = request(what) * (TOO_MUCH // len(request(what)))
-        assert deaf.send_what_is_taken(requests, patience=0.5) < len(requests)
+        requests = request(what) * (MORE_THAN_BUFFERS // len(request(what)))
+        assert deaf.send_until_blocked(requests, patience=0.5) < len(requests)
         eventually(lambda: holder.stats()["connections"] == 3, seconds=60)
         check()
         # What it held is released.
-        assert holder.ask("l", "held-by-the-deaf", "10").startswith("ok ")
+        assert holder.call("l", "held-by-the-deaf", "10").startswith("ok ")
         deaf.close()
         holder.close()
 
@@ -263,32 +263,32 @@ def test_a_reader_that_reads_slowly_is_not_closed(watched):
 
 def test_without_a_write_timeout_a_reader_may_take_its_time():
     with ServerAsGiven("--port=0", "--write-timeout=0") as server, Client(server) as deaf:
-        pings = request("ping") * (TOO_MUCH // len(request("ping")))
-        taken = deaf.send_what_is_taken(pings, patience=0.5)
+        pings = request("ping") * (MORE_THAN_BUFFERS // len(request("ping")))
+        taken = deaf.send_until_blocked(pings, patience=0.5)
         assert taken < len(pings)
         time.sleep(2)
         whole = taken // len(request("ping"))
-        assert all(deaf.hear() == b"ok\n" for _ in range(whole))
+        assert all(deaf.read_line() == b"ok\n" for _ in range(whole))
 
 
 def test_many_connections_that_say_nothing_are_dropped_in_time():
-    with Watched("--read-timeout", "1") as watched:
+    with WatchedServer("--read-timeout", "1") as watched:
         silent = [Client(watched.server) for _ in range(200)]
         for client in silent:
-            assert client.hear() == b"error\n"
-            assert client.hear() == CLOSED
+            assert client.read_line() == b"error\n"
+            assert client.read_line() == CLOSED
             client.close()
 
 
 def test_the_server_survives_what_its_own_limits_refuse():
     with Server("--max-connections", "5") as server:
         crowd = [Client(server) for _ in range(50)]
-        heard = [client.hear(1) for client in crowd]
+        heard = [client.read_line(1) for client in crowd]
         assert heard.count(SILENCE) == 5 and heard.count(CLOSED) == 45
         for client in crowd:
             client.close()
 
         def served():
             with Client(server) as client:
-                return client.ask("ping") == "ok"
+                return client.call("ping") == "ok"
         eventually(served)

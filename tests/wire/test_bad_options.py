@@ -1,7 +1,7 @@
 """What cannot be meant is refused at the start: one clear line that names it, and exit status 1."""
 
 import pytest
-from launch import assert_refused, outcome
+from startup import assert_refused, run_server
 from test_options import OPTIONS
 
 NUMBERS = ["port", "default-lease-ttl", "lease-sweep-interval", "gc-interval", "gc-max-idle",
@@ -25,26 +25,26 @@ def variables(flags):
 @pytest.mark.parametrize("flag", NUMBERS)
 def test_a_flag_that_is_no_number_is_refused(flag, value):
     beside = () if flag == "port" else ("--port", "0")
-    assert_refused(outcome(*beside, f"--{flag}={value}"), f"--{flag}")
+    assert_refused(run_server(*beside, f"--{flag}={value}"), f"--{flag}")
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=ascii)
 @pytest.mark.parametrize("flag, variable", variables(NUMBERS))
 def test_a_variable_that_is_no_number_is_refused(flag, variable, value):
     beside = () if flag == "port" else ("--port", "0")
-    assert_refused(outcome(*beside, environment={variable: value}), variable)
+    assert_refused(run_server(*beside, environment={variable: value}), variable)
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", "truefalse", "-1", ""])
 @pytest.mark.parametrize("flag", BOOLEANS)
 def test_a_flag_that_is_no_boolean_is_refused(flag, value):
-    assert_refused(outcome("--port", "0", f"--{flag}={value}"), f"--{flag}")
+    assert_refused(run_server("--port", "0", f"--{flag}={value}"), f"--{flag}")
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", "truefalse", "-1"])
 @pytest.mark.parametrize("flag, variable", variables(BOOLEANS))
 def test_a_variable_that_is_no_boolean_is_refused(flag, variable, value):
-    assert_refused(outcome("--port", "0", environment={variable: value}), variable)
+    assert_refused(run_server("--port", "0", environment={variable: value}), variable)
 
 
 @pytest.mark.parametrize("argument, environment", [
@@ -52,47 +52,47 @@ def test_a_variable_that_is_no_boolean_is_refused(flag, variable, value):
     ("--debug", {"DFLOCKD_MAX_LOCKS": "1\n"}), ("--max-locks=5", {"DFLOCKD_DEBUG": "x\ny"}),
     ("--host=a\nb", {})], ids=ascii)
 def test_a_newline_in_what_is_refused_does_not_break_the_line(argument, environment):
-    assert_refused(outcome("--port=0", argument, environment=environment))
+    assert_refused(run_server("--port=0", argument, environment=environment))
 
 
 @pytest.mark.parametrize("flag, value", OUT_OF_RANGE)
 def test_a_number_out_of_range_is_refused(flag, value):
     beside = () if flag == "port" else ("--port", "0")
-    assert_refused(outcome(*beside, f"--{flag}={value}"), f"--{flag}")
+    assert_refused(run_server(*beside, f"--{flag}={value}"), f"--{flag}")
     variable = f"DFLOCKD_{OPTIONS[flag][0]}"
-    assert_refused(outcome(*beside, environment={variable: value}), variable)
+    assert_refused(run_server(*beside, environment={variable: value}), variable)
 
 
 @pytest.mark.parametrize("flag", ["--frobnicate", "-x", "--Port=0", "---port=0", "--no-port",
                                   "--port_=0", "--version2"])
 def test_an_unknown_flag_is_refused(flag):
-    assert_refused(outcome("--port", "0", flag), flag.split("=")[0])
+    assert_refused(run_server("--port", "0", flag), flag.split("=")[0])
 
 
 @pytest.mark.parametrize("flag", ["--max-lock=5", "--max-conn=5", "--deb", "--por=0", "--threa=1",
                                   "--no-auto-release", "--vers"])
 def test_the_beginning_of_a_flag_is_no_flag(flag):
-    assert_refused(outcome("--port", "0", flag), flag.split("=")[0])
+    assert_refused(run_server("--port", "0", flag), flag.split("=")[0])
 
 
 @pytest.mark.parametrize("flag", [flag for flag in OPTIONS if flag not in BOOLEANS])
 def test_a_flag_without_its_value_is_refused(flag):
-    assert_refused(outcome(f"--{flag}"), f"--{flag}")
+    assert_refused(run_server(f"--{flag}"), f"--{flag}")
 
 
 @pytest.mark.parametrize("arguments", [("serve",), ("--debug", "false"), ("6388",)])
 def test_a_stray_argument_is_refused(arguments):
-    assert_refused(outcome("--port", "0", *arguments), arguments[-1])
+    assert_refused(run_server("--port", "0", *arguments), arguments[-1])
 
 
 def test_a_boolean_has_no_other_opposites():
-    assert_refused(outcome("--port", "0", "--no-auto-release-on-disconnect=maybe"),
+    assert_refused(run_server("--port", "0", "--no-auto-release-on-disconnect=maybe"),
                    "--no-auto-release-on-disconnect")
 
 
 @pytest.mark.parametrize("flag, value", NOT_YET)
 def test_a_flag_that_is_not_supported_yet_is_refused(flag, value):
-    done = outcome("--port", "0", f"--{flag}={value}")
+    done = run_server("--port", "0", f"--{flag}={value}")
     assert_refused(done, f"--{flag}")
     assert "support" in done.stderr
 
@@ -100,6 +100,6 @@ def test_a_flag_that_is_not_supported_yet_is_refused(flag, value):
 @pytest.mark.parametrize("flag, value", NOT_YET)
 def test_a_variable_that_is_not_supported_yet_is_refused(flag, value):
     variable = f"DFLOCKD_{OPTIONS[flag][0]}"
-    done = outcome("--port", "0", environment={variable: value})
+    done = run_server("--port", "0", environment={variable: value})
     assert_refused(done, variable)
     assert "support" in done.stderr

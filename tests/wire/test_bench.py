@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 
-import peer
 import pytest
-from launch import assert_refused, own_address
-from lib.server import BINARY, ROOT, Server
-from wire_client import Client
+from lib.original_server import OriginalServer, original_python_or_skip
+from lib.server import BINARY, ROOT, Server, unused_address
+from lib.wire_client import Client
+from startup import assert_refused
 
 BENCH = BINARY.parent / "dflockd-bench"
 CHEATING_SERVER = ROOT / "tests" / "faults" / "cheating_server.py"
@@ -266,18 +266,14 @@ def test_several_servers_share_the_workers():
 
 
 def test_the_original_server_takes_the_load():
-    try:
-        python = peer.environment()
-    except peer.Unavailable as error:
-        pytest.skip(f"dflockd {peer.VERSION} cannot be installed: {error}")
-    with peer.Original(python) as original:
+    with OriginalServer(original_python_or_skip()) as original:
         result = load(original, *SHORT, "--load", "lock,two-phase,renew", "--keys", "shared")
         assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
 
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server")
 def test_redis_takes_the_load(tmp_path):
-    socket_address = f"{own_address()}:6379"
+    socket_address = f"{unused_address()}:6379"
     host, port = socket_address.split(":")
     process = subprocess.Popen(["redis-server", "--bind", host, "--port", port, "--save", "",
                                 "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
@@ -311,7 +307,7 @@ def test_the_secret_is_said_first(tmp_path, life):
 
 
 def test_no_server_is_one_clear_line():
-    nowhere = f"{own_address()}:6388"
+    nowhere = f"{unused_address()}:6388"
     assert_refused(bench("--servers", nowhere, *SHORT), nowhere)
 
 

@@ -8,7 +8,7 @@ import pytest
 from lib.certificates import Authority
 from lib.server import Server
 from lib.tls import TlsServer
-from wire_client import Client, eventually, request
+from lib.wire_client import Client, eventually, request
 
 MEGABYTE = 1 << 20
 CAP = 16  # MiB
@@ -54,17 +54,17 @@ def test_those_who_have_much_behind_a_blocked_request_are_closed(start):
             client.send(request("l", "key", "600") + BEHIND)
         eventually(lambda: any(map(closed, crowd)))
         assert_bounded(server, before)
-        assert other.ask("ping") == "ok"
-        assert other.ask("n", "key", token) == "ok 33"
+        assert other.call("ping") == "ok"
+        assert other.call("n", "key", token) == "ok 33"
         for client in crowd:
             client.close()
         eventually(lambda: other.stats()["connections"] == 1)
         with Client(server) as new:
             new.send(request("l", "key", "600") + BEHIND)
             eventually(lambda: other.stats()["locks"][0]["waiters"] == 1)
-            assert other.ask("r", "key", token) == "ok"
-            assert new.hear().startswith(b"ok ")
-            assert all(new.hear() == b"ok\n" for _ in range(7000))
+            assert other.call("r", "key", token) == "ok"
+            assert new.read_line().startswith(b"ok ")
+            assert all(new.read_line() == b"ok\n" for _ in range(7000))
 
 
 def test_those_who_do_not_read_are_closed(start):
@@ -72,7 +72,7 @@ def test_those_who_do_not_read_are_closed(start):
         other = stack.enter_context(Client(server))
         for number in range(2000):
             other.send(request("l", f"{number:0200}", "0 600"))
-        assert all(other.hear().startswith(b"ok ") for _ in range(2000))
+        assert all(other.read_line().startswith(b"ok ") for _ in range(2000))
         before = memory_of(server)
         crowd = [stack.enter_context(Client(server)) for _ in range(CROWD)]
         for client in crowd:
@@ -80,7 +80,7 @@ def test_those_who_do_not_read_are_closed(start):
                 socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.send(request("stats") * 30)
         assert_bounded(server, before)
-        assert other.ask("ping") == "ok"
+        assert other.call("ping") == "ok"
         for client in crowd:
             client.close()
         eventually(lambda: other.stats()["connections"] == 1)

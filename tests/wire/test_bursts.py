@@ -12,8 +12,8 @@ from at_once import QUIET, at_once, blocked
 from lib.certificates import Authority
 from lib.server import Server
 from lib.tls import TlsServer
+from lib.wire_client import CLOSED, RESET, SILENCE, Client, eventually, request
 from test_unix_socket import UnixServer
-from wire_client import CLOSED, RESET, SILENCE, Client, eventually, request
 
 BURSTS = 200
 CLIENTS = 8
@@ -44,7 +44,7 @@ class Party:
             client = Client(self.server)
         except OSError:  # refused before its TLS was ready
             return False
-        if client.ask("ping") != "ok":
+        if client.call("ping") != "ok":
             client.close()
             return False
         self.due[client] = 0
@@ -107,7 +107,7 @@ class Party:
                     action()
 
     def heard(self, client):
-        heard = client.hear()
+        heard = client.read_line()
         assert heard != SILENCE, self.done[-20:]
         return heard
 
@@ -130,7 +130,7 @@ class Party:
         for _ in range(BURSTS):
             self.fill()
             self.burst()
-            self.hear()
+            self.read_line()
 
 
 LIMITS = ("--max-connections", str(CLIENTS), "--max-locks", "100000", *QUIET)

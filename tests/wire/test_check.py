@@ -6,17 +6,17 @@ import socket
 import subprocess
 
 import pytest
-from launch import assert_refused, outcome
 from lib.certificates import Authority
 from lib.server import BINARY, Server
+from lib.wire_client import Client
 from seccomp import forbid_io_uring
-from wire_client import Client
+from startup import assert_refused, run_server
 
 VALID = "dflockd: the configuration is valid\n"
 
 
 def check(*args, **more):
-    return outcome("--check", *map(str, args), **more)
+    return run_server("--check", *map(str, args), **more)
 
 
 def assert_valid(done):
@@ -44,7 +44,7 @@ def test_a_valid_configuration_is_one_and_leaves_no_trace(tmp_path):
     before = snapshot(tmp_path)
     assert_valid(check())
     assert_valid(check(*options))
-    assert_valid(outcome(*map(str, options), "--check=true"))
+    assert_valid(run_server(*map(str, options), "--check=true"))
     assert snapshot(tmp_path) == before  # neither a fence file nor a socket
 
 
@@ -55,7 +55,7 @@ def test_a_server_that_runs_with_the_same_files_is_no_obstacle(tmp_path):
         assert_valid(check("--port", server.port, *options))
         assert snapshot(tmp_path) == before
         with Client(server) as client:
-            assert client.ask("auth", "_", "s3cret") == "ok"
+            assert client.call("auth", "_", "s3cret") == "ok"
             assert client.acquire("key")
 
 
@@ -104,7 +104,7 @@ def test_what_a_start_refuses_it_refuses_with_the_same_line(tmp_path):
         assert_refused(checked)
         assert said in checked.stderr, checked.stderr
         assert snapshot(tmp_path) == before
-        assert checked.stderr == outcome("--port=0", *args).stderr
+        assert checked.stderr == run_server("--port=0", *args).stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -121,9 +121,9 @@ def test_a_port_in_use_is_not_its_business(tmp_path):
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
 def test_a_machine_without_io_uring_is_refused(error):
-    done = outcome("--check", preexec=lambda: forbid_io_uring(error))
+    done = run_server("--check", preexec=lambda: forbid_io_uring(error))
     assert_refused(done, "io_uring")
-    assert done.stderr == outcome("--port=0", preexec=lambda: forbid_io_uring(error)).stderr
+    assert done.stderr == run_server("--port=0", preexec=lambda: forbid_io_uring(error)).stderr
 
 
 def test_it_fails_when_nobody_can_read_its_answer():

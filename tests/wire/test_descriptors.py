@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from launch import ServerAsGiven
-from wire_client import SILENCE, Client, eventually, request
-from witness import QUICK_COLLECTION, Watched
+from bystander import QUICK_COLLECTION, WatchedServer
+from lib.wire_client import SILENCE, Client, eventually, request
+from startup import ServerAsGiven
 
-CROWD = Path(__file__).with_name("crowd.py")
+CROWD = Path(__file__).with_name("hold_connections.py")
 
 
 def limited_server(descriptors):
@@ -45,33 +45,33 @@ class Crowd:
     (256, 400, 1), (4000, 6000, 2)])
 def test_out_of_descriptors_it_serves_whom_it_has_and_recovers(
         descriptors, connections, processes):
-    with Watched(server=limited_server(descriptors)) as watched:
+    with WatchedServer(server=limited_server(descriptors)) as watched:
         early = watched.client()
         token = early.acquire("early", "0 600")
         with Crowd(watched.server, connections, processes):
-            watched.witness.served()
-            assert early.ask("n", "early", f"{token} 600") == "ok 600"
+            watched.bystander.served()
+            assert early.call("n", "early", f"{token} 600") == "ok 600"
             eventually(lambda: early.stats()["connections"] > descriptors // 2)
             # It really ran out of them.
             assert early.stats()["connections"] < min(descriptors, connections)
-            watched.witness.served()
+            watched.bystander.served()
         # The crowd has gone: whoever comes now is served.
         eventually(lambda: early.stats()["connections"] < 10, seconds=60)
         with Client(watched.server) as late:
-            assert late.ask("l", "early", "0") == "timeout"
-        assert early.ask("r", "early", token) == "ok"
+            assert late.call("l", "early", "0") == "timeout"
+        assert early.call("r", "early", token) == "ok"
         early.close()
 
 
 def test_out_of_descriptors_a_place_that_falls_free_is_taken_by_who_waits():
-    with Watched(server=limited_server(128)) as watched:
+    with WatchedServer(server=limited_server(128)) as watched:
         crowd = [Client(watched.server) for _ in range(300)]
         for client in crowd:
             client.send(request("ping"))
 
         def all_were_served():
             for client in list(crowd):
-                heard = client.hear(0.005)
+                heard = client.read_line(0.005)
                 if heard != SILENCE:
                     assert heard == b"ok\n"
                     client.close()

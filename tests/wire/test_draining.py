@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from lib.server import Server
-from wire_client import CLOSED, Client, eventually, request
+from lib.wire_client import CLOSED, Client, eventually, request
 
 UNKNOWN = "0" * 32
 
@@ -17,15 +17,15 @@ def begin(server):
 
 def test_requests_that_were_not_read_yet_are_answered_before_the_close():
     with Server("--threads", "2") as server, Client(server) as client, Client(server) as other:
-        assert client.ask("ping") == other.ask("ping") == "ok"
+        assert client.call("ping") == other.call("ping") == "ok"
         with server.stopped():
             server.terminate()
             client.send(request("ping"))
             other.send(request("r", "key", UNKNOWN) * 3)
         # Which of the two came first is not told.
-        assert client.hear() in (b"error_draining\n", b"ok\n")
-        assert client.hear() == CLOSED
-        assert [other.hear() for _ in range(4)] == [b"error\n"] * 3 + [CLOSED]
+        assert client.read_line() in (b"error_draining\n", b"ok\n")
+        assert client.read_line() == CLOSED
+        assert [other.read_line() for _ in range(4)] == [b"error\n"] * 3 + [CLOSED]
         client.close()
         other.close()
         assert server.wait() == 0
@@ -34,15 +34,15 @@ def test_requests_that_were_not_read_yet_are_answered_before_the_close():
 def test_a_flood_of_requests_is_answered_to_the_last_before_the_close():
     count = 20000
     with Server("--threads", "1", "--shutdown-timeout", "0") as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
         with server.stopped():
             server.terminate()
-            taken = client.send_what_is_taken(request("r", "key", UNKNOWN) * count, 0.5)
+            taken = client.send_until_blocked(request("r", "key", UNKNOWN) * count, 0.5)
         whole = taken // len(request("r", "key", UNKNOWN))
         assert whole > 100
         for _ in range(whole):
-            assert client.hear() == b"error\n"
-        assert client.hear() == CLOSED
+            assert client.read_line() == b"error\n"
+        assert client.read_line() == CLOSED
         client.close()
         assert server.wait() == 0
 
@@ -53,11 +53,11 @@ def test_a_connection_that_lost_its_last_lease_to_another_is_closed():
             token = holder.acquire("key")
             kept = other.acquire("another")
             begin(server)
-            assert other.ask("r", "key", token) == "ok"
-            assert holder.hear() == CLOSED
-            assert other.ask("n", "another", kept) == "ok 33"
-            assert other.ask("r", "another", kept) == "ok"
-            assert other.hear() == CLOSED
+            assert other.call("r", "key", token) == "ok"
+            assert holder.read_line() == CLOSED
+            assert other.call("n", "another", kept) == "ok 33"
+            assert other.call("r", "another", kept) == "ok"
+            assert other.read_line() == CLOSED
             holder.close()
             other.close()
             assert server.wait() == 0
@@ -68,10 +68,10 @@ def test_a_holder_works_on_for_many_leases_and_releases():
         token = holder.acquire("key", "0 2")
         begin(server)
         for _ in range(8):
-            assert holder.hear(0.5) == "(silence)"
-            assert holder.ask("n", "key", f"{token} 2") == "ok 2"
-        assert holder.ask("r", "key", token) == "ok"
-        assert holder.hear() == CLOSED
+            assert holder.read_line(0.5) == "(silence)"
+            assert holder.call("n", "key", f"{token} 2") == "ok 2"
+        assert holder.call("r", "key", token) == "ok"
+        assert holder.read_line() == CLOSED
         holder.close()
         assert server.wait() == 0
 
@@ -83,16 +83,16 @@ def test_nobody_is_granted_what_a_holder_releases_while_the_server_drains():
         with Client(server) as waiter, Client(server) as queued:
             waiter.acquire("other")
             queued.acquire("third")
-            assert queued.ask("e", "key") == "queued"
+            assert queued.call("e", "key") == "queued"
             waiter.send(request("l", "key", "60"))
             eventually(lambda: [each["waiters"] for each in holder.stats()["locks"]
                                 if each["key"] == "key"] == [2])
             begin(server)
-            assert waiter.hear() == b"error_draining\n"
-            assert holder.ask("r", "key", token) == "ok"
-            assert queued.ask("w", "key", "10") == "error_draining"
-            assert waiter.hear(0.5) == "(silence)"
-        assert holder.ask("r", "kept", kept) == "ok"
+            assert waiter.read_line() == b"error_draining\n"
+            assert holder.call("r", "key", token) == "ok"
+            assert queued.call("w", "key", "10") == "error_draining"
+            assert waiter.read_line(0.5) == "(silence)"
+        assert holder.call("r", "kept", kept) == "ok"
 
 
 @pytest.mark.parametrize("threads", ["1", "8"])
@@ -103,7 +103,7 @@ def test_leases_of_all_workers_end_without_limit_to_draining(threads):
             client.acquire(f"key-{number}", f"0 {1 + number % 3}")
         begin(server)
         for client in clients:
-            assert client.hear() == CLOSED
+            assert client.read_line() == CLOSED
             client.close()
         assert server.wait() == 0
 
@@ -113,9 +113,9 @@ def test_a_new_connection_that_says_nothing_is_closed():
         with Client(server) as silent, Client(server) as half:
             half.send(b"l\nkey\n")
             with Client(server) as client:
-                assert client.ask("ping") == "ok"
+                assert client.call("ping") == "ok"
             begin(server)
-            assert silent.hear() == half.hear() == CLOSED
+            assert silent.read_line() == half.read_line() == CLOSED
             silent.close()
             half.close()
             assert server.wait() == 0
@@ -131,8 +131,8 @@ def test_systemd_is_told_when_draining_begins(tmp_path):
             token = holder.acquire("key")
             server.terminate()
             assert manager.recv(4096) == b"STOPPING=1"
-            assert holder.ask("n", "key", token) == "ok 33"
-            assert holder.ask("r", "key", token) == "ok"
+            assert holder.call("n", "key", token) == "ok 33"
+            assert holder.call("r", "key", token) == "ok"
             holder.close()
             assert server.wait() == 0
             manager.setblocking(False)

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 from lib.server import ROOT, Server
+from lib.wire_client import Client, eventually, request
 from test_unix_socket import UnixServer
-from wire_client import Client, eventually, request
 
 FILTER = ROOT / "tools/dist/fail2ban/dflockd.conf"
 SECRET = "s3cret"
@@ -49,9 +49,9 @@ def test_each_failed_authentication_is_counted_for_its_address(tmp_path, host):
         for attempt in attempts:
             with Client(server) as client:
                 client.send(attempt)
-                assert client.hear() == b"error_auth\n"
+                assert client.read_line() == b"error_auth\n"
         with Client(server) as client:
-            assert client.ask("auth", "_", SECRET) == "ok"
+            assert client.call("auth", "_", SECRET) == "ok"
         eventually(lambda: len(failed(server)) == len(attempts))
         log = list(server.log)  # the server may still be writing
         assert banned(tmp_path, log) == [host] * len(attempts)
@@ -65,7 +65,7 @@ def test_a_line_that_tells_of_suppressed_ones_is_counted(tmp_path):
     with Server("--auth-token", SECRET) as server:
         def attempt():
             with Client(server) as client:
-                assert client.ask("auth", "_", "wrong") == "error_auth"
+                assert client.call("auth", "_", "wrong") == "error_auth"
             return any("suppressed=" in line for line in failed(server))
         eventually(attempt)
         log = list(server.log)  # the server may still be writing
@@ -77,7 +77,7 @@ def test_nothing_that_a_client_writes_is_taken_for_a_failed_authentication(tmp_p
     with Server("--debug") as server, Client(server) as client:
         for key in FORGED:
             client.acquire(key, "0 1")
-            assert client.ask(key, key, key) == "error"
+            assert client.call(key, key, key) == "error"
         eventually(lambda: sum("lease expired" in line for line in server.log) == len(FORGED))
         assert banned(tmp_path, server.log) == []
         assert banned(tmp_path, [f"lock-1 dflockd[815]: {line}" for line in server.log]) == []
@@ -86,6 +86,6 @@ def test_nothing_that_a_client_writes_is_taken_for_a_failed_authentication(tmp_p
 def test_clients_of_the_unix_socket_are_not_banned(tmp_path):
     with UnixServer(tmp_path / "socket", "--auth-token", SECRET) as server:
         with Client(server) as client:
-            assert client.ask("auth", "_", "wrong") == "error_auth"
+            assert client.call("auth", "_", "wrong") == "error_auth"
         eventually(lambda: failed(server))
         assert banned(tmp_path, server.log) == []

@@ -7,9 +7,9 @@ import subprocess
 import time
 
 import pytest
-from launch import assert_refused, outcome
 from lib.server import Server
-from wire_client import Client
+from lib.wire_client import Client
+from startup import assert_refused, run_server
 
 RANGE = 1 << 20
 
@@ -27,7 +27,7 @@ def some_fences(server, count=20):
         for _ in range(count):
             token = client.acquire("key")
             fences.append(int(token[:16], 16))
-            assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", token) == "ok"
     return fences
 
 
@@ -90,7 +90,7 @@ def test_a_stored_ceiling_ahead_of_the_clock_is_where_fences_begin(tmp_path):
 def test_a_file_of_another_size_is_refused_and_left_alone(tmp_path, size):
     path = tmp_path / "fences"
     path.write_bytes(bytes(size))
-    said = outcome("--port", "0", "--fence-state-file", str(path))
+    said = run_server("--port", "0", "--fence-state-file", str(path))
     assert_refused(said, "--fence-state-file")
     assert_refused(said, str(path))
     assert_refused(said, f"{size} bytes")
@@ -99,7 +99,7 @@ def test_a_file_of_another_size_is_refused_and_left_alone(tmp_path, size):
 
 def test_what_is_no_file_is_refused(tmp_path):
     for path in [tmp_path, tmp_path / "none" / "fences", "/dev/full", "/proc/version"]:
-        said = outcome("--port", "0", "--fence-state-file", str(path))
+        said = run_server("--port", "0", "--fence-state-file", str(path))
         assert_refused(said, "--fence-state-file")
         assert_refused(said, str(path))
 
@@ -108,7 +108,7 @@ def test_a_second_server_on_one_file_is_refused(tmp_path):
     path = tmp_path / "fences"
     with serve(path) as server:
         held = stored(path)
-        said = outcome("--port", "0", "--fence-state-file", str(path))
+        said = run_server("--port", "0", "--fence-state-file", str(path))
         assert_refused(said, "--fence-state-file")
         assert_refused(said, "in use by another server")
         assert stored(path) == held

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from lib.server import Server
 from lib.threads import sleeps
+from lib.wire_client import Client
 from test_unix_socket import UnixServer
-from wire_client import Client
 
 IN_FLIGHT = 100  # pairs at a time, on one connection or on as many
 GETRANDOM_PER_GRANT = 1 / 512  # a stock of random salts is fetched at a time
@@ -110,10 +110,10 @@ def test_a_lease_wakes_no_worker_that_is_up_before_its_end(tmp_path):
         with Client(server) as locks, Client(server) as pings:
 
             def a_round():
-                assert pings.ask("ping") == "ok"
+                assert pings.call("ping") == "ok"
                 for key in keys:
-                    grant = locks.ask("l", key, "0").split()
-                    assert locks.ask("r", key, grant[1]) == "ok"
+                    grant = locks.call("l", key, "0").split()
+                    assert locks.call("r", key, grant[1]) == "ok"
 
             for _ in range(5):  # all are where they belong, and have set their alarm
                 a_round()

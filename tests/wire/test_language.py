@@ -11,8 +11,8 @@ import threading
 import pytest
 import transcript
 from conversation import Conversation, Difference
+from lib.wire_client import Client
 from transcript import Text, TranscriptError, parse, pipelined
-from wire_client import Client
 
 TOKEN = b"0123456789abcdef0123456789abcdef"
 
@@ -170,4 +170,4 @@ class Ending:
 @pytest.mark.parametrize("linger, end", [(0, "(closed)"), (1, "(reset)")])
 def test_a_reset_is_told_from_a_close(linger, end):
     with Client(Ending(linger)) as client:
-        assert client.hear() == end
+        assert client.read_line() == end

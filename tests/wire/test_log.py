@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from launch import outcome
 from lib.server import Server
-from wire_client import Client, eventually, request
+from lib.wire_client import Client, eventually, request
+from startup import run_server
 
 VALUE = r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\.)*"|[^\s"=\x00-\x1f\x7f]+)'
 LINE = re.compile(
@@ -19,27 +19,27 @@ def busy_life(server):
     """Everything that can happen to a connection; returns every token that was granted."""
     with Client(server) as first, Client(server) as second:
         for client in (first, second):
-            assert client.ask("auth", "_", SECRET) == "ok"
+            assert client.call("auth", "_", SECRET) == "ok"
         tokens = [first.acquire("key", "0 1"), first.acquire("other", "0 60")]
-        assert second.ask("e", "other") == "queued"
-        assert first.ask("n", "other", tokens[1] + " 50") == "ok 50"
-        assert first.ask("r", "other", "0" * 32) == "error"
-        assert first.ask("r", "other", tokens[1]) == "ok"
-        tokens.append(second.ask("w", "other", "10").split()[1])
-        tokens.append(second.ask("l", "key", "10").split()[1])  # once the lease of 1 has ended
-        assert first.ask("r", "key", tokens[0]) == "error"
-        tokens.append(first.ask("sl", "key", "0 2").split()[1])
-        assert first.ask("sr", "key", tokens[-1] + "0") == "error"
-        assert first.ask("sr", "key", tokens[-1]) == "ok"
-        assert first.ask("auth", "_", SECRET) == "error"
-        assert first.ask(SECRET, "key", tokens[2]) == "error"
+        assert second.call("e", "other") == "queued"
+        assert first.call("n", "other", tokens[1] + " 50") == "ok 50"
+        assert first.call("r", "other", "0" * 32) == "error"
+        assert first.call("r", "other", tokens[1]) == "ok"
+        tokens.append(second.call("w", "other", "10").split()[1])
+        tokens.append(second.call("l", "key", "10").split()[1])  # once the lease of 1 has ended
+        assert first.call("r", "key", tokens[0]) == "error"
+        tokens.append(first.call("sl", "key", "0 2").split()[1])
+        assert first.call("sr", "key", tokens[-1] + "0") == "error"
+        assert first.call("sr", "key", tokens[-1]) == "ok"
+        assert first.call("auth", "_", SECRET) == "error"
+        assert first.call(SECRET, "key", tokens[2]) == "error"
         first.send(request("r", "key", tokens[3] + "x" * 300))
-        assert first.hear() == b"error\n"
+        assert first.read_line() == b"error\n"
     for attempt in (request("auth", "_", WRONG), request("l", "key", SECRET),
                     request("auth", "_", SECRET + WRONG)):
         with Client(server) as stranger:
             stranger.send(attempt)
-            assert stranger.hear() == b"error_auth\n"
+            assert stranger.read_line() == b"error_auth\n"
     return tokens
 
 
@@ -49,7 +49,7 @@ def story():
     with Server("--debug", "--auth-token", SECRET) as server:
         tokens = busy_life(server)
         with Client(server) as client:
-            assert client.ask("auth", "_", SECRET) == "ok"
+            assert client.call("auth", "_", SECRET) == "ok"
             tokens.append(client.acquire("held"))
             server.terminate()
             client.close()
@@ -93,7 +93,7 @@ def test_without_debug_a_quiet_life_is_not_logged():
     with Server() as server:
         with Client(server) as client:
             for number in range(50):
-                assert client.ask("r", "key", client.acquire("key")) == "ok", number
+                assert client.call("r", "key", client.acquire("key")) == "ok", number
         server.terminate()
         assert server.wait() == 0
         server._reader.join(10)
@@ -107,8 +107,8 @@ def test_a_key_cannot_break_the_format(key):
     with Server("--debug") as server:
         with Client(server) as client, Client(server) as other:
             client.acquire(key, "0 1")
-            assert other.ask("l", key, "10").startswith("ok ")
-            assert client.ask(key, key, key) == "error"
+            assert other.call("l", key, "10").startswith("ok ")
+            assert client.call(key, key, key) == "error"
         with Client(server) as client:
             eventually(lambda: client.stats()["connections"] == 1)
         server.terminate()
@@ -123,6 +123,6 @@ def test_a_refused_start_does_not_tell_the_secret():
             ((), {"DFLOCKD_AUTH_TOKEN": f"{SECRET}\nmore"}),
             ((f"--auth-token={SECRET}", "--max-locks=x"), {}),
             ((f"--auth-tokem={SECRET}",), {})]:
-        done = outcome("--port=0", *arguments, environment=environment)
+        done = run_server("--port=0", *arguments, environment=environment)
         assert done.returncode == 1
         assert SECRET not in done.stderr + done.stdout

@@ -9,9 +9,9 @@ import pytest
 from lib.certificates import Authority
 from lib.server import Server
 from lib.tls import TlsServer
+from lib.wire_client import CLOSED, MEGABYTE, Client, eventually, request
 from test_log import LINE
 from test_unix_socket import UnixServer
-from wire_client import CLOSED, MEGABYTE, Client, eventually, request
 
 SECRET = "s3cret-of-the-server"
 PER_SECOND = 10  # LOG_LIMIT_PER_SECOND
@@ -50,7 +50,7 @@ def test_a_failed_authentication_is_logged_with_its_address(host, attempt, reaso
     with Server("--host", host, "--auth-token", SECRET, "--read-timeout", "1") as server, \
             Client(server) as client:
         client.send(attempt)
-        assert client.hear() == b"error_auth\n"
+        assert client.read_line() == b"error_auth\n"
         line = logged(server, "authentication failed", addr=address(client), reason=reason)
         assert "level=WARN" in line and "conn=1 " in line
         assert len(lines(server, "authentication failed")) == 1
@@ -60,7 +60,7 @@ def test_who_only_looks_whether_the_port_is_open_has_not_failed_to_authenticate(
     with Server("--auth-token", SECRET, "--debug") as server:
         with Client(server) as client:
             client.fin()
-            assert client.hear() == b"error_auth\n"
+            assert client.read_line() == b"error_auth\n"
         eventually(lambda: any("input ended before authentication" in line
                                for line in server.log))
         assert not lines(server, "authentication failed")
@@ -70,14 +70,14 @@ def test_an_ipv4_client_of_an_ipv6_socket_is_logged_as_one():
     with Server("--host", "::", "--auth-token", SECRET) as server:
         server.host = "127.0.0.1"
         with Client(server) as client:
-            assert client.ask("auth", "_", "wrong") == "error_auth"
+            assert client.call("auth", "_", "wrong") == "error_auth"
             logged(server, "authentication failed", addr=address(client))
 
 
 def test_clients_of_the_unix_socket_have_no_address(tmp_path):
     with UnixServer(tmp_path / "socket", "--auth-token", SECRET) as server, \
             Client(server) as client:
-        assert client.ask("auth", "_", "wrong") == "error_auth"
+        assert client.call("auth", "_", "wrong") == "error_auth"
         logged(server, "authentication failed", addr="unix")
 
 
@@ -85,9 +85,9 @@ def test_clients_of_the_unix_socket_have_no_address(tmp_path):
 def test_each_cap_of_connections_is_logged(flag):
     with Server(flag, "2") as server:
         clients = [Client(server) for _ in range(2)]
-        assert [client.ask("ping") for client in clients] == ["ok", "ok"]
+        assert [client.call("ping") for client in clients] == ["ok", "ok"]
         with Client(server) as refused:
-            assert refused.hear() == CLOSED
+            assert refused.read_line() == CLOSED
             line = logged(server, "connection refused", reason=f"{flag} reached",
                           addr=address(refused))
             assert "level=WARN" in line and "conn=" not in line
@@ -105,7 +105,7 @@ def test_each_cap_of_connections_is_logged(flag):
 def test_a_protocol_error_is_logged(sent, reason):
     with Server("--read-timeout", "1") as server, Client(server) as client:
         client.send(sent)
-        assert client.hear() == b"error\n"
+        assert client.read_line() == b"error\n"
         line = logged(server, "protocol error", reason=reason, addr=address(client), conn="1")
         assert "level=WARN" in line
         assert len(lines(server, "protocol error")) == 1
@@ -114,10 +114,10 @@ def test_a_protocol_error_is_logged(sent, reason):
 def test_what_is_refused_for_its_state_is_no_protocol_error():
     with Server("--max-locks", "1") as server, Client(server) as client:
         token = client.acquire("key", "0 60")
-        assert client.ask("r", "key", "0" * 32) == "error"
-        assert client.ask("l", "other", "0") == "error_max_locks"
-        assert client.ask("w", "key", "0") == "error_not_enqueued"
-        assert client.ask("r", "key", token) == "ok"
+        assert client.call("r", "key", "0" * 32) == "error"
+        assert client.call("l", "other", "0") == "error_max_locks"
+        assert client.call("w", "key", "0") == "error_not_enqueued"
+        assert client.call("r", "key", token) == "ok"
         client.close()
         server.terminate()
         assert server.wait() == 0
@@ -127,7 +127,7 @@ def test_what_is_refused_for_its_state_is_no_protocol_error():
 
 def test_a_connection_that_is_idle_is_no_protocol_error():
     with Server("--read-timeout", "1", "--debug") as server, Client(server) as client:
-        assert client.hear() == b"error\n"
+        assert client.read_line() == b"error\n"
         eventually(lambda: any("idle for --read-timeout" in line for line in server.log))
         assert not [line for line in server.log if "level=WARN" in line]
 
@@ -135,7 +135,7 @@ def test_a_connection_that_is_idle_is_no_protocol_error():
 def test_a_peer_that_does_not_read_is_logged():
     with Server("--write-timeout", "1", "--max-locks", "100000") as server:
         with Client(server) as client:
-            client.send_what_is_taken(request("stats") * (4 * MEGABYTE // 10))
+            client.send_until_blocked(request("stats") * (4 * MEGABYTE // 10))
             logged(server, "protocol error", addr=address(client),
                    reason="replies not read within --write-timeout")
 
@@ -164,15 +164,15 @@ def test_failures_of_tls_are_logged(tmp_path):
 @pytest.mark.parametrize("command, limit, kind", [("l", "", "lock"), ("sl", "3 ", "semaphore")])
 def test_an_expired_lease_is_logged_with_its_key_and_client(command, limit, kind):
     with Server() as server, Client(server) as other, Client(server) as client:
-        assert other.ask("ping") == client.ask("ping") == "ok"
-        assert client.ask(command, "my-key", f"0 {limit}1").startswith("ok ")
+        assert other.call("ping") == client.call("ping") == "ok"
+        assert client.call(command, "my-key", f"0 {limit}1").startswith("ok ")
         number = [lock for lock in other.stats()["locks"]]
         line = logged(server, "lease expired", key="my-key", kind=kind)
         assert "level=INFO" in line
         if number:
             assert f"conn={number[0]['owner_conn_id']}\n" in line
         # Neither a release nor a disconnect is an expiry.
-        assert other.ask("r", "other", other.acquire("other")) == "ok"
+        assert other.call("r", "other", other.acquire("other")) == "ok"
         client.acquire("third")
         client.close()
         eventually(lambda: other.stats()["connections"] == 1)
@@ -193,21 +193,21 @@ def test_whatever_bytes_a_key_has_its_line_is_one(key, shown):
 def test_a_flood_of_one_kind_is_cut_and_counted():
     with Server("--auth-token", SECRET) as server:
         with Client(server) as member:
-            assert member.ask("auth", "_", SECRET) == "ok"
+            assert member.call("auth", "_", SECRET) == "ok"
             start = time.monotonic()
             for _ in range(20):
                 member.send(request("nonsense") * 5)
                 for _ in range(5):
-                    assert member.hear() == b"error\n"
+                    assert member.read_line() == b"error\n"
             # Of another kind: it is not hidden by that flood.
             with Client(server) as stranger:
-                assert stranger.ask("auth", "_", "wrong") == "error_auth"
+                assert stranger.call("auth", "_", "wrong") == "error_auth"
             logged(server, "authentication failed")
             seconds = time.monotonic() - start + 2
             assert 1 <= len(lines(server, "protocol error")) <= PER_SECOND * seconds
             if seconds < 3:
                 time.sleep(1.1)
-                assert member.ask("nonsense") == "error"
+                assert member.call("nonsense") == "error"
                 line = eventually(lambda: [line for line in lines(server, "protocol error")
                                            if "suppressed=" in line])
                 assert line
@@ -217,7 +217,7 @@ def test_with_debug_every_line_of_a_connection_has_its_address():
     with Server("--debug") as server:
         with Client(server) as client:
             where = address(client)
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
             client.reset()  # the kernel forgets the address
         eventually(lambda: any("connection closed" in line for line in server.log))
         for message in "connection accepted", "connection closed":

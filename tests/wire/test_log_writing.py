@@ -13,7 +13,7 @@ import time
 import pytest
 from lib.server import BINARY
 from lib.threads import sleeps
-from wire_client import Client, eventually
+from lib.wire_client import Client, eventually
 
 DROPPED = re.compile(r'level=WARN msg="log lines dropped" count=(\d+)\n')
 FLOOD = 4000  # connections, each of which has two lines with --debug: more than the buffer holds
@@ -48,7 +48,7 @@ def visit(server, times):
     """Connects and is served as often; all in time."""
     for _ in range(times):
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 @pytest.fixture
@@ -155,12 +155,12 @@ def test_the_thread_of_the_log_sleeps_while_nothing_is_logged(tmp_path):
                     for task in tasks
                     if open(f"/proc/{server.pid}/task/{task}/comm").read() == "dflockd-log\n"}
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
             eventually(lambda: "connection accepted" in log.read_text())
             time.sleep(0.5)
             before = switches()
             for _ in range(100):
-                assert client.ask("ping") == "ok"
+                assert client.call("ping") == "ok"
             time.sleep(1)
             assert len(before) == 1 and switches() == before
         assert len(sleeps(server)) == len(os.listdir(f"/proc/{server.pid}/task")) - 1

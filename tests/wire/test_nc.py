@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from lib.server import Server
-from wire_client import settle
+from lib.wire_client import settle
 
 pytestmark = pytest.mark.skipif(not shutil.which("nc"), reason="nc is not installed")
 GRANT = re.compile(r"ok ([0-9a-f]{32}) 33\n")

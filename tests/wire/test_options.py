@@ -5,9 +5,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from launch import ServerAsGiven, outcome, own_address
-from lib.server import Server
-from wire_client import CLOSED, SILENCE, TOO_MUCH, Client, eventually, request, settle
+from lib.server import Server, unused_address
+from lib.wire_client import CLOSED, MORE_THAN_BUFFERS, SILENCE, Client, eventually, request, settle
+from startup import ServerAsGiven, run_server
 
 # Of the table of options in the documentation: flag, names of its variable without DFLOCKD_.
 OPTIONS = {
@@ -30,45 +30,45 @@ OPTIONS = {
 
 def lease_is_7(server):
     with Client(server) as client:
-        assert re.fullmatch(r"ok [0-9a-f]{32} 7", client.ask("l", "key", "0"))
+        assert re.fullmatch(r"ok [0-9a-f]{32} 7", client.call("l", "key", "0"))
 
 
 def one_lock_at_most(server):
     with Client(server) as client:
         client.acquire("one")
-        assert client.ask("l", "two", "0") == "error_max_locks"
+        assert client.call("l", "two", "0") == "error_max_locks"
 
 
 def one_waiter_at_most(server):
     with Client(server) as client, Client(server) as other:
         client.acquire("key")
-        assert client.ask("e", "key") == "queued"
-        assert other.ask("e", "key") == "error_max_waiters"
+        assert client.call("e", "key") == "queued"
+        assert other.call("e", "key") == "error_max_waiters"
 
 
 def one_connection_at_most(server):
     with Client(server) as first:
-        assert first.ask("ping") == "ok"
+        assert first.call("ping") == "ok"
         with Client(server) as second:
-            assert second.hear() == CLOSED
+            assert second.read_line() == CLOSED
 
 
 def idle_for_a_second_at_most(server):
     with Client(server) as client:
-        assert client.hear(10) == b"error\n"
-        assert client.hear() == CLOSED
+        assert client.read_line(10) == b"error\n"
+        assert client.read_line() == CLOSED
 
 
 def collects_by_the_second(server):
     with Client(server) as client:
-        assert client.ask("r", "key", client.acquire("key")) == "ok"
+        assert client.call("r", "key", client.acquire("key")) == "ok"
         eventually(lambda: client.stats()["idle_locks"] == [], seconds=30)
 
 
 def collects_at_the_next_tick(server):
     # The interval stays the default of 5 seconds.
     with Client(server) as client:
-        assert client.ask("r", "key", client.acquire("key")) == "ok"
+        assert client.call("r", "key", client.acquire("key")) == "ok"
         eventually(lambda: client.stats()["idle_locks"] == [], seconds=30)
 
 
@@ -77,29 +77,29 @@ def holds_after_disconnect(server):
         client.acquire("key")
     with Client(server) as client:
         eventually(lambda: client.stats()["connections"] == 1)
-        assert client.ask("l", "key", "0") == "timeout"
+        assert client.call("l", "key", "0") == "timeout"
 
 
 def closes_a_second_after_the_signal(server):
     with Client(server) as client:
         client.acquire("key")
         server.terminate()
-        assert client.hear(0.4) == SILENCE
-        assert client.hear(10) == CLOSED
+        assert client.read_line(0.4) == SILENCE
+        assert client.read_line(10) == CLOSED
     assert server.wait() == 0
 
 
 def wants_s3cret(server):
     with Client(server) as client:
-        assert client.ask("ping") == "error_auth"
+        assert client.call("ping") == "error_auth"
     with Client(server) as client:
-        assert client.ask("auth", "_", "s3cret") == "ok"
-        assert client.ask("ping") == "ok"
+        assert client.call("auth", "_", "s3cret") == "ok"
+        assert client.call("ping") == "ok"
 
 
 def logs_debug(server):
     with Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
     eventually(lambda: any("level=DEBUG" in line for line in server.log))
 
 
@@ -107,7 +107,7 @@ def ends_leases_in_time(server):
     # Accepted, but of no effect: a lease of a second does not last the 30 of the sweep.
     with Client(server) as client, Client(server) as waiter:
         client.acquire("key", "0 1")
-        assert waiter.ask("l", "key", "10").startswith("ok ")
+        assert waiter.call("l", "key", "10").startswith("ok ")
 
 
 def has_3_workers(server):
@@ -119,13 +119,13 @@ def has_3_workers(server):
 def is_on_another_address(server):
     assert server.host == "127.0.0.2"
     with Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
 
 
 def drops_a_peer_that_does_not_read(server):
     with Client(server) as deaf:
-        pings = request("ping") * (TOO_MUCH // len(request("ping")))
-        assert deaf.send_what_is_taken(pings, patience=0.5) < len(pings)
+        pings = request("ping") * (MORE_THAN_BUFFERS // len(request("ping")))
+        assert deaf.send_until_blocked(pings, patience=0.5) < len(pings)
         # Well before the read timeout could do it.
         settle(server, seconds=15)
 
@@ -179,11 +179,11 @@ def test_port_0_takes_any_free_port_and_logs_it(form):
     with ServerAsGiven(*form) as server:
         assert server.host == "127.0.0.1" and server.port > 1023
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 def test_a_port_is_taken_from_flag_or_variable():
-    host = own_address()
+    host = unused_address()
     with ServerAsGiven("--host", host, "--port=6390") as server:
         assert (server.host, server.port) == (host, 6390)
     with ServerAsGiven("--host", host, environment={"DFLOCKD_PORT": "6391"}) as server:
@@ -201,7 +201,7 @@ def test_a_boolean_is_switched_on_in_every_form(form):
 def test_a_boolean_is_switched_off_in_every_form(form):
     with Server(form, environment={"DFLOCKD_DEBUG": "true"}) as server:
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         server.terminate()
         assert server.wait() == 0
     assert not any("level=DEBUG" in line for line in server.log)
@@ -224,7 +224,7 @@ def test_auto_release_is_switched_on_in_every_form(form):
         with Client(server) as client:
             client.acquire("key")
         with Client(server) as client:
-            assert client.ask("l", "key", "10").startswith("ok ")
+            assert client.call("l", "key", "10").startswith("ok ")
 
 
 @pytest.mark.parametrize("value", ["false", "0", "FALSE"])
@@ -253,12 +253,12 @@ def test_a_variable_wins_over_the_default():
 
 def test_the_defaults_are_those_of_the_documentation():
     with Server() as server, Client(server) as client, Client(server) as other:
-        assert re.fullmatch(r"ok [0-9a-f]{32} 33", client.ask("l", "key", "0"))
+        assert re.fullmatch(r"ok [0-9a-f]{32} 33", client.call("l", "key", "0"))
         for number in range(1023):
             client.acquire(f"key-{number}")
-        assert client.ask("l", "one-more", "0") == "error_max_locks"
-        assert other.ask("auth", "_", "token") == "error"
-        assert other.ask("e", "key") == "queued"
+        assert client.call("l", "one-more", "0") == "error_max_locks"
+        assert other.call("auth", "_", "token") == "error"
+        assert other.call("e", "key") == "queued"
         assert server.host == "127.0.0.1"
     assert not any("level=DEBUG" in line for line in server.log)
 
@@ -286,7 +286,7 @@ def test_a_host_may_be_a_name_or_an_address_of_either_family(host, near):
 
 @pytest.mark.parametrize("form", ["--help", "-help", "-h"])
 def test_help_names_every_flag_and_variable_and_exits_with_0(form):
-    done = outcome(form)
+    done = run_server(form)
     assert done.returncode == 0, done
     text = done.stdout + done.stderr
     for flag, names in OPTIONS.items():
@@ -297,7 +297,7 @@ def test_help_names_every_flag_and_variable_and_exits_with_0(form):
 
 
 def test_help_says_that_the_sweep_interval_has_no_effect():
-    text = outcome("--help").stdout
+    text = run_server("--help").stdout
     entry = text[text.index("lease-sweep-interval"):]
     entry = entry[:entry.index("gc-interval")]
     assert re.search(r"accepted.*(no|without) effect|ignored", entry, re.IGNORECASE), entry
@@ -305,6 +305,6 @@ def test_help_says_that_the_sweep_interval_has_no_effect():
 
 @pytest.mark.parametrize("form", ["--version", "-version"])
 def test_version_is_printed_and_exits_with_0(form):
-    done = outcome(form)
+    done = run_server(form)
     assert done.returncode == 0 and done.stderr == ""
     assert re.fullmatch(r"(dflockd )?v?\d+\.\d+\S*\n", done.stdout), done.stdout

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from lib.server import Server
+from lib.wire_client import CLOSED, RESET, Client, eventually, request
 from test_options import has_ipv6
 from test_unix_socket import UnixServer
-from wire_client import CLOSED, RESET, Client, eventually, request
 
 LIMIT = "--max-connections-per-ip"
 
@@ -29,7 +29,7 @@ class From:
 def enters(place):
     """Whether a connection from there is served; it is gone afterwards."""
     with Client(place) as client:
-        reply = client.ask("ping")
+        reply = client.call("ping")
         # A reset where the ping had come already when the server closed.
         assert reply in ("ok", CLOSED, RESET), reply
         return reply == "ok"
@@ -38,7 +38,7 @@ def enters(place):
 def fill(place, count):
     clients = [Client(place) for _ in range(count)]
     for client in clients:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
     return clients
 
 
@@ -46,8 +46,8 @@ def test_who_is_one_too_many_gets_no_byte():
     with Server(LIMIT, "1") as server:
         crowd = fill(From(server, "127.0.0.20"), 1)
         with Client(From(server, "127.0.0.20")) as late:
-            assert late.hear() == CLOSED
-        assert crowd[0].ask("ping") == "ok"
+            assert late.read_line() == CLOSED
+        assert crowd[0].call("ping") == "ok"
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
@@ -61,7 +61,7 @@ def test_each_address_has_as_many_as_it_may(threads):
         assert not enters(two)
         assert enters(From(server, "127.0.0.23"))
         # Those who are in go on.
-        assert all(client.ask("ping") == "ok" for client in crowd)
+        assert all(client.call("ping") == "ok" for client in crowd)
         assert crowd[0].stats()["connections"] == 6
         crowd.pop(0).close()
         eventually(lambda: enters(one))
@@ -89,9 +89,9 @@ def kill(clients, place):
 ENDS = {
     "close": lambda clients, place: [client.close() for client in clients],
     "reset": lambda clients, place: [client.reset() for client in clients],
-    "end of input": lambda clients, place: [(client.fin(), client.hear()) for client in clients],
+    "end of input": lambda clients, place: [(client.fin(), client.read_line()) for client in clients],
     "too long a line": lambda clients, place: [
-        (client.send(b"x" * 5000 + b"\n"), client.hear(), client.close()) for client in clients],
+        (client.send(b"x" * 5000 + b"\n"), client.read_line(), client.close()) for client in clients],
     "unread output": lambda clients, place: [
         (client.send(request("stats") * 2000), client.reset()) for client in clients],
     "killed": kill,
@@ -108,7 +108,7 @@ def test_whatever_the_end_the_place_is_free_again(end):
             def filled():
                 while len(clients) < 2:
                     client = Client(place)
-                    if client.ask("ping") != "ok":
+                    if client.call("ping") != "ok":
                         client.close()
                         return False
                     clients.append(client)
@@ -131,7 +131,7 @@ def test_connections_reset_before_they_are_accepted_leave_nothing():
 
         def entered():
             kept.append(Client(place))
-            return kept[-1].ask("ping") == "ok" or kept.pop().close()
+            return kept[-1].call("ping") == "ok" or kept.pop().close()
         eventually(entered)
         eventually(entered)
         assert not enters(place)
@@ -179,5 +179,5 @@ def test_without_a_limit_nobody_is_asked_for_an_address():
         with server:
             for _ in range(3):
                 with Client(server) as client:
-                    assert client.ask("ping") == "ok"
+                    assert client.call("ping") == "ok"
         assert any("getpeername(" in line for line in server.log) is asked, server.log

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from launch import ServerAsGiven, clean_environment
 from lib.certificates import Authority
 from lib.server import BINARY, ROOT, Server
 from lib.tls import TlsServer
-from wire_client import Client, eventually, request
+from lib.wire_client import Client, eventually, request
+from startup import ServerAsGiven, clean_environment
 
 DIST = ROOT / "tools" / "dist"
 UNIT = DIST / "dflockd.service"
@@ -52,7 +52,7 @@ def test_proc_does_not_show_the_secret(arguments, environment):
         # The rest stays.
         assert b"--max-locks\0" + b"99" in shown(server, "cmdline")
         with Client(server) as client:
-            assert client.ask("auth", "_", SECRET) == "ok"
+            assert client.call("auth", "_", SECRET) == "ok"
 
 
 def core_after_abort(folder, *args):
@@ -108,7 +108,7 @@ def test_neither_root_nor_a_capability_is_needed():
         server = ServerAsGiven()
         server.command = [*NOBODY, "--no-new-privs", program, "--port=0"]
         with server, Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 @as_root
@@ -165,10 +165,10 @@ def work(server, path, secret=None):
     with Client(server) as client, Client(server) as other:
         for each in (client, other):
             if secret:
-                assert each.ask("auth", "_", secret) == "ok"
+                assert each.call("auth", "_", secret) == "ok"
         token = client.acquire("key", "0 1")
-        assert other.ask("l", "key", "10").startswith("ok ")  # when that lease has ended
-        assert client.ask("r", "key", token) == "error"
+        assert other.call("l", "key", "10").startswith("ok ")  # when that lease has ended
+        assert client.call("r", "key", token) == "error"
         client.send(request("stats") * 300)
         crowd = [Client(server) for _ in range(300)]
         with socket.socket(socket.AF_UNIX) as near:
@@ -314,8 +314,8 @@ def test_who_does_not_finish_to_authenticate_is_closed_within_the_read_timeout()
         with Client(server) as silent, Client(server) as slow:
             slow.send(b"auth\n_\n" + SECRET[:3].encode())
             for client in (silent, slow):
-                assert client.hear(10) == b"error_auth\n"
-                assert client.hear(10) == "(closed)"
+                assert client.read_line(10) == b"error_auth\n"
+                assert client.read_line(10) == "(closed)"
         assert time.monotonic() - begun < 5
 
 
@@ -323,7 +323,7 @@ def test_a_byte_at_a_time_does_not_extend_the_time_to_authenticate():
     with Server("--auth-token", SECRET, "--read-timeout", "1") as server, Client(server) as slow:
         slow.send(b"auth\n_\n")
         begun = time.monotonic()
-        while slow.hear(0.1) == "(silence)":
+        while slow.read_line(0.1) == "(silence)":
             assert time.monotonic() - begun < 5
             slow.send(b"x")
 
@@ -336,5 +336,4 @@ def test_secrets_are_compared_in_constant_time():
     for file in sorted((ROOT / "src").glob("*/*.c")):
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"(?<!sodium_)(memcmp|strn?cmp)\([^;]*auth_token\b[^;]*\)", text), file
-
 

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from launch import assert_refused, clean_environment, outcome
 from lib.server import BINARY, Server
+from lib.wire_client import Client, eventually, request
+from startup import assert_refused, clean_environment, run_server
 from test_activation import PASS_ON, ActivatedServer
 from test_draining import begin
 from test_unix_socket import UnixServer, path  # pylint: disable=unused-import
-from wire_client import Client, eventually, request
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 as_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"),
@@ -85,7 +85,7 @@ def port_of(server):
 def assert_still_holds(holder, token, following):
     time.sleep(0.3)
     assert not following.says(LISTENS)
-    assert holder.ask("n", "key", f"{token} 900") == "ok 900"
+    assert holder.call("n", "key", f"{token} 900") == "ok 900"
 
 
 def grants(server, port):
@@ -103,7 +103,7 @@ def test_it_grants_nothing_before_the_draining_server_has_ended(threads):
             assert_still_holds(holder, token, following)
             with pytest.raises(ConnectionRefusedError):
                 server.connect()
-            assert holder.ask("r", "key", token) == "ok"
+            assert holder.call("r", "key", token) == "ok"
             holder.close()
             following.listens_after(server)
             assert server.wait() == 0
@@ -143,7 +143,7 @@ def test_told_to_end_while_it_waits_it_ends_at_once(number):
             following.process.send_signal(number)
             assert following.process.wait(20) == 0
             assert_still_holds(holder, token, following)
-            assert holder.ask("r", "key", token) == "ok"
+            assert holder.call("r", "key", token) == "ok"
 
 
 def test_of_two_that_wait_one_serves():
@@ -219,7 +219,7 @@ def test_a_path_is_waited_for_however_it_is_written(tmp_path):
 def test_another_path_in_the_same_directory_is_not_waited_for(tmp_path):
     with UnixServer(tmp_path / "one") as server, draining(server):
         with UnixServer(tmp_path / "other") as other, Client(other) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 # ---- sockets of the service manager ----
@@ -301,13 +301,13 @@ def test_a_stranger_that_takes_the_name_of_a_port_makes_nobody_wait():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with squatted(f"dflockd-draining/127.0.0.1:{port}"):
-            assert_refused(outcome(f"--port={port}"), str(port))
+            assert_refused(run_server(f"--port={port}"), str(port))
     with Server() as server:
         with squatted(f"dflockd-draining/127.0.0.1:{server.port}"):
             with draining(server) as (holder, token):
                 # It cannot be waited for, and is not in danger either.
-                assert_refused(outcome(port_of(server)), str(server.port))
-                assert holder.ask("r", "key", token) == "ok"
+                assert_refused(run_server(port_of(server)), str(server.port))
+                assert holder.call("r", "key", token) == "ok"
             assert any("cannot announce draining" in line for line in server.log)
             assert server.wait() == 0
 
@@ -317,21 +317,21 @@ def test_a_stranger_that_takes_the_name_of_a_path_keeps_nobody_from_starting(pat
     # pylint: disable=redefined-outer-name
     with squatted(name_of_path(path)), UnixServer(path) as server:
         with draining(server) as (holder, token):
-            done = outcome("--port=0", f"--unix-socket={path}")
+            done = run_server("--port=0", f"--unix-socket={path}")
             assert_refused(done, "--unix-socket")
             assert "already" in done.stderr
-            assert holder.ask("n", "key", token) == "ok 33"
-            assert holder.ask("r", "key", token) == "ok"
+            assert holder.call("n", "key", token) == "ok 33"
+            assert holder.call("r", "key", token) == "ok"
         assert server.wait() == 0
         assert not path.exists()
         with UnixServer(path) as following, Client(following) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 def test_an_announcement_that_does_not_answer_is_not_taken_for_none(path):
     # pylint: disable=redefined-outer-name
     with squatted(name_of_path(path), prefix=[], backlog=0, fill=10):
-        done = outcome("--port=0", f"--unix-socket={path}")
+        done = run_server("--port=0", f"--unix-socket={path}")
         assert_refused(done)
         assert "draining server" in done.stderr
         assert not path.exists()

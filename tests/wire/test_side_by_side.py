@@ -5,20 +5,20 @@ and so does a listed one that does not occur any more. Of each transcript the fi
 counts: after it the two conversations are not the same any more.
 """
 
-import peer
 import pytest
 import transcript
 from conversation import Conversation, Difference
 from differences import DIFFERENCES
+from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
+from lib.wire_client import CLOSED, RESET
 from test_transcripts import PATHS
-from wire_client import CLOSED, RESET
 
 FLAGS = {"--default-lease-ttl", "--lease-sweep-interval", "--gc-interval", "--gc-max-idle",
          "--max-locks", "--read-timeout",
          "--no-auto-release-on-disconnect"}
 LATER = ("ping", "stats", "auth", "sl", "sr", "sn", "se", "sw")
-PATIENCE = 6  # the original takes up to two seconds to notice the end of a lease of one
+TIMEOUT_S = 6  # the original takes up to two seconds to notice the end of a lease of one
 
 
 def about_locks(script):
@@ -36,10 +36,7 @@ SCRIPTS = [script for script in map(transcript.read, PATHS) if about_locks(scrip
 
 @pytest.fixture(scope="session")
 def python():
-    try:
-        return peer.environment()
-    except peer.Unavailable as error:
-        pytest.skip(f"dflockd {peer.VERSION} cannot be installed: {error}")
+    return original_python_or_skip()
 
 
 def unfenced(script):
@@ -49,7 +46,7 @@ def unfenced(script):
 
 
 def first_difference(script, server):
-    with Conversation(script, server, patience=PATIENCE) as conversation:
+    with Conversation(script, server, patience=TIMEOUT_S) as conversation:
         try:
             conversation.play()
         except Difference as difference:
@@ -62,7 +59,7 @@ def first_difference(script, server):
 def test_the_original_differs_only_as_listed(script, python):
     with Server(*script.flags) as server:
         assert first_difference(script, server) is None
-    with peer.Original(python, *script.flags) as server:
+    with OriginalServer(python, *script.flags) as server:
         seen = first_difference(unfenced(script), server)
     listed = DIFFERENCES.get(script.name)
     assert seen == (listed and (listed.says, listed.original)), (

@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 from lib.server import BINARY, Server
+from lib.wire_client import Client, eventually
 from test_unix_socket import UnixServer
-from wire_client import Client, eventually
 
 CLOSED_SETS = [closed for count in range(4) for closed in itertools.combinations(range(3), count)]
 NAMES = ["none" if not closed else "".join(map(str, closed)) for closed in CLOSED_SETS]
@@ -98,14 +98,14 @@ def test_dflockctl_acquire_holds_only_what_it_printed(closed):
         status, out, _ = finish(start([control, "acquire", *where, "key", "--json"], closed))
         if 1 in closed:
             assert (status, out) == (74, b"")
-            assert client.ask("l", "key", "0").startswith("ok ")
+            assert client.call("l", "key", "0").startswith("ok ")
         else:
             assert status == 0
             grant = json.loads(out)
             links = {number: os.readlink(f"/proc/{grant['holder_pid']}/fd/{number}")
                      for number in range(3)}
             assert set(links.values()) == {"/dev/null"}
-            assert client.ask("r", "key", grant["token"]) == "ok"
+            assert client.call("r", "key", grant["token"]) == "ok"
             eventually(lambda: client.stats()["connections"] == 1)
         assert not [line for line in server.log if "level=WARN" in line]
 

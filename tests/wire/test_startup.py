@@ -12,12 +12,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from launch import (EXIT_SECONDS, ServerAsGiven, assert_refused, clean_environment, outcome,
-                    own_address)
-from lib.server import BINARY, Server
+from lib.server import BINARY, Server, unused_address
 from lib.threads import sleeps
+from lib.wire_client import Client, eventually
 from seccomp import forbid_io_uring
-from wire_client import Client, eventually
+from startup import EXIT_SECONDS, ServerAsGiven, assert_refused, clean_environment, run_server
 
 TAKEN = re.compile(r"in use|already")
 
@@ -25,18 +24,18 @@ TAKEN = re.compile(r"in use|already")
 def test_a_port_that_another_program_listens_on_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = outcome(f"--port={port}")
+        done = run_server(f"--port={port}")
     assert_refused(done, str(port))
     assert TAKEN.search(done.stderr)
 
 
 def test_a_port_that_another_dflockd_listens_on_is_refused():
     with Server() as other:
-        done = outcome(f"--port={other.port}")
+        done = run_server(f"--port={other.port}")
         assert_refused(done, str(other.port))
         assert TAKEN.search(done.stderr)
         with Client(other) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 def test_of_two_that_start_at_the_same_time_one_serves():
@@ -59,16 +58,16 @@ def test_of_two_that_start_at_the_same_time_one_serves():
 
 
 def test_the_port_is_free_again_after_the_end():
-    where = ("--host", own_address(), "--port", "6390")
+    where = ("--host", unused_address(), "--port", "6390")
     with ServerAsGiven(*where) as first:
         with Client(first) as client:
             client.acquire("key")
             first.terminate()
             eventually(lambda: any("draining" in line for line in first.log))
-            assert client.ask("ping") == "error_draining"
+            assert client.call("ping") == "error_draining"
         assert first.wait() == 0
     with ServerAsGiven(*where) as second, Client(second) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
 
 
 def test_started_again_right_after_a_kill_it_serves():
@@ -78,18 +77,18 @@ def test_started_again_right_after_a_kill_it_serves():
         port = server.port
         server.kill()
         with Server(port=port) as again, Client(again) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         for client in crowd:
             client.close()
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "256.1.1.1", "1:2:3"])
 def test_an_unknown_host_is_refused(host):
-    assert_refused(outcome("--port=0", f"--host={host}"), host)
+    assert_refused(run_server("--port=0", f"--host={host}"), host)
 
 
 def test_an_address_of_another_machine_is_refused():
-    assert_refused(outcome("--port=0", "--host=192.0.2.1"), "192.0.2.1")
+    assert_refused(run_server("--port=0", "--host=192.0.2.1"), "192.0.2.1")
 
 
 def unprivileged_from():
@@ -176,7 +175,7 @@ def test_there_are_as_many_workers_as_the_memory_limit_allows(accounted, flags):
             assert "LimitMEMLOCK=" in line and f"limit={ONE_RING * 1024}" in line
             eventually(lambda: len(sleeps(server)) == 1)  # the others end
             token = client.acquire("key")
-            assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", token) == "ok"
         server.terminate()
         assert server.wait() == 0
 
@@ -193,12 +192,12 @@ def test_without_memory_for_one_worker_it_says_so(accounted):
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.EACCES])
 def test_without_io_uring_it_says_so(error):
-    done = outcome("--port=0", preexec=lambda: forbid_io_uring(error))
+    done = run_server("--port=0", preexec=lambda: forbid_io_uring(error))
     assert_refused(done, "io_uring")
 
 
 def test_without_a_port_it_listens_on_6388():
-    host = own_address()
+    host = unused_address()
     with ServerAsGiven("--host", host) as server:
         assert (server.host, server.port) == (host, 6388)
 
@@ -212,7 +211,7 @@ def notified(address, server_environment):
             message = listener.recv(4096)
             # Ready means that it accepts connections.
             with Client(server) as client:
-                assert client.ask("ping") == "ok"
+                assert client.call("ping") == "ok"
     return message.decode()
 
 
@@ -231,7 +230,7 @@ def test_systemd_is_told_by_an_abstract_socket_too():
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "relative", "@nobody-listens", ""])
 def test_a_notify_socket_that_cannot_be_reached_does_not_keep_it_from_serving(path):
     with Server(environment={"NOTIFY_SOCKET": path}) as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -248,5 +247,5 @@ def test_a_client_that_goes_while_it_is_answered_does_not_kill_it():
             client.send(b"stats\n_\n_\n" * 200)
             client.reset()
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         assert server.process.poll() is None

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lib.server import Server
-from wire_client import Client, eventually, request
+from lib.wire_client import Client, eventually, request
 
 FIELDS = ["connections", "locks", "semaphores", "idle_locks", "idle_semaphores"]
 ENTRY_FIELDS = {
@@ -33,7 +33,7 @@ def client(server):
 def checked_stats(client):
     """The stats, having checked the form of all of it."""
     client.send(request("stats"))
-    line = client.hear(60)
+    line = client.read_line(60)
     assert isinstance(line, bytes) and line.startswith(b"ok {") and line.endswith(b"}\n")
     pairs = json.loads(line[3:].decode("utf-8"), object_pairs_hook=list)
     assert [name for name, _ in pairs] == FIELDS
@@ -58,7 +58,7 @@ def test_a_lock_shows_its_lease_its_waiters_and_its_owner(server, client):
     client.acquire("key", "0 100")
     with Client(server) as waiter, Client(server) as other:
         waiter.send(request("l", "key", "60"))
-        assert other.ask("e", "key") == "queued"
+        assert other.call("e", "key") == "queued"
         assert other.acquire("others", "0 5")
         locks = {}
 
@@ -84,7 +84,7 @@ def test_the_owner_stays_the_one_who_acquired_when_another_renews(server, client
     token = client.acquire("key")
     owner = checked_stats(client)["locks"][0]["owner_conn_id"]
     with Client(server) as other:
-        assert other.ask("n", "key", f"{token} 50") == "ok 50"
+        assert other.call("n", "key", f"{token} 50") == "ok 50"
         lock = checked_stats(other)["locks"][0]
     assert lock["owner_conn_id"] == owner
     assert 40 < lock["lease_expires_in_s"] <= 50
@@ -94,8 +94,8 @@ def test_the_owner_is_the_waiter_after_a_hand_over(server, client):
     token = client.acquire("key")
     before = checked_stats(client)["locks"][0]["owner_conn_id"]
     with Client(server) as waiter:
-        assert waiter.ask("e", "key", "20") == "queued"
-        assert client.ask("r", "key", token) == "ok"
+        assert waiter.call("e", "key", "20") == "queued"
+        assert client.call("r", "key", token) == "ok"
         lock = checked_stats(client)["locks"][0]
         assert lock["owner_conn_id"] != before
         assert lock["waiters"] == 0
@@ -104,10 +104,10 @@ def test_the_owner_is_the_waiter_after_a_hand_over(server, client):
 
 def test_a_semaphore_shows_its_limit_holders_and_waiters(server, client):
     for _ in range(3):
-        assert client.ask("sl", "key", "0 3").startswith("ok ")
+        assert client.call("sl", "key", "0 3").startswith("ok ")
     with Client(server) as other:
-        assert other.ask("se", "key", "3") == "queued"
-        assert other.ask("sl", "roomy", "0 1048576").startswith("ok ")
+        assert other.call("se", "key", "3") == "queued"
+        assert other.call("sl", "roomy", "0 1048576").startswith("ok ")
         listed = {entry["key"]: entry for entry in checked_stats(client)["semaphores"]}
     assert listed == {
         "key": {"key": "key", "limit": 3, "holders": 3, "waiters": 1},
@@ -115,22 +115,22 @@ def test_a_semaphore_shows_its_limit_holders_and_waiters(server, client):
 
 
 def test_a_semaphore_of_limit_1_is_listed_under_locks(client):
-    token = client.ask("sl", "key", "0 1 50").split()[1]
+    token = client.call("sl", "key", "0 1 50").split()[1]
     stats = checked_stats(client)
     assert stats["semaphores"] == []
     [lock] = stats["locks"]
     assert lock["key"] == "key" and 40 < lock["lease_expires_in_s"] <= 50
     assert lock["owner_conn_id"] >= 1 and lock["waiters"] == 0
-    assert client.ask("sr", "key", token) == "ok"
+    assert client.call("sr", "key", token) == "ok"
     stats = checked_stats(client)
     assert stats["locks"] == [] and stats["semaphores"] == []
     assert [entry["key"] for entry in stats["idle_locks"] + stats["idle_semaphores"]] == ["key"]
 
 
 def test_a_released_key_is_listed_idle_and_its_idle_time_grows(client):
-    assert client.ask("r", "one", client.acquire("one")) == "ok"
-    token = client.ask("sl", "two", "0 2").split()[1]
-    assert client.ask("sr", "two", token) == "ok"
+    assert client.call("r", "one", client.acquire("one")) == "ok"
+    token = client.call("sl", "two", "0 2").split()[1]
+    assert client.call("sr", "two", token) == "ok"
 
     def idle():
         stats = checked_stats(client)
@@ -145,7 +145,7 @@ def test_a_released_key_is_listed_idle_and_its_idle_time_grows(client):
 
 def test_idle_keys_are_not_listed_once_collected():
     with Server("--gc-interval", "1", "--gc-max-idle", "0") as server, Client(server) as client:
-        assert client.ask("r", "one", client.acquire("one")) == "ok"
+        assert client.call("r", "one", client.acquire("one")) == "ok"
         client.acquire("two")
         eventually(lambda: checked_stats(client)["idle_locks"] == [])
         assert [lock["key"] for lock in checked_stats(client)["locks"]] == ["two"]
@@ -174,11 +174,11 @@ KEYS_NOT_IN_UTF_8 = [
 @pytest.mark.parametrize("key", KEYS_IN_UTF_8, ids=ascii)
 def test_a_key_in_utf_8_comes_back_as_it_is(client, key):
     token = client.acquire(key.encode())
-    assert client.ask("sl", key.encode(), "0 2").startswith("ok ")
+    assert client.call("sl", key.encode(), "0 2").startswith("ok ")
     stats = checked_stats(client)
     assert [lock["key"] for lock in stats["locks"]] == [key]
     assert [entry["key"] for entry in stats["semaphores"]] == [key]
-    assert client.ask("r", key.encode(), token) == "ok"
+    assert client.call("r", key.encode(), token) == "ok"
     assert [entry["key"] for entry in checked_stats(client)["idle_locks"]] == [key]
 
 
@@ -196,7 +196,7 @@ def test_every_key_of_two_bytes_leaves_the_json_valid():
             if first not in blanks]
     with Server("--max-locks", "2000") as server, Client(server) as client:
         client.send(b"".join(request("l", key, "0") for key in keys))
-        assert all(client.hear().startswith(b"ok ") for _ in keys)
+        assert all(client.read_line().startswith(b"ok ") for _ in keys)
         assert len(checked_stats(client)["locks"]) == len(keys)
 
 
@@ -218,7 +218,7 @@ def test_20000_keys_are_listed_while_another_connection_works():
         feeder = threading.Thread(
             target=holder.send, args=(b"".join(request("l", key, "0 600") for key in keys),))
         feeder.start()
-        assert all(holder.hear().startswith(b"ok ") for _ in keys)
+        assert all(holder.read_line().startswith(b"ok ") for _ in keys)
         feeder.join()
 
         stop = threading.Event()
@@ -227,7 +227,7 @@ def test_20000_keys_are_listed_while_another_connection_works():
         def work():
             try:
                 while not stop.is_set():
-                    assert worker.ask("r", "busy", worker.acquire("busy")) == "ok"
+                    assert worker.call("r", "busy", worker.acquire("busy")) == "ok"
                     rounds.append(1)
             except AssertionError as error:
                 failures.append(error)
@@ -250,15 +250,15 @@ def test_20000_keys_are_listed_while_another_connection_works():
 def test_stats_asked_for_by_many_at_once_are_each_complete():
     with Server("--max-locks", "5000") as server, Client(server) as holder:
         holder.send(b"".join(request("l", f"key-{number}", "0") for number in range(3000)))
-        assert all(holder.hear().startswith(b"ok ") for _ in range(3000))
+        assert all(holder.read_line().startswith(b"ok ") for _ in range(3000))
         askers = [Client(server) for _ in range(8)]
         for asker in askers:
             asker.send(request("stats") * 3 + request("ping"))
         for asker in askers:
             for _ in range(3):
-                line = asker.hear()
+                line = asker.read_line()
                 assert len(json.loads(line[3:])["locks"]) == 3000
-            assert asker.hear() == b"ok\n"
+            assert asker.read_line() == b"ok\n"
             asker.close()
 
 
@@ -266,7 +266,7 @@ def churn(server, key, stop):
     """Acquire and release the key until told to stop."""
     with Client(server) as client:
         while not stop.is_set():
-            client.ask("r", key, client.acquire(key))
+            client.call("r", key, client.acquire(key))
 
 
 def times_listed(stats, key):
@@ -282,7 +282,7 @@ def test_a_key_that_changes_meanwhile_is_listed_once(threads):
             for number in range(2000):
                 holder.acquire(f"held-{number}", "0 100")
             for key in keys:
-                client.ask("r", key, client.acquire(key))
+                client.call("r", key, client.acquire(key))
             workers = [threading.Thread(target=churn, args=(server, key, stop)) for key in keys]
             for worker in workers:
                 worker.start()
@@ -303,7 +303,7 @@ def test_more_clients_than_walks_get_their_stats_though_some_do_not_read():
             for start in range(0, 20000, 1000):
                 holder.send(b"".join(request("l", f"{'k' * 200}-{i}", "0 900")
                                      for i in range(start, start + 1000)))
-                assert all(holder.hear().startswith(b"ok ") for _ in range(1000))
+                assert all(holder.read_line().startswith(b"ok ") for _ in range(1000))
             slow = [Client(server) for _ in range(14)]
             for client in slow:
                 client.send(request("stats"))
@@ -312,7 +312,8 @@ def test_more_clients_than_walks_get_their_stats_though_some_do_not_read():
                 client.send(request("stats") + request("ping"))
             # All read at the same time: one that does not is closed after the write time-out.
             with ThreadPoolExecutor(len(readers)) as pool:
-                replies = list(pool.map(lambda client: (client.hear(60), client.hear(60)), readers))
+                replies = list(pool.map(
+                    lambda client: (client.read_line(60), client.read_line(60)), readers))
             for line, pong in replies:
                 assert isinstance(line, bytes) and len(json.loads(line[3:])["locks"]) == 20000
                 assert pong == b"ok\n"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from lib.server import Server
-from wire_client import CLOSED, RESET, SILENCE, Client, eventually, request
+from lib.wire_client import CLOSED, RESET, SILENCE, Client, eventually, request
 
 SECRET = "secret"
 LONG = b"x" * 300
@@ -16,7 +16,7 @@ def trickle_until_closed(client, most_seconds):
     start = time.monotonic()
     while time.monotonic() < start + most_seconds:
         client.send(b"x")
-        said = client.hear(0.4)
+        said = client.read_line(0.4)
         if said != SILENCE:
             return said, time.monotonic() - start
     return SILENCE, most_seconds
@@ -28,7 +28,7 @@ def test_dropped_bytes_of_a_line_too_long_are_no_progress(before):
         client.send(before + LONG)
         said, seconds = trickle_until_closed(client, 12)
         assert said == b"error\n" and seconds < 6
-        assert client.hear() in (CLOSED, RESET)
+        assert client.read_line() in (CLOSED, RESET)
 
 
 def test_dropped_bytes_are_no_progress_before_authentication():
@@ -42,7 +42,7 @@ def test_dropped_bytes_are_no_progress_before_authentication():
 
         def enters():
             with Client(server) as late:
-                return late.ask("auth", "_", SECRET) == "ok"
+                return late.call("auth", "_", SECRET) == "ok"
 
         assert eventually(enters, seconds=6)
 
@@ -53,7 +53,7 @@ def test_a_request_behind_a_long_wait_for_its_lines_gets_a_whole_time_out():
         for part in (b"ping\n", b"_\n", b"\nping\n"):
             client.send(part)
             time.sleep(1.2)
-        assert client.hear() == b"ok\n"
+        assert client.read_line() == b"ok\n"
 
 
 @pytest.mark.parametrize("said", [b"", b"ping\n\n\n"], ids=["first", "second"])
@@ -61,17 +61,17 @@ def test_a_line_too_long_that_the_end_of_input_cuts_off_is_an_error(said):
     with Server() as server, Client(server) as client:
         client.send(said + LONG)
         client.socket.shutdown(socket.SHUT_WR)
-        assert client.hear() == (b"ok\n" if said else b"error\n")
+        assert client.read_line() == (b"ok\n" if said else b"error\n")
         if said:
-            assert client.hear() == b"error\n"
-        assert client.hear() == CLOSED
+            assert client.read_line() == b"error\n"
+        assert client.read_line() == CLOSED
 
 
 def test_a_short_line_that_the_end_of_input_cuts_off_is_dropped():
     with Server() as server, Client(server) as client:
         client.send(b"x" * 256)
         client.socket.shutdown(socket.SHUT_WR)
-        assert client.hear() == CLOSED
+        assert client.read_line() == CLOSED
 
 
 def stop_beyond_the_time_out(server, clients, data):
@@ -87,9 +87,9 @@ def test_input_that_waits_when_the_server_goes_on_is_served(threads):
     with Server("--read-timeout", "2", "--threads", threads) as server:
         clients = [Client(server) for _ in range(500)]
         for client in clients:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         stop_beyond_the_time_out(server, clients, request("ping"))
-        assert [client.hear() for client in clients] == [b"ok\n"] * 500
+        assert [client.read_line() for client in clients] == [b"ok\n"] * 500
         for client in clients:
             client.close()
 
@@ -102,7 +102,7 @@ def test_the_rest_of_a_request_that_waits_is_served():
             client.send(b"auth\n_\nsss")
         time.sleep(0.2)
         stop_beyond_the_time_out(server, clients, b"s" * (60000 - 3) + b"\n")
-        assert [client.hear() for client in clients] == [b"ok\n"] * 20
+        assert [client.read_line() for client in clients] == [b"ok\n"] * 20
         for client in clients:
             client.close()
 
@@ -114,9 +114,9 @@ def test_input_that_is_no_progress_does_not_help_when_the_server_goes_on():
             client.send(b"pi")
         time.sleep(0.2)
         stop_beyond_the_time_out(server, clients, b"n")
-        assert [client.hear() for client in clients] == [b"error\n"] * 20
+        assert [client.read_line() for client in clients] == [b"error\n"] * 20
         for client in clients:
-            assert client.hear() == CLOSED
+            assert client.read_line() == CLOSED
             client.close()
 
 
@@ -128,7 +128,7 @@ def test_a_peer_that_has_read_meanwhile_is_not_too_slow():
                 holder.send(b"".join(request("l", f"{'k' * 200}-{i}", "0")
                                      for i in range(number, number + 1000)))
                 for _ in range(1000):
-                    holder.hear()
+                    holder.read_line()
             slow.send(request("stats"))
             time.sleep(0.8)  # it has filled all buffers by now, and waits
             with server.stopped():
@@ -139,7 +139,7 @@ def test_a_peer_that_has_read_meanwhile_is_not_too_slow():
                         slow.received += slow.socket.recv(1 << 20)
                 except TimeoutError:
                     slow.socket.settimeout(20)
-            line = slow.hear(60)
+            line = slow.read_line(60)
             assert isinstance(line, bytes) and line.endswith(b"}\n")
 
 
@@ -151,9 +151,9 @@ def test_who_stays_behind_a_full_window_is_closed_and_its_waiter_cancelled():
             token = gone.acquire("held", "0 1000")
             assert token
             gone.send(request("l", "blocked", "900"))
-            gone.send_what_is_taken(request("l", "blocked", "10") * 14000, patience=0.5)
+            gone.send_until_blocked(request("l", "blocked", "10") * 14000, patience=0.5)
             gone.socket.close()
-            assert next_one.ask("l", "held", "15").startswith("ok ")
+            assert next_one.call("l", "held", "15").startswith("ok ")
             assert next_one.stats()["locks"][0]["waiters"] == 0
 
 
@@ -163,16 +163,16 @@ def test_a_moderate_backlog_behind_a_blocked_request_may_stay():
             token = holder.acquire("key", "0 1000")
             patient.send(request("l", "key", "900") + request("ping") * 5000)
             time.sleep(3)
-            assert holder.ask("r", "key", token) == "ok"
-            assert patient.hear().startswith(b"ok ")
-            assert [patient.hear() for _ in range(5000)] == [b"ok\n"] * 5000
+            assert holder.call("r", "key", token) == "ok"
+            assert patient.read_line().startswith(b"ok ")
+            assert [patient.read_line() for _ in range(5000)] == [b"ok\n"] * 5000
 
 
 def enter(server):
     """A connection that is served, as soon as there is a place for it."""
     def served():
         client = Client(server)
-        if client.ask("ping") == "ok":
+        if client.call("ping") == "ok":
             return client
         client.close()
         return None
@@ -188,10 +188,10 @@ def test_a_connection_that_the_server_ended_does_not_count(options):
         for _ in range(20):
             with enter(server) as ended:
                 ended.send(LONG + b"\n")
-                assert ended.hear() == b"error\n"
-                assert ended.hear() == CLOSED
+                assert ended.read_line() == b"error\n"
+                assert ended.read_line() == CLOSED
                 with Client(server) as following:
-                    assert following.ask("ping") == "ok"
+                    assert following.call("ping") == "ok"
                     assert following.stats()["connections"] == 1
 
 
@@ -204,8 +204,8 @@ def test_many_lingering_connections_make_room_for_each_other():
             client.send(LONG + b"\n")
             ended.append(client)
         for client in ended:
-            assert client.hear() in (b"error\n", CLOSED, RESET)
-        assert bystander.ask("ping") == "ok"
+            assert client.read_line() in (b"error\n", CLOSED, RESET)
+        assert bystander.call("ping") == "ok"
         assert bystander.stats()["connections"] == 1
         for client in ended:
             client.close()
@@ -221,10 +221,10 @@ def test_the_read_time_out_runs_again_after_reading_was_paused(rest):
             client.send(request("l", "key", "1"))
             time.sleep(0.1)
             client.send(padded * 132 + rest)
-            assert client.hear() == b"timeout\n"
-            assert {client.hear() for _ in range(132)} == {b"ok\n"}
-            assert client.hear(12) == b"error\n"
-            assert client.hear() == CLOSED
+            assert client.read_line() == b"timeout\n"
+            assert {client.read_line() for _ in range(132)} == {b"ok\n"}
+            assert client.read_line(12) == b"error\n"
+            assert client.read_line() == CLOSED
 
 
 def test_stats_that_wait_behind_others_are_made_though_reading_is_paused():
@@ -235,20 +235,20 @@ def test_stats_that_wait_behind_others_are_made_though_reading_is_paused():
         for start in range(0, 20000, 1000):
             holder.send(b"".join(request("l", f"{'k' * 200}-{i}", "0 900")
                                  for i in range(start, start + 1000)))
-            assert all(holder.hear().startswith(b"ok ") for _ in range(1000))
+            assert all(holder.read_line().startswith(b"ok ") for _ in range(1000))
         slow = [Client(server) for _ in range(11)]
         for client in slow:
             client.send(request("stats"))
         time.sleep(0.5)
         gone = [Client(server) for _ in range(10)]
         for client in gone:
-            client.send_what_is_taken(request("stats") + request("ping") * 12000, patience=0.3)
+            client.send_until_blocked(request("stats") + request("ping") * 12000, patience=0.3)
             client.close()
         with Client(server) as patient:
             patient.send(request("stats") + request("ping") * 12000)
-            line = patient.hear(60)
+            line = patient.read_line(60)
             assert isinstance(line, bytes) and line.startswith(b"ok {")
-            assert [patient.hear() for _ in range(12000)] == [b"ok\n"] * 12000
+            assert [patient.read_line() for _ in range(12000)] == [b"ok\n"] * 12000
             eventually(lambda: patient.stats()["connections"] == 2, seconds=60)
         for client in slow:
             client.close()

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import transcript
 from conversation import STYLES, Conversation
-from launch import assert_refused, outcome
 from lib.certificates import DAY, Authority
 from lib.server import Server
 from lib.tls import VERSIONS, TlsServer, client_context
+from lib.wire_client import CLOSED, Client, eventually, request, settle
+from startup import assert_refused, run_server
 from test_transcripts import PATHS, leaves_nothing
-from wire_client import CLOSED, Client, eventually, request, settle
 
 GRANT = re.compile(r"ok [0-9a-f]{32} 33")
 HANDSHAKES_MAX = 1024  # of src/server/connection_tls.c
@@ -62,7 +62,7 @@ def plain_end(server, data):
 
 def works(server):
     with Client(server) as client:
-        return client.ask("ping") == "ok"
+        return client.call("ping") == "ok"
 
 
 # ---- the same server ----
@@ -86,7 +86,7 @@ def test_either_kind_of_key_serves_either_version(authority, kind, version):
     with TlsServer(authority.issue(f"{kind}{version}", kind), version=version,
                    authority=authority) as server:
         with Client(server) as client:
-            assert GRANT.fullmatch(client.ask("l", "key", "0"))
+            assert GRANT.fullmatch(client.call("l", "key", "0"))
             assert client.socket.tls.version() == f"TLSv{version}"
 
 
@@ -94,9 +94,9 @@ def test_either_kind_of_key_serves_either_version(authority, kind, version):
 def test_every_byte_of_a_session_may_come_alone(pair, version):
     with TlsServer(pair, version=version, piece=1) as server, Client(server) as client:
         token = client.acquire("key")
-        assert client.ask("r", "key", token) == "ok"
+        assert client.call("r", "key", token) == "ok"
         client.fin()
-        assert client.hear() == CLOSED
+        assert client.read_line() == CLOSED
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -142,7 +142,7 @@ def test_much_goes_both_ways(server, authority, version):
     with Client(server) as client:
         for number in range(900):
             client.send(request("l", f"key-{number:0200}", "0"))
-        assert all(client.hear().startswith(b"ok ") for _ in range(900))
+        assert all(client.read_line().startswith(b"ok ") for _ in range(900))
         assert len(client.stats()["locks"]) == 900
     with server.connect(context=client_context(authority, version)) as tls:
         tls.sendall(PING * 20000)
@@ -165,14 +165,14 @@ def test_a_peer_that_does_not_read_is_closed_after_the_write_timeout(pair):
 def test_auth_is_asked_for_within_tls(pair):
     with TlsServer(pair, "--auth-token", "s3cret") as server:
         with Client(server) as client:
-            assert client.ask("auth", "_", "s3cret") == "ok"
-            assert client.ask("ping") == "ok"
+            assert client.call("auth", "_", "s3cret") == "ok"
+            assert client.call("ping") == "ok"
         with Client(server) as client:
-            assert client.ask("auth", "_", "wrong") == "error_auth"
-            assert client.hear() == CLOSED
+            assert client.call("auth", "_", "wrong") == "error_auth"
+            assert client.read_line() == CLOSED
         with Client(server) as client:
             client.fin()
-            assert client.hear() == b"error_auth\n"
+            assert client.read_line() == b"error_auth\n"
 
 
 # ---- ends ----
@@ -207,7 +207,7 @@ def test_the_end_of_input_cancels_a_waiter(server, end):
         else:
             waiter.reset()
         eventually(lambda: holder.stats()["locks"][0]["waiters"] == 0)
-        assert holder.ask("r", "key", token) == "ok"
+        assert holder.call("r", "key", token) == "ok"
         waiter.close()
 
 
@@ -216,7 +216,7 @@ def test_an_end_without_close_notify_releases_what_was_held(server):
     client.acquire("key")
     client.socket.plain.shutdown(socket.SHUT_WR)
     with Client(server) as other:
-        assert GRANT.fullmatch(other.ask("l", "key", "20"))
+        assert GRANT.fullmatch(other.call("l", "key", "20"))
     client.close()
 
 
@@ -226,18 +226,18 @@ def test_draining_says_so_within_tls(pair):
         waiter.send(request("l", "key", "60"))
         eventually(lambda: holder.stats()["locks"][0]["waiters"] == 1)
         server.terminate()
-        assert waiter.hear() == b"error_draining\n"
-        assert holder.ask("r", "key", token) == "ok"
-        assert holder.ask("ping") == "error_draining"
-        assert holder.hear() == CLOSED
+        assert waiter.read_line() == b"error_draining\n"
+        assert holder.call("r", "key", token) == "ok"
+        assert holder.call("ping") == "error_draining"
+        assert holder.read_line() == CLOSED
         waiter.fin()
         assert server.wait() == 0
 
 
 def test_idle_connections_are_told_so_and_closed(pair):
     with TlsServer(pair, "--read-timeout=1") as server, Client(server) as client:
-        assert client.hear() == b"error\n"
-        assert client.hear() == CLOSED
+        assert client.read_line() == b"error\n"
+        assert client.read_line() == CLOSED
 
 
 # ---- sessions that are taken up again ----
@@ -265,7 +265,7 @@ def test_who_does_not_speak_tls_is_closed_and_nobody_else(server, data):
     with Client(server) as other:
         heard = plain_end(server, data)
         assert not heard or (data[0] == 0x16 and heard[0] == 0x15 and len(heard) <= 14)
-        assert other.ask("ping") == "ok"
+        assert other.call("ping") == "ok"
     settle(server)
 
 
@@ -345,7 +345,7 @@ def test_a_handshake_that_is_not_done_within_the_read_timeout_is_closed(pair):
             pass
         assert 1.8 < time.monotonic() - start < 4
         with Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
 
 
 def test_beyond_the_cap_the_oldest_unfinished_handshake_goes(pair):
@@ -357,7 +357,7 @@ def test_beyond_the_cap_the_oldest_unfinished_handshake_goes(pair):
                 crowd[-1].sendall(b"\x16\x03\x01\x02")
             first, last = crowd[0], crowd[-1]
             assert plain_closed(first, 10) and not plain_closed(last, 0.2)
-            assert works(server) and other.ask("ping") == "ok"
+            assert works(server) and other.call("ping") == "ok"
             assert other.stats()["connections"] <= HANDSHAKES_MAX + 2
         finally:
             for plain in crowd:
@@ -428,11 +428,11 @@ def test_a_crowd_that_shakes_hands_at_once_is_served_one_after_the_other(server)
         try:
             for one in crowd:
                 one.greet()
-            assert other.ask("ping") == "ok"
+            assert other.call("ping") == "ok"
             for one in crowd:
                 one.end_with(PING * 3 + request("l", "crowd", "0") + b"nonsense")
-            assert other.ask("ping") == "ok"
-            heard = [one.hear() for one in crowd]
+            assert other.call("ping") == "ok"
+            heard = [one.read_line() for one in crowd]
         finally:
             for one in crowd:
                 one.plain.close()
@@ -446,7 +446,7 @@ def test_much_that_follows_a_handshake_at_once_is_served(server):
     one = Handshake(server)
     one.greet()
     one.end_with(PING * 100000)
-    assert one.hear() == b"ok\n" * 100000
+    assert one.read_line() == b"ok\n" * 100000
     one.plain.close()
 
 
@@ -496,14 +496,14 @@ def test_sighup_takes_new_certificates_and_drops_nobody(tmp_path, authority):
             server.terminate(signal.SIGHUP)
             said(server, "certificate reloaded")
             assert name_of(server) == "new"
-            assert old.ask("r", "key", token) == "ok"
-            assert waiter.hear().startswith(b"ok ")
+            assert old.call("r", "key", token) == "ok"
+            assert waiter.read_line().startswith(b"ok ")
             place.certificate.unlink()
             os.mkfifo(place.certificate)  # is not waited for
             server.terminate(signal.SIGHUP)
             said(server, "the old one stays")
             assert name_of(server) == "new"
-            assert old.ask("ping") == "ok"
+            assert old.call("ping") == "ok"
 
 
 def test_certificates_change_all_the_time_under_load(authority):
@@ -513,7 +513,7 @@ def test_certificates_change_all_the_time_under_load(authority):
             place.certificate.write_bytes(pairs[turn % 2].certificate.read_bytes())
             place.key.write_bytes(pairs[turn % 2].key.read_bytes())
             server.terminate(signal.SIGHUP)
-            assert works(server) and old.ask("ping") == "ok"
+            assert works(server) and old.call("ping") == "ok"
 
 
 def test_sighup_without_tls_is_harmless():
@@ -521,7 +521,7 @@ def test_sighup_without_tls_is_harmless():
         with Client(server) as client:
             server.terminate(signal.SIGHUP)
             said(server, "nothing to reload")
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
         server.terminate()
         assert server.wait() == 0
 
@@ -529,7 +529,7 @@ def test_sighup_without_tls_is_harmless():
 # ---- what is refused at the start ----
 
 def start(certificate, key, *more):
-    return outcome("--port=0", f"--tls-cert={certificate}", f"--tls-key={key}", *more)
+    return run_server("--port=0", f"--tls-cert={certificate}", f"--tls-key={key}", *more)
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path, authority, pair):
@@ -583,8 +583,8 @@ def test_a_certificate_out_of_its_time_is_refused(authority):
     ("tls-cert", "TLS_CERT"), ("tls-key", "TLS_KEY"), ("tls-client-ca", "TLS_CLIENT_CA")])
 def test_one_file_without_the_other_is_refused(authority, pair, flag, variable):
     path = str(pair.key if flag == "tls-key" else pair.certificate)
-    assert_refused(outcome("--port=0", f"--{flag}={path}"), f"--{flag}")
-    assert_refused(outcome("--port=0", environment={f"DFLOCKD_{variable}": path}),
+    assert_refused(run_server("--port=0", f"--{flag}={path}"), f"--{flag}")
+    assert_refused(run_server("--port=0", environment={f"DFLOCKD_{variable}": path}),
                    f"DFLOCKD_{variable}")
 
 

@@ -3,7 +3,7 @@
 import time
 
 from lib.server import Server
-from wire_client import Client, request
+from lib.wire_client import Client, request
 
 
 def fence(token):
@@ -12,7 +12,7 @@ def fence(token):
 
 def grants(client, keys):
     client.send(b"".join(request("l", key, "0") for key in keys))
-    lines = [client.hear() for _ in keys]
+    lines = [client.read_line() for _ in keys]
     assert all(line.startswith(b"ok ") for line in lines)
     return [line.split()[1].decode() for line in lines]
 
@@ -60,9 +60,9 @@ def test_a_token_in_capitals_is_not_the_token():
     with Server() as server, Client(server) as client:
         token = client.acquire("key")
         assert token != token.upper()
-        assert client.ask("r", "key", token.upper()) == "error"
-        assert client.ask("n", "key", token.upper()) == "error"
-        assert client.ask("r", "key", token) == "ok"
+        assert client.call("r", "key", token.upper()) == "error"
+        assert client.call("n", "key", token.upper()) == "error"
+        assert client.call("r", "key", token) == "ok"
 
 
 def test_every_digit_of_a_token_counts():
@@ -71,6 +71,6 @@ def test_every_digit_of_a_token_counts():
         for position in range(32):
             other = format(int(token[position], 16) ^ 1, "x")
             changed = token[:position] + other + token[position + 1:]
-            assert client.ask("r", "key", changed) == "error"
-            assert client.ask("r", "key", token[:position]) == "error"
-        assert client.ask("r", "key", token) == "ok"
+            assert client.call("r", "key", changed) == "error"
+            assert client.call("r", "key", token[:position]) == "error"
+        assert client.call("r", "key", token) == "ok"

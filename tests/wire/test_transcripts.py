@@ -6,7 +6,7 @@ import pytest
 import transcript
 from conversation import STYLES, Conversation
 from lib.server import Server
-from wire_client import settle
+from lib.wire_client import settle
 
 PATHS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 

@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 from lib.server import Server
-from wire_client import Client
+from lib.wire_client import Client
 
 LENGTH = 5
 STEPS = ["A enqueue", "A wait", "A try", "A release", "B try", "B release"]
@@ -87,7 +87,7 @@ class Speaker:
         command, arg = self.requests[what]
         if what == "release":
             arg = tokens.get(grant, UNKNOWN)
-        word, *fields = self.clients[who].ask(command, key, arg).split(" ")
+        word, *fields = self.clients[who].call(command, key, arg).split(" ")
         if fields:
             assert tokens.setdefault(grant, fields[0]) == fields[0], "another token"
         return word, len(fields)

@@ -11,10 +11,10 @@ import threading
 import pytest
 import transcript
 from conversation import Conversation
-from launch import ServerAsGiven, assert_refused, clean_environment, outcome
 from lib.server import BINARY, Server
+from lib.wire_client import CLOSED, Client, eventually, request, settle
+from startup import ServerAsGiven, assert_refused, clean_environment, run_server
 from test_transcripts import PATHS, leaves_nothing
-from wire_client import CLOSED, Client, eventually, request, settle
 from workers import all_serve
 
 FLAG = "--unix-socket"
@@ -96,9 +96,9 @@ def test_the_file_has_its_mode_whatever_the_umask(path, flags, mode):
 def test_its_connections_count(path):
     with UnixServer(path, "--max-connections", "2") as server:
         with Client(server) as one, Client(server) as two:
-            assert one.ask("ping") == two.ask("ping") == "ok"
+            assert one.call("ping") == two.call("ping") == "ok"
             with Client(server) as three:
-                assert three.hear() == CLOSED
+                assert three.read_line() == CLOSED
             assert one.stats()["connections"] == 2
 
 
@@ -141,7 +141,7 @@ def test_while_draining_nobody_new_gets_in_and_holders_may_release(path, tmp_pat
         eventually(lambda: not path.exists())
         with socket.socket(socket.AF_UNIX) as late, pytest.raises(ConnectionRefusedError):
             late.connect(str(other))
-        assert holder.ask("r", "key", token) == "ok"
+        assert holder.call("r", "key", token) == "ok"
         holder.close()
         assert server.wait() == 0
 
@@ -156,7 +156,7 @@ def test_who_connects_while_draining_begins_is_answered_or_refused(path):
                 try:
                     with Client(server) as client:
                         client.send(request("ping"))
-                        heard.append(client.hear())
+                        heard.append(client.read_line())
                 except ConnectionRefusedError:
                     return
 
@@ -186,10 +186,10 @@ def test_a_path_whose_file_is_gone_is_still_the_first_servers(path):
     with UnixServer(path) as server, Client(server) as holder:
         holder.acquire("key")
         path.unlink()
-        assert_refused(outcome("--port=0", f"{FLAG}={path}"), FLAG)
-        assert holder.ask("ping") == "ok"
+        assert_refused(run_server("--port=0", f"{FLAG}={path}"), FLAG)
+        assert holder.call("ping") == "ok"
     with UnixServer(path) as following, Client(following) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
 
 
 def test_in_another_network_namespace_a_path_has_one_server_too(path):
@@ -201,14 +201,14 @@ def test_in_another_network_namespace_a_path_has_one_server_too(path):
         token = holder.acquire("key", "0 600")
         server.terminate()
         eventually(lambda: not path.exists())
-        assert_refused(outcome("--port=0", f"{FLAG}={path}", prefix=apart), FLAG)
-        assert holder.ask("r", "key", token) == "ok"
+        assert_refused(run_server("--port=0", f"{FLAG}={path}", prefix=apart), FLAG)
+        assert holder.call("r", "key", token) == "ok"
         assert server.wait() == 0
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_server_that_cannot_start_leaves_no_file(path):
-    done = outcome("--port=0", f"{FLAG}={path}", prefix=["prlimit", "--nofile=6:6"])
+    done = run_server("--port=0", f"{FLAG}={path}", prefix=["prlimit", "--nofile=6:6"])
     assert done.returncode == 1
     assert not path.exists()
 
@@ -218,20 +218,20 @@ def test_a_server_that_cannot_start_leaves_no_file(path):
 def test_what_a_killed_server_left_is_replaced(path):
     for _ in range(3):
         with UnixServer(path) as server, Client(server) as client:
-            assert client.ask("ping") == "ok"
+            assert client.call("ping") == "ok"
             server.kill()
         assert path.exists()
     leave_behind(path.with_name("other"))
     with UnixServer(path.with_name("other")) as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
+        assert client.call("ping") == "ok"
 
 
 def test_a_live_server_is_not_replaced(path):
     with UnixServer(path) as server, Client(server) as client:
-        assert_refused(outcome("--port=0", f"{FLAG}={path}"), FLAG, "already")
-        assert client.ask("ping") == "ok"
+        assert_refused(run_server("--port=0", f"{FLAG}={path}"), FLAG, "already")
+        assert client.call("ping") == "ok"
         with Client(server) as late:
-            assert late.ask("ping") == "ok"
+            assert late.call("ping") == "ok"
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
@@ -241,7 +241,7 @@ def test_a_live_socket_of_another_kind_is_not_replaced(path, kind):
         if kind == socket.SOCK_SEQPACKET:
             other.listen()
         before = path.stat()
-        assert_refused(outcome("--port=0", f"{FLAG}={path}"), FLAG)
+        assert_refused(run_server("--port=0", f"{FLAG}={path}"), FLAG)
         assert path.stat().st_ino == before.st_ino
 
 
@@ -281,7 +281,7 @@ def fill(path, kind):
 def test_what_is_no_socket_is_never_touched(path, kind):
     fill(path, kind)
     before = path.lstat()
-    done = outcome("--port=0", f"{FLAG}={path}")
+    done = run_server("--port=0", f"{FLAG}={path}")
     assert_refused(done, FLAG)
     assert "no socket" in done.stderr
     assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
@@ -292,8 +292,8 @@ def test_what_is_no_socket_is_never_touched(path, kind):
 def test_the_longest_path_serves_and_a_longer_one_is_refused(tmp_path):
     longest = tmp_path / ("x" * (107 - len(str(tmp_path)) - 1))
     with UnixServer(longest) as server, Client(server) as client:
-        assert client.ask("ping") == "ok"
-    done = outcome("--port=0", f"{FLAG}={longest}x")
+        assert client.call("ping") == "ok"
+    done = run_server("--port=0", f"{FLAG}={longest}x")
     assert_refused(done, FLAG)
     assert "107" in done.stderr
 
@@ -301,7 +301,7 @@ def test_the_longest_path_serves_and_a_longer_one_is_refused(tmp_path):
 @pytest.mark.parametrize("where", ["nowhere/dflockd.sock", "file/dflockd.sock"])
 def test_a_missing_directory_is_told(tmp_path, where):
     (tmp_path / "file").write_text("", encoding="ascii")
-    done = outcome("--port=0", f"{FLAG}={tmp_path / where}")
+    done = run_server("--port=0", f"{FLAG}={tmp_path / where}")
     assert_refused(done, FLAG)
     assert "directory" in done.stderr
 
@@ -331,7 +331,7 @@ def test_a_directory_without_permission_is_told(tmp_path):
 
 @pytest.mark.parametrize("mode", ["rw", "0888", "01000", "-1", ""])
 def test_a_mode_that_is_none_is_refused(path, mode):
-    assert_refused(outcome("--port=0", f"{FLAG}={path}", f"--unix-socket-mode={mode}"),
+    assert_refused(run_server("--port=0", f"{FLAG}={path}", f"--unix-socket-mode={mode}"),
                    "--unix-socket-mode")
     assert not path.exists()
 
@@ -351,5 +351,5 @@ def test_out_of_descriptors_who_waits_on_the_path_is_served_later(path):
         for client in crowd:
             client.send(request("ping"))
         for client in crowd:
-            assert client.hear() == b"ok\n"
+            assert client.read_line() == b"ok\n"
             client.close()

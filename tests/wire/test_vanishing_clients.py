@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from wire_client import CLOSED, MEGABYTE, RESET, Client, eventually, request
-from witness import Watched
+from bystander import WatchedServer
+from lib.wire_client import CLOSED, MEGABYTE, RESET, Client, eventually, request
 
 AUTH = "s3cret"
 
@@ -55,7 +55,7 @@ def blocked_w(watched):
     held(watched)
     client = watched.client()
     client.send(request("e", "held") + request("w", "held", "600"))
-    assert client.hear() == b"queued\n"
+    assert client.read_line() == b"queued\n"
     eventually(lambda: waits_for_it(watched))
     return client
 
@@ -70,16 +70,16 @@ def holding(watched):
     client = watched.client()
     for number in range(20):
         client.acquire(f"key-{number}", "0 600")
-        assert client.ask("sl", "slots", "0 50 600").startswith("ok ")
+        assert client.call("sl", "slots", "0 50 600").startswith("ok ")
     return client
 
 
 def enqueued(watched):
     held(watched)
     client = watched.client()
-    assert client.ask("e", "held") == "queued"
-    assert client.ask("e", "free", "600").startswith("acquired ")
-    assert client.ask("se", "held", "2 600").startswith("acquired ")
+    assert client.call("e", "held") == "queued"
+    assert client.call("e", "free", "600").startswith("acquired ")
+    assert client.call("se", "held", "2 600").startswith("acquired ")
     return client
 
 
@@ -95,14 +95,14 @@ def auth_unfinished(watched):
 
 def auth_failed(watched):
     client = Client(watched.server)
-    assert client.ask("auth", "_", "wrong") == "error_auth"
+    assert client.call("auth", "_", "wrong") == "error_auth"
     return client
 
 
 def replies_unread(watched):
     client = watched.client()
     client.acquire("deaf", "0 600")
-    client.send_what_is_taken(request("ping") * (2 * MEGABYTE), patience=0.3)
+    client.send_until_blocked(request("ping") * (2 * MEGABYTE), patience=0.3)
     return client
 
 
@@ -118,7 +118,7 @@ def vanish(watched, state, way):
     getattr(client, way)()
     if way == "fin":
         # The server ends it. Only then does the client close, and is sure to be gone.
-        while isinstance(heard := client.hear(), bytes):
+        while isinstance(heard := client.read_line(), bytes):
             pass
         assert heard in (CLOSED, RESET)
         client.close()
@@ -130,20 +130,20 @@ def vanish(watched, state, way):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 def test_a_client_that_vanishes_leaves_nothing(state, way):
-    with Watched("--write-timeout", "1") as watched:
+    with WatchedServer("--write-timeout", "1") as watched:
         vanish(watched, state, way)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("state", BEFORE_AUTH, ids=lambda state: state.__name__)
 def test_a_client_that_vanishes_before_it_has_authenticated_leaves_nothing(state, way):
-    with Watched("--write-timeout", "1", auth=AUTH) as watched:
+    with WatchedServer("--write-timeout", "1", auth=AUTH) as watched:
         vanish(watched, state, way)
 
 
 def test_a_crowd_that_vanishes_all_at_once_leaves_nothing(seed):
     chance = random.Random(seed)
-    with Watched("--write-timeout", "1") as watched:
+    with WatchedServer("--write-timeout", "1") as watched:
         crowd = []
         for number in range(300):
             client = watched.client()
@@ -153,10 +153,10 @@ def test_a_crowd_that_vanishes_all_at_once_leaves_nothing(seed):
                 request("se", "key", "3") + request("sw", "key", "600"),
                 request("l", f"own-{number}", "0 600"), request("stats") * 20]))
             crowd.append(client)
-        watched.witness.served()
+        watched.bystander.served()
         chance.shuffle(crowd)
         for client in crowd:
             getattr(client, chance.choice(WAYS))()
-        watched.witness.served()
+        watched.bystander.served()
         for client in crowd:
             client.close()

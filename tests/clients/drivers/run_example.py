@@ -1,6 +1,6 @@
 """Runs an example unchanged, where it can't have the port and the names that it asks for.
 
-    launch.py PORTS EXAMPLE
+    run_example.py PORTS EXAMPLE
 
 PORTS is a JSON object from the names of servers to their ports on this machine.
 """

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from lib.server import BINARY, Server
-from wire_client import Client, eventually, settle
+from lib.wire_client import Client, eventually, settle
 
 # A sanitized server keeps what it frees, for a while, to notice its use.
 MEMORY_FACTOR = 16 if b"__asan_init" in BINARY.read_bytes() else 1
@@ -33,13 +33,13 @@ def resident_kib(server):
     return int(status.split("VmRSS:")[1].split()[0])
 
 
-class Witness:
+class Bystander:
     """A connection that acquires and releases all the while, and notes the first thing wrong."""
 
     def __init__(self, server, auth=None):
         self.client = Client(server)
         if auth:
-            assert self.client.ask("auth", "_", auth) == "ok"
+            assert self.client.call("auth", "_", auth) == "ok"
         self.rounds = 0
         self.wrong = None
         self.stop = threading.Event()
@@ -50,8 +50,8 @@ class Witness:
         try:
             while not self.stop.wait(0.001):
                 token = self.client.acquire("witness")
-                assert self.client.ask("ping") == "ok"
-                assert self.client.ask("r", "witness", token) == "ok"
+                assert self.client.call("ping") == "ok"
+                assert self.client.call("r", "witness", token) == "ok"
                 self.rounds += 1
         except (AssertionError, OSError) as error:
             self.wrong = error
@@ -69,7 +69,7 @@ class Witness:
         self.client.close()
 
 
-class Watched:
+class WatchedServer:
     """A server with a witness; at the end the witness was served throughout, and nothing is left:
     no connection, key, waiter or descriptor more than at the start."""
 
@@ -83,8 +83,8 @@ class Watched:
         try:
             settle(self.server, auth=self.auth)
             self.descriptors = steady_descriptors(self.server)
-            self.witness = Witness(self.server, self.auth)
-            self.witness.served()
+            self.bystander = Bystander(self.server, self.auth)
+            self.bystander.served()
         except BaseException:
             self.server.__exit__()
             raise
@@ -93,13 +93,13 @@ class Watched:
     def __exit__(self, kind, *_):
         try:
             if kind is None:
-                self.witness.end()
+                self.bystander.end()
                 settle(self.server, seconds=60, also_idle=True, auth=self.auth)
                 eventually(self.has_the_descriptors_of_the_start)
                 assert self.server.process.poll() is None
         finally:
-            self.witness.stop.set()
-            self.witness.thread.join()
+            self.bystander.stop.set()
+            self.bystander.thread.join()
             self.server.__exit__()
 
     def has_the_descriptors_of_the_start(self):
@@ -110,7 +110,7 @@ class Watched:
         """A connection that may do as the test likes (authenticated if need be)."""
         client = Client(self.server)
         if self.auth:
-            assert client.ask("auth", "_", self.auth) == "ok"
+            assert client.call("auth", "_", self.auth) == "ok"
         return client
 
     def grows_at_most(self, kib):

@@ -1,6 +1,6 @@
 """Runs one form of one published client, and does with it what the lines on stdin ask for.
 
-    peer.py async|sync MODULE
+    client_process.py async|sync MODULE
 
 A request is a JSON line {"id": n, "do": action, "with": {arguments}}; its answer is
 {"id": n, "value": v}, or {"id": n, "error": [class, its bases...], "message": text}.
@@ -89,13 +89,13 @@ async def package(function, arguments):
     return getattr(importlib.import_module(MODULE.partition(".")[0]), function)(*arguments)
 
 
-async def crowd(kind, options, workers, rounds, stay_s, witness):
-    """Let `workers` go in and out `rounds` times each, writing both in the file `witness`.
+async def crowd(kind, options, workers, rounds, stay_s, entry_log):
+    """Let `workers` go in and out `rounds` times each, writing both in the file `entry_log`.
 
     A line is one write to a file opened for appending, so the lines of all processes stand in
     the order in which things happened.
     """
-    file = os.open(witness, os.O_WRONLY | os.O_APPEND)
+    file = os.open(entry_log, os.O_WRONLY | os.O_APPEND)
 
     async def work(worker):
         name = f"{os.getpid()}-{worker}"

@@ -1,7 +1,7 @@
 """A process that runs a published client, and the locks it was told to make.
 
-    with Peer(client, python) as peer:
-        lock = peer.lock("key", server, lease_ttl_s=2)
+    with ClientProcess(client, python) as process:
+        lock = process.lock("key", server, lease_ttl_s=2)
         assert lock.acquire()
 
 Each call goes to the process as a line and comes back as one; `begin` starts a call and gives
@@ -16,7 +16,7 @@ import threading
 from concurrent.futures import Future
 from pathlib import Path
 
-DRIVER = Path(__file__).with_name("drivers") / "peer.py"
+DRIVER = Path(__file__).with_name("drivers") / "client_process.py"
 LOCK, SEMAPHORE = "DistributedLock", "DistributedSemaphore"
 WAIT_SECONDS = 60
 STAY_SECONDS = 0.01
@@ -31,7 +31,7 @@ class ClientError(Exception):
         self.message = message
 
 
-class Peer:
+class ClientProcess:
     """One process. `log` holds what it wrote to stderr, the client's log messages above all."""
 
     def __init__(self, client, python, within=lambda command: command):
@@ -67,7 +67,7 @@ class Peer:
             else:
                 future.set_result(answer["value"])
         for future in list(self._futures.values()):
-            future.set_exception(EOFError("the peer ended: " + "".join(self.log)))
+            future.set_exception(EOFError("the process ended: " + "".join(self.log)))
 
     def _read_log(self):
         for line in self.process.stderr:
@@ -84,19 +84,19 @@ class Peer:
         return self.begin(action, **arguments).result(WAIT_SECONDS)
 
     def lock(self, key, *servers, **options):
-        return Holder(self, LOCK, options_of(key, servers, options))
+        return RemoteLock(self, LOCK, options_of(key, servers, options))
 
     def semaphore(self, key, *servers, **options):
-        return Holder(self, SEMAPHORE, options_of(key, servers, options))
+        return RemoteLock(self, SEMAPHORE, options_of(key, servers, options))
 
     def new(self, kind, **options):
-        return Remote(self, kind, options)
+        return RemoteObject(self, kind, options)
 
-    def begin_crowd(self, witness, kind, key, server, workers, rounds, **options):
-        """Begin to let `workers` in and out `rounds` times each, before the witness."""
+    def begin_crowd(self, entry_log, kind, key, server, workers, rounds, **options):
+        """Begin to let `workers` in and out `rounds` times each, before the entry_log."""
         options = options_of(key, [server], {"acquire_timeout_s": WAIT_SECONDS, **options})
         return self.begin("crowd", kind=kind, options=options, workers=workers, rounds=rounds,
-                          stay_s=STAY_SECONDS, witness=str(witness))
+                          stay_s=STAY_SECONDS, entry_log=str(entry_log))
 
     def connect(self, server):
         return Connection(self, server)
@@ -119,23 +119,23 @@ def options_of(key, servers, options):
     return dict(options, key=key, servers=[(server.host, server.port) for server in servers])
 
 
-class Remote:
-    """An object in the process of a peer."""
+class RemoteObject:
+    """An object in the process of a process."""
 
-    def __init__(self, peer, kind, options):
-        self.peer = peer
-        self.name = peer.name()
-        peer.call("new", name=self.name, kind=kind, options=options)
+    def __init__(self, process, kind, options):
+        self.process = process
+        self.name = process.name()
+        process.call("new", name=self.name, kind=kind, options=options)
 
     def begin(self, method, *arguments):
-        return self.peer.begin("method", name=self.name, method=method, arguments=arguments)
+        return self.process.begin("method", name=self.name, method=method, arguments=arguments)
 
     def call(self, method, *arguments):
         return self.begin(method, *arguments).result(WAIT_SECONDS)
 
 
-class Holder(Remote):
-    """A DistributedLock or DistributedSemaphore in the process of a peer."""
+class RemoteLock(RemoteObject):
+    """A DistributedLock or DistributedSemaphore in the process of a process."""
 
     def acquire(self):
         return self.call("acquire")
@@ -151,24 +151,24 @@ class Holder(Remote):
 
     @property
     def token(self):
-        return self.peer.call("field", name=self.name, field="token")
+        return self.process.call("field", name=self.name, field="token")
 
     @property
     def lease(self):
-        return self.peer.call("field", name=self.name, field="lease")
+        return self.process.call("field", name=self.name, field="lease")
 
 
 class Connection:
-    """A connection in the process of a peer, for the functions below the classes."""
+    """A connection in the process of a process, for the functions below the classes."""
 
-    def __init__(self, peer, server):
-        self.peer = peer
-        self.name = peer.name()
-        peer.call("connect", name=self.name, host=server.host, port=server.port)
+    def __init__(self, process, server):
+        self.process = process
+        self.name = process.name()
+        process.call("connect", name=self.name, host=server.host, port=server.port)
 
     def begin(self, function, *arguments):
-        return self.peer.begin("function", name=self.name, function=function,
-                               arguments=arguments)
+        return self.process.begin("function", name=self.name, function=function,
+                                  arguments=arguments)
 
     def call(self, function, *arguments):
         return self.begin(function, *arguments).result(WAIT_SECONDS)

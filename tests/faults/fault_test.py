@@ -1,8 +1,8 @@
 """A fault tried on a server while others work, and what must hold afterwards.
 
-    with Trial() as trial:
-        trial.warm_up(fault)
-        trial.measure("a fault", fault)
+    with FaultTest() as test:
+        test.warm_up(fault)
+        test.measure("a fault", fault)
 
 `measure` runs the fault with bystanders, checks that each of their requests was answered rightly
 and in time, and that the server has come back to where it was after the warm-up: alone with us,
@@ -15,14 +15,13 @@ import json
 import math
 import os
 import resource
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 from crowd import Crowd
 from lib.server import BINARY, ROOT, Server
-from wire_client import Client, eventually, settle
+from lib.wire_client import Client, eventually, settle
 
 WITNESS_DIRECTORY = Path(os.environ.get("WITNESS_DIRECTORY", BINARY.parent / "tests" / "witness"))
 FIGURES = ROOT / "build" / "faults.txt"
@@ -126,7 +125,7 @@ def descriptor_count(server):
     return len(os.listdir(f"/proc/{server.pid}/fd"))
 
 
-class Trial:
+class FaultTest:
     def __init__(self, *flags, **keywords):
         self.server = Server(*QUICK_COLLECTION, *flags, **keywords)
         self.descriptors = None
@@ -159,7 +158,7 @@ class Trial:
             crowd.do("connect", READABLE)
             with self.server.stopped():
                 crowd.do("send", "ping\n_\n\n")
-            assert crowd.words("answers", 1, 30)["ok"] > 0
+            assert crowd.count_words("answers", 1, 30)["ok"] > 0
             crowd.do("leave", "reset")
 
     def warm_up(self, fault):

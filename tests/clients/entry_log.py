@@ -1,7 +1,7 @@
 """A file in which the processes of a crowd write when they enter and when they leave."""
 
 
-class Witness:
+class EntryLog:
     """The file, and what it tells: who was inside together, and with which tokens."""
 
     def __init__(self, path):

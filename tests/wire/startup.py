@@ -1,7 +1,6 @@
 """Starting the server in ways that must fail, or with other limits than usual."""
 
 import os
-import random
 import re
 import subprocess
 
@@ -10,19 +9,13 @@ from lib.server import BINARY, Server
 EXIT_SECONDS = 30
 
 
-def own_address():
-    """A loopback address on which no other test listens, or has connections: its ports are free."""
-    number = random.SystemRandom().randrange(2 << 16, 1 << 24)
-    return f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-
-
 def clean_environment(extra=None):
     """This process's environment without any DFLOCKD variable, and with `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DFLOCKD")}
     return {**kept, **(extra or {})}
 
 
-def outcome(*args, environment=None, prefix=(), preexec=None):
+def run_server(*args, environment=None, prefix=(), preexec=None):
     """Run it to its end. One that keeps running fails the test."""
     return subprocess.run(
         [*prefix, str(BINARY), *args], env=clean_environment(environment), capture_output=True,

@@ -6,9 +6,9 @@ import socket
 import struct
 import time
 
-PATIENCE = 20  # seconds
+TIMEOUT_S = 20  # seconds
 MEGABYTE = 1 << 20
-TOO_MUCH = 64 * MEGABYTE  # more than all buffers between two processes hold
+MORE_THAN_BUFFERS = 64 * MEGABYTE  # more than all buffers between two processes hold
 CLOSED, RESET, SILENCE = "(closed)", "(reset)", "(silence)"
 
 
@@ -40,7 +40,7 @@ class Client:
         except (ConnectionResetError, BrokenPipeError):
             pass
 
-    def send_what_is_taken(self, data, patience=2.0):
+    def send_until_blocked(self, data, patience=2.0):
         """Send until all is sent, or nothing was taken for so many seconds. Returns the count."""
         sent = 0
         self.socket.settimeout(patience)
@@ -49,10 +49,10 @@ class Client:
                 sent += self.socket.send(data[sent:sent + 65536])
         except (TimeoutError, BlockingIOError, ConnectionError):
             pass
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_S)
         return sent
 
-    def hear(self, seconds=PATIENCE):
+    def read_line(self, seconds=TIMEOUT_S):
         """The next line with its newline, or CLOSED, RESET, or SILENCE for so many seconds.
 
         An end after an unfinished line gives that line first.
@@ -80,25 +80,25 @@ class Client:
             self.end = RESET
             return
         finally:
-            self.socket.settimeout(PATIENCE)
+            self.socket.settimeout(TIMEOUT_S)
         self.received += data
         if not data:
             self.end = CLOSED
 
-    def ask(self, command, key="_", arg=""):
+    def call(self, command, key="_", arg=""):
         """Send a request and return its reply as text, without the newline."""
         self.send(request(command, key, arg))
-        heard = self.hear()
+        heard = self.read_line()
         return heard.decode().rstrip("\n") if isinstance(heard, bytes) else heard
 
     def acquire(self, key, arg="0"):
         """The token of a lock that must be granted."""
-        reply = self.ask("l", key, arg).split(" ")
+        reply = self.call("l", key, arg).split(" ")
         assert reply[0] == "ok" and len(reply) == 3, reply
         return reply[1]
 
     def stats(self):
-        reply = self.ask("stats")
+        reply = self.call("stats")
         assert reply.startswith("ok "), reply[:200]
         return json.loads(reply[3:])
 
@@ -118,7 +118,7 @@ class Client:
         self.socket.close()
 
 
-def eventually(condition, seconds=PATIENCE):
+def eventually(condition, seconds=TIMEOUT_S):
     """Wait until `condition()` returns something true, and return that."""
     limit = time.monotonic() + seconds
     while True:
@@ -129,7 +129,7 @@ def eventually(condition, seconds=PATIENCE):
         time.sleep(0.02)
 
 
-def settle(server, seconds=PATIENCE, also_idle=False, auth=None):
+def settle(server, seconds=TIMEOUT_S, also_idle=False, auth=None):
     """Wait until a new connection finds itself alone and nothing held or waited for.
 
     With `also_idle`, until the states of released keys are collected too.
@@ -140,7 +140,7 @@ def settle(server, seconds=PATIENCE, also_idle=False, auth=None):
         try:
             with Client(server) as client:
                 if auth:
-                    assert client.ask("auth", "_", auth) == "ok"
+                    assert client.call("auth", "_", auth) == "ok"
                 seen = client.stats()
         except (AssertionError, OSError) as error:
             seen = {"connections": repr(error)}

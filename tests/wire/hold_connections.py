@@ -1,6 +1,6 @@
 """Opens connections to a port and keeps them: a process of its own, with descriptors of its own.
 
-    crowd.py PORT COUNT
+    hold_connections.py PORT COUNT
 
 Says how many are open, then waits for the end of its input, and goes with all of them.
 """
