@@ -17,11 +17,12 @@
 #define PATH_PREFIX "unix:"
 
 enum {
-    PATIENCE_S = 10
+    TIMEOUT_S = 10
 };
 
 /* Cuts "host:port" in two; both are empty where there is none. */
-static void cut(const char *text, char host[ADDRESS_TEXT_MAX], char port[ADDRESS_TEXT_MAX])
+static void address_split(const char *text, char host[ADDRESS_TEXT_MAX],
+                          char port[ADDRESS_TEXT_MAX])
 {
     const char *close = text[0] == '[' ? strchr(text, ']') : NULL;
     const char *colon = strrchr(close ? close : text, ':');
@@ -36,7 +37,7 @@ static void cut(const char *text, char host[ADDRESS_TEXT_MAX], char port[ADDRESS
 }
 
 /* IPv4 first, as most users expect of a name. */
-static bool resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
+static bool address_resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
@@ -45,7 +46,7 @@ static bool resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
     char port[ADDRESS_TEXT_MAX];
     int error;
 
-    cut(address->text, host, port);
+    address_split(address->text, host, port);
     if (!host[0] || !port[0]) {
         snprintf(problem, ADDRESS_PROBLEM_MAX, "'%s' is not host:port", address->text);
         return false;
@@ -72,7 +73,7 @@ static bool resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
 }
 
 /* Whether it is `unix:path`; a path that is too long has length 0 then. */
-static bool is_path(struct address *address)
+static bool address_parse_path(struct address *address)
 {
     struct sockaddr_un *socket = (struct sockaddr_un *)&address->socket;
     const char *path = address->text + strlen(PATH_PREFIX);
@@ -110,13 +111,13 @@ bool addresses_read(const char *list, struct address *addresses, uint32_t *count
             return false;
         }
         snprintf(address->text, ADDRESS_TEXT_MAX, "%.*s", (int)(end - start), start);
-        if (is_path(address)) {
+        if (address_parse_path(address)) {
             if (address->length == 0) {
                 snprintf(problem, ADDRESS_PROBLEM_MAX, "'%s' has no path, or a long one",
                          address->text);
                 return false;
             }
-        } else if (!resolve(address, problem)) {
+        } else if (!address_resolve(address, problem)) {
             return false;
         }
         ++*count;
@@ -126,7 +127,7 @@ bool addresses_read(const char *list, struct address *addresses, uint32_t *count
     }
 }
 
-static int open_socket(const struct address *address, int flags)
+static int address_open_socket(const struct address *address, int flags)
 {
     int descriptor = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     int one = 1;
@@ -140,14 +141,14 @@ static int open_socket(const struct address *address, int flags)
 
 int address_connect(const struct address *address)
 {
-    struct timeval patience = {.tv_sec = PATIENCE_S};
-    int descriptor = open_socket(address, 0);
+    struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    int descriptor = address_open_socket(address, 0);
     int error;
 
     if (descriptor < 0)
         return descriptor;
-    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     if (connect(descriptor, (const struct sockaddr *)&address->socket, address->length) == 0)
         return descriptor;
     error = errno == EINPROGRESS ? ETIMEDOUT : errno;
@@ -157,7 +158,7 @@ int address_connect(const struct address *address)
 
 int address_start_connecting(const struct address *address)
 {
-    int descriptor = open_socket(address, SOCK_NONBLOCK);
+    int descriptor = address_open_socket(address, SOCK_NONBLOCK);
     int off = 0;
     int error;
 

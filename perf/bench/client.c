@@ -7,20 +7,20 @@
 
 /* ---- what a round asks ---- */
 
-static enum key_space space_of(const struct round *round)
+static enum key_space client_key_space(const struct round *round)
 {
     return round->load == LOAD_RENEW ? KEY_KEPT : KEY_CHOSEN;
 }
 
-static struct hold *hold_of(struct round *round)
+static struct hold *client_hold_of(struct round *round)
 {
     return round->load == LOAD_RENEW ? &round->kept : &round->hold;
 }
 
-static enum load choose_load(struct crew *crew)
+static enum load client_choose_load(struct thread_state *thread)
 {
-    const struct settings *settings = crew->settings;
-    uint32_t chance = random_below(&crew->random, settings->weight_sum);
+    const struct settings *settings = thread->settings;
+    uint32_t chance = random_below(&thread->random, settings->weight_sum);
     uint32_t load = 0;
 
     while (chance >= settings->weights[load])
@@ -28,70 +28,70 @@ static enum load choose_load(struct crew *crew)
     return (enum load)load;
 }
 
-static enum kind first_kind(const struct round *round)
+static enum request_kind client_first_request(const struct round *round)
 {
     switch (round->load) {
     case LOAD_SEMAPHORE:
-        return KIND_SEMAPHORE_ACQUIRE;
+        return REQUEST_SEMAPHORE_ACQUIRE;
     case LOAD_TRY:
-        return KIND_TRY;
+        return REQUEST_TRY;
     case LOAD_TWO_PHASE:
-        return KIND_ENQUEUE;
+        return REQUEST_ENQUEUE;
     case LOAD_RENEW:
-        return round->kept.held ? KIND_RENEW : KIND_ACQUIRE;
+        return round->kept.held ? REQUEST_RENEW : REQUEST_ACQUIRE;
     case LOAD_PING:
-        return KIND_PING;
+        return REQUEST_PING;
     default:
-        return KIND_ACQUIRE;
+        return REQUEST_ACQUIRE;
     }
 }
 
-static void begin_round(struct client *client, uint32_t place)
+static void client_begin_round(struct client *client, uint32_t place)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
     struct round *round = &client->rounds[place];
-    uint32_t own = client->number * (uint32_t)crew->settings->depth + place;
+    uint32_t own = client->number * (uint32_t)thread->settings->depth + place;
 
-    round->load = choose_load(crew);
-    round->kind = first_kind(round);
+    round->load = client_choose_load(thread);
+    round->kind = client_first_request(round);
     round->over = false;
     round->kept.key = own;
-    round->hold.key = keys_draw(crew->speech->keys, &crew->random, own);
+    round->hold.key = keys_draw(thread->codec->keys, &thread->random, own);
 }
 
-/* After an answer: the next kind of request, or the round is over. */
-static void advance(struct round *round, const struct answer *answer)
+/* After an reply: the next kind of request, or the round is over. */
+static void client_advance_round(struct round *round, const struct reply *reply)
 {
-    struct hold *hold = hold_of(round);
+    struct hold *hold = client_hold_of(round);
 
     switch (round->kind) {
-    case KIND_ACQUIRE:
-    case KIND_TRY:
-    case KIND_SEMAPHORE_ACQUIRE:
-        hold->held = answer->token != NULL;
+    case REQUEST_ACQUIRE:
+    case REQUEST_TRY:
+    case REQUEST_SEMAPHORE_ACQUIRE:
+        hold->held = reply->token != NULL;
         round->over = !hold->held;
         if (round->load == LOAD_RENEW)
-            round->kind = KIND_RENEW;
+            round->kind = REQUEST_RENEW;
         else
-            round->kind =
-                round->kind == KIND_SEMAPHORE_ACQUIRE ? KIND_SEMAPHORE_RELEASE : KIND_RELEASE;
+            round->kind = round->kind == REQUEST_SEMAPHORE_ACQUIRE ? REQUEST_SEMAPHORE_RELEASE
+                                                                   : REQUEST_RELEASE;
         break;
-    case KIND_ENQUEUE:
-        hold->held = answer->token != NULL;
-        round->over = !hold->held && answer->outcome != DFLOCKD_QUEUED;
-        round->kind = KIND_WAIT;
+    case REQUEST_ENQUEUE:
+        hold->held = reply->token != NULL;
+        round->over = !hold->held && reply->outcome != DFLOCKD_QUEUED;
+        round->kind = REQUEST_WAIT;
         break;
-    case KIND_WAIT:
-        hold->held = answer->token != NULL;
+    case REQUEST_WAIT:
+        hold->held = reply->token != NULL;
         round->over = !hold->held;
-        round->kind = KIND_RELEASE;
+        round->kind = REQUEST_RELEASE;
         break;
-    case KIND_RENEW:
-        hold->held = answer->outcome == DFLOCKD_OK;
+    case REQUEST_RENEW:
+        hold->held = reply->outcome == DFLOCKD_OK;
         round->over = true;
         break;
-    case KIND_RELEASE:
-    case KIND_SEMAPHORE_RELEASE:
+    case REQUEST_RELEASE:
+    case REQUEST_SEMAPHORE_RELEASE:
         hold->held = false;
         round->over = true;
         break;
@@ -103,261 +103,265 @@ static void advance(struct round *round, const struct answer *answer)
 /* ---- a batch ---- */
 
 /* Sends the next request of each round that is not over. */
-static void ask(struct client *client)
+static void client_send_batch(struct client *client)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
     uint64_t now_ns = clock_monotonic_ns();
     uint8_t *end = client->request;
 
-    for (uint32_t i = 0; i < crew->settings->depth; i++) {
+    for (uint32_t i = 0; i < thread->settings->depth; i++) {
         struct round *round = &client->rounds[i];
-        struct hold *hold = hold_of(round);
+        struct hold *hold = client_hold_of(round);
 
-        round->asking = !round->over;
+        round->awaiting_reply = !round->over;
         if (round->over)
             continue;
-        if (crew->watch)
-            watch_asks(crew->watch, hold, round->kind, space_of(round), now_ns);
-        end = speech_ask(crew->speech, end, round->kind, space_of(round), hold->key, &hold->token);
+        if (thread->checker)
+            checker_note_request(thread->checker, hold, round->kind, client_key_space(round),
+                                 now_ns);
+        end = codec_write_request(thread->codec, end, round->kind, client_key_space(round),
+                                  hold->key, &hold->token);
     }
-    client->state = CLIENT_ASKING;
-    client->answered = 0;
-    client->asked_ns = now_ns;
-    links_send(&crew->links, client->used, client->request, (uint32_t)(end - client->request));
+    client->state = CLIENT_WAITING;
+    client->replied = 0;
+    client->sent_ns = now_ns;
+    links_send(&thread->links, client->used, client->request, (uint32_t)(end - client->request));
 }
 
-static bool within_window(const struct client *client)
+static bool client_in_window(const struct client *client)
 {
-    const struct crew *crew = client->crew;
-    uint64_t at_ns = crew->settings->rate ? client->began_ns : crew->links.now_ns;
+    const struct thread_state *thread = client->thread;
+    uint64_t at_ns = thread->settings->rate ? client->began_ns : thread->links.now_ns;
 
-    return at_ns >= crew->window_start_ns && at_ns < crew->window_end_ns;
+    return at_ns >= thread->window_start_ns && at_ns < thread->window_end_ns;
 }
 
-static void become_free(struct client *client)
+static void client_become_free(struct client *client)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
 
     client->state = CLIENT_FREE;
-    client->rounds_done += crew->settings->depth;
-    crew->busy--;
-    list_push_back(&crew->free, &client->link);
+    client->rounds_done += thread->settings->depth;
+    thread->busy--;
+    list_push_back(&thread->free, &client->link);
 }
 
-static void finish(struct client *client)
+static void client_finish_batch(struct client *client)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
 
-    if (crew->settings->new_connection)
-        links_drop(&crew->links, client->used);
-    become_free(client);
+    if (thread->settings->new_connection)
+        links_drop(&thread->links, client->used);
+    client_become_free(client);
 }
 
-/* All that was asked is answered. */
-static void step(struct client *client)
+/* All that was asked is replied. */
+static void client_step(struct client *client)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
     bool releases = false;
     bool over = true;
 
-    for (uint32_t i = 0; i < crew->settings->depth; i++) {
+    for (uint32_t i = 0; i < thread->settings->depth; i++) {
         const struct round *round = &client->rounds[i];
 
         over = over && round->over;
-        releases = releases || (!round->over && (round->kind == KIND_RELEASE ||
-                                                 round->kind == KIND_SEMAPHORE_RELEASE));
+        releases = releases || (!round->over && (round->kind == REQUEST_RELEASE ||
+                                                 round->kind == REQUEST_SEMAPHORE_RELEASE));
     }
     if (over) {
-        finish(client);
-    } else if (releases && crew->settings->hold_us > 0) {
+        client_finish_batch(client);
+    } else if (releases && thread->settings->hold_us > 0) {
         client->state = CLIENT_HOLDING;
-        client->due_ns = crew->links.now_ns + crew->settings->hold_us * 1000;
-        list_push_back(&crew->holding, &client->link);
+        client->due_ns = thread->links.now_ns + thread->settings->hold_us * 1000;
+        list_push_back(&thread->holding, &client->link);
     } else {
-        ask(client);
+        client_send_batch(client);
     }
 }
 
-void client_go_on(struct client *client)
+void client_release_holds(struct client *client)
 {
     assert(client->state == CLIENT_HOLDING);
     list_remove(&client->link);
-    ask(client);
+    client_send_batch(client);
 }
 
 /* ---- its connections ---- */
 
 /* Gives up what went with a connection. */
-static void drop_holds(struct client *client)
+static void client_drop_holds(struct client *client)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
 
-    for (uint32_t i = 0; i < crew->settings->depth; i++) {
+    for (uint32_t i = 0; i < thread->settings->depth; i++) {
         struct round *round = &client->rounds[i];
 
         round->hold.held = false;
         round->kept.held = false;
-        if (crew->watch) {
-            watch_drops(crew->watch, &round->hold, crew->links.now_ns);
-            watch_drops(crew->watch, &round->kept, crew->links.now_ns);
+        if (thread->checker) {
+            checker_note_loss(thread->checker, &round->hold, thread->links.now_ns);
+            checker_note_loss(thread->checker, &round->kept, thread->links.now_ns);
         }
     }
 }
 
-/* Its batch is lost. Whoever gets no answer over two connections in a row gives up. */
-static void lose(struct client *client)
+/* Its batch is lost. Whoever gets no reply over two connections in a row gives up. */
+static void client_lose_batch(struct client *client)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
 
-    drop_holds(client);
+    client_drop_holds(client);
     if (client->state == CLIENT_HOLDING)
         list_remove(&client->link);
-    if (!client->shaky) {
-        crew->tally.lost++;
-        client->shaky = true;
-        become_free(client);
+    if (!client->lost_before) {
+        thread->tally.lost++;
+        client->lost_before = true;
+        client_become_free(client);
         return;
     }
     client->state = CLIENT_DEAD;
-    crew->busy--;
-    crew->dead++;
+    thread->busy--;
+    thread->dead++;
 }
 
-void client_lose(struct link *link)
+void client_handle_closed(struct link *link)
 {
     struct client *client = link->owner;
 
     if (client->state == CLIENT_DEAD)
         return;
     if (client->state != CLIENT_FREE && client->used == link) {
-        lose(client);
+        client_lose_batch(client);
         return;
     }
     /* Not in use: it is made again when its turn comes. */
-    client->crew->tally.lost++;
+    client->thread->tally.lost++;
     if (client->state == CLIENT_FREE)
-        drop_holds(client);
+        client_drop_holds(client);
 }
 
-bool client_set_up(struct client *client, char problem[TALK_PROBLEM_MAX])
+bool client_connect(struct client *client, char problem[SETUP_PROBLEM_MAX])
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
 
-    if (crew->settings->new_connection)
+    if (thread->settings->new_connection)
         return true;
-    for (uint32_t i = 0; i < crew->settings->connections; i++) {
-        int descriptor = talk_open(client->address, crew->speech, problem);
+    for (uint32_t i = 0; i < thread->settings->connections; i++) {
+        int descriptor = setup_connect(client->address, thread->codec, problem);
 
         if (descriptor < 0)
             return false;
-        links_adopt(&crew->links, &client->links[i], descriptor, client->address);
+        links_adopt(&thread->links, &client->links[i], descriptor, client->address);
     }
     return true;
 }
 
 void client_start(struct client *client, uint64_t began_ns)
 {
-    struct crew *crew = client->crew;
-    const struct speech *speech = crew->speech;
+    struct thread_state *thread = client->thread;
+    const struct codec *codec = thread->codec;
     struct link *link = &client->links[client->turn];
     int descriptor;
 
     assert(client->state == CLIENT_FREE);
     list_remove(&client->link);
-    crew->busy++;
-    client->turn = (client->turn + 1) % (uint32_t)crew->settings->connections;
+    thread->busy++;
+    client->turn = (client->turn + 1) % (uint32_t)thread->settings->connections;
     client->used = link;
     client->began_ns = began_ns;
-    client->state = CLIENT_ASKING;
-    for (uint32_t i = 0; i < crew->settings->depth; i++)
-        begin_round(client, i);
+    client->state = CLIENT_WAITING;
+    for (uint32_t i = 0; i < thread->settings->depth; i++)
+        client_begin_round(client, i);
     if (link->descriptor >= 0) {
-        ask(client);
+        client_send_batch(client);
         return;
     }
     descriptor = address_start_connecting(client->address);
     if (descriptor < 0) {
-        crew->connect_error = -descriptor;
-        lose(client);
+        thread->connect_error = -descriptor;
+        client_lose_batch(client);
         return;
     }
-    links_adopt(&crew->links, link, descriptor, client->address);
-    if (speech->auth_request) {
+    links_adopt(&thread->links, link, descriptor, client->address);
+    if (codec->auth_request) {
         client->state = CLIENT_AUTHENTICATING;
-        client->asked_ns = clock_monotonic_ns();
-        links_send(&crew->links, link, (const uint8_t *)speech->auth_request, speech->auth_length);
+        client->sent_ns = clock_monotonic_ns();
+        links_send(&thread->links, link, (const uint8_t *)codec->auth_request, codec->auth_length);
     } else {
-        ask(client);
+        client_send_batch(client);
     }
 }
 
 /* ---- answers ---- */
 
 /* The latency of what began a batch of --rate counts from when that should have begun. */
-static uint64_t latency_of(const struct client *client, enum kind kind)
+static uint64_t client_latency_ns(const struct client *client, enum request_kind kind)
 {
-    const struct crew *crew = client->crew;
-    bool first = kind != KIND_RELEASE && kind != KIND_SEMAPHORE_RELEASE && kind != KIND_WAIT;
-    uint64_t since_ns = crew->settings->rate && first ? client->began_ns : client->asked_ns;
+    const struct thread_state *thread = client->thread;
+    bool first =
+        kind != REQUEST_RELEASE && kind != REQUEST_SEMAPHORE_RELEASE && kind != REQUEST_WAIT;
+    uint64_t since_ns = thread->settings->rate && first ? client->began_ns : client->sent_ns;
 
-    return crew->links.now_ns > since_ns ? crew->links.now_ns - since_ns : 0;
+    return thread->links.now_ns > since_ns ? thread->links.now_ns - since_ns : 0;
 }
 
-static void hear_auth(struct client *client, const char *line, uint32_t length)
+static void client_handle_auth_reply(struct client *client, const char *line, uint32_t length)
 {
-    struct crew *crew = client->crew;
+    struct thread_state *thread = client->thread;
     struct token token;
-    struct answer answer = speech_hear(crew->speech, KIND_AUTH, line, length, &token);
+    struct reply reply = codec_parse_reply(thread->codec, REQUEST_AUTH, line, length, &token);
 
-    if (within_window(client))
-        tally_answer(&crew->tally, KIND_AUTH, answer.outcome, latency_of(client, KIND_WAIT));
-    if (answer.outcome == DFLOCKD_OK) {
-        ask(client);
+    if (client_in_window(client))
+        tally_reply(&thread->tally, REQUEST_AUTH, reply.outcome,
+                    client_latency_ns(client, REQUEST_WAIT));
+    if (reply.outcome == DFLOCKD_OK) {
+        client_send_batch(client);
         return;
     }
-    links_drop(&crew->links, client->used);
-    lose(client);
+    links_drop(&thread->links, client->used);
+    client_lose_batch(client);
 }
 
-static void hear_round(struct client *client, struct round *round, const char *line,
-                       uint32_t length)
+static void client_handle_reply(struct client *client, struct round *round, const char *line,
+                                uint32_t length)
 {
-    struct crew *crew = client->crew;
-    struct hold *hold = hold_of(round);
-    enum kind kind = round->kind;
-    struct answer answer = speech_hear(crew->speech, kind, line, length, &hold->token);
+    struct thread_state *thread = client->thread;
+    struct hold *hold = client_hold_of(round);
+    enum request_kind kind = round->kind;
+    struct reply reply = codec_parse_reply(thread->codec, kind, line, length, &hold->token);
 
-    if (crew->watch)
-        watch_hears(crew->watch, hold, kind, &answer, crew->links.now_ns);
-    advance(round, &answer);
-    round->asking = false;
-    if (!within_window(client))
+    if (thread->checker)
+        checker_note_reply(thread->checker, hold, kind, &reply, thread->links.now_ns);
+    client_advance_round(round, &reply);
+    round->awaiting_reply = false;
+    if (!client_in_window(client))
         return;
-    tally_answer(&crew->tally, kind, answer.outcome, latency_of(client, kind));
+    tally_reply(&thread->tally, kind, reply.outcome, client_latency_ns(client, kind));
     if (round->over)
-        tally_round(&crew->tally, crew->links.now_ns - client->began_ns);
+        tally_round(&thread->tally, thread->links.now_ns - client->began_ns);
 }
 
-void client_hear(struct link *link, const char *line, uint32_t length)
+void client_handle_line(struct link *link, const char *line, uint32_t length)
 {
     struct client *client = link->owner;
-    uint32_t depth = (uint32_t)client->crew->settings->depth;
+    uint32_t depth = (uint32_t)client->thread->settings->depth;
 
     if (length > 0 && line[length - 1] == '\r')
         length--;
-    client->shaky = false;
+    client->lost_before = false;
     if (client->state == CLIENT_AUTHENTICATING) {
-        hear_auth(client, line, length);
+        client_handle_auth_reply(client, line, length);
         return;
     }
     /* What nobody asked for is a last word of the server, as a rule, before it closes. */
-    if (client->state != CLIENT_ASKING || link != client->used)
+    if (client->state != CLIENT_WAITING || link != client->used)
         return;
-    while (!client->rounds[client->answered].asking)
-        client->answered++;
-    hear_round(client, &client->rounds[client->answered], line, length);
-    while (client->answered < depth && !client->rounds[client->answered].asking)
-        client->answered++;
-    if (client->answered == depth)
-        step(client);
+    while (!client->rounds[client->replied].awaiting_reply)
+        client->replied++;
+    client_handle_reply(client, &client->rounds[client->replied], line, length);
+    while (client->replied < depth && !client->rounds[client->replied].awaiting_reply)
+        client->replied++;
+    if (client->replied == depth)
+        client_step(client);
 }

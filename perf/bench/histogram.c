@@ -7,7 +7,7 @@ enum {
     LINES_PER_HALVING = 5
 };
 
-static uint32_t bucket_of(uint64_t ns)
+static uint32_t histogram_bucket(uint64_t ns)
 {
     uint32_t shift = 0;
 
@@ -17,7 +17,7 @@ static uint32_t bucket_of(uint64_t ns)
 }
 
 /* The shortest time of a bucket, and how many it holds. */
-static uint64_t bucket_start(uint32_t bucket, uint64_t *width)
+static uint64_t histogram_bucket_start(uint32_t bucket, uint64_t *width)
 {
     uint32_t shift = bucket < HISTOGRAM_EXACT ? 0 : bucket / HISTOGRAM_HALF - 1;
 
@@ -26,10 +26,10 @@ static uint64_t bucket_start(uint32_t bucket, uint64_t *width)
 }
 
 /* The longest time of a bucket; none was longer than the longest of all. */
-static uint64_t bucket_end(const struct histogram *histogram, uint32_t bucket)
+static uint64_t histogram_bucket_end(const struct histogram *histogram, uint32_t bucket)
 {
     uint64_t width;
-    uint64_t end = bucket_start(bucket, &width) + width - 1;
+    uint64_t end = histogram_bucket_start(bucket, &width) + width - 1;
 
     return end < histogram->most_ns ? end : histogram->most_ns;
 }
@@ -38,7 +38,7 @@ void histogram_record(struct histogram *histogram, uint64_t ns)
 {
     if (ns > HISTOGRAM_NS_MAX)
         ns = HISTOGRAM_NS_MAX;
-    histogram->buckets[bucket_of(ns)]++;
+    histogram->buckets[histogram_bucket(ns)]++;
     histogram->count++;
     histogram->sum_ns += ns;
     if (ns > histogram->most_ns)
@@ -58,7 +58,7 @@ void histogram_add(struct histogram *histogram, const struct histogram *from)
 }
 
 /* How many of the shortest times are the given share of all: 1 at least. */
-static uint64_t rank_of(const struct histogram *histogram, double share)
+static uint64_t histogram_rank(const struct histogram *histogram, double share)
 {
     double rank = ceil(share * (double)histogram->count - 1e-9);
 
@@ -67,13 +67,13 @@ static uint64_t rank_of(const struct histogram *histogram, double share)
 
 uint64_t histogram_percentile(const struct histogram *histogram, double share)
 {
-    uint64_t wanted = rank_of(histogram, share);
+    uint64_t wanted = histogram_rank(histogram, share);
     uint64_t seen = 0;
 
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS && histogram->count > 0; i++) {
         seen += histogram->buckets[i];
         if (seen >= wanted)
-            return bucket_end(histogram, i);
+            return histogram_bucket_end(histogram, i);
     }
     return 0;
 }
@@ -90,7 +90,7 @@ double histogram_deviation(const struct histogram *histogram)
 
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         uint64_t width;
-        double middle = (double)bucket_start(i, &width) + (double)(width - 1) / 2;
+        double middle = (double)histogram_bucket_start(i, &width) + (double)(width - 1) / 2;
 
         sum += (double)histogram->buckets[i] * (middle - mean) * (middle - mean);
     }
@@ -98,7 +98,7 @@ double histogram_deviation(const struct histogram *histogram)
 }
 
 /* The share to be written after `share`: the nearer to all, the closer together. */
-static double next_share(double share)
+static double histogram_next_share(double share)
 {
     double halvings = floor(log2(1 / (1 - share))) + 1;
 
@@ -115,10 +115,11 @@ void histogram_write(const struct histogram *histogram, FILE *file)
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS && seen < histogram->count; i++) {
         seen += histogram->buckets[i];
         while (seen < histogram->count && histogram->buckets[i] > 0 &&
-               seen >= rank_of(histogram, share)) {
-            fprintf(file, "%12.3f %14.12f %10llu %14.2f\n", (double)bucket_end(histogram, i) / 1000,
-                    share, (unsigned long long)seen, 1 / (1 - share));
-            share = next_share(share);
+               seen >= histogram_rank(histogram, share)) {
+            fprintf(file, "%12.3f %14.12f %10llu %14.2f\n",
+                    (double)histogram_bucket_end(histogram, i) / 1000, share,
+                    (unsigned long long)seen, 1 / (1 - share));
+            share = histogram_next_share(share);
         }
     }
     if (histogram->count > 0)

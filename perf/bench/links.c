@@ -26,21 +26,21 @@ enum {
     LINKS_MAX = 1 << (32 - TAG_REQUEST_BITS)
 };
 
-static uint64_t tag_of(const struct links *links, const struct link *link, uint32_t request)
+static uint64_t links_tag(const struct links *links, const struct link *link, uint32_t request)
 {
     return (uint64_t)link->generation << 32 | (uint64_t)(link - links->links) << TAG_REQUEST_BITS |
            request;
 }
 
-static bool make_seals(struct links *links)
+static bool links_allocate_tls(struct links *links)
 {
-    struct seal *seals = calloc(links->count + 1, sizeof(*seals));
+    struct link_tls *link_tls = calloc(links->count + 1, sizeof(*link_tls));
 
-    if (!seals)
+    if (!link_tls)
         return false;
-    links->seals = seals;
+    links->link_tls = link_tls;
     for (uint32_t i = 0; i < links->count; i++)
-        links->links[i].seal = &seals[i];
+        links->links[i].tls = &link_tls[i];
     return true;
 }
 
@@ -61,9 +61,10 @@ int links_open(struct links *links, uint32_t count)
     links->count = count;
     for (uint32_t i = 0; i < count; i++)
         links->links[i].descriptor = -1;
-    error = links->tls && !make_seals(links) ? -ENOMEM : ring_open(&links->ring, &options);
+    error = links->tls_context && !links_allocate_tls(links) ? -ENOMEM
+                                                             : ring_open(&links->ring, &options);
     if (error < 0) {
-        free(links->seals);
+        free(links->link_tls);
         free(links->links);
     }
     return error;
@@ -74,30 +75,31 @@ void links_close(struct links *links)
     for (uint32_t i = 0; i < links->count; i++) {
         if (links->links[i].descriptor >= 0)
             close(links->links[i].descriptor);
-        if (links->seals)
-            seal_free(&links->seals[i]);
+        if (links->link_tls)
+            link_tls_free(&links->link_tls[i]);
     }
     ring_close(links->ring);
-    free(links->seals);
+    free(links->link_tls);
     free(links->links);
 }
 
 /* Sends what is to be sent; the latency of a request begins when it is queued. */
-static void put(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length)
+static void links_send_bytes(struct links *links, struct link *link, const uint8_t *bytes,
+                             uint32_t length)
 {
     link->bytes = bytes;
     link->length = length;
-    ring_send_now(links->ring, link->descriptor, bytes, length, tag_of(links, link, TAG_SEND));
+    ring_send_now(links->ring, link->descriptor, bytes, length, links_tag(links, link, TAG_SEND));
     if (++links->queued == SENDS_PER_SUBMISSION) {
         ring_turn(links->ring, 0);
         links->queued = 0;
     }
 }
 
-static void put_sealed(struct links *links, struct link *link)
+static void links_send_ciphertext(struct links *links, struct link *link)
 {
-    if (link->seal->length > 0)
-        put(links, link, link->seal->bytes, link->seal->length);
+    if (link->tls->length > 0)
+        links_send_bytes(links, link, link->tls->bytes, link->tls->length);
 }
 
 void links_adopt(struct links *links, struct link *link, int descriptor,
@@ -107,10 +109,10 @@ void links_adopt(struct links *links, struct link *link, int descriptor,
     link->descriptor = descriptor;
     link->generation++;
     link->partial_length = 0;
-    ring_receive(links->ring, descriptor, tag_of(links, link, TAG_RECEIVE));
+    ring_receive(links->ring, descriptor, links_tag(links, link, TAG_RECEIVE));
     /* Out of memory: the server hears nothing, and closes. */
-    if (links->tls && seal_open(link->seal, links->tls, address))
-        put_sealed(links, link);
+    if (links->tls_context && link_tls_open(link->tls, links->tls_context, address))
+        links_send_ciphertext(links, link);
 }
 
 void links_drop(struct links *links, struct link *link)
@@ -123,27 +125,28 @@ void links_drop(struct links *links, struct link *link)
     link->generation++;
 }
 
-static void go_down(struct links *links, struct link *link)
+static void links_report_closed(struct links *links, struct link *link)
 {
     links_drop(links, link);
-    links->on_down(link);
+    links->on_closed(link);
 }
 
 /* ---- out ---- */
 
 void links_send(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length)
 {
-    if (!links->tls)
-        put(links, link, bytes, length);
-    else if (link->seal->tls && seal_write(link->seal, bytes, length) && tls_ready(link->seal->tls))
-        put_sealed(links, link);
+    if (!links->tls_context)
+        links_send_bytes(links, link, bytes, length);
+    else if (link->tls->session && link_tls_write(link->tls, bytes, length) &&
+             tls_ready(link->tls->session))
+        links_send_ciphertext(links, link);
 }
 
 /* Told only where not all was taken: the rest goes when the socket has room. */
-static void sent(struct links *links, struct link *link, int32_t result)
+static void links_handle_sent(struct links *links, struct link *link, int32_t result)
 {
     if (result < 0 && result != -EAGAIN && result != -EINTR) {
-        go_down(links, link);
+        links_report_closed(links, link);
         return;
     }
     if (result > 0) {
@@ -152,12 +155,12 @@ static void sent(struct links *links, struct link *link, int32_t result)
     }
     if (link->length > 0)
         ring_send(links->ring, link->descriptor, link->bytes, link->length,
-                  tag_of(links, link, TAG_SEND));
+                  links_tag(links, link, TAG_SEND));
 }
 
 /* ---- in ---- */
 
-static void keep_partial(struct link *link, const char *bytes, size_t length)
+static void links_keep_partial(struct link *link, const char *bytes, size_t length)
 {
     size_t room = sizeof(link->partial) - link->partial_length;
 
@@ -167,14 +170,15 @@ static void keep_partial(struct link *link, const char *bytes, size_t length)
     link->partial_length = (uint8_t)(link->partial_length + length);
 }
 
-static void take_line(struct links *links, struct link *link, const char *line, size_t length)
+static void links_deliver_line(struct links *links, struct link *link, const char *line,
+                               size_t length)
 {
-    uint32_t shown = length < SPEECH_LINE_MAX ? (uint32_t)length : SPEECH_LINE_MAX;
+    uint32_t shown = length < CODEC_LINE_MAX ? (uint32_t)length : CODEC_LINE_MAX;
 
     if (link->partial_length > 0) {
-        char whole[SPEECH_LINE_MAX];
+        char whole[CODEC_LINE_MAX];
 
-        keep_partial(link, line, length);
+        links_keep_partial(link, line, length);
         shown = link->partial_length;
         memcpy(whole, link->partial, shown);
         link->partial_length = 0;
@@ -185,7 +189,8 @@ static void take_line(struct links *links, struct link *link, const char *line, 
 }
 
 /* Line by line, as long as it is the same connection: its owner may close it at any of them. */
-static void take_bytes(struct links *links, struct link *link, const char *bytes, size_t length)
+static void links_deliver_bytes(struct links *links, struct link *link, const char *bytes,
+                                size_t length)
 {
     uint32_t generation = link->generation;
 
@@ -194,66 +199,69 @@ static void take_bytes(struct links *links, struct link *link, const char *bytes
         size_t line = end ? (size_t)(end - bytes) : length;
 
         if (!end) {
-            keep_partial(link, bytes, length);
+            links_keep_partial(link, bytes, length);
             return;
         }
-        take_line(links, link, bytes, line);
+        links_deliver_line(links, link, bytes, line);
         bytes += line + 1;
         length -= line + 1;
     }
 }
 
 /* As take_bytes, what came in being ciphertext. */
-static void take_sealed(struct links *links, struct link *link, const uint8_t *bytes, size_t length)
+static void links_deliver_ciphertext(struct links *links, struct link *link, const uint8_t *bytes,
+                                     size_t length)
 {
     uint32_t generation = link->generation;
     enum tls_result result;
 
-    tls_give(link->seal->tls, bytes, length);
+    tls_give(link->tls->session, bytes, length);
     do {
         uint8_t plain[PLAIN_BYTES];
         size_t count = 0;
-        bool shaking = !tls_ready(link->seal->tls);
+        bool shaking = !tls_ready(link->tls->session);
 
-        result = seal_read(link->seal, plain, sizeof(plain), &count);
+        result = link_tls_read(link->tls, plain, sizeof(plain), &count);
         if (shaking) {
-            put_sealed(links, link);
+            links_send_ciphertext(links, link);
             /* The next request may be sealed into the same place before this turn is over. */
             ring_turn(links->ring, 0);
         }
         if (result == TLS_BYTES)
-            take_bytes(links, link, (const char *)plain, count);
+            links_deliver_bytes(links, link, (const char *)plain, count);
     } while (result == TLS_BYTES && link->generation == generation);
     if (link->generation == generation && result != TLS_WAITS)
-        go_down(links, link);
+        links_report_closed(links, link);
 }
 
-static void received(struct links *links, struct link *link, const struct completion *completion)
+static void links_handle_received(struct links *links, struct link *link,
+                                  const struct completion *completion)
 {
     uint32_t generation = link->generation;
 
-    if (links->tls && completion->bytes && completion->result > 0 && link->seal->tls)
-        take_sealed(links, link, completion->bytes, (size_t)completion->result);
+    if (links->tls_context && completion->bytes && completion->result > 0 && link->tls->session)
+        links_deliver_ciphertext(links, link, completion->bytes, (size_t)completion->result);
     else if (completion->bytes && completion->result > 0)
-        take_bytes(links, link, (const char *)completion->bytes, (size_t)completion->result);
+        links_deliver_bytes(links, link, (const char *)completion->bytes,
+                            (size_t)completion->result);
     if (link->generation != generation)
         return;
     if (completion->result == 0 || (completion->result < 0 && completion->result != -ENOBUFS))
-        go_down(links, link);
+        links_report_closed(links, link);
     else if (!completion->more)
-        ring_receive(links->ring, link->descriptor, tag_of(links, link, TAG_RECEIVE));
+        ring_receive(links->ring, link->descriptor, links_tag(links, link, TAG_RECEIVE));
 }
 
-static void complete(struct links *links, const struct completion *completion)
+static void links_handle_completion(struct links *links, const struct completion *completion)
 {
     uint32_t place = (uint32_t)completion->tag >> TAG_REQUEST_BITS;
     struct link *link = &links->links[place];
 
     if (completion->tag != 0 && link->generation == completion->tag >> 32) {
         if ((completion->tag & TAG_SEND) != 0)
-            sent(links, link, completion->result);
+            links_handle_sent(links, link, completion->result);
         else
-            received(links, link, completion);
+            links_handle_received(links, link, completion);
     }
     if (completion->bytes)
         ring_return_buffer(links->ring, completion->buffer);
@@ -269,7 +277,7 @@ void links_turn(struct links *links, uint64_t until_ns)
     while (ring_next(links->ring, &completion)) {
         links->now_ns = clock_monotonic_ns();
         if (completion.bytes)
-            links->heard_ns = links->now_ns;
-        complete(links, &completion);
+            links->received_ns = links->now_ns;
+        links_handle_completion(links, &completion);
     }
 }

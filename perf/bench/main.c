@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/time_units.h"
+#include "bench/background.h"
 #include "bench/cost.h"
-#include "bench/extras.h"
 #include "bench/progress.h"
 #include "bench/report.h"
 #include "bench/result.h"
@@ -37,9 +37,9 @@ enum {
 struct bench {
     struct settings settings;
     struct keys keys;
-    struct speech speech;
-    struct watch watch;
-    struct extras extras;
+    struct codec codec;
+    struct checker checker;
+    struct background background;
     struct runner_shared shared;
     struct runner runners[SETTINGS_THREADS_MAX];
     struct result result;
@@ -47,7 +47,7 @@ struct bench {
 };
 
 /* One line on stderr, whatever was given. */
-static void say(const char *problem)
+static void bench_print_problem(const char *problem)
 {
     fputs("dflockd-bench: ", stderr);
     for (; *problem; problem++)
@@ -55,14 +55,14 @@ static void say(const char *problem)
     putc('\n', stderr);
 }
 
-static _Noreturn void fail(const char *problem)
+static _Noreturn void bench_fail(const char *problem)
 {
-    say(problem);
+    bench_print_problem(problem);
     exit(EXIT_FAILURE);
 }
 
 /* Reports output that is lost. Returns the exit status: `status`, or 1 instead of 0. */
-static int finish_output(int status)
+static int bench_finish_output(int status)
 {
     int error = standard_output_flush();
     char problem[160];
@@ -70,16 +70,16 @@ static int finish_output(int status)
     if (error == 0)
         return status;
     snprintf(problem, sizeof(problem), "standard output: %s", strerror(-error));
-    say(problem);
+    bench_print_problem(problem);
     return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
 }
 
 /* ---- before the load ---- */
 
-static void check_descriptors(const struct settings *settings)
+static void bench_check_descriptors(const struct settings *settings)
 {
-    uint64_t wanted = settings->workers * settings->connections + extras_connections(settings) +
-                      DESCRIPTORS_BESIDE;
+    uint64_t wanted = settings->workers * settings->connections +
+                      background_connection_count(settings) + DESCRIPTORS_BESIDE;
     uint64_t limit = sockets_raise_limit();
     char problem[160];
 
@@ -89,55 +89,55 @@ static void check_descriptors(const struct settings *settings)
              "%" PRIu64 " descriptors are wanted and %" PRIu64
              " permitted; raise the limit (ulimit -n)",
              wanted, limit);
-    fail(problem);
+    bench_fail(problem);
 }
 
 /* Whether all servers are there, before many threads ask the same. */
-static void check_servers(const struct bench *bench)
+static void bench_check_servers(const struct bench *bench)
 {
-    char problem[TALK_PROBLEM_MAX];
+    char problem[SETUP_PROBLEM_MAX];
 
     for (uint32_t i = 0; i < bench->settings.address_count; i++) {
-        int descriptor = talk_open(&bench->settings.addresses[i], &bench->speech, problem);
+        int descriptor = setup_connect(&bench->settings.addresses[i], &bench->codec, problem);
 
         if (descriptor < 0 ||
             (bench->shared.tls &&
-             !talk_try_tls(descriptor, &bench->settings.addresses[i], bench->shared.tls, problem)))
-            fail(problem);
+             !setup_try_tls(descriptor, &bench->settings.addresses[i], bench->shared.tls, problem)))
+            bench_fail(problem);
         close(descriptor);
     }
 }
 
-static void prepare(struct bench *bench)
+static void bench_prepare(struct bench *bench)
 {
     struct settings *settings = &bench->settings;
     uint32_t own_count = (uint32_t)(settings->workers * settings->depth);
-    char problem[TALK_PROBLEM_MAX];
+    char problem[SETUP_PROBLEM_MAX];
     char tls_problem[TLS_PROBLEM_MAX];
 
     if (settings->seed == UINT64_MAX)
         settings->seed = clock_wall_ns();
-    check_descriptors(settings);
+    bench_check_descriptors(settings);
     keys_init(&bench->keys, settings);
-    if (!speech_init(&bench->speech, settings, &bench->keys) ||
-        (settings->check && !watch_init(&bench->watch, settings, &bench->keys, own_count)) ||
+    if (!codec_init(&bench->codec, settings, &bench->keys) ||
+        (settings->check && !checker_init(&bench->checker, settings, &bench->keys, own_count)) ||
         !result_init(&bench->result, settings))
-        fail("out of memory");
+        bench_fail("out of memory");
     if (settings->tls) {
         bench->shared.tls =
             tls_context_for_clients(settings->tls_ca, settings->tls_insecure, tls_problem);
         if (!bench->shared.tls)
-            fail(tls_problem);
+            bench_fail(tls_problem);
     }
-    check_servers(bench);
+    bench_check_servers(bench);
     if (settings->server_pid && !cost_known(settings->server_pid))
-        fail("--server-pid: there is no such process");
-    if (!extras_open(&bench->extras, settings, &bench->speech, problem))
-        fail(problem);
+        bench_fail("--server-pid: there is no such process");
+    if (!background_open(&bench->background, settings, &bench->codec, problem))
+        bench_fail(problem);
 }
 
 /* Waits until a runner is done, or until `until_ns`; false at that time. */
-static bool wait_done(struct bench *bench, uint64_t until_ns)
+static bool bench_wait_one(struct bench *bench, uint64_t until_ns)
 {
     struct timespec until = {
         .tv_sec = (time_t)(until_ns / NS_PER_S),
@@ -154,40 +154,40 @@ static bool wait_done(struct bench *bench, uint64_t until_ns)
     }
 }
 
-static bool all_done(const struct bench *bench)
+static bool bench_all_done(const struct bench *bench)
 {
     return bench->finished == bench->shared.count;
 }
 
-static void wait_all(struct bench *bench)
+static void bench_wait_all(struct bench *bench)
 {
-    while (!all_done(bench))
-        wait_done(bench, INT64_MAX);
+    while (!bench_all_done(bench))
+        bench_wait_one(bench, INT64_MAX);
 }
 
-static void start_runners(struct bench *bench)
+static void bench_start_runners(struct bench *bench)
 {
     struct runner_shared *shared = &bench->shared;
 
     shared->settings = &bench->settings;
-    shared->speech = &bench->speech;
-    shared->watch = bench->settings.check ? &bench->watch : NULL;
+    shared->codec = &bench->codec;
+    shared->checker = bench->settings.check ? &bench->checker : NULL;
     shared->count = (uint32_t)bench->settings.threads;
     sem_init(&shared->done, 0, 0);
     for (uint32_t i = 0; i < shared->count; i++) {
         if (!runner_start(&bench->runners[i], shared, i))
-            fail("cannot start a thread");
+            bench_fail("cannot start a thread");
     }
-    wait_all(bench);
+    bench_wait_all(bench);
     for (uint32_t i = 0; i < shared->count; i++) {
         if (bench->runners[i].problem[0])
-            fail(bench->runners[i].problem);
+            bench_fail(bench->runners[i].problem);
     }
 }
 
 /* ---- the load ---- */
 
-static void begin_phase(struct bench *bench, const struct phase *phase)
+static void bench_begin_phase(struct bench *bench, const struct phase *phase)
 {
     bench->shared.phase = *phase;
     bench->finished = 0;
@@ -195,7 +195,7 @@ static void begin_phase(struct bench *bench, const struct phase *phase)
         runner_go(&bench->runners[i]);
 }
 
-static void warm_up(struct bench *bench)
+static void bench_warm_up(struct bench *bench)
 {
     struct phase phase = {
         .rounds = bench->settings.warmup,
@@ -206,11 +206,11 @@ static void warm_up(struct bench *bench)
         .window_end_ns = UINT64_MAX,
     };
 
-    begin_phase(bench, &phase);
-    wait_all(bench);
+    bench_begin_phase(bench, &phase);
+    bench_wait_all(bench);
 }
 
-static struct phase measured_phase(const struct settings *settings)
+static struct phase bench_measured_phase(const struct settings *settings)
 {
     struct phase phase = {
         .rounds = settings->rounds,
@@ -231,9 +231,9 @@ static struct phase measured_phase(const struct settings *settings)
     return phase;
 }
 
-static void measure(struct bench *bench)
+static void bench_measure(struct bench *bench)
 {
-    struct phase phase = measured_phase(&bench->settings);
+    struct phase phase = bench_measured_phase(&bench->settings);
     uint64_t tick_ns = phase.window_start_ns + NS_PER_S;
     const struct progress *progress[SETTINGS_THREADS_MAX];
     struct progress_sums sums = {0};
@@ -241,18 +241,18 @@ static void measure(struct bench *bench)
     struct cost after;
 
     for (uint32_t i = 0; i < bench->shared.count; i++)
-        progress[i] = &bench->runners[i].crew.tally.progress;
-    begin_phase(bench, &phase);
-    while (!all_done(bench) && wait_done(bench, phase.window_start_ns))
+        progress[i] = &bench->runners[i].thread.tally.progress;
+    bench_begin_phase(bench, &phase);
+    while (!bench_all_done(bench) && bench_wait_one(bench, phase.window_start_ns))
         continue;
     cost_take(&before, bench->settings.server_pid);
-    for (uint64_t second = 1; !all_done(bench); second++, tick_ns += NS_PER_S) {
+    for (uint64_t second = 1; !bench_all_done(bench); second++, tick_ns += NS_PER_S) {
         uint64_t until_ns = tick_ns < phase.window_end_ns ? tick_ns : phase.window_end_ns;
 
-        while (!all_done(bench) && wait_done(bench, until_ns))
+        while (!bench_all_done(bench) && bench_wait_one(bench, until_ns))
             continue;
-        extras_tend(&bench->extras, clock_monotonic_ns());
-        if (!all_done(bench) && !bench->settings.quiet)
+        background_renew(&bench->background, clock_monotonic_ns());
+        if (!bench_all_done(bench) && !bench->settings.quiet)
             progress_show(progress, bench->shared.count, second, &sums);
         if (until_ns == phase.window_end_ns)
             break;
@@ -261,13 +261,13 @@ static void measure(struct bench *bench)
     bench->result.own_cpu_share = cost_own_share(&before, &after, bench->shared.count);
     bench->result.server_cpu_ns = cost_server_cpu_ns(&before, &after);
     bench->result.server_memory_bytes = after.server_memory_bytes;
-    bench->result.idle_closed = extras_idle_closed(&bench->extras);
-    wait_all(bench);
+    bench->result.idle_closed = background_count_closed(&bench->background);
+    bench_wait_all(bench);
 }
 
 /* ---- after the load ---- */
 
-static void collect(struct bench *bench)
+static void bench_collect(struct bench *bench)
 {
     const struct phase *phase = &bench->shared.phase;
     struct result *result = &bench->result;
@@ -278,10 +278,10 @@ static void collect(struct bench *bench)
 
         if (runner->end_ns > end_ns)
             end_ns = runner->end_ns;
-        tally_add(&result->total, &runner->crew.tally);
+        tally_add(&result->total, &runner->thread.tally);
         result->total.lost += runner->unanswered;
-        if (runner->crew.connect_error)
-            result->connect_error = runner->crew.connect_error;
+        if (runner->thread.connect_error)
+            result->connect_error = runner->thread.connect_error;
     }
     if (end_ns > phase->window_end_ns)
         end_ns = phase->window_end_ns;
@@ -289,49 +289,49 @@ static void collect(struct bench *bench)
         result->seconds = (double)(end_ns - phase->window_start_ns) / 1e9;
     result_finish(result);
     if (bench->settings.check) {
-        const struct judge_counts *counts = judge_counts(bench->watch.judge);
+        const struct judge_counts *counts = judge_counts(bench->checker.judge);
 
-        judge_end(bench->watch.judge);
+        judge_end(bench->checker.judge);
         result->checked = true;
         result->grants = counts->grants;
         result->pairs = counts->pairs;
-        result->violations = watch_violations(&bench->watch);
+        result->violations = checker_violations(&bench->checker);
     }
 }
 
-static void stop_runners(struct bench *bench)
+static void bench_stop_runners(struct bench *bench)
 {
     struct phase last = {.last = true};
 
-    begin_phase(bench, &last);
+    bench_begin_phase(bench, &last);
     for (uint32_t i = 0; i < bench->shared.count; i++) {
         runner_join(&bench->runners[i]);
-        tally_free(&bench->runners[i].crew.tally);
+        tally_free(&bench->runners[i].thread.tally);
     }
     sem_destroy(&bench->shared.done);
 }
 
-static void show_violations(const struct bench *bench)
+static void bench_print_violations(const struct bench *bench)
 {
     char text[400];
 
     for (int rule = 0; rule < JUDGE_RULES; rule++) {
-        const char *first = judge_first(bench->watch.judge, (enum judge_rule)rule);
+        const char *first = judge_first_violation(bench->checker.judge, (enum judge_rule)rule);
 
         if (!first)
             continue;
         snprintf(text, sizeof(text), "%" PRIu64 " times against '%s', first: %s",
-                 judge_counts(bench->watch.judge)->wrong[rule],
+                 judge_counts(bench->checker.judge)->wrong[rule],
                  judge_rule_name((enum judge_rule)rule), first);
-        say(text);
+        bench_print_problem(text);
     }
 }
 
-static int report(const struct bench *bench)
+static int bench_report(const struct bench *bench)
 {
     const struct settings *settings = &bench->settings;
     const struct result *result = &bench->result;
-    char problem[TALK_PROBLEM_MAX];
+    char problem[SETUP_PROBLEM_MAX];
     int status = result->violations > 0   ? STATUS_WRONG
                  : result->total.lost > 0 ? STATUS_LOST
                                           : EXIT_SUCCESS;
@@ -342,34 +342,34 @@ static int report(const struct bench *bench)
         report_csv(result, stdout);
     else
         report_text(result, stdout);
-    status = finish_output(status);
+    status = bench_finish_output(status);
     if (settings->check)
-        show_violations(bench);
+        bench_print_violations(bench);
     if (settings->hdr_file && !report_hdr(result, settings->hdr_file)) {
         snprintf(problem, sizeof(problem), "cannot write '%.200s': %s", settings->hdr_file,
                  strerror(errno));
-        fail(problem);
+        bench_fail(problem);
     }
     return status;
 }
 
-static int run(struct bench *bench)
+static int bench_run(struct bench *bench)
 {
     int status;
 
-    prepare(bench);
-    start_runners(bench);
+    bench_prepare(bench);
+    bench_start_runners(bench);
     if (bench->settings.warmup)
-        warm_up(bench);
-    measure(bench);
-    collect(bench);
-    stop_runners(bench);
-    status = report(bench);
-    extras_close(&bench->extras);
+        bench_warm_up(bench);
+    bench_measure(bench);
+    bench_collect(bench);
+    bench_stop_runners(bench);
+    status = bench_report(bench);
+    background_close(&bench->background);
     if (bench->settings.check)
-        watch_free(&bench->watch);
+        checker_free(&bench->checker);
     result_free(&bench->result);
-    speech_free(&bench->speech);
+    codec_free(&bench->codec);
     tls_context_drop(bench->shared.tls);
     settings_free(&bench->settings);
     return status;
@@ -381,18 +381,18 @@ int main(int count, char **arguments)
     char problem[FLAGS_PROBLEM_MAX];
 
     if (standard_descriptors_open() < 0)
-        fail("/dev/null: cannot be opened");
+        bench_fail("/dev/null: cannot be opened");
     switch (settings_read(&bench.settings, count, arguments, problem)) {
     case FLAGS_HELP:
         settings_print_help();
-        return finish_output(EXIT_SUCCESS);
+        return bench_finish_output(EXIT_SUCCESS);
     case FLAGS_VERSION:
         printf("dflockd-bench %s\n", DFLOCKD_VERSION);
-        return finish_output(EXIT_SUCCESS);
+        return bench_finish_output(EXIT_SUCCESS);
     case FLAGS_WRONG:
-        fail(problem);
+        bench_fail(problem);
     case FLAGS_RUN:
         break;
     }
-    return run(&bench);
+    return bench_run(&bench);
 }

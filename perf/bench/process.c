@@ -9,7 +9,7 @@
 
 #include "base/time_units.h"
 
-static bool read_file(uint64_t process, const char *name, char text[1024])
+static bool process_read_file(uint64_t process, const char *name, char text[1024])
 {
     char path[64];
     FILE *file;
@@ -26,7 +26,7 @@ static bool read_file(uint64_t process, const char *name, char text[1024])
 }
 
 /* The number behind so many blanks. */
-static bool number_after(const char *text, int blanks, uint64_t *number)
+static bool process_number_after(const char *text, int blanks, uint64_t *number)
 {
     char *end;
 
@@ -47,11 +47,12 @@ bool process_cpu_ns(uint64_t process, uint64_t *ns)
     uint64_t user;
     uint64_t system;
 
-    if (!read_file(process, "stat", text))
+    if (!process_read_file(process, "stat", text))
         return false;
     /* The second field, a name in brackets, may hold anything; the times are the 14th and 15th. */
     name_end = strrchr(text, ')');
-    if (!name_end || !number_after(name_end, 12, &user) || !number_after(name_end, 13, &system))
+    if (!name_end || !process_number_after(name_end, 12, &user) ||
+        !process_number_after(name_end, 13, &system))
         return false;
     *ns = (user + system) * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
     return true;
@@ -62,7 +63,7 @@ bool process_memory_bytes(uint64_t process, uint64_t *bytes)
     char text[1024];
     uint64_t pages;
 
-    if (!read_file(process, "statm", text) || !number_after(text, 1, &pages))
+    if (!process_read_file(process, "statm", text) || !process_number_after(text, 1, &pages))
         return false;
     *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
     return true;

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static uint64_t now(const _Atomic uint64_t *counter)
+static uint64_t progress_read(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
@@ -15,10 +15,10 @@ void progress_show(const struct progress *const *threads, uint32_t count, uint64
     uint64_t requests;
 
     for (uint32_t i = 0; i < count; i++) {
-        all.rounds += now(&threads[i]->rounds);
-        all.requests += now(&threads[i]->requests);
-        all.request_ns += now(&threads[i]->request_ns);
-        all.errors += now(&threads[i]->errors);
+        all.rounds += progress_read(&threads[i]->rounds);
+        all.requests += progress_read(&threads[i]->requests);
+        all.request_ns += progress_read(&threads[i]->request_ns);
+        all.errors += progress_read(&threads[i]->errors);
     }
     requests = all.requests - sums->requests;
     fprintf(stderr,

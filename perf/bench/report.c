@@ -20,44 +20,45 @@ enum {
     PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0])
 };
 
-static double percentile_us(const struct histogram *histogram, int which)
+static double report_percentile_us(const struct histogram *histogram, int which)
 {
     return (double)histogram_percentile(histogram, percentiles[which].share) / 1000;
 }
 
 /* ---- for people ---- */
 
-static void text_latency(const char *name, const struct histogram *histogram, FILE *file)
+static void report_text_latency(const char *name, const struct histogram *histogram, FILE *file)
 {
     fprintf(file, "%-18s %12" PRIu64 " %9.1f", name, histogram->count,
             histogram_mean(histogram) / 1000);
     for (int i = 0; i < PERCENTILES; i++)
-        fprintf(file, " %9.1f", percentile_us(histogram, i));
+        fprintf(file, " %9.1f", report_percentile_us(histogram, i));
     fprintf(file, " %9.1f\n", (double)histogram->most_ns / 1000);
 }
 
-static void text_latencies(const struct result *result, FILE *file)
+static void report_text_latencies(const struct result *result, FILE *file)
 {
     fprintf(file, "\n%-18s %12s %9s", "latency (us)", "count", "mean");
     for (int i = 0; i < PERCENTILES; i++)
         fprintf(file, " %9s", percentiles[i].text);
     fprintf(file, " %9s\n", "max");
-    text_latency("rounds", result->total.rounds, file);
-    text_latency("requests", result->requests, file);
-    for (int kind = 0; kind < KIND_COUNT; kind++) {
+    report_text_latency("rounds", result->total.rounds, file);
+    report_text_latency("requests", result->requests, file);
+    for (int kind = 0; kind < REQUEST_KINDS; kind++) {
         if (result->total.kinds[kind].count > 0)
-            text_latency(speech_kind_name((enum kind)kind), &result->total.kinds[kind], file);
+            report_text_latency(codec_request_name((enum request_kind)kind),
+                                &result->total.kinds[kind], file);
     }
 }
 
-static void text_errors(const struct result *result, FILE *file)
+static void report_text_errors(const struct result *result, FILE *file)
 {
     const struct settings *settings = result->settings;
 
     fprintf(file, "\nerrors  ");
     for (int outcome = 0; outcome < OUTCOMES; outcome++) {
         if (result->total.errors[outcome] > 0)
-            fprintf(file, " %s %" PRIu64, speech_outcome_name(outcome),
+            fprintf(file, " %s %" PRIu64, codec_outcome_name(outcome),
                     result->total.errors[outcome]);
     }
     fprintf(file, "%s\n", result_errors(result) ? "" : " none");
@@ -73,7 +74,7 @@ static void text_errors(const struct result *result, FILE *file)
                 result->total.late, result->total.skipped);
 }
 
-static void text_cost(const struct result *result, FILE *file)
+static void report_text_cost(const struct result *result, FILE *file)
 {
     if (result_server_cpu_us(result) >= 0)
         fprintf(file, "server   %.2f us of CPU for each request\n", result_server_cpu_us(result));
@@ -114,34 +115,34 @@ void report_text(const struct result *result, FILE *file)
     fprintf(file, "rounds   %12" PRIu64 " %12.1f/s\n", rounds, result_per_second(result, rounds));
     fprintf(file, "requests %12" PRIu64 " %12.1f/s\n", requests,
             result_per_second(result, requests));
-    text_latencies(result, file);
-    text_errors(result, file);
-    text_cost(result, file);
+    report_text_latencies(result, file);
+    report_text_errors(result, file);
+    report_text_cost(result, file);
 }
 
 /* ---- JSON ---- */
 
-static void json_latency(const char *name, const struct histogram *histogram, FILE *file)
+static void report_json_latency(const char *name, const struct histogram *histogram, FILE *file)
 {
     fprintf(file, "\"%s\":{\"mean\":%.3f", name, histogram_mean(histogram) / 1000);
     for (int i = 0; i < PERCENTILES; i++)
-        fprintf(file, ",\"%s\":%.3f", percentiles[i].json, percentile_us(histogram, i));
+        fprintf(file, ",\"%s\":%.3f", percentiles[i].json, report_percentile_us(histogram, i));
     fprintf(file, ",\"max\":%.3f}", (double)histogram->most_ns / 1000);
 }
 
-static void json_kinds(const struct result *result, FILE *file)
+static void report_json_kinds(const struct result *result, FILE *file)
 {
     const char *comma = "";
 
     fprintf(file, "\"kinds\":{");
-    for (int kind = 0; kind < KIND_COUNT; kind++) {
+    for (int kind = 0; kind < REQUEST_KINDS; kind++) {
         const struct histogram *histogram = &result->total.kinds[kind];
 
         if (histogram->count == 0)
             continue;
-        fprintf(file, "%s\"%s\":{\"count\":%" PRIu64 ",", comma, speech_kind_name((enum kind)kind),
-                histogram->count);
-        json_latency("latency_us", histogram, file);
+        fprintf(file, "%s\"%s\":{\"count\":%" PRIu64 ",", comma,
+                codec_request_name((enum request_kind)kind), histogram->count);
+        report_json_latency("latency_us", histogram, file);
         fprintf(file, "}");
         comma = ",";
     }
@@ -150,7 +151,7 @@ static void json_kinds(const struct result *result, FILE *file)
     for (int outcome = 0; outcome < OUTCOMES; outcome++) {
         if (result->total.errors[outcome] == 0)
             continue;
-        fprintf(file, "%s\"%s\":%" PRIu64, comma, speech_outcome_name(outcome),
+        fprintf(file, "%s\"%s\":%" PRIu64, comma, codec_outcome_name(outcome),
                 result->total.errors[outcome]);
         comma = ",";
     }
@@ -167,11 +168,11 @@ void report_json(const struct result *result, FILE *file)
             ",\"rounds_per_s\":%.3f,\"requests_per_s\":%.3f,",
             rounds, requests, result->seconds, result_per_second(result, rounds),
             result_per_second(result, requests));
-    json_latency("latency_us", result->requests, file);
+    report_json_latency("latency_us", result->requests, file);
     fprintf(file, ",");
-    json_latency("round_us", result->total.rounds, file);
+    report_json_latency("round_us", result->total.rounds, file);
     fprintf(file, ",");
-    json_kinds(result, file);
+    report_json_kinds(result, file);
     fprintf(file, ",\"lost\":%" PRIu64 ",\"late\":%" PRIu64 ",\"skipped\":%" PRIu64,
             result->total.lost, result->total.late, result->total.skipped);
     if (result_server_cpu_us(result) >= 0)
@@ -195,7 +196,7 @@ void report_json(const struct result *result, FILE *file)
 /* ---- CSV ---- */
 
 /* A text of the command line, in quotes. */
-static void csv_text(const char *text, FILE *file)
+static void report_csv_text(const char *text, FILE *file)
 {
     putc('"', file);
     for (; *text; text++) {
@@ -206,15 +207,15 @@ static void csv_text(const char *text, FILE *file)
     fputs("\",", file);
 }
 
-static void csv_latency(const struct histogram *histogram, FILE *file)
+static void report_csv_latency(const struct histogram *histogram, FILE *file)
 {
     fprintf(file, "%.3f", histogram_mean(histogram) / 1000);
     for (int i = 0; i < PERCENTILES; i++)
-        fprintf(file, ",%.3f", percentile_us(histogram, i));
+        fprintf(file, ",%.3f", report_percentile_us(histogram, i));
     fprintf(file, ",%.3f,", (double)histogram->most_ns / 1000);
 }
 
-static void csv_latency_names(const char *of, FILE *file)
+static void report_csv_latency_names(const char *of, FILE *file)
 {
     fprintf(file, "%s_mean_us", of);
     for (int i = 0; i < PERCENTILES; i++)
@@ -230,23 +231,23 @@ void report_csv(const struct result *result, FILE *file)
 
     fprintf(file, "load,keys,workers,connections,depth,threads,rounds,requests,seconds,"
                   "rounds_per_s,requests_per_s,");
-    csv_latency_names("request", file);
-    csv_latency_names("round", file);
+    report_csv_latency_names("request", file);
+    report_csv_latency_names("round", file);
     fprintf(file, "errors,lost,late,skipped,server_cpu_us_per_request,server_rss_bytes,"
                   "own_cpu_share,violations\n");
-    csv_text(settings->load_text, file);
-    csv_text(settings->keys_text    ? settings->keys_text
-             : settings->shared_key ? "shared"
-                                    : "own",
-             file);
+    report_csv_text(settings->load_text, file);
+    report_csv_text(settings->keys_text    ? settings->keys_text
+                    : settings->shared_key ? "shared"
+                                           : "own",
+                    file);
     fprintf(file,
             "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
             ",%.6f,%.3f,%.3f,",
             settings->workers, settings->connections, settings->depth, settings->threads, rounds,
             requests, result->seconds, result_per_second(result, rounds),
             result_per_second(result, requests));
-    csv_latency(result->requests, file);
-    csv_latency(result->total.rounds, file);
+    report_csv_latency(result->requests, file);
+    report_csv_latency(result->total.rounds, file);
     fprintf(file, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", result_errors(result),
             result->total.lost, result->total.late, result->total.skipped);
     if (result_server_cpu_us(result) >= 0)

@@ -21,7 +21,7 @@ void result_free(struct result *result)
 
 void result_finish(struct result *result)
 {
-    for (int kind = 0; kind < KIND_COUNT; kind++)
+    for (int kind = 0; kind < REQUEST_KINDS; kind++)
         histogram_add(result->requests, &result->total.kinds[kind]);
 }
 

@@ -1,5 +1,6 @@
 /*
- * A thread of the load: every n-th of the clients, their connections, and when each of them begins.
+ * A pthread of the load: every n-th of the clients, their connections, and when each of them
+ * begins.
  */
 #ifndef BENCH_RUNNER_H
 #define BENCH_RUNNER_H
@@ -24,9 +25,9 @@ struct phase {
 
 struct runner_shared {
     const struct settings *settings;
-    const struct speech *speech;
+    const struct codec *codec;
     struct tls_context *tls; /* or NULL */
-    struct watch *watch;     /* or NULL */
+    struct checker *checker; /* or NULL */
     uint32_t count;          /* of runners */
     struct phase phase;
     sem_t done; /* posted by each runner after it was set up and after each phase */
@@ -35,28 +36,29 @@ struct runner_shared {
 struct runner {
     struct runner_shared *shared;
     uint32_t number;
-    pthread_t thread;
+    pthread_t pthread;
     sem_t begin; /* posted for each phase */
-    struct crew crew;
+    struct thread_state thread;
     struct client *clients;
     uint32_t count;
     struct round *rounds;
     uint8_t *requests;
-    uint32_t arrived;               /* clients that may begin in this phase */
-    uint32_t retired;               /* those that have done all of it */
-    uint64_t next_start;            /* of --rate: the number of the next batch of this thread */
-    uint64_t unanswered;            /* clients that waited in vain at the end of a phase */
-    uint64_t end_ns;                /* of the phase */
-    char problem[TALK_PROBLEM_MAX]; /* why it could not be set up; empty: it is */
+    uint32_t arrived;                /* clients that may begin in this phase */
+    uint32_t retired;                /* those that have done all of it */
+    uint64_t next_start;             /* of --rate: the number of the next batch of this pthread */
+    uint64_t unanswered;             /* clients that waited in vain at the end of a phase */
+    uint64_t end_ns;                 /* of the phase */
+    char problem[SETUP_PROBLEM_MAX]; /* why it could not be set up; empty: it is */
 };
 
-/* Starts the thread, which sets up its clients and posts `done`. False where there is no thread. */
+/* Starts the pthread, which sets up its clients and posts `done`. False where there is no pthread.
+ */
 bool runner_start(struct runner *runner, struct runner_shared *shared, uint32_t number);
 
 /* Has it do shared->phase. */
 void runner_go(struct runner *runner);
 
-/* After the last phase: waits for the thread and frees what it had, but the tally. */
+/* After the last phase: waits for the pthread and frees what it had, but the tally. */
 void runner_join(struct runner *runner);
 
 #endif

@@ -116,7 +116,7 @@ const char *settings_load_name(enum load load)
 /* ---- texts with parts ---- */
 
 /* A number from 1 to `most` at `*at`, which moves behind it. */
-static bool take_number(const char **at, uint64_t most, uint32_t *value)
+static bool settings_parse_number(const char **at, uint64_t most, uint32_t *value)
 {
     char *end;
     unsigned long long number = strtoull(*at, &end, 10);
@@ -129,7 +129,7 @@ static bool take_number(const char **at, uint64_t most, uint32_t *value)
 }
 
 /* "name" or "name=weight", up to a comma or the end. */
-static bool take_load(struct settings *settings, const char **at)
+static bool settings_parse_load(struct settings *settings, const char **at)
 {
     size_t length = strcspn(*at, "=,");
     uint32_t weight = 1;
@@ -143,7 +143,7 @@ static bool take_load(struct settings *settings, const char **at)
     *at += length;
     if (**at == '=') {
         ++*at;
-        if (!take_number(at, WEIGHT_LIMIT, &weight))
+        if (!settings_parse_number(at, WEIGHT_LIMIT, &weight))
             return false;
     }
     settings->weights[load] += weight;
@@ -151,14 +151,14 @@ static bool take_load(struct settings *settings, const char **at)
     return settings->weight_sum <= WEIGHT_LIMIT && (**at == ',' || **at == '\0');
 }
 
-static bool read_load(struct flags_reading *reading)
+static bool settings_parse_loads(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     const char *at = settings->load_text;
     char what[200];
 
     for (;;) {
-        if (!take_load(settings, &at)) {
+        if (!settings_parse_load(settings, &at)) {
             snprintf(what, sizeof(what),
                      "'%.60s' is not made of lock, semaphore, try, two-phase, renew and ping, "
                      "each with =WEIGHT or without",
@@ -171,7 +171,7 @@ static bool read_load(struct flags_reading *reading)
     }
 }
 
-static bool read_exponent(struct settings *settings, const char *text)
+static bool settings_parse_exponent(struct settings *settings, const char *text)
 {
     char *end;
 
@@ -180,7 +180,7 @@ static bool read_exponent(struct settings *settings, const char *text)
            settings->zipf_exponent <= 10;
 }
 
-static bool read_keys(struct flags_reading *reading)
+static bool settings_parse_keys(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     const char *text = settings->keys_text    ? settings->keys_text
@@ -198,9 +198,9 @@ static bool read_keys(struct flags_reading *reading)
     } else if (at && (strncmp(text, "uniform:", 8) == 0 || strncmp(text, "zipf:", 5) == 0)) {
         settings->key_choice = text[0] == 'u' ? KEYS_UNIFORM : KEYS_ZIPF;
         at++;
-        fine = take_number(&at, KEYS_LIMIT, &settings->key_count) &&
+        fine = settings_parse_number(&at, KEYS_LIMIT, &settings->key_count) &&
                (*at == '\0' || (*at == ':' && settings->key_choice == KEYS_ZIPF &&
-                                read_exponent(settings, at + 1)));
+                                settings_parse_exponent(settings, at + 1)));
     } else {
         fine = false;
     }
@@ -213,7 +213,7 @@ static bool read_keys(struct flags_reading *reading)
     return flags_wrong(reading, "--keys", what);
 }
 
-static bool read_key(struct flags_reading *reading)
+static bool settings_check_key(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
     char what[100];
@@ -226,7 +226,7 @@ static bool read_key(struct flags_reading *reading)
     return flags_wrong(reading, "--key", what);
 }
 
-static bool read_protocol(struct flags_reading *reading)
+static bool settings_parse_protocol(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
 
@@ -235,7 +235,7 @@ static bool read_protocol(struct flags_reading *reading)
            flags_wrong(reading, "--protocol", "neither dflockd nor redis");
 }
 
-static bool read_token(struct flags_reading *reading)
+static bool settings_read_token(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     char problem[AUTH_TOKEN_PROBLEM_MAX];
@@ -248,7 +248,7 @@ static bool read_token(struct flags_reading *reading)
 
 /* ---- what can't be together ---- */
 
-static bool check_protocol(struct flags_reading *reading)
+static bool settings_check_protocol(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -265,7 +265,7 @@ static bool check_protocol(struct flags_reading *reading)
 }
 
 /* Who holds one key and waits for the next might wait for somebody who does the same. */
-static bool check_depth(struct flags_reading *reading)
+static bool settings_check_depth(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -273,7 +273,7 @@ static bool check_depth(struct flags_reading *reading)
            flags_wrong(reading, "--depth", "more than 1 wants --keys own");
 }
 
-static bool check_connections(struct flags_reading *reading)
+static bool settings_check_connections(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -287,7 +287,7 @@ static bool check_connections(struct flags_reading *reading)
     return true;
 }
 
-static bool check_rate(struct flags_reading *reading)
+static bool settings_check_rate(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -295,7 +295,7 @@ static bool check_rate(struct flags_reading *reading)
            flags_wrong(reading, "--rate", "goes by --duration, without --rounds and --warmup");
 }
 
-static bool check_watch(struct flags_reading *reading)
+static bool settings_check_checker(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -311,7 +311,7 @@ static bool check_watch(struct flags_reading *reading)
     return true;
 }
 
-static bool check_tls(struct flags_reading *reading)
+static bool settings_check_tls(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -326,7 +326,7 @@ static bool check_tls(struct flags_reading *reading)
     return true;
 }
 
-static bool check_rest(struct flags_reading *reading)
+static bool settings_check_rest(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
@@ -342,7 +342,7 @@ static bool check_rest(struct flags_reading *reading)
 /* ---- all of it ---- */
 
 /* What depends on what else was given. */
-static void set_defaults(struct flags_reading *reading)
+static void settings_set_defaults(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
 
@@ -362,7 +362,7 @@ static void set_defaults(struct flags_reading *reading)
         settings->threads = 1;
 }
 
-static bool read_parts(struct flags_reading *reading)
+static bool settings_parse_texts(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     char problem[ADDRESS_PROBLEM_MAX];
@@ -370,8 +370,9 @@ static bool read_parts(struct flags_reading *reading)
     return (addresses_read(settings->server_list, settings->addresses, &settings->address_count,
                            problem) ||
             flags_wrong(reading, "--servers", problem)) &&
-           read_load(reading) && read_keys(reading) && read_key(reading) &&
-           read_protocol(reading) && read_token(reading);
+           settings_parse_loads(reading) && settings_parse_keys(reading) &&
+           settings_check_key(reading) && settings_parse_protocol(reading) &&
+           settings_read_token(reading);
 }
 
 enum flags_result settings_read(struct settings *settings, int count, char *const *arguments,
@@ -384,14 +385,15 @@ enum flags_result settings_read(struct settings *settings, int count, char *cons
     settings->seed = UINT64_MAX;
     result = flags_read(&reading, &flags, settings, count, arguments);
     if (result == FLAGS_RUN &&
-        (!read_parts(&reading) || !check_protocol(&reading) || !check_depth(&reading) ||
-         !check_connections(&reading) || !check_rate(&reading) || !check_watch(&reading) ||
-         !check_tls(&reading) || !check_rest(&reading)))
+        (!settings_parse_texts(&reading) || !settings_check_protocol(&reading) ||
+         !settings_check_depth(&reading) || !settings_check_connections(&reading) ||
+         !settings_check_rate(&reading) || !settings_check_checker(&reading) ||
+         !settings_check_tls(&reading) || !settings_check_rest(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);
     else
-        set_defaults(&reading);
+        settings_set_defaults(&reading);
     return result;
 }
 
@@ -405,9 +407,9 @@ void settings_print_help(void)
 {
     printf("Usage: dflockd-bench [flags]\n\n"
            "Puts load on a dflockd, and tells how it bears it. The latency of a round is the time "
-           "from\nits first request to its last answer, of a request that of its own; "
+           "from\nits first request to its last reply, of a request that of its own; "
            "microseconds.\n\n"
            "Exit status: 0, 1 where there is no load to be measured, 2 where the server closed\n"
-           "connections or did not answer, 3 where --check found it wrong.\n\n");
+           "connections or did not reply, 3 where --check found it wrong.\n\n");
     flags_print(&flags);
 }

@@ -6,7 +6,7 @@
 bool tally_init(struct tally *tally)
 {
     memset(tally, 0, sizeof(*tally));
-    tally->kinds = calloc(KIND_COUNT, sizeof(*tally->kinds));
+    tally->kinds = calloc(REQUEST_KINDS, sizeof(*tally->kinds));
     tally->rounds = calloc(1, sizeof(*tally->rounds));
     return tally->kinds && tally->rounds;
 }
@@ -17,7 +17,7 @@ void tally_free(struct tally *tally)
     free(tally->rounds);
 }
 
-void tally_answer(struct tally *tally, enum kind kind, int outcome, uint64_t ns)
+void tally_reply(struct tally *tally, enum request_kind kind, int outcome, uint64_t ns)
 {
     histogram_record(&tally->kinds[kind], ns);
     progress_add(&tally->progress.requests, 1);
@@ -36,7 +36,7 @@ void tally_round(struct tally *tally, uint64_t ns)
 
 void tally_add(struct tally *tally, const struct tally *from)
 {
-    for (int kind = 0; kind < KIND_COUNT; kind++)
+    for (int kind = 0; kind < REQUEST_KINDS; kind++)
         histogram_add(&tally->kinds[kind], &from->kinds[kind]);
     histogram_add(tally->rounds, from->rounds);
     for (int outcome = 0; outcome < OUTCOMES; outcome++)

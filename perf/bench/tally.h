@@ -8,12 +8,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bench/codec.h"
 #include "bench/histogram.h"
 #include "bench/progress.h"
-#include "bench/speech.h"
 
 struct tally {
-    struct histogram *kinds; /* KIND_COUNT of them */
+    struct histogram *kinds; /* REQUEST_KINDS of them */
     struct histogram *rounds;
     uint64_t errors[OUTCOMES]; /* answers that gave not what was asked for */
     uint64_t lost;             /* connections */
@@ -26,7 +26,7 @@ struct tally {
 bool tally_init(struct tally *tally);
 void tally_free(struct tally *tally);
 
-void tally_answer(struct tally *tally, enum kind kind, int outcome, uint64_t ns);
+void tally_reply(struct tally *tally, enum request_kind kind, int outcome, uint64_t ns);
 void tally_round(struct tally *tally, uint64_t ns);
 
 /* Adds all that `from` counted, but its progress. */

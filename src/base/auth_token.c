@@ -17,12 +17,12 @@ enum {
 };
 
 /* What is trimmed from a token is what `auth` trims from a client's (wire/request.c). */
-static bool is_blank(char byte)
+static bool auth_token_is_blank(char byte)
 {
     return byte == ' ' || (byte >= '\t' && byte <= '\r');
 }
 
-static void tell(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *what)
+static void auth_token_set_problem(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *what)
 {
     snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "%s", what);
 }
@@ -31,26 +31,26 @@ char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PR
 {
     char *token = NULL;
 
-    while (length > 0 && is_blank(text[length - 1]))
+    while (length > 0 && auth_token_is_blank(text[length - 1]))
         length--;
-    while (length > 0 && is_blank(text[0])) {
+    while (length > 0 && auth_token_is_blank(text[0])) {
         text++;
         length--;
     }
     if (length == 0)
-        tell(problem, "the auth token is empty");
+        auth_token_set_problem(problem, "the auth token is empty");
     else if (length > DFLOCKD_AUTH_LINE_MAX)
-        tell(problem, "the auth token is longer than 65536 bytes");
+        auth_token_set_problem(problem, "the auth token is longer than 65536 bytes");
     else if (memchr(text, '\n', length) || memchr(text, '\r', length))
-        tell(problem, "the auth token holds a newline");
+        auth_token_set_problem(problem, "the auth token holds a newline");
     else if (memchr(text, '\0', length))
-        tell(problem, "the auth token holds a NUL byte");
+        auth_token_set_problem(problem, "the auth token holds a NUL byte");
     else if (!(token = strndup(text, length)))
-        tell(problem, "out of memory");
+        auth_token_set_problem(problem, "out of memory");
     return token;
 }
 
-static void tell_error(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *path)
+static void auth_token_set_read_problem(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *path)
 {
     snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path, strerror(errno));
 }
@@ -65,14 +65,15 @@ static char *auth_token_read_file(FILE *file, const char *path,
     if (file)
         setvbuf(file, NULL, _IONBF, 0); /* no copy of the secret stays in a buffer of stdio */
     if (!text) {
-        tell_error(problem, path);
+        auth_token_set_read_problem(problem, path);
     } else {
         size_t length = fread(text, 1, FILE_MAX_BYTES, file);
 
         if (ferror(file))
-            tell_error(problem, path);
+            auth_token_set_read_problem(problem, path);
         else if (length == FILE_MAX_BYTES)
-            tell(problem, "the file is longer than a token with blanks around it");
+            auth_token_set_problem(problem,
+                                   "the file is longer than a token with blanks around it");
         else
             token = auth_token_new(text, length, problem);
         sodium_memzero(text, FILE_MAX_BYTES);

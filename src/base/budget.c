@@ -17,7 +17,7 @@ void budget_give(struct budget *budget, size_t size)
     atomic_fetch_sub_explicit(&budget->used, size, memory_order_relaxed);
 }
 
-static void *allocate(void *context, size_t size, size_t alignment)
+static void *budget_allocate(void *context, size_t size, size_t alignment)
 {
     struct budget *budget = context;
     void *block;
@@ -30,7 +30,7 @@ static void *allocate(void *context, size_t size, size_t alignment)
     return block;
 }
 
-static void release(void *context, void *block, size_t size)
+static void budget_release(void *context, void *block, size_t size)
 {
     struct budget *budget = context;
 
@@ -40,7 +40,8 @@ static void release(void *context, void *block, size_t size)
 
 void budget_init(struct budget *budget, const struct memory *from, size_t max)
 {
-    budget->memory = (struct memory){.allocate = allocate, .release = release, .context = budget};
+    budget->memory =
+        (struct memory){.allocate = budget_allocate, .release = budget_release, .context = budget};
     budget->from = *from;
     atomic_init(&budget->used, 0);
     budget->max = max;

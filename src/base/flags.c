@@ -25,7 +25,7 @@ bool flags_wrong(struct flags_reading *reading, const char *name, const char *wh
 
 /* ---- values ---- */
 
-static bool parse_boolean(const char *text, bool *value)
+static bool flags_parse_boolean(const char *text, bool *value)
 {
     static const char *const yes[] = {"true", "t", "1", "yes", "on"};
     static const char *const no[] = {"false", "f", "0", "no", "off"};
@@ -39,7 +39,7 @@ static bool parse_boolean(const char *text, bool *value)
     return false;
 }
 
-static bool parse_number(const struct flag *flag, const char *text, uint64_t *value)
+static bool flags_parse_number(const struct flag *flag, const char *text, uint64_t *value)
 {
     char *end;
 
@@ -50,8 +50,8 @@ static bool parse_number(const struct flag *flag, const char *text, uint64_t *va
 }
 
 /* Takes `text` for `flag`; `name` is how the user wrote it, for the message. */
-static bool take(struct flags_reading *reading, const struct flag *flag, const char *name,
-                 const char *text)
+static bool flags_set_value(struct flags_reading *reading, const struct flag *flag,
+                            const char *name, const char *text)
 {
     char *field = (char *)reading->options + flag->field;
     char range[128];
@@ -64,7 +64,7 @@ static bool take(struct flags_reading *reading, const struct flag *flag, const c
     case FLAG_NUMBER: {
         uint64_t value;
 
-        if (!parse_number(flag, text, &value)) {
+        if (!flags_parse_number(flag, text, &value)) {
             snprintf(range, sizeof(range),
                      flag->type == FLAG_OCTAL ? "'%.40s' is not an octal number from %llo to %llo"
                                               : "'%.40s' is not a whole number from %llu to %llu",
@@ -77,7 +77,7 @@ static bool take(struct flags_reading *reading, const struct flag *flag, const c
     case FLAG_BOOLEAN: {
         bool value;
 
-        if (!parse_boolean(text, &value)) {
+        if (!flags_parse_boolean(text, &value)) {
             snprintf(range, sizeof(range), "'%.40s' is neither true nor false", text);
             return flags_wrong(reading, name, range);
         }
@@ -90,10 +90,10 @@ static bool take(struct flags_reading *reading, const struct flag *flag, const c
         return flags_wrong(reading, name,
                            "not supported by this version; remove it to go on without");
     case FLAG_HELP:
-        return parse_boolean(text, &reading->help) ||
+        return flags_parse_boolean(text, &reading->help) ||
                flags_wrong(reading, name, "takes no value but true or false");
     case FLAG_VERSION:
-        return parse_boolean(text, &reading->version) ||
+        return flags_parse_boolean(text, &reading->version) ||
                flags_wrong(reading, name, "takes no value but true or false");
     }
     return false;
@@ -101,7 +101,7 @@ static bool take(struct flags_reading *reading, const struct flag *flag, const c
 
 /* ---- arguments ---- */
 
-static const struct flag *find(const struct flags *flags, const char *name, size_t length)
+static const struct flag *flags_find(const struct flags *flags, const char *name, size_t length)
 {
     for (size_t i = 0; i < flags->count; i++) {
         const struct flag *flag = &flags->table[i];
@@ -112,20 +112,21 @@ static const struct flag *find(const struct flags *flags, const char *name, size
     return NULL;
 }
 
-static bool takes_no_value(const struct flag *flag)
+static bool flags_takes_no_value(const struct flag *flag)
 {
     return flag->type == FLAG_BOOLEAN || flag->type == FLAG_HELP || flag->type == FLAG_VERSION;
 }
 
 /* One flag with its value; `*at` moves behind what was used. */
-static bool read_flag(struct flags_reading *reading, int count, char *const *arguments, int *at)
+static bool flags_read_argument(struct flags_reading *reading, int count, char *const *arguments,
+                                int *at)
 {
     const struct flags *flags = reading->flags;
     const char *argument = arguments[(*at)++];
     const char *name = argument + (argument[0] == '-') + (argument[0] == '-' && argument[1] == '-');
     const char *equals = strchr(name, '=');
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    const struct flag *flag = find(flags, name, length);
+    const struct flag *flag = flags_find(flags, name, length);
     char shown[64];
     const char *value;
 
@@ -133,9 +134,10 @@ static bool read_flag(struct flags_reading *reading, int count, char *const *arg
         return flags_wrong(reading, argument, "is not a flag; try --help");
     snprintf(shown, sizeof(shown), "--%.*s", (int)(length < 48 ? length : 48), name);
     if (flag) {
-        value = equals ? equals + 1 : takes_no_value(flag) ? "true" : NULL;
+        value = equals ? equals + 1 : flags_takes_no_value(flag) ? "true" : NULL;
     } else {
-        flag = length > 3 && memcmp(name, "no-", 3) == 0 ? find(flags, name + 3, length - 3) : NULL;
+        flag = length > 3 && memcmp(name, "no-", 3) == 0 ? flags_find(flags, name + 3, length - 3)
+                                                         : NULL;
         if (!flag || flag->type != FLAG_BOOLEAN)
             return flags_wrong(reading, shown, "unknown flag; try --help");
         if (equals)
@@ -148,13 +150,13 @@ static bool read_flag(struct flags_reading *reading, int count, char *const *arg
         value = arguments[(*at)++];
     }
     reading->by_flag[flag - flags->table] = true;
-    return take(reading, flag, shown, value);
+    return flags_set_value(reading, flag, shown, value);
 }
 
 /* ---- variables ---- */
 
-static const char *variable_value(const struct flags *flags, const char *variable,
-                                  char name[VARIABLE_MAX])
+static const char *flags_variable_value(const struct flags *flags, const char *variable,
+                                        char name[VARIABLE_MAX])
 {
     const char *value;
 
@@ -166,7 +168,7 @@ static const char *variable_value(const struct flags *flags, const char *variabl
 }
 
 /* Every value that no flag gave: from its variable, or the initial one. */
-static bool read_variables(struct flags_reading *reading)
+static bool flags_read_variables(struct flags_reading *reading)
 {
     const struct flags *flags = reading->flags;
 
@@ -177,12 +179,12 @@ static bool read_variables(struct flags_reading *reading)
 
         if (reading->by_flag[i])
             continue;
-        value = variable_value(flags, flag->variable, name);
+        value = flags_variable_value(flags, flag->variable, name);
         if (!value)
-            value = variable_value(flags, flag->variable_old, name);
+            value = flags_variable_value(flags, flag->variable_old, name);
         if (!value)
             value = flag->initial;
-        if (value && !take(reading, flag, name, value))
+        if (value && !flags_set_value(reading, flag, name, value))
             return false;
     }
     return true;
@@ -205,19 +207,19 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
             flags_wrong(reading, arguments[at], "is not a flag; try --help");
             return FLAGS_WRONG;
         }
-        if (!read_flag(reading, count, arguments, &at))
+        if (!flags_read_argument(reading, count, arguments, &at))
             return FLAGS_WRONG;
         if (reading->help)
             return FLAGS_HELP;
     }
     if (reading->version)
         return FLAGS_VERSION;
-    return read_variables(reading) ? FLAGS_RUN : FLAGS_WRONG;
+    return flags_read_variables(reading) ? FLAGS_RUN : FLAGS_WRONG;
 }
 
 bool flags_given(const struct flags_reading *reading, const char *name)
 {
-    const struct flag *flag = find(reading->flags, name, strlen(name));
+    const struct flag *flag = flags_find(reading->flags, name, strlen(name));
 
     assert(flag);
     return reading->by_flag[flag - reading->flags->table];
@@ -225,7 +227,7 @@ bool flags_given(const struct flags_reading *reading, const char *name)
 
 bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what)
 {
-    const struct flag *flag = find(reading->flags, name, strlen(name));
+    const struct flag *flag = flags_find(reading->flags, name, strlen(name));
     bool by_variable = flag->variable && !flags_given(reading, name);
     char given[64];
 
@@ -234,7 +236,7 @@ bool flags_wrong_value(struct flags_reading *reading, const char *name, const ch
     return flags_wrong(reading, given, what);
 }
 
-static void wipe(char *text)
+static void flags_wipe_text(char *text)
 {
     if (text)
         explicit_bzero(text, strlen(text));
@@ -242,7 +244,7 @@ static void wipe(char *text)
 
 void flags_wipe(const struct flags *flags, const char *name, int count, char *const *arguments)
 {
-    const struct flag *wanted = find(flags, name, strlen(name));
+    const struct flag *wanted = flags_find(flags, name, strlen(name));
     char variable[VARIABLE_MAX];
 
     assert(wanted && wanted->variable);
@@ -250,17 +252,19 @@ void flags_wipe(const struct flags *flags, const char *name, int count, char *co
         char *argument = arguments[at];
         char *start = argument + strspn(argument, "-");
         size_t length = strcspn(start, "=");
-        const struct flag *flag = find(flags, start, length);
+        const struct flag *flag = flags_find(flags, start, length);
 
-        if (!flag || start == argument || takes_no_value(flag))
+        if (!flag || start == argument || flags_takes_no_value(flag))
             continue;
         if (start[length] != '=')
             at++; /* the value is the next argument */
         if (flag == wanted)
-            wipe(start[length] == '=' ? start + length + 1 : at < count ? arguments[at] : NULL);
+            flags_wipe_text(start[length] == '=' ? start + length + 1
+                            : at < count         ? arguments[at]
+                                                 : NULL);
     }
     snprintf(variable, sizeof(variable), "%s%s", flags->variable_prefix, wanted->variable);
-    wipe(getenv(variable));
+    flags_wipe_text(getenv(variable));
 }
 
 void flags_print(const struct flags *flags)

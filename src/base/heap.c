@@ -12,14 +12,14 @@ struct heap_entry {
     struct heap_node *node;
 };
 
-static struct heap_entry *entry_at(const struct heap *heap, uint32_t index)
+static struct heap_entry *heap_entry_at(const struct heap *heap, uint32_t index)
 {
     return segments_at(&heap->entries, index);
 }
 
-static void entry_put(struct heap *heap, uint32_t index, struct heap_entry entry)
+static void heap_entry_put(struct heap *heap, uint32_t index, struct heap_entry entry)
 {
-    *entry_at(heap, index) = entry;
+    *heap_entry_at(heap, index) = entry;
     entry.node->place = index + 1;
 }
 
@@ -45,21 +45,21 @@ void heap_trim(struct heap *heap, uint32_t count)
     segments_trim(&heap->entries, count);
 }
 
-static void sift_up(struct heap *heap, uint32_t index, struct heap_entry entry)
+static void heap_sift_up(struct heap *heap, uint32_t index, struct heap_entry entry)
 {
     while (index > 0) {
         uint32_t parent = (index - 1) / CHILDREN;
-        struct heap_entry above = *entry_at(heap, parent);
+        struct heap_entry above = *heap_entry_at(heap, parent);
 
         if (above.key <= entry.key)
             break;
-        entry_put(heap, index, above);
+        heap_entry_put(heap, index, above);
         index = parent;
     }
-    entry_put(heap, index, entry);
+    heap_entry_put(heap, index, entry);
 }
 
-static void sift_down(struct heap *heap, uint32_t index, struct heap_entry entry)
+static void heap_sift_down(struct heap *heap, uint32_t index, struct heap_entry entry)
 {
     for (;;) {
         uint64_t first = (uint64_t)index * CHILDREN + 1;
@@ -68,7 +68,7 @@ static void sift_down(struct heap *heap, uint32_t index, struct heap_entry entry
         uint32_t least = index;
 
         for (uint64_t child = first; child < end; child++) {
-            uint64_t key = entry_at(heap, (uint32_t)child)->key;
+            uint64_t key = heap_entry_at(heap, (uint32_t)child)->key;
 
             if (key < least_key) {
                 least_key = key;
@@ -77,10 +77,10 @@ static void sift_down(struct heap *heap, uint32_t index, struct heap_entry entry
         }
         if (least == index)
             break;
-        entry_put(heap, index, *entry_at(heap, least));
+        heap_entry_put(heap, index, *heap_entry_at(heap, least));
         index = least;
     }
-    entry_put(heap, index, entry);
+    heap_entry_put(heap, index, entry);
 }
 
 void heap_insert(struct heap *heap, struct heap_node *node, uint64_t key)
@@ -89,22 +89,22 @@ void heap_insert(struct heap *heap, struct heap_node *node, uint64_t key)
     assert(heap->count < segments_capacity(&heap->entries));
 
     heap->count++;
-    sift_up(heap, heap->count - 1, (struct heap_entry){.key = key, .node = node});
+    heap_sift_up(heap, heap->count - 1, (struct heap_entry){.key = key, .node = node});
 }
 
-static void place_again(struct heap *heap, uint32_t index, struct heap_entry entry)
+static void heap_restore_order(struct heap *heap, uint32_t index, struct heap_entry entry)
 {
-    if (index > 0 && entry.key < entry_at(heap, (index - 1) / CHILDREN)->key)
-        sift_up(heap, index, entry);
+    if (index > 0 && entry.key < heap_entry_at(heap, (index - 1) / CHILDREN)->key)
+        heap_sift_up(heap, index, entry);
     else
-        sift_down(heap, index, entry);
+        heap_sift_down(heap, index, entry);
 }
 
 void heap_update(struct heap *heap, struct heap_node *node, uint64_t key)
 {
-    assert(heap_contains(node) && entry_at(heap, node->place - 1)->node == node);
+    assert(heap_contains(node) && heap_entry_at(heap, node->place - 1)->node == node);
 
-    place_again(heap, node->place - 1, (struct heap_entry){.key = key, .node = node});
+    heap_restore_order(heap, node->place - 1, (struct heap_entry){.key = key, .node = node});
 }
 
 void heap_remove(struct heap *heap, struct heap_node *node)
@@ -115,38 +115,38 @@ void heap_remove(struct heap *heap, struct heap_node *node)
     if (!heap_contains(node))
         return;
     index = node->place - 1;
-    assert(entry_at(heap, index)->node == node);
+    assert(heap_entry_at(heap, index)->node == node);
 
     node->place = 0;
-    last = *entry_at(heap, --heap->count);
+    last = *heap_entry_at(heap, --heap->count);
     if (last.node != node)
-        place_again(heap, index, last);
+        heap_restore_order(heap, index, last);
 }
 
 struct heap_node *heap_top(const struct heap *heap)
 {
-    return heap->count ? entry_at(heap, 0)->node : NULL;
+    return heap->count ? heap_entry_at(heap, 0)->node : NULL;
 }
 
 uint64_t heap_top_key(const struct heap *heap)
 {
-    return heap->count ? entry_at(heap, 0)->key : UINT64_MAX;
+    return heap->count ? heap_entry_at(heap, 0)->key : UINT64_MAX;
 }
 
 uint64_t heap_key(const struct heap *heap, const struct heap_node *node)
 {
     assert(heap_contains(node));
-    return entry_at(heap, node->place - 1)->key;
+    return heap_entry_at(heap, node->place - 1)->key;
 }
 
 bool heap_valid(const struct heap *heap)
 {
     for (uint32_t i = 0; i < heap->count; i++) {
-        const struct heap_entry *entry = entry_at(heap, i);
+        const struct heap_entry *entry = heap_entry_at(heap, i);
 
         if (entry->node->place != i + 1)
             return false;
-        if (i > 0 && entry_at(heap, (i - 1) / CHILDREN)->key > entry->key)
+        if (i > 0 && heap_entry_at(heap, (i - 1) / CHILDREN)->key > entry->key)
             return false;
     }
     return true;

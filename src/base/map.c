@@ -14,12 +14,12 @@ enum {
     BUCKETS_MIN = 16
 };
 
-static struct map_link **bucket_at(const struct map *map, uint64_t index)
+static struct map_link **map_bucket_at(const struct map *map, uint64_t index)
 {
     return segments_at(&map->buckets, index);
 }
 
-static uint64_t bucket_index(const struct map *map, uint64_t hash)
+static uint64_t map_bucket_index(const struct map *map, uint64_t hash)
 {
     uint64_t index = hash & (map->mask * 2 + 1);
 
@@ -39,7 +39,7 @@ bool map_reserve(struct map *map)
     if (!segments_reserve(&map->buckets, BUCKETS_MIN))
         return false;
     for (uint64_t i = 0; i < BUCKETS_MIN; i++)
-        *bucket_at(map, i) = NULL;
+        *map_bucket_at(map, i) = NULL;
     return true;
 }
 
@@ -48,7 +48,7 @@ void map_free(struct map *map)
     segments_free(&map->buckets);
 }
 
-static struct map_link *chain_find(struct map_link *link, uint64_t hash)
+static struct map_link *map_chain_find(struct map_link *link, uint64_t hash)
 {
     while (link && link->hash != hash)
         link = link->next;
@@ -57,23 +57,23 @@ static struct map_link *chain_find(struct map_link *link, uint64_t hash)
 
 struct map_link *map_find(const struct map *map, uint64_t hash)
 {
-    return chain_find(*bucket_at(map, bucket_index(map, hash)), hash);
+    return map_chain_find(*map_bucket_at(map, map_bucket_index(map, hash)), hash);
 }
 
 struct map_link *map_find_next(const struct map_link *link)
 {
-    return chain_find(link->next, link->hash);
+    return map_chain_find(link->next, link->hash);
 }
 
-static void bucket_split(struct map *map)
+static void map_bucket_split(struct map *map)
 {
     uint64_t low = map->bucket_count - (map->mask + 1);
-    struct map_link **stay = bucket_at(map, low);
+    struct map_link **stay = map_bucket_at(map, low);
     struct map_link **move;
 
     if (!segments_reserve(&map->buckets, map->bucket_count + 1))
         return;
-    move = bucket_at(map, map->bucket_count);
+    move = map_bucket_at(map, map->bucket_count);
     for (struct map_link *link = *stay; link; link = link->next) {
         if (link->hash & (map->mask + 1)) {
             *move = link;
@@ -90,17 +90,17 @@ static void bucket_split(struct map *map)
         map->mask = map->mask * 2 + 1;
 }
 
-static void bucket_merge(struct map *map)
+static void map_bucket_merge(struct map *map)
 {
     struct map_link **tail;
 
     if (map->bucket_count == map->mask + 1)
         map->mask /= 2;
     map->bucket_count--;
-    tail = bucket_at(map, map->bucket_count - (map->mask + 1));
+    tail = map_bucket_at(map, map->bucket_count - (map->mask + 1));
     while (*tail)
         tail = &(*tail)->next;
-    *tail = *bucket_at(map, map->bucket_count);
+    *tail = *map_bucket_at(map, map->bucket_count);
     segments_trim(&map->buckets, map->bucket_count);
 }
 
@@ -109,8 +109,8 @@ void map_insert(struct map *map, struct map_link *link, uint64_t hash)
     struct map_link **bucket;
 
     if (map->count >= map->bucket_count)
-        bucket_split(map);
-    bucket = bucket_at(map, bucket_index(map, hash));
+        map_bucket_split(map);
+    bucket = map_bucket_at(map, map_bucket_index(map, hash));
     link->hash = hash;
     link->next = *bucket;
     *bucket = link;
@@ -119,7 +119,7 @@ void map_insert(struct map *map, struct map_link *link, uint64_t hash)
 
 void map_remove(struct map *map, struct map_link *link)
 {
-    struct map_link **place = bucket_at(map, bucket_index(map, link->hash));
+    struct map_link **place = map_bucket_at(map, map_bucket_index(map, link->hash));
 
     while (*place != link) {
         assert(*place);
@@ -130,11 +130,11 @@ void map_remove(struct map *map, struct map_link *link)
     /* Two at a time: as many buckets go as came by the time that all elements have gone. */
     for (int i = 0; i < 2; i++) {
         if (map->count < map->bucket_count / 2 && map->bucket_count > BUCKETS_MIN)
-            bucket_merge(map);
+            map_bucket_merge(map);
     }
 }
 
-static uint64_t bits_reverse(uint64_t value)
+static uint64_t map_bits_reverse(uint64_t value)
 {
     value = (value >> 1 & 0x5555555555555555) | (value & 0x5555555555555555) << 1;
     value = (value >> 2 & 0x3333333333333333) | (value & 0x3333333333333333) << 2;
@@ -145,13 +145,13 @@ static uint64_t bits_reverse(uint64_t value)
 uint64_t map_walk(const struct map *map, uint64_t position,
                   void (*visit)(void *context, struct map_link *link), void *context)
 {
-    uint64_t hash = bits_reverse(position);
-    uint64_t index = bucket_index(map, hash);
+    uint64_t hash = map_bits_reverse(position);
+    uint64_t index = map_bucket_index(map, hash);
     bool split = index > map->mask || index + map->mask + 1 < map->bucket_count;
     int bits = __builtin_popcountll(map->mask) + (split ? 1 : 0);
 
-    for (struct map_link *link = *bucket_at(map, index); link; link = link->next) {
-        if (bits_reverse(link->hash) >= position)
+    for (struct map_link *link = *map_bucket_at(map, index); link; link = link->next) {
+        if (map_bits_reverse(link->hash) >= position)
             visit(context, link);
     }
     return ((position >> (64 - bits)) + 1) << (64 - bits);

@@ -53,7 +53,7 @@ void pool_free(struct pool *pool)
     pool->empty_chunks = 0;
 }
 
-static struct pool_chunk *chunk_new(struct pool *pool)
+static struct pool_chunk *pool_chunk_new(struct pool *pool)
 {
     struct pool_chunk *chunk = memory_allocate(pool->memory, POOL_CHUNK_BYTES, POOL_CHUNK_BYTES);
 
@@ -71,7 +71,8 @@ static struct pool_chunk *chunk_new(struct pool *pool)
 void *pool_take(struct pool *pool)
 {
     struct list_link *link = list_first(&pool->partial);
-    struct pool_chunk *chunk = link ? CONTAINER_OF(link, struct pool_chunk, link) : chunk_new(pool);
+    struct pool_chunk *chunk =
+        link ? CONTAINER_OF(link, struct pool_chunk, link) : pool_chunk_new(pool);
     void *object;
 
     if (!chunk)
@@ -96,7 +97,7 @@ void *pool_take_keeping(struct pool *pool, uint32_t kept)
 {
     uint64_t free = pool->chunks * pool->objects_per_chunk - pool->count;
 
-    if (free <= kept && !chunk_new(pool))
+    if (free <= kept && !pool_chunk_new(pool))
         return NULL;
     return pool_take(pool);
 }

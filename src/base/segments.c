@@ -29,7 +29,7 @@ void segments_free(struct segments *segments)
     segments->segment_count = 0;
 }
 
-static bool directory_grow(struct segments *segments)
+static bool segments_grow_directory(struct segments *segments)
 {
     uint32_t capacity = segments->directory_capacity * 2;
     uint8_t **directory;
@@ -54,7 +54,8 @@ bool segments_reserve(struct segments *segments, size_t count)
     while (segments_capacity(segments) < count) {
         uint8_t *segment;
 
-        if (segments->segment_count == segments->directory_capacity && !directory_grow(segments))
+        if (segments->segment_count == segments->directory_capacity &&
+            !segments_grow_directory(segments))
             return false;
         segment = memory_allocate(segments->memory, SEGMENT_BYTES, sizeof(void *));
         if (!segment)

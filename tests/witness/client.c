@@ -138,7 +138,7 @@ static void accuse(struct client *client, const char *what)
     char text[LINE_MAX_BYTES + 32];
 
     snprintf(text, sizeof(text), "in state %d: %s", client->state, what);
-    judge_accuse(client->world->judge, JUDGE_SERVICE, text);
+    judge_report(client->world->judge, JUDGE_SERVICE, text);
     close_connection(client, true);
 }
 
@@ -244,7 +244,7 @@ static void start_claim(struct client *client)
     client->key = (uint32_t)world_random(world, world->locks + world->semaphores);
     client->runs_out = world_random(world, 10000) < world->run_out_in_10000;
     client->lease_s = client->runs_out ? SHORT_LEASE_S : world->lease_s;
-    client->claim = judge_asked(world->judge, client->key, now_ns);
+    client->claim = judge_requested(world->judge, client->key, now_ns);
     if (!client->claim)
         abort();
     plan_vanishing(client);
@@ -255,7 +255,7 @@ static void start_claim(struct client *client)
         uint64_t timeout_s = some_timeout_s(world);
 
         set_state(client, CLIENT_ASKING);
-        judge_waits(world->judge, client->claim, timeout_s * NS_PER_S, now_ns);
+        judge_waiting(world->judge, client->claim, timeout_s * NS_PER_S, now_ns);
         ask(client, "l", "%" PRIu64 " %s%" PRIu64, timeout_s, limit_text(client, limit),
             client->lease_s);
     }
@@ -266,21 +266,21 @@ static void start_waiting(struct client *client)
     uint64_t timeout_s = some_timeout_s(client->world);
 
     set_state(client, CLIENT_WAITING);
-    judge_waits(client->world->judge, client->claim, timeout_s * NS_PER_S, world_clock());
+    judge_waiting(client->world->judge, client->claim, timeout_s * NS_PER_S, world_clock());
     ask(client, "w", "%" PRIu64, timeout_s);
 }
 
 static void release(struct client *client)
 {
     set_state(client, CLIENT_RELEASING);
-    judge_releases(client->world->judge, client->claim, world_clock());
+    judge_releasing(client->world->judge, client->claim, world_clock());
     ask(client, "r", "%s", client->token);
 }
 
 static void renew(struct client *client)
 {
     set_state(client, CLIENT_RENEWING);
-    judge_renews(client->world->judge, client->claim, world_clock());
+    judge_renewing(client->world->judge, client->claim, world_clock());
     ask(client, "n", "%s %" PRIu64, client->token, client->lease_s);
 }
 
@@ -389,7 +389,7 @@ static void granted(struct client *client, const char *text)
     /* What `e` got may be waited for all the same: its lease starts again. */
     if (client->state == CLIENT_ENQUEUING && world_random(client->world, 2)) {
         set_state(client, CLIENT_RENEWING);
-        judge_renews(client->world->judge, client->claim, world_clock());
+        judge_renewing(client->world->judge, client->claim, world_clock());
         ask(client, "w", "%d", LONG_WAIT_S);
         return;
     }

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "judge.h"
+#include "bench/judge.h"
 
 /* What all clients share. */
 struct world {

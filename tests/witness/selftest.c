@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "judge.h"
+#include "bench/judge.h"
 
 #define MS     1000000ull
 #define LEASE  (1000 * MS)
@@ -25,15 +25,15 @@ static uint64_t at(uint64_t ms)
 
 static struct judge_claim *ask(struct judge *judge, uint64_t ms, uint64_t timeout_ms)
 {
-    struct judge_claim *claim = judge_asked(judge, 0, at(ms));
+    struct judge_claim *claim = judge_requested(judge, 0, at(ms));
 
-    judge_waits(judge, claim, timeout_ms * MS, at(ms));
+    judge_waiting(judge, claim, timeout_ms * MS, at(ms));
     return claim;
 }
 
 static struct judge_claim *enqueue(struct judge *judge, uint64_t ms)
 {
-    struct judge_claim *claim = judge_asked(judge, 0, at(ms));
+    struct judge_claim *claim = judge_requested(judge, 0, at(ms));
 
     judge_queued(judge, claim);
     return claim;
@@ -41,7 +41,7 @@ static struct judge_claim *enqueue(struct judge *judge, uint64_t ms)
 
 static void give_back(struct judge *judge, struct judge_claim *claim, uint64_t ms)
 {
-    judge_releases(judge, claim, at(ms));
+    judge_releasing(judge, claim, at(ms));
     judge_released(judge, claim, true, at(ms + 1));
 }
 
@@ -54,13 +54,13 @@ static void hand_over(struct judge *judge)
     judge_granted(judge, first, 1, LEASE, at(1));
     second = enqueue(judge, 2);
     third = enqueue(judge, 3);
-    judge_waits(judge, second, LEASE, at(4));
-    judge_waits(judge, third, LEASE, at(4));
+    judge_waiting(judge, second, LEASE, at(4));
+    judge_waiting(judge, third, LEASE, at(4));
     give_back(judge, first, 5);
     judge_granted(judge, second, 2, LEASE, at(6));
     give_back(judge, second, 7);
     judge_granted(judge, third, 3, LEASE, at(8));
-    judge_renews(judge, third, at(900));
+    judge_renewing(judge, third, at(900));
     judge_renewed(judge, third, LEASE, at(901));
     give_back(judge, third, 1500);
 }
@@ -83,7 +83,7 @@ static void granted_when_released(struct judge *judge)
     struct judge_claim *second = ask(judge, 1, 5000);
 
     judge_granted(judge, first, 1, LEASE, at(2));
-    judge_releases(judge, first, at(3));
+    judge_releasing(judge, first, at(3));
     judge_granted(judge, second, 2, LEASE, at(4));
     judge_released(judge, first, true, at(5));
     give_back(judge, second, 6);
@@ -105,7 +105,7 @@ static void granted_after_a_lease(struct judge *judge)
 
     judge_granted(judge, first, 1, LEASE, at(2));
     judge_granted(judge, second, 2, LEASE, at(1001));
-    judge_releases(judge, first, at(1100));
+    judge_releasing(judge, first, at(1100));
     judge_released(judge, first, false, at(1101));
     give_back(judge, second, 1200);
 }
@@ -116,7 +116,7 @@ static void granted_in_a_renewed_lease(struct judge *judge)
     struct judge_claim *second = ask(judge, 1, 5000);
 
     judge_granted(judge, first, 1, LEASE, at(2));
-    judge_renews(judge, first, at(500));
+    judge_renewing(judge, first, at(500));
     judge_renewed(judge, first, LEASE, at(501));
     judge_granted(judge, second, 2, LEASE, at(1400));
 }
@@ -177,8 +177,8 @@ static void overtaken(struct judge *judge)
     struct judge_claim *first = enqueue(judge, 0);
     struct judge_claim *second = enqueue(judge, 1);
 
-    judge_waits(judge, first, LEASE, at(2));
-    judge_waits(judge, second, LEASE, at(2));
+    judge_waiting(judge, first, LEASE, at(2));
+    judge_waiting(judge, second, LEASE, at(2));
     judge_granted(judge, second, 1, LEASE, at(3));
     give_back(judge, second, 4);
     judge_granted(judge, first, 2, LEASE, at(5));
@@ -213,7 +213,7 @@ static void overtaken_and_timed_out(struct judge *judge)
     struct judge_claim *first = enqueue(judge, 0);
     struct judge_claim *second = enqueue(judge, 1);
 
-    judge_waits(judge, first, LEASE, at(2));
+    judge_waiting(judge, first, LEASE, at(2));
     judge_granted(judge, second, 1, 5 * LEASE, at(3));
     judge_timed_out(judge, first, at(1003));
     give_back(judge, second, 1004);
@@ -233,7 +233,7 @@ static void fence_repeated(struct judge *judge)
 static void fence_falls(struct judge *judge)
 {
     for (uint64_t i = 0; i < 2; i++) {
-        struct judge_claim *claim = judge_asked(judge, (uint32_t)i, at(i));
+        struct judge_claim *claim = judge_requested(judge, (uint32_t)i, at(i));
 
         judge_granted(judge, claim, 9 - i, LEASE, at(i));
         give_back(judge, claim, i);
@@ -245,7 +245,7 @@ static void renewal_refused(struct judge *judge)
     struct judge_claim *claim = ask(judge, 0, 0);
 
     judge_granted(judge, claim, 1, LEASE, at(1));
-    judge_renews(judge, claim, at(2));
+    judge_renewing(judge, claim, at(2));
     judge_renewed(judge, claim, 0, at(3));
 }
 
@@ -324,7 +324,7 @@ static int judged(const struct history *history, unsigned number)
         unsigned found = judge_counts(judge)->wrong[rule] > 0 ? WRONG(rule) : 0;
 
         if (found != (history->wrong & WRONG(rule))) {
-            const char *problem = judge_first(judge, (enum judge_rule)rule);
+            const char *problem = judge_first_violation(judge, (enum judge_rule)rule);
 
             printf("# '%s': %s\n", judge_rule_name((enum judge_rule)rule),
                    problem ? problem : "not found wrong");

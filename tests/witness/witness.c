@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "base/time_units.h"
+#include "bench/judge.h"
 #include "client.h"
-#include "judge.h"
 #include "selftest.h"
 
 #define MARGIN_NS (NS_PER_S / 20)
@@ -229,7 +229,7 @@ static bool check_and_show(const struct world *world, const struct victims *vict
     show_figures(world, victims);
     printf("1..%d\n", JUDGE_RULES);
     for (int rule = 0; rule < JUDGE_RULES; rule++) {
-        const char *problem = judge_first(world->judge, (enum judge_rule)rule);
+        const char *problem = judge_first_violation(world->judge, (enum judge_rule)rule);
 
         printf("%s %d - %s\n", problem ? "not ok" : "ok", rule + 1,
                judge_rule_name((enum judge_rule)rule));

@@ -24,12 +24,12 @@ $(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/a
 
 # dflockd-bench
 
-BENCH_SOURCES = $(sort $(wildcard perf/bench/*.c)) tests/witness/judge.c
+BENCH_SOURCES = $(sort $(wildcard perf/bench/*.c))
 BENCH_OBJECTS = $(BENCH_SOURCES:%.c=$(BUILD)/%.o)
 BENCH_LIBRARY = $(filter-out $(BUILD)/perf/bench/main.o,$(BENCH_OBJECTS)) \
                 $(filter $(BUILD)/src/base/% $(BUILD)/src/os/%,$(OBJECTS))
 
-$(BUILD)/perf/bench/%.o: CPPFLAGS += -Iperf -Itests
+$(BUILD)/perf/bench/%.o: CPPFLAGS += -Iperf
 $(BUILD)/dflockd-bench: $(BUILD)/perf/bench/main.o $(BENCH_LIBRARY)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
 

@@ -65,7 +65,8 @@ $(BUILD)/tests/sim/sim: $(SIM_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)
 sim: $(BUILD)/tests/sim/sim
 	$< events=$(EVENTS) $(if $(SEED),seed=$(SEED))
 
-$(BUILD)/tests/witness/witness: $(WITNESS_SOURCES:%.c=$(BUILD)/%.o)
+$(BUILD)/tests/witness/%.o: CPPFLAGS += -Iperf
+$(BUILD)/tests/witness/witness: $(WITNESS_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/perf/bench/judge.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/tests/witness/bystander: $(BUILD)/tests/witness/bystander.o

@@ -14,8 +14,8 @@
  * The events of all claims are told in the order in which they happened, from one thread. The judge
  * has no clock and no sockets; times are nanoseconds of one monotonic clock.
  */
-#ifndef WITNESS_JUDGE_H
-#define WITNESS_JUDGE_H
+#ifndef BENCH_JUDGE_H
+#define BENCH_JUDGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,25 +54,25 @@ void judge_free(struct judge *judge);
 void judge_limit(struct judge *judge, uint32_t key, uint32_t limit);
 
 /* A client is about to ask for `key`. The claim belongs to the judge; NULL when memory is short. */
-struct judge_claim *judge_asked(struct judge *judge, uint32_t key, uint64_t now_ns);
+struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t now_ns);
 
 /* It heard that it is in the queue. */
 void judge_queued(struct judge *judge, struct judge_claim *claim);
 
 /* It is about to wait for the grant, whose lease then starts (again) in full. */
-void judge_waits(struct judge *judge, struct judge_claim *claim, uint64_t timeout_ns,
-                 uint64_t now_ns);
+void judge_waiting(struct judge *judge, struct judge_claim *claim, uint64_t timeout_ns,
+                   uint64_t now_ns);
 
 void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fence,
                    uint64_t lease_ns, uint64_t now_ns);
 
 /* It is about to renew; then it heard the answer, where `lease_ns` of 0 is a refusal. */
-void judge_renews(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
+void judge_renewing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
                    uint64_t now_ns);
 
 /* It is about to release; then it heard the answer, and the claim is no more. */
-void judge_releases(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
+void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 void judge_released(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t now_ns);
 
 /* The wait timed out, in the words of the server; the claim is no more. */
@@ -82,7 +82,7 @@ void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t no
 void judge_dropped(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 
 /* Something wrong that the load saw by itself. */
-void judge_accuse(struct judge *judge, enum judge_rule rule, const char *what);
+void judge_report(struct judge *judge, enum judge_rule rule, const char *what);
 
 /* All should have been answered by now: claims that wait for an answer are left behind. */
 void judge_end(struct judge *judge);
@@ -92,6 +92,6 @@ const struct judge_counts *judge_counts(const struct judge *judge);
 const char *judge_rule_name(enum judge_rule rule);
 
 /* What was wrong first about this rule; NULL where nothing was. */
-const char *judge_first(const struct judge *judge, enum judge_rule rule);
+const char *judge_first_violation(const struct judge *judge, enum judge_rule rule);
 
 #endif

@@ -2,7 +2,7 @@
  * Claims are kept in a list for each key from when they are asked for until they are no more. The
  * order of events is the order of calls, numbered; times only matter for leases and time-outs.
  */
-#include "judge.h"
+#include "bench/judge.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -78,8 +78,8 @@ const char *judge_rule_name(enum judge_rule rule)
     return names[rule];
 }
 
-__attribute__((format(printf, 3, 4))) static void wrong(struct judge *judge, enum judge_rule rule,
-                                                        const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void
+judge_add_violation(struct judge *judge, enum judge_rule rule, const char *format, ...)
 {
     if (judge->counts.wrong[rule]++ == 0) {
         va_list arguments;
@@ -90,9 +90,9 @@ __attribute__((format(printf, 3, 4))) static void wrong(struct judge *judge, enu
     }
 }
 
-void judge_accuse(struct judge *judge, enum judge_rule rule, const char *what)
+void judge_report(struct judge *judge, enum judge_rule rule, const char *what)
 {
-    wrong(judge, rule, "%s", what);
+    judge_add_violation(judge, rule, "%s", what);
 }
 
 struct judge *judge_new(uint32_t keys, uint64_t margin_ns)
@@ -113,7 +113,7 @@ struct judge *judge_new(uint32_t keys, uint64_t margin_ns)
     return judge;
 }
 
-static void claim_free(struct judge *judge, struct judge_claim *claim)
+static void judge_claim_free(struct judge *judge, struct judge_claim *claim)
 {
     if (claim->previous)
         claim->previous->next = claim->next;
@@ -145,7 +145,7 @@ void judge_limit(struct judge *judge, uint32_t key, uint32_t limit)
 
 /* ---- before the grant ---- */
 
-struct judge_claim *judge_asked(struct judge *judge, uint32_t key, uint64_t now_ns)
+struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t now_ns)
 {
     struct judge_claim *claim = calloc(1, sizeof(*claim));
     struct judge_key *on = &judge->keys[key];
@@ -169,8 +169,8 @@ void judge_queued(struct judge *judge, struct judge_claim *claim)
     claim->queued_event = ++judge->event;
 }
 
-void judge_waits(struct judge *judge, struct judge_claim *claim, uint64_t timeout_ns,
-                 uint64_t now_ns)
+void judge_waiting(struct judge *judge, struct judge_claim *claim, uint64_t timeout_ns,
+                   uint64_t now_ns)
 {
     judge->event++;
     claim->started_ns = now_ns;
@@ -180,8 +180,8 @@ void judge_waits(struct judge *judge, struct judge_claim *claim, uint64_t timeou
 
 /* ---- the grant ---- */
 
-static void lease_known(const struct judge *judge, struct judge_claim *claim, uint64_t since_ns,
-                        uint64_t lease_ns, uint64_t now_ns)
+static void judge_set_lease(const struct judge *judge, struct judge_claim *claim, uint64_t since_ns,
+                            uint64_t lease_ns, uint64_t now_ns)
 {
     claim->sure_until_ns = since_ns + lease_ns - judge->margin_ns;
     claim->over_ns = now_ns + lease_ns + judge->margin_ns;
@@ -191,8 +191,8 @@ static void lease_known(const struct judge *judge, struct judge_claim *claim, ui
  * When the lease of a new grant started, at the earliest: of a lock not before the hold of a lower
  * fence ended.
  */
-static uint64_t earliest_start(const struct judge_key *key, const struct judge_claim *claim,
-                               uint64_t now_ns)
+static uint64_t judge_earliest_start(const struct judge_key *key, const struct judge_claim *claim,
+                                     uint64_t now_ns)
 {
     uint64_t start_ns = claim->started_ns;
 
@@ -217,8 +217,8 @@ static uint64_t earliest_start(const struct judge_key *key, const struct judge_c
  * certainly holds when it is read did so at the grant as well. Those with higher fences count only
  * where the new lease is certainly on.
  */
-static void check_exclusion(struct judge *judge, const struct judge_key *key,
-                            const struct judge_claim *claim, uint64_t now_ns)
+static void judge_check_exclusion(struct judge *judge, const struct judge_key *key,
+                                  const struct judge_claim *claim, uint64_t now_ns)
 {
     bool sure = claim->sure_until_ns > now_ns;
     uint32_t holders = 0;
@@ -233,30 +233,31 @@ static void check_exclusion(struct judge *judge, const struct judge_key *key,
     }
     judge->counts.overlaps++;
     if (holders >= key->limit)
-        wrong(judge, JUDGE_EXCLUSION,
-              "key %" PRIu32 " with limit %" PRIu32 ": fence %" PRIu64 " is granted while %" PRIu32
-              " hold, one by fence %" PRIu64,
-              claim->key, key->limit, claim->fence, holders, other_fence);
+        judge_add_violation(judge, JUDGE_EXCLUSION,
+                            "key %" PRIu32 " with limit %" PRIu32 ": fence %" PRIu64
+                            " is granted while %" PRIu32 " hold, one by fence %" PRIu64,
+                            claim->key, key->limit, claim->fence, holders, other_fence);
 }
 
-static void check_fence(struct judge *judge, struct judge_key *key, const struct judge_claim *claim,
-                        uint64_t now_ns)
+static void judge_check_fence(struct judge *judge, struct judge_key *key,
+                              const struct judge_claim *claim, uint64_t now_ns)
 {
     uint64_t fence = claim->fence;
 
     judge->counts.fences++;
     for (uint32_t i = 0; i < FENCES_KEPT; i++) {
         if (judge->fences[i] == fence)
-            wrong(judge, JUDGE_FENCE, "key %" PRIu32 ": fence %" PRIu64 " comes twice", claim->key,
-                  fence);
+            judge_add_violation(judge, JUDGE_FENCE,
+                                "key %" PRIu32 ": fence %" PRIu64 " comes twice", claim->key,
+                                fence);
     }
     /* Of a lock, a hold that is still on is also the latest one. */
     if (fence <= claim->fence_floor ||
         (key->limit == 1 && claim->sure_until_ns > now_ns && fence <= key->fence_last))
-        wrong(judge, JUDGE_FENCE,
-              "key %" PRIu32 ": fence %" PRIu64 " after %" PRIu64 " of its key and %" PRIu64
-              " of all",
-              claim->key, fence, key->fence_last, claim->fence_floor);
+        judge_add_violation(judge, JUDGE_FENCE,
+                            "key %" PRIu32 ": fence %" PRIu64 " after %" PRIu64
+                            " of its key and %" PRIu64 " of all",
+                            claim->key, fence, key->fence_last, claim->fence_floor);
     judge->fences[judge->fence_next++ % FENCES_KEPT] = fence;
     if (fence > key->fence_last)
         key->fence_last = fence;
@@ -268,20 +269,20 @@ static void check_fence(struct judge *judge, struct judge_key *key, const struct
  * Fences tell the order of grants, whatever the order in which they were read. Of two claims whose
  * order in the queue is certain the first one to be granted leaves its fence with the other.
  */
-static void check_order(struct judge *judge, struct judge_key *key, struct judge_claim *claim,
-                        uint64_t now_ns)
+static void judge_check_order(struct judge *judge, struct judge_key *key, struct judge_claim *claim,
+                              uint64_t now_ns)
 {
     judge->counts.pairs += claim->pairs_behind;
     if (claim->fence > claim->fence_behind)
-        wrong(judge, JUDGE_ORDER,
-              "key %" PRIu32 ": fence %" PRIu64 " went to one who asked after fence %" PRIu64
-              " was known to be queued",
-              claim->key, claim->fence_behind, claim->fence);
+        judge_add_violation(judge, JUDGE_ORDER,
+                            "key %" PRIu32 ": fence %" PRIu64
+                            " went to one who asked after fence %" PRIu64 " was known to be queued",
+                            claim->key, claim->fence_behind, claim->fence);
     if (claim->fence < claim->fence_ahead)
-        wrong(judge, JUDGE_ORDER,
-              "key %" PRIu32 ": fence %" PRIu64 " went to one who asked after fence %" PRIu64
-              " was known to be queued",
-              claim->key, claim->fence, claim->fence_ahead);
+        judge_add_violation(judge, JUDGE_ORDER,
+                            "key %" PRIu32 ": fence %" PRIu64
+                            " went to one who asked after fence %" PRIu64 " was known to be queued",
+                            claim->key, claim->fence, claim->fence_ahead);
     for (struct judge_claim *other = key->claims; other; other = other->next) {
         if (other == claim || other->held)
             continue;
@@ -300,8 +301,8 @@ static void check_order(struct judge *judge, struct judge_key *key, struct judge
 }
 
 /* How long after the end of a lease, which its holder let run out, the next one got the lock. */
-static void note_late(struct judge *judge, const struct judge_key *key,
-                      const struct judge_claim *claim, uint64_t now_ns)
+static void judge_note_late(struct judge *judge, const struct judge_key *key,
+                            const struct judge_claim *claim, uint64_t now_ns)
 {
     struct judge_claim *before = NULL;
     uint64_t over_ns;
@@ -337,47 +338,49 @@ void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fenc
     claim->fence = fence;
     claim->held = true;
     claim->waited_ns = 0;
-    lease_known(judge, claim, earliest_start(key, claim, now_ns), lease_ns, now_ns);
-    note_late(judge, key, claim, now_ns);
-    check_order(judge, key, claim, now_ns);
-    check_fence(judge, key, claim, now_ns);
-    check_exclusion(judge, key, claim, now_ns);
+    judge_set_lease(judge, claim, judge_earliest_start(key, claim, now_ns), lease_ns, now_ns);
+    judge_note_late(judge, key, claim, now_ns);
+    judge_check_order(judge, key, claim, now_ns);
+    judge_check_fence(judge, key, claim, now_ns);
+    judge_check_exclusion(judge, key, claim, now_ns);
 }
 
 /* ---- after it ---- */
 
-void judge_renews(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
+void judge_renewing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     judge->event++;
     claim->renews_ns = now_ns;
 }
 
 /* Whether a renewal or release that was sent at `sent_ns` may be answered like this. */
-static void check_answer(struct judge *judge, const struct judge_claim *claim, const char *what,
-                         bool accepted, uint64_t sent_ns, uint64_t now_ns)
+static void judge_check_reply(struct judge *judge, const struct judge_claim *claim,
+                              const char *what, bool accepted, uint64_t sent_ns, uint64_t now_ns)
 {
     if (now_ns < claim->sure_until_ns || sent_ns > claim->over_ns)
         judge->counts.answers++;
     if (!accepted && now_ns < claim->sure_until_ns)
-        wrong(judge, JUDGE_LEASE, "key %" PRIu32 ": %s of fence %" PRIu64 " refused in its lease",
-              claim->key, what, claim->fence);
+        judge_add_violation(judge, JUDGE_LEASE,
+                            "key %" PRIu32 ": %s of fence %" PRIu64 " refused in its lease",
+                            claim->key, what, claim->fence);
     if (accepted && sent_ns > claim->over_ns)
-        wrong(judge, JUDGE_LEASE, "key %" PRIu32 ": %s of fence %" PRIu64 " after its lease",
-              claim->key, what, claim->fence);
+        judge_add_violation(judge, JUDGE_LEASE,
+                            "key %" PRIu32 ": %s of fence %" PRIu64 " after its lease", claim->key,
+                            what, claim->fence);
 }
 
 void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
                    uint64_t now_ns)
 {
     judge->event++;
-    check_answer(judge, claim, "renewal", lease_ns > 0, claim->renews_ns, now_ns);
+    judge_check_reply(judge, claim, "renewal", lease_ns > 0, claim->renews_ns, now_ns);
     if (lease_ns > 0)
-        lease_known(judge, claim, claim->renews_ns, lease_ns, now_ns);
+        judge_set_lease(judge, claim, claim->renews_ns, lease_ns, now_ns);
     else
         claim->sure_until_ns = 0;
 }
 
-static void hold_ends(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
+static void judge_hold_ended(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     struct judge_key *key = &judge->keys[claim->key];
     uint64_t end_ns = claim->sure_until_ns < now_ns ? claim->sure_until_ns : now_ns;
@@ -390,18 +393,18 @@ static void hold_ends(struct judge *judge, struct judge_claim *claim, uint64_t n
         (struct hold_end){.fence = claim->fence, .at_ns = end_ns};
 }
 
-void judge_releases(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
+void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     judge->event++;
     claim->releases_ns = now_ns;
-    hold_ends(judge, claim, now_ns);
+    judge_hold_ended(judge, claim, now_ns);
 }
 
 void judge_released(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t now_ns)
 {
     judge->event++;
-    check_answer(judge, claim, "release", accepted, claim->releases_ns, now_ns);
-    claim_free(judge, claim);
+    judge_check_reply(judge, claim, "release", accepted, claim->releases_ns, now_ns);
+    judge_claim_free(judge, claim);
 }
 
 void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
@@ -410,26 +413,27 @@ void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t no
 
     judge->event++;
     if (claim->waited_ns && now_ns + judge->margin_ns < due_ns)
-        wrong(judge, JUDGE_SERVICE,
-              "key %" PRIu32 ": a wait of %" PRIu64 " ms ended after %" PRIu64, claim->key,
-              claim->timeout_ns / 1000000, (now_ns - claim->waited_ns) / 1000000);
+        judge_add_violation(
+            judge, JUDGE_SERVICE, "key %" PRIu32 ": a wait of %" PRIu64 " ms ended after %" PRIu64,
+            claim->key, claim->timeout_ns / 1000000, (now_ns - claim->waited_ns) / 1000000);
     /* It was in the queue until then, never granted, while somebody behind it was. */
     if (claim->waited_ns && claim->queued_event) {
         judge->counts.pairs += claim->pairs_behind;
         if (claim->pairs_behind && claim->passed_ns + judge->margin_ns < due_ns)
-            wrong(judge, JUDGE_ORDER,
-                  "key %" PRIu32 ": fence %" PRIu64 " went to one who asked after another was known"
-                  " to be queued, who then timed out",
-                  claim->key, claim->fence_behind);
+            judge_add_violation(judge, JUDGE_ORDER,
+                                "key %" PRIu32 ": fence %" PRIu64
+                                " went to one who asked after another was known"
+                                " to be queued, who then timed out",
+                                claim->key, claim->fence_behind);
     }
-    claim_free(judge, claim);
+    judge_claim_free(judge, claim);
 }
 
 void judge_dropped(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     judge->event++;
-    hold_ends(judge, claim, now_ns);
-    claim_free(judge, claim);
+    judge_hold_ended(judge, claim, now_ns);
+    judge_claim_free(judge, claim);
 }
 
 void judge_end(struct judge *judge)
@@ -437,10 +441,11 @@ void judge_end(struct judge *judge)
     for (uint32_t i = 0; i < judge->key_count; i++) {
         for (const struct judge_claim *claim = judge->keys[i].claims; claim; claim = claim->next) {
             if (!claim->held || claim->ending)
-                wrong(judge, JUDGE_SERVICE, "key %" PRIu32 ": left without an answer, %s", i,
-                      claim->ending         ? "to its release"
-                      : claim->queued_event ? "queued"
-                                            : "asked for");
+                judge_add_violation(judge, JUDGE_SERVICE,
+                                    "key %" PRIu32 ": left without an answer, %s", i,
+                                    claim->ending         ? "to its release"
+                                    : claim->queued_event ? "queued"
+                                                          : "asked for");
         }
     }
 }
@@ -450,7 +455,7 @@ const struct judge_counts *judge_counts(const struct judge *judge)
     return &judge->counts;
 }
 
-const char *judge_first(const struct judge *judge, enum judge_rule rule)
+const char *judge_first_violation(const struct judge *judge, enum judge_rule rule)
 {
     return judge->counts.wrong[rule] ? judge->problems[rule] : NULL;
 }

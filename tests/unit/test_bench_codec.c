@@ -11,14 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/speech.h"
+#include "bench/codec.h"
 
 #define TOKEN "00112233445566778899aabbccddeeff"
 
 struct fixture {
     struct settings settings;
     struct keys keys;
-    struct speech speech;
+    struct codec codec;
     struct token token;
 };
 
@@ -39,14 +39,14 @@ static void prepare(struct fixture *f, const struct settings *settings)
     f->token.length = DFLOCKD_TOKEN_LENGTH;
     memcpy(f->token.text, TOKEN, DFLOCKD_TOKEN_LENGTH);
     keys_init(&f->keys, &f->settings);
-    assert_true(speech_init(&f->speech, &f->settings, &f->keys));
+    assert_true(codec_init(&f->codec, &f->settings, &f->keys));
 }
 
-static void assert_says(const struct fixture *f, enum kind kind, const char *expected)
+static void assert_says(const struct fixture *f, enum request_kind kind, const char *expected)
 {
-    uint8_t bytes[SPEECH_REQUEST_MAX + 1];
+    uint8_t bytes[CODEC_REQUEST_MAX + 1];
 
-    *speech_ask(&f->speech, bytes, kind, KEY_CHOSEN, 7, &f->token) = '\0';
+    *codec_write_request(&f->codec, bytes, kind, KEY_CHOSEN, 7, &f->token) = '\0';
     assert_string_equal((const char *)bytes, expected);
 }
 
@@ -57,15 +57,15 @@ static void requests_are_those_of_the_protocol(void **state)
 
     (void)state;
     prepare(&f, &settings);
-    assert_says(&f, KIND_ACQUIRE, "l\nbench_7\n30 10\n");
-    assert_says(&f, KIND_TRY, "l\nbench_7\n0 10\n");
-    assert_says(&f, KIND_SEMAPHORE_ACQUIRE, "sl\nbench_7\n30 4 10\n");
-    assert_says(&f, KIND_ENQUEUE, "e\nbench_7\n10\n");
-    assert_says(&f, KIND_WAIT, "w\nbench_7\n30\n");
-    assert_says(&f, KIND_RENEW, "n\nbench_7\n" TOKEN " 10\n");
-    assert_says(&f, KIND_RELEASE, "r\nbench_7\n" TOKEN "\n");
-    assert_says(&f, KIND_SEMAPHORE_RELEASE, "sr\nbench_7\n" TOKEN "\n");
-    assert_says(&f, KIND_PING, "ping\n_\n\n");
+    assert_says(&f, REQUEST_ACQUIRE, "l\nbench_7\n30 10\n");
+    assert_says(&f, REQUEST_TRY, "l\nbench_7\n0 10\n");
+    assert_says(&f, REQUEST_SEMAPHORE_ACQUIRE, "sl\nbench_7\n30 4 10\n");
+    assert_says(&f, REQUEST_ENQUEUE, "e\nbench_7\n10\n");
+    assert_says(&f, REQUEST_WAIT, "w\nbench_7\n30\n");
+    assert_says(&f, REQUEST_RENEW, "n\nbench_7\n" TOKEN " 10\n");
+    assert_says(&f, REQUEST_RELEASE, "r\nbench_7\n" TOKEN "\n");
+    assert_says(&f, REQUEST_SEMAPHORE_RELEASE, "sr\nbench_7\n" TOKEN "\n");
+    assert_says(&f, REQUEST_PING, "ping\n_\n\n");
 }
 
 static void a_shared_key_is_the_prefix_itself(void **state)
@@ -76,7 +76,7 @@ static void a_shared_key_is_the_prefix_itself(void **state)
     (void)state;
     settings.key_choice = KEYS_SHARED;
     prepare(&f, &settings);
-    assert_says(&f, KIND_ACQUIRE, "l\nbench\n30 10\n");
+    assert_says(&f, REQUEST_ACQUIRE, "l\nbench\n30 10\n");
 }
 
 static void the_longest_request_has_room(void **state)
@@ -84,7 +84,7 @@ static void the_longest_request_has_room(void **state)
     char prefix[SETTINGS_KEY_MAX + 1];
     struct settings settings = usual_settings();
     struct fixture f;
-    uint8_t bytes[2 * SPEECH_REQUEST_MAX];
+    uint8_t bytes[2 * CODEC_REQUEST_MAX];
 
     (void)state;
     memset(prefix, 'k', SETTINGS_KEY_MAX);
@@ -96,54 +96,54 @@ static void the_longest_request_has_room(void **state)
     for (int redis = 0; redis < 2; redis++) {
         settings.redis = redis;
         prepare(&f, &settings);
-        f.token.length = SPEECH_TOKEN_MAX;
-        for (int kind = 0; kind < KIND_AUTH; kind++) {
+        f.token.length = CODEC_TOKEN_MAX;
+        for (int kind = 0; kind < REQUEST_AUTH; kind++) {
             for (int space = 0; space < KEY_SPACES; space++) {
-                uint8_t *end = speech_ask(&f.speech, bytes, (enum kind)kind, (enum key_space)space,
-                                          UINT32_MAX, &f.token);
+                uint8_t *end = codec_write_request(&f.codec, bytes, (enum request_kind)kind,
+                                                   (enum key_space)space, UINT32_MAX, &f.token);
                 const uint8_t *key = memchr(bytes, redis ? ' ' : '\n', sizeof(bytes));
 
-                assert_true(end - bytes <= SPEECH_REQUEST_MAX);
-                if (kind == KIND_ACQUIRE)
+                assert_true(end - bytes <= CODEC_REQUEST_MAX);
+                if (kind == REQUEST_ACQUIRE)
                     assert_true(strcspn((const char *)key + 1, " \n") <= DFLOCKD_KEY_MAX);
             }
         }
     }
 }
 
-static struct answer hear(struct fixture *f, enum kind kind, const char *line)
+static struct reply hear(struct fixture *f, enum request_kind kind, const char *line)
 {
-    return speech_hear(&f->speech, kind, line, (uint32_t)strlen(line), &f->token);
+    return codec_parse_reply(&f->codec, kind, line, (uint32_t)strlen(line), &f->token);
 }
 
 static void answers_are_told_apart(void **state)
 {
     struct settings settings = usual_settings();
     struct fixture f;
-    struct answer answer;
+    struct reply reply;
 
     (void)state;
     prepare(&f, &settings);
     f.token.length = 0;
-    answer = hear(&f, KIND_ACQUIRE, "ok " TOKEN " 33");
-    assert_int_equal(answer.outcome, DFLOCKD_OK);
-    assert_ptr_equal(answer.token, &f.token);
-    assert_int_equal(answer.lease_s, 33);
+    reply = hear(&f, REQUEST_ACQUIRE, "ok " TOKEN " 33");
+    assert_int_equal(reply.outcome, DFLOCKD_OK);
+    assert_ptr_equal(reply.token, &f.token);
+    assert_int_equal(reply.lease_s, 33);
     assert_int_equal(f.token.length, 32);
     assert_memory_equal(f.token.text, TOKEN, 32);
-    answer = hear(&f, KIND_ENQUEUE, "acquired " TOKEN " 33");
-    assert_int_equal(answer.outcome, DFLOCKD_ACQUIRED);
-    assert_non_null(answer.token);
-    answer = hear(&f, KIND_ENQUEUE, "queued");
-    assert_int_equal(answer.outcome, DFLOCKD_QUEUED);
-    assert_null(answer.token);
-    answer = hear(&f, KIND_RENEW, "ok 12");
-    assert_int_equal(answer.outcome, DFLOCKD_OK);
-    assert_null(answer.token);
-    assert_int_equal(answer.lease_s, 12);
-    assert_int_equal(hear(&f, KIND_RELEASE, "ok").outcome, DFLOCKD_OK);
-    assert_int_equal(hear(&f, KIND_ACQUIRE, "timeout").outcome, DFLOCKD_TIMEOUT);
-    assert_int_equal(hear(&f, KIND_ACQUIRE, "error_max_locks").outcome, DFLOCKD_ERROR_MAX_LOCKS);
+    reply = hear(&f, REQUEST_ENQUEUE, "acquired " TOKEN " 33");
+    assert_int_equal(reply.outcome, DFLOCKD_ACQUIRED);
+    assert_non_null(reply.token);
+    reply = hear(&f, REQUEST_ENQUEUE, "queued");
+    assert_int_equal(reply.outcome, DFLOCKD_QUEUED);
+    assert_null(reply.token);
+    reply = hear(&f, REQUEST_RENEW, "ok 12");
+    assert_int_equal(reply.outcome, DFLOCKD_OK);
+    assert_null(reply.token);
+    assert_int_equal(reply.lease_s, 12);
+    assert_int_equal(hear(&f, REQUEST_RELEASE, "ok").outcome, DFLOCKD_OK);
+    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "timeout").outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "error_max_locks").outcome, DFLOCKD_ERROR_MAX_LOCKS);
 }
 
 static void what_is_no_answer_is_unknown(void **state)
@@ -165,10 +165,10 @@ static void what_is_no_answer_is_unknown(void **state)
     (void)state;
     prepare(&f, &settings);
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        struct answer answer = hear(&f, KIND_ACQUIRE, lines[i]);
+        struct reply reply = hear(&f, REQUEST_ACQUIRE, lines[i]);
 
-        assert_int_equal(answer.outcome, OUTCOME_UNKNOWN);
-        assert_null(answer.token);
+        assert_int_equal(reply.outcome, OUTCOME_UNKNOWN);
+        assert_null(reply.token);
     }
 }
 
@@ -176,21 +176,21 @@ static void redis_is_spoken_as_well(void **state)
 {
     struct settings settings = usual_settings();
     struct fixture f;
-    uint8_t bytes[SPEECH_REQUEST_MAX + 1];
+    uint8_t bytes[CODEC_REQUEST_MAX + 1];
 
     (void)state;
     settings.redis = true;
     prepare(&f, &settings);
-    *speech_ask(&f.speech, bytes, KIND_ACQUIRE, KEY_CHOSEN, 7, &f.token) = '\0';
+    *codec_write_request(&f.codec, bytes, REQUEST_ACQUIRE, KEY_CHOSEN, 7, &f.token) = '\0';
     assert_memory_equal(bytes, "SET bench_7 ", 12);
     assert_string_equal((const char *)bytes + 12 + 32, " NX PX 10000\r\n");
-    assert_says(&f, KIND_RELEASE, "DEL bench_7\r\n");
-    assert_non_null(hear(&f, KIND_ACQUIRE, "+OK").token);
-    assert_int_equal(hear(&f, KIND_ACQUIRE, "$-1").outcome, DFLOCKD_TIMEOUT);
-    assert_int_equal(hear(&f, KIND_RELEASE, ":1").outcome, DFLOCKD_OK);
-    assert_int_equal(hear(&f, KIND_RELEASE, ":0").outcome, DFLOCKD_ERROR);
-    assert_int_equal(hear(&f, KIND_ACQUIRE, "-ERR no").outcome, DFLOCKD_ERROR);
-    assert_int_equal(hear(&f, KIND_ACQUIRE, "?").outcome, OUTCOME_UNKNOWN);
+    assert_says(&f, REQUEST_RELEASE, "DEL bench_7\r\n");
+    assert_non_null(hear(&f, REQUEST_ACQUIRE, "+OK").token);
+    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "$-1").outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(hear(&f, REQUEST_RELEASE, ":1").outcome, DFLOCKD_OK);
+    assert_int_equal(hear(&f, REQUEST_RELEASE, ":0").outcome, DFLOCKD_ERROR);
+    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "-ERR no").outcome, DFLOCKD_ERROR);
+    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "?").outcome, OUTCOME_UNKNOWN);
 }
 
 int main(void)

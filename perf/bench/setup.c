@@ -1,4 +1,4 @@
-#include "bench/talk.h"
+#include "bench/setup.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-bool talk_send(int descriptor, const void *bytes, size_t length)
+bool setup_send(int descriptor, const void *bytes, size_t length)
 {
     const uint8_t *at = bytes;
 
@@ -23,7 +23,7 @@ bool talk_send(int descriptor, const void *bytes, size_t length)
     return true;
 }
 
-const char *talk_hear(int descriptor, struct talk_input *input, uint32_t *length)
+const char *setup_read_line(int descriptor, struct setup_input *input, uint32_t *length)
 {
     for (;;) {
         char *line = input->bytes + input->start;
@@ -49,48 +49,48 @@ const char *talk_hear(int descriptor, struct talk_input *input, uint32_t *length
     }
 }
 
-static bool say_secret(int descriptor, const struct speech *speech, const struct address *address,
-                       char problem[TALK_PROBLEM_MAX])
+static bool setup_authenticate(int descriptor, const struct codec *codec,
+                               const struct address *address, char problem[SETUP_PROBLEM_MAX])
 {
-    struct talk_input input = {0};
+    struct setup_input input = {0};
     const char *line = NULL;
     uint32_t length = 0;
 
-    if (talk_send(descriptor, speech->auth_request, speech->auth_length))
-        line = talk_hear(descriptor, &input, &length);
+    if (setup_send(descriptor, codec->auth_request, codec->auth_length))
+        line = setup_read_line(descriptor, &input, &length);
     if (line && length == 2 && memcmp(line, "ok", 2) == 0)
         return true;
-    snprintf(problem, TALK_PROBLEM_MAX, "%s does not take the secret: %.*s", address->text,
-             line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no answer");
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s does not take the secret: %.*s", address->text,
+             line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
     return false;
 }
 
-int talk_open(const struct address *address, const struct speech *speech,
-              char problem[TALK_PROBLEM_MAX])
+int setup_connect(const struct address *address, const struct codec *codec,
+                  char problem[SETUP_PROBLEM_MAX])
 {
     int descriptor = address_connect(address);
 
     if (descriptor < 0) {
-        snprintf(problem, TALK_PROBLEM_MAX, "cannot connect to %s: %s", address->text,
+        snprintf(problem, SETUP_PROBLEM_MAX, "cannot connect to %s: %s", address->text,
                  strerror(-descriptor));
         return -1;
     }
-    if (speech->auth_request && !say_secret(descriptor, speech, address, problem)) {
+    if (codec->auth_request && !setup_authenticate(descriptor, codec, address, problem)) {
         close(descriptor);
         return -1;
     }
     return descriptor;
 }
 
-static bool send_bytes(void *receiver, const uint8_t *bytes, size_t length)
+static bool setup_send_ciphertext(void *receiver, const uint8_t *bytes, size_t length)
 {
-    return talk_send(*(const int *)receiver, bytes, length);
+    return setup_send(*(const int *)receiver, bytes, length);
 }
 
-bool talk_try_tls(int descriptor, const struct address *address, struct tls_context *context,
-                  char problem[TALK_PROBLEM_MAX])
+bool setup_try_tls(int descriptor, const struct address *address, struct tls_context *context,
+                   char problem[SETUP_PROBLEM_MAX])
 {
-    struct tls *tls = tls_call(context, address->host, send_bytes, &descriptor);
+    struct tls *tls = tls_call(context, address->host, setup_send_ciphertext, &descriptor);
     const char *why = "out of memory";
     uint8_t bytes[4096];
     uint8_t plain[16];
@@ -107,12 +107,12 @@ bool talk_try_tls(int descriptor, const struct address *address, struct tls_cont
         ready = tls_ready(tls);
         length = ready ? 0 : recv(descriptor, bytes, sizeof(bytes), 0);
         if (!ready && length <= 0) {
-            why = "no answer";
+            why = "no reply";
             break;
         }
     }
     if (!ready)
-        snprintf(problem, TALK_PROBLEM_MAX, "no TLS with %s: %.200s", address->text, why);
+        snprintf(problem, SETUP_PROBLEM_MAX, "no TLS with %s: %.200s", address->text, why);
     if (tls)
         tls_end(tls);
     tls_free(tls);
