@@ -208,4 +208,4 @@ def test_the_examples_of_the_readme_work_as_they_stand(root, tmp_path, compiled)
     if places.kind() is not places.Namespace:
         pytest.skip("the kernel permits no network of its own")
     with places.Namespace() as place, place.serve("localhost"):
-        assert re.fullmatch(r"done, fence \d{10,}\n", run(*place.within([str(program)])))
+        assert re.fullmatch(r"fence \d{10,}\n", run(*place.within([str(program)])))

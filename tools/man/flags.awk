@@ -1,18 +1,18 @@
-# Reads what tools/man/help printed of one program (while `reading` is "help") into tables, of which
-# manual pages, completions and the file of defaults are made. What a flag is stands in the option
-# tables of the sources and is printed by flags_print (src/base/flags.c), and nowhere else.
+# Reads the output of tools/man/help for one program (while `reading` is "help") into tables, from
+# which manual pages, completions and the file of defaults are generated. The option tables of the
+# sources define the flags; flags_print (src/base/flags.c) prints them.
 #
 # `command` is "" for the program itself:
 #   program, commands[1..command_count]
-#   arguments[command], summary[command], details[command]   the summary without its stop
+#   arguments[command], summary[command], details[command]   the summary without its full stop
 #   flag_count[command], flags[command, i], and of each (command, flag):
 #   kind       "switch" (with --no-FLAG), "alone" (no value), "file" or "value"
 #   metavar    a word for the value
-#   variable, variable_old, initial   "" where there is none
-#   text       a sentence without its stop
-#   status[1..status_count], status_text[status]   where the help lists them
+#   variable, variable_old, initial   "" if there is none
+#   text       a sentence without its full stop
+#   status[1..status_count], status_text[status]   if the help lists exit statuses
 
-# Takes `pattern`, at the end of `rest`, off it, and returns what it was.
+# Removes `pattern` from the end of `rest`, and returns the text that matched.
 function take_end(pattern,    taken)
 {
     taken = ""
@@ -85,7 +85,7 @@ reading == "help" && command == "" && /^ *[0-9]+ +[a-z]/ {
     next
 }
 
-# Of a command: its summary is the first paragraph, its details are those up to the flags.
+# The first paragraph of a command is its summary; the paragraphs up to the flags are its details.
 reading == "help" && command != "" && flag_count[command] == 0 {
     if ($0 == "") {
         paragraph++

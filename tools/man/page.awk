@@ -1,6 +1,6 @@
-# Makes a manual page of its template (while `reading` is "page") and the tables of flags.awk:
+# Prints a manual page from its template (while `reading` is "page") and the tables of flags.awk:
 #   .\" @FLAGS@      becomes an item for each flag of the program
-#   .\" @COMMANDS@   becomes a subsection for each of its commands, with the flags only that one has
+#   .\" @COMMANDS@   becomes a subsection for each command, with the flags that only it has
 #   .\" @STATUSES@   becomes an item for each exit status
 
 function escaped(line)
@@ -11,7 +11,7 @@ function escaped(line)
     return line
 }
 
-# Prints text as lines of the source, each sentence on lines of its own.
+# Prints text as lines of the source; each sentence starts a line.
 function print_text(prose,    count, words, i, line)
 {
     count = split(prose, words, " ")
@@ -63,7 +63,7 @@ function print_flags(command, all,    i, name, started)
         print ".El"
 }
 
-# Paragraphs; what is indented is an example.
+# Prints paragraphs; indented lines are an example.
 function print_details(lines,    count, line, i, prose, literal)
 {
     count = split(lines, line, "\n")
@@ -102,13 +102,13 @@ function print_command(command)
         print escaped(arguments[command])
     print ".Pp"
     print_text(summary[command] ".")
-    if (details[command] in told) {
+    if (details[command] in described) {
         print ".Pp"
-        print "All else is as with"
-        print ".Cm " told[details[command]] " ."
+        print "Otherwise as"
+        print ".Cm " described[details[command]] " ."
     } else {
         print_details(details[command])
-        told[details[command]] = command
+        described[details[command]] = command
     }
     print_flags(command, 0)
 }

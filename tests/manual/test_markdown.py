@@ -1,0 +1,71 @@
+"""README and the other Markdown pages: links lead to files, and commands and flags exist."""
+
+import re
+import subprocess
+
+import pytest
+from lib.server import ROOT
+from programs import PROGRAMS, commands_of, spellings_of
+
+EXAMPLES = ROOT / "tests/clients/examples"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md")),
+         ROOT / "tools/dist/README.md", ROOT / "tests/README.md"]
+# Flags of other programs that the pages mention.
+FOREIGN_FLAGS = {"--file", "--security-opt", "--now", "--cflags", "--libs", "--args"}
+
+each_page = pytest.mark.parametrize("page", PAGES,
+                                    ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def anchors(page):
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@each_page
+def test_links_lead_to_files_and_headings(page):
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_flags_exist(page):
+    known = set().union(*(spellings_of(program, *command) for program in PROGRAMS
+                          for command in [(), *((each,) for each in commands_of(program))]))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9](?!\w|-?[…*])",
+                          page.read_text(encoding="utf-8")))
+    assert used <= known | FOREIGN_FLAGS
+
+
+@each_page
+def test_paths_of_the_source_exist(page):
+    """Those in backquotes that begin with a directory of the repository."""
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:src|include|tests|tools|perf)/[\w./-]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_readme_shows_a_tested_example_and_links_to_each_kind():
+    """tests/clients/test_example.py runs these files."""
+    assert re.findall(r"```python\n(.*?)```", README, re.S) == \
+        [(EXAMPLES / "hold_sync.py").read_text(encoding="utf-8")]
+    linked = set(re.findall(r"\(tests/clients/examples/(\w+\.\w+)\)", README))
+    assert linked == {"fifo_async.py", "sharding.py", "custom_strategy.py", "raw.sh"}
+
+
+def test_commands_of_dflockctl_in_readme_exist():
+    used = re.findall(r"^(?:\w+=\$\()?dflockctl (\w+)", README, re.M)
+    assert used
+    assert set(used) <= set(commands_of("dflockctl"))
+
+
+def test_shell_blocks_are_valid_shell():
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            subprocess.run(["bash", "-n"], input=block, text=True, check=True)
