@@ -109,12 +109,12 @@ bool auth_token_from_flags(struct flags_reading *reading, const char *given, con
                            char **token, const char **source)
 {
     char problem[AUTH_TOKEN_PROBLEM_MAX];
-    bool given_wins =
+    bool token_wins =
         flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file");
 
     *token = NULL;
     *source = NULL;
-    if (given && given_wins) {
+    if (given && token_wins) {
         *token = auth_token_new(given, strlen(given), problem);
         return *token || flags_wrong_value(reading, "auth-token", problem);
     }
