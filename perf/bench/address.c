@@ -20,7 +20,7 @@ enum {
     TIMEOUT_S = 10
 };
 
-/* Cuts "host:port" in two; both are empty where there is none. */
+/* Splits "host:port". Without a port, `port` is dflockd's. */
 static void address_split(const char *text, char host[ADDRESS_TEXT_MAX],
                           char port[ADDRESS_TEXT_MAX])
 {
@@ -36,7 +36,7 @@ static void address_split(const char *text, char host[ADDRESS_TEXT_MAX],
         snprintf(port, ADDRESS_TEXT_MAX, "%d", DFLOCKD_PORT);
 }
 
-/* IPv4 first, as most users expect of a name. */
+/* Prefers IPv4, as most users expect. */
 static bool address_resolve(struct address *address, char problem[ADDRESS_PROBLEM_MAX])
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
@@ -72,7 +72,10 @@ static bool address_resolve(struct address *address, char problem[ADDRESS_PROBLE
     return true;
 }
 
-/* Whether it is `unix:path`; a path that is too long has length 0 then. */
+/*
+ * Returns whether the address is `unix:path`. Sets the length to 0 if the path is empty or too
+ * long.
+ */
 static bool address_parse_path(struct address *address)
 {
     struct sockaddr_un *socket = (struct sockaddr_un *)&address->socket;
@@ -113,7 +116,7 @@ bool addresses_read(const char *list, struct address *addresses, uint32_t *count
         snprintf(address->text, ADDRESS_TEXT_MAX, "%.*s", (int)(end - start), start);
         if (address_parse_path(address)) {
             if (address->length == 0) {
-                snprintf(problem, ADDRESS_PROBLEM_MAX, "'%s' has no path, or a long one",
+                snprintf(problem, ADDRESS_PROBLEM_MAX, "'%s' has an empty or too long path",
                          address->text);
                 return false;
             }
@@ -170,7 +173,7 @@ int address_start_connecting(const struct address *address)
         close(descriptor);
         return -error;
     }
-    /* The ring waits for blocking sockets only. */
+    /* The ring can wait only on blocking sockets. */
     ioctl(descriptor, FIONBIO, &off);
     return descriptor;
 }

@@ -1,5 +1,5 @@
 /*
- * Where servers are.
+ * Server addresses, and sockets that connect to them.
  */
 #ifndef BENCH_ADDRESS_H
 #define BENCH_ADDRESS_H
@@ -17,24 +17,21 @@ enum {
 struct address {
     struct sockaddr_storage socket;
     socklen_t length;
-    char text[ADDRESS_TEXT_MAX]; /* as it was given */
-    char host[ADDRESS_TEXT_MAX]; /* of it, what a certificate must name */
+    char text[ADDRESS_TEXT_MAX]; /* as given */
+    char host[ADDRESS_TEXT_MAX]; /* the name that a certificate must contain */
 };
 
 /*
- * Reads `host:port`, `[host]:port` or `unix:path`, several with commas between them; without a port
- * it is dflockd's. False where `problem` says what is wrong.
+ * Reads `host:port`, `[host]:port` or `unix:path`, separated by commas. The default port is
+ * dflockd's. Returns false and sets `problem` if the list is invalid.
  */
 bool addresses_read(const char *list, struct address *addresses, uint32_t *count,
                     char problem[ADDRESS_PROBLEM_MAX]);
 
-/*
- * A blocking socket, connected: the descriptor, or negative errno. It waits some seconds at most,
- * also in later calls.
- */
+/* Returns a connected blocking socket with a timeout of some seconds, or -errno. */
 int address_connect(const struct address *address);
 
-/* A blocking socket that is being connected: the descriptor, or negative errno. */
+/* Returns a blocking socket whose connect is in progress, or -errno. */
 int address_start_connecting(const struct address *address);
 
 #endif

@@ -12,12 +12,12 @@
 
 enum {
     KEYS_PER_HOLDER = 100000,
-    BATCH = 128,       /* requests sent before their answers are read */
+    BATCH = 128,       /* requests sent before their replies are read */
     LEASE_S = 1000000, /* longer than any load */
-    RENEW_EVERY_S = 10 /* servers may close who says nothing for 23 s */
+    RENEW_EVERY_S = 10 /* servers may close a connection after 23 s without a request */
 };
 
-/* A connection that holds keys, `word` of which it renews to be heard. */
+/* A connection that holds keys. `renewal` is a request that keeps it from being idle. */
 struct holder {
     int descriptor;
     uint32_t renewal_length;
@@ -26,7 +26,7 @@ struct holder {
 
 /* ---- keys that are held ---- */
 
-/* The first two lines of a request. */
+/* Writes the first two lines of a request. */
 static uint8_t *background_write_start(const struct codec *codec, uint8_t *to, char command,
                                        uint32_t key)
 {
@@ -59,7 +59,7 @@ static void background_set_renewal(struct holder *holder, const struct codec *co
     holder->renewal_length = (uint32_t)(end - start);
 }
 
-/* Takes `count` keys from `first` on. */
+/* Acquires `count` keys from number `first` on. */
 static bool background_acquire_keys(struct holder *holder, const struct codec *codec,
                                     uint32_t first, uint32_t count, char problem[SETUP_PROBLEM_MAX])
 {
@@ -69,7 +69,7 @@ static bool background_acquire_keys(struct holder *holder, const struct codec *c
         uint32_t batch = count - done < BATCH ? count - done : BATCH;
 
         if (!background_send_batch(holder, codec, first + done, batch)) {
-            snprintf(problem, SETUP_PROBLEM_MAX, "the server closed a connection of --held");
+            snprintf(problem, SETUP_PROBLEM_MAX, "--held: the server closed a connection");
             return false;
         }
         for (uint32_t i = 0; i < batch; i++) {
@@ -78,7 +78,7 @@ static bool background_acquire_keys(struct holder *holder, const struct codec *c
             const char *line = setup_read_line(holder->descriptor, &input, &length);
 
             if (!line || !codec_parse_reply(codec, REQUEST_TRY, line, length, &token).token) {
-                snprintf(problem, SETUP_PROBLEM_MAX, "--held: key %" PRIu32 " is refused: %.*s",
+                snprintf(problem, SETUP_PROBLEM_MAX, "--held: key %" PRIu32 " refused: %.*s",
                          first + done + i + 1, line ? (int)(length < 60 ? length : 60) : 9,
                          line ? line : "no reply");
                 return false;
@@ -156,7 +156,7 @@ void background_renew(struct background *background, uint64_t now_ns)
         struct holder *holder = &background->holders[i];
 
         setup_send(holder->descriptor, holder->word, holder->renewal_length);
-        /* Those before; nothing depends on them. */
+        /* Discards the replies to earlier renewals. */
         recv(holder->descriptor, answers, sizeof(answers), MSG_DONTWAIT);
     }
 }

@@ -1,6 +1,6 @@
 /*
- * Connections beside the load: idle ones, and ones that hold keys. They are made before it and
- * stay through it.
+ * Connections beside the load: idle ones, and holders of keys. They are opened before the load
+ * and stay open during it.
  */
 #ifndef BENCH_BACKGROUND_H
 #define BENCH_BACKGROUND_H
@@ -18,20 +18,23 @@ struct background {
     struct holder *holders;
     uint32_t holder_count;
     uint64_t
-        next_renewal_ns; /* when holders say something, so that no server takes them for idle */
+        next_renewal_ns; /* when the holders renew next, so that no server closes them as idle */
 };
 
-/* How many there will be. */
+/* Returns the number of connections that the settings ask for. */
 uint64_t background_connection_count(const struct settings *settings);
 
-/* False where `problem` says why not all is there; background_close is due all the same. */
+/*
+ * Opens the connections. Returns false and sets `problem` on failure; the caller must then call
+ * background_close, too.
+ */
 bool background_open(struct background *background, const struct settings *settings,
                      const struct codec *codec, char problem[SETUP_PROBLEM_MAX]);
 
-/* To be called every second or so: has the holders say something, from time to time. */
+/* Renews one key of each holder from time to time. Call it about once a second. */
 void background_renew(struct background *background, uint64_t now_ns);
 
-/* How many idle connections the server has closed. */
+/* Returns the number of idle connections that the server has closed. */
 uint32_t background_count_closed(const struct background *background);
 
 void background_close(struct background *background);

@@ -5,9 +5,9 @@
 
 #include "base/time_units.h"
 
-#define MARGIN_NS (NS_PER_S / 20) /* what a lease may seem shorter or longer than it is */
+#define MARGIN_NS (NS_PER_S / 20) /* assumed error of a lease's end */
 
-/* Longer ones don't end while anybody watches; sums of them fit into 64 bits. */
+/* Longer times do not end during a load, and sums of these fit into 64 bits. */
 #define SECONDS_WATCHED 100000000ull
 
 enum {
@@ -68,7 +68,7 @@ void checker_note_request(struct checker *checker, struct hold *hold, enum reque
         hold->claim = checker_new_claim(checker, hold, kind, space, now_ns);
         break;
     case REQUEST_WAIT:
-        /* What is held already is only confirmed, and its lease starts again. */
+        /* `w` confirms the grant that `e` got, and restarts its lease. */
         if (hold->held)
             judge_renewing(judge, hold->claim, now_ns);
         else
@@ -114,7 +114,7 @@ static void checker_note_claim_reply(struct checker *checker, struct hold *hold,
         hold->claim = NULL;
     } else {
         if (reply->outcome <= DFLOCKD_ACQUIRED || reply->outcome == OUTCOME_UNKNOWN)
-            judge_report(judge, JUDGE_SERVICE, "an reply that no right server gives");
+            judge_report(judge, JUDGE_SERVICE, "a reply outside the protocol");
         checker_note_loss(checker, hold, now_ns);
     }
 }
@@ -168,6 +168,6 @@ uint64_t checker_violations(const struct checker *checker)
     uint64_t sum = 0;
 
     for (int rule = 0; rule < JUDGE_RULES; rule++)
-        sum += judge_counts(checker->judge)->wrong[rule];
+        sum += judge_counts(checker->judge)->violations[rule];
     return sum;
 }

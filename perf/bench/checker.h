@@ -1,6 +1,6 @@
 /*
- * --check: tells the judge of tests/witness what the load asks and hears. Only where it is asked
- * for; the judge allocates for each claim.
+ * --check: reports the load's requests and replies to the judge. The judge allocates memory for
+ * each claim, so the load has a checker only with --check.
  */
 #ifndef BENCH_CHECKER_H
 #define BENCH_CHECKER_H
@@ -15,35 +15,35 @@
 
 struct checker {
     struct judge *judge;
-    uint32_t chosen_count; /* keys that rounds are about; as many semaphores follow, then kept */
+    uint32_t chosen_count; /* keys of rounds; as many semaphores follow, then the kept keys */
     uint64_t timeout_ns;
 };
 
-/* What a round has of a key. */
+/* The grant or claim of a round on its key. */
 struct hold {
     struct token token;
-    struct judge_claim *claim; /* with a checker, from when it is asked for */
+    struct judge_claim *claim; /* with a checker, from the request on */
     uint32_t key;
     bool held;
 };
 
-/* False when memory is short. */
+/* Returns false if memory is short. */
 bool checker_init(struct checker *checker, const struct settings *settings, const struct keys *keys,
                   uint32_t own_count);
 void checker_free(struct checker *checker);
 
-/* A request is about to be sent. */
+/* Call before a request is sent. */
 void checker_note_request(struct checker *checker, struct hold *hold, enum request_kind kind,
                           enum key_space space, uint64_t now_ns);
 
-/* It was replied; `hold` is as it was before. */
+/* Call after its reply, with `hold` as it was before. */
 void checker_note_reply(struct checker *checker, struct hold *hold, enum request_kind kind,
                         const struct reply *reply, uint64_t now_ns);
 
-/* The connection is gone or about to go. */
+/* Call when the connection is lost or before it is closed. */
 void checker_note_loss(struct checker *checker, struct hold *hold, uint64_t now_ns);
 
-/* What was wrong, of all rules. */
+/* Returns the number of violations of all rules. */
 uint64_t checker_violations(const struct checker *checker);
 
 #endif

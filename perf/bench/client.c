@@ -5,7 +5,7 @@
 
 #include "os/clock.h"
 
-/* ---- what a round asks ---- */
+/* ---- requests of a round ---- */
 
 static enum key_space client_key_space(const struct round *round)
 {
@@ -59,7 +59,7 @@ static void client_begin_round(struct client *client, uint32_t place)
     round->hold.key = keys_draw(thread->codec->keys, &thread->random, own);
 }
 
-/* After an reply: the next kind of request, or the round is over. */
+/* Moves the round to its next request, or ends it. */
 static void client_advance_round(struct round *round, const struct reply *reply)
 {
     struct hold *hold = client_hold_of(round);
@@ -100,9 +100,9 @@ static void client_advance_round(struct round *round, const struct reply *reply)
     }
 }
 
-/* ---- a batch ---- */
+/* ---- batches ---- */
 
-/* Sends the next request of each round that is not over. */
+/* Sends the next request of each unfinished round. */
 static void client_send_batch(struct client *client)
 {
     struct thread_state *thread = client->thread;
@@ -155,7 +155,7 @@ static void client_finish_batch(struct client *client)
     client_become_free(client);
 }
 
-/* All that was asked is replied. */
+/* Called when all pending requests have their replies. */
 static void client_step(struct client *client)
 {
     struct thread_state *thread = client->thread;
@@ -187,9 +187,9 @@ void client_release_holds(struct client *client)
     client_send_batch(client);
 }
 
-/* ---- its connections ---- */
+/* ---- connections ---- */
 
-/* Gives up what went with a connection. */
+/* Drops the holds that end with a connection. */
 static void client_drop_holds(struct client *client)
 {
     struct thread_state *thread = client->thread;
@@ -206,7 +206,7 @@ static void client_drop_holds(struct client *client)
     }
 }
 
-/* Its batch is lost. Whoever gets no reply over two connections in a row gives up. */
+/* Gives up after two connections in a row without a reply. */
 static void client_lose_batch(struct client *client)
 {
     struct thread_state *thread = client->thread;
@@ -235,7 +235,7 @@ void client_handle_closed(struct link *link)
         client_lose_batch(client);
         return;
     }
-    /* Not in use: it is made again when its turn comes. */
+    /* A link that is not in use connects again in its turn. */
     client->thread->tally.lost++;
     if (client->state == CLIENT_FREE)
         client_drop_holds(client);
@@ -293,9 +293,9 @@ void client_start(struct client *client, uint64_t began_ns)
     }
 }
 
-/* ---- answers ---- */
+/* ---- replies ---- */
 
-/* The latency of what began a batch of --rate counts from when that should have begun. */
+/* With --rate, the latency of a batch's first requests counts from their due start. */
 static uint64_t client_latency_ns(const struct client *client, enum request_kind kind)
 {
     const struct thread_state *thread = client->thread;
@@ -354,7 +354,7 @@ void client_handle_line(struct link *link, const char *line, uint32_t length)
         client_handle_auth_reply(client, line, length);
         return;
     }
-    /* What nobody asked for is a last word of the server, as a rule, before it closes. */
+    /* Ignore lines without a request: usually the server's last line before it closes. */
     if (client->state != CLIENT_WAITING || link != client->used)
         return;
     while (!client->rounds[client->replied].awaiting_reply)

@@ -1,8 +1,9 @@
 /*
- * A worker of the load: it does rounds, `depth` of them at a time, over its connections in turns.
+ * A worker of the load. It does `depth` rounds at a time, over its connections in turn.
  *
- * The rounds of a batch go in step. The next requests of all of them are sent as one, when the
- * last ones are all replied; so one buffer a client is enough, and nothing is allocated.
+ * The rounds of a batch keep in step: the client sends the next requests of all rounds together,
+ * after the replies to all previous ones. So one buffer per client is enough, and a round
+ * allocates no memory.
  */
 #ifndef BENCH_CLIENT_H
 #define BENCH_CLIENT_H
@@ -20,7 +21,7 @@
 #include "bench/setup.h"
 #include "bench/tally.h"
 
-/* What the clients of one thread share. */
+/* State that the clients of one thread share. */
 struct thread_state {
     const struct settings *settings;
     const struct codec *codec;
@@ -28,12 +29,12 @@ struct thread_state {
     struct links links;
     struct tally tally;
     struct random random;
-    struct list free;    /* clients without rounds, the longest so first */
-    struct list holding; /* clients between grant and release, the next due first */
+    struct list free;    /* clients without rounds, longest free first */
+    struct list holding; /* clients between grant and release, earliest release first */
     uint32_t busy;       /* clients with rounds */
-    uint32_t dead;       /* clients that get no connection any more */
-    int connect_error;   /* errno of the last connection that could not even be tried; 0: none */
-    /* What is counted: what was replied in here, or with --rate what should have begun here. */
+    uint32_t dead;       /* clients that have given up connecting */
+    int connect_error;   /* errno of the last connect that failed at once; 0: none */
+    /* The window of the measurement: of replies, or with --rate of the due starts of rounds. */
     uint64_t window_start_ns;
     uint64_t window_end_ns;
 };
@@ -48,48 +49,48 @@ enum client_state {
 
 struct round {
     enum load load;
-    enum request_kind kind; /* of the request under way, or of the next one */
-    bool awaiting_reply;    /* it waits for an reply */
+    enum request_kind kind; /* of the pending or next request */
+    bool awaiting_reply;    /* a reply is pending */
     bool over;
     struct hold hold;
-    struct hold kept; /* what --load renew renews */
+    struct hold kept; /* the claim of --load renew */
 };
 
 struct client {
     struct thread_state *thread;
-    struct list_link link; /* in the thread's free or holding ones */
+    struct list_link link; /* in thread->free or thread->holding */
     enum client_state state;
     uint32_t number; /* among the clients of all threads */
     const struct address *address;
     struct link *links; /* settings->connections of them */
-    uint32_t turn;      /* which of them is next */
+    uint32_t turn;      /* index of the next link to use */
     struct link *used;  /* by this batch */
-    bool lost_before;   /* its last connection ended without an reply */
+    bool lost_before;   /* the previous connection ended without a reply */
     struct round *rounds;
-    uint32_t replied;     /* rounds up to here have their reply, or want none */
-    uint64_t rounds_done; /* in the phase, those that were lost as well */
-    uint64_t began_ns;    /* the batch, or when it should have begun */
-    uint64_t sent_ns;     /* the requests under way */
-    uint64_t due_ns;      /* to release */
-    uint8_t *request;     /* room for one of each round */
+    uint32_t replied;     /* rounds below this index have their reply or need none */
+    uint64_t rounds_done; /* in the phase, including lost rounds */
+    uint64_t began_ns;    /* start of the batch; with --rate its due start */
+    uint64_t sent_ns;     /* when the pending requests were sent */
+    uint64_t due_ns;      /* time of the release */
+    uint8_t *request;     /* room for one request of each round */
 };
 
-/* Bytes of client->request for one round. */
+/* Returns the size of one round's request in client->request, in bytes. */
 static inline uint32_t client_request_bytes(const struct settings *settings)
 {
     return (uint32_t)(CODEC_REQUEST_MAX - SETTINGS_KEY_MAX + strlen(settings->key));
 }
 
-/* Connects all its links, where they stay; false where `problem` says why not. */
+/* Connects all links for the whole load. Returns false and sets `problem` on failure. */
 bool client_connect(struct client *client, char problem[SETUP_PROBLEM_MAX]);
 
-/* Begins a batch of rounds, which should have begun at `began_ns`. The client must be free. */
+/* Starts a batch of rounds. `began_ns` is its due start. The client must be free. */
 void client_start(struct client *client, uint64_t began_ns);
 
-/* Releases what a holding client holds. */
+/* Sends the releases of a holding client. */
 void client_release_holds(struct client *client);
 
-/* Handlers of the thread's links. */
+/* Handlers for the links of the thread. */
 void client_handle_line(struct link *link, const char *line, uint32_t length);
 void client_handle_closed(struct link *link);
 

@@ -134,7 +134,7 @@ uint8_t *codec_write_request(const struct codec *codec, uint8_t *to, enum reques
     return to;
 }
 
-/* ---- answers ---- */
+/* ---- replies ---- */
 
 static int codec_parse_outcome(const char *word, size_t length)
 {

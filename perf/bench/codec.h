@@ -1,6 +1,5 @@
 /*
- * What is said to a server and heard from it: requests to bytes and answers to outcomes, of
- * dflockd's protocol or of Redis'.
+ * Formats requests and parses replies, in dflockd's protocol or Redis'.
  */
 #ifndef BENCH_CODEC_H
 #define BENCH_CODEC_H
@@ -12,7 +11,7 @@
 #include "bench/settings.h"
 #include "dflockd/protocol.h"
 
-/* Kinds of requests, and their names in the results. */
+/* The kinds of requests and their names in reports. */
 #define CODEC_REQUESTS(X)                     \
     X(ACQUIRE, "acquire")                     \
     X(TRY, "try")                             \
@@ -34,14 +33,14 @@ enum request_kind {
 
 enum {
     CODEC_TOKEN_MAX = 64,
-    CODEC_REQUEST_MAX = 512, /* of a request but `auth` */
-    CODEC_LINE_MAX = 128,    /* what is longer in an reply is of no interest */
-    /* An reply that the protocol does not know, beside enum dflockd_outcome. */
+    CODEC_REQUEST_MAX = 512, /* of a request except `auth` */
+    CODEC_LINE_MAX = 128,    /* the rest of a longer reply is ignored */
+    /* A reply outside the protocol, beside enum dflockd_outcome. */
     OUTCOME_UNKNOWN = DFLOCKD_OUTCOME_COUNT,
     OUTCOMES
 };
 
-/* How one kind of request is written: head, key, middle, token, tail. */
+/* The parts of a request: head, key, middle, token, tail. */
 struct request_template {
     char head[8];
     char middle[96];
@@ -57,34 +56,34 @@ struct codec {
     const struct keys *keys;
     struct request_template templates[REQUEST_KINDS];
     bool redis;
-    char *auth_request; /* NULL: none is wanted */
+    char *auth_request; /* NULL: the server needs none */
     uint32_t auth_length;
 };
 
 struct token {
-    uint8_t length; /* 0: none */
+    uint8_t length; /* 0: no token */
     char text[CODEC_TOKEN_MAX];
 };
 
 struct reply {
     int outcome;         /* enum dflockd_outcome or OUTCOME_UNKNOWN */
-    struct token *token; /* of a grant; NULL where there is none */
+    struct token *token; /* of a grant, else NULL */
     uint64_t lease_s;    /* of a grant or renewal */
 };
 
-/* False when memory is short. */
+/* Returns false if memory is short. */
 bool codec_init(struct codec *codec, const struct settings *settings, const struct keys *keys);
 
 void codec_free(struct codec *codec);
 
 /*
- * Writes a request of any kind but `auth`, at most CODEC_REQUEST_MAX bytes, at `to` and returns
- * its end. `token` may be NULL where the kind has none.
+ * Writes a request of any kind except `auth` to `to`, at most CODEC_REQUEST_MAX bytes. Returns
+ * its end. `token` may be NULL if the kind has no token.
  */
 uint8_t *codec_write_request(const struct codec *codec, uint8_t *to, enum request_kind kind,
                              enum key_space space, uint32_t key, const struct token *token);
 
-/* What a line, without its newline, answers to a request; a grant's token goes to `token`. */
+/* Parses a reply line without its newline. The token of a grant is stored in `token`. */
 struct reply codec_parse_reply(const struct codec *codec, enum request_kind kind, const char *line,
                                uint32_t length, struct token *token);
 

@@ -1,5 +1,5 @@
 /*
- * What the load costs the server's process and our own: looked at before and after.
+ * CPU time and memory of the server and of this process, sampled before and after the load.
  */
 #ifndef BENCH_COST_H
 #define BENCH_COST_H
@@ -10,20 +10,23 @@
 struct cost {
     uint64_t at_ns;
     uint64_t own_cpu_ns;
-    int64_t server_cpu_ns; /* -1: not known, as is what follows */
+    int64_t server_cpu_ns; /* -1: unknown; so for the next field */
     int64_t server_memory_bytes;
 };
 
-/* Whether `server`, a process, can be looked at. */
+/* Returns whether the process `server` can be read. */
 bool cost_known(uint64_t server);
 
-/* What is so far; `server` may be 0, for none. */
+/* Samples the current values. `server` 0: no server process. */
 void cost_take(struct cost *cost, uint64_t server);
 
-/* The part of the CPU time of `threads`, or of the CPUs we may use if they are fewer, we took. */
+/*
+ * Returns the share of CPU time that this process used, of `threads` CPUs or of the usable CPUs
+ * if these are fewer.
+ */
 double cost_own_share(const struct cost *before, const struct cost *after, uint32_t threads);
 
-/* -1: not known. */
+/* Returns -1 if unknown. */
 int64_t cost_server_cpu_ns(const struct cost *before, const struct cost *after);
 
 #endif

@@ -3,7 +3,7 @@
 #include <math.h>
 
 enum {
-    /* Lines for each halving of what is left above, as HdrHistogram's tools write them. */
+    /* Lines for each halving of the remaining share, as in HdrHistogram's tools. */
     LINES_PER_HALVING = 5
 };
 
@@ -16,7 +16,7 @@ static uint32_t histogram_bucket(uint64_t ns)
     return shift * HISTOGRAM_HALF + (uint32_t)(ns >> shift);
 }
 
-/* The shortest time of a bucket, and how many it holds. */
+/* Returns the shortest time of a bucket, and its width. */
 static uint64_t histogram_bucket_start(uint32_t bucket, uint64_t *width)
 {
     uint32_t shift = bucket < HISTOGRAM_EXACT ? 0 : bucket / HISTOGRAM_HALF - 1;
@@ -25,7 +25,7 @@ static uint64_t histogram_bucket_start(uint32_t bucket, uint64_t *width)
     return (uint64_t)(bucket - shift * HISTOGRAM_HALF) << shift;
 }
 
-/* The longest time of a bucket; none was longer than the longest of all. */
+/* Returns the longest time of a bucket, limited to the longest recorded time. */
 static uint64_t histogram_bucket_end(const struct histogram *histogram, uint32_t bucket)
 {
     uint64_t width;
@@ -57,7 +57,7 @@ void histogram_add(struct histogram *histogram, const struct histogram *from)
         histogram->most_ns = from->most_ns;
 }
 
-/* How many of the shortest times are the given share of all: 1 at least. */
+/* Returns how many of the shortest times make up `share`, at least 1. */
 static uint64_t histogram_rank(const struct histogram *histogram, double share)
 {
     double rank = ceil(share * (double)histogram->count - 1e-9);
@@ -97,7 +97,7 @@ double histogram_deviation(const struct histogram *histogram)
     return histogram->count ? sqrt(sum / (double)histogram->count) : 0;
 }
 
-/* The share to be written after `share`: the nearer to all, the closer together. */
+/* Returns the next share to write. The steps get smaller towards 1. */
 static double histogram_next_share(double share)
 {
     double halvings = floor(log2(1 / (1 - share))) + 1;

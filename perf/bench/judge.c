@@ -1,6 +1,6 @@
 /*
- * Claims are kept in a list for each key from when they are asked for until they are no more. The
- * order of events is the order of calls, numbered; times only matter for leases and time-outs.
+ * Each key has a list of its claims, from request to end. Events are numbered in call order.
+ * Times matter only for leases and timeouts.
  */
 #include "bench/judge.h"
 
@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/time_units.h"
+
 enum {
     PROBLEM_MAX = 240,
-    FENCES_KEPT = 256, /* the latest ones, among which none may come twice */
-    ENDS_KEPT = 16     /* ends of holds of one key */
+    FENCES_KEPT = 256, /* the latest fences, to find repeated ones */
+    ENDS_KEPT = 16     /* ends of holds per key */
 };
 
 struct judge_claim {
@@ -20,35 +22,35 @@ struct judge_claim {
     struct judge_claim *previous;
     uint32_t key;
     bool held;
-    bool ending;   /* the release is sent */
-    bool followed; /* it held, and another one got the lock after it */
-    uint64_t asked_event;
-    uint64_t queued_event; /* 0: not known to be queued */
-    uint64_t started_ns;   /* the lease can't have started before */
-    uint64_t waited_ns;    /* since when it waits for `timeout_ns`; 0: it doesn't */
+    bool releasing; /* the release has been sent */
+    bool succeeded; /* a later claim was granted after this one held */
+    uint64_t requested_event;
+    uint64_t queued_event;  /* 0: not known to be queued */
+    uint64_t started_ns;    /* earliest start of the lease */
+    uint64_t wait_start_ns; /* start of the wait of `timeout_ns`; 0: no wait */
     uint64_t timeout_ns;
-    uint64_t renews_ns;
-    uint64_t releases_ns;
-    uint64_t sure_until_ns; /* the lease is certainly on */
-    uint64_t over_ns;       /* the lease is certainly over */
+    uint64_t renewing_ns;
+    uint64_t releasing_ns;
+    uint64_t sure_until_ns; /* the lease lasts at least until then */
+    uint64_t ended_ns;      /* the lease has ended by then */
     uint64_t fence;
-    uint64_t fence_floor;  /* the highest fence known to be before its own */
-    uint64_t fence_ahead;  /* the highest fence of those certainly ahead of it in the queue */
-    uint64_t fence_behind; /* the lowest fence of those certainly behind it in the queue */
+    uint64_t fence_floor;  /* highest fence known at the request */
+    uint64_t fence_ahead;  /* highest fence of the claims certainly ahead in the queue */
+    uint64_t fence_behind; /* lowest fence of the claims certainly behind in the queue */
     uint64_t pairs_behind;
-    uint64_t passed_ns; /* when the first of those was read */
+    uint64_t passed_ns; /* when the first grant to a claim behind was read */
 };
 
 struct hold_end {
     uint64_t fence;
-    uint64_t at_ns; /* not before */
+    uint64_t at_ns; /* earliest time of the end */
 };
 
 struct judge_key {
     struct judge_claim *claims;
     uint32_t limit;
-    uint64_t ended_event; /* when a hold ended last */
-    uint64_t fence_last;  /* the highest one read */
+    uint64_t ended_event; /* when the last hold ended */
+    uint64_t fence_last;  /* highest fence read */
     struct hold_end ends[ENDS_KEPT];
     uint32_t end_next;
 };
@@ -71,8 +73,8 @@ const char *judge_rule_name(enum judge_rule rule)
         [JUDGE_EXCLUSION] = "holders of a key never exceed its limit",
         [JUDGE_ORDER] = "grants come in the order of the queue",
         [JUDGE_FENCE] = "fences rise with the grants",
-        [JUDGE_LEASE] = "a lease is on until it is over, and no longer",
-        [JUDGE_SERVICE] = "everyone is answered, and none before time",
+        [JUDGE_LEASE] = "a lease lasts exactly its time",
+        [JUDGE_SERVICE] = "every request gets a reply, and no timeout is early",
     };
 
     return names[rule];
@@ -81,7 +83,7 @@ const char *judge_rule_name(enum judge_rule rule)
 __attribute__((format(printf, 3, 4))) static void
 judge_add_violation(struct judge *judge, enum judge_rule rule, const char *format, ...)
 {
-    if (judge->counts.wrong[rule]++ == 0) {
+    if (judge->counts.violations[rule]++ == 0) {
         va_list arguments;
 
         va_start(arguments, format);
@@ -153,7 +155,7 @@ struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t 
     if (!claim)
         return NULL;
     claim->key = key;
-    claim->asked_event = ++judge->event;
+    claim->requested_event = ++judge->event;
     claim->started_ns = now_ns;
     claim->fence_floor = judge->fence_last;
     claim->fence_behind = UINT64_MAX;
@@ -174,7 +176,7 @@ void judge_waiting(struct judge *judge, struct judge_claim *claim, uint64_t time
 {
     judge->event++;
     claim->started_ns = now_ns;
-    claim->waited_ns = now_ns;
+    claim->wait_start_ns = now_ns;
     claim->timeout_ns = timeout_ns;
 }
 
@@ -184,12 +186,12 @@ static void judge_set_lease(const struct judge *judge, struct judge_claim *claim
                             uint64_t lease_ns, uint64_t now_ns)
 {
     claim->sure_until_ns = since_ns + lease_ns - judge->margin_ns;
-    claim->over_ns = now_ns + lease_ns + judge->margin_ns;
+    claim->ended_ns = now_ns + lease_ns + judge->margin_ns;
 }
 
 /*
- * When the lease of a new grant started, at the earliest: of a lock not before the hold of a lower
- * fence ended.
+ * Returns the earliest start of a new grant's lease. For a lock, this is not before the end of a
+ * hold with a lower fence.
  */
 static uint64_t judge_earliest_start(const struct judge_key *key, const struct judge_claim *claim,
                                      uint64_t now_ns)
@@ -213,9 +215,9 @@ static uint64_t judge_earliest_start(const struct judge_key *key, const struct j
 }
 
 /*
- * The grant came some time before it was read, yet after those with lower fences: of these, who
- * certainly holds when it is read did so at the grant as well. Those with higher fences count only
- * where the new lease is certainly on.
+ * The grant happened before its reply was read, but after all grants with lower fences. A
+ * certain holder with a lower fence therefore held at the time of the grant. Holders with higher
+ * fences count only if the new lease certainly lasts.
  */
 static void judge_check_exclusion(struct judge *judge, const struct judge_key *key,
                                   const struct judge_claim *claim, uint64_t now_ns)
@@ -225,7 +227,7 @@ static void judge_check_exclusion(struct judge *judge, const struct judge_key *k
     uint64_t other_fence = 0;
 
     for (const struct judge_claim *other = key->claims; other; other = other->next) {
-        if (other != claim && other->held && !other->ending && other->sure_until_ns > now_ns &&
+        if (other != claim && other->held && !other->releasing && other->sure_until_ns > now_ns &&
             (sure || other->fence < claim->fence)) {
             holders++;
             other_fence = other->fence;
@@ -235,7 +237,7 @@ static void judge_check_exclusion(struct judge *judge, const struct judge_key *k
     if (holders >= key->limit)
         judge_add_violation(judge, JUDGE_EXCLUSION,
                             "key %" PRIu32 " with limit %" PRIu32 ": fence %" PRIu64
-                            " is granted while %" PRIu32 " hold, one by fence %" PRIu64,
+                            " is granted with %" PRIu32 " holders, one with fence %" PRIu64,
                             claim->key, key->limit, claim->fence, holders, other_fence);
 }
 
@@ -248,15 +250,15 @@ static void judge_check_fence(struct judge *judge, struct judge_key *key,
     for (uint32_t i = 0; i < FENCES_KEPT; i++) {
         if (judge->fences[i] == fence)
             judge_add_violation(judge, JUDGE_FENCE,
-                                "key %" PRIu32 ": fence %" PRIu64 " comes twice", claim->key,
+                                "key %" PRIu32 ": fence %" PRIu64 " is repeated", claim->key,
                                 fence);
     }
-    /* Of a lock, a hold that is still on is also the latest one. */
+    /* On a lock, a hold that still lasts is the latest one. */
     if (fence <= claim->fence_floor ||
         (key->limit == 1 && claim->sure_until_ns > now_ns && fence <= key->fence_last))
         judge_add_violation(judge, JUDGE_FENCE,
                             "key %" PRIu32 ": fence %" PRIu64 " after %" PRIu64
-                            " of its key and %" PRIu64 " of all",
+                            " of this key and %" PRIu64 " of all keys",
                             claim->key, fence, key->fence_last, claim->fence_floor);
     judge->fences[judge->fence_next++ % FENCES_KEPT] = fence;
     if (fence > key->fence_last)
@@ -266,8 +268,8 @@ static void judge_check_fence(struct judge *judge, struct judge_key *key,
 }
 
 /*
- * Fences tell the order of grants, whatever the order in which they were read. Of two claims whose
- * order in the queue is certain the first one to be granted leaves its fence with the other.
+ * Fences show the order of grants, whatever the order of the replies. Of two claims with a
+ * certain order in the queue, the one granted first stores its fence in the other.
  */
 static void judge_check_order(struct judge *judge, struct judge_key *key, struct judge_claim *claim,
                               uint64_t now_ns)
@@ -276,23 +278,23 @@ static void judge_check_order(struct judge *judge, struct judge_key *key, struct
     if (claim->fence > claim->fence_behind)
         judge_add_violation(judge, JUDGE_ORDER,
                             "key %" PRIu32 ": fence %" PRIu64
-                            " went to one who asked after fence %" PRIu64 " was known to be queued",
+                            " went to a claim requested after fence %" PRIu64 " was queued",
                             claim->key, claim->fence_behind, claim->fence);
     if (claim->fence < claim->fence_ahead)
         judge_add_violation(judge, JUDGE_ORDER,
                             "key %" PRIu32 ": fence %" PRIu64
-                            " went to one who asked after fence %" PRIu64 " was known to be queued",
+                            " went to a claim requested after fence %" PRIu64 " was queued",
                             claim->key, claim->fence, claim->fence_ahead);
     for (struct judge_claim *other = key->claims; other; other = other->next) {
         if (other == claim || other->held)
             continue;
-        if (other->queued_event && other->queued_event < claim->asked_event) {
+        if (other->queued_event && other->queued_event < claim->requested_event) {
             if (claim->fence < other->fence_behind)
                 other->fence_behind = claim->fence;
             if (other->pairs_behind++ == 0)
                 other->passed_ns = now_ns;
         }
-        if (claim->queued_event && claim->queued_event < other->asked_event) {
+        if (claim->queued_event && claim->queued_event < other->requested_event) {
             judge->counts.pairs++;
             if (claim->fence > other->fence_ahead)
                 other->fence_ahead = claim->fence;
@@ -300,29 +302,29 @@ static void judge_check_order(struct judge *judge, struct judge_key *key, struct
     }
 }
 
-/* How long after the end of a lease, which its holder let run out, the next one got the lock. */
+/* Records how long after an expired lease the next claim was granted. */
 static void judge_note_late(struct judge *judge, const struct judge_key *key,
                             const struct judge_claim *claim, uint64_t now_ns)
 {
     struct judge_claim *before = NULL;
-    uint64_t over_ns;
+    uint64_t ended_ns;
 
     for (struct judge_claim *other = key->claims; other; other = other->next) {
-        if (other != claim && other->held && !other->ending && !other->followed &&
+        if (other != claim && other->held && !other->releasing && !other->succeeded &&
             other->fence < claim->fence) {
-            other->followed = true;
+            other->succeeded = true;
             if (!before || other->fence > before->fence)
                 before = other;
         }
     }
     if (key->limit > 1 || !before)
         return;
-    over_ns = before->over_ns - judge->margin_ns;
-    /* Who asked after it was not kept waiting by it. */
-    if (claim->started_ns < over_ns && now_ns > over_ns) {
-        judge->counts.run_outs++;
-        if (now_ns - over_ns > judge->counts.late_ns)
-            judge->counts.late_ns = now_ns - over_ns;
+    ended_ns = before->ended_ns - judge->margin_ns;
+    /* A claim requested later did not wait for this lease. */
+    if (claim->started_ns < ended_ns && now_ns > ended_ns) {
+        judge->counts.expiries++;
+        if (now_ns - ended_ns > judge->counts.late_ns)
+            judge->counts.late_ns = now_ns - ended_ns;
     }
 }
 
@@ -333,11 +335,11 @@ void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fenc
 
     judge->event++;
     judge->counts.grants++;
-    if (key->ended_event > claim->asked_event)
+    if (key->ended_event > claim->requested_event)
         judge->counts.hand_overs++;
     claim->fence = fence;
     claim->held = true;
-    claim->waited_ns = 0;
+    claim->wait_start_ns = 0;
     judge_set_lease(judge, claim, judge_earliest_start(key, claim, now_ns), lease_ns, now_ns);
     judge_note_late(judge, key, claim, now_ns);
     judge_check_order(judge, key, claim, now_ns);
@@ -345,37 +347,37 @@ void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fenc
     judge_check_exclusion(judge, key, claim, now_ns);
 }
 
-/* ---- after it ---- */
+/* ---- after the grant ---- */
 
 void judge_renewing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     judge->event++;
-    claim->renews_ns = now_ns;
+    claim->renewing_ns = now_ns;
 }
 
-/* Whether a renewal or release that was sent at `sent_ns` may be answered like this. */
+/* Checks the reply to a renewal or release that was sent at `sent_ns`. */
 static void judge_check_reply(struct judge *judge, const struct judge_claim *claim,
                               const char *what, bool accepted, uint64_t sent_ns, uint64_t now_ns)
 {
-    if (now_ns < claim->sure_until_ns || sent_ns > claim->over_ns)
-        judge->counts.answers++;
+    if (now_ns < claim->sure_until_ns || sent_ns > claim->ended_ns)
+        judge->counts.replies++;
     if (!accepted && now_ns < claim->sure_until_ns)
         judge_add_violation(judge, JUDGE_LEASE,
-                            "key %" PRIu32 ": %s of fence %" PRIu64 " refused in its lease",
+                            "key %" PRIu32 ": %s of fence %" PRIu64 " refused during its lease",
                             claim->key, what, claim->fence);
-    if (accepted && sent_ns > claim->over_ns)
+    if (accepted && sent_ns > claim->ended_ns)
         judge_add_violation(judge, JUDGE_LEASE,
-                            "key %" PRIu32 ": %s of fence %" PRIu64 " after its lease", claim->key,
-                            what, claim->fence);
+                            "key %" PRIu32 ": %s of fence %" PRIu64 " accepted after its lease",
+                            claim->key, what, claim->fence);
 }
 
 void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
                    uint64_t now_ns)
 {
     judge->event++;
-    judge_check_reply(judge, claim, "renewal", lease_ns > 0, claim->renews_ns, now_ns);
+    judge_check_reply(judge, claim, "renewal", lease_ns > 0, claim->renewing_ns, now_ns);
     if (lease_ns > 0)
-        judge_set_lease(judge, claim, claim->renews_ns, lease_ns, now_ns);
+        judge_set_lease(judge, claim, claim->renewing_ns, lease_ns, now_ns);
     else
         claim->sure_until_ns = 0;
 }
@@ -385,9 +387,9 @@ static void judge_hold_ended(struct judge *judge, struct judge_claim *claim, uin
     struct judge_key *key = &judge->keys[claim->key];
     uint64_t end_ns = claim->sure_until_ns < now_ns ? claim->sure_until_ns : now_ns;
 
-    if (!claim->held || claim->ending)
+    if (!claim->held || claim->releasing)
         return;
-    claim->ending = true;
+    claim->releasing = true;
     key->ended_event = judge->event;
     key->ends[key->end_next++ % ENDS_KEPT] =
         (struct hold_end){.fence = claim->fence, .at_ns = end_ns};
@@ -396,34 +398,35 @@ static void judge_hold_ended(struct judge *judge, struct judge_claim *claim, uin
 void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     judge->event++;
-    claim->releases_ns = now_ns;
+    claim->releasing_ns = now_ns;
     judge_hold_ended(judge, claim, now_ns);
 }
 
 void judge_released(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t now_ns)
 {
     judge->event++;
-    judge_check_reply(judge, claim, "release", accepted, claim->releases_ns, now_ns);
+    judge_check_reply(judge, claim, "release", accepted, claim->releasing_ns, now_ns);
     judge_claim_free(judge, claim);
 }
 
 void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
-    uint64_t due_ns = claim->waited_ns + claim->timeout_ns;
+    uint64_t due_ns = claim->wait_start_ns + claim->timeout_ns;
 
     judge->event++;
-    if (claim->waited_ns && now_ns + judge->margin_ns < due_ns)
-        judge_add_violation(
-            judge, JUDGE_SERVICE, "key %" PRIu32 ": a wait of %" PRIu64 " ms ended after %" PRIu64,
-            claim->key, claim->timeout_ns / 1000000, (now_ns - claim->waited_ns) / 1000000);
-    /* It was in the queue until then, never granted, while somebody behind it was. */
-    if (claim->waited_ns && claim->queued_event) {
+    if (claim->wait_start_ns && now_ns + judge->margin_ns < due_ns)
+        judge_add_violation(judge, JUDGE_SERVICE,
+                            "key %" PRIu32 ": a wait of %" PRIu64 " ms ended after %" PRIu64 " ms",
+                            claim->key, claim->timeout_ns / NS_PER_MS,
+                            (now_ns - claim->wait_start_ns) / NS_PER_MS);
+    /* The claim was queued until now without a grant, while a claim behind it was granted. */
+    if (claim->wait_start_ns && claim->queued_event) {
         judge->counts.pairs += claim->pairs_behind;
         if (claim->pairs_behind && claim->passed_ns + judge->margin_ns < due_ns)
             judge_add_violation(judge, JUDGE_ORDER,
                                 "key %" PRIu32 ": fence %" PRIu64
-                                " went to one who asked after another was known"
-                                " to be queued, who then timed out",
+                                " went to a claim requested after a known queued"
+                                " one, which then timed out",
                                 claim->key, claim->fence_behind);
     }
     judge_claim_free(judge, claim);
@@ -440,12 +443,11 @@ void judge_end(struct judge *judge)
 {
     for (uint32_t i = 0; i < judge->key_count; i++) {
         for (const struct judge_claim *claim = judge->keys[i].claims; claim; claim = claim->next) {
-            if (!claim->held || claim->ending)
-                judge_add_violation(judge, JUDGE_SERVICE,
-                                    "key %" PRIu32 ": left without an answer, %s", i,
-                                    claim->ending         ? "to its release"
-                                    : claim->queued_event ? "queued"
-                                                          : "asked for");
+            if (!claim->held || claim->releasing)
+                judge_add_violation(judge, JUDGE_SERVICE, "key %" PRIu32 ": no reply to %s", i,
+                                    claim->releasing      ? "the release"
+                                    : claim->queued_event ? "the wait"
+                                                          : "the request");
         }
     }
 }
@@ -457,5 +459,5 @@ const struct judge_counts *judge_counts(const struct judge *judge)
 
 const char *judge_first_violation(const struct judge *judge, enum judge_rule rule)
 {
-    return judge->counts.wrong[rule] ? judge->problems[rule] : NULL;
+    return judge->counts.violations[rule] ? judge->problems[rule] : NULL;
 }

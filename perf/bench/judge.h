@@ -1,18 +1,20 @@
 /*
- * The judge of a lock server, outside it: told what clients asked, heard and did, and when, it says
- * what was wrong. It only holds against the server what is certain from outside:
+ * Checks a lock server from outside. The caller reports each request, reply and close of each
+ * client with its time, and the judge counts violations. It counts only violations that are
+ * certain:
  *
- * - exclusion: at no time more certain holders of a key than its limit. A hold is certain from when
- *   the grant was read, until the release is about to be sent, the connection about to be closed,
- * or the lease may be over at the earliest.
- * - order: who was known to be queued before another one asked is granted before that one.
- * - fence: no fence comes twice, and each is above all that were known when it was asked for.
- * - lease: who certainly holds can renew and release; whose lease is certainly over can't.
- * - service: no wait ends before its time, and nobody is left without an answer.
+ * - exclusion: a key never has more certain holders than its limit. A hold is certain from the
+ *   reply to the grant until the release is sent, the connection is closed, or the lease may
+ *   have ended.
+ * - order: a claim that was known to be queued before another claim was requested is granted
+ *   first.
+ * - fence: fences are unique, and each is above all fences known at its request.
+ * - lease: a certain holder can renew and release; after a certain end of the lease it cannot.
+ * - service: no wait times out early, and every request gets a reply.
  *
- * A claim is one try of one client to get a key: asked for, perhaps queued, granted, given back.
- * The events of all claims are told in the order in which they happened, from one thread. The judge
- * has no clock and no sockets; times are nanoseconds of one monotonic clock.
+ * A claim is one attempt of one client to get a key: requested, perhaps queued, granted,
+ * released. The caller reports the events of all claims in order, from one thread. The judge has
+ * no clock and no sockets; times are nanoseconds of one monotonic clock.
  */
 #ifndef BENCH_JUDGE_H
 #define BENCH_JUDGE_H
@@ -34,64 +36,70 @@ struct judge_claim;
 
 struct judge_counts {
     uint64_t grants;
-    uint64_t hand_overs; /* grants to claims that were there when the hold before ended */
+    uint64_t hand_overs; /* grants to claims that waited when the previous hold ended */
     uint64_t overlaps;   /* grants compared with the certain holders of their key */
-    uint64_t pairs;      /* grants compared with one whose place in the queue was certain */
-    uint64_t fences;     /* fences compared with those known before */
-    uint64_t run_outs;   /* grants of locks whose lease before was left to run out */
-    uint64_t late_ns;    /* the longest time between the end of such a lease and the grant */
-    uint64_t answers;    /* renewals and releases whose answer was certain */
-    uint64_t wrong[JUDGE_RULES];
+    uint64_t pairs;      /* pairs of grants whose order in the queue was certain */
+    uint64_t fences;     /* fences compared with earlier ones */
+    uint64_t expiries;   /* grants after a lease that expired */
+    uint64_t late_ns;    /* longest time from the end of such a lease to the grant */
+    uint64_t replies;    /* renewals and releases whose reply was certain */
+    uint64_t violations[JUDGE_RULES];
 };
 
 /*
- * A judge of `keys` keys, each with limit 1. `margin_ns` is what a lease is taken to be shorter, or
- * longer, than what is known of it. NULL when memory is short.
+ * Returns a judge of `keys` keys with limit 1, or NULL if memory is short. `margin_ns` is the
+ * assumed error of a lease's end.
  */
 struct judge *judge_new(uint32_t keys, uint64_t margin_ns);
 void judge_free(struct judge *judge);
 
 void judge_limit(struct judge *judge, uint32_t key, uint32_t limit);
 
-/* A client is about to ask for `key`. The claim belongs to the judge; NULL when memory is short. */
+/*
+ * A client is about to request `key`. Returns a claim that the judge owns, or NULL if memory is
+ * short.
+ */
 struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t now_ns);
 
-/* It heard that it is in the queue. */
+/* The client has read that it is queued. */
 void judge_queued(struct judge *judge, struct judge_claim *claim);
 
-/* It is about to wait for the grant, whose lease then starts (again) in full. */
+/* The client is about to wait for the grant. The lease starts with the grant. */
 void judge_waiting(struct judge *judge, struct judge_claim *claim, uint64_t timeout_ns,
                    uint64_t now_ns);
 
 void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fence,
                    uint64_t lease_ns, uint64_t now_ns);
 
-/* It is about to renew; then it heard the answer, where `lease_ns` of 0 is a refusal. */
+/* The client is about to renew. Then it has read the reply; `lease_ns` is 0 if refused. */
 void judge_renewing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
                    uint64_t now_ns);
 
-/* It is about to release; then it heard the answer, and the claim is no more. */
+/* The client is about to release. Then it has read the reply, and the claim ends. */
 void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 void judge_released(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t now_ns);
 
-/* The wait timed out, in the words of the server; the claim is no more. */
+/* The server has replied with a timeout. The claim ends. */
 void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 
-/* It was refused for another reason, or is about to close its connection; the claim is no more. */
+/*
+ * The server has refused otherwise, or the client is about to close its connection. The claim
+ * ends.
+ */
 void judge_dropped(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 
-/* Something wrong that the load saw by itself. */
+/* Counts a violation that the caller found. */
 void judge_report(struct judge *judge, enum judge_rule rule, const char *what);
 
-/* All should have been answered by now: claims that wait for an answer are left behind. */
+/* Ends the load. Each claim that still waits for a reply is a violation. */
 void judge_end(struct judge *judge);
 
 const struct judge_counts *judge_counts(const struct judge *judge);
 
 const char *judge_rule_name(enum judge_rule rule);
 
-/* What was wrong first about this rule; NULL where nothing was. */
+/* Returns the first violation of this rule, or NULL. */
 const char *judge_first_violation(const struct judge *judge, enum judge_rule rule);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Keys: which one a round is about, and its bytes.
+ * The keys of the load: which key a round uses, and its bytes.
  */
 #ifndef BENCH_KEYS_H
 #define BENCH_KEYS_H
@@ -14,9 +14,9 @@ enum {
 };
 
 enum key_space {
-    KEY_CHOSEN, /* what a round is about */
-    KEY_KEPT,   /* held all the while by --load renew: one for each round of a worker */
-    KEY_HELD,   /* held all the while by others */
+    KEY_CHOSEN, /* of rounds */
+    KEY_KEPT,   /* held throughout by --load renew, one per round of a worker */
+    KEY_HELD,   /* held throughout by --held */
     KEY_SPACES
 };
 
@@ -28,16 +28,16 @@ struct keys {
     uint32_t prefix_lengths[KEY_SPACES];
 };
 
-/* Keys that are not to be met by other runs as well hold a number made of the seed. */
+/* Keys that other runs must not use contain a number from the seed. */
 void keys_init(struct keys *keys, const struct settings *settings);
 
-/* The number of a key for a round whose own one is `own`. */
+/* Returns the number of a round's key. `own` is the number of its own key. */
 uint32_t keys_draw(const struct keys *keys, struct random *random, uint32_t own);
 
-/* How many numbers keys_draw may give where there are so many own ones. */
+/* Returns how many numbers keys_draw can return with `own_count` own keys. */
 uint32_t keys_count(const struct keys *keys, uint32_t own_count);
 
-/* Writes a key of up to KEYS_BYTES_MAX bytes at `to` and returns its end. */
+/* Writes a key of up to KEYS_BYTES_MAX bytes to `to`. Returns its end. */
 uint8_t *keys_write(const struct keys *keys, uint8_t *to, enum key_space space, uint32_t number);
 
 #endif

@@ -60,7 +60,7 @@ bool link_tls_write(struct link_tls *link_tls, const uint8_t *bytes, uint32_t le
     return tls_write(link_tls->session, bytes, length);
 }
 
-/* What was to be sent during the handshake is with the peer when it answers. */
+/* A reply proves that the server has received the ciphertext of the handshake before it. */
 enum tls_result link_tls_read(struct link_tls *link_tls, uint8_t *to, size_t size, size_t *length)
 {
     bool shaking = !tls_ready(link_tls->session);

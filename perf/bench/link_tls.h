@@ -1,6 +1,5 @@
 /*
- * The TLS of one link: its requests become ciphertext in a buffer of its own, to be sent from
- * there.
+ * TLS of one link. Its ciphertext lies in its own buffer, from which the link sends it.
  */
 #ifndef BENCH_LINK_TLS_H
 #define BENCH_LINK_TLS_H
@@ -13,27 +12,33 @@
 
 struct link_tls {
     struct tls *session;
-    uint8_t *bytes; /* ciphertext to be sent */
+    uint8_t *bytes; /* ciphertext to send */
     uint32_t length;
     uint32_t capacity;
-    const uint8_t *waiting; /* a request that the handshake holds up, or NULL */
+    const uint8_t *waiting; /* a request that waits for the handshake, or NULL */
     uint32_t waiting_length;
 };
 
-/* A new connection to `address`, whose first bytes are there to be sent; false: no memory. */
+/*
+ * Starts a session with `address` and writes its first ciphertext. Returns false if memory is
+ * short.
+ */
 bool link_tls_open(struct link_tls *link_tls, struct tls_context *context,
                    const struct address *address);
 
-/* Gives all its memory back; fine where it was never opened. */
+/* Frees everything. `link_tls` may be all zero. */
 void link_tls_free(struct link_tls *link_tls);
 
 /*
- * Makes `bytes` ciphertext, in place of what was there before, or keeps them for after the
- * handshake; they must stay until they are replied. False where that can't be done.
+ * Encrypts `bytes` over the previous ciphertext, or keeps the pointer until the handshake ends.
+ * `bytes` must stay valid until the reply. Returns false on failure.
  */
 bool link_tls_write(struct link_tls *link_tls, const uint8_t *bytes, uint32_t length);
 
-/* The next plain bytes of what tls_give was given; what is to be said to it is there to be sent. */
+/*
+ * Decrypts the next bytes that tls_give received. Ciphertext for the server is then ready to
+ * send.
+ */
 enum tls_result link_tls_read(struct link_tls *link_tls, uint8_t *to, size_t size, size_t *length);
 
 #endif

@@ -13,12 +13,12 @@ enum {
     RING_COMPLETIONS = 8192,
     RING_BUFFERS = 512,
     RING_BUFFER_BYTES = 4096,
-    /* The latency of a request begins when it is queued: it must not wait for many others. */
+    /* The latency of a request starts when it is queued, so it must not wait for many others. */
     SENDS_PER_SUBMISSION = 16,
     PLAIN_BYTES = 4096
 };
 
-/* The parts of a tag, whose upper half is the generation. */
+/* The low bits of a tag. Its upper half is the generation. */
 enum {
     TAG_RECEIVE = 1,
     TAG_SEND = 2,
@@ -83,7 +83,7 @@ void links_close(struct links *links)
     free(links->links);
 }
 
-/* Sends what is to be sent; the latency of a request begins when it is queued. */
+/* The latency of a request starts when it is queued. */
 static void links_send_bytes(struct links *links, struct link *link, const uint8_t *bytes,
                              uint32_t length)
 {
@@ -110,7 +110,7 @@ void links_adopt(struct links *links, struct link *link, int descriptor,
     link->generation++;
     link->partial_length = 0;
     ring_receive(links->ring, descriptor, links_tag(links, link, TAG_RECEIVE));
-    /* Out of memory: the server hears nothing, and closes. */
+    /* On failure the server receives nothing and closes the connection. */
     if (links->tls_context && link_tls_open(link->tls, links->tls_context, address))
         links_send_ciphertext(links, link);
 }
@@ -131,7 +131,7 @@ static void links_report_closed(struct links *links, struct link *link)
     links->on_closed(link);
 }
 
-/* ---- out ---- */
+/* ---- sending ---- */
 
 void links_send(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length)
 {
@@ -142,7 +142,7 @@ void links_send(struct links *links, struct link *link, const uint8_t *bytes, ui
         links_send_ciphertext(links, link);
 }
 
-/* Told only where not all was taken: the rest goes when the socket has room. */
+/* The ring completes a send only if it was partial. The rest waits for room in the socket. */
 static void links_handle_sent(struct links *links, struct link *link, int32_t result)
 {
     if (result < 0 && result != -EAGAIN && result != -EINTR) {
@@ -158,7 +158,7 @@ static void links_handle_sent(struct links *links, struct link *link, int32_t re
                   links_tag(links, link, TAG_SEND));
 }
 
-/* ---- in ---- */
+/* ---- receiving ---- */
 
 static void links_keep_partial(struct link *link, const char *bytes, size_t length)
 {
@@ -188,7 +188,7 @@ static void links_deliver_line(struct links *links, struct link *link, const cha
     }
 }
 
-/* Line by line, as long as it is the same connection: its owner may close it at any of them. */
+/* Stops when the connection changes: the owner may close it in on_line. */
 static void links_deliver_bytes(struct links *links, struct link *link, const char *bytes,
                                 size_t length)
 {
@@ -208,7 +208,7 @@ static void links_deliver_bytes(struct links *links, struct link *link, const ch
     }
 }
 
-/* As take_bytes, what came in being ciphertext. */
+/* Like links_deliver_bytes, for ciphertext. */
 static void links_deliver_ciphertext(struct links *links, struct link *link, const uint8_t *bytes,
                                      size_t length)
 {
@@ -224,7 +224,7 @@ static void links_deliver_ciphertext(struct links *links, struct link *link, con
         result = link_tls_read(link->tls, plain, sizeof(plain), &count);
         if (shaking) {
             links_send_ciphertext(links, link);
-            /* The next request may be sealed into the same place before this turn is over. */
+            /* Submit now: the next request may overwrite this ciphertext within this turn. */
             ring_turn(links->ring, 0);
         }
         if (result == TLS_BYTES)

@@ -1,6 +1,6 @@
 /*
- * The connections of one thread: lines come in, requests go out, by one ring. A link is one place
- * for a connection, which may be made again and again.
+ * The connections of one thread on one ring: sends requests, delivers reply lines. A link is a
+ * slot for a connection and can connect repeatedly.
  */
 #ifndef BENCH_LINKS_H
 #define BENCH_LINKS_H
@@ -15,52 +15,58 @@
 
 struct link {
     void *owner;
-    int descriptor; /* -1: there is no connection */
-    /* Of the connection: what completes for one before it is not about it. */
+    int descriptor; /* -1: not connected */
+    /* Of the connection. Completions of an earlier generation are ignored. */
     uint32_t generation;
-    const uint8_t *bytes; /* being sent, and how many */
+    const uint8_t *bytes; /* pending bytes and their number */
     uint32_t length;
-    struct link_tls *tls; /* with TLS: of all connections that are made here */
+    struct link_tls *tls; /* with TLS: used by each connection of this link in turn */
     uint8_t partial_length;
-    char partial[CODEC_LINE_MAX]; /* the start of a line whose end has not come yet */
+    char partial[CODEC_LINE_MAX]; /* start of an incomplete line */
 };
 
 struct links {
     struct ring *ring;
-    struct tls_context *tls_context; /* NULL: connections are plain */
+    struct tls_context *tls_context; /* NULL: no TLS */
     struct link *links;
-    struct link_tls *link_tls; /* one for each link, with TLS */
+    struct link_tls *link_tls; /* with TLS: one for each link */
     uint32_t count;
-    uint32_t queued;      /* sends that the kernel has not seen */
-    uint64_t now_ns;      /* when what is being handled was seen */
-    uint64_t received_ns; /* when bytes came last */
+    uint32_t queued;      /* sends not yet submitted to the kernel */
+    uint64_t now_ns;      /* time of the completion being handled */
+    uint64_t received_ns; /* time of the last received bytes */
 
-    /* A line, without its newline, that lives as long as the call. */
+    /* Receives a line without its newline. The line is valid during the call. */
     void (*on_line)(struct link *link, const char *line, uint32_t length);
-    /* The server, or the network, has ended the connection; the link is free again. */
+    /* The server or network has ended the connection. The link is free again. */
     void (*on_closed)(struct link *link);
 };
 
-/* -errno where the kernel refuses a ring, or memory is short. Handlers and TLS must be set. */
+/*
+ * Handlers and tls_context must be set. Returns -errno if the kernel refuses a ring or memory is
+ * short.
+ */
 int links_open(struct links *links, uint32_t count);
 
-/* Closes them all. */
+/* Closes all links. */
 void links_close(struct links *links);
 
 /*
- * The link gets a connection to `address`: a blocking socket, which belongs to it from then on.
- * With TLS the handshake begins.
+ * Gives the link a connection to `address`. The link owns `descriptor`, a blocking socket. With
+ * TLS, starts the handshake.
  */
 void links_adopt(struct links *links, struct link *link, int descriptor,
                  const struct address *address);
 
-/* Closes it from our side, without a word to its owner. */
+/* Closes the connection without calling on_closed. */
 void links_drop(struct links *links, struct link *link);
 
-/* `bytes` must stay until they are replied or the link is down. One at a time. */
+/*
+ * Sends one request at a time. `bytes` must stay valid until the reply or the end of the
+ * connection.
+ */
 void links_send(struct links *links, struct link *link, const uint8_t *bytes, uint32_t length);
 
-/* Sends what is queued, waits as ring_turn does, and handles what came. */
+/* Submits queued sends, waits like ring_turn, and handles completions. */
 void links_turn(struct links *links, uint64_t until_ns);
 
 #endif

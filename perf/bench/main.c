@@ -1,7 +1,6 @@
 /*
- * dflockd-bench: from the command line to threads under way, and from what they counted to a
- * report. The main thread only watches: it samples clocks at the ends of the window in which the
- * load counts, and shows progress.
+ * dflockd-bench: parses the command line, runs the threads of the load, and reports the result.
+ * The main thread samples costs at both ends of the measured window and shows progress.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -31,7 +30,7 @@ enum {
     STATUS_LOST = 2,
     STATUS_WRONG = 3,
     DESCRIPTORS_BESIDE = 64, /* rings, standard streams, files */
-    LEAD_NS = 1000000        /* for all threads to hear of a phase before it begins */
+    LEAD_NS = 1000000        /* time for all threads to receive a phase before it starts */
 };
 
 struct bench {
@@ -46,7 +45,7 @@ struct bench {
     uint32_t finished; /* runners that have done the phase */
 };
 
-/* One line on stderr, whatever was given. */
+/* Prints one line to stderr, with control characters replaced. */
 static void bench_print_problem(const char *problem)
 {
     fputs("dflockd-bench: ", stderr);
@@ -61,7 +60,7 @@ static _Noreturn void bench_fail(const char *problem)
     exit(EXIT_FAILURE);
 }
 
-/* Reports output that is lost. Returns the exit status: `status`, or 1 instead of 0. */
+/* Reports output errors. Returns the exit status: `status`, or 1 instead of 0. */
 static int bench_finish_output(int status)
 {
     int error = standard_output_flush();
@@ -86,13 +85,13 @@ static void bench_check_descriptors(const struct settings *settings)
     if (wanted <= limit)
         return;
     snprintf(problem, sizeof(problem),
-             "%" PRIu64 " descriptors are wanted and %" PRIu64
-             " permitted; raise the limit (ulimit -n)",
+             "%" PRIu64 " descriptors required, %" PRIu64
+             " permitted; raise the limit with ulimit -n",
              wanted, limit);
     bench_fail(problem);
 }
 
-/* Whether all servers are there, before many threads ask the same. */
+/* Tests all servers once, so that one message reports a failure. */
 static void bench_check_servers(const struct bench *bench)
 {
     char problem[SETUP_PROBLEM_MAX];
@@ -131,12 +130,12 @@ static void bench_prepare(struct bench *bench)
     }
     bench_check_servers(bench);
     if (settings->server_pid && !cost_known(settings->server_pid))
-        bench_fail("--server-pid: there is no such process");
+        bench_fail("--server-pid: no such process");
     if (!background_open(&bench->background, settings, &bench->codec, problem))
         bench_fail(problem);
 }
 
-/* Waits until a runner is done, or until `until_ns`; false at that time. */
+/* Waits until a runner is done or `until_ns`. Returns false at that time. */
 static bool bench_wait_one(struct bench *bench, uint64_t until_ns)
 {
     struct timespec until = {
@@ -221,7 +220,7 @@ static struct phase bench_measured_phase(const struct settings *settings)
     };
 
     phase.window_start_ns = phase.begin_ns + settings->warmup_s * NS_PER_S;
-    /* Rounds that are counted out are counted from the first one on. */
+    /* With --rounds, all rounds count from the first on. */
     if (!settings->rounds)
         phase.window_start_ns += phase.ramp_ns;
     if (settings->duration_s) {
@@ -320,8 +319,8 @@ static void bench_print_violations(const struct bench *bench)
 
         if (!first)
             continue;
-        snprintf(text, sizeof(text), "%" PRIu64 " times against '%s', first: %s",
-                 judge_counts(bench->checker.judge)->wrong[rule],
+        snprintf(text, sizeof(text), "%" PRIu64 " violations of '%s'; first: %s",
+                 judge_counts(bench->checker.judge)->violations[rule],
                  judge_rule_name((enum judge_rule)rule), first);
         bench_print_problem(text);
     }
@@ -381,7 +380,7 @@ int main(int count, char **arguments)
     char problem[FLAGS_PROBLEM_MAX];
 
     if (standard_descriptors_open() < 0)
-        bench_fail("/dev/null: cannot be opened");
+        bench_fail("cannot open /dev/null");
     switch (settings_read(&bench.settings, count, arguments, problem)) {
     case FLAGS_HELP:
         settings_print_help();

@@ -25,7 +25,7 @@ static bool process_read_file(uint64_t process, const char *name, char text[1024
     return length > 0;
 }
 
-/* The number behind so many blanks. */
+/* Parses the number after `blanks` blanks. */
 static bool process_number_after(const char *text, int blanks, uint64_t *number)
 {
     char *end;
@@ -49,7 +49,7 @@ bool process_cpu_ns(uint64_t process, uint64_t *ns)
 
     if (!process_read_file(process, "stat", text))
         return false;
-    /* The second field, a name in brackets, may hold anything; the times are the 14th and 15th. */
+    /* Field 2, a name in brackets, may contain anything. Fields 14 and 15 are the CPU times. */
     name_end = strrchr(text, ')');
     if (!name_end || !process_number_after(name_end, 12, &user) ||
         !process_number_after(name_end, 13, &system))

@@ -1,5 +1,5 @@
 /*
- * What the kernel tells of processes.
+ * Reads CPU time and memory of processes from /proc.
  */
 #ifndef BENCH_PROCESS_H
 #define BENCH_PROCESS_H
@@ -7,11 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* CPU time of a process and its memory that is in use; false where there is no such process. */
+/* Return false if there is no such process. */
 bool process_cpu_ns(uint64_t process, uint64_t *ns);
 bool process_memory_bytes(uint64_t process, uint64_t *bytes);
 
-/* CPUs that this process may run on. */
+/* Returns the number of CPUs that this process may use. */
 uint32_t process_usable_cpus(void);
 
 #endif

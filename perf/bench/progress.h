@@ -1,5 +1,5 @@
 /*
- * What threads have counted so far: written by each, and read by the one that shows it.
+ * Counters of a thread. The thread writes them, and the main thread reads them to show progress.
  */
 #ifndef BENCH_PROGRESS_H
 #define BENCH_PROGRESS_H
@@ -14,7 +14,7 @@ struct progress {
     _Atomic uint64_t errors;
 };
 
-/* Nobody else writes `counter`: neither a locked instruction nor an order is needed. */
+/* Only one thread writes `counter`, so a plain load and store suffice. */
 static inline void progress_add(_Atomic uint64_t *counter, uint64_t by)
 {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -22,7 +22,7 @@ static inline void progress_add(_Atomic uint64_t *counter, uint64_t by)
     atomic_store_explicit(counter, value + by, memory_order_relaxed);
 }
 
-/* Of several threads, at the end of the second before. */
+/* Sums over all threads at the end of the previous second. */
 struct progress_sums {
     uint64_t rounds;
     uint64_t requests;
@@ -30,7 +30,7 @@ struct progress_sums {
     uint64_t errors;
 };
 
-/* A line on stderr about the second that ends now; `sums` are brought up to date. */
+/* Prints a line about the second that ends now to stderr, and updates `sums`. */
 void progress_show(const struct progress *const *threads, uint32_t count, uint64_t second,
                    struct progress_sums *sums);
 

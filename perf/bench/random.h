@@ -1,5 +1,5 @@
 /*
- * Random numbers that a seed replays (SplitMix64).
+ * Random numbers from a seed (SplitMix64).
  */
 #ifndef BENCH_RANDOM_H
 #define BENCH_RANDOM_H
@@ -19,13 +19,13 @@ static inline uint64_t random_bits(struct random *random)
     return value ^ value >> 31;
 }
 
-/* 0 to `bound` - 1. */
+/* Returns 0 to `bound` - 1. */
 static inline uint32_t random_below(struct random *random, uint32_t bound)
 {
     return (uint32_t)((random_bits(random) >> 32) * bound >> 32);
 }
 
-/* From 0 to below 1. */
+/* Returns a number in [0, 1). */
 static inline double random_share(struct random *random)
 {
     return (double)(random_bits(random) >> 11) / 9007199254740992.0;

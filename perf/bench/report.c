@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Above it the load, and not the server, may be what was measured. */
+/* Above this share, the result may measure the load generator instead of the server. */
 #define BUSY_SHARE 0.9
 
 static const struct {
@@ -25,7 +25,7 @@ static double report_percentile_us(const struct histogram *histogram, int which)
     return (double)histogram_percentile(histogram, percentiles[which].share) / 1000;
 }
 
-/* ---- for people ---- */
+/* ---- text ---- */
 
 static void report_text_latency(const char *name, const struct histogram *histogram, FILE *file)
 {
@@ -64,20 +64,20 @@ static void report_text_errors(const struct result *result, FILE *file)
     fprintf(file, "%s\n", result_errors(result) ? "" : " none");
     fprintf(file, "lost     %" PRIu64 " connections\n", result->total.lost);
     if (result->connect_error)
-        fprintf(file, "         some could not be made: %s\n", strerror(result->connect_error));
+        fprintf(file, "         some could not connect: %s\n", strerror(result->connect_error));
     if (result->idle_closed)
         fprintf(file, "idle     %" PRIu32 " closed by the server\n", result->idle_closed);
     if (settings->rate)
         fprintf(file,
                 "late     %" PRIu64 " rounds by more than 1 ms\n"
-                "skipped  %" PRIu64 " rounds did not begin, or not end, in time\n",
+                "skipped  %" PRIu64 " rounds did not start or end in time\n",
                 result->total.late, result->total.skipped);
 }
 
 static void report_text_cost(const struct result *result, FILE *file)
 {
     if (result_server_cpu_us(result) >= 0)
-        fprintf(file, "server   %.2f us of CPU for each request\n", result_server_cpu_us(result));
+        fprintf(file, "server   %.2f us of CPU per request\n", result_server_cpu_us(result));
     if (result->server_memory_bytes >= 0)
         fprintf(file, "memory   %.1f MiB of the server\n",
                 (double)result->server_memory_bytes / 1048576);
@@ -85,8 +85,8 @@ static void report_text_cost(const struct result *result, FILE *file)
             result->own_cpu_share * 100, result->settings->threads,
             result->settings->threads == 1 ? "" : "s");
     if (result->own_cpu_share > BUSY_SHARE)
-        fprintf(file, "The bench itself was that busy: it, not the server, may be what was "
-                      "measured.\n");
+        fprintf(file, "The bench itself used most of its CPUs; the figures may measure it, not the "
+                      "server.\n");
     if (result->checked)
         fprintf(file,
                 "check    %" PRIu64 " grants, %" PRIu64 " pairs in the order of the queue, %" PRIu64
@@ -195,7 +195,7 @@ void report_json(const struct result *result, FILE *file)
 
 /* ---- CSV ---- */
 
-/* A text of the command line, in quotes. */
+/* Writes an argument in quotes. */
 static void report_csv_text(const char *text, FILE *file)
 {
     putc('"', file);

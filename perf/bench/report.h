@@ -1,5 +1,5 @@
 /*
- * How a result is told: to people, as JSON, as CSV, and as HdrHistogram's text.
+ * Prints a result as text, JSON, CSV, or HdrHistogram's text.
  */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
@@ -14,10 +14,13 @@ void report_text(const struct result *result, FILE *file);
 /* One object on one line. */
 void report_json(const struct result *result, FILE *file);
 
-/* A line of names and one of values. */
+/* A line of names and a line of values. */
 void report_csv(const struct result *result, FILE *file);
 
-/* Writes the distribution of the latency of requests to a new file; false: errno says why not. */
+/*
+ * Writes the distribution of request latencies to a new file. Returns false and sets errno on
+ * failure.
+ */
 bool report_hdr(const struct result *result, const char *path);
 
 #endif

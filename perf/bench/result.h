@@ -1,5 +1,5 @@
 /*
- * What a load came to.
+ * The result of a load.
  */
 #ifndef BENCH_RESULT_H
 #define BENCH_RESULT_H
@@ -16,27 +16,27 @@ struct result {
     struct tally total;
     struct histogram *requests; /* of all kinds */
     double seconds;
-    int64_t server_cpu_ns;       /* of all requests; -1: not known */
-    int64_t server_memory_bytes; /* -1: not known */
-    double own_cpu_share;        /* of the CPUs that the threads of the load can use */
+    int64_t server_cpu_ns;       /* of all requests; -1: unknown */
+    int64_t server_memory_bytes; /* -1: unknown */
+    double own_cpu_share;        /* of the CPUs that the threads can use */
     uint32_t idle_closed;        /* idle connections that the server closed */
-    int connect_error;           /* why a connection could not be tried; 0: none */
+    int connect_error;           /* errno of a connect that failed at once; 0: none */
     bool checked;
-    uint64_t grants; /* of --check: seen, pairs of them compared, and what was wrong */
+    uint64_t grants; /* with --check, as are pairs and violations */
     uint64_t pairs;
     uint64_t violations;
 };
 
-/* False when memory is short. */
+/* Returns false if memory is short. */
 bool result_init(struct result *result, const struct settings *settings);
 void result_free(struct result *result);
 
-/* Sums up, when all tallies are in. */
+/* Computes the sums after all tallies were added. */
 void result_finish(struct result *result);
 
 double result_per_second(const struct result *result, uint64_t count);
 
-/* Microseconds for each request; below 0: not known. */
+/* Returns microseconds per request; below 0: unknown. */
 double result_server_cpu_us(const struct result *result);
 
 uint64_t result_errors(const struct result *result);

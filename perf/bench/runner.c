@@ -12,13 +12,13 @@
 #include "os/ring.h"
 
 enum {
-    LATE_NS = 1000000, /* a round of --rate that begins so much later is late */
-    DRAIN_S = 2,       /* for what is under way at the end of a load */
-    CHECK_DRAIN_S = 5, /* beside the time-out: then all must be replied */
-    SILENCE_S = 10     /* beside the time-out: the server does not reply any more */
+    LATE_NS = 1000000, /* a round of --rate that starts later than this is late */
+    DRAIN_S = 2,       /* time for pending requests at the end of a load */
+    CHECK_DRAIN_S = 5, /* after --timeout, every request must have a reply */
+    SILENCE_S = 10     /* after --timeout without a reply, the server is lost */
 };
 
-/* ---- set up ---- */
+/* ---- setup ---- */
 
 static bool runner_allocate(struct runner *runner)
 {
@@ -83,9 +83,9 @@ static bool runner_set_up(struct runner *runner)
     return true;
 }
 
-/* ---- when rounds begin ---- */
+/* ---- starts of rounds ---- */
 
-/* When client `place` of this pthread may begin: all at once, or one after the other. */
+/* Returns when client `place` of this thread may start: at once, or within the ramp. */
 static uint64_t runner_arrival_ns(const struct runner *runner, uint32_t place)
 {
     const struct phase *phase = &runner->shared->phase;
@@ -104,7 +104,7 @@ static void runner_add_arrivals(struct runner *runner, uint64_t now_ns)
     }
 }
 
-/* Nanoseconds between two batches of --rate in this pthread. */
+/* Returns the time between two batches of --rate in this thread. */
 static double runner_interval_ns(const struct runner *runner)
 {
     const struct settings *settings = runner->shared->settings;
@@ -112,7 +112,7 @@ static double runner_interval_ns(const struct runner *runner)
     return 1e9 * (double)settings->depth * runner->shared->count / (double)settings->rate;
 }
 
-/* When the next batch of --rate should begin: the threads take turns. */
+/* Returns the due start of the next batch of --rate. The threads take turns. */
 static uint64_t runner_next_start_ns(const struct runner *runner)
 {
     double turn = (double)runner->number / runner->shared->count;
@@ -128,7 +128,7 @@ static struct client *runner_first_free(const struct runner *runner)
     return link ? CONTAINER_OF(link, struct client, link) : NULL;
 }
 
-/* Each free client goes on with its next rounds, or has done them all. */
+/* Starts the next rounds of each free client, or retires it. */
 static void runner_start_closed_loop(struct runner *runner, uint64_t now_ns)
 {
     const struct phase *phase = &runner->shared->phase;
@@ -144,7 +144,7 @@ static void runner_start_closed_loop(struct runner *runner, uint64_t now_ns)
     }
 }
 
-/* What is left behind from before the window is given up when it begins. */
+/* Drops the backlog from before the window when the window starts. */
 static void runner_skip_warmup(struct runner *runner, uint64_t now_ns)
 {
     const struct phase *phase = &runner->shared->phase;
@@ -156,7 +156,7 @@ static void runner_skip_warmup(struct runner *runner, uint64_t now_ns)
         (uint64_t)ceil((double)(phase->window_start_ns - due_ns) / runner_interval_ns(runner));
 }
 
-/* What should have begun by now begins, as far as there are free clients. */
+/* Starts all batches that are due, while clients are free. */
 static void runner_start_open_loop(struct runner *runner, uint64_t now_ns)
 {
     const struct phase *phase = &runner->shared->phase;
@@ -188,9 +188,9 @@ static void runner_end_holds(struct runner *runner, uint64_t now_ns)
     }
 }
 
-/* ---- a phase ---- */
+/* ---- phases ---- */
 
-/* How long after its end a phase waits for what is under way. */
+/* Returns how long a phase waits for pending requests after its end. */
 static uint64_t runner_drain_ns(const struct settings *settings)
 {
     if (settings->check)
@@ -198,7 +198,7 @@ static uint64_t runner_drain_ns(const struct settings *settings)
     return DRAIN_S * NS_PER_S + settings->hold_us * 1000;
 }
 
-/* When the phase is given up, whatever is under way. */
+/* Returns when the phase ends despite pending requests. */
 static uint64_t runner_give_up_ns(const struct runner *runner)
 {
     const struct settings *settings = runner->shared->settings;
@@ -218,7 +218,7 @@ static uint64_t runner_earlier(uint64_t one_ns, uint64_t other_ns)
     return one_ns < other_ns ? one_ns : other_ns;
 }
 
-/* When there is something to do, whatever comes in. */
+/* Returns the time of the next action without a completion. */
 static uint64_t runner_wake_ns(const struct runner *runner, uint64_t now_ns)
 {
     const struct phase *phase = &runner->shared->phase;
@@ -268,7 +268,7 @@ static void runner_begin_phase(struct runner *runner)
     }
 }
 
-/* Rounds of --rate within the window that did not begin, or did not end. */
+/* Counts the rounds of --rate due in the window that did not start or did not end. */
 static uint64_t runner_count_skipped(const struct runner *runner)
 {
     const struct phase *phase = &runner->shared->phase;
@@ -298,7 +298,10 @@ static void runner_end_phase(struct runner *runner, uint64_t now_ns)
     runner->end_ns = now_ns;
     if (settings->rate)
         thread->tally.skipped += runner_count_skipped(runner);
-    /* Who waits for another client's release is not forgotten, unless nobody hears anything. */
+    /*
+     * A client that waits for another client's release counts only if no client receives
+     * anything.
+     */
     if (phase->until_ns == UINT64_MAX || thread->links.received_ns < phase->until_ns)
         runner->unanswered += thread->busy;
 }
@@ -325,14 +328,14 @@ static void runner_run_phase(struct runner *runner)
     runner_end_phase(runner, clock_monotonic_ns());
 }
 
-/* ---- the pthread ---- */
+/* ---- thread ---- */
 
 static void *runner_main(void *argument)
 {
     struct runner *runner = argument;
     struct runner_shared *shared = runner->shared;
 
-    /* Deadlines are meant as they stand; by default they may be 50 us late. */
+    /* Make timers exact: by default they may be 50 us late. */
     prctl(PR_SET_TIMERSLACK, 1);
     if (!runner_set_up(runner))
         assert(runner->problem[0]);

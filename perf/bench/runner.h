@@ -1,6 +1,5 @@
 /*
- * A pthread of the load: every n-th of the clients, their connections, and when each of them
- * begins.
+ * A thread of the load: every n-th client, its connections, and the start times of its rounds.
  */
 #ifndef BENCH_RUNNER_H
 #define BENCH_RUNNER_H
@@ -12,15 +11,15 @@
 
 #include "bench/client.h"
 
-/* What is to be done by all threads; times are of the monotonic clock. */
+/* A phase of the load for all threads. Times are of the monotonic clock. */
 struct phase {
-    uint64_t rounds;   /* of each client; 0: any number */
-    uint64_t begin_ns; /* of the first rounds */
-    uint64_t ramp_ns;  /* over which the clients begin */
-    uint64_t until_ns; /* no round begins from here on; UINT64_MAX: until all rounds are done */
+    uint64_t rounds;   /* of each client; 0: no limit */
+    uint64_t begin_ns; /* start of the first rounds */
+    uint64_t ramp_ns;  /* time over which the clients start */
+    uint64_t until_ns; /* no round starts after this; UINT64_MAX: until all rounds are done */
     uint64_t window_start_ns;
     uint64_t window_end_ns;
-    bool last; /* nothing is to be done any more */
+    bool last; /* the threads end */
 };
 
 struct runner_shared {
@@ -30,7 +29,7 @@ struct runner_shared {
     struct checker *checker; /* or NULL */
     uint32_t count;          /* of runners */
     struct phase phase;
-    sem_t done; /* posted by each runner after it was set up and after each phase */
+    sem_t done; /* posted by each runner after setup and after each phase */
 };
 
 struct runner {
@@ -43,22 +42,24 @@ struct runner {
     uint32_t count;
     struct round *rounds;
     uint8_t *requests;
-    uint32_t arrived;                /* clients that may begin in this phase */
-    uint32_t retired;                /* those that have done all of it */
-    uint64_t next_start;             /* of --rate: the number of the next batch of this pthread */
-    uint64_t unanswered;             /* clients that waited in vain at the end of a phase */
+    uint32_t arrived;                /* clients that may start in this phase */
+    uint32_t retired;                /* clients that have done all their rounds */
+    uint64_t next_start;             /* with --rate: number of this thread's next batch */
+    uint64_t unanswered;             /* clients without a reply at the end of a phase */
     uint64_t end_ns;                 /* of the phase */
-    char problem[SETUP_PROBLEM_MAX]; /* why it could not be set up; empty: it is */
+    char problem[SETUP_PROBLEM_MAX]; /* why the setup failed; empty: it did not */
 };
 
-/* Starts the pthread, which sets up its clients and posts `done`. False where there is no pthread.
+/*
+ * Starts the thread, which connects its clients and posts `done`. Returns false if no thread can
+ * start.
  */
 bool runner_start(struct runner *runner, struct runner_shared *shared, uint32_t number);
 
-/* Has it do shared->phase. */
+/* Starts shared->phase. */
 void runner_go(struct runner *runner);
 
-/* After the last phase: waits for the pthread and frees what it had, but the tally. */
+/* Waits for the thread after the last phase and frees everything except the tally. */
 void runner_join(struct runner *runner);
 
 #endif

@@ -16,86 +16,81 @@ enum {
     DEPTH_LIMIT = 10000,
     HELD_LIMIT = 100000000,
     KEYS_LIMIT = 1000000000,
-    KEYS_CHECKED_LIMIT = 100000, /* the judge remembers much about each */
+    KEYS_CHECKED_LIMIT = 100000, /* the judge keeps much state per key */
     WEIGHT_LIMIT = 1000000,
     RATE_LIMIT = 100000000,
     SECONDS_LIMIT = 1000000,
-    DURATION_S = 10, /* where neither rounds nor a duration are given */
-    WARMUP_S = 1     /* before a load that goes by time */
+    DURATION_S = 10, /* without --rounds and --duration */
+    WARMUP_S = 1     /* without --rounds */
 };
 
 #define FLAGS_STRUCT struct settings
 
 static const struct flag table[] = {
     TEXT_FLAG("servers", NULL, server_list, "127.0.0.1:6388",
-              "host:port or unix:path, several with commas between them; worker i goes to number i "
-              "modulo their count"),
-    NUMBER_FLAG("workers", NULL, NULL, workers, 0, WORKERS_LIMIT, "10",
-                "Clients at work at a time"),
+              "Servers: host:port or unix:path, separated by commas; worker i uses server i modulo "
+              "their count"),
+    NUMBER_FLAG("workers", NULL, NULL, workers, 0, WORKERS_LIMIT, "10", "Concurrent workers"),
     NUMBER_FLAG("connections", NULL, NULL, connections, 0, CONNECTIONS_LIMIT, "1",
-                "Connections of each worker, used in turns; 0 means 1"),
+                "Connections of each worker, used in turn; 0: 1"),
     NUMBER_FLAG("rounds", NULL, NULL, rounds, 0, UINT32_MAX, "0",
-                "Rounds of each worker; 0: as many as fit into --duration"),
-    NUMBER_FLAG(
-        "duration", NULL, NULL, duration_s, 1, SECONDS_LIMIT, NULL,
-        "Seconds to measure (default 10 without --rounds; with it, until the first of both)"),
+                "Rounds of each worker; 0: until --duration ends"),
+    NUMBER_FLAG("duration", NULL, NULL, duration_s, 1, SECONDS_LIMIT, NULL,
+                "Seconds to measure, at most (default 10 without --rounds, no limit with it)"),
     NUMBER_FLAG("warmup", NULL, NULL, warmup, 0, UINT32_MAX, "0",
-                "Rounds of each worker before, not counted"),
+                "Rounds of each worker before the measurement"),
     NUMBER_FLAG("warmup-seconds", NULL, NULL, warmup_s, 0, SECONDS_LIMIT, NULL,
-                "Seconds of load before, not counted (default 1 without --rounds)"),
-    TEXT_FLAG("key", NULL, key, "bench", "What all keys begin with"),
+                "Seconds of load before the measurement (default 1 without --rounds)"),
+    TEXT_FLAG("key", NULL, key, "bench", "Prefix of all keys"),
     NUMBER_FLAG("timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, "30",
-                "Seconds to wait for a grant"),
-    NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, "10", "Seconds of a lease"),
-    BOOLEAN_FLAG("shared-key", NULL, shared_key, NULL, "The same as --keys shared"),
-    TEXT_FLAG(
-        "load", NULL, load_text, "lock",
-        "What a round does: lock, semaphore, try, two-phase, renew, ping, or several by weight "
-        "as in lock=8,renew=1,ping=1"),
-    NUMBER_FLAG("limit", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, "1", "Slots of a semaphore"),
+                "Seconds to wait for a grant; 0: do not wait"),
+    NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, "10",
+                "Seconds of each lease"),
+    BOOLEAN_FLAG("shared-key", NULL, shared_key, NULL, "Same as --keys shared"),
+    TEXT_FLAG("load", NULL, load_text, "lock",
+              "Work of a round: lock, semaphore, try, two-phase, renew or ping; several with "
+              "weights, as in lock=8,renew=1,ping=1"),
+    NUMBER_FLAG("limit", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, "1", "Slots of each semaphore"),
     TEXT_FLAG("keys", NULL, keys_text, NULL,
-              "own (the default), shared, uniform:COUNT or zipf:COUNT[:EXPONENT], 0.99 without it"),
-    BOOLEAN_FLAG("new-connection", NULL, new_connection, NULL,
-                 "Each round connects, works and closes"),
+              "Choice of keys: own, shared, uniform:COUNT or zipf:COUNT[:EXPONENT] (default own; "
+              "exponent 0.99)"),
+    BOOLEAN_FLAG("new-connection", NULL, new_connection, NULL, "A new connection for each round"),
     NUMBER_FLAG("depth", NULL, NULL, depth, 1, DEPTH_LIMIT, "1",
-                "Rounds of a worker at a time, their requests pipelined"),
-    NUMBER_FLAG("idle", NULL, NULL, idle, 0, WORKERS_LIMIT, "0",
-                "Connections beside the load that say nothing"),
+                "Concurrent rounds of each worker, with pipelined requests"),
+    NUMBER_FLAG("idle", NULL, NULL, idle, 0, WORKERS_LIMIT, "0", "Additional idle connections"),
     NUMBER_FLAG("held", NULL, NULL, held, 0, HELD_LIMIT, "0",
-                "Keys that other connections take before the load, and hold"),
+                "Keys that additional connections hold during the load"),
     NUMBER_FLAG("hold", NULL, NULL, hold_us, 0, UINT32_MAX, "0",
                 "Microseconds between grant and release"),
     NUMBER_FLAG("ramp", NULL, NULL, ramp_s, 0, SECONDS_LIMIT, "0",
-                "Seconds over which the workers start"),
-    NUMBER_FLAG(
-        "rate", NULL, NULL, rate, 0, RATE_LIMIT, "0",
-        "Rounds per second in all, begun whether or not others ended; a latency counts from "
-        "when its round should have begun. 0: each round follows the one before"),
+                "Seconds over which the start of the workers is spread"),
+    NUMBER_FLAG("rate", NULL, NULL, rate, 0, RATE_LIMIT, "0",
+                "Rounds per second of all workers, started on schedule; latency counts from the "
+                "scheduled start. 0: each round follows the previous one"),
     NUMBER_FLAG("threads", NULL, NULL, threads, 0, SETTINGS_THREADS_MAX, "0",
                 "Threads of the load; 0: half of the usable CPUs"),
     NUMBER_FLAG("seed", NULL, NULL, seed, 0, UINT64_MAX - 1, NULL,
-                "Makes the same choices again (by default chosen at random)"),
+                "Seed of the random choices (default: the time)"),
     NUMBER_FLAG("server-pid", NULL, NULL, server_pid, 1, INT_MAX, NULL,
-                "Process of the server, whose CPU time and memory are told as well"),
+                "Process id of the server, to report its CPU time and memory"),
     TEXT_FLAG("protocol", NULL, protocol, "dflockd",
-              "dflockd, or redis: SET with NX and PX, and DEL, for --load lock or try"),
-    TEXT_FLAG("auth-token-file", NULL, auth_token_file, NULL, "File with the secret of the server"),
+              "Protocol: dflockd or redis (SET with NX and PX, and DEL; only --load lock and try)"),
+    TEXT_FLAG("auth-token-file", NULL, auth_token_file, NULL, "File with the auth token"),
     BOOLEAN_FLAG("tls", NULL, tls, NULL,
-                 "Speak TLS; not with --idle, --held, --auth-token-file or --protocol redis"),
+                 "Use TLS; not with --idle, --held, --auth-token-file or --protocol redis"),
     TEXT_FLAG("tls-ca", NULL, tls_ca, NULL,
-              "File with the authorities to trust, in PEM (by default those of the system)"),
-    BOOLEAN_FLAG("tls-insecure", NULL, tls_insecure, NULL, "Trust any certificate"),
-    BOOLEAN_FLAG(
-        "check", NULL, check, NULL,
-        "Watch whether the server keeps its promises, in one thread; exit status 3 where it "
-        "does not. Wants tokens that begin with a fence"),
-    BOOLEAN_FLAG("quiet", NULL, quiet, NULL, "No line of progress every second"),
+              "File with the trusted authorities in PEM (default: those of the system)"),
+    BOOLEAN_FLAG("tls-insecure", NULL, tls_insecure, NULL, "Do not verify certificates"),
+    BOOLEAN_FLAG("check", NULL, check, NULL,
+                 "Check that the server keeps its guarantees, in one thread; exit status 3 if not. "
+                 "Tokens must begin with a fence"),
+    BOOLEAN_FLAG("quiet", NULL, quiet, NULL, "No progress line every second"),
     BOOLEAN_FLAG("json", NULL, json, NULL, "Print one JSON object"),
     BOOLEAN_FLAG("csv", NULL, csv, NULL,
-                 "Print a line of comma-separated values below a line of their names"),
+                 "Print a line of names and a line of comma-separated values"),
     TEXT_FLAG("hdr", NULL, hdr_file, NULL,
-              "File for the distribution of the latency of requests, in microseconds, as "
-              "HdrHistogram's tools write it"),
+              "File for the distribution of request latencies, in microseconds, in the format of "
+              "HdrHistogram's tools"),
     HELP_FLAGS,
     VERSION_FLAG("Print the version and exit"),
 };
@@ -113,9 +108,9 @@ const char *settings_load_name(enum load load)
     return names[load];
 }
 
-/* ---- texts with parts ---- */
+/* ---- compound values ---- */
 
-/* A number from 1 to `most` at `*at`, which moves behind it. */
+/* Parses a number from 1 to `most` and moves `*at` behind it. */
 static bool settings_parse_number(const char **at, uint64_t most, uint32_t *value)
 {
     char *end;
@@ -128,7 +123,7 @@ static bool settings_parse_number(const char **at, uint64_t most, uint32_t *valu
     return true;
 }
 
-/* "name" or "name=weight", up to a comma or the end. */
+/* Parses "name" or "name=weight" up to a comma or the end. */
 static bool settings_parse_load(struct settings *settings, const char **at)
 {
     size_t length = strcspn(*at, "=,");
@@ -160,8 +155,8 @@ static bool settings_parse_loads(struct flags_reading *reading)
     for (;;) {
         if (!settings_parse_load(settings, &at)) {
             snprintf(what, sizeof(what),
-                     "'%.60s' is not made of lock, semaphore, try, two-phase, renew and ping, "
-                     "each with =WEIGHT or without",
+                     "invalid '%.60s'; give lock, semaphore, try, two-phase, renew or ping, each "
+                     "with an optional =WEIGHT, separated by commas",
                      settings->load_text);
             return flags_wrong(reading, "--load", what);
         }
@@ -207,8 +202,8 @@ static bool settings_parse_keys(struct flags_reading *reading)
     if (fine)
         return true;
     snprintf(what, sizeof(what),
-             "'%.60s' is none of own, shared, uniform:COUNT and zipf:COUNT[:EXPONENT], with a count"
-             " up to %d and an exponent up to 10",
+             "invalid '%.60s'; give own, shared, uniform:COUNT or zipf:COUNT[:EXPONENT], with "
+             "COUNT to %d and EXPONENT to 10",
              text, KEYS_LIMIT);
     return flags_wrong(reading, "--keys", what);
 }
@@ -221,8 +216,7 @@ static bool settings_check_key(struct flags_reading *reading)
     if (settings->key[0] && strlen(settings->key) <= SETTINGS_KEY_MAX &&
         !strpbrk(settings->key, " \t\r\n"))
         return true;
-    snprintf(what, sizeof(what), "a key begins with 1 to %d bytes without blanks",
-             SETTINGS_KEY_MAX);
+    snprintf(what, sizeof(what), "must have 1 to %d bytes and no blanks", SETTINGS_KEY_MAX);
     return flags_wrong(reading, "--key", what);
 }
 
@@ -232,7 +226,7 @@ static bool settings_parse_protocol(struct flags_reading *reading)
 
     settings->redis = strcmp(settings->protocol, "redis") == 0;
     return settings->redis || strcmp(settings->protocol, "dflockd") == 0 ||
-           flags_wrong(reading, "--protocol", "neither dflockd nor redis");
+           flags_wrong(reading, "--protocol", "must be dflockd or redis");
 }
 
 static bool settings_read_token(struct flags_reading *reading)
@@ -246,7 +240,7 @@ static bool settings_read_token(struct flags_reading *reading)
     return settings->auth_token || flags_wrong(reading, "--auth-token-file", problem);
 }
 
-/* ---- what can't be together ---- */
+/* ---- combinations ---- */
 
 static bool settings_check_protocol(struct flags_reading *reading)
 {
@@ -256,21 +250,21 @@ static bool settings_check_protocol(struct flags_reading *reading)
         return true;
     for (uint32_t load = 0; load < LOAD_COUNT; load++) {
         if (settings->weights[load] && load != LOAD_LOCK && load != LOAD_TRY)
-            return flags_wrong(reading, "--protocol", "redis knows --load lock and try only");
+            return flags_wrong(reading, "--protocol", "redis supports only --load lock and try");
     }
     if (settings->check || settings->held || settings->auth_token)
         return flags_wrong(reading, "--protocol",
-                           "redis goes without --check, --held and --auth-token-file");
+                           "redis does not support --check, --held and --auth-token-file");
     return true;
 }
 
-/* Who holds one key and waits for the next might wait for somebody who does the same. */
+/* With shared keys, a worker could hold one key and wait for another: a deadlock. */
 static bool settings_check_depth(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
 
     return settings->depth == 1 || settings->key_choice == KEYS_OWN ||
-           flags_wrong(reading, "--depth", "more than 1 wants --keys own");
+           flags_wrong(reading, "--depth", "more than 1 requires --keys own");
 }
 
 static bool settings_check_connections(struct flags_reading *reading)
@@ -280,10 +274,10 @@ static bool settings_check_connections(struct flags_reading *reading)
     if (!settings->new_connection)
         return true;
     if (settings->connections > 1)
-        return flags_wrong(reading, "--new-connection", "goes without --connections");
+        return flags_wrong(reading, "--new-connection", "cannot be combined with --connections");
     if (settings->weights[LOAD_RENEW])
         return flags_wrong(reading, "--new-connection",
-                           "what --load renew renews would go with its connection");
+                           "cannot be combined with --load renew, which keeps its connections");
     return true;
 }
 
@@ -292,7 +286,8 @@ static bool settings_check_rate(struct flags_reading *reading)
     const struct settings *settings = reading->options;
 
     return !settings->rate || (!settings->rounds && !settings->warmup) ||
-           flags_wrong(reading, "--rate", "goes by --duration, without --rounds and --warmup");
+           flags_wrong(reading, "--rate",
+                       "cannot be combined with --rounds or --warmup; use --duration");
 }
 
 static bool settings_check_checker(struct flags_reading *reading)
@@ -302,12 +297,12 @@ static bool settings_check_checker(struct flags_reading *reading)
     if (!settings->check)
         return true;
     if (settings->threads > 1)
-        return flags_wrong(reading, "--check", "has one thread");
+        return flags_wrong(reading, "--check", "cannot be combined with --threads above 1");
     if (settings->address_count > 1 || settings->connections > 1)
-        return flags_wrong(reading, "--check", "watches one server, over a connection a worker");
+        return flags_wrong(reading, "--check", "requires one server and one connection per worker");
     if (settings->key_count > KEYS_CHECKED_LIMIT ||
         settings->workers * settings->depth > KEYS_CHECKED_LIMIT)
-        return flags_wrong(reading, "--check", "watches 100000 keys at most");
+        return flags_wrong(reading, "--check", "supports at most 100000 keys");
     return true;
 }
 
@@ -316,13 +311,14 @@ static bool settings_check_tls(struct flags_reading *reading)
     const struct settings *settings = reading->options;
 
     if (!settings->tls && settings->tls_ca)
-        return flags_wrong(reading, "--tls-ca", "goes with --tls");
+        return flags_wrong(reading, "--tls-ca", "requires --tls");
     if (!settings->tls && settings->tls_insecure)
-        return flags_wrong(reading, "--tls-insecure", "goes with --tls");
+        return flags_wrong(reading, "--tls-insecure", "requires --tls");
     if (settings->tls &&
         (settings->idle || settings->held || settings->auth_token || settings->redis))
-        return flags_wrong(reading, "--tls",
-                           "goes without --idle, --held, --auth-token-file and redis");
+        return flags_wrong(
+            reading, "--tls",
+            "cannot be combined with --idle, --held, --auth-token-file or --protocol redis");
     return true;
 }
 
@@ -331,17 +327,18 @@ static bool settings_check_rest(struct flags_reading *reading)
     const struct settings *settings = reading->options;
 
     if (settings->shared_key && settings->keys_text && strcmp(settings->keys_text, "shared") != 0)
-        return flags_wrong(reading, "--shared-key", "goes without --keys");
+        return flags_wrong(reading, "--shared-key", "cannot be combined with --keys");
     if (settings->json && settings->csv)
-        return flags_wrong(reading, "--csv", "goes without --json");
+        return flags_wrong(reading, "--csv", "cannot be combined with --json");
     if (settings->workers == 0 && (settings->rounds || settings->warmup || settings->rate))
-        return flags_wrong(reading, "--workers", "0 of them do no rounds");
+        return flags_wrong(reading, "--workers",
+                           "must be at least 1 with --rounds, --warmup or --rate");
     return true;
 }
 
-/* ---- all of it ---- */
+/* ---- command line ---- */
 
-/* What depends on what else was given. */
+/* Sets defaults that depend on other flags. */
 static void settings_set_defaults(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
@@ -406,10 +403,9 @@ void settings_free(struct settings *settings)
 void settings_print_help(void)
 {
     printf("Usage: dflockd-bench [flags]\n\n"
-           "Puts load on a dflockd, and tells how it bears it. The latency of a round is the time "
-           "from\nits first request to its last reply, of a request that of its own; "
-           "microseconds.\n\n"
-           "Exit status: 0, 1 where there is no load to be measured, 2 where the server closed\n"
-           "connections or did not reply, 3 where --check found it wrong.\n\n");
+           "Generates load on a dflockd and measures it. The latency of a round counts from its\n"
+           "first request to its last reply, that of a request to its own reply.\n\n"
+           "Exit status: 0 on success, 1 if nothing was measured, 2 if the server closed\n"
+           "connections or did not reply, 3 if --check found a violation.\n\n");
     flags_print(&flags);
 }

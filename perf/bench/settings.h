@@ -1,5 +1,5 @@
 /*
- * What the load is to be: the command line of dflockd-bench, read and checked.
+ * The command line of dflockd-bench, parsed and checked.
  */
 #ifndef BENCH_SETTINGS_H
 #define BENCH_SETTINGS_H
@@ -12,10 +12,10 @@
 
 enum {
     SETTINGS_THREADS_MAX = 64,
-    SETTINGS_KEY_MAX = 160 /* of the prefix; what follows it fits into a key as well */
+    SETTINGS_KEY_MAX = 160 /* of the prefix, so that a key has room for what follows it */
 };
 
-/* What a round does, and its name on the command line. */
+/* The loads and their names on the command line. */
 #define SETTINGS_LOADS(X)     \
     X(LOCK, "lock")           \
     X(SEMAPHORE, "semaphore") \
@@ -31,15 +31,15 @@ enum load {
     LOAD_COUNT
 };
 
-/* Which key a round is about. */
+/* How a round chooses its key. */
 enum key_choice {
-    KEYS_OWN,     /* nobody else's: one for each worker, and each of the rounds at a time */
-    KEYS_SHARED,  /* one for all */
-    KEYS_UNIFORM, /* any of `key_count` */
-    KEYS_ZIPF     /* likewise, the first ones most often */
+    KEYS_OWN,     /* one key for each worker and each of its concurrent rounds */
+    KEYS_SHARED,  /* one key for all */
+    KEYS_UNIFORM, /* any of `key_count` with the same probability */
+    KEYS_ZIPF     /* any of `key_count`, the first ones most often */
 };
 
-/* Texts are borrowed from the arguments. */
+/* Texts point into the arguments. */
 struct settings {
     /* As given. */
     const char *server_list;
@@ -49,10 +49,10 @@ struct settings {
     const char *protocol;
     const char *auth_token_file;
     const char *hdr_file;
-    const char *tls_ca; /* NULL: what the system trusts */
+    const char *tls_ca; /* NULL: the system's authorities */
     uint64_t workers;
-    uint64_t connections; /* of each worker, 1 at least */
-    uint64_t rounds;      /* of each worker; 0: until the time is over */
+    uint64_t connections; /* of each worker, at least 1 */
+    uint64_t rounds;      /* of each worker; 0: until the time ends */
     uint64_t duration_s;  /* 0: until the rounds are done */
     uint64_t warmup;      /* rounds of each worker */
     uint64_t warmup_s;
@@ -64,10 +64,10 @@ struct settings {
     uint64_t held;
     uint64_t hold_us;
     uint64_t ramp_s;
-    uint64_t rate; /* rounds per second in all; 0: each follows the one before */
+    uint64_t rate; /* rounds per second of all workers; 0: each round follows the previous one */
     uint64_t threads;
     uint64_t seed;
-    uint64_t server_pid; /* 0: not known */
+    uint64_t server_pid; /* 0: unknown */
     bool shared_key;
     bool new_connection;
     bool check;
@@ -77,7 +77,7 @@ struct settings {
     bool json;
     bool csv;
 
-    /* What that comes to. */
+    /* Derived. */
     struct address addresses[ADDRESSES_MAX];
     uint32_t address_count;
     uint32_t weights[LOAD_COUNT];
@@ -86,10 +86,10 @@ struct settings {
     uint32_t key_count; /* of KEYS_UNIFORM and KEYS_ZIPF */
     double zipf_exponent;
     bool redis;
-    char *auth_token; /* or NULL; see settings_free */
+    char *auth_token; /* or NULL; freed by settings_free */
 };
 
-/* Where the result is FLAGS_WRONG, `problem` says in one line what is wrong. */
+/* On FLAGS_WRONG, sets `problem` to one line. */
 enum flags_result settings_read(struct settings *settings, int count, char *const *arguments,
                                 char problem[FLAGS_PROBLEM_MAX]);
 

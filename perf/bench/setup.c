@@ -60,7 +60,7 @@ static bool setup_authenticate(int descriptor, const struct codec *codec,
         line = setup_read_line(descriptor, &input, &length);
     if (line && length == 2 && memcmp(line, "ok", 2) == 0)
         return true;
-    snprintf(problem, SETUP_PROBLEM_MAX, "%s does not take the secret: %.*s", address->text,
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s refused the auth token: %.*s", address->text,
              line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
     return false;
 }
@@ -112,7 +112,8 @@ bool setup_try_tls(int descriptor, const struct address *address, struct tls_con
         }
     }
     if (!ready)
-        snprintf(problem, SETUP_PROBLEM_MAX, "no TLS with %s: %.200s", address->text, why);
+        snprintf(problem, SETUP_PROBLEM_MAX, "TLS handshake with %s failed: %.200s", address->text,
+                 why);
     if (tls)
         tls_end(tls);
     tls_free(tls);

@@ -1,5 +1,5 @@
 /*
- * A plain conversation with a server: one blocking socket, for what comes before the load.
+ * Blocking connections for the setup before the load.
  */
 #ifndef BENCH_SETUP_H
 #define BENCH_SETUP_H
@@ -16,25 +16,28 @@ enum {
     SETUP_PROBLEM_MAX = 400
 };
 
-/* Connects and says the secret, where there is one: the descriptor, or -1 and `problem`. */
+/* Connects and authenticates. Returns the descriptor, or -1 and sets `problem`. */
 int setup_connect(const struct address *address, const struct codec *codec,
                   char problem[SETUP_PROBLEM_MAX]);
 
-/* Shakes hands as TLS does, where nothing was said before; false where `problem` says why not. */
+/* Tests the TLS handshake on a new connection. Returns false and sets `problem` on failure. */
 bool setup_try_tls(int descriptor, const struct address *address, struct tls_context *context,
                    char problem[SETUP_PROBLEM_MAX]);
 
-/* Sends all of it; false when the connection is gone. */
+/* Sends all bytes. Returns false if the connection is lost. */
 bool setup_send(int descriptor, const void *bytes, size_t length);
 
-/* What was heard and not read yet. */
+/* Received bytes that are not yet read. */
 struct setup_input {
     size_t start;
     size_t end;
     char bytes[4096];
 };
 
-/* The next line without its newline, valid until the next call; NULL when there will be none. */
+/*
+ * Returns the next line without its newline, valid until the next call, or NULL if the
+ * connection is lost or the line is too long.
+ */
 const char *setup_read_line(int descriptor, struct setup_input *input, uint32_t *length);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What a thread counts: answers by kind, with their latency, and rounds. Each thread has its own,
- * without locks; they are added up at the end.
+ * Counts of one thread: replies by request kind with latency, and rounds. Each thread has its
+ * own tally without locks. The main thread adds them up at the end.
  */
 #ifndef BENCH_TALLY_H
 #define BENCH_TALLY_H
@@ -15,21 +15,21 @@
 struct tally {
     struct histogram *kinds; /* REQUEST_KINDS of them */
     struct histogram *rounds;
-    uint64_t errors[OUTCOMES]; /* answers that gave not what was asked for */
+    uint64_t errors[OUTCOMES]; /* replies that refused the request, by outcome */
     uint64_t lost;             /* connections */
-    uint64_t late;             /* rounds that began later than they should have */
-    uint64_t skipped;          /* rounds that should have begun, and did not or never ended */
+    uint64_t late;             /* rounds that started late */
+    uint64_t skipped;          /* rounds due in the window that did not start, or did not end */
     struct progress progress;
 };
 
-/* False when memory is short. */
+/* Returns false if memory is short. */
 bool tally_init(struct tally *tally);
 void tally_free(struct tally *tally);
 
 void tally_reply(struct tally *tally, enum request_kind kind, int outcome, uint64_t ns);
 void tally_round(struct tally *tally, uint64_t ns);
 
-/* Adds all that `from` counted, but its progress. */
+/* Adds all counts of `from` except its progress. */
 void tally_add(struct tally *tally, const struct tally *from);
 
 #endif

@@ -2,14 +2,14 @@
 
 #include <math.h>
 
-#define NEAR_ONE 1e-9 /* where the exponent is taken for 1, whose integral is the logarithm */
+#define NEAR_ONE 1e-9 /* treat the exponent as 1, whose integral is the logarithm */
 
 static double zipf_height(const struct zipf *zipf, double x)
 {
     return exp(-zipf->exponent * log(x));
 }
 
-/* The area under the curve from 1 to x, and back from an area to x. */
+/* The area under the curve from 1 to x, and its inverse. */
 static double zipf_area(const struct zipf *zipf, double x)
 {
     double power = 1 - zipf->exponent;

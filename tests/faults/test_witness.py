@@ -15,10 +15,10 @@ RULES = {
     "double": "holders of a key never exceed its limit",
     "lifo": "grants come in the order of the queue",
     "fence": "fences rise with the grants",
-    "forget": "everyone is answered, and none before time",
-    "early": "everyone is answered, and none before time",
-    "expire": "a lease is on until it is over, and no longer",
-    "late": "a lease is on until it is over, and no longer",
+    "forget": "every request gets a reply, and no timeout is early",
+    "early": "every request gets a reply, and no timeout is early",
+    "expire": "a lease lasts exactly its time",
+    "late": "a lease lasts exactly its time",
 }
 
 

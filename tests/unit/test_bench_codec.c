@@ -1,5 +1,5 @@
 /*
- * What the load generator says, byte for byte, and what it makes of answers.
+ * Requests of the load generator byte for byte, and its parsing of replies.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +42,7 @@ static void prepare(struct fixture *f, const struct settings *settings)
     assert_true(codec_init(&f->codec, &f->settings, &f->keys));
 }
 
-static void assert_says(const struct fixture *f, enum request_kind kind, const char *expected)
+static void assert_request(const struct fixture *f, enum request_kind kind, const char *expected)
 {
     uint8_t bytes[CODEC_REQUEST_MAX + 1];
 
@@ -50,22 +50,22 @@ static void assert_says(const struct fixture *f, enum request_kind kind, const c
     assert_string_equal((const char *)bytes, expected);
 }
 
-static void requests_are_those_of_the_protocol(void **state)
+static void requests_match_the_protocol(void **state)
 {
     struct settings settings = usual_settings();
     struct fixture f;
 
     (void)state;
     prepare(&f, &settings);
-    assert_says(&f, REQUEST_ACQUIRE, "l\nbench_7\n30 10\n");
-    assert_says(&f, REQUEST_TRY, "l\nbench_7\n0 10\n");
-    assert_says(&f, REQUEST_SEMAPHORE_ACQUIRE, "sl\nbench_7\n30 4 10\n");
-    assert_says(&f, REQUEST_ENQUEUE, "e\nbench_7\n10\n");
-    assert_says(&f, REQUEST_WAIT, "w\nbench_7\n30\n");
-    assert_says(&f, REQUEST_RENEW, "n\nbench_7\n" TOKEN " 10\n");
-    assert_says(&f, REQUEST_RELEASE, "r\nbench_7\n" TOKEN "\n");
-    assert_says(&f, REQUEST_SEMAPHORE_RELEASE, "sr\nbench_7\n" TOKEN "\n");
-    assert_says(&f, REQUEST_PING, "ping\n_\n\n");
+    assert_request(&f, REQUEST_ACQUIRE, "l\nbench_7\n30 10\n");
+    assert_request(&f, REQUEST_TRY, "l\nbench_7\n0 10\n");
+    assert_request(&f, REQUEST_SEMAPHORE_ACQUIRE, "sl\nbench_7\n30 4 10\n");
+    assert_request(&f, REQUEST_ENQUEUE, "e\nbench_7\n10\n");
+    assert_request(&f, REQUEST_WAIT, "w\nbench_7\n30\n");
+    assert_request(&f, REQUEST_RENEW, "n\nbench_7\n" TOKEN " 10\n");
+    assert_request(&f, REQUEST_RELEASE, "r\nbench_7\n" TOKEN "\n");
+    assert_request(&f, REQUEST_SEMAPHORE_RELEASE, "sr\nbench_7\n" TOKEN "\n");
+    assert_request(&f, REQUEST_PING, "ping\n_\n\n");
 }
 
 static void a_shared_key_is_the_prefix_itself(void **state)
@@ -76,10 +76,10 @@ static void a_shared_key_is_the_prefix_itself(void **state)
     (void)state;
     settings.key_choice = KEYS_SHARED;
     prepare(&f, &settings);
-    assert_says(&f, REQUEST_ACQUIRE, "l\nbench\n30 10\n");
+    assert_request(&f, REQUEST_ACQUIRE, "l\nbench\n30 10\n");
 }
 
-static void the_longest_request_has_room(void **state)
+static void the_longest_request_fits(void **state)
 {
     char prefix[SETTINGS_KEY_MAX + 1];
     struct settings settings = usual_settings();
@@ -111,12 +111,12 @@ static void the_longest_request_has_room(void **state)
     }
 }
 
-static struct reply hear(struct fixture *f, enum request_kind kind, const char *line)
+static struct reply parse(struct fixture *f, enum request_kind kind, const char *line)
 {
     return codec_parse_reply(&f->codec, kind, line, (uint32_t)strlen(line), &f->token);
 }
 
-static void answers_are_told_apart(void **state)
+static void replies_are_parsed(void **state)
 {
     struct settings settings = usual_settings();
     struct fixture f;
@@ -125,28 +125,29 @@ static void answers_are_told_apart(void **state)
     (void)state;
     prepare(&f, &settings);
     f.token.length = 0;
-    reply = hear(&f, REQUEST_ACQUIRE, "ok " TOKEN " 33");
+    reply = parse(&f, REQUEST_ACQUIRE, "ok " TOKEN " 33");
     assert_int_equal(reply.outcome, DFLOCKD_OK);
     assert_ptr_equal(reply.token, &f.token);
     assert_int_equal(reply.lease_s, 33);
     assert_int_equal(f.token.length, 32);
     assert_memory_equal(f.token.text, TOKEN, 32);
-    reply = hear(&f, REQUEST_ENQUEUE, "acquired " TOKEN " 33");
+    reply = parse(&f, REQUEST_ENQUEUE, "acquired " TOKEN " 33");
     assert_int_equal(reply.outcome, DFLOCKD_ACQUIRED);
     assert_non_null(reply.token);
-    reply = hear(&f, REQUEST_ENQUEUE, "queued");
+    reply = parse(&f, REQUEST_ENQUEUE, "queued");
     assert_int_equal(reply.outcome, DFLOCKD_QUEUED);
     assert_null(reply.token);
-    reply = hear(&f, REQUEST_RENEW, "ok 12");
+    reply = parse(&f, REQUEST_RENEW, "ok 12");
     assert_int_equal(reply.outcome, DFLOCKD_OK);
     assert_null(reply.token);
     assert_int_equal(reply.lease_s, 12);
-    assert_int_equal(hear(&f, REQUEST_RELEASE, "ok").outcome, DFLOCKD_OK);
-    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "timeout").outcome, DFLOCKD_TIMEOUT);
-    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "error_max_locks").outcome, DFLOCKD_ERROR_MAX_LOCKS);
+    assert_int_equal(parse(&f, REQUEST_RELEASE, "ok").outcome, DFLOCKD_OK);
+    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "timeout").outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "error_max_locks").outcome,
+                     DFLOCKD_ERROR_MAX_LOCKS);
 }
 
-static void what_is_no_answer_is_unknown(void **state)
+static void a_malformed_reply_is_unknown(void **state)
 {
     static const char *const lines[] = {"",
                                         " ",
@@ -165,14 +166,14 @@ static void what_is_no_answer_is_unknown(void **state)
     (void)state;
     prepare(&f, &settings);
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        struct reply reply = hear(&f, REQUEST_ACQUIRE, lines[i]);
+        struct reply reply = parse(&f, REQUEST_ACQUIRE, lines[i]);
 
         assert_int_equal(reply.outcome, OUTCOME_UNKNOWN);
         assert_null(reply.token);
     }
 }
 
-static void redis_is_spoken_as_well(void **state)
+static void redis_requests_and_replies(void **state)
 {
     struct settings settings = usual_settings();
     struct fixture f;
@@ -184,24 +185,24 @@ static void redis_is_spoken_as_well(void **state)
     *codec_write_request(&f.codec, bytes, REQUEST_ACQUIRE, KEY_CHOSEN, 7, &f.token) = '\0';
     assert_memory_equal(bytes, "SET bench_7 ", 12);
     assert_string_equal((const char *)bytes + 12 + 32, " NX PX 10000\r\n");
-    assert_says(&f, REQUEST_RELEASE, "DEL bench_7\r\n");
-    assert_non_null(hear(&f, REQUEST_ACQUIRE, "+OK").token);
-    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "$-1").outcome, DFLOCKD_TIMEOUT);
-    assert_int_equal(hear(&f, REQUEST_RELEASE, ":1").outcome, DFLOCKD_OK);
-    assert_int_equal(hear(&f, REQUEST_RELEASE, ":0").outcome, DFLOCKD_ERROR);
-    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "-ERR no").outcome, DFLOCKD_ERROR);
-    assert_int_equal(hear(&f, REQUEST_ACQUIRE, "?").outcome, OUTCOME_UNKNOWN);
+    assert_request(&f, REQUEST_RELEASE, "DEL bench_7\r\n");
+    assert_non_null(parse(&f, REQUEST_ACQUIRE, "+OK").token);
+    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "$-1").outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(parse(&f, REQUEST_RELEASE, ":1").outcome, DFLOCKD_OK);
+    assert_int_equal(parse(&f, REQUEST_RELEASE, ":0").outcome, DFLOCKD_ERROR);
+    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "-ERR no").outcome, DFLOCKD_ERROR);
+    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "?").outcome, OUTCOME_UNKNOWN);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(requests_are_those_of_the_protocol),
+        cmocka_unit_test(requests_match_the_protocol),
         cmocka_unit_test(a_shared_key_is_the_prefix_itself),
-        cmocka_unit_test(the_longest_request_has_room),
-        cmocka_unit_test(answers_are_told_apart),
-        cmocka_unit_test(what_is_no_answer_is_unknown),
-        cmocka_unit_test(redis_is_spoken_as_well),
+        cmocka_unit_test(the_longest_request_fits),
+        cmocka_unit_test(replies_are_parsed),
+        cmocka_unit_test(a_malformed_reply_is_unknown),
+        cmocka_unit_test(redis_requests_and_replies),
     };
 
     return cmocka_run_group_tests_name("bench_speech", tests, NULL, NULL);

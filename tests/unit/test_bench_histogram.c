@@ -1,6 +1,5 @@
 /*
- * The histogram of the load generator against exact figures of random times, which are kept and
- * sorted.
+ * The histogram of the load generator, compared with sorted random times.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,8 +42,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* As many of each length: from nanoseconds to hours. */
-static uint64_t some_time(struct seeded *seeded)
+/* Times of each order of magnitude with the same probability: from nanoseconds to hours. */
+static uint64_t random_time(struct seeded *seeded)
 {
     return (seeded_next(seeded) & HISTOGRAM_NS_MAX) >> seeded_below(seeded, 44);
 }
@@ -64,7 +63,7 @@ static void assert_near(uint64_t got, uint64_t exact)
                  (unsigned long long)exact);
 }
 
-static void an_empty_histogram_is_all_zero(void **state)
+static void an_empty_histogram_reports_zero(void **state)
 {
     const struct fixture *f = *state;
 
@@ -74,14 +73,14 @@ static void an_empty_histogram_is_all_zero(void **state)
     assert_true(histogram_deviation(&f->histogram) == 0);
 }
 
-static void any_time_is_known_to_three_digits(void **state)
+static void times_keep_three_digits(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
 
     seeded_init(&seeded, __func__);
     for (uint32_t i = 0; i < SINGLE_TIMES; i++) {
-        uint64_t time = some_time(&seeded);
+        uint64_t time = random_time(&seeded);
 
         memset(&f->histogram, 0, sizeof(f->histogram));
         histogram_record(&f->histogram, time);
@@ -102,7 +101,7 @@ static void small_times_are_exact(void **state)
                          time);
 }
 
-static void what_is_too_long_counts_as_the_longest(void **state)
+static void a_longer_time_counts_as_the_longest(void **state)
 {
     struct fixture *f = *state;
 
@@ -111,7 +110,7 @@ static void what_is_too_long_counts_as_the_longest(void **state)
     assert_int_equal(histogram_percentile(&f->histogram, 0.5), HISTOGRAM_NS_MAX);
 }
 
-static void percentiles_are_those_of_the_sorted_times(void **state)
+static void percentiles_match_the_sorted_times(void **state)
 {
     static const double shares[] = {0,   0.001, 0.01,  0.1,    0.25,    0.5,
                                     0.9, 0.99,  0.999, 0.9999, 0.99999, 1};
@@ -120,7 +119,7 @@ static void percentiles_are_those_of_the_sorted_times(void **state)
 
     seeded_init(&seeded, __func__);
     for (uint32_t i = 0; i < TIMES; i++) {
-        f->times[i] = some_time(&seeded);
+        f->times[i] = random_time(&seeded);
         histogram_record(&f->histogram, f->times[i]);
     }
     qsort(f->times, TIMES, sizeof(f->times[0]), compare);
@@ -133,7 +132,7 @@ static void percentiles_are_those_of_the_sorted_times(void **state)
     assert_int_equal(histogram_percentile(&f->histogram, 1), f->times[TIMES - 1]);
 }
 
-static void mean_and_deviation_are_those_of_the_times(void **state)
+static void mean_and_deviation_match_the_times(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
@@ -153,7 +152,7 @@ static void mean_and_deviation_are_those_of_the_times(void **state)
     assert_true(fabs(histogram_deviation(&f->histogram) - deviation) < deviation * PRECISION);
 }
 
-static void the_sum_of_two_is_as_if_one_had_seen_all(void **state)
+static void adding_histograms_adds_their_times(void **state)
 {
     struct fixture *f = *state;
     struct histogram *both = calloc(1, sizeof(*both));
@@ -162,7 +161,7 @@ static void the_sum_of_two_is_as_if_one_had_seen_all(void **state)
     assert_non_null(both);
     seeded_init(&seeded, __func__);
     for (uint32_t i = 0; i < TIMES; i++) {
-        uint64_t time = some_time(&seeded);
+        uint64_t time = random_time(&seeded);
 
         histogram_record(i % 3 ? &f->histogram : &f->other, time);
         histogram_record(both, time);
@@ -172,8 +171,8 @@ static void the_sum_of_two_is_as_if_one_had_seen_all(void **state)
     free(both);
 }
 
-/* Each line's count is what the sorted times say, up to the last one. */
-static void the_written_distribution_rises_to_all(void **state)
+/* Each line's count matches the sorted times. */
+static void the_written_distribution_reaches_all(void **state)
 {
     struct fixture *f = *state;
     FILE *file = tmpfile();
@@ -187,7 +186,7 @@ static void the_written_distribution_rises_to_all(void **state)
     assert_non_null(file);
     seeded_init(&seeded, __func__);
     for (uint32_t i = 0; i < TIMES; i++)
-        histogram_record(&f->histogram, 1 + some_time(&seeded));
+        histogram_record(&f->histogram, 1 + random_time(&seeded));
     histogram_write(&f->histogram, file);
     rewind(file);
     assert_non_null(fgets(line, sizeof(line), file));
@@ -209,14 +208,14 @@ static void the_written_distribution_rises_to_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_empty_histogram_is_all_zero),
-        TEST(any_time_is_known_to_three_digits),
+        TEST(an_empty_histogram_reports_zero),
+        TEST(times_keep_three_digits),
         TEST(small_times_are_exact),
-        TEST(what_is_too_long_counts_as_the_longest),
-        TEST(percentiles_are_those_of_the_sorted_times),
-        TEST(mean_and_deviation_are_those_of_the_times),
-        TEST(the_sum_of_two_is_as_if_one_had_seen_all),
-        TEST(the_written_distribution_rises_to_all),
+        TEST(a_longer_time_counts_as_the_longest),
+        TEST(percentiles_match_the_sorted_times),
+        TEST(mean_and_deviation_match_the_times),
+        TEST(adding_histograms_adds_their_times),
+        TEST(the_written_distribution_reaches_all),
     };
 
     return cmocka_run_group_tests_name("bench_histogram", tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /*
- * Numbers drawn by zipf come as often as the formula says.
+ * The frequencies of Zipf-distributed numbers match the formula.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,10 +19,10 @@ enum {
     COUNT_MAX = 1000
 };
 
-/* Seven standard deviations: once in 400,000,000,000 numbers by chance. */
+/* Seven standard deviations: a chance of 1 in 400,000,000,000 numbers. */
 #define DEVIATIONS 7
 
-static void assert_as_the_formula(struct random *random, uint32_t count, double exponent)
+static void assert_frequencies(struct random *random, uint32_t count, double exponent)
 {
     static uint32_t seen[COUNT_MAX];
     struct zipf zipf;
@@ -50,7 +50,7 @@ static void assert_as_the_formula(struct random *random, uint32_t count, double 
     }
 }
 
-static void numbers_come_as_often_as_the_formula_says(void **state)
+static void frequencies_match_the_formula(void **state)
 {
     static const uint32_t counts[] = {1, 2, 3, 10, COUNT_MAX};
     static const double exponents[] = {0.1, 0.5, 0.99, 1, 1.01, 2, 5};
@@ -62,11 +62,11 @@ static void numbers_come_as_often_as_the_formula_says(void **state)
     random.state = seeded_next(&seeded);
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         for (size_t j = 0; j < sizeof(exponents) / sizeof(exponents[0]); j++)
-            assert_as_the_formula(&random, counts[i], exponents[j]);
+            assert_frequencies(&random, counts[i], exponents[j]);
     }
 }
 
-static void one_seed_gives_the_same_numbers_again(void **state)
+static void a_seed_repeats_its_numbers(void **state)
 {
     struct random one = {.state = 5};
     struct random other = {.state = 5};
@@ -81,8 +81,8 @@ static void one_seed_gives_the_same_numbers_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_come_as_often_as_the_formula_says),
-        cmocka_unit_test(one_seed_gives_the_same_numbers_again),
+        cmocka_unit_test(frequencies_match_the_formula),
+        cmocka_unit_test(a_seed_repeats_its_numbers),
     };
 
     return cmocka_run_group_tests_name("bench_zipf", tests, NULL, NULL);

@@ -349,7 +349,7 @@ def test_the_watch_finds_nothing_wrong(server, arguments):
     ("double", "exceed", ("--hold", "500")),
     ("lifo", "queue", ("--load", "two-phase", "--hold", "500")),
     ("fence", "fences", ()),
-    ("early", "before time", ("--hold", "50000", "--rounds", "6", "--timeout", "5")),
+    ("early", "no timeout is early", ("--hold", "50000", "--rounds", "6", "--timeout", "5")),
     ("expire", "lease", ("--hold", "600000", "--rounds", "2", "--lease", "1")),
     ("late", "lease", ("--hold", "1300000", "--rounds", "1", "--lease", "1", "--keys", "own"))])
 def test_the_watch_finds_out_who_cheats(cheat, rule, arguments):

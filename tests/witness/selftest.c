@@ -321,7 +321,7 @@ static int judged(const struct history *history, unsigned number)
     history->tell(judge);
     judge_end(judge);
     for (int rule = 0; rule < JUDGE_RULES; rule++) {
-        unsigned found = judge_counts(judge)->wrong[rule] > 0 ? WRONG(rule) : 0;
+        unsigned found = judge_counts(judge)->violations[rule] > 0 ? WRONG(rule) : 0;
 
         if (found != (history->wrong & WRONG(rule))) {
             const char *problem = judge_first_violation(judge, (enum judge_rule)rule);

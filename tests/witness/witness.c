@@ -165,11 +165,11 @@ static void show_figures(const struct world *world, const struct victims *victim
     const struct judge_counts *counts = judge_counts(world->judge);
 
     printf("# grants=%" PRIu64 " hand_overs=%" PRIu64 " overlaps=%" PRIu64 " pairs=%" PRIu64
-           " fences=%" PRIu64 " answers=%" PRIu64 " run_out=%" PRIu64 " run_outs=%" PRIu64
+           " fences=%" PRIu64 " answers=%" PRIu64 " run_out=%" PRIu64 " expiries=%" PRIu64
            " late_us=%" PRIu64 " expired=%" PRIu64 " vanished=%" PRIu64 " killed=%" PRIu64
            " refusals=%" PRIu64 " cut=%" PRIu64 " resets=%" PRIu64 "\n",
            counts->grants, counts->hand_overs, counts->overlaps, counts->pairs, counts->fences,
-           counts->answers, world->run_out, counts->run_outs, counts->late_ns / 1000,
+           counts->replies, world->run_out, counts->expiries, counts->late_ns / 1000,
            world->expired, world->vanished, victims->killed, world->refusals, world->cut,
            world->resets);
     fflush(stdout);
@@ -234,7 +234,7 @@ static bool check_and_show(const struct world *world, const struct victims *vict
         printf("%s %d - %s\n", problem ? "not ok" : "ok", rule + 1,
                judge_rule_name((enum judge_rule)rule));
         if (problem)
-            printf("# %" PRIu64 " times; first: %s\n", judge_counts(world->judge)->wrong[rule],
+            printf("# %" PRIu64 " times; first: %s\n", judge_counts(world->judge)->violations[rule],
                    problem);
         fine = fine && !problem;
     }
