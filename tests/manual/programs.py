@@ -1,4 +1,4 @@
-"""What each program says of itself: `PROGRAM --help`, read here apart from what makes the pages."""
+"""Flags and commands from `PROGRAM --help`, parsed separately from the pages' generator."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ PROGRAMS = [page.name.split(".")[0] for page in PAGES]
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of --help: all that its line says, and whether --no-NAME is one too."""
+    """A flag of --help: its line, and whether --no-NAME is a flag too."""
     name: str
     switch: bool
     line: str
@@ -44,7 +44,7 @@ def flags_of(program, *command):
 
 @cache
 def commands_of(program):
-    """The names of its commands; empty where it has none."""
+    """The names of the program's commands; empty if it has none."""
     return re.findall(r"^  ([a-z]+) +[A-Z]", help_of(program), re.M)
 
 

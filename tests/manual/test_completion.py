@@ -1,4 +1,4 @@
-"""Completion in bash, zsh and fish: each shell really completes every flag, and offers no other."""
+"""Completion in bash, zsh and fish: each shell completes every flag and offers no other."""
 
 import fcntl
 import os
@@ -45,7 +45,7 @@ def run(*command, cwd=None):
 # ---- the shells ----
 
 def bash(line, cwd=None):
-    """What bash offers at the end of a line, of which it makes the same words as at a prompt."""
+    """The words that bash offers at the end of a line, which it splits as at a prompt."""
     words = [word for word in re.split(r"([=:])|\s+", line) if word]
     if line.endswith((" ", "=")):
         words.append("")
@@ -65,7 +65,7 @@ def fish(line, cwd=None):
 
 
 class Zsh:
-    """A zsh at a terminal, whose program is a function that tells with what it was called."""
+    """A zsh on a terminal. Its program is a function that prints its arguments."""
 
     def __init__(self, folder, program):
         function = folder / f"_{program}"
@@ -77,7 +77,7 @@ class Zsh:
             os.execve(shutil.which("zsh"), ["zsh", "-f", "-i"],
                       {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(folder)})
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
-        self.say(f"PS1= PS2= fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; "
+        self.send(f"PS1= PS2= fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; "
                  "unsetopt beep; zstyle ':completion:*' list-prompt ''; LISTMAX=0; "
                  f"{program}() {{ print -r -- \"called<$*>\" }}; print rea''dy\n")
         self.until("ready")
@@ -89,21 +89,21 @@ class Zsh:
         os.close(self.terminal)
         os.waitpid(self.pid, 0)
 
-    def say(self, text):
+    def send(self, text):
         os.write(self.terminal, text.encode())
 
     def until(self, pattern):
-        heard = ""
+        received = ""
         end = time.monotonic() + SECONDS
-        while not (found := re.search(pattern, heard)):
+        while not (found := re.search(pattern, received)):
             ready, _, _ = select.select([self.terminal], [], [], max(0, end - time.monotonic()))
-            assert ready, f"no {pattern} in: {heard}"
-            heard += os.read(self.terminal, 65536).decode(errors="replace")
+            assert ready, f"no {pattern} in: {received}"
+            received += os.read(self.terminal, 65536).decode(errors="replace")
         return found
 
     def complete(self, line):
         """The arguments that a line has after a tab."""
-        self.say(line + "\t\n")
+        self.send(line + "\t\n")
         return self.until(r"called<([^\n]*)>\r?\n")[1]
 
 
@@ -138,7 +138,7 @@ def test_zsh_completes_every_flag(line, tmp_path):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_zsh_is_told_of_every_flag_and_no_other(program):
+def test_the_zsh_file_has_every_flag_and_no_other(program):
     text = (COMPLETION / f"{program}.zsh").read_text(encoding="utf-8")
     parts = re.split(r"^    ([a-z]+)\)$", text, flags=re.M)
     named = {"": parts[0], **dict(zip(parts[1::2], parts[2::2]))}
@@ -154,22 +154,22 @@ def test_zsh_is_told_of_every_flag_and_no_other(program):
                                     pytest.param(fish, marks=shell("fish"))])
 class TestValues:
     @pytest.mark.parametrize("line", CHOICES, ids=" ".join)
-    def test_a_value_of_few_is_offered(self, offers, line):
+    def test_the_choices_of_a_flag_are_offered(self, offers, line):
         text = " ".join(line)
         assert offers(f"{text} ") == CHOICES[line]
         one = sorted(CHOICES[line])[-1]
-        # Fish shows the flag with it, bash the value alone, which is a word of its own.
+        # Fish offers flag and value, bash the value alone.
         assert {each.split("=")[-1] for each in offers(f"{text}={one[:-1]}")} == {one}
 
     @pytest.mark.parametrize("program", PROGRAMS)
-    def test_files_are_offered_where_a_file_is_asked_for(self, offers, program, tmp_path):
+    def test_files_are_offered_for_flags_that_take_a_file(self, offers, program, tmp_path):
         (tmp_path / "some file").touch()
         for text in (f"{program} {FILE_FLAGS[program]} so", f"{program} {FILE_FLAGS[program]}=so"):
             offered = {each.split("=")[-1].replace("\\", "") for each in offers(text, tmp_path)}
             assert offered == {"some file"}
 
     @each_line
-    def test_nothing_is_offered_where_any_value_may_stand(self, offers, line, tmp_path):
+    def test_nothing_is_offered_for_flags_that_take_any_value(self, offers, line, tmp_path):
         (tmp_path / "x").touch()
         for flag in flags_of(*line):
             name = f"--{flag.name}"
@@ -194,14 +194,14 @@ def test_zsh_completes_values(tmp_path):
 
 
 @pytest.mark.parametrize("line", CHOICES, ids=" ".join)
-def test_the_values_that_are_offered_are_those_that_the_program_takes(line):
-    for word, fine in [*((word, True) for word in CHOICES[line]), ("nonsense", False)]:
+def test_the_program_accepts_the_offered_values_and_no_other(line):
+    for word, valid in [*((word, True) for word in CHOICES[line]), ("nonsense", False)]:
         value = word + "10" if word.endswith(":") else word
-        # It goes on to a server that is not there, or stops at the value.
+        # A good value leads to an error about the server, which does not exist.
         done = subprocess.run([BUILD / line[0], *line[1:], value, "--servers", "unix:/no/where"],
                               capture_output=True, text=True, check=False, timeout=SECONDS)
         assert done.returncode != 0
-        assert (line[-1] not in done.stderr) is fine, done
+        assert (line[-1] not in done.stderr) is valid, done
 
 
 # ---- commands ----
@@ -218,7 +218,7 @@ class TestCommands:
             assert command in offers(f"{program} {command[:-1]}")
             assert command in offers(f"{program} --servers one:1 {command[:-1]}")
 
-    def test_what_a_command_runs_is_completed_as_a_command_line(self, offers, program, tmp_path):
+    def test_the_command_to_run_is_completed_as_a_command_line(self, offers, program, tmp_path):
         (tmp_path / "some file").touch()
         helps = "\n".join(help_of(program, each) for each in commands_of(program))
         for command in re.findall(r"^Usage: \S+ (\w+) .* -- ", helps, re.M):
@@ -229,7 +229,7 @@ class TestCommands:
 
 @shell("zsh")
 @pytest.mark.parametrize("program", WITH_COMMANDS)
-def test_zsh_completes_commands_and_what_they_run(program, tmp_path):
+def test_zsh_completes_commands_and_the_command_to_run(program, tmp_path):
     (tmp_path / "some-file").touch()
     with Zsh(tmp_path, program) as terminal:
         assert terminal.complete(f"{program} acqu") == "acquire"

@@ -1,4 +1,4 @@
-"""The file of defaults, which packages install as /etc/default/dflockd."""
+"""build/dflockd.default, which packages install as /etc/default/dflockd."""
 
 import re
 
@@ -10,7 +10,7 @@ UNIT = (ROOT / "tools/dist/dflockd.service").read_text(encoding="ascii")
 VARIABLES = dict(re.findall(r"^#([A-Z][A-Z0-9_]+)=(.*)$", TEXT, re.M))
 
 
-def test_it_has_every_variable_with_its_default_as_a_comment_and_names_those_of_the_unit():
+def test_it_has_every_variable_with_its_default_and_names_those_of_the_unit():
     expected = {}
     for flag in flags_of("dflockd"):
         found = re.search(r"\. (DFLOCKD_[A-Z0-9_]+)", flag.line)
@@ -23,7 +23,7 @@ def test_it_has_every_variable_with_its_default_as_a_comment_and_names_those_of_
     assert all(line.startswith("#") for line in TEXT.splitlines() if line)
 
 
-def test_a_server_starts_with_all_of_it():
+def test_a_server_starts_with_all_variables_set():
     with Server("--port", "0", environment=VARIABLES) as server:
         server.terminate()
         assert server.wait() == 0

@@ -1,5 +1,5 @@
-"""libdflockd(3) says what the header says: every function as it is declared, every status with its
-text, every member of the options; and its example compiles and runs."""
+"""libdflockd(3) agrees with the header: functions, statuses and members of the options. Its example
+compiles and runs."""
 
 import os
 import re
@@ -12,7 +12,7 @@ HEADER = re.sub(r"/\*.*?\*/", "",
                 (ROOT / "include/dflockd/client.h").read_text(encoding="utf-8"), flags=re.S)
 PAGE = (ROOT / "tools/man/libdflockd.3").read_text(encoding="utf-8")
 
-# A sanitized library needs a program that is.
+# A sanitized library needs a sanitized program.
 SANITIZE = [f"-fsanitize={os.environ['SANITIZE']}"] if os.environ.get("SANITIZE") else []
 
 

@@ -1,5 +1,4 @@
-"""Manual pages say what is true: all flags and no other, and what each of them is; the commands,
-answers and limits of the protocol's header. mandoc has nothing to say against any page."""
+"""Manual pages agree with `--help` and with the protocol's header, and mandoc reports nothing."""
 
 import re
 import shutil
@@ -23,13 +22,13 @@ def mandoc(*args):
 
 
 def items(source):
-    """The flags that are explained, each as an item of a list."""
+    """The flags that the page explains, each as an item of a list."""
     lines = re.findall(r"^\.It (Fl .*)$", source, re.M)
     return ["-" + name for line in lines for name in re.findall(r"Fl (\S+)", line)]
 
 
 def sections(source):
-    """The page but for its subsections about commands, and these by name."""
+    """The page without its subsections about commands, and these by name."""
     parts = re.split(r"^\.Ss (.*)\n", source, flags=re.M)
     named = dict(zip(parts[1::2], parts[2::2]))
     rest = {name: re.split(r"^\.Sh ", text, maxsplit=1, flags=re.M) for name, text in named.items()}
@@ -53,20 +52,20 @@ def test_a_page_explains_every_command_with_the_flags_that_only_it_has(program):
         found = items(parts[command])
         assert len(found) == len(set(found))
         assert common | set(found) == common | spellings_of(program, command)
-        # What differs from the flag of the same name that all have is told anew.
+        # A command repeats a common flag only if it differs.
         shared = {flag for flag in flags_of(program, command) if flag in flags_of(program)}
         assert not set(found) & set().union(*(flag.spellings for flag in shared))
 
 
 def words(text):
-    """Its words, one blank between them, without marks: the page sets them otherwise."""
+    """The words of a text, with one blank between them and without punctuation."""
     return " " + " ".join(re.sub(r"[();,.:]", "", text).split()) + " "
 
 
 @needs_mandoc
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_page_says_of_a_flag_what_help_says(program):
-    """With its variables and its default."""
+def test_a_page_explains_a_flag_as_help_does(program):
+    """Variables and default are included."""
     shown = words(re.sub(r".\x08", "", mandoc("-T", "ascii", "-O", "width=500",
                                               MADE[program]).stdout))
     for command in [(), *((each,) for each in commands_of(program))]:
@@ -76,34 +75,34 @@ def test_a_page_says_of_a_flag_what_help_says(program):
 
 @pytest.mark.parametrize("program", [each for each in PROGRAMS if commands_of(each)])
 def test_a_page_has_every_exit_status_and_no_other(program):
-    told = re.search(r"^Exit status:\n\n((?: +\d.*\n)+)", help_of(program), re.M)[1]
+    listed = re.search(r"^Exit status:\n\n((?: +\d.*\n)+)", help_of(program), re.M)[1]
     page = MADE[program].read_text(encoding="utf-8")
     section = page.split(".Sh EXIT STATUS\n")[1].split("\n.Sh ")[0]
     shown = [words(part) for part in re.split(r"^\.It ", section, flags=re.M)[1:]]
     assert [each.replace(" El ", " ") for each in shown] == \
-        [words(line) for line in told.splitlines()]
+        [words(line) for line in listed.splitlines()]
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
-def test_no_flag_is_spoken_of_that_does_not_exist(page):
-    spoken = set(re.findall(r"\bFl -([a-z0-9-]+)", page.read_text(encoding="utf-8")))
+def test_a_page_mentions_only_flags_that_exist(page):
+    mentioned = set(re.findall(r"\bFl -([a-z0-9-]+)", page.read_text(encoding="utf-8")))
     known = set().union(*(spellings_of(program, *command) for program in PROGRAMS
                           for command in [(), *((each,) for each in commands_of(program))]))
-    assert {f"--{name}" for name in spoken} <= known
+    assert {f"--{name}" for name in mentioned} <= known
 
 
 @needs_mandoc
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
-def test_mandoc_finds_nothing_to_complain_of(page):
+def test_mandoc_reports_nothing(page):
     done = mandoc("-T", "lint", "-W", "all", page)
-    # Which other pages there are depends on the machine; those of ours are checked below.
-    said = [line for line in (done.stdout + done.stderr).splitlines()
+    # Other pages depend on the machine; the next test checks ours.
+    reports = [line for line in (done.stdout + done.stderr).splitlines()
             if "referenced manual not found" not in line and "mandoc.db" not in line]
-    assert said == []
+    assert reports == []
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
-def test_pages_refer_to_pages_of_ours_that_exist(page):
+def test_references_to_our_pages_are_valid(page):
     names = {(each.name.split(".")[0], each.name.rsplit(".")[-1]) for each in ALL}
     referred = re.findall(r"\.Xr (\S*dflock\S*) (\d)", page.read_text(encoding="utf-8"))
     assert set(referred) <= names
@@ -123,15 +122,15 @@ def constants():
     return re.findall(r"^#define DFLOCKD_(\w+)\s+(\d+)$", HEADER, re.M)
 
 
-def test_the_page_of_the_protocol_has_every_command_and_no_other():
+def test_the_protocols_page_has_every_command_and_no_other():
     assert set(re.findall(r"^\.It Ic (\w+)", PROTOCOL, re.M)) == set(table("DFLOCKD_COMMANDS"))
 
 
-def test_the_page_of_the_protocol_has_every_answer_and_no_other():
+def test_the_protocols_page_has_every_reply_and_no_other():
     quoted = set(re.findall(r"\bQl ([a-z_]+)\b", PROTOCOL))
     assert quoted == set(table("DFLOCKD_OUTCOMES"))
 
 
 @pytest.mark.parametrize("name, value", constants())
-def test_the_page_of_the_protocol_has_every_limit(name, value):
+def test_the_protocols_page_has_every_limit(name, value):
     assert re.search(rf"(?<!\d){value}(?!\d)", PROTOCOL), name

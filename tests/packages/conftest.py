@@ -1,4 +1,4 @@
-"""Makes tests/lib and the helpers beside this file importable."""
+"""Makes tests/lib and the helpers of this directory importable."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The source archive and the Debian packages: they build, install, serve, and go without a trace.
+"""The source archive and the Debian packages: they build, install, serve, and purge completely.
 
-This installs packages on the machine, and removes them: it is for a machine of its own, as root,
-and leaves one alone that has anything of dflockd."""
+The tests install packages and remove them. Run them as root on a machine for this only; they are
+skipped on a machine that has any file of dflockd."""
 
 import hashlib
 import os
@@ -22,15 +22,15 @@ UNITS = Path("/lib/systemd/system")
 VERSION = re.search(r'DFLOCKD_VERSION "(.*)"',
                     (ROOT / "include/dflockd/version.h").read_text(encoding="ascii"))[1]
 MINUTES = 60
-# Caches and logs of others, and what dpkg itself remembers, which is looked at apart.
+# Caches and logs of other programs, and dpkg's own records, which are checked separately.
 OTHERS = ("/var/cache", "/var/log", "/var/tmp", "/var/lib/apt", "/var/lib/dpkg")
 
 
-def why_not():
+def skip_reason():
     if os.geteuid() != 0:
         return "needs root, to install packages"
     if not shutil.which("apt-get"):
-        return "needs apt-get: this is not Debian"
+        return "needs apt-get"
     left = [str(path) for path in (STATE, DEFAULTS, Path("/usr/bin/dflockd")) if path.exists()]
     if left or known_to_dpkg():
         return f"this machine has a dflockd already: {', '.join(left + known_to_dpkg())}"
@@ -47,18 +47,18 @@ def run(*command, cwd=ROOT, minutes=1, **options):
 
 
 def known_to_dpkg():
-    """Packages of ours that are installed, or removed and not purged."""
+    """Our packages that are installed, or removed but not purged."""
     done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Source}\n"], capture_output=True,
                           text=True, check=True)
     rows = [line.split() for line in done.stdout.splitlines()]
     return [row[0] for row in rows if row[-1] == "dflockd"]
 
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
+pytestmark = pytest.mark.skipif(bool(skip_reason()), reason=str(skip_reason()))
 
 
 def make(*targets, cwd=ROOT, minutes=15):
-    """A make of its own, as from a shell."""
+    """Runs make as from a shell, without the variables of a make above."""
     environment = {name: value for name, value in os.environ.items()
                    if not re.match("DFLOCKD|MAKE|MFLAGS", name)}
     return run("make", *targets, cwd=cwd, minutes=minutes, env=environment)
@@ -72,7 +72,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def packages(folder):
-    """The files of all packages but those with debug symbols, by name."""
+    """The files of all packages except debug symbols, by name."""
     found = {file.name.split("_")[0]: file for file in folder.glob("*.deb")}
     return {name: file for name, file in found.items() if not name.endswith("-dbgsym")}
 
@@ -86,7 +86,7 @@ def field(package, name):
     return run("dpkg-deb", "--field", package, name).strip()
 
 
-# ---- what is in them ----
+# ---- contents ----
 
 def test_the_packages_have_the_version_of_the_protocols_header(packages):
     for package in packages.values():
@@ -95,8 +95,8 @@ def test_the_packages_have_the_version_of_the_protocols_header(packages):
 
 def test_lintian_finds_no_error_and_no_warning(folder):
     changes, = folder.glob("*.changes")
-    said = run("lintian", "--allow-root", "--fail-on", "error,warning", changes)
-    assert not re.search("^[EW]:", said, re.M), said
+    output = run("lintian", "--allow-root", "--fail-on", "error,warning", changes)
+    assert not re.search("^[EW]:", output, re.M), output
 
 
 def test_the_server_comes_with_units_options_profile_and_pages(packages):
@@ -118,8 +118,7 @@ def test_every_program_comes_with_its_page_and_completion(packages):
                     f"/usr/share/fish/vendor_completions.d/{program}.fish"} <= files
 
 
-def test_all_that_is_installed_is_in_some_package(packages, tmp_path):
-    """But for what tools/dist/debian/not-installed names."""
+def test_every_installed_program_is_in_a_package(packages, tmp_path):
     make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr", f"BUILD={BUILD}", "-o", "all")
     programs = {file.name for file in (tmp_path / "usr/bin").iterdir()}
     packed = set().union(*(contents(package) for package in packages.values()))
@@ -134,7 +133,7 @@ def test_the_licence_of_the_packages_is_that_of_the_source():
     assert re.search(r"Copyright \(c\) (.*)", licence)[1] in copyright_file
 
 
-# ---- their life on a machine ----
+# ---- installation, upgrade, removal ----
 
 def files_of_the_machine():
     found = set()
@@ -148,7 +147,7 @@ def files_of_the_machine():
 
 
 def environment_of_the_unit():
-    """What systemd would give the server, by its unit: variables of the unit, then of the file."""
+    """The environment that systemd would give the server: the unit's variables, then the file's."""
     text = (UNITS / "dflockd.service").read_text(encoding="ascii")
     assert "EnvironmentFile=-/etc/default/dflockd\n" in text
     pairs = re.findall(r"^Environment=(\w+)=(.*)$", text, re.M)
@@ -158,8 +157,8 @@ def environment_of_the_unit():
 
 
 class Installed(Server):
-    """The server as its unit starts it: its command, its environment, and no capability. (Its user
-    would reach the private folder by a mount that systemd makes; this one is the owner.)"""
+    """The server with the command and environment of its unit, and without capabilities. (systemd
+    would mount the private directory for its user; here the server is its owner.)"""
 
     def __init__(self):
         super().__init__(environment=environment_of_the_unit())
@@ -181,7 +180,7 @@ def set_option(variable, value):
 
 
 def keep_state():
-    """As systemd lays it out for a unit with DynamicUser and StateDirectory."""
+    """Makes the directories of a unit with DynamicUser and StateDirectory, as systemd does."""
     private = Path("/var/lib/private/dflockd")
     made = not private.parent.exists()
     private.mkdir(mode=0o700, parents=True)
@@ -191,21 +190,21 @@ def keep_state():
 
 @pytest.fixture(scope="module")
 def machine(packages):
-    """Whatever happens, nothing of ours is left on it."""
+    """The machine's files; removes our packages afterwards in any case."""
     before = files_of_the_machine()
     yield before
     if known_to_dpkg():
         run("dpkg", "--purge", *known_to_dpkg())
 
 
-def test_they_install_serve_upgrade_and_go(packages, machine, tmp_path):
+def test_packages_install_serve_upgrade_and_purge(packages, machine, tmp_path):
     install = ["dpkg", "--install", "--force-confold", *packages.values()]
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
 
     run(*install, minutes=5, env=environment)
     for unit in ("dflockd.service", "dflockd.socket"):
-        said = run("systemd-analyze", "verify", "--man=no", UNITS / unit)
-        assert said == ""
+        output = run("systemd-analyze", "verify", "--man=no", UNITS / unit)
+        assert output == ""
     wanted = Path("/etc/systemd/system")
     assert (wanted / "multi-user.target.wants/dflockd.service").exists()
     assert not (wanted / "sockets.target.wants/dflockd.socket").exists()
@@ -215,7 +214,7 @@ def test_they_install_serve_upgrade_and_go(packages, machine, tmp_path):
     run("sh", "-c", f"gcc -Wall -o {program} tools/examples/events.c"
         " $(pkg-config --cflags --libs libdflockd)")
 
-    # It serves with the options of the file, and keeps its fences where the unit lets it.
+    # The server uses the options of the file, and stores fences in the unit's directory.
     made = keep_state()
     set_option("DFLOCKD_PORT", "0")
     with Installed() as server:
@@ -225,7 +224,7 @@ def test_they_install_serve_upgrade_and_go(packages, machine, tmp_path):
         assert server.wait() == 0
     fences = (STATE / "fences").read_bytes()
 
-    # An upgrade keeps what was set, and the state; so does a removal.
+    # Upgrade and removal keep options and state.
     run(*install, minutes=5, env=environment)
     assert "\nDFLOCKD_PORT=0\n" in DEFAULTS.read_text(encoding="utf-8")
     assert (STATE / "fences").read_bytes() == fences
@@ -236,7 +235,7 @@ def test_they_install_serve_upgrade_and_go(packages, machine, tmp_path):
     assert not Path("/usr/bin/dflockd").exists() and not (UNITS / "dflockd.service").exists()
     assert DEFAULTS.exists() and (STATE / "fences").exists()
 
-    # A purge does not.
+    # A purge removes them.
     run("dpkg", "--purge", *packages)
     if made:
         made.rmdir()
@@ -259,7 +258,7 @@ def test_the_archive_builds_from_scratch_and_serves(tmp_path):
     make("-j2", cwd=source)
     with Server(binary=source / "build/dflockd") as server:
         assert ask_by_nc(server.port, "ping\n_\n_\n") == "ok\n"
-    # What is packed there is the same to the byte.
+    # The archive that it packs has the same bytes.
     make("dist", cwd=source)
     again = source / "build" / archive.name
     assert hashlib.sha256(again.read_bytes()).digest() == \
