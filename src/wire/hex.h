@@ -1,6 +1,6 @@
 /*
- * 64 bits as 16 lower-case hexadecimal digits, eight of them at a time in one word. A token's
- * digits are random: a branch on one would be mispredicted as often as not.
+ * 64 bits as 16 lower-case hexadecimal digits, eight at a time in one word and without branches:
+ * the digits of a token are random, so branches on them would be mispredicted half of the time.
  */
 #ifndef WIRE_HEX_H
 #define WIRE_HEX_H
@@ -14,13 +14,13 @@ enum {
     HEX_DIGITS = 16
 };
 
-/* A word with the same byte in all places. */
+/* A word of eight equal bytes. */
 static inline uint64_t hex_all(uint8_t byte)
 {
     return 0x0101010101010101 * (uint64_t)byte;
 }
 
-/* The digits of eight numbers below 16, one in each byte; of no others is it a digit. */
+/* The digits of eight numbers below 16, one in each byte. Larger numbers give no digit. */
 static inline uint64_t hex_digits(uint64_t numbers)
 {
     uint64_t letters = (numbers + hex_all(6)) >> 4 & hex_all(1);
@@ -46,7 +46,7 @@ static inline void hex_put(uint8_t to[HEX_DIGITS], uint64_t value)
     hex_put_half(to + HEX_DIGITS / 2, (uint32_t)value);
 }
 
-/* Their value; `*wrong` becomes other than 0 where one of them is no digit. */
+/* Returns the value. Sets bits of `*wrong` if a byte is not a digit. */
 static inline uint64_t hex_read_half(const uint8_t from[HEX_DIGITS / 2], uint64_t *wrong)
 {
     uint64_t numbers;
@@ -61,7 +61,7 @@ static inline uint64_t hex_read_half(const uint8_t from[HEX_DIGITS / 2], uint64_
     return (numbers | numbers >> 16) & 0x00000000ffffffff;
 }
 
-/* False where one of them is no digit; `*value` says nothing then. */
+/* Returns false if a byte is not a digit; `*value` is undefined then. */
 static inline bool hex_read(const uint8_t from[HEX_DIGITS], uint64_t *value)
 {
     uint64_t wrong = 0;

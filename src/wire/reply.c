@@ -5,18 +5,18 @@
 #include "base/time_units.h"
 #include "wire/hex.h"
 
-static uint8_t *put(uint8_t *to, const void *bytes, size_t length)
+static uint8_t *reply_put(uint8_t *to, const void *bytes, size_t length)
 {
     memcpy(to, bytes, length);
     return to + length;
 }
 
-static uint8_t *put_text(uint8_t *to, const char *text)
+static uint8_t *reply_put_text(uint8_t *to, const char *text)
 {
-    return put(to, text, strlen(text));
+    return reply_put(to, text, strlen(text));
 }
 
-static uint8_t *put_number(uint8_t *to, uint64_t number)
+static uint8_t *reply_put_number(uint8_t *to, uint64_t number)
 {
     uint8_t digits[20];
     uint8_t *first = digits + sizeof(digits);
@@ -25,16 +25,16 @@ static uint8_t *put_number(uint8_t *to, uint64_t number)
         *--first = (uint8_t)('0' + number % 10);
         number /= 10;
     } while (number > 0);
-    return put(to, first, (size_t)(digits + sizeof(digits) - first));
+    return reply_put(to, first, (size_t)(digits + sizeof(digits) - first));
 }
 
-static uint8_t *put_hex(uint8_t *to, uint64_t value)
+static uint8_t *reply_put_hex(uint8_t *to, uint64_t value)
 {
     hex_put(to, value);
     return to + HEX_DIGITS;
 }
 
-static uint8_t *put_word(uint8_t *to, enum dflockd_outcome outcome)
+static uint8_t *reply_put_word(uint8_t *to, enum dflockd_outcome outcome)
 {
     static const struct {
         const char *text;
@@ -45,12 +45,12 @@ static uint8_t *put_word(uint8_t *to, enum dflockd_outcome outcome)
 #undef X
     };
 
-    return put(to, words[outcome].text, words[outcome].length);
+    return reply_put(to, words[outcome].text, words[outcome].length);
 }
 
 uint8_t *reply_outcome(uint8_t *to, enum dflockd_outcome outcome)
 {
-    to = put_word(to, outcome);
+    to = reply_put_word(to, outcome);
     *to++ = '\n';
     return to;
 }
@@ -58,20 +58,20 @@ uint8_t *reply_outcome(uint8_t *to, enum dflockd_outcome outcome)
 uint8_t *reply_grant(uint8_t *to, enum dflockd_outcome outcome, uint64_t fence, uint64_t salt,
                      uint64_t lease_s)
 {
-    to = put_word(to, outcome);
+    to = reply_put_word(to, outcome);
     *to++ = ' ';
-    to = put_hex(to, fence);
-    to = put_hex(to, salt);
+    to = reply_put_hex(to, fence);
+    to = reply_put_hex(to, salt);
     *to++ = ' ';
-    to = put_number(to, lease_s);
+    to = reply_put_number(to, lease_s);
     *to++ = '\n';
     return to;
 }
 
 uint8_t *reply_renewed(uint8_t *to, uint64_t lease_s)
 {
-    to = put_text(to, "ok ");
-    to = put_number(to, lease_s);
+    to = reply_put_text(to, "ok ");
+    to = reply_put_number(to, lease_s);
     *to++ = '\n';
     return to;
 }
@@ -79,11 +79,11 @@ uint8_t *reply_renewed(uint8_t *to, uint64_t lease_s)
 /* ---- stats ---- */
 
 /* Seconds with three decimals. */
-static uint8_t *put_seconds(uint8_t *to, uint64_t ns)
+static uint8_t *reply_put_seconds(uint8_t *to, uint64_t ns)
 {
     uint64_t ms = ns / NS_PER_MS;
 
-    to = put_number(to, ms / 1000);
+    to = reply_put_number(to, ms / 1000);
     *to++ = '.';
     *to++ = (uint8_t)('0' + ms / 100 % 10);
     *to++ = (uint8_t)('0' + ms / 10 % 10);
@@ -95,7 +95,7 @@ static uint8_t *put_seconds(uint8_t *to, uint64_t ns)
  * The length of the valid UTF-8 sequence at `bytes`, or 0. Overlong forms, surrogates and code
  * points above U+10FFFF are not valid (RFC 3629).
  */
-static uint32_t utf8_sequence(const uint8_t *bytes, uint32_t length)
+static uint32_t reply_utf8_length(const uint8_t *bytes, uint32_t length)
 {
     uint8_t lead = bytes[0];
     uint8_t low = 0x80;
@@ -130,26 +130,26 @@ static uint32_t utf8_sequence(const uint8_t *bytes, uint32_t length)
 }
 
 /* A JSON string (RFC 8259); each byte that is not UTF-8 becomes U+FFFD. */
-static uint8_t *put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
+static uint8_t *reply_put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
 {
     static const char digits[] = "0123456789abcdef";
 
     *to++ = '"';
     while (length > 0) {
-        uint32_t count = utf8_sequence(bytes, length);
+        uint32_t count = reply_utf8_length(bytes, length);
 
         if (count == 0) {
-            to = put_text(to, "\xef\xbf\xbd");
+            to = reply_put_text(to, "\xef\xbf\xbd");
             count = 1;
         } else if (bytes[0] == '"' || bytes[0] == '\\') {
             *to++ = '\\';
             *to++ = bytes[0];
         } else if (bytes[0] < 0x20 || bytes[0] == 0x7f) {
-            to = put_text(to, "\\u00");
+            to = reply_put_text(to, "\\u00");
             *to++ = (uint8_t)digits[bytes[0] >> 4];
             *to++ = (uint8_t)digits[bytes[0] & 15];
         } else {
-            to = put(to, bytes, count);
+            to = reply_put(to, bytes, count);
         }
         bytes += count;
         length -= count;
@@ -160,7 +160,7 @@ static uint8_t *put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
 
 uint8_t *reply_stats_begin(uint8_t *to, uint64_t connections)
 {
-    return put_number(put_text(to, "ok {\"connections\":"), connections);
+    return reply_put_number(reply_put_text(to, "ok {\"connections\":"), connections);
 }
 
 uint8_t *reply_stats_section(uint8_t *to, enum reply_section section)
@@ -172,34 +172,34 @@ uint8_t *reply_stats_section(uint8_t *to, enum reply_section section)
         [REPLY_IDLE_SEMAPHORES] = ",\"idle_semaphores\":[",
     };
 
-    return put_text(to, names[section]);
+    return reply_put_text(to, names[section]);
 }
 
 uint8_t *reply_stats_entry(uint8_t *to, enum reply_section section, bool first,
                            const struct reply_entry *entry)
 {
-    to = put_text(to, first ? "{\"key\":" : ",{\"key\":");
-    to = put_string(to, entry->key, entry->key_length);
+    to = reply_put_text(to, first ? "{\"key\":" : ",{\"key\":");
+    to = reply_put_string(to, entry->key, entry->key_length);
     if (section == REPLY_LOCKS) {
-        to = put_number(put_text(to, ",\"owner_conn_id\":"), entry->owner);
-        to = put_seconds(put_text(to, ",\"lease_expires_in_s\":"), entry->lease_ns);
-        to = put_number(put_text(to, ",\"waiters\":"), entry->waiters);
+        to = reply_put_number(reply_put_text(to, ",\"owner_conn_id\":"), entry->owner);
+        to = reply_put_seconds(reply_put_text(to, ",\"lease_expires_in_s\":"), entry->lease_ns);
+        to = reply_put_number(reply_put_text(to, ",\"waiters\":"), entry->waiters);
     } else if (section == REPLY_SEMAPHORES) {
-        to = put_number(put_text(to, ",\"limit\":"), entry->limit);
-        to = put_number(put_text(to, ",\"holders\":"), entry->holders);
-        to = put_number(put_text(to, ",\"waiters\":"), entry->waiters);
+        to = reply_put_number(reply_put_text(to, ",\"limit\":"), entry->limit);
+        to = reply_put_number(reply_put_text(to, ",\"holders\":"), entry->holders);
+        to = reply_put_number(reply_put_text(to, ",\"waiters\":"), entry->waiters);
     } else {
-        to = put_seconds(put_text(to, ",\"idle_s\":"), entry->idle_ns);
+        to = reply_put_seconds(reply_put_text(to, ",\"idle_s\":"), entry->idle_ns);
     }
-    return put_text(to, "}");
+    return reply_put_text(to, "}");
 }
 
 uint8_t *reply_stats_section_end(uint8_t *to)
 {
-    return put_text(to, "]");
+    return reply_put_text(to, "]");
 }
 
 uint8_t *reply_stats_end(uint8_t *to)
 {
-    return put_text(to, "}\n");
+    return reply_put_text(to, "}\n");
 }

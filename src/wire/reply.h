@@ -1,5 +1,5 @@
 /*
- * Outcomes to bytes: the answer lines, and the JSON of `stats`.
+ * Outcomes to bytes: the lines of answers, and the JSON of `stats`.
  */
 #ifndef WIRE_REPLY_H
 #define WIRE_REPLY_H
@@ -10,11 +10,10 @@
 
 #include "dflockd/protocol.h"
 
-/* Room that one entry of `stats` may need: a key whose every byte is written as \u00xx, and the
- * numbers beside it. */
+/* The largest entry of `stats`: each byte of the key as \u00xx, and the numbers. */
 #define REPLY_ENTRY_MAX (DFLOCKD_KEY_MAX * 6 + 192)
 
-/* Each writes at `to` and returns the end of what it wrote; the room needed is stated. */
+/* Each writes at `to` and returns the end. Its comment states the largest size. */
 
 /* `<word>\n`: DFLOCKD_ANSWER_MAX bytes. */
 uint8_t *reply_outcome(uint8_t *to, enum dflockd_outcome outcome);
@@ -26,10 +25,7 @@ uint8_t *reply_grant(uint8_t *to, enum dflockd_outcome outcome, uint64_t fence, 
 /* `ok <lease>\n`: DFLOCKD_ANSWER_MAX bytes. */
 uint8_t *reply_renewed(uint8_t *to, uint64_t lease_s);
 
-/*
- * The arrays of `stats`, in the order they are sent. A semaphore of limit 1 counts as a lock, as
- * it does upstream.
- */
+/* The arrays of `stats`, in their order. A semaphore of limit 1 is listed as a lock. */
 enum reply_section {
     REPLY_LOCKS,
     REPLY_SEMAPHORES,
@@ -38,7 +34,7 @@ enum reply_section {
     REPLY_SECTIONS
 };
 
-/* One resource as `stats` shows it; each section uses some of the fields. */
+/* One resource of `stats`; each section writes some of the members. */
 struct reply_entry {
     const uint8_t *key;
     uint32_t key_length;
@@ -50,7 +46,7 @@ struct reply_entry {
     uint32_t waiters;
 };
 
-/* `ok {"connections":N`: REPLY_ENTRY_MAX bytes, as all that follow. */
+/* `ok {"connections":N`: REPLY_ENTRY_MAX bytes, as the functions below. */
 uint8_t *reply_stats_begin(uint8_t *to, uint64_t connections);
 uint8_t *reply_stats_section(uint8_t *to, enum reply_section section);
 uint8_t *reply_stats_entry(uint8_t *to, enum reply_section section, bool first,

@@ -5,28 +5,28 @@
 #include "wire/hex.h"
 
 enum {
-    FIELDS_MAX = 3 /* of an arg; a fourth is too many for every command */
+    FIELDS_MAX = 3 /* of an arg; no command has more */
 };
 
-static bool is_blank(uint8_t byte)
+static bool request_is_blank(uint8_t byte)
 {
     return byte == ' ' || (byte >= '\t' && byte <= '\r');
 }
 
-static struct slice strip_returns(struct slice line)
+static struct slice request_strip_returns(struct slice line)
 {
     while (line.length > 0 && line.bytes[line.length - 1] == '\r')
         line.length--;
     return line;
 }
 
-static bool slice_is(struct slice slice, const char *word)
+static bool request_slice_is(struct slice slice, const char *word)
 {
     return slice.length == strlen(word) && memcmp(slice.bytes, word, slice.length) == 0;
 }
 
-/* The place of the letter in the order of enum dflockd_command, or -1. */
-static int operation_of(uint8_t letter)
+/* The command of a lock with this letter, or -1. */
+static int request_operation(uint8_t letter)
 {
     switch (letter) {
     case 'l':
@@ -44,12 +44,12 @@ static int operation_of(uint8_t letter)
     }
 }
 
-static int command_of(struct slice word)
+static int request_command(struct slice word)
 {
     if (word.length == 1)
-        return operation_of(word.bytes[0]);
+        return request_operation(word.bytes[0]);
     if (word.length == 2 && word.bytes[0] == 's') {
-        int operation = operation_of(word.bytes[1]);
+        int operation = request_operation(word.bytes[1]);
 
         return operation < 0 ? -1 : operation + DFLOCKD_SEMAPHORE_ACQUIRE;
     }
@@ -60,13 +60,13 @@ static int command_of(struct slice word)
 #undef X
         };
 
-        if (slice_is(word, words[command]))
+        if (request_slice_is(word, words[command]))
             return command;
     }
     return -1;
 }
 
-static bool key_valid(struct slice key)
+static bool request_key_valid(struct slice key)
 {
     if (key.length == 0 || key.length > DFLOCKD_KEY_MAX)
         return false;
@@ -79,8 +79,8 @@ static bool key_valid(struct slice key)
     return true;
 }
 
-/* Cuts `arg` at its blanks; the number of fields, FIELDS_MAX + 1 standing for more. */
-static uint32_t split(struct slice arg, struct slice fields[FIELDS_MAX])
+/* Cuts `arg` at its blanks. Returns the number of fields, FIELDS_MAX + 1 for any larger one. */
+static uint32_t request_split(struct slice arg, struct slice fields[FIELDS_MAX])
 {
     uint32_t count = 0;
     uint32_t at = 0;
@@ -88,21 +88,21 @@ static uint32_t split(struct slice arg, struct slice fields[FIELDS_MAX])
     for (;;) {
         uint32_t start;
 
-        while (at < arg.length && is_blank(arg.bytes[at]))
+        while (at < arg.length && request_is_blank(arg.bytes[at]))
             at++;
         if (at == arg.length)
             return count;
         if (count == FIELDS_MAX)
             return FIELDS_MAX + 1;
         start = at;
-        while (at < arg.length && !is_blank(arg.bytes[at]))
+        while (at < arg.length && !request_is_blank(arg.bytes[at]))
             at++;
         fields[count++] = (struct slice){.bytes = arg.bytes + start, .length = at - start};
     }
 }
 
 /* A decimal number with an optional sign, of `least` to `most`. */
-static bool read_number(struct slice field, uint64_t least, uint64_t most, uint64_t *number)
+static bool request_read_number(struct slice field, uint64_t least, uint64_t most, uint64_t *number)
 {
     bool negative = field.length > 0 && field.bytes[0] == '-';
     uint32_t at = negative || (field.length > 0 && field.bytes[0] == '+');
@@ -125,32 +125,30 @@ static bool read_number(struct slice field, uint64_t least, uint64_t most, uint6
     return value >= least;
 }
 
-static bool read_token(struct slice field, struct request *request)
+static bool request_read_token(struct slice field, struct request *request)
 {
     return field.length == DFLOCKD_TOKEN_LENGTH && hex_read(field.bytes, &request->fence) &&
            hex_read(field.bytes + HEX_DIGITS, &request->salt);
 }
 
-static bool read_seconds(struct slice field, uint64_t least, uint64_t *seconds)
+static bool request_read_seconds(struct slice field, uint64_t least, uint64_t *seconds)
 {
-    return read_number(field, least, DFLOCKD_SECONDS_MAX, seconds);
+    return request_read_number(field, least, DFLOCKD_SECONDS_MAX, seconds);
 }
 
-static bool read_limit(struct slice field, uint32_t *limit)
+static bool request_read_limit(struct slice field, uint32_t *limit)
 {
     uint64_t value;
 
-    if (!read_number(field, 1, DFLOCKD_LIMIT_MAX, &value))
+    if (!request_read_number(field, 1, DFLOCKD_LIMIT_MAX, &value))
         return false;
     *limit = (uint32_t)value;
     return true;
 }
 
-/*
- * The shape of an arg: what stands before the optional lease. Semaphores have a limit where a
- * claim may begin: `<timeout> [<limit>] [<lease>]`, `[<limit>] [<lease>]`.
+/* Parses `[<timeout>] [<token>] [<limit>] [<lease>]`: the command says which; a lease is optional.
  */
-static bool read_arg(struct slice arg, struct request *request)
+static bool request_read_arg(struct slice arg, struct request *request)
 {
     bool semaphore = command_of_semaphores(request->command);
     int operation = (int)request->command - (semaphore ? DFLOCKD_SEMAPHORE_ACQUIRE : 0);
@@ -159,50 +157,48 @@ static bool read_arg(struct slice arg, struct request *request)
     bool takes_limit = semaphore && (operation == DFLOCKD_ACQUIRE || operation == DFLOCKD_ENQUEUE);
     bool takes_lease = operation != DFLOCKD_RELEASE && operation != DFLOCKD_WAIT;
     struct slice fields[FIELDS_MAX];
-    uint32_t count = split(arg, fields);
+    uint32_t count = request_split(arg, fields);
     uint32_t least = (uint32_t)takes_timeout + takes_token + takes_limit;
     uint32_t at = 0;
 
-    request->limit = 1;
-    request->lease_s = 0;
     if (count < least || count > least + takes_lease)
         return false;
-    if (takes_timeout && !read_seconds(fields[at++], 0, &request->timeout_s))
+    if (takes_timeout && !request_read_seconds(fields[at++], 0, &request->timeout_s))
         return false;
-    if (takes_token && !read_token(fields[at++], request))
+    if (takes_token && !request_read_token(fields[at++], request))
         return false;
-    if (takes_limit && !read_limit(fields[at++], &request->limit))
+    if (takes_limit && !request_read_limit(fields[at++], &request->limit))
         return false;
-    return at == count || read_seconds(fields[at], 1, &request->lease_s);
+    return at == count || request_read_seconds(fields[at], 1, &request->lease_s);
 }
 
-/* The arg of `own`: `l` or `s` for the kind, and the token. */
-static bool read_own(struct slice arg, struct request *request)
+/* Parses `l <token>` or `s <token>`. */
+static bool request_read_own(struct slice arg, struct request *request)
 {
     struct slice fields[FIELDS_MAX];
 
-    if (split(arg, fields) != 2 || !read_token(fields[1], request))
+    if (request_split(arg, fields) != 2 || !request_read_token(fields[1], request))
         return false;
-    request->semaphore = slice_is(fields[0], "s");
-    return request->semaphore || slice_is(fields[0], "l");
+    request->semaphore = request_slice_is(fields[0], "s");
+    return request->semaphore || request_slice_is(fields[0], "l");
 }
 
-static struct slice trim(struct slice arg)
+static struct slice request_trim(struct slice arg)
 {
-    while (arg.length > 0 && is_blank(arg.bytes[arg.length - 1]))
+    while (arg.length > 0 && request_is_blank(arg.bytes[arg.length - 1]))
         arg.length--;
-    while (arg.length > 0 && is_blank(arg.bytes[0])) {
+    while (arg.length > 0 && request_is_blank(arg.bytes[0])) {
         arg.bytes++;
         arg.length--;
     }
     return arg;
 }
 
-static void interpret(const struct slice lines[3], struct request *request)
+static void request_interpret(const struct slice lines[3], struct request *request)
 {
-    int command = command_of(lines[0]);
+    int command = request_command(lines[0]);
 
-    request->valid = command >= 0;
+    *request = (struct request){.limit = 1, .valid = command >= 0};
     if (!request->valid)
         return;
     request->command = (enum dflockd_command)command;
@@ -211,16 +207,16 @@ static void interpret(const struct slice lines[3], struct request *request)
     case DFLOCKD_STATS:
         return;
     case DFLOCKD_AUTH:
-        request->secret = trim(lines[2]);
+        request->secret = request_trim(lines[2]);
         return;
     case DFLOCKD_OWN:
         request->key = lines[1];
-        request->valid = key_valid(lines[1]) && read_own(lines[2], request);
+        request->valid = request_key_valid(lines[1]) && request_read_own(lines[2], request);
         return;
     default:
         request->key = lines[1];
         request->semaphore = command_of_semaphores(request->command);
-        request->valid = key_valid(lines[1]) && read_arg(lines[2], request);
+        request->valid = request_key_valid(lines[1]) && request_read_arg(lines[2], request);
     }
 }
 
@@ -241,14 +237,14 @@ struct request_frame request_read(const uint8_t *bytes, size_t length, struct re
                 frame.framing = REQUEST_TOO_LONG;
             return frame;
         }
-        lines[frame.lines] =
-            strip_returns((struct slice){.bytes = start, .length = (uint32_t)(end - start)});
+        lines[frame.lines] = request_strip_returns(
+            (struct slice){.bytes = start, .length = (uint32_t)(end - start)});
         frame.length += (uint32_t)(end - start) + 1;
         frame.lines++;
-        if (frame.lines == 2 && slice_is(lines[0], "auth"))
+        if (frame.lines == 2 && request_slice_is(lines[0], "auth"))
             line_max = DFLOCKD_AUTH_LINE_MAX;
     }
     frame.framing = REQUEST_COMPLETE;
-    interpret(lines, request);
+    request_interpret(lines, request);
     return frame;
 }
