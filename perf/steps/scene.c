@@ -86,11 +86,33 @@ static void aim(struct target *target, uint8_t kind, uint64_t number)
     crypto_shorthash((uint8_t *)&target->key.hash, target->bytes, SCENE_KEY_BYTES, hash_key);
 }
 
+struct lock_answer scene_apply_for(struct scene *scene, enum dflockd_command command,
+                                   uint64_t connection_id, const struct target *target,
+                                   uint64_t wait_s, uint64_t lease_s)
+{
+    struct lock_request request = {
+        .command = command,
+        .connection_id = connection_id,
+        .key = target->key,
+        .limit = 1,
+        .wait_s = wait_s,
+        .lease_s = lease_s,
+        .token = target->token,
+    };
+
+    return table_apply(&scene->table, scene_clock(scene), &request);
+}
+
+struct lock_answer scene_apply(struct scene *scene, enum dflockd_command command,
+                               const struct target *target, uint64_t wait_s, uint64_t lease_s)
+{
+    return scene_apply_for(scene, command, target->client, target, wait_s, lease_s);
+}
+
 static void hold(struct scene *scene, const struct target *target, uint64_t lease_s)
 {
     uint64_t client = FIRST_OTHER_CLIENT + target->number / KEYS_OF_ANOTHER;
-    struct lock_answer answer =
-        table_acquire(&scene->table, scene_clock(scene), client, &target->key, 1, 0, lease_s);
+    struct lock_answer answer = scene_apply_for(scene, DFLOCKD_ACQUIRE, client, target, 0, lease_s);
 
     scene_expect(answer.outcome == DFLOCKD_OK, "a key could not be held by others");
     scene->held_fences[target->number] = answer.token.fence;

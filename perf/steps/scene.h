@@ -70,6 +70,15 @@ static inline uint64_t scene_clock(struct scene *scene)
     return scene->now_ns += SCENE_STEP_NS;
 }
 
+/* A request of the target's client for the target's key, with the target's token. */
+struct lock_answer scene_apply(struct scene *scene, enum dflockd_command command,
+                               const struct target *target, uint64_t wait_s, uint64_t lease_s);
+
+/* As scene_apply, for another connection. */
+struct lock_answer scene_apply_for(struct scene *scene, enum dflockd_command command,
+                                   uint64_t connection_id, const struct target *target,
+                                   uint64_t wait_s, uint64_t lease_s);
+
 /* Ends the program unless `right`: a step that does not do what it is named for measures nothing.
  */
 void scene_expect(bool right, const char *what);

@@ -33,11 +33,10 @@ static void run_own(struct scene *scene, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct target *target = &scene->targets[i];
-        struct lock_answer answer = table_acquire(&scene->table, scene_clock(scene), target->client,
-                                                  &target->key, 1, 10, SCENE_LEASE_S);
-        struct lock_answer released =
-            table_release(&scene->table, scene_clock(scene), &target->key, answer.token);
+        struct lock_answer released;
 
+        target->token = scene_apply(scene, DFLOCKD_ACQUIRE, target, 10, SCENE_LEASE_S).token;
+        released = scene_apply(scene, DFLOCKD_RELEASE, target, 0, 0);
         scene_expect(granted(&released), "own: not released");
     }
 }
@@ -46,8 +45,7 @@ static void run_try(struct scene *scene, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct target *target = &scene->targets[i];
-        struct lock_answer answer = table_acquire(&scene->table, scene_clock(scene), target->client,
-                                                  &target->key, 1, 0, SCENE_LEASE_S);
+        struct lock_answer answer = scene_apply(scene, DFLOCKD_ACQUIRE, target, 0, SCENE_LEASE_S);
 
         scene_expect(answer.outcome == DFLOCKD_TIMEOUT, "try: not refused");
     }
@@ -57,8 +55,7 @@ static void run_renew(struct scene *scene, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct target *target = &scene->targets[i];
-        struct lock_answer answer = table_renew(&scene->table, scene_clock(scene), &target->key,
-                                                target->token, SCENE_RENEWED_S);
+        struct lock_answer answer = scene_apply(scene, DFLOCKD_RENEW, target, 0, SCENE_RENEWED_S);
 
         scene_expect(granted(&answer), "renew: not renewed");
     }
@@ -68,8 +65,7 @@ static void run_release(struct scene *scene, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct target *target = &scene->targets[i];
-        struct lock_answer answer =
-            table_release(&scene->table, scene_clock(scene), &target->key, target->token);
+        struct lock_answer answer = scene_apply(scene, DFLOCKD_RELEASE, target, 0, 0);
 
         scene_expect(granted(&answer), "release: not released");
     }
@@ -81,10 +77,9 @@ static void run_two_phase(struct scene *scene, uint64_t count)
         struct target *target = &scene->targets[i];
         struct lock_answer answer;
 
-        table_enqueue(&scene->table, scene_clock(scene), target->client, &target->key, 1,
-                      SCENE_LEASE_S);
-        answer = table_wait(&scene->table, scene_clock(scene), target->client, &target->key, 10);
-        answer = table_release(&scene->table, scene_clock(scene), &target->key, answer.token);
+        scene_apply(scene, DFLOCKD_ENQUEUE, target, 0, SCENE_LEASE_S);
+        target->token = scene_apply(scene, DFLOCKD_WAIT, target, 10, 0).token;
+        answer = scene_apply(scene, DFLOCKD_RELEASE, target, 0, 0);
         scene_expect(granted(&answer), "two-phase: not released");
     }
 }
@@ -96,7 +91,7 @@ static void prepare_expire(struct scene *scene, uint64_t count)
     for (uint64_t i = 0; i < count; i++) {
         struct target *target = &scene->targets[i];
 
-        table_acquire(&scene->table, scene_clock(scene), target->client, &target->key, 1, 0, 1);
+        scene_apply(scene, DFLOCKD_ACQUIRE, target, 0, 1);
     }
     scene->now_ns += 2 * NS_PER_S;
 }
@@ -121,9 +116,8 @@ static void begin_hand_over(struct scene *scene, uint64_t waiters)
     struct target *target = hot_key(scene);
 
     for (uint64_t i = 0; i <= waiters; i++) {
-        struct lock_answer answer =
-            table_acquire(&scene->table, scene_clock(scene), FIRST_WAITER + i, &target->key, 1,
-                          WAIT_FOREVER_S, SCENE_LEASE_S);
+        struct lock_answer answer = scene_apply_for(scene, DFLOCKD_ACQUIRE, FIRST_WAITER + i,
+                                                    target, WAIT_FOREVER_S, SCENE_LEASE_S);
 
         if (granted(&answer)) {
             scene->granted_client = FIRST_WAITER + i;
@@ -140,9 +134,9 @@ static void run_hand_over(struct scene *scene, uint64_t count)
         uint64_t holder = scene->granted_client;
         uint64_t effects = scene->effects;
 
-        table_release(&scene->table, scene_clock(scene), &target->key, scene->granted_token);
-        table_acquire(&scene->table, scene_clock(scene), holder, &target->key, 1, WAIT_FOREVER_S,
-                      SCENE_LEASE_S);
+        target->token = scene->granted_token;
+        scene_apply(scene, DFLOCKD_RELEASE, target, 0, 0);
+        scene_apply_for(scene, DFLOCKD_ACQUIRE, holder, target, WAIT_FOREVER_S, SCENE_LEASE_S);
         scene_expect(scene->effects == effects + 1, "hand-over: nobody got the key");
     }
 }
@@ -164,8 +158,8 @@ static void prepare_disconnect(struct scene *scene, uint64_t count)
 {
     scene_aim_at_own(scene, count);
     for (uint64_t i = 0; i < count; i++)
-        table_acquire(&scene->table, scene_clock(scene), FIRST_LEAVING + i / scene->claims_each,
-                      &scene->targets[i].key, 1, 0, SCENE_LEASE_S);
+        scene_apply_for(scene, DFLOCKD_ACQUIRE, FIRST_LEAVING + i / scene->claims_each,
+                        &scene->targets[i], 0, SCENE_LEASE_S);
 }
 
 static void run_disconnect(struct scene *scene, uint64_t count)

@@ -8,7 +8,7 @@
 #ifndef CLIENT_LOOKUP_H
 #define CLIENT_LOOKUP_H
 
-#include "os/address.h"
+#include "client/address.h"
 #include "dflockd/client.h"
 
 enum {

@@ -1,18 +1,18 @@
 /*
- * The lock table: who holds what until when, and who waits for it.
+ * The lock table: which client holds a key until when, and which clients wait for it.
  *
  * A resource is a key of one kind with a limit of slots; a lock is a resource of limit 1. A client
- * has claims on resources: a claim waits in the resource's FIFO, then holds one of its slots under
- * a lease. Events come in as calls and are answered at once; what a call means for clients other
- * than its own comes out as effects.
+ * is a connection, known by its id. It has claims on resources: a claim waits in the queue of the
+ * resource, then holds one of its slots under a lease. Each call returns its answer at once. What
+ * it means for other clients comes out as effects.
  *
- * The table is pure: time, entropy and memory are arguments, it makes no system call, knows no
- * thread and no socket, and the same events in the same order give the same answers and effects.
- * Who shares it between threads holds a mutex around each call.
+ * The table is pure: time, entropy and memory are arguments. It makes no system call and uses no
+ * thread and no socket; the same calls in the same order give the same answers and effects. Threads
+ * that share a table hold a mutex around each call.
  *
- * Times are nanoseconds of one monotonic clock, at which `now_ns` never goes back. The caller lets
- * what is due happen (table_expire) before it tells of newer events; the table does not depend on
- * it for safety: a lease that is over is never renewed, released or waited for successfully.
+ * Times are nanoseconds of one monotonic clock, and `now_ns` never goes back. Callers call
+ * table_expire before newer requests. Safety does not depend on it: a lease that is over is never
+ * renewed or released, and no wait for it succeeds.
  */
 #ifndef LOCK_TABLE_H
 #define LOCK_TABLE_H
@@ -29,14 +29,14 @@
 #include "base/pool.h"
 #include "dflockd/protocol.h"
 
-/* Resource records come in sizes of 16 bytes apart: the fixed part and the key. */
+/* The sizes of resource records, in bytes: a fixed part and the key. */
 enum {
     RESOURCE_SIZE_STEP = 16,
     RESOURCE_SIZES = 20
 };
 
 enum {
-    TABLE_WALKS_MAX = 11 /* walks under way at the same time, see table_walk */
+    TABLE_WALKS_MAX = 11 /* walks at the same time, see table_walk */
 };
 
 enum lock_kind {
@@ -44,7 +44,7 @@ enum lock_kind {
     LOCK_KIND_SEMAPHORE
 };
 
-/* What a client asks about. `bytes` is borrowed for the call; `hash` is keyed with a secret. */
+/* `bytes` is borrowed for the call; `hash` is keyed with a secret. */
 struct lock_key {
     const uint8_t *bytes;
     uint32_t length; /* 1 to DFLOCKD_KEY_MAX */
@@ -59,11 +59,22 @@ struct lock_token {
 };
 
 enum {
-    LOCK_PENDING = DFLOCKD_OUTCOME_COUNT, /* no answer yet: an effect will bring it */
-    LOCK_IDLE                             /* no answer but a notice, see table_watch */
+    LOCK_PENDING = DFLOCKD_OUTCOME_COUNT, /* the answer will be an effect */
+    LOCK_IDLE                             /* a notice and not an answer, see table_watch */
 };
 
-/* What a request gets. Token, lease and deadline are set where the outcome is a grant. */
+/* A request for one key. Members that the command does not use are ignored. */
+struct lock_request {
+    enum dflockd_command command; /* of a lock or a semaphore, which `key.kind` tells apart */
+    uint32_t limit;               /* 1 to DFLOCKD_LIMIT_MAX, the same for all claims on a key */
+    uint64_t connection_id;
+    struct lock_key key;
+    uint64_t wait_s;
+    uint64_t lease_s;
+    struct lock_token token;
+};
+
+/* The answer to a request. A grant sets token, lease and deadline, a renewal the lease. */
 struct lock_answer {
     int outcome; /* enum dflockd_outcome, or one of the above */
     struct lock_token token;
@@ -71,7 +82,7 @@ struct lock_answer {
     uint64_t deadline_ns;
 };
 
-/* The states of all tables of a process count against one cap (--max-locks). */
+/* One cap (--max-locks) counts the resources of all tables of a process. */
 struct lock_budget {
     _Atomic uint64_t used;
     uint64_t max;
@@ -80,38 +91,32 @@ struct lock_budget {
 struct lock_policy {
     uint64_t waiters_max; /* waiters of one key; 0: no limit */
     /*
-     * An idle state is collected after this; 0: at once. With it goes the memory of leases on it
-     * that were lost, of which no `w` has asked.
+     * An idle resource is removed after this; 0: at once. Its lost leases that no `w` has asked for
+     * are forgotten with it.
      */
     uint64_t gc_max_idle_ns;
-    uint64_t gc_interval_ns; /* collections happen at multiples of this */
+    uint64_t gc_interval_ns; /* idle resources are removed at multiples of this */
     bool release_on_disconnect;
 };
 
-/* What the table needs of its surroundings. */
+/* The surroundings of a table. Callbacks get `user_data`; they must not call the table. */
 struct lock_context {
     struct memory memory;
-    /* Random bits that no client knows: they decide which fences and clients share a bucket. */
+    /* Random bits that no client knows: they decide which fences and ids share a bucket. */
     uint64_t secret[2];
-    /* A token nobody had before, its fence above those of all earlier grants. Never fails. */
+    /* Makes a new token, whose fence is above those of all earlier grants. Never fails. */
     void (*token_next)(void *context, struct lock_token *token);
     /*
-     * Where fences may run out, else NULL both: a claim is admitted only where it is promised one,
-     * so that it can be granted later. A grant uses the promise, a waiter that leaves returns it.
+     * Promise a fence, and return a promise. A claim is admitted only with a promise, so that it
+     * can be granted later. A grant uses the promise. Both NULL: fences are unlimited.
      */
     bool (*fence_promise)(void *context);
     void (*fence_return)(void *context);
-    /*
-     * The blocked request of `client` has its answer, or the client is idle. Called within a table
-     * call; must not call the table, and must not fail.
-     */
-    void (*effect)(void *context, uint64_t client, const struct lock_answer *answer);
-    /*
-     * Reports for the log that the lease of `client` on `key` is over. The bytes of the key are
-     * borrowed. The rules of `effect` hold. NULL: no reports.
-     */
-    void (*lease_expired)(void *context, uint64_t client, const struct lock_key *key);
-    void *user_data; /* of the callbacks */
+    /* The answer to the blocked request of `connection_id`, or LOCK_IDLE. Must not fail. */
+    void (*effect)(void *context, uint64_t connection_id, const struct lock_answer *answer);
+    /* Reports the end of a lease for the log. `key` is borrowed. NULL: no reports. */
+    void (*lease_expired)(void *context, uint64_t connection_id, const struct lock_key *key);
+    void *user_data;
 };
 
 struct table {
@@ -121,102 +126,83 @@ struct table {
     struct lock_budget *budget;
     struct map resources;  /* by key */
     struct map tokens;     /* holding claims by fence */
-    struct map clients;    /* by client: those that have a claim */
+    struct map clients;    /* with a claim, by connection id */
     struct map enqueued;   /* claims that `w` may ask for, by client and resource */
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
     struct list idle;      /* resources without holders and waiters, longest idle first */
-    uint64_t promises;     /* of fences: one for each waiting claim */
+    uint64_t promises;     /* of fences, one for each waiting claim */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pool;
     struct pool two_phase_pool; /* claims of `e` */
     struct pool client_pool;
 };
 
-/* False when memory is short. `budget` must outlive the table and may be shared. */
+/* Returns false if memory is short. `budget` must outlive the table and may be shared. */
 bool table_init(struct table *table, const struct lock_context *context,
                 const struct lock_policy *policy, struct lock_budget *budget);
 
-/* Forgets everything, without effects. */
+/* Frees everything, without effects. */
 void table_free(struct table *table);
 
 /*
- * `l`, `sl`: a slot of `key` for `client`, who waits for it up to `wait_s` seconds (0: not at all)
- * in FIFO order. OK with a grant, LOCK_PENDING (an effect follows: OK or TIMEOUT), TIMEOUT,
- * ERROR_MAX_LOCKS, ERROR_MAX_WAITERS, ERROR_LIMIT_MISMATCH, or ERROR when memory or fences are
+ * Applies one request, and returns its answer:
+ *
+ *   command    it does                                    outcomes
+ *   l, sl      takes a slot, waits for it up to wait_s    OK with a grant, PENDING, TIMEOUT,
+ *              (0: not at all)                            ERROR_MAX_LOCKS, ERROR_MAX_WAITERS,
+ *                                                         ERROR_LIMIT_MISMATCH, ERROR
+ *   e, se      takes a slot or a place in the queue       ACQUIRED with a grant, QUEUED,
+ *                                                         ERROR_ALREADY_ENQUEUED, or the errors
+ *                                                         of l
+ *   w, sw      waits for the enqueued claim, whose        OK with a grant, PENDING, TIMEOUT,
+ *              lease starts again in full; the enqueued   ERROR_NOT_ENQUEUED, ERROR_LEASE_EXPIRED
+ *              state ends                                 if the grant was lost
+ *   r, sr      releases the slot of the token             OK, ERROR
+ *   n, sn      sets the lease of the token to lease_s     OK with the lease, ERROR
+ *              from now on
+ *   own        gives the claim of the token to the        OK, ERROR
+ *              connection; the enqueued state of its
+ *              former client ends
+ *
+ * After PENDING an effect follows: OK with a grant, or TIMEOUT. Until then the connection must make
+ * no further l or w. ERROR means that the token does not hold the key, or that memory or fences are
  * short.
- * A client must not call it, or wait, again while one is pending.
  */
-struct lock_answer table_acquire(struct table *table, uint64_t now_ns, uint64_t client,
-                                 const struct lock_key *key, uint32_t limit, uint64_t wait_s,
-                                 uint64_t lease_s);
+struct lock_answer table_apply(struct table *table, uint64_t now_ns,
+                               const struct lock_request *request);
 
 /*
- * `e`, `se`: a place in the queue. ACQUIRED with a grant, QUEUED, ERROR_ALREADY_ENQUEUED, or the
- * errors of table_acquire.
+ * Cancels the pending request of a connection. Returns true if it will get no answer, false if its
+ * effect was sent before or no request is pending.
  */
-struct lock_answer table_enqueue(struct table *table, uint64_t now_ns, uint64_t client,
-                                 const struct lock_key *key, uint32_t limit, uint64_t lease_s);
+bool table_cancel(struct table *table, uint64_t connection_id);
+
+/* Removes all waiting claims of a connection, without answers. Held claims stay. */
+void table_leave_queues(struct table *table, uint64_t connection_id);
 
 /*
- * `w`, `sw`: waits for what the client enqueued; its lease starts again in full. OK with a grant,
- * LOCK_PENDING (an effect follows: OK or TIMEOUT), TIMEOUT, ERROR_NOT_ENQUEUED, or
- * ERROR_LEASE_EXPIRED when the grant was lost meanwhile, and its key not collected since. The
- * enqueued state ends with any of them.
+ * The connection is closed. Removes its waiting claims and enqueued states, and releases what it
+ * holds if the policy says release_on_disconnect. `pending`: a request of it on this table was not
+ * answered; if an effect with a grant is on its way, the grant is released. Does up to `steps`
+ * claims; returns true when all is done, false if the caller must call again.
  */
-struct lock_answer table_wait(struct table *table, uint64_t now_ns, uint64_t client,
-                              const struct lock_key *key, uint64_t wait_s);
-
-/* `r`, `sr`: OK, or ERROR when the token does not hold `key`. */
-struct lock_answer table_release(struct table *table, uint64_t now_ns, const struct lock_key *key,
-                                 struct lock_token token);
-
-/* `n`, `sn`: the lease is `lease_s` from now on. OK with it, or ERROR as table_release. */
-struct lock_answer table_renew(struct table *table, uint64_t now_ns, const struct lock_key *key,
-                               struct lock_token token, uint64_t lease_s);
-
-/*
- * `own`: what `token` holds on `key` belongs to `client` from now on, as if `client` had acquired
- * it. The enqueued state of the client that it belonged to ends. Returns OK, or ERROR if the token
- * does not hold `key`, or memory is short.
- */
-struct lock_answer table_own(struct table *table, uint64_t now_ns, uint64_t client,
-                             const struct lock_key *key, struct lock_token token);
-
-/*
- * Takes back the pending request of `client`. True: it will get no answer. False: its effect was
- * out before.
- */
-bool table_cancel(struct table *table, uint64_t client);
-
-/*
- * Removes all claims of `client` that wait, blocked or enqueued, from their queues, without
- * answers. Leases and grants that are on their way stay.
- */
-void table_leave_queues(struct table *table, uint64_t client);
-
-/*
- * `client` is gone: its waiters and enqueued states end, and with the policy's
- * release_on_disconnect all that it holds is released. `pending` says that a request of it on this
- * table was not answered; a grant on its way is then given back in any case. Does up to `steps` of
- * it; true when all is done, else call again.
- */
-bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t client, bool pending,
+bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id, bool pending,
                       uint32_t steps);
 
-/* When something is due next: a lease, a wait, a collection. UINT64_MAX: nothing is. */
+/* The next time at which a lease, a wait or an idle resource expires; UINT64_MAX: never. */
 uint64_t table_deadline(const struct table *table);
 
-/* Lets up to `steps` things happen that are due. True when more are. */
+/* Processes up to `steps` expired deadlines. Returns true if more are left. */
 bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps);
 
 /*
- * Whether `client` holds something or waits for it. Where it does, and until table_unwatch or the
- * client is gone, the effect LOCK_IDLE follows once, when it no longer does.
+ * Returns whether a connection holds something or waits for it. If it does, the effect LOCK_IDLE
+ * follows once, when it no longer does, unless table_unwatch or table_disconnect comes first.
  */
-bool table_watch(struct table *table, uint64_t client);
-void table_unwatch(struct table *table, uint64_t client);
+bool table_watch(struct table *table, uint64_t connection_id);
+void table_unwatch(struct table *table, uint64_t connection_id);
 
-/* A resource as statistics show it. `key` is borrowed for the call. */
+/* A resource for statistics. `key` is borrowed for the call. */
 struct lock_view {
     const uint8_t *key;
     uint32_t key_length;
@@ -224,31 +210,31 @@ struct lock_view {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
-    bool noted_idle;   /* whether it was idle in the first pass of the walk */
-    uint64_t owner;    /* the holder of a resource of limit 1; 0: nobody */
-    uint64_t lease_ns; /* what is left of its lease */
-    uint64_t idle_ns;  /* since the last holder or waiter left, where neither is there */
+    bool noted_idle;   /* it was idle in the first pass of the walk */
+    uint64_t owner;    /* connection id of the last grant, while that holds; 0: none */
+    uint64_t lease_ns; /* left of its lease */
+    uint64_t idle_ns;  /* since it became idle; 0: it is not */
 };
 
-/* Which walk calls, and whether it sees the resources for the first time. */
+/* A walk over all resources, in one pass or several. */
 struct lock_walk {
-    uint32_t number; /* below TABLE_WALKS_MAX; two walks under way have different ones */
+    uint32_t number; /* below TABLE_WALKS_MAX; unique among the walks that run */
     bool first_pass;
 };
 
 /*
- * Shows the resources of one bucket and returns the position to go on from, 0 after the last; start
- * with 0. A walk may make several passes; each shows a resource that stays meanwhile exactly once.
- * The first pass notes in each resource whether it is idle, and later passes see that note: so a
- * walk that lists idle resources apart lists each in one place, although they change meanwhile. A
- * resource that was created behind the first pass counts as not idle.
+ * Shows the resources of one bucket. Returns the next position, 0 after the last; start with 0.
+ * Each pass shows a resource that exists all the time exactly once. The first pass notes in each
+ * resource whether it is idle, and later passes show that note: so a walk that lists idle resources
+ * apart lists each once, although they change meanwhile. A resource that was created behind the
+ * first pass is not noted as idle.
  */
 uint64_t table_walk(struct table *table, uint64_t now_ns, struct lock_walk walk, uint64_t position,
                     void (*show)(void *context, const struct lock_view *view), void *context);
 
 /*
- * Whether every invariant of the table holds; what is wrong first goes to `problem` as text of
- * static storage. For tests and simulation; costs as much as the table has entries.
+ * Checks every invariant of the table, for tests. Returns false with the first problem in
+ * `*problem` (a constant). Takes time in proportion to the entries.
  */
 bool table_check(const struct table *table, const char **problem);
 

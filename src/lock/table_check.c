@@ -1,11 +1,11 @@
 /*
- * Walks every record of a table and compares what each says of the others.
+ * Compares every record of a table with the others.
  */
-#include "lock/table_internal.h"
+#include "lock/records.h"
 
 #include <string.h>
 
-struct census {
+struct table_counts {
     const struct table *table;
     const char *problem; /* the first one found */
     uint64_t holding;
@@ -18,13 +18,13 @@ struct census {
     uint64_t resource_lost;
 };
 
-static void expect(struct census *census, bool holds, const char *problem)
+static void table_check_that(struct table_counts *counts, bool holds, const char *problem)
 {
-    if (!holds && !census->problem)
-        census->problem = problem;
+    if (!holds && !counts->problem)
+        counts->problem = problem;
 }
 
-static bool map_contains(const struct map *map, const struct map_link *wanted)
+static bool table_check_contains(const struct map *map, const struct map_link *wanted)
 {
     const struct map_link *link = map_find(map, wanted->hash);
 
@@ -33,7 +33,7 @@ static bool map_contains(const struct map *map, const struct map_link *wanted)
     return link != NULL;
 }
 
-static void check_queue(struct census *census, const struct resource *resource)
+static void table_check_queue(struct table_counts *counts, const struct resource *resource)
 {
     uint32_t waiters = 0;
 
@@ -41,125 +41,133 @@ static void check_queue(struct census *census, const struct resource *resource)
          link != &resource->queue.head && waiters <= resource->waiters; link = link->next) {
         const struct claim *claim = CONTAINER_OF(link, struct claim, queue_link);
 
-        expect(census, claim_is(claim, CLAIMS_WAITING), "a claim in a queue does not wait");
-        expect(census, claim->resource == resource, "a claim is in another key's queue");
+        table_check_that(counts, claim_is(claim, CLAIMS_WAITING),
+                         "a claim in a queue does not wait");
+        table_check_that(counts, claim->resource == resource, "a claim is in another key's queue");
         waiters++;
     }
-    expect(census, waiters == resource->waiters, "a queue's length is not the waiters' count");
+    table_check_that(counts, waiters == resource->waiters,
+                     "a queue's length is not the waiters' count");
 }
 
-static void check_lost(struct census *census, const struct resource *resource)
+static void table_check_lost(struct table_counts *counts, const struct resource *resource)
 {
     const struct list_link *link = resource->lost.first;
 
     for (; link; link = chain_next(&resource->lost, link)) {
         const struct claim *claim = CONTAINER_OF(link, struct claim, queue_link);
 
-        expect(census, claim->state == CLAIM_LOST, "a claim among the lost ones is not lost");
-        expect(census, claim->resource == resource, "a lost claim is on another key");
-        census->resource_lost++;
+        table_check_that(counts, claim->state == CLAIM_LOST,
+                         "a claim among the lost ones is not lost");
+        table_check_that(counts, claim->resource == resource, "a lost claim is on another key");
+        counts->resource_lost++;
     }
 }
 
-static void check_resource(void *context, struct map_link *link)
+static void table_check_resource(void *context, struct map_link *link)
 {
-    struct census *census = context;
+    struct table_counts *counts = context;
     const struct resource *resource = CONTAINER_OF(link, struct resource, link);
 
-    expect(census, resource->limit > 0, "a resource has no slots");
-    expect(census, resource->holders <= resource->limit, "more holders than slots");
-    expect(census, resource->waiters == 0 || resource->holders == resource->limit,
-           "a waiter beside a free slot");
-    census->resource_holders += resource->holders;
-    census->resource_waiters += resource->waiters;
-    check_lost(census, resource);
+    table_check_that(counts, resource->limit > 0, "a resource has no slots");
+    table_check_that(counts, resource->holders <= resource->limit, "more holders than slots");
+    table_check_that(counts, resource->waiters == 0 || resource->holders == resource->limit,
+                     "a waiter beside a free slot");
+    counts->resource_holders += resource->holders;
+    counts->resource_waiters += resource->waiters;
+    table_check_lost(counts, resource);
     if (resource_idle(resource)) {
-        expect(census, list_linked(&resource->idle_link), "an idle resource is never collected");
-        census->idle++;
+        table_check_that(counts, list_linked(&resource->idle_link),
+                         "an idle resource is never collected");
+        counts->idle++;
         return;
     }
-    check_queue(census, resource);
-    expect(census, resource->limit > 1 || resource->owner, "a held lock has no owner");
-    expect(census, !resource->owner || resource->owner->resource == resource,
-           "a resource's owner is another's");
+    table_check_queue(counts, resource);
+    table_check_that(counts, resource->limit > 1 || resource->owner, "a held lock has no owner");
+    table_check_that(counts, !resource->owner || resource->owner->resource == resource,
+                     "a resource's owner is another's");
 }
 
-/* By the table of enum claim_state: each state with what must be true of a claim in it. */
-static const struct rule {
-    bool token;    /* found by its token */
+/* Which properties the claims of each state have, see enum claim_state. */
+static const struct claim_rule {
+    bool token;    /* in table->tokens */
     bool deadline; /* of its lease, or of its wait */
-    bool enqueued; /* found by `w`, which only claims of `e` are */
-} check_rules[] = {
+    bool enqueued; /* in table->enqueued */
+} table_check_rules[] = {
     [CLAIM_BLOCKED] = {.deadline = true},
     [CLAIM_QUEUED] = {.enqueued = true},
     [CLAIM_QUEUED_BLOCKED] = {.deadline = true, .enqueued = true},
     [CLAIM_HELD] = {.token = true, .deadline = true},
     [CLAIM_HELD_BLOCKED] = {.token = true, .deadline = true},
     [CLAIM_HELD_ENQUEUED] = {.token = true, .deadline = true, .enqueued = true},
-    [CLAIM_HELD_UNTOLD] = {.token = true, .deadline = true, .enqueued = true},
+    [CLAIM_HELD_UNSEEN] = {.token = true, .deadline = true, .enqueued = true},
     [CLAIM_LOST] = {.enqueued = true},
 };
 
-static void check_claim(struct census *census, const struct claim *claim)
+static void table_check_claim(struct table_counts *counts, const struct claim *claim)
 {
-    const struct table *table = census->table;
-    const struct rule *rule = &check_rules[CLAIM_LOST];
+    const struct table *table = counts->table;
+    const struct claim_rule *rule = &table_check_rules[CLAIM_LOST];
 
-    expect(census, claim->state <= CLAIM_LOST, "a claim is in no state");
+    table_check_that(counts, claim->state <= CLAIM_LOST, "a claim is in no state");
     if (claim->state <= CLAIM_LOST)
-        rule = &check_rules[claim->state];
-    expect(census, map_contains(&table->resources, &claim->resource->link),
-           "a claim on a resource that is gone");
-    expect(census, !rule->token || map_contains(&table->tokens, &claim->token_link),
-           "a holder's token leads nowhere");
-    expect(census, heap_contains(&claim->deadline) == rule->deadline,
-           "a claim has a deadline and should not, or the reverse");
-    expect(census, !rule->enqueued || claim->two_phase, "`e` did not make an enqueued claim");
-    expect(census, rule->enqueued == claim_is(claim, CLAIMS_ENQUEUED), "the sets of states differ");
+        rule = &table_check_rules[claim->state];
+    table_check_that(counts, table_check_contains(&table->resources, &claim->resource->link),
+                     "a claim on a resource that is gone");
+    table_check_that(counts,
+                     !rule->token || table_check_contains(&table->tokens, &claim->token_link),
+                     "a holder's token leads nowhere");
+    table_check_that(counts, heap_contains(&claim->deadline) == rule->deadline,
+                     "a claim has a deadline and should not, or the reverse");
+    table_check_that(counts, !rule->enqueued || claim->two_phase,
+                     "`e` did not make an enqueued claim");
+    table_check_that(counts, rule->enqueued == claim_is(claim, CLAIMS_ENQUEUED),
+                     "the sets of states differ");
     if (rule->enqueued && claim->two_phase)
-        expect(census, map_contains(&table->enqueued, &two_phase_of(claim)->link),
-               "an enqueued claim is not found");
-    census->waiting += claim_is(claim, CLAIMS_WAITING);
-    census->holding += claim_is(claim, CLAIMS_HOLDING);
-    census->lost += claim->state == CLAIM_LOST;
-    census->enqueued += rule->enqueued;
+        table_check_that(counts, table_check_contains(&table->enqueued, &two_phase_of(claim)->link),
+                         "an enqueued claim is not found");
+    counts->waiting += claim_is(claim, CLAIMS_WAITING);
+    counts->holding += claim_is(claim, CLAIMS_HOLDING);
+    counts->lost += claim->state == CLAIM_LOST;
+    counts->enqueued += rule->enqueued;
 }
 
-static void check_client(void *context, struct map_link *link)
+static void table_check_client(void *context, struct map_link *link)
 {
-    struct census *census = context;
+    struct table_counts *counts = context;
     const struct client *client = CONTAINER_OF(link, struct client, link);
     const struct list_link *at = client->claims.first;
     uint32_t active = 0;
-    bool held = false; /* what follows is merely held */
+    bool held = false; /* all that follow must be CLAIM_HELD */
 
-    expect(census, at, "a client with nothing");
+    table_check_that(counts, at, "a client with nothing");
     for (; at; at = chain_next(&client->claims, at)) {
         const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
         bool first = at == client->claims.first;
 
-        expect(census, claim->client == client, "a claim is another client's");
-        expect(census, first || !claim_is(claim, CLAIMS_BLOCKED),
-               "a blocked claim is not the first");
-        expect(census, !held || claim->state == CLAIM_HELD, "more than held behind a held claim");
+        table_check_that(counts, claim->client == client, "a claim is another client's");
+        table_check_that(counts, first || !claim_is(claim, CLAIMS_BLOCKED),
+                         "a blocked claim is not the first");
+        table_check_that(counts, !held || claim->state == CLAIM_HELD,
+                         "more than held behind a held claim");
         held = claim->state == CLAIM_HELD;
         active += claim->state != CLAIM_LOST;
-        check_claim(census, claim);
+        table_check_claim(counts, claim);
     }
-    expect(census, active == client->active, "a client's claims miscounted");
+    table_check_that(counts, active == client->active, "a client's claims miscounted");
 }
 
 bool table_check(const struct table *table, const char **problem)
 {
-    struct census census = {.table = table};
+    struct table_counts counts = {.table = table};
     uint64_t position = 0;
     uint64_t idle = 0;
 
     do
-        position = map_walk(&table->resources, position, check_resource, &census);
+        position = map_walk(&table->resources, position, table_check_resource, &counts);
     while (position);
     do
-        position = map_walk(&table->clients, position, check_client, &census);
+        position = map_walk(&table->clients, position, table_check_client, &counts);
     while (position);
     for (const struct list_link *link = table->idle.head.next; link != &table->idle.head;
          link = link->next) {
@@ -167,25 +175,29 @@ bool table_check(const struct table *table, const char **problem)
         const struct resource *next = CONTAINER_OF(link->next, struct resource, idle_link);
 
         idle++;
-        expect(&census, resource_idle(resource), "a busy resource is to be collected");
-        expect(&census,
-               link->next == &table->idle.head || next->idle_since_ns >= resource->idle_since_ns,
-               "idle resources out of order");
+        table_check_that(&counts, resource_idle(resource), "a busy resource is to be collected");
+        table_check_that(&counts,
+                         link->next == &table->idle.head ||
+                             next->idle_since_ns >= resource->idle_since_ns,
+                         "idle resources out of order");
     }
-    expect(&census, idle == census.idle, "an idle resource is forgotten");
-    expect(&census, census.enqueued == table->enqueued.count, "enqueued claims miscounted");
-    expect(&census, census.lost == census.resource_lost, "lost claims miscounted");
-    expect(&census, census.holding == table->tokens.count, "tokens and holders do not match");
-    expect(&census, census.holding == census.resource_holders, "holders miscounted");
-    expect(&census, census.waiting == census.resource_waiters, "waiters miscounted");
-    expect(&census, census.waiting == table->promises, "promises of fences and waiters differ");
-    expect(&census,
-           census.holding + census.waiting + census.lost ==
-               table->claim_pool.count + table->two_phase_pool.count,
-           "a claim has leaked");
-    expect(&census, table->resources.count <= atomic_load(&table->budget->used),
-           "more states than the budget knows");
-    expect(&census, heap_valid(&table->deadlines), "deadlines out of order");
-    *problem = census.problem;
-    return !census.problem;
+    table_check_that(&counts, idle == counts.idle, "an idle resource is forgotten");
+    table_check_that(&counts, counts.enqueued == table->enqueued.count,
+                     "enqueued claims miscounted");
+    table_check_that(&counts, counts.lost == counts.resource_lost, "lost claims miscounted");
+    table_check_that(&counts, counts.holding == table->tokens.count,
+                     "tokens and holders do not match");
+    table_check_that(&counts, counts.holding == counts.resource_holders, "holders miscounted");
+    table_check_that(&counts, counts.waiting == counts.resource_waiters, "waiters miscounted");
+    table_check_that(&counts, counts.waiting == table->promises,
+                     "promises of fences and waiters differ");
+    table_check_that(&counts,
+                     counts.holding + counts.waiting + counts.lost ==
+                         table->claim_pool.count + table->two_phase_pool.count,
+                     "a claim has leaked");
+    table_check_that(&counts, table->resources.count <= atomic_load(&table->budget->used),
+                     "more states than the budget knows");
+    table_check_that(&counts, heap_valid(&table->deadlines), "deadlines out of order");
+    *problem = counts.problem;
+    return !counts.problem;
 }

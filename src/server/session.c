@@ -3,16 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
-#include "server/connection_id.h"
 #include "wire/reply.h"
 
-static void over(struct session *session)
-{
-    session->state = SESSION_OVER;
-}
-
-static void say(struct session_context *context, struct output *output,
-                enum dflockd_outcome outcome)
+static void session_reply(struct session_context *context, struct output *output,
+                          enum dflockd_outcome outcome)
 {
     uint8_t *to = output_reserve(output, context->output_pool, DFLOCKD_ANSWER_MAX);
 
@@ -20,22 +14,19 @@ static void say(struct session_context *context, struct output *output,
         output_commit(output, reply_outcome(to, outcome));
 }
 
-/* Of answers to requests that ask for a slot. */
-static bool is_grant(const struct lock_answer *answer)
-{
-    return answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED;
-}
-
-static void say_answer(struct session_context *context, struct output *output,
-                       const struct lock_answer *answer)
+/* As session_reply, for an answer of the stripes. */
+static void session_reply_answer(struct session_context *context, struct output *output,
+                                 const struct lock_answer *answer, bool grant)
 {
     uint8_t *to = output_reserve(output, context->output_pool, DFLOCKD_ANSWER_MAX);
     enum dflockd_outcome outcome = (enum dflockd_outcome)answer->outcome;
 
     if (!to)
         return;
-    if (is_grant(answer))
+    if (grant)
         to = reply_grant(to, outcome, answer->token.fence, answer->token.salt, answer->lease_s);
+    else if (answer->lease_s > 0)
+        to = reply_renewed(to, answer->lease_s);
     else
         to = reply_outcome(to, outcome);
     output_commit(output, to);
@@ -52,15 +43,40 @@ void session_start(struct session *session, const struct session_context *contex
 
 void session_fail(struct session *session, struct session_context *context, struct output *output)
 {
-    over(session);
+    session->state = SESSION_OVER;
     session->auth_failed = !session->authenticated;
-    say(context, output, session->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
+    session_reply(context, output, session->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
 }
 
 /* ---- requests ---- */
 
-static enum session_problem serve_auth(struct session *session, struct session_context *context,
-                                       const struct request *request, struct output *output)
+/* Sets of commands. */
+#define SESSION_COMMAND(name) (1u << DFLOCKD_##name)
+
+enum {
+    SESSION_TAKES_CLAIM = SESSION_COMMAND(ACQUIRE) | SESSION_COMMAND(SEMAPHORE_ACQUIRE) |
+                          SESSION_COMMAND(ENQUEUE) | SESSION_COMMAND(SEMAPHORE_ENQUEUE) |
+                          SESSION_COMMAND(OWN),
+    SESSION_NEEDS_TOKEN = SESSION_COMMAND(RELEASE) | SESSION_COMMAND(SEMAPHORE_RELEASE) |
+                          SESSION_COMMAND(RENEW) | SESSION_COMMAND(SEMAPHORE_RENEW) |
+                          SESSION_COMMAND(OWN)
+};
+
+static bool session_command_in(enum dflockd_command command, unsigned commands)
+{
+    return 1u << command & commands;
+}
+
+static bool session_is_grant(enum dflockd_command command, const struct lock_answer *answer)
+{
+    return !session_command_in(command, SESSION_NEEDS_TOKEN) &&
+           (answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED);
+}
+
+static enum session_problem session_authenticate(struct session *session,
+                                                 struct session_context *context,
+                                                 const struct request *request,
+                                                 struct output *output)
 {
     bool has_secret = request->valid && request->command == DFLOCKD_AUTH;
 
@@ -68,237 +84,102 @@ static enum session_problem serve_auth(struct session *session, struct session_c
                                      request->secret.length)) {
         session->state = SESSION_READY;
         session->authenticated = true;
-        say(context, output, DFLOCKD_OK);
+        session_reply(context, output, DFLOCKD_OK);
         return SESSION_PROBLEM_NONE;
     }
     session_fail(session, context, output);
     return has_secret ? SESSION_PROBLEM_WRONG_SECRET : SESSION_PROBLEM_NO_SECRET;
 }
 
-/* A pending answer blocks the session, any other is a reply; a grant that can't be told ends. */
-static void settle(struct session *session, struct session_context *context,
-                   const struct stripes_key *key, const struct lock_answer *answer,
-                   struct output *output)
-{
-    if (answer->outcome == LOCK_PENDING) {
-        session->state = SESSION_BLOCKED;
-        session->blocked_stripe = (uint8_t)key->stripe;
-        return;
-    }
-    say_answer(context, output, answer);
-    if (output->failed && is_grant(answer))
-        stripes_release(context->stripes, context->now_ns, key, answer->token, &context->wake);
-}
-
-static struct lock_token token_of(const struct request *request)
-{
-    return (struct lock_token){.fence = request->fence, .salt = request->salt};
-}
-
-static void serve_key(struct session *session, struct session_context *context,
-                      const struct request *request, struct output *output)
+static void session_serve_key(struct session *session, struct session_context *context,
+                              const struct request *request, struct output *output)
 {
     enum lock_kind kind = request->semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
-    struct stripes_key key = stripes_key(context->stripes, kind, request->key);
-    uint64_t lease_s = request->lease_s ? request->lease_s : context->default_lease_s;
+    struct lock_request lock = {
+        .command = request->command,
+        .connection_id = session->connection_id,
+        .key = stripes_key(context->stripes, kind, request->key),
+        .limit = request->limit,
+        .wait_s = request->timeout_s,
+        .lease_s = request->lease_s ? request->lease_s : context->default_lease_s,
+        .token = {.fence = request->fence, .salt = request->salt},
+    };
+    uint32_t stripe = stripes_index(context->stripes, &lock.key);
     struct lock_answer answer;
-    uint8_t *to;
+    bool grant;
 
-    switch (request->command) {
-    case DFLOCKD_ACQUIRE:
-    case DFLOCKD_SEMAPHORE_ACQUIRE:
-        session->stripes_used |= 1ull << key.stripe;
-        answer = stripes_acquire(context->stripes, context->now_ns, session->connection_id, &key,
-                                 request->limit, request->timeout_s, lease_s, &context->wake);
-        settle(session, context, &key, &answer, output);
+    if (session_command_in(request->command, SESSION_TAKES_CLAIM))
+        session->stripes_used |= 1ull << stripe;
+    answer = stripes_apply(context->stripes, context->now_ns, &lock, &context->wake);
+    if (answer.outcome == LOCK_PENDING) {
+        session->state = SESSION_BLOCKED;
+        session->blocked_stripe = (uint8_t)stripe;
         return;
-    case DFLOCKD_ENQUEUE:
-    case DFLOCKD_SEMAPHORE_ENQUEUE:
-        session->stripes_used |= 1ull << key.stripe;
-        answer = stripes_enqueue(context->stripes, context->now_ns, session->connection_id, &key,
-                                 request->limit, lease_s, &context->wake);
-        settle(session, context, &key, &answer, output);
-        return;
-    case DFLOCKD_WAIT:
-    case DFLOCKD_SEMAPHORE_WAIT:
-        answer = stripes_wait(context->stripes, context->now_ns, session->connection_id, &key,
-                              request->timeout_s, &context->wake);
-        settle(session, context, &key, &answer, output);
-        return;
-    case DFLOCKD_RELEASE:
-    case DFLOCKD_SEMAPHORE_RELEASE:
-        answer = stripes_release(context->stripes, context->now_ns, &key, token_of(request),
-                                 &context->wake);
-        say(context, output, (enum dflockd_outcome)answer.outcome);
-        return;
-    case DFLOCKD_OWN:
-        session->stripes_used |= 1ull << key.stripe;
-        answer = stripes_own(context->stripes, context->now_ns, session->connection_id, &key,
-                             token_of(request), &context->wake);
-        say(context, output, (enum dflockd_outcome)answer.outcome);
-        return;
-    default:
-        assert(request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW);
-        answer = stripes_renew(context->stripes, context->now_ns, &key, token_of(request), lease_s,
-                               &context->wake);
-        if (answer.outcome != DFLOCKD_OK) {
-            say(context, output, (enum dflockd_outcome)answer.outcome);
-            return;
-        }
-        to = output_reserve(output, context->output_pool, DFLOCKD_ANSWER_MAX);
-        if (to)
-            output_commit(output, reply_renewed(to, answer.lease_s));
+    }
+    grant = session_is_grant(request->command, &answer);
+    session_reply_answer(context, output, &answer, grant);
+    if (output->failed && grant) {
+        /* The client will not receive the grant. */
+        lock.command = DFLOCKD_RELEASE;
+        lock.token = answer.token;
+        stripes_apply(context->stripes, context->now_ns, &lock, &context->wake);
     }
 }
 
 /*
- * While the server drains, holders go on with their work: they renew, check by `own` whether they
- * still hold, and release in the end.
+ * Returns whether to serve a request while the server drains: holders renew, verify by `own` that
+ * they still hold, and release.
  */
-static bool session_is_for_holders(const struct request *request)
+static bool session_serves_in_drain(const struct session *session, const struct request *request)
 {
-    return request->valid &&
-           (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE ||
-            request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW ||
-            request->command == DFLOCKD_OWN);
+    return session->state == SESSION_READY && request->valid &&
+           session_command_in(request->command, SESSION_NEEDS_TOKEN);
 }
 
-static enum session_problem serve(struct session *session, struct session_context *context,
-                                  const struct request *request, struct output *output)
+static enum session_problem session_serve(struct session *session, struct session_context *context,
+                                          const struct request *request, struct output *output)
 {
     enum session_problem problem = SESSION_PROBLEM_NONE;
 
-    if (context->draining &&
-        !(session->state == SESSION_READY && session_is_for_holders(request))) {
-        over(session);
-        say(context, output, DFLOCKD_ERROR_DRAINING);
+    if (context->draining && !session_serves_in_drain(session, request)) {
+        session->state = SESSION_OVER;
+        session_reply(context, output, DFLOCKD_ERROR_DRAINING);
     } else if (session->state == SESSION_AUTH) {
-        problem = serve_auth(session, context, request, output);
+        problem = session_authenticate(session, context, request, output);
     } else if (!request->valid || request->command == DFLOCKD_AUTH) {
         problem = SESSION_PROBLEM_INVALID_REQUEST;
-        say(context, output, DFLOCKD_ERROR);
+        session_reply(context, output, DFLOCKD_ERROR);
     } else if (request->command == DFLOCKD_PING) {
-        say(context, output, DFLOCKD_OK);
+        session_reply(context, output, DFLOCKD_OK);
     } else if (request->command == DFLOCKD_STATS) {
         session->state = SESSION_STATS;
     } else {
-        serve_key(session, context, request, output);
+        session_serve_key(session, context, request, output);
     }
     return problem;
 }
 
-/* ---- statistics: made as they are sent, a piece at a time ---- */
+/* ---- statistics ---- */
 
-struct walk {
-    struct session *session;
-    struct session_context *context;
-    struct output *output;
-};
-
-/* By what the first pass noted, so that a key that changes meanwhile is still listed once. */
-static enum reply_section section_of(const struct lock_view *view)
+/* Starts the reply. Returns false if the session must wait for its turn. */
+static bool session_start_stats(struct session *session, struct session_context *context,
+                                struct output *output)
 {
-    if (view->limit == 1)
-        return view->noted_idle ? REPLY_IDLE_LOCKS : REPLY_LOCKS;
-    return view->noted_idle ? REPLY_IDLE_SEMAPHORES : REPLY_SEMAPHORES;
-}
-
-static void show(void *context, const struct lock_view *view)
-{
-    struct walk *walk = context;
-    struct session *session = walk->session;
-    struct reply_entry entry = {
-        .key = view->key,
-        .key_length = view->key_length,
-        .owner = connection_id_number(view->owner),
-        .lease_ns = view->lease_ns,
-        .idle_ns = view->idle_ns,
-        .limit = view->limit,
-        .holders = view->holders,
-        .waiters = view->waiters,
-    };
-    uint8_t *to;
-
-    if (section_of(view) != session->walk_section)
-        return;
-    to = output_reserve(walk->output, walk->context->output_pool, REPLY_ENTRY_MAX);
-    if (!to)
-        return;
-    to = reply_stats_entry(to, (enum reply_section)session->walk_section, session->walk_first,
-                           &entry);
-    output_commit(walk->output, to);
-    session->walk_first = false;
-}
-
-/* Begins the reply, unless as many walks are under way as may be. */
-static bool session_begin_walk(struct session *session, struct session_context *context,
-                               struct output *output)
-{
-    uint8_t *to;
-
-    session->walking = stripes_walk_begin(context->stripes, &session->walk);
-    if (!session->walking)
-        return false;
-    session->walk_section = REPLY_LOCKS;
-    session->walk_stripe = 0;
-    session->walk_position = 0;
-    session->walk_first = true;
-    to = output_reserve(output, context->output_pool, REPLY_ENTRY_MAX);
-    if (!to)
+    if (context->draining) {
+        session->state = SESSION_OVER;
+        session_reply(context, output, DFLOCKD_ERROR_DRAINING);
         return true;
-    to = reply_stats_begin(to, atomic_load_explicit(context->connections, memory_order_relaxed));
-    output_commit(output, reply_stats_section(to, REPLY_LOCKS));
-    return true;
-}
-
-static void session_end_walk(struct session *session, struct session_context *context)
-{
-    if (session->walking)
-        stripes_walk_end(context->stripes, session->walk);
-    session->walking = false;
-}
-
-/* A section is through: the next one begins, or the reply is complete. */
-static void section_end(struct session *session, struct session_context *context,
-                        struct output *output)
-{
-    uint8_t *to = output_reserve(output, context->output_pool, REPLY_ENTRY_MAX);
-
-    if (!to)
-        return;
-    to = reply_stats_section_end(to);
-    session->walk.first_pass = false;
-    session->walk_section++;
-    session->walk_stripe = 0;
-    session->walk_first = true;
-    if (session->walk_section < REPLY_SECTIONS) {
-        to = reply_stats_section(to, (enum reply_section)session->walk_section);
-    } else {
-        to = reply_stats_end(to);
-        session_end_walk(session, context);
-        session->state = SESSION_READY;
     }
-    output_commit(output, to);
-}
-
-/* A step of the walk: some buckets of one stripe. */
-static void walk_on(struct session *session, struct session_context *context, struct output *output)
-{
-    struct walk walk = {.session = session, .context = context, .output = output};
-    uint32_t stripe = session->walk_stripe;
-    bool more = stripes_walk(context->stripes, context->now_ns, session->walk, &stripe,
-                             &session->walk_position, show, &walk);
-
-    session->walk_stripe = (uint8_t)stripe;
-    if (!more)
-        section_end(session, context, output);
+    return stats_start(&session->stats, context->stripes,
+                       atomic_load_explicit(context->connections, memory_order_relaxed), output,
+                       context->output_pool);
 }
 
 /* ---- bytes ---- */
 
-/* Skips to behind the end of a line that is too long; there the session ends. */
-static size_t skip(struct session *session, struct session_context *context, const uint8_t *bytes,
-                   size_t length, struct output *output)
+/* Skips the rest of a line that is too long; at its end the session is over. */
+static size_t session_skip_line(struct session *session, struct session_context *context,
+                                const uint8_t *bytes, size_t length, struct output *output)
 {
     const uint8_t *end = length ? memchr(bytes, '\n', length) : NULL;
 
@@ -320,9 +201,9 @@ struct session_progress session_read(struct session *session, struct session_con
         struct request_frame frame;
         struct request request;
 
-        /* A session that is BLOCKED stays so, for the disconnect to see. */
+        /* BLOCKED stays, so that session_disconnect knows of the pending request. */
         if (output->failed && session->state != SESSION_BLOCKED)
-            over(session);
+            session->state = SESSION_OVER;
         if (session->state == SESSION_OVER || output->failed) {
             progress.want = SESSION_WANT_CLOSE;
             return progress;
@@ -335,27 +216,23 @@ struct session_progress session_read(struct session *session, struct session_con
             progress.want = SESSION_WANT_ROOM;
             return progress;
         }
-        if (session->state == SESSION_STATS && !session->walking) {
-            if (context->draining) {
-                over(session);
-                say(context, output, DFLOCKD_ERROR_DRAINING);
-                continue;
-            }
-            if (session_begin_walk(session, context, output))
+        if (session->state == SESSION_STATS && !session->stats.running) {
+            if (session_start_stats(session, context, output))
                 continue;
             progress.want = SESSION_WANT_WALK;
             return progress;
         }
         if (session->state == SESSION_STATS) {
-            walk_on(session, context, output);
-            progress.want = SESSION_WANT_TURN;
-            if (session->state == SESSION_STATS)
+            if (!stats_write(&session->stats, context->stripes, context->now_ns, output,
+                             context->output_pool)) {
+                progress.want = SESSION_WANT_TURN;
                 return progress;
-            progress.want = SESSION_WANT_INPUT;
+            }
+            session->state = SESSION_READY;
             continue;
         }
         if (session->state == SESSION_SKIPPING) {
-            progress.consumed += skip(session, context, rest, rest_length, output);
+            progress.consumed += session_skip_line(session, context, rest, rest_length, output);
             if (session->state == SESSION_SKIPPING)
                 return progress;
             continue;
@@ -372,7 +249,7 @@ struct session_progress session_read(struct session *session, struct session_con
                 session->authenticated ? SESSION_PROBLEM_LINE_TOO_LONG : SESSION_PROBLEM_NO_SECRET;
         } else {
             progress.served = true;
-            problem = serve(session, context, &request, output);
+            problem = session_serve(session, context, &request, output);
         }
         if (progress.problem == SESSION_PROBLEM_NONE)
             progress.problem = problem;
@@ -382,14 +259,15 @@ struct session_progress session_read(struct session *session, struct session_con
 void session_effect(struct session *session, struct session_context *context,
                     const struct lock_answer *answer, struct output *output)
 {
-    struct lock_answer told = *answer;
+    bool grant = answer->outcome == DFLOCKD_OK;
 
     assert(session->state == SESSION_BLOCKED);
     session->state = SESSION_READY;
-    if (told.outcome == DFLOCKD_OK && told.deadline_ns <= context->now_ns)
-        told.outcome = DFLOCKD_ERROR_LEASE_EXPIRED;
-    say_answer(context, output, &told);
-    /* A grant that can't be told is still pending: the disconnect gives it back. */
+    if (grant && answer->deadline_ns <= context->now_ns)
+        session_reply(context, output, DFLOCKD_ERROR_LEASE_EXPIRED);
+    else
+        session_reply_answer(context, output, answer, grant);
+    /* The client will not receive the grant: BLOCKED makes session_disconnect release it. */
     if (output->failed)
         session->state = SESSION_BLOCKED;
 }
@@ -397,11 +275,11 @@ void session_effect(struct session *session, struct session_context *context,
 void session_input_ended(struct session *session, struct session_context *context,
                          struct output *output)
 {
-    /* BLOCKED stays to be seen: the disconnect gives back a grant that is on its way. */
+    /* BLOCKED stays: session_disconnect releases a grant that is on its way. */
     if (session->state == SESSION_BLOCKED)
         return;
     if (session->authenticated && session->state != SESSION_SKIPPING)
-        over(session);
+        session->state = SESSION_OVER;
     else
         session_fail(session, context, output);
 }
@@ -412,20 +290,19 @@ bool session_drain(struct session *session, struct session_context *context, str
                      stripes_cancel(context->stripes, context->now_ns, session->connection_id,
                                     session->blocked_stripe, &context->wake);
 
-    /* Nobody is granted a lock any more by waiting for it. */
     for (uint64_t left = session->stripes_used; left; left &= left - 1)
         stripes_leave_queues(context->stripes, context->now_ns, session->connection_id,
                              (uint32_t)__builtin_ctzll(left), &context->wake);
     if (!cancelled)
         return false;
     session->state = SESSION_READY;
-    say(context, output, DFLOCKD_ERROR_DRAINING);
+    session_reply(context, output, DFLOCKD_ERROR_DRAINING);
     return true;
 }
 
 bool session_disconnect(struct session *session, struct session_context *context, uint32_t steps)
 {
-    session_end_walk(session, context);
+    stats_stop(&session->stats, context->stripes);
     while (session->stripes_used) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(session->stripes_used);
         bool pending = session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;

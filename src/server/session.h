@@ -1,13 +1,43 @@
 /*
- * What is said on one connection: bytes and effects in, replies and a verdict out. A session knows
+ * The protocol on one connection: bytes and effects in, replies and a verdict out. A session uses
  * no socket and no clock; it calls the stripes and writes replies into an output.
  *
- *          auth given              request must wait
- *   AUTH ------------> READY <----------------------> BLOCKED
- *     |                 | ^    its effect has come       |
- *     | wrong           | +--- STATS (being written)     | peer gone, draining
- *     v                 v                                v
- *   OVER <----- SKIPPING (a line too long) ------------- OVER
+ *   state     event                              next      action
+ *   AUTH      the right secret                   READY     reply: ok
+ *   AUTH      any other request                  OVER      reply: error_auth
+ *   READY     a request with an answer           READY     reply: the answer
+ *   READY     a request that must wait           BLOCKED
+ *   READY     stats                              STATS     replies in pieces, see server/stats.h
+ *   BLOCKED   session_effect                     READY     reply: the answer
+ *   BLOCKED   session_drain cancels the request  READY     reply: error_draining
+ *   STATS     the reply is complete              READY
+ *   any       a line is too long                 SKIPPING
+ *   SKIPPING  the end of the line                OVER      reply: error, or error_auth without auth
+ *   any but   session_fail, session_input_ended, OVER      reply: an error, or none at the end of
+ *   BLOCKED   a request while the server drains            the input
+ *
+ * The life of a blocked client, and why a connection whose client holds or waits is not idle:
+ *
+ * 1. The connection passes bytes to session_read. The session parses a request and calls
+ *    stripes_apply. The hash of the key selects a stripe; with its mutex held, table_apply finds no
+ *    free slot, queues a claim and answers LOCK_PENDING. The session is BLOCKED: it remembers the
+ *    stripe, and reads no further request. The connection keeps what it receives.
+ * 2. A release, or the end of a lease or of the wait, comes to the table, by a request of any
+ *    worker or by stripes_expire of the stripe's home worker. The table grants the slot to the
+ *    first waiter, or ends its claim. It calls `effect` with the connection id and the answer.
+ * 3. With the mutex still held, the stripe posts the effect to the mailbox of the connection's
+ *    worker, which is part of the id. The mailbox has room for each connection's answer and notice,
+ *    so posting cannot fail. If the mailbox was empty, the caller wakes the worker.
+ * 4. The worker takes the effect and finds the connection by its slot. If another connection has
+ * the slot now, it drops the effect. session_effect writes the reply, and the session is READY. If
+ *    the lease of a grant is already over, the reply is error_lease_expired.
+ * 5. A client that disconnects in between: session_disconnect says that its request is pending, and
+ *    the table releases a grant that is on its way.
+ * 6. Between requests, the read timeout must not close a connection whose client holds a lease or
+ *    is in a queue. When the timeout ends, the connection calls session_watch. It asks the stripes
+ *    in which the client may have claims; one that has some watches the client, and the timeout
+ *    stays stopped. When the last claim there ends, the effect LOCK_IDLE follows on the same way.
+ *    The connection then calls session_watch again. If no stripe has claims, the timeout starts.
  */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
@@ -18,23 +48,27 @@
 
 #include "server/output.h"
 #include "server/secret.h"
+#include "server/stats.h"
 #include "server/stripes.h"
 
 enum {
-    /* Replies waiting to be sent, beyond which a session reads no further request. */
+    /*
+     * With so many bytes of unsent replies, a session reads no further request. The connection
+     * resumes it when less than half of them are left.
+     */
     SESSION_OUTPUT_MAX = 64 * 1024,
-    SESSION_OUTPUT_FRUGAL = OUTPUT_RESERVE_MAX / 2 /* the same, where memory for buffers is short */
+    SESSION_OUTPUT_FRUGAL = OUTPUT_RESERVE_MAX / 2 /* the same if memory for buffers is short */
 };
 
-/* What sessions of one worker share. */
+/* Shared by the sessions of one worker. */
 struct session_context {
     struct stripes *stripes;
     struct pool *output_pool;
     uint64_t default_lease_s;
-    struct secret *secret;               /* NULL: no auth is asked for */
+    struct secret *secret;               /* NULL: no auth is needed */
     const _Atomic uint64_t *connections; /* for stats */
     bool draining;
-    bool frugal;     /* memory for buffers is short in the whole process */
+    bool frugal;     /* memory for buffers is short in the process */
     uint64_t now_ns; /* of this turn */
     uint64_t wake;   /* workers to wake, see server/stripes.h */
 };
@@ -50,82 +84,77 @@ enum session_state {
 
 struct session {
     uint64_t connection_id;
-    uint64_t stripes_used; /* a bit for each stripe where the client may have something */
-    uint64_t walk_position;
-    struct lock_walk walk;  /* of the statistics, while `walking` */
+    uint64_t stripes_used; /* a bit for each stripe where the client may have claims */
+    struct stats_walk stats;
     uint8_t state;          /* enum session_state */
-    uint8_t blocked_stripe; /* where the pending request waits, while BLOCKED */
-    uint8_t watched_stripe; /* where LOCK_IDLE is to come from, while `watching` */
-    uint8_t walk_section;   /* enum reply_section, while STATS */
-    uint8_t walk_stripe;
-    bool walk_first; /* no entry of this section is written yet */
-    bool walking;
+    uint8_t blocked_stripe; /* of the pending request, while BLOCKED */
+    uint8_t watched_stripe; /* which will send LOCK_IDLE, while `watching` */
     bool watching;
     bool authenticated;
-    bool auth_failed; /* OVER, and the peer is to be kept waiting for the close */
+    bool auth_failed; /* OVER; the connection delays the close */
 };
 
-/* What a session wants before it can go on. */
+/* What a session needs before it can continue. */
 enum session_want {
     SESSION_WANT_INPUT, /* more bytes */
     SESSION_WANT_EFFECT,
-    SESSION_WANT_ROOM, /* the output drained to below SESSION_OUTPUT_MAX */
-    SESSION_WANT_TURN, /* others to have their turn, then a call with what is left */
-    SESSION_WANT_WALK, /* a call after some time: too many are reading statistics now */
-    SESSION_WANT_CLOSE /* nothing any more: once the output is sent, close */
+    SESSION_WANT_ROOM, /* less output, see SESSION_OUTPUT_MAX */
+    SESSION_WANT_TURN, /* a call with the same bytes, after other sessions had their turn */
+    SESSION_WANT_WALK, /* a call later: too many connections read statistics */
+    SESSION_WANT_CLOSE /* nothing: once the output is sent, close */
 };
 
-/* What a peer did wrong, for the log. */
+/* A fault of the peer, for the log. */
 enum session_problem {
     SESSION_PROBLEM_NONE,
-    SESSION_PROBLEM_INVALID_REQUEST, /* answered `error` */
+    SESSION_PROBLEM_INVALID_REQUEST, /* the reply is `error` */
     SESSION_PROBLEM_LINE_TOO_LONG,
     SESSION_PROBLEM_WRONG_SECRET,
-    SESSION_PROBLEM_NO_SECRET /* something else came before the secret */
+    SESSION_PROBLEM_NO_SECRET /* another request before the secret */
 };
 
 struct session_progress {
     enum session_want want;
     enum session_problem problem; /* the first one in what was consumed */
-    size_t consumed;              /* bytes; the rest is to be given again, with more behind it */
+    size_t consumed;              /* bytes; pass the rest again, with more behind it */
     uint32_t lines;               /* complete lines of the request that is still incomplete */
-    bool served; /* at least one request; to drop bytes of a line too long is no progress */
+    bool served; /* at least one request; bytes of a line that is too long do not count */
 };
 
 void session_start(struct session *session, const struct session_context *context,
                    uint64_t connection_id);
 
-/* Serves the requests in `bytes`, one after the other. */
+/* Serves the requests in `bytes`, in their order. */
 struct session_progress session_read(struct session *session, struct session_context *context,
                                      const uint8_t *bytes, size_t length, struct output *output);
 
-/* The answer to the pending request; LOCK_IDLE is not one. */
+/* Replies with the answer to the pending request. The session must be BLOCKED. */
 void session_effect(struct session *session, struct session_context *context,
                     const struct lock_answer *answer, struct output *output);
 
-/* The peer sends no more and all it sent was read: the session is over. */
+/* The peer sends no more, and all bytes were read. A session that is not BLOCKED is over. */
 void session_input_ended(struct session *session, struct session_context *context,
                          struct output *output);
 
-/* A line is too long or did not come in time: says so, and the session is over. */
+/* A line is too long or late: replies with an error, and the session is over. */
 void session_fail(struct session *session, struct session_context *context, struct output *output);
 
 /*
- * The server is draining: a pending request ends with `error_draining`, and all that waits for the
- * client leaves its queues, so that session_watch then says whether the client holds a lease.
- * Returns true if a pending request ended; false if there is none, or if its effect is on its way.
+ * The server drains: the pending request gets error_draining, and the client leaves all queues, so
+ * that session_watch reports leases only. Returns true if it replied; false if no request is
+ * pending, or if its effect is on its way.
  */
 bool session_drain(struct session *session, struct session_context *context, struct output *output);
 
 /*
- * Takes away what the client has, as the policy says, up to `steps` things. To be called when the
- * session is over, until it returns true; `session` may not be used after that.
+ * Ends the claims of the client as the policy says, up to `steps` of a stripe. Returns true when
+ * all is done; the session must not be used then. Else call again.
  */
 bool session_disconnect(struct session *session, struct session_context *context, uint32_t steps);
 
 /*
- * Whether the client holds something or waits for it. Where it does, an effect LOCK_IDLE comes when
- * that may have changed: then ask again.
+ * Returns whether the client holds something or waits for it. If it does, LOCK_IDLE follows when
+ * that may have changed; then call again.
  */
 bool session_watch(struct session *session, struct session_context *context);
 

@@ -9,15 +9,15 @@
 #include "server/connection_id.h"
 
 enum {
-    STRIPES_PER_WORKER = 8, /* that two workers want the same one is rare then */
-    WALK_BUCKETS = 64       /* looked at in one go under a stripe's mutex */
+    STRIPES_PER_WORKER = 8, /* two workers rarely want the same one */
+    WALK_BUCKETS = 64       /* of a table, shown with the mutex held once */
 };
 
 struct stripe {
     _Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
     _Atomic uint64_t deadline_ns; /* of the table; written under the mutex */
-    uint64_t now_ns;              /* the latest time that anybody came with */
-    uint64_t wake;                /* workers to wake when the mutex is let go */
+    uint64_t now_ns;              /* the latest time of any call */
+    uint64_t wake;                /* workers that this call must wake */
     struct stripes *stripes;
     uint32_t home;
     struct table table;
@@ -34,18 +34,18 @@ struct stripes {
     struct memory memory;
     uint8_t hash_key[crypto_shorthash_KEYBYTES];
     uint32_t stripe_count;
-    uint32_t stripe_shift; /* of a hash, to its stripe; 64: there is but one */
+    uint32_t stripe_shift; /* of a hash, to its stripe; 64: there is one stripe */
     uint32_t worker_count;
     struct stripe *stripe;
     struct sleeper *sleeper;
-    _Atomic uint32_t walks; /* a bit for the number of each walk that is under way */
-    void (*lease_expired)(uint64_t now_ns, uint64_t client, const struct lock_key *key);
-    /* What grants and new keys write, apart from what every request reads. */
+    _Atomic uint32_t walks; /* a bit for the number of each walk that runs */
+    void (*lease_expired)(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);
+    /* Grants and new keys write these: on cache lines apart from the members that requests read. */
     _Alignas(CACHE_LINE_BYTES) struct fences fences;
     _Alignas(CACHE_LINE_BYTES) struct lock_budget budget;
 };
 
-static void token_next(void *context, struct lock_token *token)
+static void stripe_take_token(void *context, struct lock_token *token)
 {
     struct stripe *stripe = context;
 
@@ -53,7 +53,7 @@ static void token_next(void *context, struct lock_token *token)
     token->salt = entropy_next(&stripe->entropy);
 }
 
-static bool fence_promise(void *context)
+static bool stripe_promise_fence(void *context)
 {
     struct stripe *stripe = context;
     struct fences *fences = &stripe->stripes->fences;
@@ -64,14 +64,15 @@ static bool fence_promise(void *context)
     return promised;
 }
 
-static void fence_return(void *context)
+static void stripe_return_fence(void *context)
 {
     struct stripe *stripe = context;
 
     fences_return(&stripe->stripes->fences);
 }
 
-static void effect_post(void *context, uint64_t connection_id, const struct lock_answer *answer)
+static void stripe_post_effect(void *context, uint64_t connection_id,
+                               const struct lock_answer *answer)
 {
     struct stripe *stripe = context;
     uint32_t worker = connection_id_worker(connection_id);
@@ -81,34 +82,34 @@ static void effect_post(void *context, uint64_t connection_id, const struct lock
         stripe->wake |= 1ull << worker;
 }
 
-static void lease_expired(void *context, uint64_t client, const struct lock_key *key)
+static void stripe_report_expiry(void *context, uint64_t connection_id, const struct lock_key *key)
 {
     struct stripe *stripe = context;
 
-    stripe->stripes->lease_expired(stripe->now_ns, client, key);
+    stripe->stripes->lease_expired(stripe->now_ns, connection_id, key);
 }
 
-/* The only worker needs no lock; its atomic writes would wait for all that was written before. */
-static bool alone(const struct stripes *stripes)
+/* A single worker takes no mutex: the atomic writes would drain its store buffer. */
+static bool stripes_single_worker(const struct stripes *stripes)
 {
     return stripes->worker_count == 1;
 }
 
 static void stripe_lock(struct stripe *stripe)
 {
-    if (!alone(stripe->stripes))
+    if (!stripes_single_worker(stripe->stripes))
         pthread_mutex_lock(&stripe->mutex);
 }
 
 static void stripe_unlock(struct stripe *stripe)
 {
-    if (!alone(stripe->stripes))
+    if (!stripes_single_worker(stripe->stripes))
         pthread_mutex_unlock(&stripe->mutex);
 }
 
 /*
- * Each worker looks at the clock once a turn, so that one may come here with an earlier time than
- * another did before; for the table time does not go back.
+ * Each worker reads the clock once per turn, so calls can come with an earlier time than the last
+ * one. `*now_ns` becomes the latest time: the table's time must not go back.
  */
 static struct stripe *stripe_enter(struct stripes *stripes, uint32_t index, uint64_t *now_ns)
 {
@@ -123,8 +124,8 @@ static struct stripe *stripe_enter(struct stripes *stripes, uint32_t index, uint
 }
 
 /*
- * The home worker first publishes until when it sleeps, then looks at the deadlines; here the
- * deadline is published first, then the sleeper looked at. One of the two sees the other.
+ * The home worker first publishes the end of its sleep, then reads the deadlines. Here the deadline
+ * is published first, then the end of the sleep read. So one of the two sees the other.
  */
 static void stripe_leave(struct stripe *stripe, uint64_t *wake)
 {
@@ -150,8 +151,7 @@ struct fences *stripes_fences(struct stripes *stripes)
     return &stripes->fences;
 }
 
-struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kind,
-                               struct slice bytes)
+struct lock_key stripes_key(const struct stripes *stripes, enum lock_kind kind, struct slice bytes)
 {
     uint64_t hash;
 
@@ -159,125 +159,71 @@ struct stripes_key stripes_key(const struct stripes *stripes, enum lock_kind kin
     crypto_shorthash((uint8_t *)&hash, bytes.bytes, bytes.length, stripes->hash_key);
     if (kind == LOCK_KIND_SEMAPHORE)
         hash = ~hash;
-    return (struct stripes_key){
-        .key = {.bytes = bytes.bytes, .length = bytes.length, .kind = kind, .hash = hash},
-        .stripe = stripes->stripe_shift < 64 ? (uint32_t)(hash >> stripes->stripe_shift) : 0,
-    };
+    return (struct lock_key){
+        .bytes = bytes.bytes, .length = bytes.length, .kind = kind, .hash = hash};
 }
 
-struct lock_answer stripes_acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                   const struct stripes_key *key, uint32_t limit, uint64_t wait_s,
-                                   uint64_t lease_s, uint64_t *wake)
+uint32_t stripes_index(const struct stripes *stripes, const struct lock_key *key)
 {
-    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
-    struct lock_answer answer =
-        table_acquire(&stripe->table, now_ns, client, &key->key, limit, wait_s, lease_s);
+    return stripes->stripe_shift < 64 ? (uint32_t)(key->hash >> stripes->stripe_shift) : 0;
+}
+
+struct lock_answer stripes_apply(struct stripes *stripes, uint64_t now_ns,
+                                 const struct lock_request *request, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, stripes_index(stripes, &request->key), &now_ns);
+    struct lock_answer answer = table_apply(&stripe->table, now_ns, request);
 
     stripe_leave(stripe, wake);
     return answer;
 }
 
-struct lock_answer stripes_enqueue(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                   const struct stripes_key *key, uint32_t limit, uint64_t lease_s,
-                                   uint64_t *wake)
-{
-    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
-    struct lock_answer answer =
-        table_enqueue(&stripe->table, now_ns, client, &key->key, limit, lease_s);
-
-    stripe_leave(stripe, wake);
-    return answer;
-}
-
-struct lock_answer stripes_wait(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                const struct stripes_key *key, uint64_t wait_s, uint64_t *wake)
-{
-    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
-    struct lock_answer answer = table_wait(&stripe->table, now_ns, client, &key->key, wait_s);
-
-    stripe_leave(stripe, wake);
-    return answer;
-}
-
-struct lock_answer stripes_release(struct stripes *stripes, uint64_t now_ns,
-                                   const struct stripes_key *key, struct lock_token token,
-                                   uint64_t *wake)
-{
-    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
-    struct lock_answer answer = table_release(&stripe->table, now_ns, &key->key, token);
-
-    stripe_leave(stripe, wake);
-    return answer;
-}
-
-struct lock_answer stripes_renew(struct stripes *stripes, uint64_t now_ns,
-                                 const struct stripes_key *key, struct lock_token token,
-                                 uint64_t lease_s, uint64_t *wake)
-{
-    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
-    struct lock_answer answer = table_renew(&stripe->table, now_ns, &key->key, token, lease_s);
-
-    stripe_leave(stripe, wake);
-    return answer;
-}
-
-struct lock_answer stripes_own(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                               const struct stripes_key *key, struct lock_token token,
-                               uint64_t *wake)
-{
-    struct stripe *stripe = stripe_enter(stripes, key->stripe, &now_ns);
-    struct lock_answer answer = table_own(&stripe->table, now_ns, client, &key->key, token);
-
-    stripe_leave(stripe, wake);
-    return answer;
-}
-
-bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
-                    uint64_t *wake)
+bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
+                    uint32_t index, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
-    bool cancelled = table_cancel(&stripe->table, client);
+    bool cancelled = table_cancel(&stripe->table, connection_id);
 
     stripe_leave(stripe, wake);
     return cancelled;
 }
 
-void stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
-                          uint64_t *wake)
+void stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
+                          uint32_t index, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
 
-    table_leave_queues(&stripe->table, client);
+    table_leave_queues(&stripe->table, connection_id);
     stripe_leave(stripe, wake);
 }
 
-bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t client, uint32_t index,
-                        bool pending, uint32_t steps, uint64_t *wake)
+bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
+                        uint32_t index, bool pending, uint32_t steps, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
-    bool done = table_disconnect(&stripe->table, now_ns, client, pending, steps);
+    bool done = table_disconnect(&stripe->table, now_ns, connection_id, pending, steps);
 
     stripe_leave(stripe, wake);
     return done;
 }
 
-bool stripes_watch(struct stripes *stripes, uint64_t client, uint32_t index)
+bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t index)
 {
     struct stripe *stripe = &stripes->stripe[index];
     bool holds;
 
     stripe_lock(stripe);
-    holds = table_watch(&stripe->table, client);
+    holds = table_watch(&stripe->table, connection_id);
     stripe_unlock(stripe);
     return holds;
 }
 
-void stripes_unwatch(struct stripes *stripes, uint64_t client, uint32_t index)
+void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index)
 {
     struct stripe *stripe = &stripes->stripe[index];
 
     stripe_lock(stripe);
-    table_unwatch(&stripe->table, client);
+    table_unwatch(&stripe->table, connection_id);
     stripe_unlock(stripe);
 }
 
@@ -329,8 +275,9 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
     }
 }
 
-/* The earliest deadline of the worker's stripes that comes before `until_ns`, or else that. */
-static uint64_t earliest_deadline(struct stripes *stripes, uint32_t worker, uint64_t until_ns)
+/* The earliest deadline of the worker's stripes, `until_ns` at most. */
+static uint64_t stripes_earliest_deadline(struct stripes *stripes, uint32_t worker,
+                                          uint64_t until_ns)
 {
     for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
         uint64_t deadline_ns = atomic_load(&stripes->stripe[i].deadline_ns);
@@ -343,15 +290,15 @@ static uint64_t earliest_deadline(struct stripes *stripes, uint32_t worker, uint
 
 uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_ns)
 {
-    until_ns = earliest_deadline(stripes, worker, until_ns);
-    /* Alone, nobody can make a deadline earlier meanwhile. */
-    if (alone(stripes))
+    until_ns = stripes_earliest_deadline(stripes, worker, until_ns);
+    /* No other worker can make a deadline earlier. */
+    if (stripes_single_worker(stripes))
         return until_ns;
     for (;;) {
         uint64_t again_ns;
 
         atomic_store(&stripes->sleeper[worker].until_ns, until_ns);
-        again_ns = earliest_deadline(stripes, worker, until_ns);
+        again_ns = stripes_earliest_deadline(stripes, worker, until_ns);
         if (again_ns == until_ns)
             return until_ns;
         until_ns = again_ns;
@@ -360,7 +307,7 @@ uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_
 
 void stripes_awake(struct stripes *stripes, uint32_t worker)
 {
-    if (!alone(stripes))
+    if (!stripes_single_worker(stripes))
         atomic_store_explicit(&stripes->sleeper[worker].until_ns, 0, memory_order_relaxed);
 }
 
@@ -380,13 +327,13 @@ bool stripes_check(struct stripes *stripes, const char **problem)
             return false;
     }
     if (limited && fences_open(&stripes->fences) != promises) {
-        *problem = "the open promises of fences are not those of the waiters";
+        *problem = "the open promises of fences do not match the waiters";
         return false;
     }
     return true;
 }
 
-static uint32_t stripes_for(uint32_t workers)
+static uint32_t stripes_count_for(uint32_t workers)
 {
     uint32_t count = 1;
 
@@ -401,11 +348,11 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
     bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;
     struct lock_context context = {
         .memory = stripes->memory,
-        .token_next = token_next,
-        .fence_promise = limited ? fence_promise : NULL,
-        .fence_return = limited ? fence_return : NULL,
-        .effect = effect_post,
-        .lease_expired = stripes->lease_expired ? lease_expired : NULL,
+        .token_next = stripe_take_token,
+        .fence_promise = limited ? stripe_promise_fence : NULL,
+        .fence_return = limited ? stripe_return_fence : NULL,
+        .effect = stripe_post_effect,
+        .lease_expired = stripes->lease_expired ? stripe_report_expiry : NULL,
         .user_data = stripe,
     };
 
@@ -413,12 +360,12 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
     stripe->stripes = stripes;
     stripe->home = index % stripes->worker_count;
     atomic_init(&stripe->deadline_ns, UINT64_MAX);
-    /* Adaptive: a request holds it so briefly that spinning mostly saves a sleep. */
+    /* Adaptive: a request holds it so briefly that spinning is cheaper than a sleep. */
     stripe->mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
     return table_init(&stripe->table, &context, policy, &stripes->budget);
 }
 
-static void *allocate_clear(const struct memory *memory, size_t size)
+static void *stripes_allocate(const struct memory *memory, size_t size)
 {
     void *block = memory_allocate(memory, size, CACHE_LINE_BYTES);
 
@@ -429,8 +376,8 @@ static void *allocate_clear(const struct memory *memory, size_t size)
 
 struct stripes *stripes_create(const struct stripes_options *options)
 {
-    struct stripes *stripes = allocate_clear(&options->memory, sizeof(*stripes));
-    uint32_t count = stripes_for(options->workers);
+    struct stripes *stripes = stripes_allocate(&options->memory, sizeof(*stripes));
+    uint32_t count = stripes_count_for(options->workers);
 
     assert(options->workers >= 1 && options->workers <= WORKERS_MAX);
     if (!stripes)
@@ -444,8 +391,8 @@ struct stripes *stripes_create(const struct stripes_options *options)
                 options->fence_ceiling ? options->fence_ceiling : FENCES_UNLIMITED);
     entropy_fill(stripes->hash_key, sizeof(stripes->hash_key));
     stripes->sleeper =
-        allocate_clear(&stripes->memory, options->workers * sizeof(*stripes->sleeper));
-    stripes->stripe = allocate_clear(&stripes->memory, count * sizeof(*stripes->stripe));
+        stripes_allocate(&stripes->memory, options->workers * sizeof(*stripes->sleeper));
+    stripes->stripe = stripes_allocate(&stripes->memory, count * sizeof(*stripes->stripe));
     if (!stripes->sleeper || !stripes->stripe) {
         stripes_destroy(stripes);
         return NULL;
@@ -464,7 +411,7 @@ struct stripes *stripes_create(const struct stripes_options *options)
 void stripes_destroy(struct stripes *stripes)
 {
     struct memory memory = stripes->memory;
-    uint32_t allocated = stripes_for(stripes->worker_count);
+    uint32_t allocated = stripes_count_for(stripes->worker_count);
 
     for (uint32_t i = 0; i < stripes->stripe_count; i++) {
         table_free(&stripes->stripe[i].table);

@@ -12,6 +12,7 @@
 
 #include <sys/random.h>
 
+#include "lock_requests.h"
 #include "os/mailbox.h"
 #include "server/connection_id.h"
 #include "server/session.h"
@@ -845,10 +846,11 @@ static void check_budget(void)
     uint64_t wake = 0;
 
     for (uint32_t i = 0; i <= STATES_FEW; i++) {
-        struct stripes_key key = stripes_key(world.stripes, LOCK_KIND_LOCK,
-                                             (struct slice){.bytes = names + i, .length = 1});
-        struct lock_answer answer = stripes_acquire(
-            world.stripes, FOREVER, connection_id_make(1, 0, 0), &key, 1, 0, 1, &wake);
+        struct lock_key key = stripes_key(world.stripes, LOCK_KIND_LOCK,
+                                          (struct slice){.bytes = names + i, .length = 1});
+        struct lock_answer answer =
+            apply_to_stripes(world.stripes, FOREVER,
+                             acquire_request(connection_id_make(1, 0, 0), &key, 1, 0, 1), &wake);
 
         must(answer.outcome == (i < STATES_FEW ? DFLOCKD_OK : DFLOCKD_ERROR_MAX_LOCKS),
              "the cap on states is what it was in the beginning");

@@ -453,7 +453,7 @@ static void forget_served(struct peer *peer)
 
 void talk_read(struct world *world, struct peer *peer)
 {
-    uint32_t walk_stripe = peer->session.walk_stripe;
+    uint32_t walk_stripe = peer->session.stats.stripe;
     struct session_progress progress;
 
     scarce_memory_watch(&world->memory, &peer->output.length);

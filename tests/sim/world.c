@@ -10,6 +10,7 @@
 
 #include "base/time_units.h"
 #include "compare.h"
+#include "lock_requests.h"
 #include "randomness.h"
 #include "server/connection_id.h"
 #include "talk.h"
@@ -90,8 +91,9 @@ static void create_model(struct world *world)
         const struct key_name *name = &world->names.names[key / 2];
         struct slice bytes = {.bytes = name->bytes, .length = name->length};
         enum lock_kind kind = key_is_semaphore(key) ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
+        struct lock_key hashed = stripes_key(world->stripes, kind, bytes);
 
-        stripes[key] = stripes_key(world->stripes, kind, bytes).stripe;
+        stripes[key] = stripes_index(world->stripes, &hashed);
     }
     model_init(&world->model, &world->policy, world->stripe_count, stripes);
 }
@@ -188,9 +190,9 @@ static void finish_budget(struct world *world)
         char name[16];
         uint32_t length = (uint32_t)snprintf(name, sizeof(name), "probe-%u", i);
         struct slice bytes = {.bytes = (const uint8_t *)name, .length = length};
-        struct stripes_key key = stripes_key(world->stripes, LOCK_KIND_LOCK, bytes);
-        struct lock_answer answer =
-            stripes_acquire(world->stripes, world->clock_ns, client, &key, 1, 0, 1, &wake);
+        struct lock_key key = stripes_key(world->stripes, LOCK_KIND_LOCK, bytes);
+        struct lock_answer answer = apply_to_stripes(world->stripes, world->clock_ns,
+                                                     acquire_request(client, &key, 1, 0, 1), &wake);
 
         if ((answer.outcome == DFLOCKD_OK) != (i < world->policy.states_max))
             world_fail(world, "state %u of %u: outcome %d", i + 1, world->policy.states_max,

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "lock_requests.h"
 #include "memory_counted.h"
 #include "os/mailbox.h"
 #include "server/connection_id.h"

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#include "lock/table_internal.h"
+#include "lock/records.h"
+#include "lock_requests.h"
 #include "memory_counted.h"
 
 #define FIXTURE_SECOND UINT64_C(1000000000)

@@ -214,24 +214,29 @@ static inline struct lock_answer play_request(struct player *player)
         uint64_t wait_s = player_number(player, at++);
         uint32_t limit = semaphore ? (uint32_t)player_number(player, at++) : 1;
 
-        return table_acquire(&fixture->table, now_ns, client, &key, limit, wait_s,
-                             player_number(player, at));
+        return apply_to_table(
+            &fixture->table, now_ns,
+            acquire_request(client, &key, limit, wait_s, player_number(player, at)));
     }
     case 'e': {
         uint32_t limit = semaphore ? (uint32_t)player_number(player, at++) : 1;
 
-        return table_enqueue(&fixture->table, now_ns, client, &key, limit,
-                             player_number(player, at));
+        return apply_to_table(&fixture->table, now_ns,
+                              enqueue_request(client, &key, limit, player_number(player, at)));
     }
     case 'w':
-        return table_wait(&fixture->table, now_ns, client, &key, player_number(player, at));
+        return apply_to_table(&fixture->table, now_ns,
+                              wait_request(client, &key, player_number(player, at)));
     case 'r':
-        return table_release(&fixture->table, now_ns, &key, player_token(player, at));
+        return apply_to_table(&fixture->table, now_ns,
+                              release_request(&key, player_token(player, at)));
     case 'n':
-        return table_renew(&fixture->table, now_ns, &key, player_token(player, at),
-                           player_number(player, at + 1));
+        return apply_to_table(
+            &fixture->table, now_ns,
+            renew_request(&key, player_token(player, at), player_number(player, at + 1)));
     case 'o':
-        return table_own(&fixture->table, now_ns, client, &key, player_token(player, at));
+        return apply_to_table(&fixture->table, now_ns,
+                              own_request(client, &key, player_token(player, at)));
     default:
         player_fail(player, "not a line of a transcript: no such command");
         return (struct lock_answer){.outcome = DFLOCKD_ERROR};

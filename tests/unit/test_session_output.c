@@ -212,7 +212,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
         bool waits = i >= 2;
-        struct stripes_key key;
+        struct lock_key key;
         struct lock_answer held = {0};
         struct peer *peer;
         struct peer *next;
@@ -223,8 +223,9 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
         key = stripes_key(world.stripes, LOCK_KIND_LOCK,
                           (struct slice){.bytes = (const uint8_t *)"k", .length = 1});
         if (waits)
-            held = stripes_acquire(world.stripes, SECOND, connection_id_make(9, 0, 9), &key, 1, 0,
-                                   30, &world.context.wake);
+            held = apply_to_stripes(world.stripes, SECOND,
+                                    acquire_request(connection_id_make(9, 0, 9), &key, 1, 0, 30),
+                                    &world.context.wake);
         /* `queued` is told yet. */
         if (i < 3)
             world.output_memory.fail_after = 0;
@@ -236,7 +237,8 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
             world.output_memory.fail_after = 0;
             while ((taken[count] = pool_take(&world.output_pool)))
                 count++;
-            stripes_release(world.stripes, SECOND, &key, held.token, &world.context.wake);
+            apply_to_stripes(world.stripes, SECOND, release_request(&key, held.token),
+                             &world.context.wake);
             deliver();
             while (count > 0)
                 pool_give(&world.output_pool, taken[--count]);

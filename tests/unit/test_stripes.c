@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lock_requests.h"
 #include "os/mailbox.h"
 #include "seeded.h"
 #include "server/connection_id.h"
@@ -100,8 +101,8 @@ static void destroy(struct stripes *stripes)
     assert_int_equal(atomic_load(&blocks_out), 0);
 }
 
-static struct stripes_key key_named(const struct stripes *stripes, enum lock_kind kind,
-                                    const char *name)
+static struct lock_key key_named(const struct stripes *stripes, enum lock_kind kind,
+                                 const char *name)
 {
     return stripes_key(
         stripes, kind,
@@ -109,23 +110,24 @@ static struct stripes_key key_named(const struct stripes *stripes, enum lock_kin
 }
 
 /* A key whose stripe has `home` for its home worker; `name` takes its bytes. */
-static struct stripes_key key_at_home(const struct stripes *stripes, uint32_t home, char name[16])
+static struct lock_key key_at_home(const struct stripes *stripes, uint32_t home, char name[16])
 {
     for (uint32_t i = 0;; i++) {
-        struct stripes_key key;
+        struct lock_key key;
 
         snprintf(name, 16, "k%u", i);
         key = key_named(stripes, LOCK_KIND_LOCK, name);
-        if (key.stripe % WORKERS == home)
+        if (stripes_index(stripes, &key) % WORKERS == home)
             return key;
     }
 }
 
 static struct lock_answer acquire(struct stripes *stripes, uint64_t now_ns, uint64_t client,
-                                  const struct stripes_key *key, uint64_t wait_s, uint64_t lease_s,
+                                  const struct lock_key *key, uint64_t wait_s, uint64_t lease_s,
                                   uint64_t *wake)
 {
-    return stripes_acquire(stripes, now_ns, client, key, 1, wait_s, lease_s, wake);
+    return apply_to_stripes(stripes, now_ns, acquire_request(client, key, 1, wait_s, lease_s),
+                            wake);
 }
 
 /* ---- keys ---- */
@@ -140,19 +142,19 @@ static void equal_keys_lie_in_one_stripe_and_kinds_are_told_apart(void **state)
     for (int i = 0; i < 5000; i++) {
         char name[16];
         char copy[16];
-        struct stripes_key first;
-        struct stripes_key second;
+        struct lock_key first;
+        struct lock_key second;
 
         snprintf(name, sizeof(name), "key %d", i);
         strcpy(copy, name);
         first = key_named(stripes, LOCK_KIND_LOCK, name);
         second = key_named(stripes, LOCK_KIND_LOCK, copy);
-        assert_int_equal(first.stripe, second.stripe);
-        assert_true(first.key.hash == second.key.hash);
-        assert_true(first.stripe < STRIPES_MAX);
+        assert_int_equal(stripes_index(stripes, &first), stripes_index(stripes, &second));
+        assert_true(first.hash == second.hash);
+        assert_true(stripes_index(stripes, &first) < STRIPES_MAX);
         second = key_named(stripes, LOCK_KIND_SEMAPHORE, name);
-        assert_true(first.key.hash != second.key.hash);
-        stripes_used += used[first.stripe]++ == 0;
+        assert_true(first.hash != second.hash);
+        stripes_used += used[stripes_index(stripes, &first)]++ == 0;
     }
     assert_int_equal(stripes_used, WORKERS * 8);
     destroy(stripes);
@@ -161,12 +163,12 @@ static void equal_keys_lie_in_one_stripe_and_kinds_are_told_apart(void **state)
 static void each_table_hashes_with_a_secret_of_its_own(void **state)
 {
     struct stripes *stripes = create(1, 10, 0);
-    uint64_t first = key_named(stripes, LOCK_KIND_LOCK, "k").key.hash;
+    uint64_t first = key_named(stripes, LOCK_KIND_LOCK, "k").hash;
 
     (void)state;
     destroy(stripes);
     stripes = create(1, 10, 0);
-    assert_true(key_named(stripes, LOCK_KIND_LOCK, "k").key.hash != first);
+    assert_true(key_named(stripes, LOCK_KIND_LOCK, "k").hash != first);
     destroy(stripes);
 }
 
@@ -193,7 +195,7 @@ static void salts_are_random_and_each_is_used_once(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct stripes *stripes = create(1, 10, 0);
-        struct stripes_key key = key_named(stripes, LOCK_KIND_LOCK, "k");
+        struct lock_key key = key_named(stripes, LOCK_KIND_LOCK, "k");
 
         for (int grant = 0; grant < GRANTS; grant++) {
             struct lock_token token =
@@ -202,7 +204,9 @@ static void salts_are_random_and_each_is_used_once(void **state)
             salts[i * GRANTS + grant] = token.salt;
             any |= token.salt;
             all &= token.salt;
-            assert_int_equal(stripes_release(stripes, 0, &key, token, &wake).outcome, DFLOCKD_OK);
+            assert_int_equal(
+                apply_to_stripes(stripes, 0, release_request(&key, token), &wake).outcome,
+                DFLOCKD_OK);
         }
         destroy(stripes);
     }
@@ -220,8 +224,8 @@ static void fences_are_promised_for_all_stripes_together(void **state)
     struct stripes *stripes = create_with_fences(WORKERS, 10, 0, 4);
     char name[16];
     char other_name[16];
-    struct stripes_key key = key_at_home(stripes, 1, name);
-    struct stripes_key other = key_at_home(stripes, 2, other_name);
+    struct lock_key key = key_at_home(stripes, 1, name);
+    struct lock_key other = key_at_home(stripes, 2, other_name);
     struct lock_token token;
     uint64_t wake = 0;
 
@@ -232,7 +236,7 @@ static void fences_are_promised_for_all_stripes_together(void **state)
     assert_int_equal(acquire(stripes, 0, 1, &other, 0, LONG_S, &wake).token.fence, 2);
     assert_int_equal(acquire(stripes, 0, 3, &other, 9, LONG_S, &wake).outcome, DFLOCKD_ERROR);
     check(stripes);
-    assert_true(stripes_cancel(stripes, 0, 2, key.stripe, &wake));
+    assert_true(stripes_cancel(stripes, 0, 2, stripes_index(stripes, &key), &wake));
     check(stripes);
     assert_int_equal(acquire(stripes, 0, 3, &other, 9, LONG_S, &wake).outcome, LOCK_PENDING);
     assert_int_equal(acquire(stripes, 0, 2, &key, 9, LONG_S, &wake).outcome, DFLOCKD_ERROR);
@@ -249,7 +253,7 @@ static void the_keeper_is_woken_once_when_fences_are_low(void **state)
     (void)state;
     for (uint64_t grant = 1; grant <= 8; grant++) {
         char name[16];
-        struct stripes_key key;
+        struct lock_key key;
 
         snprintf(name, sizeof(name), "key %u", (unsigned)grant);
         key = key_named(stripes, LOCK_KIND_LOCK, name);
@@ -265,8 +269,8 @@ static void the_keeper_is_woken_once_when_fences_are_low(void **state)
 static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **state)
 {
     struct stripes *stripes = create(WORKERS, 10, 0);
-    struct stripes_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
-    struct stripes_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
+    struct lock_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
+    struct lock_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
     uint64_t holder = connection_id_make(1, 0, 0);
     uint64_t waiter = connection_id_make(2, 2, 5);
     struct stripes_effect effects[3];
@@ -280,10 +284,12 @@ static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **st
     assert_int_equal(acquire(stripes, 0, waiter, &j, 9, LONG_S, &wake).outcome, LOCK_PENDING);
     assert_int_equal(acquire(stripes, 0, waiter + 1, &k, 9, LONG_S, &wake).outcome, LOCK_PENDING);
     assert_int_equal(wake, 0);
-    assert_int_equal(stripes_release(stripes, 0, &j, first, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_stripes(stripes, 0, release_request(&j, first), &wake).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(wake, 1 << 2);
     wake = 0;
-    assert_int_equal(stripes_release(stripes, 0, &k, second, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_stripes(stripes, 0, release_request(&k, second), &wake).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(wake, 0);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 0), effects, 3), 0);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 2), effects, 3), 2);
@@ -298,8 +304,8 @@ static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **stat
     struct stripes *stripes = create(WORKERS, 10, 0);
     char name[16];
     char other_name[16];
-    struct stripes_key key = key_at_home(stripes, 3, name);
-    struct stripes_key other = key_at_home(stripes, 1, other_name);
+    struct lock_key key = key_at_home(stripes, 3, name);
+    struct lock_key other = key_at_home(stripes, 1, other_name);
     uint64_t wake = 0;
     struct lock_token token;
 
@@ -310,17 +316,20 @@ static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **stat
     assert_true(stripes_sleep(stripes, 3, UINT64_MAX) == 50 * SECOND);
     assert_true(stripes_sleep(stripes, 1, UINT64_MAX) == UINT64_MAX);
     /* Later, or another's. */
-    assert_int_equal(stripes_renew(stripes, 0, &key, token, 60, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_stripes(stripes, 0, renew_request(&key, token, 60), &wake).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(wake, 0);
     acquire(stripes, 0, 1, &other, 0, 70, &wake);
     assert_int_equal(wake, 1 << 1);
     wake = 0;
     /* Earlier. */
-    assert_int_equal(stripes_renew(stripes, 0, &key, token, 10, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_stripes(stripes, 0, renew_request(&key, token, 10), &wake).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(wake, 1 << 3);
     wake = 0;
     stripes_awake(stripes, 3);
-    assert_int_equal(stripes_renew(stripes, 0, &key, token, 5, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_stripes(stripes, 0, renew_request(&key, token, 5), &wake).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(wake, 0);
     assert_true(stripes_sleep(stripes, 3, UINT64_MAX) == 5 * SECOND);
     destroy(stripes);
@@ -330,7 +339,7 @@ static void who_wakes_in_time_anyway_is_not_woken(void **state)
 {
     struct stripes *stripes = create(WORKERS, 10, 0);
     char name[16];
-    struct stripes_key key = key_at_home(stripes, 3, name);
+    struct lock_key key = key_at_home(stripes, 3, name);
     uint64_t wake = 0;
     struct lock_token token;
 
@@ -338,7 +347,8 @@ static void who_wakes_in_time_anyway_is_not_woken(void **state)
     assert_true(stripes_sleep(stripes, 3, 20 * SECOND) == 20 * SECOND);
     token = acquire(stripes, 0, 1, &key, 0, 20, &wake).token;
     assert_int_equal(wake, 0);
-    assert_int_equal(stripes_renew(stripes, 0, &key, token, 19, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_stripes(stripes, 0, renew_request(&key, token, 19), &wake).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(wake, 1 << 3);
     assert_true(stripes_sleep(stripes, 3, 20 * SECOND) == 19 * SECOND);
     destroy(stripes);
@@ -348,7 +358,7 @@ static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **sta
 {
     struct stripes *stripes = create(WORKERS, 10, 0);
     char name[16];
-    struct stripes_key key = key_at_home(stripes, 2, name);
+    struct lock_key key = key_at_home(stripes, 2, name);
     struct stripes_effect effect;
     uint64_t wake = 0;
 
@@ -380,7 +390,7 @@ static void show_idle(void *context, const struct lock_view *view)
 static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **state)
 {
     struct stripes *stripes = create(1, 10, 60);
-    struct stripes_key key = key_named(stripes, LOCK_KIND_LOCK, "k");
+    struct lock_key key = key_named(stripes, LOCK_KIND_LOCK, "k");
     uint64_t wake = 0;
     uint32_t stripe = 0;
     uint64_t position = 0;
@@ -388,7 +398,9 @@ static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **stat
     struct lock_token token = acquire(stripes, 10 * SECOND, 1, &key, 0, 30, &wake).token;
 
     (void)state;
-    assert_int_equal(stripes_release(stripes, 10 * SECOND, &key, token, &wake).outcome, DFLOCKD_OK);
+    assert_int_equal(
+        apply_to_stripes(stripes, 10 * SECOND, release_request(&key, token), &wake).outcome,
+        DFLOCKD_OK);
     while (stripes_walk(stripes, 10 * SECOND - 1, (struct lock_walk){0}, &stripe, &position,
                         show_idle, &idle_ns))
         ;
@@ -399,15 +411,15 @@ static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **stat
 static void the_invariants_hold_though_one_worker_is_behind(void **state)
 {
     struct stripes *stripes = create(1, 10, 60);
-    struct stripes_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
-    struct stripes_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
+    struct lock_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
+    struct lock_key k = key_named(stripes, LOCK_KIND_LOCK, "k");
     uint64_t wake = 0;
     struct lock_token first = acquire(stripes, SECOND, 1, &j, 0, 30, &wake).token;
     struct lock_token second = acquire(stripes, SECOND, 2, &k, 0, 30, &wake).token;
 
     (void)state;
-    stripes_release(stripes, 10 * SECOND, &j, first, &wake);
-    stripes_release(stripes, 10 * SECOND - 1, &k, second, &wake);
+    apply_to_stripes(stripes, 10 * SECOND, release_request(&j, first), &wake);
+    apply_to_stripes(stripes, 10 * SECOND - 1, release_request(&k, second), &wake);
     check(stripes);
     destroy(stripes);
 }
@@ -453,7 +465,7 @@ struct worker {
 
 struct hammer {
     struct stripes *stripes;
-    struct stripes_key keys[KEYS];
+    struct lock_key keys[KEYS];
     struct worker workers[WORKERS];
     _Atomic uint64_t numbers; /* of clients */
     _Atomic(const char *) failure;
@@ -581,27 +593,29 @@ static void ask(struct worker *worker, int index, uint64_t *wake)
     struct hammer *hammer = worker->hammer;
     struct client *client = &worker->clients[index];
     int key = client->key = (int)seeded_below(&worker->seeded, KEYS);
-    const struct stripes_key *at = &hammer->keys[key];
+    const struct lock_key *at = &hammer->keys[key];
     uint64_t now_ns = clock_ns();
     struct lock_answer answer;
 
     client->rounds++;
-    client->stripes_used |= UINT64_C(1) << at->stripe;
+    client->stripes_used |= UINT64_C(1) << stripes_index(worker->hammer->stripes, at);
     if (seeded_below(&worker->seeded, 3)) {
         uint64_t wait_s = seeded_below(&worker->seeded, 8) ? LONG_S : 0;
 
-        answer = stripes_acquire(hammer->stripes, now_ns, client->id, at, limit_of(key), wait_s,
-                                 LONG_S, wake);
+        answer =
+            apply_to_stripes(hammer->stripes, now_ns,
+                             acquire_request(client->id, at, limit_of(key), wait_s, LONG_S), wake);
         if (answer.outcome == DFLOCKD_TIMEOUT) {
             note(hammer, wait_s == 0, "a wait ended at once");
             return;
         }
     } else {
-        answer =
-            stripes_enqueue(hammer->stripes, now_ns, client->id, at, limit_of(key), LONG_S, wake);
+        answer = apply_to_stripes(hammer->stripes, now_ns,
+                                  enqueue_request(client->id, at, limit_of(key), LONG_S), wake);
         note(hammer, answer.outcome == DFLOCKD_ACQUIRED || answer.outcome == DFLOCKD_QUEUED,
              "a strange answer to enqueue");
-        answer = stripes_wait(hammer->stripes, now_ns, client->id, at, LONG_S, wake);
+        answer =
+            apply_to_stripes(hammer->stripes, now_ns, wait_request(client->id, at, LONG_S), wake);
     }
     if (answer.outcome == DFLOCKD_OK) {
         enter(worker, client, &answer);
@@ -610,6 +624,11 @@ static void ask(struct worker *worker, int index, uint64_t *wake)
         client->condition = BLOCKED;
         worker->queue[key][worker->queued[key]++] = index;
     }
+}
+
+static uint32_t stripe_of(const struct hammer *hammer, const struct client *client)
+{
+    return stripes_index(hammer->stripes, &hammer->keys[client->key]);
 }
 
 static void vanish(struct worker *worker, int index, uint64_t *wake)
@@ -623,7 +642,7 @@ static void vanish(struct worker *worker, int index, uint64_t *wake)
         leave(worker, client);
     for (uint64_t left = client->stripes_used; left; left &= left - 1) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(left);
-        bool pending = blocked && worker->hammer->keys[client->key].stripe == stripe;
+        bool pending = blocked && stripe_of(worker->hammer, client) == stripe;
 
         while (!stripes_disconnect(worker->hammer->stripes, clock_ns(), client->id, stripe, pending,
                                    1, wake))
@@ -636,21 +655,22 @@ static void step_holding(struct worker *worker, int index, uint64_t *wake)
 {
     struct hammer *hammer = worker->hammer;
     struct client *client = &worker->clients[index];
-    const struct stripes_key *at = &hammer->keys[client->key];
+    const struct lock_key *at = &hammer->keys[client->key];
     uint32_t draw = seeded_below(&worker->seeded, 16);
 
     if (draw == 0) {
         vanish(worker, index, wake);
     } else if (draw == 1) {
         note(hammer,
-             stripes_renew(hammer->stripes, clock_ns(), at, client->token, LONG_S, wake).outcome ==
-                 DFLOCKD_OK,
+             apply_to_stripes(hammer->stripes, clock_ns(), renew_request(at, client->token, LONG_S),
+                              wake)
+                     .outcome == DFLOCKD_OK,
              "a token that holds is not renewed");
     } else {
         leave(worker, client);
         note(hammer,
-             stripes_release(hammer->stripes, clock_ns(), at, client->token, wake).outcome ==
-                 DFLOCKD_OK,
+             apply_to_stripes(hammer->stripes, clock_ns(), release_request(at, client->token), wake)
+                     .outcome == DFLOCKD_OK,
              "a token that holds is not released");
     }
 }
@@ -663,7 +683,7 @@ static void step_blocked(struct worker *worker, int index, uint64_t *wake)
     if (draw == 0) {
         vanish(worker, index, wake);
     } else if (draw == 1 && stripes_cancel(worker->hammer->stripes, clock_ns(), client->id,
-                                           worker->hammer->keys[client->key].stripe, wake)) {
+                                           stripe_of(worker->hammer, client), wake)) {
         queue_remove(worker, client->key, index);
         client->condition = IDLE;
     }
@@ -850,7 +870,7 @@ static void *press_on_the_cap(void *context)
 
     for (int round = 0; round < CAP_ROUNDS && !atomic_load(&hammer->failure); round++) {
         char name[24];
-        struct stripes_key key;
+        struct lock_key key;
         struct lock_answer answer;
 
         snprintf(name, sizeof(name), "%u-%d", worker->number, round);
@@ -864,8 +884,9 @@ static void *press_on_the_cap(void *context)
         worker->grants[0]++;
         atomic_fetch_sub(&hammer->held[0], 1);
         note(hammer,
-             stripes_release(hammer->stripes, clock_ns(), &key, answer.token, &wake).outcome ==
-                 DFLOCKD_OK,
+             apply_to_stripes(hammer->stripes, clock_ns(), release_request(&key, answer.token),
+                              &wake)
+                     .outcome == DFLOCKD_OK,
              "a token that holds is not released");
     }
     return NULL;
@@ -893,7 +914,7 @@ enum {
 
 struct dates {
     struct hammer hammer; /* first: its workers point to it */
-    struct stripes_key keys[DATES];
+    struct lock_key keys[DATES];
     char names[DATES][16];
     _Atomic int left; /* effects that must come */
 };

@@ -178,22 +178,27 @@ static void fill_and_pass_on(uint32_t limit)
     fixture_start(&fixture, &defaults);
     key = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "slots");
     for (uint32_t i = 0; i < limit; i++) {
-        struct lock_answer answer = table_acquire(&fixture.table, 0, i, &key, limit, 0, 30);
+        struct lock_answer answer =
+            apply_to_table(&fixture.table, 0, acquire_request(i, &key, limit, 0, 30));
 
         assert_int_equal(answer.outcome, DFLOCKD_OK);
         assert_int_equal(answer.token.fence, i + 1);
         tokens[i] = answer.token;
     }
-    assert_int_equal(table_acquire(&fixture.table, 0, limit, &key, limit, 0, 30).outcome,
-                     DFLOCKD_TIMEOUT);
+    assert_int_equal(
+        apply_to_table(&fixture.table, 0, acquire_request(limit, &key, limit, 0, 30)).outcome,
+        DFLOCKD_TIMEOUT);
     for (uint32_t i = 0; i < limit; i++)
-        assert_int_equal(table_acquire(&fixture.table, 0, limit + i, &key, limit, 10, 30).outcome,
-                         LOCK_PENDING);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(limit + i, &key, limit, 10, 30))
+                .outcome,
+            LOCK_PENDING);
     fixture_check(&fixture);
     for (uint32_t i = 0; i < limit; i++) {
         fixture.effect_count = 0;
-        assert_int_equal(table_release(&fixture.table, 0, &key, tokens[limit - 1 - i]).outcome,
-                         DFLOCKD_OK);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, release_request(&key, tokens[limit - 1 - i])).outcome,
+            DFLOCKD_OK);
         assert_int_equal(fixture.effect_count, 1);
         assert_int_equal(fixture.effects[0].connection_id, limit + i);
         assert_int_equal(fixture.effects[0].answer.outcome, DFLOCKD_OK);
@@ -268,9 +273,12 @@ static void keys_of_every_length_and_byte_are_told_apart(void **state)
         struct lock_key key = {.bytes = bytes, .length = length, .hash = length & 3};
 
         bytes[length - 1] = (uint8_t)length;
-        assert_int_equal(table_acquire(&fixture.table, 0, 1, &key, 1, 0, 30).outcome, DFLOCKD_OK);
-        assert_int_equal(table_acquire(&fixture.table, 0, 2, &key, 1, 0, 30).outcome,
-                         DFLOCKD_TIMEOUT);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(1, &key, 1, 0, 30)).outcome,
+            DFLOCKD_OK);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(2, &key, 1, 0, 30)).outcome,
+            DFLOCKD_TIMEOUT);
         fixture_check(&fixture);
     }
     assert_int_equal(atomic_load(&fixture.budget.used), DFLOCKD_KEY_MAX);

@@ -175,11 +175,14 @@ static void a_disconnect_with_no_steps_does_nothing(void **state)
     (void)state;
     fixture_start(&fixture, &defaults);
     key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
-    assert_int_equal(table_acquire(&fixture.table, 0, 1, &key, 1, 0, 30).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_table(&fixture.table, 0, acquire_request(1, &key, 1, 0, 30)).outcome,
+                     DFLOCKD_OK);
     assert_false(table_disconnect(&fixture.table, 0, 1, false, 0));
-    assert_int_equal(table_acquire(&fixture.table, 0, 2, &key, 1, 0, 30).outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(apply_to_table(&fixture.table, 0, acquire_request(2, &key, 1, 0, 30)).outcome,
+                     DFLOCKD_TIMEOUT);
     assert_true(table_disconnect(&fixture.table, 0, 1, false, 1));
-    assert_int_equal(table_acquire(&fixture.table, 0, 2, &key, 1, 0, 30).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_table(&fixture.table, 0, acquire_request(2, &key, 1, 0, 30)).outcome,
+                     DFLOCKD_OK);
     fixture_end(&fixture);
 }
 
@@ -200,8 +203,10 @@ static void a_disconnect_costs_what_the_client_has(void **state)
 
         snprintf(name[i], sizeof(name[i]), "k%u", i);
         key = fixture_key(&fixture, LOCK_KIND_LOCK, name[i]);
-        assert_int_equal(table_acquire(&fixture.table, 0, i < OWN ? 1 : 2, &key, 1, 0, 30).outcome,
-                         DFLOCKD_OK);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(i < OWN ? 1 : 2, &key, 1, 0, 30))
+                .outcome,
+            DFLOCKD_OK);
     }
     while (!table_disconnect(&fixture.table, 0, 1, false, 1)) {
         calls++;
@@ -255,8 +260,9 @@ static void no_bucket_holds_all_dead_clients_or_chosen_fences(void **state)
         snprintf(name, sizeof(name), "k%llu", (unsigned long long)i);
         key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
         fixture.fence_last = i << 32;
-        assert_int_equal(table_acquire(&fixture.table, 0, i << 26, &key, 1, 0, 30).outcome,
-                         DFLOCKD_OK);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(i << 26, &key, 1, 0, 30)).outcome,
+            DFLOCKD_OK);
         assert_true(table_disconnect(&fixture.table, 0, i << 26, false, 10));
     }
     fixture_check(&fixture);

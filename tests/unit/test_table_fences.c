@@ -30,8 +30,8 @@ static void start(uint64_t fence_max)
 static int acquire(uint64_t client, const char *name, uint64_t wait_s)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
-    struct lock_answer answer =
-        table_acquire(&fixture.table, fixture.now_ns, client, &key, 1, wait_s, 30);
+    struct lock_answer answer = apply_to_table(&fixture.table, fixture.now_ns,
+                                               acquire_request(client, &key, 1, wait_s, 30));
 
     fixture_check(&fixture);
     return answer.outcome;
@@ -40,7 +40,8 @@ static int acquire(uint64_t client, const char *name, uint64_t wait_s)
 static int enqueue(uint64_t client, const char *name)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
-    struct lock_answer answer = table_enqueue(&fixture.table, fixture.now_ns, client, &key, 1, 30);
+    struct lock_answer answer =
+        apply_to_table(&fixture.table, fixture.now_ns, enqueue_request(client, &key, 1, 30));
 
     fixture_check(&fixture);
     return answer.outcome;
@@ -50,7 +51,8 @@ static int release(const char *name, uint64_t fence)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
     struct lock_token token = {.fence = fence, .salt = fixture_salt(fence)};
-    int outcome = table_release(&fixture.table, fixture.now_ns, &key, token).outcome;
+    int outcome =
+        apply_to_table(&fixture.table, fixture.now_ns, release_request(&key, token)).outcome;
 
     fixture_check(&fixture);
     return outcome;
@@ -81,9 +83,11 @@ static void what_needs_no_fence_is_answered_as_ever(void **state)
     assert_int_equal(enqueue(HOLDER, "a"), DFLOCKD_ACQUIRED);
     assert_int_equal(enqueue(HOLDER, "a"), DFLOCKD_ERROR_ALREADY_ENQUEUED);
     assert_int_equal(acquire(OTHER, "a", 0), DFLOCKD_TIMEOUT);
-    assert_int_equal(table_acquire(&fixture.table, 0, OTHER, &key, 2, 9, 30).outcome,
-                     DFLOCKD_ERROR_LIMIT_MISMATCH);
-    assert_int_equal(table_wait(&fixture.table, 0, HOLDER, &key, 0).outcome, DFLOCKD_OK);
+    assert_int_equal(
+        apply_to_table(&fixture.table, 0, acquire_request(OTHER, &key, 2, 9, 30)).outcome,
+        DFLOCKD_ERROR_LIMIT_MISMATCH);
+    assert_int_equal(apply_to_table(&fixture.table, 0, wait_request(HOLDER, &key, 0)).outcome,
+                     DFLOCKD_OK);
     assert_int_equal(release("a", 1), DFLOCKD_OK);
     fixture_end(&fixture);
 }
@@ -121,8 +125,9 @@ static void wait_for(uint64_t wait_s)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, "a");
 
-    assert_int_equal(table_wait(&fixture.table, fixture.now_ns, WAITER, &key, wait_s).outcome,
-                     wait_s ? LOCK_PENDING : DFLOCKD_TIMEOUT);
+    assert_int_equal(
+        apply_to_table(&fixture.table, fixture.now_ns, wait_request(WAITER, &key, wait_s)).outcome,
+        wait_s ? LOCK_PENDING : DFLOCKD_TIMEOUT);
 }
 
 static void leave_by_trying(void)
@@ -178,10 +183,12 @@ static void a_table_without_a_limit_asks_for_no_promise(void **state)
     fixture.table.context.fence_promise = NULL;
     fixture.table.context.fence_return = NULL;
     fixture.promised = 100;
-    assert_true(table_acquire(&fixture.table, 0, HOLDER,
-                              &(struct lock_key){.bytes = (const uint8_t *)"a", .length = 1}, 1, 0,
-                              30)
-                    .outcome == DFLOCKD_OK);
+    assert_true(
+        apply_to_table(
+            &fixture.table, 0,
+            acquire_request(HOLDER, &(struct lock_key){.bytes = (const uint8_t *)"a", .length = 1},
+                            1, 0, 30))
+            .outcome == DFLOCKD_OK);
     assert_int_equal(fixture.promised, 99);
     assert_int_equal(fixture.table.promises, 0);
     fixture.promised = 0;

@@ -60,10 +60,12 @@ static void a_cap_of_nothing_refuses_all_and_keeps_nothing(void **state)
     fixture.budget.max = 0;
     key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
     for (uint64_t client = 1; client < 1000; client++) {
-        assert_int_equal(table_acquire(&fixture.table, 0, client, &key, 1, 9, 9).outcome,
-                         DFLOCKD_ERROR_MAX_LOCKS);
-        assert_int_equal(table_enqueue(&fixture.table, 0, client, &key, 1, 9).outcome,
-                         DFLOCKD_ERROR_MAX_LOCKS);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(client, &key, 1, 9, 9)).outcome,
+            DFLOCKD_ERROR_MAX_LOCKS);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, enqueue_request(client, &key, 1, 9)).outcome,
+            DFLOCKD_ERROR_MAX_LOCKS);
         fixture_check(&fixture);
     }
     assert_int_equal(fixture.table.clients.count, 0);
@@ -82,12 +84,14 @@ static void two_tables_share_one_budget(void **state)
     fixture_start(&second, &(struct rules){.collect_at_once = true});
     second.table.budget = &first.budget;
     key = fixture_key(&first, LOCK_KIND_LOCK, "k");
-    token = table_acquire(&first.table, 0, 1, &key, 1, 0, 30).token;
-    assert_int_equal(table_acquire(&second.table, 0, 1, &key, 1, 0, 30).outcome,
+    token = apply_to_table(&first.table, 0, acquire_request(1, &key, 1, 0, 30)).token;
+    assert_int_equal(apply_to_table(&second.table, 0, acquire_request(1, &key, 1, 0, 30)).outcome,
                      DFLOCKD_ERROR_MAX_LOCKS);
-    assert_int_equal(table_release(&first.table, 0, &key, token).outcome, DFLOCKD_OK);
-    assert_int_equal(table_acquire(&second.table, 0, 1, &key, 1, 0, 30).outcome, DFLOCKD_OK);
-    assert_int_equal(table_acquire(&first.table, 0, 1, &key, 1, 0, 30).outcome,
+    assert_int_equal(apply_to_table(&first.table, 0, release_request(&key, token)).outcome,
+                     DFLOCKD_OK);
+    assert_int_equal(apply_to_table(&second.table, 0, acquire_request(1, &key, 1, 0, 30)).outcome,
+                     DFLOCKD_OK);
+    assert_int_equal(apply_to_table(&first.table, 0, acquire_request(1, &key, 1, 0, 30)).outcome,
                      DFLOCKD_ERROR_MAX_LOCKS);
     fixture_check(&first);
     fixture_check(&second);

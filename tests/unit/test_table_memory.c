@@ -103,8 +103,9 @@ static void crowd_play(struct crowd *crowd)
 
     for (uint32_t i = 0; i < CROWD_CLIENTS; i++) {
         struct lock_key key = crowd_key(crowd, i % CROWD_KEYS);
-        struct lock_answer answer = i % 3 == 0 ? table_enqueue(table, 0, i, &key, 1, 30)
-                                               : table_acquire(table, 0, i, &key, 1, 60, 30);
+        struct lock_answer answer =
+            i % 3 == 0 ? apply_to_table(table, 0, enqueue_request(i, &key, 1, 30))
+                       : apply_to_table(table, 0, acquire_request(i, &key, 1, 60, 30));
 
         crowd_note(crowd, i % CROWD_KEYS, &answer);
     }
@@ -115,8 +116,10 @@ static void crowd_play(struct crowd *crowd)
 
         if (!token.fence)
             continue;
-        assert_int_equal(table_renew(table, 0, &key, token, 40).outcome, DFLOCKD_OK);
-        assert_int_equal(table_release(table, 0, &key, token).outcome, DFLOCKD_OK);
+        assert_int_equal(apply_to_table(table, 0, renew_request(&key, token, 40)).outcome,
+                         DFLOCKD_OK);
+        assert_int_equal(apply_to_table(table, 0, release_request(&key, token)).outcome,
+                         DFLOCKD_OK);
         crowd->held -= crowd->fixture.fence_last == fence;
         crowd->waiting -= crowd->fixture.fence_last - fence;
         crowd_compare(crowd);
@@ -183,25 +186,29 @@ static void short_memory_keeps_an_enqueued_state_as_it_was(void **state)
     (void)state;
     fixture_start(&fixture, &defaults);
     key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
-    assert_int_equal(table_enqueue(&fixture.table, 0, 1, &key, 1, 5).outcome, DFLOCKD_ACQUIRED);
+    assert_int_equal(apply_to_table(&fixture.table, 0, enqueue_request(1, &key, 1, 5)).outcome,
+                     DFLOCKD_ACQUIRED);
     fixture.now_ns = 5 * FIXTURE_SECOND;
     fixture_expire(&fixture, 1);
     /* The claim's chunk is a spare one: use it up, then ask. */
     fixture.memory.fail_after = 0;
     for (uint64_t client = 2;; client++) {
         struct lock_answer answer =
-            table_enqueue(&fixture.table, fixture.now_ns, client, &key, 1, 30);
+            apply_to_table(&fixture.table, fixture.now_ns, enqueue_request(client, &key, 1, 30));
 
         fixture_check(&fixture);
         if (answer.outcome == DFLOCKD_ERROR)
             break;
     }
-    assert_int_equal(table_enqueue(&fixture.table, fixture.now_ns, 1, &key, 1, 5).outcome,
-                     DFLOCKD_ERROR);
-    assert_int_equal(table_wait(&fixture.table, fixture.now_ns, 1, &key, 5).outcome,
-                     DFLOCKD_ERROR_LEASE_EXPIRED);
-    assert_int_equal(table_wait(&fixture.table, fixture.now_ns, 1, &key, 5).outcome,
-                     DFLOCKD_ERROR_NOT_ENQUEUED);
+    assert_int_equal(
+        apply_to_table(&fixture.table, fixture.now_ns, enqueue_request(1, &key, 1, 5)).outcome,
+        DFLOCKD_ERROR);
+    assert_int_equal(
+        apply_to_table(&fixture.table, fixture.now_ns, wait_request(1, &key, 5)).outcome,
+        DFLOCKD_ERROR_LEASE_EXPIRED);
+    assert_int_equal(
+        apply_to_table(&fixture.table, fixture.now_ns, wait_request(1, &key, 5)).outcome,
+        DFLOCKD_ERROR_NOT_ENQUEUED);
     fixture_check(&fixture);
     fixture_end(&fixture);
 }
@@ -217,7 +224,7 @@ static void letting_go_and_handing_over_never_need_memory(void **state)
     crowd_start(&crowd);
     for (uint32_t i = 0; i < CROWD_CLIENTS; i++) {
         struct lock_key key = crowd_key(&crowd, i % CROWD_KEYS);
-        struct lock_answer answer = table_enqueue(table, 0, i, &key, 1, 30);
+        struct lock_answer answer = apply_to_table(table, 0, enqueue_request(i, &key, 1, 30));
 
         crowd_note(&crowd, i % CROWD_KEYS, &answer);
     }
@@ -226,7 +233,7 @@ static void letting_go_and_handing_over_never_need_memory(void **state)
     for (uint32_t i = CROWD_KEYS; i < 2 * CROWD_KEYS; i++) {
         struct lock_key key = crowd_key(&crowd, i % CROWD_KEYS);
 
-        assert_int_equal(table_wait(table, 0, i, &key, 60).outcome, LOCK_PENDING);
+        assert_int_equal(apply_to_table(table, 0, wait_request(i, &key, 60)).outcome, LOCK_PENDING);
     }
     for (uint32_t i = 0; i < CROWD_CLIENTS; i += 2)
         fixture_disconnect(&crowd.fixture, i, true, 2);
@@ -251,44 +258,52 @@ struct routine {
 
 static void pair(struct fixture *fixture, const struct lock_key *key)
 {
-    struct lock_answer answer = table_acquire(&fixture->table, fixture->now_ns, 1, key, 1, 0, 30);
+    struct lock_answer answer =
+        apply_to_table(&fixture->table, fixture->now_ns, acquire_request(1, key, 1, 0, 30));
 
     assert_true(answer.outcome == DFLOCKD_OK);
-    answer = table_release(&fixture->table, fixture->now_ns, key, answer.token);
+    answer = apply_to_table(&fixture->table, fixture->now_ns, release_request(key, answer.token));
     assert_true(answer.outcome == DFLOCKD_OK);
 }
 
 static void pair_with_renewal(struct fixture *fixture, const struct lock_key *key)
 {
-    struct lock_answer grant = table_acquire(&fixture->table, fixture->now_ns, 1, key, 1, 0, 30);
-    struct lock_answer answer = table_renew(&fixture->table, fixture->now_ns, key, grant.token, 40);
+    struct lock_answer grant =
+        apply_to_table(&fixture->table, fixture->now_ns, acquire_request(1, key, 1, 0, 30));
+    struct lock_answer answer =
+        apply_to_table(&fixture->table, fixture->now_ns, renew_request(key, grant.token, 40));
 
     assert_true(answer.outcome == DFLOCKD_OK);
-    answer = table_release(&fixture->table, fixture->now_ns, key, grant.token);
+    answer = apply_to_table(&fixture->table, fixture->now_ns, release_request(key, grant.token));
     assert_true(answer.outcome == DFLOCKD_OK);
 }
 
 static void hand_over_pair(struct fixture *fixture, const struct lock_key *key)
 {
-    struct lock_answer first = table_acquire(&fixture->table, fixture->now_ns, 1, key, 1, 0, 30);
-    struct lock_answer answer = table_acquire(&fixture->table, fixture->now_ns, 2, key, 1, 9, 30);
+    struct lock_answer first =
+        apply_to_table(&fixture->table, fixture->now_ns, acquire_request(1, key, 1, 0, 30));
+    struct lock_answer answer =
+        apply_to_table(&fixture->table, fixture->now_ns, acquire_request(2, key, 1, 9, 30));
 
     assert_true(answer.outcome == LOCK_PENDING);
     fixture->effect_count = 0;
-    answer = table_release(&fixture->table, fixture->now_ns, key, first.token);
+    answer = apply_to_table(&fixture->table, fixture->now_ns, release_request(key, first.token));
     assert_true(answer.outcome == DFLOCKD_OK && fixture->effect_count == 1);
-    answer = table_release(&fixture->table, fixture->now_ns, key, fixture->effects[0].answer.token);
+    answer = apply_to_table(&fixture->table, fixture->now_ns,
+                            release_request(key, fixture->effects[0].answer.token));
     assert_true(answer.outcome == DFLOCKD_OK);
 }
 
 static void enqueue_wait_release(struct fixture *fixture, const struct lock_key *key)
 {
-    struct lock_answer grant = table_enqueue(&fixture->table, fixture->now_ns, 1, key, 1, 30);
-    struct lock_answer answer = table_wait(&fixture->table, fixture->now_ns, 1, key, 9);
+    struct lock_answer grant =
+        apply_to_table(&fixture->table, fixture->now_ns, enqueue_request(1, key, 1, 30));
+    struct lock_answer answer =
+        apply_to_table(&fixture->table, fixture->now_ns, wait_request(1, key, 9));
 
     assert_true(grant.outcome == DFLOCKD_ACQUIRED && answer.outcome == DFLOCKD_OK);
     assert_true(answer.token.fence == grant.token.fence);
-    answer = table_release(&fixture->table, fixture->now_ns, key, answer.token);
+    answer = apply_to_table(&fixture->table, fixture->now_ns, release_request(key, answer.token));
     assert_true(answer.outcome == DFLOCKD_OK);
 }
 
@@ -296,7 +311,7 @@ static void connect_hold_and_vanish(struct fixture *fixture, const struct lock_k
 {
     uint64_t client = fixture->fence_last + 10;
     struct lock_answer answer =
-        table_acquire(&fixture->table, fixture->now_ns, client, key, 1, 0, 30);
+        apply_to_table(&fixture->table, fixture->now_ns, acquire_request(client, key, 1, 0, 30));
 
     assert_true(answer.outcome == DFLOCKD_OK);
     assert_true(table_disconnect(&fixture->table, fixture->now_ns, client, false, 10));
@@ -347,7 +362,9 @@ static void take_own(struct fixture *fixture, uint32_t client)
 
     snprintf(name, sizeof(name), "k%u", client);
     key = fixture_key(fixture, LOCK_KIND_LOCK, name);
-    assert_int_equal(table_acquire(&fixture->table, 0, client, &key, 1, 0, 30).outcome, DFLOCKD_OK);
+    assert_int_equal(
+        apply_to_table(&fixture->table, 0, acquire_request(client, &key, 1, 0, 30)).outcome,
+        DFLOCKD_OK);
 }
 
 static void a_table_that_was_large_becomes_small_again(void **state)

@@ -118,17 +118,23 @@ static void owning_without_memory_is_an_error_and_changes_nothing(void **state)
     fixture_start(&fixture, &defaults);
     key = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "k");
     do
-        token = table_acquire(&fixture.table, 0, ++client, &key, 10000, 0, 30).token;
+        token =
+            apply_to_table(&fixture.table, 0, acquire_request(++client, &key, 10000, 0, 30)).token;
     while (!list_empty(&fixture.table.client_pool.partial));
     fixture.memory.fail_after = 0;
-    assert_int_equal(table_own(&fixture.table, 0, client + 1, &key, token).outcome, DFLOCKD_ERROR);
+    assert_int_equal(
+        apply_to_table(&fixture.table, 0, own_request(client + 1, &key, token)).outcome,
+        DFLOCKD_ERROR);
     fixture_check(&fixture);
     assert_true(table_watch(&fixture.table, client));
-    assert_int_equal(table_own(&fixture.table, 0, 1, &key, token).outcome, DFLOCKD_OK);
+    assert_int_equal(apply_to_table(&fixture.table, 0, own_request(1, &key, token)).outcome,
+                     DFLOCKD_OK);
     fixture_check(&fixture);
     assert_false(table_watch(&fixture.table, client));
     fixture.memory.fail_after = UINT64_MAX;
-    assert_int_equal(table_own(&fixture.table, 0, client + 1, &key, token).outcome, DFLOCKD_OK);
+    assert_int_equal(
+        apply_to_table(&fixture.table, 0, own_request(client + 1, &key, token)).outcome,
+        DFLOCKD_OK);
     fixture_end(&fixture);
 }
 

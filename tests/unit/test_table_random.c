@@ -290,8 +290,9 @@ static void event_acquire(struct run *run, int client, int key)
         return;
     begin(run, "acquire");
     expected = model_acquire(&run->model, client, key, limit, wait_s, lease_s);
-    answer = table_acquire(&run->fixture.table, run->fixture.now_ns, run->client_ids[client],
-                           &named, limit, wait_s, lease_s);
+    answer =
+        apply_to_table(&run->fixture.table, run->fixture.now_ns,
+                       acquire_request(run->client_ids[client], &named, limit, wait_s, lease_s));
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
     compare(run);
@@ -309,8 +310,8 @@ static void event_enqueue(struct run *run, int client, int key)
         return;
     begin(run, "enqueue");
     expected = model_enqueue(&run->model, client, key, limit, lease_s);
-    answer = table_enqueue(&run->fixture.table, run->fixture.now_ns, run->client_ids[client],
-                           &named, limit, lease_s);
+    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
+                            enqueue_request(run->client_ids[client], &named, limit, lease_s));
     compare_answer(run, &expected, &answer);
     compare(run);
 }
@@ -332,8 +333,8 @@ static void event_wait(struct run *run, int client, int key)
     named = key_of(run, key);
     begin(run, "wait");
     expected = model_wait(&run->model, client, key, wait_s);
-    answer = table_wait(&run->fixture.table, run->fixture.now_ns, run->client_ids[client], &named,
-                        wait_s);
+    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
+                            wait_request(run->client_ids[client], &named, wait_s));
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
     compare(run);
@@ -379,8 +380,9 @@ static void event_release(struct run *run, int client, int key)
     (void)client;
     begin(run, "release");
     expected = model_release(&run->model, key, valid_fence(token));
-    EXPECT(run, table_release(&run->fixture.table, run->fixture.now_ns, &named, token).outcome ==
-                    expected);
+    EXPECT(run,
+           apply_to_table(&run->fixture.table, run->fixture.now_ns, release_request(&named, token))
+                   .outcome == expected);
     compare(run);
 }
 
@@ -395,7 +397,8 @@ static void event_renew(struct run *run, int client, int key)
     (void)client;
     begin(run, "renew");
     expected = model_renew(&run->model, key, valid_fence(token), lease_s);
-    answer = table_renew(&run->fixture.table, run->fixture.now_ns, &named, token, lease_s);
+    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
+                            renew_request(&named, token, lease_s));
     EXPECT(run, answer.outcome == expected);
     EXPECT(run, answer.lease_s == (expected == DFLOCKD_OK ? lease_s : 0));
     compare(run);
@@ -411,8 +414,8 @@ static void event_own(struct run *run, int client, int key)
         return;
     begin(run, "own");
     expected = model_own(&run->model, client, key, valid_fence(token));
-    EXPECT(run, table_own(&run->fixture.table, run->fixture.now_ns, run->client_ids[client], &named,
-                          token)
+    EXPECT(run, apply_to_table(&run->fixture.table, run->fixture.now_ns,
+                               own_request(run->client_ids[client], &named, token))
                         .outcome == expected);
     compare(run);
 }

@@ -64,7 +64,9 @@ static void expiry_does_as_many_things_as_it_may(void **state)
     for (int i = 0; i < 5; i++) {
         struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, names[i]);
 
-        assert_int_equal(table_acquire(&fixture.table, 0, 1, &key, 1, 0, 10).outcome, DFLOCKD_OK);
+        assert_int_equal(
+            apply_to_table(&fixture.table, 0, acquire_request(1, &key, 1, 0, 10)).outcome,
+            DFLOCKD_OK);
     }
     assert_false(table_expire(&fixture.table, 10 * FIXTURE_SECOND - 1, 100));
     assert_int_equal(fixture.table.tokens.count, 5);
@@ -243,8 +245,9 @@ static void take_numbered(struct fixture *fixture, uint32_t number)
 {
     struct lock_key key = numbered_key(&number);
 
-    assert_int_equal(table_acquire(&fixture->table, 0, number + 1, &key, 1, 0, 30).outcome,
-                     DFLOCKD_OK);
+    assert_int_equal(
+        apply_to_table(&fixture->table, 0, acquire_request(number + 1, &key, 1, 0, 30)).outcome,
+        DFLOCKD_OK);
 }
 
 static void a_walk_shows_each_key_once_while_others_come_and_go(void **state)
@@ -319,22 +322,23 @@ static void a_lease_that_is_over_is_reported_once(void **state)
     lock = fixture_key(&fixture, LOCK_KIND_LOCK, "lock");
     semaphore = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "semaphore");
     /* By its deadline, with one who waits; then found by a renewal; then by `w`. */
-    table_acquire(&fixture.table, 0, 1, &lock, 1, 0, 10);
-    table_acquire(&fixture.table, 0, 2, &lock, 1, 60, 10);
+    apply_to_table(&fixture.table, 0, acquire_request(1, &lock, 1, 0, 10));
+    apply_to_table(&fixture.table, 0, acquire_request(2, &lock, 1, 60, 10));
     table_expire(&fixture.table, 10 * FIXTURE_SECOND, 100);
     expect_expired(1, "lock", LOCK_KIND_LOCK);
     token =
         (struct lock_token){.fence = fixture.fence_last, .salt = fixture_salt(fixture.fence_last)};
-    table_renew(&fixture.table, 20 * FIXTURE_SECOND, &lock, token, 10);
+    apply_to_table(&fixture.table, 20 * FIXTURE_SECOND, renew_request(&lock, token, 10));
     expect_expired(2, "lock", LOCK_KIND_LOCK);
-    table_enqueue(&fixture.table, 20 * FIXTURE_SECOND, 3, &semaphore, 2, 10);
-    table_wait(&fixture.table, 30 * FIXTURE_SECOND, 3, &semaphore, 0);
+    apply_to_table(&fixture.table, 20 * FIXTURE_SECOND, enqueue_request(3, &semaphore, 2, 10));
+    apply_to_table(&fixture.table, 30 * FIXTURE_SECOND, wait_request(3, &semaphore, 0));
     expect_expired(3, "semaphore", LOCK_KIND_SEMAPHORE);
     /* Not: a release, a disconnect, and a wait that times out. */
-    token = table_acquire(&fixture.table, 30 * FIXTURE_SECOND, 1, &lock, 1, 0, 10).token;
-    table_release(&fixture.table, 31 * FIXTURE_SECOND, &lock, token);
-    table_acquire(&fixture.table, 31 * FIXTURE_SECOND, 1, &lock, 1, 0, 100);
-    table_acquire(&fixture.table, 31 * FIXTURE_SECOND, 2, &lock, 1, 5, 10);
+    token = apply_to_table(&fixture.table, 30 * FIXTURE_SECOND, acquire_request(1, &lock, 1, 0, 10))
+                .token;
+    apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, release_request(&lock, token));
+    apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, acquire_request(1, &lock, 1, 0, 100));
+    apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, acquire_request(2, &lock, 1, 5, 10));
     table_expire(&fixture.table, 40 * FIXTURE_SECOND, 100);
     fixture.effect_count = 0;
     table_disconnect(&fixture.table, 40 * FIXTURE_SECOND, 1, false, 100);

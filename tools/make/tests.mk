@@ -18,12 +18,17 @@ UNIT_TESTS  = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/test_*.c)))
 PURE_CLIENT = $(BUILD)/src/client/lease.o
 .SECONDARY: $(PURE_CLIENT)
 
+# Code that the unit tests share, and code without cmocka that the simulation and fuzzers share too.
+UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+TEST_SUPPORT = $(BUILD)/tests/unit/lock_requests.o
+$(UNIT_SUPPORT): CPPFLAGS += -Itests/unit
+
 unit: $(UNIT_TESTS)
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY) $(PURE_CLIENT) $(MAKEFILES_USED)
+$(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_SUPPORT) $(LIBRARY) $(PURE_CLIENT) $(MAKEFILES_USED)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(PURE_CLIENT) \
-	    $(LDLIBS) -lcmocka
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(UNIT_SUPPORT) \
+	    $(LIBRARY) $(PURE_CLIENT) $(LDLIBS) -lcmocka
 
 $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) $(MAKEFILES_USED)
 	@mkdir -p $(@D)
@@ -59,7 +64,7 @@ trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/wit
         $(BUILD)/tests/faults/dflockd-short-ranges
 
 $(BUILD)/tests/sim/%.o: CPPFLAGS += -Itests/unit
-$(BUILD)/tests/sim/sim: $(SIM_SOURCES:%.c=$(BUILD)/%.o) $(LIBRARY)
+$(BUILD)/tests/sim/sim: $(SIM_SOURCES:%.c=$(BUILD)/%.o) $(TEST_SUPPORT) $(LIBRARY)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 sim: $(BUILD)/tests/sim/sim
@@ -96,10 +101,10 @@ fuzz:
 
 fuzzers: $(FUZZERS)
 
-$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIBRARY) $(MAKEFILES_USED)
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(TEST_SUPPORT) $(LIBRARY) $(MAKEFILES_USED)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< \
-	    $(LIBRARY) $(LDLIBS)
+	    $(TEST_SUPPORT) $(LIBRARY) $(LDLIBS)
 
 # The tests of the tests
 

@@ -1,15 +1,23 @@
 /*
- * The records of the lock table, for the table and the walker that checks it.
+ * The records of the lock table, and what can be read from one record alone.
  *
- *   resource --- queue ---> waiting claims, first come first served
+ *   resource --- queue ---> waiting claims, in request order
  *       ^                        |
  *       +---- claim.resource ----+---- claim.client ----> client --- claims
  *
- * Waiters are what there may be most of, so claims and clients are kept small: a claim is a cache
- * line, and what only `e` and `w` need lies behind it.
+ * Each record is found by a map and freed as soon as nothing needs it: a client with its last
+ * claim, a lost claim with the `w` that asks for it or with its resource, a resource when it has
+ * been idle for long enough. Waiters can be the most numerous records, so claims and clients are
+ * small: a claim is a cache line, and the part that only `e` and `w` need lies behind it.
+ *
+ * A waiter becomes a holder in place, so a grant asks for no memory and cannot fail. Room for its
+ * deadline is reserved, and a fence promised, when the claim joins the queue.
+ *
+ * Calls go one way: table -> resource -> claim -> client. `_remove` ends a record for a request,
+ * `_expire` because its time is over.
  */
-#ifndef LOCK_TABLE_INTERNAL_H
-#define LOCK_TABLE_INTERNAL_H
+#ifndef LOCK_RECORDS_H
+#define LOCK_RECORDS_H
 
 #include "lock/table.h"
 
@@ -18,27 +26,27 @@
 #include "base/chain.h"
 
 /*
- * Invariants: waiters > 0 only while holders == limit; a resource without holders and waiters is
- * idle and lies in table->idle; the number of lost claims has no influence on that.
+ * Invariants: waiters > 0 only while holders == limit. A resource without holders and waiters is
+ * idle and is in table->idle, with or without lost claims.
  */
 struct resource {
     struct map_link link; /* in table->resources */
     union {
         struct {
             struct list queue;   /* waiting claims */
-            struct claim *owner; /* granted last; meaningful while holders > 0 */
+            struct claim *owner; /* the claim granted last, or NULL; valid while not idle */
         };
         struct {
             struct list_link idle_link;
             uint64_t idle_since_ns;
         };
     };
-    struct chain lost; /* claims that are CLAIM_LOST, the oldest first */
+    struct chain lost; /* claims in CLAIM_LOST, the oldest first */
     uint32_t limit : 21;
     uint32_t kind : 1;       /* enum lock_kind */
     uint32_t key_length : 9; /* 1 to DFLOCKD_KEY_MAX */
     uint32_t holders : 21;
-    uint32_t idle_notes : TABLE_WALKS_MAX; /* a bit for each walk, see table_walk */
+    uint32_t idle_notes : TABLE_WALKS_MAX; /* one bit per walk, see table_walk */
     uint32_t waiters;
     uint8_t key[];
 };
@@ -48,11 +56,10 @@ static_assert(DFLOCKD_LIMIT_MAX < 1 << 21 && DFLOCKD_KEY_MAX < 1 << 9,
               "bit fields are wide enough");
 
 /*
- * The life of a claim. Two questions decide its state beside "does it wait, or hold?":
- * - Is it enqueued, which means that `w` may ask for it?
- * - Is it blocked, which means that a request of its client waits for the reply, or that the reply
- *   is an effect which the client may not have received yet? The client's next request that takes
- *   a claim shows that it has.
+ * The states of a claim. Beside waiting or holding, two properties make a state:
+ * - Enqueued: `w` may ask for the claim.
+ * - Blocked: a request of the client waits for its reply, or the reply is an effect that the client
+ *   may not have received yet. The client's next request that takes a claim proves that it has.
  *
  *   state           event                     next             action
  *   (none)          `l`, a slot is free       HELD             reply: the grant
@@ -61,15 +68,15 @@ static_assert(DFLOCKD_LIMIT_MAX < 1 << 21 && DFLOCKD_KEY_MAX < 1 << 9,
  *   (none)          `e`, no slot is free      QUEUED           reply: queued
  *   BLOCKED         a slot becomes free       HELD_BLOCKED     effect: the grant
  *   BLOCKED         time-out                  (none)           effect: timeout
- *   QUEUED          a slot becomes free       HELD_UNTOLD
+ *   QUEUED          a slot becomes free       HELD_UNSEEN
  *   QUEUED          `w`                       QUEUED_BLOCKED
  *   QUEUED_BLOCKED  a slot becomes free       HELD_BLOCKED     effect: the grant
  *   QUEUED_BLOCKED  time-out                  (none)           effect: timeout
  *   HELD_BLOCKED    the client's next request HELD
  *   HELD_ENQUEUED   `w`                       HELD             reply: the grant, a new lease
- *   HELD_UNTOLD     `w`                       HELD             reply: the grant, a new lease
+ *   HELD_UNSEEN     `w`                       HELD             reply: the grant, a new lease
  *   HELD_ENQUEUED,  end of the lease          LOST             the slot goes to the next waiter
- *   HELD_UNTOLD
+ *   HELD_UNSEEN
  *   HELD,           end of the lease          (none)           the slot goes to the next waiter
  *   HELD_BLOCKED
  *   any HELD        release                   (none)           the slot goes to the next waiter
@@ -78,9 +85,9 @@ static_assert(DFLOCKD_LIMIT_MAX < 1 << 21 && DFLOCKD_KEY_MAX < 1 << 9,
  *   LOST            `e`                       (none)           a new claim takes its place
  *   LOST            the key is collected      (none)
  *
- * A client that disconnects loses its waiting and lost claims. It loses each held claim whose grant
- * it has not received; with the policy's release_on_disconnect it loses all. Other claims stay HELD
- * until their leases end.
+ * The claims of a client that disconnects, see table_disconnect: waiting and lost ones are removed;
+ * held ones are removed if the client did not receive the grant, or by the policy's
+ * release_on_disconnect; others stay HELD until their leases end.
  */
 enum claim_state {
     CLAIM_BLOCKED,
@@ -89,7 +96,7 @@ enum claim_state {
     CLAIM_HELD,
     CLAIM_HELD_BLOCKED,
     CLAIM_HELD_ENQUEUED,
-    CLAIM_HELD_UNTOLD,
+    CLAIM_HELD_UNSEEN,
     CLAIM_LOST
 };
 
@@ -97,10 +104,10 @@ enum claim_state {
 enum {
     CLAIMS_WAITING = 1 << CLAIM_BLOCKED | 1 << CLAIM_QUEUED | 1 << CLAIM_QUEUED_BLOCKED,
     CLAIMS_HOLDING = 1 << CLAIM_HELD | 1 << CLAIM_HELD_BLOCKED | 1 << CLAIM_HELD_ENQUEUED |
-                     1 << CLAIM_HELD_UNTOLD,
+                     1 << CLAIM_HELD_UNSEEN,
     CLAIMS_BLOCKED = 1 << CLAIM_BLOCKED | 1 << CLAIM_QUEUED_BLOCKED | 1 << CLAIM_HELD_BLOCKED,
     CLAIMS_ENQUEUED = 1 << CLAIM_QUEUED | 1 << CLAIM_QUEUED_BLOCKED | 1 << CLAIM_HELD_ENQUEUED |
-                      1 << CLAIM_HELD_UNTOLD | 1 << CLAIM_LOST
+                      1 << CLAIM_HELD_UNSEEN | 1 << CLAIM_LOST
 };
 
 struct claim {
@@ -115,17 +122,14 @@ struct claim {
     struct list_link client_link; /* in client->claims */
     struct resource *resource;
     struct client *client;
-    struct heap_node deadline; /* of the lease, or of the wait of one that is blocked */
+    struct heap_node deadline; /* of the lease; waiting: of the blocked request */
     uint8_t state;             /* enum claim_state */
-    bool two_phase;            /* made by `e`: lies in a struct two_phase */
+    bool two_phase;            /* created by `e`: part of a struct two_phase */
 };
 
 static_assert(sizeof(struct claim) == 64, "a claim is a cache line");
 
-/*
- * What `e` leaves for `w`, in table->enqueued until `w` has asked: one at most for a client and a
- * resource.
- */
+/* A claim that `e` created. It is in table->enqueued until `w` ends the enqueued state. */
 struct two_phase {
     struct claim claim;
     struct map_link link; /* in table->enqueued */
@@ -133,16 +137,32 @@ struct two_phase {
 };
 
 /*
- * Exists while it has a claim. They are in this order: one that is blocked, those that wait or are
- * enqueued, those that are HELD. A granted blocked claim stays first until the client's next
- * request proves that it received the reply; see table_disconnect.
+ * A connection with claims. Their order: a blocked one, those that wait or are enqueued, those in
+ * CLAIM_HELD. A granted blocked claim stays first until the next request of the connection.
  */
 struct client {
-    struct map_link link; /* in table->clients, its hash is the mixed id */
+    struct map_link link; /* in table->clients, its hash is the mixed connection id */
     struct chain claims;
     uint32_t active; /* claims that wait or hold */
-    bool watched;    /* to be told when none does any more */
+    bool watched;    /* LOCK_IDLE is due when `active` becomes 0, see table_watch */
 };
+
+/* Masks for the bit fields of a resource. */
+enum {
+    LIMIT_MASK = (1 << 21) - 1,
+    KEY_LENGTH_MASK = (1 << 9) - 1,
+    IDLE_NOTES_MASK = (1 << TABLE_WALKS_MAX) - 1
+};
+
+static inline struct lock_answer answer_plain(int outcome)
+{
+    return (struct lock_answer){.outcome = outcome};
+}
+
+static inline struct claim *claim_of(struct list_link *client_link)
+{
+    return CONTAINER_OF(client_link, struct claim, client_link);
+}
 
 static inline bool claim_is(const struct claim *claim, unsigned states)
 {

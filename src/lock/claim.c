@@ -1,0 +1,148 @@
+#include "lock/claim.h"
+
+#include "base/time_units.h"
+
+static bool claim_take_promise(struct table *table)
+{
+    if (table->context.fence_promise && !table->context.fence_promise(table->context.user_data))
+        return false;
+    table->promises++;
+    return true;
+}
+
+static void claim_return_promise(struct table *table)
+{
+    table->promises--;
+    if (table->context.fence_return)
+        table->context.fence_return(table->context.user_data);
+}
+
+static struct pool *claim_pool(struct table *table, bool two_phase)
+{
+    return two_phase ? &table->two_phase_pool : &table->claim_pool;
+}
+
+static uint32_t claim_count(const struct table *table)
+{
+    return (uint32_t)(table->claim_pool.count + table->two_phase_pool.count);
+}
+
+static void claim_start_enqueued(struct table *table, struct claim *claim, uint64_t lease_s)
+{
+    struct two_phase *two_phase = two_phase_of(claim);
+
+    two_phase->lease_s = lease_s;
+    map_insert(&table->enqueued, &two_phase->link, enqueued_hash(claim->client, claim->resource));
+}
+
+struct claim *claim_create(struct table *table, uint64_t connection_id, struct resource *resource,
+                           uint64_t lease_s, bool two_phase)
+{
+    struct client *client = client_find_or_create(table, connection_id);
+    struct pool *pool = claim_pool(table, two_phase);
+    struct claim *claim;
+
+    if (!client)
+        return NULL;
+    claim = pool_take(pool);
+    if (claim &&
+        !(heap_reserve(&table->deadlines, claim_count(table)) && claim_take_promise(table))) {
+        pool_give(pool, claim);
+        claim = NULL;
+    }
+    if (!claim) {
+        client_remove_unused(table, client);
+        return NULL;
+    }
+    client_reply_received(client);
+    client->active++;
+    claim->client = client;
+    claim->resource = resource;
+    claim->lease_s = lease_s;
+    claim->state = two_phase ? CLAIM_QUEUED : CLAIM_BLOCKED;
+    claim->deadline.place = 0;
+    claim->two_phase = two_phase;
+    if (two_phase)
+        claim_start_enqueued(table, claim, lease_s);
+    return claim;
+}
+
+void claim_set_deadline(struct table *table, uint64_t now_ns, struct claim *claim, uint64_t seconds)
+{
+    uint64_t deadline_ns = now_ns + seconds * NS_PER_S;
+
+    if (heap_contains(&claim->deadline))
+        heap_update(&table->deadlines, &claim->deadline, deadline_ns);
+    else
+        heap_insert(&table->deadlines, &claim->deadline, deadline_ns);
+}
+
+bool claim_lease_is_over(const struct table *table, uint64_t now_ns, const struct claim *claim)
+{
+    return heap_key(&table->deadlines, &claim->deadline) <= now_ns;
+}
+
+void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum claim_state state)
+{
+    struct resource *resource = claim->resource;
+    struct lock_token token;
+
+    assert(resource->holders < resource->limit);
+    table->context.token_next(table->context.user_data, &token);
+    table->promises--;
+    claim_set_deadline(table, now_ns, claim, claim->lease_s);
+    claim->state = (uint8_t)state;
+    claim->salt = token.salt;
+    map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
+    resource->holders++;
+    resource->owner = claim;
+}
+
+struct lock_answer claim_answer(const struct table *table, int outcome, const struct claim *claim,
+                                uint64_t lease_s)
+{
+    return (struct lock_answer){
+        .outcome = outcome,
+        .token = {.fence = mix_number(&table->mix, claim->token_link.hash), .salt = claim->salt},
+        .lease_s = lease_s,
+        .deadline_ns = heap_key(&table->deadlines, &claim->deadline),
+    };
+}
+
+struct claim *claim_find_enqueued(const struct table *table, const struct client *client,
+                                  const struct resource *resource)
+{
+    struct map_link *link = map_find(&table->enqueued, enqueued_hash(client, resource));
+
+    for (; link; link = map_find_next(link)) {
+        struct claim *claim = &CONTAINER_OF(link, struct two_phase, link)->claim;
+
+        if (claim->client == client && claim->resource == resource)
+            return claim;
+    }
+    return NULL;
+}
+
+void claim_end_enqueued(struct table *table, struct claim *claim)
+{
+    if (claim_is(claim, CLAIMS_ENQUEUED))
+        map_remove(&table->enqueued, &two_phase_of(claim)->link);
+}
+
+void claim_deactivate(struct table *table, struct claim *claim)
+{
+    if (claim_is(claim, CLAIMS_WAITING))
+        claim_return_promise(table);
+    heap_remove(&table->deadlines, &claim->deadline);
+    client_claim_ended(table, claim->client);
+}
+
+void claim_remove(struct table *table, struct claim *claim)
+{
+    struct client *client = claim->client;
+
+    chain_remove(&client->claims, &claim->client_link);
+    pool_give(claim_pool(table, claim->two_phase), claim);
+    heap_trim(&table->deadlines, claim_count(table));
+    client_remove_unused(table, client);
+}

@@ -1,0 +1,45 @@
+/*
+ * The claims of a lock table: what one connection holds or waits for on one key. The states are in
+ * lock/records.h.
+ */
+#ifndef LOCK_CLAIM_H
+#define LOCK_CLAIM_H
+
+#include "lock/client.h"
+
+/*
+ * Creates a claim that waits, and takes the promise of a fence for it. The caller puts it among its
+ * client's claims, and grants it or puts it in the queue. Returns NULL if memory or fences are
+ * short.
+ */
+struct claim *claim_create(struct table *table, uint64_t connection_id, struct resource *resource,
+                           uint64_t lease_s, bool two_phase);
+
+/* Gives a slot of its resource to a waiting claim that is not in the queue: a new token and lease.
+ */
+void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum claim_state state);
+
+/* The answer `outcome` with the claim's token, lease and deadline. */
+struct lock_answer claim_answer(const struct table *table, int outcome, const struct claim *claim,
+                                uint64_t lease_s);
+
+/* Sets the deadline of the lease or of the wait to `seconds` from now. */
+void claim_set_deadline(struct table *table, uint64_t now_ns, struct claim *claim,
+                        uint64_t seconds);
+
+bool claim_lease_is_over(const struct table *table, uint64_t now_ns, const struct claim *claim);
+
+/* Returns the enqueued claim of a client on a resource, or NULL. */
+struct claim *claim_find_enqueued(const struct table *table, const struct client *client,
+                                  const struct resource *resource);
+
+/* `w` cannot ask for the claim any more. The caller changes the state. */
+void claim_end_enqueued(struct table *table, struct claim *claim);
+
+/* Ends a claim that waits or holds: its deadline, and its promise of a fence if it waits. */
+void claim_deactivate(struct table *table, struct claim *claim);
+
+/* Frees a claim, and its client with the last one. */
+void claim_remove(struct table *table, struct claim *claim);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * The resources of a lock table: the slots of a key, the queue for them, and the time a key without
+ * claims stays. Here claims leave a resource: the `_remove` functions end them for a request, the
+ * `_expire` functions because their time is over. A slot that a claim leaves goes to the next
+ * waiter.
+ */
+#ifndef LOCK_RESOURCE_H
+#define LOCK_RESOURCE_H
+
+#include "lock/claim.h"
+
+struct resource *resource_find(const struct table *table, const struct lock_key *key);
+
+/* Returns a resource without claims that is in no list, or NULL with `*outcome` set. */
+struct resource *resource_create(struct table *table, const struct lock_key *key, uint32_t limit,
+                                 int *outcome);
+
+/* To be called before a resource that is new or idle gets a claim. */
+void resource_activate(struct resource *resource);
+
+/* Frees a resource without holders and waiters that is not in table->idle, and its lost claims. */
+void resource_remove(struct table *table, struct resource *resource);
+
+/* Returns the resource that has been idle for the longest time, or NULL. */
+struct resource *resource_first_idle(const struct table *table);
+
+/* The time at which the first idle resource expires, or `until_ns` if that is earlier. */
+uint64_t resource_expiry_ns(const struct table *table, uint64_t until_ns);
+
+/* Removes a lost claim of the first idle resource, or the resource if it has none. */
+void resource_expire_idle(struct table *table);
+
+/*
+ * Returns the claim that `token` holds on `key`, or NULL. A claim whose lease is over expires here.
+ */
+struct claim *resource_find_holder(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                                   struct lock_token token);
+
+/* Each frees the claim. */
+void resource_remove_waiter(struct table *table, struct claim *claim);
+void resource_remove_holder(struct table *table, uint64_t now_ns, struct claim *claim);
+void resource_remove_lost(struct table *table, struct claim *claim);
+
+/* The lease is over. An enqueued claim becomes CLAIM_LOST, any other one is freed. */
+void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *claim);
+
+/* The wait of a blocked request is over: the effect TIMEOUT follows, and the claim is freed. */
+void resource_expire_wait(struct table *table, struct claim *claim);
+
+/* Reports the end of a lease for the log. */
+void resource_report_expiry(const struct table *table, const struct claim *claim);
+
+#endif
