@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +103,26 @@ char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
     if (!file && descriptor >= 0)
         close(descriptor);
     return auth_token_read_file(file, path, problem);
+}
+
+bool auth_token_from_flags(struct flags_reading *reading, const char *given, const char *file,
+                           char **token, const char **source)
+{
+    char problem[AUTH_TOKEN_PROBLEM_MAX];
+    bool token_wins =
+        flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file");
+
+    *token = NULL;
+    *source = NULL;
+    if (given && token_wins) {
+        *token = auth_token_new(given, strlen(given), problem);
+        return *token || flags_wrong_value(reading, "auth-token", problem);
+    }
+    if (!file)
+        return true;
+    *source = file;
+    *token = auth_token_read(file, problem);
+    return *token || flags_wrong_value(reading, "auth-token-file", problem);
 }
 
 void auth_token_free(char *token)

@@ -5,7 +5,10 @@
 #ifndef BASE_AUTH_TOKEN_H
 #define BASE_AUTH_TOKEN_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "base/flags.h"
 
 enum {
     AUTH_TOKEN_PROBLEM_MAX = 300
@@ -20,6 +23,16 @@ char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 
 /* As auth_token_read, but only from a regular file, so that the caller does not wait for a pipe. */
 char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
+
+/*
+ * Reads the token that the flags "auth-token", whose value is `given`, and "auth-token-file", whose
+ * value is `file`, name; NULL if not set. A flag wins over a variable, the token over the file.
+ *
+ * Returns true and sets `*token` to a copy, or to NULL if there is none, and `*source` to the file
+ * that it was read from, or to NULL. Returns false after flags_wrong_value if the token is invalid.
+ */
+bool auth_token_from_flags(struct flags_reading *reading, const char *given, const char *file,
+                           char **token, const char **source);
 
 /* Wipes it from memory; NULL is fine. */
 void auth_token_free(char *token);

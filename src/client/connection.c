@@ -309,9 +309,7 @@ static bool connection_init_tls(struct dflockd_connection *connection,
 {
     const char *name = servers->tls_server_name;
 
-    if (!name)
-        name = address->is_unix ? "localhost" : address->host;
-    connection->server_name = strdup(name);
+    connection->server_name = strdup(name ? name : address_tls_name(address));
     if (!connection->server_name)
         return false;
     connection->tls =

@@ -6,7 +6,7 @@
 #ifndef CLIENT_CONNECTOR_H
 #define CLIENT_CONNECTOR_H
 
-#include "client/address.h"
+#include "os/address.h"
 #include "dflockd/client.h"
 
 enum {

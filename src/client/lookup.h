@@ -8,7 +8,7 @@
 #ifndef CLIENT_LOOKUP_H
 #define CLIENT_LOOKUP_H
 
-#include "client/address.h"
+#include "os/address.h"
 #include "dflockd/client.h"
 
 enum {

@@ -61,13 +61,10 @@ static enum dflockd_status read_addresses(struct servers *servers,
     if (!servers->addresses)
         return fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < servers->count; i++) {
-        char why[ADDRESS_TEXT_MAX + 40];
+        char problem[ADDRESS_PROBLEM_MAX];
 
-        if (texts[i] && address_read(&servers->addresses[i], texts[i]))
-            continue;
-        snprintf(why, sizeof(why), "'%.*s' is not host:port or unix:path", ADDRESS_TEXT_MAX,
-                 texts[i] ? texts[i] : "");
-        return fail(options, DFLOCKD_STATUS_INVALID, why);
+        if (!address_parse(&servers->addresses[i], texts[i] ? texts[i] : "", problem))
+            return fail(options, DFLOCKD_STATUS_INVALID, problem);
     }
     return DFLOCKD_STATUS_DONE;
 }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client/address.h"
+#include "os/address.h"
 #include "dflockd/client.h"
 #include "os/tls.h"
 

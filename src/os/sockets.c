@@ -1,7 +1,6 @@
 #include "os/sockets.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <netdb.h>
@@ -17,6 +16,8 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "os/address.h"
 
 enum {
     BIND_ATTEMPTS = 20,
@@ -139,35 +140,23 @@ static const char *explain(int error)
     }
 }
 
-/* An address of the host, IPv4 first, as most resolvers' users expect of a name. */
-static int resolve(const char *host, uint16_t port, struct sockaddr_storage *address,
+/* Returns 0 or an EAI code of getaddrinfo(3). */
+static int resolve(const char *host, uint16_t port, struct sockaddr_storage *socket_address,
                    socklen_t *length)
 {
-    struct addrinfo hints = {
-        .ai_family = AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-    };
-    struct addrinfo *found;
-    const struct addrinfo *chosen;
-    char service[8];
+    struct address address = {0};
+    struct address_choices choices;
+    const struct address_choice *choice;
     int error;
 
-    snprintf(service, sizeof(service), "%u", port);
-    error = getaddrinfo(host, service, &hints, &found);
+    snprintf(address.host, sizeof(address.host), "%s", host);
+    snprintf(address.port, sizeof(address.port), "%u", port);
+    error = address_resolve(&address, false, &choices);
     if (error)
         return error;
-    assert(found);
-    chosen = found;
-    for (const struct addrinfo *at = found; at; at = at->ai_next) {
-        if (at->ai_family == AF_INET) {
-            chosen = at;
-            break;
-        }
-    }
-    memcpy(address, chosen->ai_addr, chosen->ai_addrlen);
-    *length = chosen->ai_addrlen;
-    freeaddrinfo(found);
+    choice = address_prefer_ipv4(&choices);
+    *socket_address = choice->socket;
+    *length = choice->length;
     return 0;
 }
 

@@ -88,30 +88,12 @@ static const struct flags flags = {
     .variable_prefix = "DFLOCKD_",
 };
 
-static bool take_token(struct flags_reading *reading, const char *name, char *token,
-                       const char *problem)
-{
-    struct options *options = reading->options;
-
-    options->auth_token = token;
-    return token || flags_wrong_value(reading, name, problem);
-}
-
-/* The first of: flag, file's flag, variable, file's variable. */
 static bool read_auth(struct flags_reading *reading)
 {
     struct options *options = reading->options;
-    const char *given = options->auth_token_given;
-    const char *file = options->auth_token_file;
-    char problem[AUTH_TOKEN_PROBLEM_MAX];
 
-    if (given && (flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file")))
-        return take_token(reading, "auth-token", auth_token_new(given, strlen(given), problem),
-                          problem);
-    options->auth_token_source = file;
-    if (file)
-        return take_token(reading, "auth-token-file", auth_token_read(file, problem), problem);
-    return true;
+    return auth_token_from_flags(reading, options->auth_token_given, options->auth_token_file,
+                                 &options->auth_token, &options->auth_token_source);
 }
 
 /* Both files or none; nobody is served in the clear who asked for half of TLS. */

@@ -152,23 +152,14 @@ static bool read_servers(struct flags_reading *reading)
     return true;
 }
 
-/* The first of: flag, file's flag, variable, file's variable; as the server has it. */
 static bool read_auth(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    const char *given = settings->auth_token_given;
-    const char *file = settings->auth_token_file;
-    char problem[AUTH_TOKEN_PROBLEM_MAX];
+    const char *source;
 
-    if (given && (flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file"))) {
-        settings->auth_token = auth_token_new(given, strlen(given), problem);
-        if (!settings->auth_token)
-            return flags_wrong_value(reading, "auth-token", problem);
-    } else if (file) {
-        settings->auth_token = auth_token_read(file, problem);
-        if (!settings->auth_token)
-            return flags_wrong_value(reading, "auth-token-file", problem);
-    }
+    if (!auth_token_from_flags(reading, settings->auth_token_given, settings->auth_token_file,
+                               &settings->auth_token, &source))
+        return false;
     settings->options.auth_token = settings->auth_token;
     return true;
 }

@@ -1,5 +1,6 @@
-#include "client/address.h"
+#include "os/address.h"
 
+#include <assert.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@ enum {
     PORT_HIGHEST = 65535
 };
 
-static bool address_read_path(struct address *address, const char *path)
+static bool address_parse_path(struct address *address, const char *path)
 {
     address->is_unix = true;
     if (!path[0] || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
@@ -23,7 +24,7 @@ static bool address_read_path(struct address *address, const char *path)
     return true;
 }
 
-static bool address_read_port(struct address *address, const char *digits)
+static bool address_parse_port(struct address *address, const char *digits)
 {
     size_t length = strspn(digits, "0123456789");
     long port;
@@ -37,17 +38,13 @@ static bool address_read_port(struct address *address, const char *digits)
     return true;
 }
 
-bool address_read(struct address *address, const char *text)
+static bool address_parse_text(struct address *address, const char *text)
 {
     const char *end = text + strlen(text);
     const char *colon = strchr(text, ':');
 
-    *address = (struct address){0};
-    if (end - text >= ADDRESS_TEXT_MAX)
-        return false;
-    snprintf(address->text, sizeof(address->text), "%s", text);
     if (strncmp(text, PATH_PREFIX, strlen(PATH_PREFIX)) == 0)
-        return address_read_path(address, text + strlen(PATH_PREFIX));
+        return address_parse_path(address, text + strlen(PATH_PREFIX));
     snprintf(address->port, sizeof(address->port), "%d", DFLOCKD_PORT);
     if (text[0] == '[') {
         end = strchr(++text, ']');
@@ -60,7 +57,52 @@ bool address_read(struct address *address, const char *text)
         end = colon;
     }
     snprintf(address->host, sizeof(address->host), "%.*s", (int)(end - text), text);
-    return address->host[0] && (!colon || address_read_port(address, colon + 1));
+    return address->host[0] && (!colon || address_parse_port(address, colon + 1));
+}
+
+/* As address_parse, for the first `length` bytes of `text`. */
+static bool address_parse_part(struct address *address, const char *text, size_t length,
+                               char problem[ADDRESS_PROBLEM_MAX])
+{
+    *address = (struct address){0};
+    if (length < ADDRESS_TEXT_MAX) {
+        memcpy(address->text, text, length);
+        if (address_parse_text(address, address->text))
+            return true;
+    }
+    snprintf(problem, ADDRESS_PROBLEM_MAX, "'%.*s' is not host:port or unix:/path",
+             length < ADDRESS_TEXT_MAX ? (int)length : ADDRESS_TEXT_MAX, text);
+    return false;
+}
+
+bool address_parse(struct address *address, const char *text, char problem[ADDRESS_PROBLEM_MAX])
+{
+    return address_parse_part(address, text, strlen(text), problem);
+}
+
+bool address_parse_list(struct address addresses[ADDRESS_LIST_MAX], uint32_t *count,
+                        const char *list, char problem[ADDRESS_PROBLEM_MAX])
+{
+    for (*count = 0; *count < ADDRESS_LIST_MAX; list++) {
+        const char *start = list + strspn(list, " ");
+        const char *end = start + strcspn(start, ",");
+
+        list = end;
+        while (end > start && end[-1] == ' ')
+            end--;
+        if (!address_parse_part(&addresses[*count], start, (size_t)(end - start), problem))
+            return false;
+        ++*count;
+        if (*list == '\0')
+            return true;
+    }
+    snprintf(problem, ADDRESS_PROBLEM_MAX, "more than %d servers", ADDRESS_LIST_MAX);
+    return false;
+}
+
+const char *address_tls_name(const struct address *address)
+{
+    return address->is_unix ? "localhost" : address->host;
 }
 
 static void address_resolve_path(const struct address *address, struct address_choices *choices)
@@ -99,4 +141,14 @@ int address_resolve(const struct address *address, bool numeric_only,
     }
     freeaddrinfo(found);
     return 0;
+}
+
+const struct address_choice *address_prefer_ipv4(const struct address_choices *choices)
+{
+    assert(choices->count > 0);
+    for (uint32_t i = 0; i < choices->count; i++) {
+        if (choices->at[i].socket.ss_family == AF_INET)
+            return &choices->at[i];
+    }
+    return &choices->at[0];
 }
