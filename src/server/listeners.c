@@ -273,7 +273,7 @@ void listeners_announce(struct listeners *listeners)
     }
 }
 
-bool listeners_stays(const struct listeners *listeners, const struct listener *listener)
+bool listeners_must_stay(const struct listeners *listeners, const struct listener *listener)
 {
     return listener->local && !listener->passed && listeners->path_stays;
 }

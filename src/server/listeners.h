@@ -75,7 +75,7 @@ void listeners_announce(struct listeners *listeners);
  * Whether `listener` must stay open and its path in place until the process ends, because draining
  * could not be announced for it.
  */
-bool listeners_stays(const struct listeners *listeners, const struct listener *listener);
+bool listeners_must_stay(const struct listeners *listeners, const struct listener *listener);
 
 /* Nobody finds the path any more. May be called again. */
 void listeners_hide(struct listeners *listeners);

@@ -1,5 +1,5 @@
 /*
- * dflockd: from the command line to running workers, and out again.
+ * The program dflockd: reads the options, starts the workers, and cleans up when they end.
  */
 #include <assert.h>
 #include <ctype.h>
@@ -32,12 +32,12 @@
 #include "server/worker.h"
 
 enum {
-    BUFFERED_SHARE = 4 /* of the machine's memory, the part that buffers may take */
+    BUFFERED_SHARE = 4 /* buffers may use this fraction of the machine's memory: a quarter */
 };
 
 /*
- * For jemalloc: memory that is given back goes on to the kernel at once, and not after a decay that
- * an idle server never wakes for. Nothing is given back on the path of a request.
+ * jemalloc returns freed memory to the kernel at once. By default it does so after a decay time,
+ * but an idle server does not wake for it. Requests free no memory.
  */
 extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:0,muzzy_decay_ms:0";
@@ -55,17 +55,16 @@ struct server {
     struct options options;
     struct worker_shared shared;
     struct fence_store fence_store;
-    struct tls_place tls; /* where there is TLS */
-    struct secret secret; /* where clients need one */
+    struct credentials credentials;
     struct listeners listeners;
-    struct thread threads[WORKERS_MAX]; /* the first one is main's own */
+    struct thread threads[WORKERS_MAX]; /* the first one is the main thread */
     uint32_t thread_count;
     pthread_barrier_t opened; /* of all threads */
     pthread_barrier_t ready;  /* of those that have a worker */
 };
 
-/* One line on stderr, whatever was given, after those of the log. */
-static int fail(const char *problem)
+/* Prints one line on stderr, after the lines of the log. Returns the exit status. */
+static int server_fail(const char *problem)
 {
     char line[1024];
 
@@ -79,31 +78,31 @@ static int fail(const char *problem)
     return EXIT_FAILURE;
 }
 
-static int fail_by_flag(const char *flag, const char *problem)
+static int server_fail_at(const char *flag, const char *problem)
 {
     char text[1024];
 
     snprintf(text, sizeof(text), "%s: %s", flag, problem);
-    return fail(text);
+    return server_fail(text);
 }
 
-/* The end of a run that only prints something. Returns the exit status. */
-static int finish_output(void)
+/* Ends a run that only prints something. Returns the exit status. */
+static int server_finish_output(void)
 {
     int error = standard_output_flush();
 
-    return error ? fail_by_flag("standard output", strerror(-error)) : EXIT_SUCCESS;
+    return error ? server_fail_at("standard output", strerror(-error)) : EXIT_SUCCESS;
 }
 
-static int fail_by_ring(int error)
+static int server_fail_at_ring(int error)
 {
     char text[512];
 
     snprintf(text, sizeof(text), "cannot start: %s", ring_explain(error));
-    return fail(text);
+    return server_fail(text);
 }
 
-static void *allocate(void *context, size_t size, size_t alignment)
+static void *server_allocate(void *context, size_t size, size_t alignment)
 {
     (void)context;
     if (alignment <= _Alignof(max_align_t))
@@ -111,22 +110,21 @@ static void *allocate(void *context, size_t size, size_t alignment)
     return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
 
-static void release(void *context, void *block, size_t size)
+static void server_release(void *context, void *block, size_t size)
 {
     (void)context;
     (void)size;
     free(block);
 }
 
-/* How much may be buffered: generous, and yet no way to use up the machine. */
-static size_t buffered_max(const struct options *options)
+static size_t server_buffered_max(const struct options *options)
 {
     if (options->max_buffered_mib)
         return (size_t)options->max_buffered_mib << 20;
     return (size_t)sysconf(_SC_PHYS_PAGES) / BUFFERED_SHARE * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static uint32_t usable_cpus(void)
+static uint32_t server_usable_cpus(void)
 {
     cpu_set_t cpus;
     uint32_t count = 1;
@@ -137,10 +135,10 @@ static uint32_t usable_cpus(void)
 }
 
 /*
- * Signals are read by the first worker's ring, and come to nobody otherwise. A write that fails is
- * told by its result.
+ * Only worker 0 reads SIGTERM, SIGINT and SIGHUP, through its ring. SIGPIPE and SIGXFSZ are
+ * ignored, because the failed write reports the error. Returns a signalfd(2), or -1 and sets errno.
  */
-static int catch_signals(void)
+static int server_catch_signals(void)
 {
     sigset_t caught;
 
@@ -154,37 +152,8 @@ static int catch_signals(void)
     return signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* False where `problem` says what is wrong with the files. */
-static bool start_tls(struct server *server, char problem[TLS_PROBLEM_MAX])
-{
-    struct tls_files files = {
-        .certificate = server->options.tls_certificate,
-        .key = server->options.tls_key,
-        .client_ca = server->options.tls_client_ca,
-    };
-    struct tls_context *context;
-
-    if (!files.certificate)
-        return true;
-    context = tls_context_load(&files, problem);
-    if (!context)
-        return false;
-    tls_place_init(&server->tls, context);
-    server->shared.tls = &server->tls;
-    return true;
-}
-
-static void start_secret(struct server *server)
-{
-    if (!server->options.auth_token)
-        return;
-    secret_init(&server->secret, server->options.auth_token);
-    server->options.auth_token = NULL;
-    server->shared.secret = &server->secret;
-}
-
-/* The first fence, and what keeps those that follow, where the options ask for it. */
-static bool open_fences(struct server *server, uint64_t *first)
+/* Sets `*first` to the first fence, and opens the fence state file if the options name one. */
+static bool server_open_fences(struct server *server, uint64_t *first)
 {
     const char *path = server->options.fence_state_file;
     char problem[FENCE_FILE_PROBLEM_MAX];
@@ -193,14 +162,14 @@ static bool open_fences(struct server *server, uint64_t *first)
     if (!path)
         return true;
     if (!fence_store_open(&server->fence_store, path, *first, first, problem)) {
-        fail_by_flag("--fence-state-file", problem);
+        server_fail_at("--fence-state-file", problem);
         return false;
     }
     server->shared.fence_store = &server->fence_store;
     return true;
 }
 
-static bool create_stripes(struct server *server, uint64_t fence_first)
+static bool server_create_stripes(struct server *server, uint64_t fence_first)
 {
     const struct options *options = &server->options;
     struct stripes_options stripes = {
@@ -225,7 +194,7 @@ static bool create_stripes(struct server *server, uint64_t fence_first)
     return server->shared.stripes != NULL;
 }
 
-static bool create_ip_limits(struct server *server)
+static bool server_create_ip_limits(struct server *server)
 {
     uint64_t max = server->options.max_connections_per_ip;
 
@@ -234,23 +203,22 @@ static bool create_ip_limits(struct server *server)
     return max == 0 || server->shared.ip_limits;
 }
 
-/* From here on a thread's worker is set up: it runs until the server is drained. */
-static void thread_run(struct thread *thread)
+static void server_run_thread(struct thread *thread)
 {
     struct server *server = thread->server;
 
     worker_set_up(thread->worker, &server->shared, thread->number);
-    /* No worker runs before all are set up, since they reach into each other's rings. */
+    /* Workers use each other's rings, so none runs before all are set up. */
     pthread_barrier_wait(&server->ready);
     if (thread->number == 0) {
         listeners_log(&server->listeners);
         if (notify_service_manager("READY=1") < 0)
-            log_line(LOG_WARN, "cannot tell the service manager that we are ready", NULL);
+            log_line(LOG_WARN, "cannot notify the service manager of readiness", NULL);
     }
     worker_run(thread->worker);
 }
 
-static void *thread_main(void *argument)
+static void *server_thread_main(void *argument)
 {
     struct thread *thread = argument;
 
@@ -258,12 +226,12 @@ static void *thread_main(void *argument)
     pthread_barrier_wait(&thread->server->opened); /* main counts the workers */
     pthread_barrier_wait(&thread->server->opened); /* main has made what they share */
     if (thread->worker)
-        thread_run(thread);
+        server_run_thread(thread);
     return NULL;
 }
 
-/* Main's own ring is the first, so that it is the last to lack memory. */
-static bool start_threads(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
+/* The main thread opens its ring first: of all workers it is the last to lack memory. */
+static bool server_start_threads(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
 {
     server->threads[0].server = server;
     server->threads[0].error = worker_open(&server->threads[0].worker);
@@ -278,7 +246,7 @@ static bool start_threads(struct server *server, char problem[OPTIONS_PROBLEM_MA
         int error;
 
         thread->server = server;
-        error = pthread_create(&thread->id, NULL, thread_main, thread);
+        error = pthread_create(&thread->id, NULL, server_thread_main, thread);
         if (error) {
             snprintf(problem, OPTIONS_PROBLEM_MAX, "cannot start a thread: %s", strerror(error));
             return false;
@@ -288,7 +256,7 @@ static bool start_threads(struct server *server, char problem[OPTIONS_PROBLEM_MA
     return true;
 }
 
-static void warn_of_fewer_workers(const struct server *server, int error)
+static void server_warn_of_fewer_workers(const struct server *server, int error)
 {
     struct rlimit limit = {0};
     char workers[16];
@@ -304,10 +272,10 @@ static void warn_of_fewer_workers(const struct server *server, int error)
 }
 
 /*
- * Numbers the workers that have a ring. With --threads 0 the server does with fewer than CPUs:
- * since Linux 6.14 rings count to RLIMIT_MEMLOCK, and it is not known in advance how many fit.
+ * Numbers the workers that have a ring. With --threads 0 fewer workers than CPUs are enough: since
+ * Linux 6.14, RLIMIT_MEMLOCK limits the memory of rings, and nothing tells how many fit.
  */
-static bool count_workers(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
+static bool server_number_workers(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
 {
     struct worker_shared *shared = &server->shared;
     int error = 0;
@@ -317,7 +285,7 @@ static bool count_workers(struct server *server, char problem[OPTIONS_PROBLEM_MA
 
         if (thread->worker) {
             thread->number = shared->count;
-            shared->workers[shared->count++] = thread->worker;
+            shared->rings[shared->count++] = worker_ring(thread->worker);
         } else {
             error = thread->error;
         }
@@ -327,31 +295,31 @@ static bool count_workers(struct server *server, char problem[OPTIONS_PROBLEM_MA
         return false;
     }
     if (error < 0)
-        warn_of_fewer_workers(server, error);
+        server_warn_of_fewer_workers(server, error);
+    shared->shutdown.workers = shared->count;
     pthread_barrier_init(&server->ready, NULL, shared->count);
     return true;
 }
 
-static int run(struct server *server)
+static int server_run(struct server *server)
 {
     struct worker_shared *shared = &server->shared;
 
     pthread_barrier_wait(&server->opened);
-    thread_run(&server->threads[0]);
+    server_run_thread(&server->threads[0]);
     for (uint32_t i = 1; i < server->thread_count; i++)
         pthread_join(server->threads[i].id, NULL);
-    for (uint32_t i = 0; i < shared->count; i++)
-        worker_destroy(shared->workers[i]);
+    for (uint32_t i = 0; i < server->thread_count; i++) {
+        if (server->threads[i].worker)
+            worker_destroy(server->threads[i].worker);
+    }
     stripes_destroy(shared->stripes);
     ip_limits_destroy(shared->ip_limits);
     pthread_barrier_destroy(&server->opened);
     pthread_barrier_destroy(&server->ready);
     close(shared->signals);
     listeners_leave(&server->listeners);
-    if (shared->tls)
-        tls_place_free(shared->tls);
-    if (shared->secret)
-        secret_free(shared->secret);
+    credentials_free(&server->credentials);
     options_free(&server->options);
     log_line(LOG_INFO, "stopped", NULL);
     log_stop();
@@ -359,22 +327,22 @@ static int run(struct server *server)
 }
 
 /*
- * Who may look at processes, or find a core dump, does not find the secret, nor the key of TLS: it
- * is wiped from what /proc shows, and where there is one, memory is neither dumped nor shown to
- * processes of the same user. Without a secret a crash may be looked into.
+ * Wipes the secret from the arguments and the environment that /proc shows. If there is a secret or
+ * a TLS key, the kernel neither dumps this process's memory nor lets processes of the same user
+ * read it. Without one, core dumps stay possible.
  */
-static void hide_secrets(struct options *options, int count, char *const *arguments)
+static void server_hide_secrets(struct options *options, int count, char *const *arguments)
 {
     options_wipe_secrets(options, count, arguments);
     if (options->auth_token || options->tls_key)
         prctl(PR_SET_DUMPABLE, 0);
 }
 
-static_assert((int)OPTIONS_PROBLEM_MAX >= (int)FENCE_FILE_PROBLEM_MAX, "either problem has room");
+static_assert((int)OPTIONS_PROBLEM_MAX >= (int)FENCE_FILE_PROBLEM_MAX, "a problem has room");
 
 /*
- * --check: what a start checks, without its effects, since a server may be running with the same
- * files. The options, and with them the secret, and the files of TLS are read before.
+ * --check: checks what a start checks, but changes nothing, since a server may be using the same
+ * files. The options, the secret file and the TLS files have been read before.
  */
 static int server_check(const struct server *server)
 {
@@ -383,21 +351,21 @@ static int server_check(const struct server *server)
     int error;
 
     if (options->fence_state_file && !fence_store_check(options->fence_state_file, problem))
-        return fail_by_flag("--fence-state-file", problem);
+        return server_fail_at("--fence-state-file", problem);
     if (!listeners_check(options, problem))
-        return fail(problem);
+        return server_fail(problem);
     error = worker_probe();
     if (error)
-        return fail_by_ring(error);
+        return server_fail_at_ring(error);
     puts("dflockd: the configuration is valid");
-    return finish_output();
+    return server_finish_output();
 }
 
 /*
- * The start, step by step. A step that fails says why in one line, and the process ends. What needs
- * the number of workers comes after their rings, which decide on it.
+ * Starts the server and runs it. A step that fails prints the reason in one line, and the process
+ * ends. Steps that need the number of workers come after the rings are open, which decide it.
  */
-static int start(struct server *server)
+static int server_start(struct server *server)
 {
     struct worker_shared *shared = &server->shared;
     char tls_problem[TLS_PROBLEM_MAX];
@@ -406,31 +374,32 @@ static int start(struct server *server)
     int error;
 
     if (sodium_init() < 0)
-        return fail("libsodium can't be used on this machine");
+        return server_fail("libsodium cannot be used on this machine");
     shared->options = &server->options;
     shared->listeners = &server->listeners;
-    shared->memory = (struct memory){.allocate = allocate, .release = release};
-    budget_init(&shared->buffers, &shared->memory, buffered_max(&server->options));
+    shared->credentials = &server->credentials;
+    shared->shutdown.timeout_ns = server->options.shutdown_timeout_s * NS_PER_S;
+    shared->memory = (struct memory){.allocate = server_allocate, .release = server_release};
+    budget_init(&shared->buffers, &shared->memory, server_buffered_max(&server->options));
     server->thread_count =
-        server->options.threads ? (uint32_t)server->options.threads : usable_cpus();
-    if (!start_tls(server, tls_problem))
-        return fail(tls_problem);
+        server->options.threads ? (uint32_t)server->options.threads : server_usable_cpus();
+    if (!credentials_load(&server->credentials, &server->options, tls_problem))
+        return server_fail(tls_problem);
     if (server->options.check)
         return server_check(server);
-    start_secret(server);
     sockets_raise_limit();
     error = log_start();
     if (error)
-        return fail_by_flag("cannot start a thread", strerror(-error));
-    shared->signals = catch_signals();
+        return server_fail_at("cannot start a thread", strerror(-error));
+    shared->signals = server_catch_signals();
     if (shared->signals < 0)
-        return fail(strerror(errno));
-    if (!start_threads(server, problem) || !count_workers(server, problem))
-        return fail(problem);
+        return server_fail(strerror(errno));
+    if (!server_start_threads(server, problem) || !server_number_workers(server, problem))
+        return server_fail(problem);
     switch (listeners_open(&server->listeners, &server->options, shared->count, shared->signals,
                            problem)) {
     case LISTENERS_FAILED:
-        return fail(problem);
+        return server_fail(problem);
     case LISTENERS_STOPPED:
         log_line(LOG_INFO, "stopped", NULL);
         log_stop();
@@ -438,16 +407,16 @@ static int start(struct server *server)
     case LISTENERS_OPEN:
         break;
     }
-    /* Behind the listeners: a server that we wait for there keeps the file locked. */
-    if (!open_fences(server, &fence_first)) {
+    /* After the listeners: a draining server that these wait for keeps the file locked. */
+    if (!server_open_fences(server, &fence_first)) {
         listeners_leave(&server->listeners);
         return EXIT_FAILURE;
     }
-    if (!create_stripes(server, fence_first) || !create_ip_limits(server)) {
+    if (!server_create_stripes(server, fence_first) || !server_create_ip_limits(server)) {
         listeners_leave(&server->listeners);
-        return fail("out of memory");
+        return server_fail("out of memory");
     }
-    return run(server);
+    return server_run(server);
 }
 
 int main(int count, char **arguments)
@@ -457,20 +426,20 @@ int main(int count, char **arguments)
     int error = standard_descriptors_open();
 
     if (error)
-        return fail_by_flag("/dev/null", strerror(-error));
+        return server_fail_at("/dev/null", strerror(-error));
     switch (options_read(&server.options, count, arguments, problem)) {
     case OPTIONS_HELP:
         options_print_help();
-        return finish_output();
+        return server_finish_output();
     case OPTIONS_VERSION:
         printf("dflockd %s\n", DFLOCKD_VERSION);
-        return finish_output();
+        return server_finish_output();
     case OPTIONS_WRONG:
-        return fail(problem);
+        return server_fail(problem);
     case OPTIONS_RUN:
         break;
     }
-    hide_secrets(&server.options, count, arguments);
+    server_hide_secrets(&server.options, count, arguments);
     log_set_debug(server.options.debug);
-    return start(&server);
+    return server_start(&server);
 }

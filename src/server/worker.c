@@ -9,91 +9,52 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "base/auth_token.h"
 #include "base/time_units.h"
 #include "os/clock.h"
-#include "os/notify.h"
 #include "os/ring.h"
-#include "os/sockets.h"
-#include "os/tls.h"
+#include "server/acceptor.h"
 #include "server/connections.h"
 #include "server/log.h"
-#include "server/log_events.h"
+#include "server/wakeups.h"
+#include "server/worker_tags.h"
 
 enum {
     RING_SUBMISSIONS = 2048,
     RING_COMPLETIONS = 8192,
     RING_BUFFERS = 512,
     RING_BUFFER_BYTES = 2048,
-    RING_WARN_S = 1, /* between lines on what the kernel refuses */
+    RING_WARN_S = 1, /* between log lines on refused system calls */
 
-    COMPLETIONS_AHEAD = 4, /* when what a completion is about begins to come from memory */
-    EXPIRE_STEPS = 256,    /* things due that happen in one stripe before others have their turn */
-    ACCEPT_RETRY_MS = 100,
-    ACCEPT_WARN_S = 1,
-    /* From the begin of draining: for connections under way, and for requests on their way. */
-    LAST_HANDSHAKES_MS = 50,
-    POKE_RETRY_MS = 1
+    COMPLETIONS_AHEAD = 4, /* how early the connection of a completion is fetched from memory */
+    EXPIRE_STEPS = 256     /* deadlines of one stripe in a turn */
 };
-
-/*
- * Tags of the worker's own requests; 0 is of no interest. Of those that go on, or change a state,
- * the bits from TAG_ERA_SHIFT on say how often completions had been dropped before (worker_tag).
- */
-enum worker_tag {
-    TAG_SIGNAL = 1,
-    TAG_WAKE,
-    TAG_FENCES,
-    TAG_GUEST,       /* a connection that the first worker accepted */
-    TAG_GUEST_LOCAL, /* likewise, of a Unix socket */
-    TAG_POKE_FAILED, /* of the first worker; those of the others follow */
-    TAG_ACCEPT = TAG_POKE_FAILED + WORKERS_MAX, /* of the first listener; those of others follow */
-    TAG_ERA_SHIFT = 8,
-    TAG_MASK = (1 << TAG_ERA_SHIFT) - 1,
-    ERAS = CONNECTIONS_TAG_MIN >> TAG_ERA_SHIFT
-};
-
-static_assert(TAG_ACCEPT + LISTENERS_MAX <= TAG_MASK, "there is a tag for each listener");
-static_assert((int)CONNECTIONS_TAG_MIN <= (int)RING_HAND_TAGS,
-              "the worker's tags can be handed over");
 
 struct worker {
     struct worker_shared *shared;
     struct ring *ring;
     struct connections connections;
+    struct acceptor acceptor;
+    struct shutdown shutdown;
+    struct wakeups wakeups;
+    struct fence_store *fence_store; /* NULL: another worker's, or there is none */
     uint32_t number;
-    struct listener listeners[LISTENERS_MAX];
-    uint32_t listener_count;
-    uint32_t accepting;  /* a bit of each listener: the request is in the ring */
-    uint32_t listening;  /* likewise: open */
-    uint32_t next_guest; /* the worker that gets the next connection of a shared listener */
-    bool draining;
-    uint32_t era;             /* how often the kernel dropped completions, modulo ERAS */
-    uint64_t pokes_failed;    /* a bit of each worker: it is to be woken at poke_retry_ns */
-    uint64_t poke_retry_ns;   /* UINT64_MAX: none failed */
-    uint64_t refused_count;   /* system calls of the ring that failed since the last line on it */
+    uint32_t era;             /* how often the kernel dropped completions, modulo TAG_ERAS */
+    uint64_t refused_count;   /* refused system calls since the last log line on them */
     uint64_t refused_warn_ns; /* no such line before */
-    bool reported;            /* among worker_shared.finished */
-    uint64_t accept_retry_ns; /* accepting waits until then; UINT64_MAX: it doesn't wait */
-    uint64_t accept_warned_ns;
-    uint64_t listen_until_ns; /* UINT64_MAX until draining begins */
-    uint64_t stop_ns;         /* when draining ends at the latest */
-    uint64_t secret_ends_ns;  /* of the previous secret; UINT64_MAX: there is none */
 };
 
-static uint64_t now(const struct worker *worker)
+static uint64_t worker_now(const struct worker *worker)
 {
     return worker->connections.host.now_ns;
 }
 
-/* The tag of a request that worker_recover gives up. */
-static uint64_t worker_tag(const struct worker *worker, uint32_t tag)
+static uint64_t worker_tag(const struct worker *worker, enum worker_tag tag)
 {
     return (uint64_t)worker->era << TAG_ERA_SHIFT | tag;
 }
 
-/* The ring's report: the kernel refuses a system call, and it will be tried again. */
-static void worker_refused(void *context, int error)
+/* The ring reports that the kernel refused a system call. It tries again. */
+static void worker_report_refusal(void *context, int error)
 {
     struct worker *worker = context;
     uint64_t now_ns = clock_monotonic_ns();
@@ -111,448 +72,126 @@ static void worker_refused(void *context, int error)
     worker->refused_warn_ns = now_ns + RING_WARN_S * NS_PER_S;
 }
 
-static void start_accepting(struct worker *worker)
-{
-    worker->accept_retry_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < worker->listener_count; i++) {
-        if (worker->listening & ~worker->accepting & 1u << i)
-            ring_accept(worker->ring, worker->listeners[i].descriptor,
-                        worker_tag(worker, TAG_ACCEPT + i));
-    }
-    worker->accepting |= worker->listening;
-}
-
-static void warn_of_accept(struct worker *worker, int error)
-{
-    if (worker->draining || now(worker) - worker->accept_warned_ns < ACCEPT_WARN_S * NS_PER_S)
-        return;
-    worker->accept_warned_ns = now(worker);
-    log_line(LOG_WARN, "cannot accept connections for now", "error", strerror(error), NULL);
-}
-
-static void worker_refuse(const struct worker *worker, int descriptor, enum log_event event)
-{
-    const struct log_peer peer = {.descriptor = descriptor};
-
-    log_event_of_peer(event, now(worker), &peer, NULL);
-}
-
-/* Whether its address may have one more. `*peer` says by what it is counted. */
-static bool peer_may_enter(struct worker *worker, int descriptor, bool local, uint32_t *peer)
-{
-    uint8_t address[SOCKETS_PEER_BYTES];
-
-    *peer = IP_LIMITS_NONE;
-    if (!worker->shared->ip_limits || local)
-        return true;
-    if (!sockets_peer(descriptor, address))
-        return false;
-    *peer = ip_limits_enter(worker->shared->ip_limits, address);
-    if (*peer == IP_LIMITS_NONE)
-        worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS_PER_IP);
-    return *peer != IP_LIMITS_NONE;
-}
-
-static void admit(struct worker *worker, int descriptor, bool local)
-{
-    struct worker_shared *shared = worker->shared;
-    uint64_t max = shared->options->max_connections;
-    uint32_t peer;
-
-    if (atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) >= max &&
-        max > 0) {
-        worker_refuse(worker, descriptor, LOG_EVENT_MAX_CONNECTIONS);
-    } else if (peer_may_enter(worker, descriptor, local, &peer)) {
-        if (connections_open(&worker->connections, descriptor, peer))
-            return;
-        if (peer != IP_LIMITS_NONE)
-            ip_limits_leave(shared->ip_limits, peer);
-        worker_refuse(worker, descriptor, LOG_EVENT_NO_ROOM);
-    }
-    atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
-    ring_close_descriptor(worker->ring, descriptor);
-}
-
-/* While draining none is handed on: the other worker may have gone. */
-static void receive_guest(struct worker *worker, const struct listener *listener, int descriptor)
-{
-    uint32_t host = worker->number;
-
-    if ((listener->local || listener->passed) && !worker->draining) {
-        host = worker->next_guest;
-        worker->next_guest = (host + 1) % worker->shared->count;
-    }
-    if (host == worker->number)
-        admit(worker, descriptor, listener->local);
-    else
-        ring_hand(worker->ring, ring_descriptor(worker->shared->workers[host]->ring), descriptor,
-                  listener->local ? TAG_GUEST_LOCAL : TAG_GUEST);
-}
-
-/*
- * Whether an error of accept(2) is that of one connection, which was given up before it was ours,
- * or of the network; any other may last.
- */
-static bool passes_by(int error)
-{
-    switch (error) {
-    case ECONNABORTED:
-    case EINTR:
-    case EAGAIN:
-    case EPERM:
-    case EPROTO:
-    case ENOPROTOOPT:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void accepted(struct worker *worker, uint32_t number, const struct completion *completion)
-{
-    bool current = completion->tag == worker_tag(worker, TAG_ACCEPT + number);
-
-    if (!completion->more && current)
-        worker->accepting &= ~(1u << number);
-    if (completion->result >= 0) {
-        receive_guest(worker, &worker->listeners[number], completion->result);
-    } else if (current && worker->listening && !passes_by(-completion->result)) {
-        /* Those who come wait in the kernel's queue until there is a descriptor, or memory. */
-        worker->accept_retry_ns = now(worker) + ACCEPT_RETRY_MS * NS_PER_MS;
-        warn_of_accept(worker, -completion->result);
-    }
-}
-
-/* ---- other workers ---- */
-
-static void wake_all(struct worker *worker)
+static void worker_wake_all(struct worker *worker)
 {
     worker->connections.host.wake |= UINT64_MAX >> (64 - worker->shared->count);
 }
 
-static void poke_others(struct worker *worker)
-{
-    uint64_t *wake = &worker->connections.host.wake;
-    uint64_t others;
+/* ---- signals ---- */
 
-    if (worker->poke_retry_ns <= now(worker)) {
-        *wake |= worker->pokes_failed;
-        worker->pokes_failed = 0;
-        worker->poke_retry_ns = UINT64_MAX;
-    }
-    others = *wake & ~(1ull << worker->number);
-    for (; others; others &= others - 1) {
-        uint32_t i = (uint32_t)__builtin_ctzll(others);
-
-        ring_poke(worker->ring, ring_descriptor(worker->shared->workers[i]->ring), TAG_WAKE,
-                  TAG_POKE_FAILED + i);
-    }
-    *wake &= 1ull << worker->number;
-}
-
-/* The other worker sleeps, perhaps for ever, though something waits for it. */
-static void poke_failed(struct worker *worker, uint32_t other, int error)
-{
-    if (error == -EOWNERDEAD) /* its thread has ended, and with it all that it had to do */
-        return;
-    worker->pokes_failed |= 1ull << other;
-    worker->poke_retry_ns = now(worker) + POKE_RETRY_MS * NS_PER_MS;
-}
-
-/* ---- stopping ---- */
-
-static void stop_listening(struct worker *worker, uint32_t number)
-{
-    worker->listening &= ~(1u << number);
-    if (worker->accepting & 1u << number)
-        ring_cancel_tag(worker->ring, worker_tag(worker, TAG_ACCEPT + number));
-    if (!listeners_stays(worker->shared->listeners, &worker->listeners[number]))
-        ring_close_descriptor(worker->ring, worker->listeners[number].descriptor);
-}
-
-static void drain(struct worker *worker)
-{
-    uint64_t timeout_s = worker->shared->options->shutdown_timeout_s;
-
-    if (worker->draining)
-        return;
-    worker->draining = true;
-    worker->stop_ns = timeout_s ? now(worker) + timeout_s * NS_PER_S : UINT64_MAX;
-    worker->listen_until_ns = now(worker) + LAST_HANDSHAKES_MS * NS_PER_MS;
-    for (uint32_t i = 0; i < worker->listener_count; i++) {
-        const struct listener *listener = &worker->listeners[i];
-
-        /* Connections that wait at a passed socket are the next server's. */
-        if (listener->passed || listeners_stays(worker->shared->listeners, listener))
-            stop_listening(worker, i);
-        else
-            sockets_close_door(listener);
-    }
-    connections_drain(&worker->connections);
-}
-
-/*
- * Draining begins with the first worker, for all. The announcement comes before anything that
- * another server could notice; see listeners.c.
- */
-static void worker_begin_drain(struct worker *worker)
-{
-    struct worker_shared *shared = worker->shared;
-
-    listeners_announce(shared->listeners);
-    notify_service_manager("STOPPING=1");
-    atomic_store(&shared->draining, true);
-    wake_all(worker);
-    drain(worker);
-    if (!shared->listeners->path_stays)
-        listeners_hide(shared->listeners);
-}
-
-/* ---- SIGHUP: reading some files of a few KB within a turn takes no time that clients notice ----
- */
-
-static void worker_reload_tls(const struct worker_shared *shared)
-{
-    struct tls_files files = {
-        .certificate = shared->options->tls_certificate,
-        .key = shared->options->tls_key,
-        .client_ca = shared->options->tls_client_ca,
-    };
-    struct tls_context *context;
-    char problem[TLS_PROBLEM_MAX];
-
-    context = tls_context_load(&files, problem);
-    if (context) {
-        tls_place_change(shared->tls, context);
-        log_line(LOG_INFO, "TLS certificate reloaded", "file", files.certificate, NULL);
-    } else {
-        log_line(LOG_ERROR, "TLS certificate not reloaded, the old one stays", "error", problem,
-                 NULL);
-    }
-}
-
-static void watch_signals(struct worker *worker)
+static void worker_watch_signals(struct worker *worker)
 {
     ring_watch(worker->ring, worker->shared->signals, POLLIN, worker_tag(worker, TAG_SIGNAL));
 }
 
-/* Clients need time to learn the new secret; a connection that is open needs none. */
-static void worker_reload_secret(struct worker *worker)
+static void worker_begin_shutdown(struct worker *worker, int signal)
 {
-    const struct options *options = worker->shared->options;
-    uint64_t ends_ns = now(worker) + options->read_timeout_s * NS_PER_S;
-    char problem[AUTH_TOKEN_PROBLEM_MAX];
-    char *token = auth_token_reread(options->auth_token_source, problem);
-
-    if (!token) {
-        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "error", problem, NULL);
-    } else if (secret_change(worker->shared->secret, token, ends_ns) == SECRET_UNCHANGED) {
-        log_line(LOG_INFO, "secret unchanged", "file", options->auth_token_source, NULL);
-    } else {
-        worker->secret_ends_ns = ends_ns;
-        log_line(LOG_INFO, "secret reloaded", "file", options->auth_token_source, NULL);
-    }
-}
-
-static void worker_reload(struct worker *worker)
-{
-    const char *source = worker->shared->options->auth_token_source;
-
-    if (worker->shared->tls)
-        worker_reload_tls(worker->shared);
-    if (source)
-        worker_reload_secret(worker);
-    if (!worker->shared->tls && !source)
-        log_line(LOG_INFO, "nothing to reload", "reason",
-                 "SIGHUP reloads TLS files and secret files", NULL);
-}
-
-static void worker_expire_secret(struct worker *worker)
-{
-    if (now(worker) < worker->secret_ends_ns)
-        return;
-    worker->secret_ends_ns = UINT64_MAX;
-    secret_expire(worker->shared->secret, now(worker));
-}
-
-/* ---- signals ---- */
-
-static void signalled(struct worker *worker)
-{
-    struct signalfd_siginfo info;
     char count[24];
 
-    watch_signals(worker);
-    if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
-        return;
-    if (info.ssi_signo == SIGHUP) {
-        worker_reload(worker);
-        return;
-    }
-    if (worker->draining) {
+    if (worker->shutdown.phase != SHUTDOWN_SERVING) {
         log_line(LOG_INFO, "second signal: stopped at once", NULL);
         log_stop();
         _exit(0);
     }
     snprintf(count, sizeof(count), "%llu",
              (unsigned long long)atomic_load(&worker->shared->connections));
-    log_line(LOG_INFO, "draining", "signal", strsignal((int)info.ssi_signo), "connections", count,
-             NULL);
-    worker_begin_drain(worker);
+    log_line(LOG_INFO, "draining", "signal", strsignal(signal), "connections", count, NULL);
+    shutdown_begin(&worker->shutdown, worker->shared->listeners, worker_now(worker));
+    worker_wake_all(worker);
 }
 
-/*
- * The end of draining. A worker that has no connection left still lets the leases of its stripes
- * expire, for the connections of others. So each reports once that it has none and accepts none,
- * and all leave their loops when all have reported. The last one wakes the others.
- */
-static void worker_report(struct worker *worker)
+static void worker_read_signal(struct worker *worker)
 {
-    struct worker_shared *shared = worker->shared;
+    struct signalfd_siginfo info;
 
-    if (worker->reported || !worker->draining || worker->listening || worker->accepting ||
-        connections_count(&worker->connections) > 0)
+    worker_watch_signals(worker);
+    if (read(worker->shared->signals, &info, sizeof(info)) != sizeof(info))
         return;
-    worker->reported = true;
-    if (atomic_fetch_add(&shared->finished, 1) + 1 < shared->count)
-        return;
-    wake_all(worker);
+    if (info.ssi_signo == SIGHUP)
+        credentials_reload(worker->shared->credentials, worker_now(worker));
+    else
+        worker_begin_shutdown(worker, (int)info.ssi_signo);
 }
 
-static bool worker_all_reported(const struct worker *worker)
+/* ---- completions ---- */
+
+static void worker_store_fences(struct worker *worker, enum fence_store_io next)
 {
-    return worker->reported && atomic_load(&worker->shared->finished) == worker->shared->count;
+    const struct fence_store *store = worker->fence_store;
+
+    if (next == FENCE_STORE_WRITE)
+        ring_write(worker->ring, store->file, store->bytes, FENCE_FILE_BYTES, 0,
+                   worker_tag(worker, TAG_FENCES));
+    else if (next == FENCE_STORE_SYNC)
+        ring_sync(worker->ring, store->file, worker_tag(worker, TAG_FENCES));
 }
 
-/*
- * A connection that was handed over may arrive after this worker has reported: then the report is
- * taken back. Returns false if all have reported, and it is too late.
- */
-static bool worker_take_back_report(struct worker *worker)
+static void worker_take_over(struct worker *worker, int descriptor, bool local)
 {
-    struct worker_shared *shared = worker->shared;
-    uint32_t finished = atomic_load(&shared->finished);
-
-    if (!worker->reported)
-        return true;
-    do {
-        if (finished == shared->count)
-            return false;
-    } while (!atomic_compare_exchange_weak(&shared->finished, &finished, finished - 1));
-    worker->reported = false;
-    return true;
-}
-
-static void worker_admit_guest(struct worker *worker, int descriptor, bool local)
-{
-    if (worker_take_back_report(worker))
-        admit(worker, descriptor, local);
+    if (shutdown_withdraw_report(&worker->shutdown))
+        acceptor_admit(&worker->acceptor, worker_now(worker), descriptor, local);
     else
         ring_close_descriptor(worker->ring, descriptor);
 }
 
-/* ---- fences ---- */
-
-/* NULL where this worker does not keep any. */
-static struct fence_store *fence_store(const struct worker *worker)
+static void worker_complete_own(struct worker *worker, const struct completion *completion)
 {
-    return worker->number == STRIPES_FENCE_WORKER ? worker->shared->fence_store : NULL;
-}
-
-static void keep_fences(struct worker *worker, enum fence_store_io wish)
-{
-    const struct fence_store *keeper = fence_store(worker);
-
-    if (wish == FENCE_STORE_WRITE)
-        ring_write(worker->ring, keeper->file, keeper->bytes, FENCE_FILE_BYTES, 0,
-                   worker_tag(worker, TAG_FENCES));
-    else if (wish == FENCE_STORE_SYNC)
-        ring_sync(worker->ring, keeper->file, worker_tag(worker, TAG_FENCES));
-}
-
-/* ---- the loop ---- */
-
-static void complete(struct worker *worker, const struct completion *completion)
-{
+    uint64_t now_ns = worker_now(worker);
     uint32_t tag = (uint32_t)completion->tag & TAG_MASK;
 
-    if (completion->tag >= CONNECTIONS_TAG_MIN) {
-        connections_completion(&worker->connections, completion);
-        if (completion->bytes)
-            ring_return_buffer(worker->ring, completion->buffer);
-        return;
-    }
     switch (tag) {
     case TAG_SIGNAL:
         if (completion->tag == worker_tag(worker, TAG_SIGNAL))
-            signalled(worker);
+            worker_read_signal(worker);
         break;
     case TAG_FENCES:
         if (completion->tag == worker_tag(worker, TAG_FENCES))
-            keep_fences(worker,
-                        fence_store_done(fence_store(worker), now(worker), completion->result));
+            worker_store_fences(worker,
+                                fence_store_done(worker->fence_store, now_ns, completion->result));
         break;
-    case TAG_GUEST:
-    case TAG_GUEST_LOCAL:
-        worker_admit_guest(worker, completion->result, tag == TAG_GUEST_LOCAL);
+    case TAG_HANDED_OVER:
+    case TAG_HANDED_OVER_LOCAL:
+        worker_take_over(worker, completion->result, tag == TAG_HANDED_OVER_LOCAL);
         break;
-    case TAG_WAKE: /* to be awake was all */
+    case TAG_WAKE: /* it only interrupts the sleep */
     case 0:
         break;
     default:
         if (tag < TAG_ACCEPT)
-            poke_failed(worker, tag - TAG_POKE_FAILED, completion->result);
+            wakeups_fail(&worker->wakeups, tag - TAG_POKE_FAILED, completion->result, now_ns);
         else
-            accepted(worker, tag - TAG_ACCEPT, completion);
+            acceptor_completion(&worker->acceptor, now_ns, tag - TAG_ACCEPT, completion);
     }
 }
 
-static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+static void worker_complete(struct worker *worker, const struct completion *completion)
 {
-    return a_ns < b_ns ? a_ns : b_ns;
+    if (completion->tag < CONNECTIONS_TAG_MIN) {
+        worker_complete_own(worker, completion);
+        return;
+    }
+    connections_completion(&worker->connections, completion);
+    if (completion->bytes)
+        ring_return_buffer(worker->ring, completion->buffer);
 }
 
 /*
- * The alarm counts, though its deadline may have been given up: whoever takes a lease that ends
- * after it need not wake this worker, which will look in time.
- */
-static uint64_t deadline(struct worker *worker)
-{
-    uint64_t until_ns = connections_deadline(&worker->connections);
-
-    until_ns = earlier(until_ns, ring_alarm(worker->ring));
-    until_ns = earlier(until_ns, worker->accept_retry_ns);
-    until_ns = earlier(until_ns, worker->listen_until_ns);
-    until_ns = earlier(until_ns, worker->stop_ns);
-    until_ns = earlier(until_ns, worker->poke_retry_ns);
-    until_ns = earlier(until_ns, worker->secret_ends_ns);
-    if (fence_store(worker))
-        until_ns = earlier(until_ns, fence_store_deadline(fence_store(worker)));
-    return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
-}
-
-/*
- * The kernel dropped completions, for want of memory, and nobody knows which. So all state that
- * hangs on a completion begins again:
+ * The kernel had no memory for completions and dropped them; which ones is unknown. So all state
+ * that depends on a completion begins again:
  *
  *   connections           end: see connections_lose
  *   accept, signal watch  are cancelled and requested again
- *   write of fences       counts as failed; it is done again after a pause
- *   failed pokes          all workers are woken
+ *   write of fences       counts as failed, and is repeated after a pause
+ *   failed wake-ups       all workers are woken
  *   alarm, buffers        see ring_turn
  *
- * A late completion of a request that was given up is known by its era. A connection that was
- * accepted or handed over, and whose completion was dropped, is lost: its descriptor stays open,
- * and its peer gets no reply. There is no trace of it but the descriptor.
+ * If the dropped completion named a connection that was accepted or handed over, the connection is
+ * lost: its descriptor stays open, and its peer gets no reply. Nothing else names the descriptor.
  */
 static void worker_recover(struct worker *worker)
 {
-    struct fence_store *keeper = fence_store(worker);
-    bool storing = keeper && fence_store_busy(keeper);
+    struct fence_store *store = worker->fence_store;
+    bool storing = store && fence_store_busy(store);
     char number[24];
     char count[24];
 
@@ -564,74 +203,81 @@ static void worker_recover(struct worker *worker)
              "worker are closed",
              "connections", count, "worker", number, NULL);
     connections_lose(&worker->connections);
-    for (uint32_t i = 0; i < worker->listener_count; i++) {
-        if (worker->accepting & 1u << i)
-            ring_cancel_tag(worker->ring, worker_tag(worker, TAG_ACCEPT + i));
-    }
-    worker->accepting = 0;
     if (worker->number == 0)
         ring_cancel_tag(worker->ring, worker_tag(worker, TAG_SIGNAL));
-    worker->era = (worker->era + 1) % ERAS;
+    worker->era = (worker->era + 1) % TAG_ERAS;
+    acceptor_lose(&worker->acceptor, worker_tag(worker, TAG_ACCEPT));
     if (worker->number == 0)
-        watch_signals(worker);
+        worker_watch_signals(worker);
     if (storing)
-        keep_fences(worker, fence_store_done(keeper, now(worker), -EIO));
-    wake_all(worker);
+        worker_store_fences(worker, fence_store_done(store, worker_now(worker), -EIO));
+    worker_wake_all(worker);
 }
 
-/* Sleeps until something happens or is due; not at all where there is work. */
-static void turn(struct worker *worker, bool busy)
+/* ---- the loop ---- */
+
+static uint64_t worker_earlier(uint64_t a_ns, uint64_t b_ns)
 {
-    uint64_t until_ns = busy ? 0 : deadline(worker);
-    bool whole = ring_turn(worker->ring, until_ns > now(worker) ? until_ns : 0);
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
+/*
+ * Returns when the next turn begins at the latest. The alarm counts although its deadline may be
+ * obsolete: other workers need not wake this one for a lease that ends after it.
+ */
+static uint64_t worker_deadline(struct worker *worker)
+{
+    uint64_t until_ns = connections_deadline(&worker->connections);
+
+    until_ns = worker_earlier(until_ns, ring_alarm(worker->ring));
+    until_ns = worker_earlier(until_ns, acceptor_deadline(&worker->acceptor));
+    until_ns = worker_earlier(until_ns, shutdown_deadline(&worker->shutdown));
+    until_ns = worker_earlier(until_ns, worker->wakeups.retry_ns);
+    if (worker->number == 0)
+        until_ns = worker_earlier(until_ns, worker->shared->credentials->secret_ends_ns);
+    if (worker->fence_store)
+        until_ns = worker_earlier(until_ns, fence_store_deadline(worker->fence_store));
+    return stripes_sleep(worker->shared->stripes, worker->number, until_ns);
+}
+
+/* Sleeps until a completion or a deadline; if `busy`, only collects completions. */
+static void worker_turn(struct worker *worker, bool busy)
+{
+    uint64_t until_ns = busy ? 0 : worker_deadline(worker);
+    bool whole = ring_turn(worker->ring, until_ns > worker_now(worker) ? until_ns : 0);
 
     stripes_awake(worker->shared->stripes, worker->number);
     worker->connections.host.now_ns = clock_monotonic_ns();
     if (!whole)
         worker_recover(worker);
-    if (atomic_load_explicit(&worker->shared->draining, memory_order_relaxed))
-        drain(worker);
+    shutdown_follow(&worker->shutdown, worker_now(worker));
 }
 
-/*
- * Connections that had begun when draining began have been let in, to get an answer and no reset.
- * From now on connections without a lease are closed.
- */
-static void stop_listening_when_due(struct worker *worker)
+static void worker_expire(struct worker *worker)
 {
-    if (now(worker) < worker->listen_until_ns)
-        return;
-    worker->listen_until_ns = UINT64_MAX;
-    worker->accept_retry_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < worker->listener_count; i++) {
-        if (worker->listening & 1u << i)
-            stop_listening(worker, i);
-    }
-    connections_dismiss(&worker->connections);
+    uint64_t now_ns = worker_now(worker);
+
+    connections_expire(&worker->connections);
+    shutdown_expire(&worker->shutdown, now_ns);
+    if (worker->number == 0)
+        credentials_expire(worker->shared->credentials, now_ns);
+    if (worker->fence_store)
+        worker_store_fences(worker, fence_store_step(worker->fence_store, now_ns));
 }
 
-/* Draining has taken long enough. */
-static void stop_when_due(struct worker *worker)
-{
-    if (now(worker) < worker->stop_ns)
-        return;
-    worker->stop_ns = UINT64_MAX;
-    connections_abort(&worker->connections);
-}
-
-/* The other workers sleep until they are told that all have reported. */
-static void send_last_pokes(struct worker *worker)
+/* The other workers sleep until they are woken to see that all have reported. */
+static void worker_send_last_wakeups(struct worker *worker)
 {
     struct completion completion;
 
     do {
-        poke_others(worker);
-        turn(worker, !worker->pokes_failed);
+        wakeups_send(&worker->wakeups, &worker->connections.host.wake, worker_now(worker));
+        worker_turn(worker, !worker->wakeups.failed);
         while (ring_next(worker->ring, &completion)) {
             if (completion.tag >= TAG_POKE_FAILED && completion.tag < TAG_ACCEPT)
-                complete(worker, &completion);
+                worker_complete_own(worker, &completion);
         }
-    } while (worker->pokes_failed || !ring_settled(worker->ring));
+    } while (worker->wakeups.failed || !ring_settled(worker->ring));
 }
 
 void worker_run(struct worker *worker)
@@ -642,38 +288,33 @@ void worker_run(struct worker *worker)
     bool busy = false;
 
     host->now_ns = clock_monotonic_ns();
-    while (!worker_all_reported(worker)) {
+    while (!shutdown_is_complete(&worker->shutdown)) {
         uint64_t open = connections_count(connections);
         struct completion completion;
 
-        if (worker->listening & ~worker->accepting &&
-            (worker->accept_retry_ns == UINT64_MAX || worker->accept_retry_ns <= now(worker)))
-            start_accepting(worker);
-        turn(worker, busy);
-        stripes_expire(worker->shared->stripes, now(worker), worker->number, EXPIRE_STEPS,
+        acceptor_request(&worker->acceptor, worker_now(worker));
+        worker_turn(worker, busy);
+        stripes_expire(worker->shared->stripes, worker_now(worker), worker->number, EXPIRE_STEPS,
                        &host->wake);
         while (ring_next(worker->ring, &completion)) {
             connections_expect(ring_ahead(worker->ring, COMPLETIONS_AHEAD));
-            complete(worker, &completion);
+            worker_complete(worker, &completion);
         }
         connections_settle(connections);
         host->wake &= ~own;
         connections_effects(connections);
-        connections_expire(connections);
-        stop_listening_when_due(worker);
-        stop_when_due(worker);
-        worker_expire_secret(worker);
-        if (fence_store(worker))
-            keep_fences(worker, fence_store_step(fence_store(worker), now(worker)));
+        worker_expire(worker);
         busy = connections_work(connections) || (host->wake & own);
-        poke_others(worker);
-        /* A descriptor has become free: whoever waits for one need wait no longer. */
-        if (connections_count(connections) < open && worker->accept_retry_ns != UINT64_MAX)
-            worker->accept_retry_ns = now(worker);
-        worker_report(worker);
+        wakeups_send(&worker->wakeups, &host->wake, worker_now(worker));
+        if (connections_count(connections) < open)
+            acceptor_end_pause(&worker->acceptor, worker_now(worker));
+        if (shutdown_report(&worker->shutdown))
+            worker_wake_all(worker);
     }
-    send_last_pokes(worker);
+    worker_send_last_wakeups(worker);
 }
+
+/* ---- life ---- */
 
 int worker_open(struct worker **opened)
 {
@@ -682,7 +323,7 @@ int worker_open(struct worker **opened)
         .completions = RING_COMPLETIONS,
         .buffers = RING_BUFFERS,
         .buffer_bytes = RING_BUFFER_BYTES,
-        .report = worker_refused,
+        .report = worker_report_refusal,
     };
     struct worker *worker = calloc(1, sizeof(*worker));
     int error;
@@ -712,16 +353,22 @@ int worker_probe(void)
     return error;
 }
 
-void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number)
+int worker_ring(const struct worker *worker)
 {
+    return ring_descriptor(worker->ring);
+}
+
+static void worker_init_connections(struct worker *worker)
+{
+    struct worker_shared *shared = worker->shared;
     const struct options *options = shared->options;
-    struct connections_options connections = {
+    const struct connections_options connections = {
         .memory = shared->memory,
         .buffers = &shared->buffers,
         .ring = worker->ring,
         .buffer_count = RING_BUFFERS,
-        .tls = shared->tls,
-        .worker = number,
+        .tls = shared->credentials->tls,
+        .worker = worker->number,
         .numbers = &shared->next_id,
         .open = &shared->connections,
         .ip_limits = shared->ip_limits,
@@ -731,23 +378,38 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
             {
                 .stripes = shared->stripes,
                 .default_lease_s = options->default_lease_s,
-                .secret = shared->secret,
+                .secret = shared->credentials->secret,
                 .connections = &shared->connections,
             },
     };
 
+    connections_init(&worker->connections, &connections);
+}
+
+void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number)
+{
+    const struct acceptor_options acceptor = {
+        .ring = worker->ring,
+        .connections = &worker->connections,
+        .listeners = shared->listeners,
+        .ip_limits = shared->ip_limits,
+        .open = &shared->connections,
+        .connections_max = shared->options->max_connections,
+        .rings = shared->rings,
+        .workers = shared->count,
+        .worker = number,
+    };
+
     worker->shared = shared;
     worker->number = number;
-    worker->listener_count = listeners_of_worker(shared->listeners, number, worker->listeners);
-    worker->listening = (1u << worker->listener_count) - 1;
-    worker->accept_retry_ns = UINT64_MAX;
-    worker->listen_until_ns = UINT64_MAX;
-    worker->stop_ns = UINT64_MAX;
-    worker->poke_retry_ns = UINT64_MAX;
-    worker->secret_ends_ns = UINT64_MAX;
-    connections_init(&worker->connections, &connections);
+    if (number == STRIPES_FENCE_WORKER)
+        worker->fence_store = shared->fence_store;
+    worker_init_connections(worker);
+    acceptor_init(&worker->acceptor, &acceptor, worker_tag(worker, TAG_ACCEPT));
+    shutdown_init(&worker->shutdown, &shared->shutdown, &worker->acceptor, &worker->connections);
+    wakeups_init(&worker->wakeups, worker->ring, shared->rings, number);
     if (number == 0)
-        watch_signals(worker);
+        worker_watch_signals(worker);
 }
 
 void worker_destroy(struct worker *worker)

@@ -1,69 +1,64 @@
 /*
- * A worker: one thread with its ring, its listener and its connections. It shares nothing with
- * other workers but the stripes and the counters below.
+ * A worker: one thread with its ring, its listeners and its connections. Workers share only the
+ * members of struct worker_shared.
  *
- * From the listeners that all share, the first worker accepts, and hands connections out in turn.
- * Were each to accept, one would get nearly all: the kernel wakes the one that asked first.
- *
- * A turn: one system call submits what the last turn queued and waits; then come the completions,
- * the effects that others left in the mailbox, what is due, and the connections' work.
+ * A turn of its loop: one system call submits the requests of the last turn and waits. Then the
+ * worker handles completions, effects in its mailbox, deadlines, and the work of its connections.
  */
 #ifndef SERVER_WORKER_H
 #define SERVER_WORKER_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/budget.h"
 #include "server/connection_id.h"
+#include "server/credentials.h"
 #include "server/fence_store.h"
 #include "server/ip_limits.h"
 #include "server/listeners.h"
 #include "server/options.h"
-#include "server/secret.h"
+#include "server/shutdown.h"
 #include "server/stripes.h"
 
-struct tls_place;
 struct worker;
 
 /* What the workers of a process share. */
 struct worker_shared {
     const struct options *options;
-    struct memory memory;  /* to be called from any thread */
-    struct budget buffers; /* of it, for what connections have not read or sent yet */
+    struct memory memory;  /* its functions are called from any thread */
+    struct budget buffers; /* of it, for input and output of connections */
     struct stripes *stripes;
-    atomic_bool draining; /* the server stops; each worker looks at it when it wakes */
+    struct shutdown_shared shutdown;
     struct listeners *listeners;
+    struct credentials *credentials;
     struct fence_store *fence_store; /* of worker STRIPES_FENCE_WORKER; NULL: there is none */
     struct ip_limits *ip_limits;     /* NULL: addresses have no limit */
-    _Atomic uint64_t next_id;        /* of connections so far */
-    _Atomic uint64_t connections;    /* now */
-    struct worker *workers[WORKERS_MAX];
-    uint32_t count;
-    _Atomic uint32_t finished; /* workers that have reported, see worker_report */
-    struct tls_place *tls;     /* NULL: no TLS */
-    struct secret *secret;     /* NULL: no auth is asked for */
-    int signals;               /* a signalfd(2) of the first worker's: stop, stop at once, reload */
+    _Atomic uint64_t next_id;        /* connections so far */
+    _Atomic uint64_t connections;    /* open now */
+    int rings[WORKERS_MAX];          /* worker_ring of each worker */
+    uint32_t count;                  /* workers */
+    int signals; /* a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which worker 0 reads */
 };
 
-/* Returns 0 if the kernel gives this thread a ring as workers need it, or what worker_create does.
- */
+/* Returns 0 if the kernel gives this thread a ring as workers need it, else as worker_open does. */
 int worker_probe(void);
 
 /*
- * Creates a worker and opens its ring, in the thread that is going to run it. Returns 0, or -errno
- * if the kernel refuses the ring (see ring_explain) or memory is short; then `*opened` is NULL.
+ * Creates a worker and opens its ring, in the thread that will run it. Returns 0, or -errno if the
+ * kernel refuses the ring (see ring_explain) or memory is short; then `*opened` is NULL.
  */
 int worker_open(struct worker **opened);
 
+/* Returns the descriptor by which other workers' rings reach this worker. */
+int worker_ring(const struct worker *worker);
+
 /*
- * Gives the worker, in its thread, its number and what it shares with the others. All of `shared`
- * must be complete.
+ * Sets up the worker with this number, in its thread. `shared` must be complete, and must outlive
+ * the worker.
  */
 void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t number);
 
-/* Runs until the server is drained. All workers must have been set up. */
+/* Runs until the server has drained. All workers must have been set up. */
 void worker_run(struct worker *worker);
 
 void worker_destroy(struct worker *worker);
