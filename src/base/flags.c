@@ -236,6 +236,34 @@ bool flags_wrong_value(struct flags_reading *reading, const char *name, const ch
     return flags_wrong(reading, given, what);
 }
 
+static bool flags_is_set(const struct flags_reading *reading, const char *name)
+{
+    const struct flag *flag = flags_find(reading->flags, name, strlen(name));
+    void *field = (char *)reading->options + flag->field;
+    const char **text = field;
+
+    assert(flag->type == FLAG_TEXT || flag->type == FLAG_BOOLEAN);
+    if (flag->type == FLAG_BOOLEAN)
+        return *(bool *)field;
+    if (*text && **text == '\0')
+        *text = NULL;
+    return *text;
+}
+
+bool flags_check_needs(struct flags_reading *reading, const struct flag_need *needs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool complete = flags_is_set(reading, needs[i].needed);
+        char what[64];
+
+        if (!flags_is_set(reading, needs[i].flag) || complete)
+            continue;
+        snprintf(what, sizeof(what), "needs --%s with it", needs[i].needed);
+        return flags_wrong_value(reading, needs[i].flag, what);
+    }
+    return true;
+}
+
 static void flags_wipe_text(char *text)
 {
     if (text)

@@ -114,6 +114,18 @@ void flags_wipe(const struct flags *flags, const char *name, int count, char *co
  */
 bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what);
 
+/* Two text or boolean flags of the table: `flag` has no use without `needed`. */
+struct flag_need {
+    const char *flag;
+    const char *needed;
+};
+
+/*
+ * Returns whether no flag is set without the flag that it needs. If not, notes the problem. A text
+ * is set if it is not empty; sets empty texts of `needs` to NULL.
+ */
+bool flags_check_needs(struct flags_reading *reading, const struct flag_need *needs, size_t count);
+
 /* Notes that what `name` was given is wrong; returns false. */
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what);
 

@@ -1,7 +1,7 @@
 /*
- * How the lock table names a connection: its number, which counts from 1 and is used once, and
- * where it is, so that an effect finds its way. An effect for a connection that is gone meets
- * another number at that place, and nobody.
+ * The id of a connection in the lock table. It holds a number, which counts from 1 and is never
+ * reused, and the place of the connection: its worker and its slot there. An effect for a closed
+ * connection finds another number in the slot, or none.
  */
 #ifndef SERVER_CONNECTION_ID_H
 #define SERVER_CONNECTION_ID_H
@@ -11,7 +11,7 @@
 enum {
     CONNECTION_ID_SLOT_BITS = 20,
     CONNECTION_ID_WORKER_BITS = 6,
-    CONNECTION_ID_SLOTS = 1 << CONNECTION_ID_SLOT_BITS, /* connections of one worker */
+    CONNECTION_ID_SLOTS = 1 << CONNECTION_ID_SLOT_BITS, /* the most connections of a worker */
     WORKERS_MAX = 1 << CONNECTION_ID_WORKER_BITS
 };
 
@@ -21,19 +21,19 @@ static inline uint64_t connection_id_make(uint64_t number, uint32_t worker, uint
            (uint64_t)worker << CONNECTION_ID_SLOT_BITS | slot;
 }
 
-static inline uint64_t connection_id_number(uint64_t client)
+static inline uint64_t connection_id_number(uint64_t connection_id)
 {
-    return client >> (CONNECTION_ID_SLOT_BITS + CONNECTION_ID_WORKER_BITS);
+    return connection_id >> (CONNECTION_ID_SLOT_BITS + CONNECTION_ID_WORKER_BITS);
 }
 
-static inline uint32_t connection_id_worker(uint64_t client)
+static inline uint32_t connection_id_worker(uint64_t connection_id)
 {
-    return client >> CONNECTION_ID_SLOT_BITS & (WORKERS_MAX - 1);
+    return connection_id >> CONNECTION_ID_SLOT_BITS & (WORKERS_MAX - 1);
 }
 
-static inline uint32_t connection_id_slot(uint64_t client)
+static inline uint32_t connection_id_slot(uint64_t connection_id)
 {
-    return client & (CONNECTION_ID_SLOTS - 1);
+    return connection_id & (CONNECTION_ID_SLOTS - 1);
 }
 
 #endif

@@ -2,8 +2,7 @@
 
 #include <assert.h>
 
-/* Where the last addition is used by half. */
-static uint64_t half_of(uint64_t from, uint64_t ceiling)
+static uint64_t fences_half_of(uint64_t from, uint64_t ceiling)
 {
     return from + (ceiling - from) / 2;
 }
@@ -14,8 +13,8 @@ void fences_init(struct fences *fences, uint64_t first, uint64_t ceiling)
     atomic_init(&fences->next, first);
     atomic_init(&fences->promised, first);
     atomic_init(&fences->ceiling, ceiling);
-    atomic_init(&fences->low, half_of(first, ceiling));
-    atomic_init(&fences->asked, false);
+    atomic_init(&fences->low, fences_half_of(first, ceiling));
+    atomic_init(&fences->requested, false);
 }
 
 bool fences_promise(struct fences *fences)
@@ -35,8 +34,8 @@ void fences_return(struct fences *fences)
 }
 
 /*
- * Acquire and release, so that whoever gets a fence of a new range has seen, from the one before
- * it, the ceiling of that range. The last stand against a fence that another process may hand out.
+ * Acquire and release: a caller that takes the first fence of a new range has seen the ceiling of
+ * that range. The assertion is the last defence against fences that another process may hand out.
  */
 uint64_t fences_take(struct fences *fences)
 {
@@ -52,19 +51,19 @@ bool fences_are_low(const struct fences *fences)
 }
 
 /*
- * Here `promised` is written first, then `asked` looked at; fences_raise clears `asked`, then its
- * caller looks at `promised`. One of the two sees the other.
+ * The caller has changed `promised` and then reads `requested`. fences_raise clears `requested`,
+ * and its caller then reads `promised`. So one of the two sees the other's change.
  */
 bool fences_request(struct fences *fences)
 {
-    return fences_are_low(fences) && !atomic_load(&fences->asked) &&
-           !atomic_exchange(&fences->asked, true);
+    return fences_are_low(fences) && !atomic_load(&fences->requested) &&
+           !atomic_exchange(&fences->requested, true);
 }
 
-/* Who asked may have given back since: it is not asked again, so that it must not be forgotten. */
+/* The request counts even if promises have been returned since: nobody repeats it. */
 bool fences_requested(const struct fences *fences)
 {
-    return atomic_load(&fences->asked) || fences_are_low(fences);
+    return atomic_load(&fences->requested) || fences_are_low(fences);
 }
 
 bool fences_are_exhausted(const struct fences *fences)
@@ -83,11 +82,11 @@ void fences_raise(struct fences *fences, uint64_t ceiling)
 
     assert(ceiling >= before);
     atomic_store(&fences->ceiling, ceiling);
-    atomic_store(&fences->low, half_of(before, ceiling));
-    atomic_store(&fences->asked, false);
+    atomic_store(&fences->low, fences_half_of(before, ceiling));
+    atomic_store(&fences->requested, false);
 }
 
-uint64_t fences_open(const struct fences *fences)
+uint64_t fences_outstanding(const struct fences *fences)
 {
     return atomic_load(&fences->promised) - atomic_load(&fences->next);
 }

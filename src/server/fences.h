@@ -1,11 +1,9 @@
 /*
- * The supply of fences of a process: handed out one after the other, and none at or above a
- * ceiling, which whoever stores it for the next process raises from time to time.
- *
- * A waiter must be granted later, when nobody can be refused any more. So whoever is let into a
- * queue, or granted at once, is promised a fence first: a promise is refused where the fences below
- * the ceiling are all handed out or promised; a grant uses one, a waiter that leaves gives its own
- * back. May be used from any thread.
+ * The supply of fences of the process. Fences rise by one, below a ceiling that fence_store.h
+ * raises. A waiter is granted later, when a request can no longer be refused. So a claim is
+ * promised a fence when it enters the queue or is granted at once: a promise fails if all fences
+ * below the ceiling are used or promised. A grant uses the promise; a waiter that leaves returns
+ * it. All functions but fences_init may be called from any thread.
  */
 #ifndef SERVER_FENCES_H
 #define SERVER_FENCES_H
@@ -16,47 +14,51 @@
 
 #define FENCES_UNLIMITED UINT64_MAX
 
-/* Invariant: next <= promised <= ceiling, where fences are promised at all. */
+/* Invariant: next <= promised <= ceiling, unless the ceiling is FENCES_UNLIMITED. */
 struct fences {
-    _Atomic uint64_t next;     /* the one to be handed out next */
-    _Atomic uint64_t promised; /* `next` and the promises that are open */
+    _Atomic uint64_t next;     /* the next fence to hand out */
+    _Atomic uint64_t promised; /* `next` plus the outstanding promises */
     _Atomic uint64_t ceiling;
-    _Atomic uint64_t low; /* once `promised` has come so far, more should be reserved */
-    atomic_bool asked;    /* somebody has seen that */
+    _Atomic uint64_t low;  /* if `promised` has reached it, half of the last range is in use */
+    atomic_bool requested; /* a caller has requested more since the ceiling last rose */
 };
 
 /*
- * Fences from `first` on and below `ceiling`. With FENCES_UNLIMITED nothing need be promised;
- * fences_take is all there is.
+ * Supplies fences from `first` to below `ceiling`. With FENCES_UNLIMITED, callers may take fences
+ * without a promise.
  */
 void fences_init(struct fences *fences, uint64_t first, uint64_t ceiling);
 
-/* False where there is none left, and nothing was promised. */
+/* Promises a fence. Returns false if none is left. */
 bool fences_promise(struct fences *fences);
 
+/* Takes back a promise. */
 void fences_return(struct fences *fences);
 
-/* The next fence, which was promised. */
+/* Returns the next fence, which must have been promised. */
 uint64_t fences_take(struct fences *fences);
 
-/* Whether half of what was added last is in use. */
+/* Returns whether half of the last range is in use. */
 bool fences_are_low(const struct fences *fences);
 
-/* As fences_are_low, but true only once, until fences_raise: whoever gets it asks for more. */
+/*
+ * Returns true to the first caller that finds the fences low since the last fences_raise. That
+ * caller wakes the worker that stores the next range.
+ */
 bool fences_request(struct fences *fences);
 
-/* Whether somebody has asked, or would now. */
+/* Returns whether a range was requested, or fences_request would request one now. */
 bool fences_requested(const struct fences *fences);
 
-/* Whether no promise could be made now. */
+/* Returns whether no promise can be made now. */
 bool fences_are_exhausted(const struct fences *fences);
 
 uint64_t fences_ceiling(const struct fences *fences);
 
-/* `ceiling` is stored for good: fences below it may be handed out. By one thread at a time. */
+/* Allows fences below `ceiling`, which must be stored already. For one thread at a time. */
 void fences_raise(struct fences *fences, uint64_t ceiling);
 
-/* The promises that are open: a waiter has one each. Exact while nobody else is at work. */
-uint64_t fences_open(const struct fences *fences);
+/* Returns the number of outstanding promises; exact while no other thread uses `fences`. */
+uint64_t fences_outstanding(const struct fences *fences);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Addresses can be chosen (a host has 2^64 of IPv6), so their hash is keyed with a secret. Records
- * are named by number and not by address, so that a connection keeps 4 bytes.
+ * A client can choose its address (a host has 2^64 IPv6 addresses), so the hash is keyed with a
+ * secret. A connection keeps the number of its record, which takes 4 bytes, instead of an address.
  */
 #include "server/ip_limits.h"
 
@@ -14,25 +14,25 @@
 #include "base/segments.h"
 
 enum {
-    RECORD_BYTES = 64
+    IP_LIMITS_RECORD_BYTES = 64
 };
 
-struct peer {
+struct ip_count {
     struct map_link link;
     uint64_t connections;
     uint32_t number;
-    uint32_t next_free; /* of those without connections; IP_LIMITS_NONE: the last */
+    uint32_t next_free; /* in the list of unused records; IP_LIMITS_NONE: the last */
     uint8_t address[SOCKETS_PEER_BYTES];
 };
 
-static_assert(sizeof(struct peer) <= RECORD_BYTES, "a record has room for a peer");
+static_assert(sizeof(struct ip_count) <= IP_LIMITS_RECORD_BYTES, "a record has room for a count");
 
 struct ip_limits {
     struct memory memory;
     pthread_mutex_t mutex;
     uint64_t connections_max;
     struct map map;
-    struct segments records; /* number 0 is none's */
+    struct segments records; /* number 0 is unused */
     uint32_t record_count;
     uint32_t free_records;
     uint8_t secret[crypto_shorthash_KEYBYTES];
@@ -40,103 +40,105 @@ struct ip_limits {
 
 struct ip_limits *ip_limits_create(const struct memory *memory, uint64_t connections_max)
 {
-    struct ip_limits *peers = memory_allocate(memory, sizeof(*peers), _Alignof(struct ip_limits));
+    struct ip_limits *limits = memory_allocate(memory, sizeof(*limits), _Alignof(struct ip_limits));
 
-    if (!peers)
+    if (!limits)
         return NULL;
-    memset(peers, 0, sizeof(*peers));
-    peers->memory = *memory;
-    peers->connections_max = connections_max;
-    peers->record_count = 1;
-    pthread_mutex_init(&peers->mutex, NULL);
-    randombytes_buf(peers->secret, sizeof(peers->secret));
-    segments_init(&peers->records, &peers->memory, RECORD_BYTES);
-    map_init(&peers->map, &peers->memory);
-    if (map_reserve(&peers->map))
-        return peers;
-    ip_limits_destroy(peers);
+    memset(limits, 0, sizeof(*limits));
+    limits->memory = *memory;
+    limits->connections_max = connections_max;
+    limits->record_count = 1;
+    pthread_mutex_init(&limits->mutex, NULL);
+    randombytes_buf(limits->secret, sizeof(limits->secret));
+    segments_init(&limits->records, &limits->memory, IP_LIMITS_RECORD_BYTES);
+    map_init(&limits->map, &limits->memory);
+    if (map_reserve(&limits->map))
+        return limits;
+    ip_limits_destroy(limits);
     return NULL;
 }
 
-void ip_limits_destroy(struct ip_limits *peers)
+void ip_limits_destroy(struct ip_limits *limits)
 {
     struct memory memory;
 
-    if (!peers)
+    if (!limits)
         return;
-    memory = peers->memory;
-    map_free(&peers->map);
-    segments_free(&peers->records);
-    pthread_mutex_destroy(&peers->mutex);
-    memory_release(&memory, peers, sizeof(*peers));
+    memory = limits->memory;
+    map_free(&limits->map);
+    segments_free(&limits->records);
+    pthread_mutex_destroy(&limits->mutex);
+    memory_release(&memory, limits, sizeof(*limits));
 }
 
-static struct peer *peer_at(const struct ip_limits *peers, uint32_t number)
+static struct ip_count *ip_limits_at(const struct ip_limits *limits, uint32_t number)
 {
-    return segments_at(&peers->records, number);
+    return segments_at(&limits->records, number);
 }
 
-static struct peer *find(const struct ip_limits *peers, uint64_t hash, const uint8_t *address)
+static struct ip_count *ip_limits_find(const struct ip_limits *limits, uint64_t hash,
+                                       const uint8_t *address)
 {
-    for (struct map_link *link = map_find(&peers->map, hash); link; link = map_find_next(link)) {
-        struct peer *peer = CONTAINER_OF(link, struct peer, link);
+    for (struct map_link *link = map_find(&limits->map, hash); link; link = map_find_next(link)) {
+        struct ip_count *count = CONTAINER_OF(link, struct ip_count, link);
 
-        if (memcmp(peer->address, address, SOCKETS_PEER_BYTES) == 0)
-            return peer;
+        if (memcmp(count->address, address, SOCKETS_PEER_BYTES) == 0)
+            return count;
     }
     return NULL;
 }
 
-static struct peer *add(struct ip_limits *peers, uint64_t hash, const uint8_t *address)
+static struct ip_count *ip_limits_add(struct ip_limits *limits, uint64_t hash,
+                                      const uint8_t *address)
 {
-    struct peer *peer;
+    struct ip_count *count;
 
-    if (peers->free_records != IP_LIMITS_NONE) {
-        peer = peer_at(peers, peers->free_records);
-        peers->free_records = peer->next_free;
-    } else if (peers->record_count <= IP_LIMITS_MAX &&
-               segments_reserve(&peers->records, peers->record_count + 1)) {
-        peer = peer_at(peers, peers->record_count);
-        peer->number = peers->record_count++;
+    if (limits->free_records != IP_LIMITS_NONE) {
+        count = ip_limits_at(limits, limits->free_records);
+        limits->free_records = count->next_free;
+    } else if (limits->record_count <= IP_LIMITS_MAX &&
+               segments_reserve(&limits->records, limits->record_count + 1)) {
+        count = ip_limits_at(limits, limits->record_count);
+        count->number = limits->record_count++;
     } else {
         return NULL;
     }
-    memcpy(peer->address, address, SOCKETS_PEER_BYTES);
-    peer->connections = 0;
-    map_insert(&peers->map, &peer->link, hash);
-    return peer;
+    memcpy(count->address, address, SOCKETS_PEER_BYTES);
+    count->connections = 0;
+    map_insert(&limits->map, &count->link, hash);
+    return count;
 }
 
-uint32_t ip_limits_enter(struct ip_limits *peers, const uint8_t address[SOCKETS_PEER_BYTES])
+uint32_t ip_limits_enter(struct ip_limits *limits, const uint8_t address[SOCKETS_PEER_BYTES])
 {
     uint32_t number = IP_LIMITS_NONE;
-    struct peer *peer;
+    struct ip_count *count;
     uint64_t hash;
 
-    crypto_shorthash((uint8_t *)&hash, address, SOCKETS_PEER_BYTES, peers->secret);
-    pthread_mutex_lock(&peers->mutex);
-    peer = find(peers, hash, address);
-    if (!peer)
-        peer = add(peers, hash, address);
-    if (peer && peer->connections < peers->connections_max) {
-        peer->connections++;
-        number = peer->number;
+    crypto_shorthash((uint8_t *)&hash, address, SOCKETS_PEER_BYTES, limits->secret);
+    pthread_mutex_lock(&limits->mutex);
+    count = ip_limits_find(limits, hash, address);
+    if (!count)
+        count = ip_limits_add(limits, hash, address);
+    if (count && count->connections < limits->connections_max) {
+        count->connections++;
+        number = count->number;
     }
-    pthread_mutex_unlock(&peers->mutex);
+    pthread_mutex_unlock(&limits->mutex);
     return number;
 }
 
-void ip_limits_leave(struct ip_limits *peers, uint32_t peer)
+void ip_limits_leave(struct ip_limits *limits, uint32_t number)
 {
-    struct peer *record;
+    struct ip_count *count;
 
-    pthread_mutex_lock(&peers->mutex);
-    record = peer_at(peers, peer);
-    assert(record->connections > 0);
-    if (--record->connections == 0) {
-        map_remove(&peers->map, &record->link);
-        record->next_free = peers->free_records;
-        peers->free_records = peer;
+    pthread_mutex_lock(&limits->mutex);
+    count = ip_limits_at(limits, number);
+    assert(count->connections > 0);
+    if (--count->connections == 0) {
+        map_remove(&limits->map, &count->link);
+        count->next_free = limits->free_records;
+        limits->free_records = number;
     }
-    pthread_mutex_unlock(&peers->mutex);
+    pthread_mutex_unlock(&limits->mutex);
 }

@@ -1,6 +1,6 @@
 /*
- * How many connections each address has, where that is limited; for all workers. An address is
- * known while it has a connection.
+ * Counts the connections of each IP address for all workers, up to a limit. An address takes memory
+ * while it has connections.
  */
 #ifndef SERVER_IP_LIMITS_H
 #define SERVER_IP_LIMITS_H
@@ -11,25 +11,25 @@
 #include "os/sockets.h"
 
 enum {
-    IP_LIMITS_MAX = 1 << 20, /* addresses at a time; 64 bytes each */
+    IP_LIMITS_MAX = 1 << 20, /* addresses at a time, of 64 bytes each */
     IP_LIMITS_NONE = 0
 };
 
 struct ip_limits;
 
-/* NULL when memory is short. */
+/* `connections_max` is the limit of an address. Returns NULL if memory is short. */
 struct ip_limits *ip_limits_create(const struct memory *memory, uint64_t connections_max);
 
-/* NULL is fine. */
-void ip_limits_destroy(struct ip_limits *peers);
+/* `limits` may be NULL. */
+void ip_limits_destroy(struct ip_limits *limits);
 
 /*
- * Counts a connection of `address`, and returns by what to take it away again. IP_LIMITS_NONE where
- * the address has as many as it may, or memory is short.
+ * Counts a connection of `address`. Returns the number of the count, or IP_LIMITS_NONE if the
+ * address has reached its limit or memory is short. From any thread.
  */
-uint32_t ip_limits_enter(struct ip_limits *peers, const uint8_t address[SOCKETS_PEER_BYTES]);
+uint32_t ip_limits_enter(struct ip_limits *limits, const uint8_t address[SOCKETS_PEER_BYTES]);
 
-/* Takes away what ip_limits_enter counted. */
-void ip_limits_leave(struct ip_limits *peers, uint32_t peer);
+/* Takes back what ip_limits_enter counted. From any thread. */
+void ip_limits_leave(struct ip_limits *limits, uint32_t number);
 
 #endif

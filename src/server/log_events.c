@@ -9,7 +9,7 @@
 #include "server/log_limit.h"
 
 enum {
-    NUMBER_MAX = 24 /* of a 64-bit number as text */
+    LOG_EVENTS_NUMBER_MAX = 24 /* bytes of a 64-bit number as text */
 };
 
 struct event_text {
@@ -33,17 +33,17 @@ static const struct event_text texts[LOG_EVENTS] = {
 
 static struct log_limit limits[LOG_EVENTS];
 
-static void write_number(char text[NUMBER_MAX], uint64_t number)
+static void log_events_write_number(char text[LOG_EVENTS_NUMBER_MAX], uint64_t number)
 {
-    snprintf(text, NUMBER_MAX, "%llu", (unsigned long long)number);
+    snprintf(text, LOG_EVENTS_NUMBER_MAX, "%llu", (unsigned long long)number);
 }
 
 void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
                        const char *reason)
 {
     char address[SOCKETS_PEER_TEXT_MAX];
-    char connection[NUMBER_MAX];
-    char count[NUMBER_MAX];
+    char connection[LOG_EVENTS_NUMBER_MAX];
+    char count[LOG_EVENTS_NUMBER_MAX];
     const char *pairs[6] = {NULL};
     uint64_t suppressed;
     int used = 0;
@@ -53,32 +53,32 @@ void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_p
     if (!peer->address)
         sockets_describe_peer(peer->descriptor, address);
     if (peer->connection) {
-        write_number(connection, peer->connection);
+        log_events_write_number(connection, peer->connection);
         pairs[used++] = "conn";
         pairs[used++] = connection;
     }
     pairs[used++] = "reason";
     pairs[used++] = reason ? reason : texts[event].reason;
     if (suppressed) {
-        write_number(count, suppressed);
+        log_events_write_number(count, suppressed);
         pairs[used++] = "suppressed";
         pairs[used++] = count;
     }
-    /* The key that is NULL ends the line. */
+    /* The first NULL key ends the line. */
     log_line(LOG_WARN, texts[event].message, "addr", peer->address ? peer->address : address,
              pairs[0], pairs[1], pairs[2], pairs[3], pairs[4], pairs[5], NULL);
 }
 
-void log_event_lease_expired(uint64_t now_ns, uint64_t client, const struct lock_key *key)
+void log_event_lease_expired(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key)
 {
-    char connection[NUMBER_MAX];
-    char count[NUMBER_MAX];
+    char connection[LOG_EVENTS_NUMBER_MAX];
+    char count[LOG_EVENTS_NUMBER_MAX];
     uint64_t suppressed;
 
     if (!log_limit_admit(&limits[LOG_EVENT_LEASE_EXPIRED], now_ns, &suppressed))
         return;
-    write_number(connection, connection_id_number(client));
-    write_number(count, suppressed);
+    log_events_write_number(connection, connection_id_number(connection_id));
+    log_events_write_number(count, suppressed);
     log_line_bytes(LOG_INFO, "lease expired", "key", key->bytes, key->length, "kind",
                    key->kind == LOCK_KIND_SEMAPHORE ? "semaphore" : "lock", "conn", connection,
                    suppressed ? "suppressed" : NULL, count, NULL);

@@ -1,6 +1,6 @@
 /*
- * Lines about what peers do and what happens to them, at most LOG_LIMIT_PER_SECOND a second of each
- * event. A line that follows suppressed ones has their number as `suppressed`.
+ * Log lines on events of peers, at most LOG_LIMIT_PER_SECOND a second for each kind of event. A
+ * line after suppressed ones has their number as `suppressed`.
  */
 #ifndef SERVER_LOG_EVENTS_H
 #define SERVER_LOG_EVENTS_H
@@ -21,23 +21,23 @@ enum log_event {
     LOG_EVENT_BACKLOG_FULL,
     LOG_EVENT_REPLIES_NOT_READ,
     LOG_EVENT_TLS_FAILED,
-    LOG_EVENT_BUFFERS_SHORT, /* for a connection that is there */
+    LOG_EVENT_BUFFERS_SHORT, /* for an open connection */
     LOG_EVENT_LEASE_EXPIRED,
     LOG_EVENTS
 };
 
 /* The peer that an event is about. */
 struct log_peer {
-    int descriptor;      /* asked for the address, if that is not known */
+    int descriptor;      /* of the socket, if `address` is NULL */
     const char *address; /* NULL: not known */
-    uint64_t connection; /* its number; 0: none yet */
+    uint64_t connection; /* the number in its id; 0: none yet */
 };
 
-/* Logs a line at WARN. `reason` NULL stands for the reason that the event always has. */
+/* Logs a line at WARN. With `reason` NULL, uses the reason of the event. */
 void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
                        const char *reason);
 
-/* Logs at INFO that the lease of a client on `key` is over. */
-void log_event_lease_expired(uint64_t now_ns, uint64_t client, const struct lock_key *key);
+/* Logs at INFO that a lease on `key` expired. */
+void log_event_lease_expired(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);
 
 #endif

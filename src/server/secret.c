@@ -37,7 +37,7 @@ bool secret_matches(struct secret *secret, uint64_t now_ns, const uint8_t *bytes
 
     pthread_mutex_lock(&secret->mutex);
     matches = secret_equals(secret->current, bytes, length);
-    /* Compared in any case, so that the time does not tell which of the two it was. */
+    /* Compared even after a match, so that the time does not reveal which of the two matched. */
     if (secret->previous && now_ns < secret->previous_until_ns)
         matches |= secret_equals(secret->previous, bytes, length);
     pthread_mutex_unlock(&secret->mutex);

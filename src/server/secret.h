@@ -1,6 +1,6 @@
 /*
- * The secret that clients must send first, and its reload: while a new secret spreads among the
- * clients, the previous one is valid as well for some time.
+ * The secret that clients must send first. After a reload the previous secret stays valid for some
+ * time, while clients learn the new one.
  *
  * All functions but secret_init and secret_free may be called from any thread.
  */
@@ -15,30 +15,30 @@
 struct secret {
     pthread_mutex_t mutex;
     char *current;
-    char *previous; /* NULL: none is valid beside the current one */
+    char *previous; /* NULL: there is none */
     uint64_t previous_until_ns;
 };
 
 enum secret_change {
     SECRET_CHANGED,
-    SECRET_UNCHANGED /* it is the current secret already */
+    SECRET_UNCHANGED /* the token is the current secret already */
 };
 
-/* Takes over `token`, which base/auth_token.h made. */
+/* Takes over `token`, a result of base/auth_token.h. */
 void secret_init(struct secret *secret, char *token);
 
-/* Wipes all of it from memory. */
+/* Wipes the secrets from memory. */
 void secret_free(struct secret *secret);
 
 /*
- * Returns whether `bytes` are the current secret, or the previous one while that is valid. The time
- * that it takes tells nothing of the secrets but their length.
+ * Returns whether `bytes` are the current secret, or the previous one while it is valid. The time
+ * that this takes reveals the lengths of the secrets, and nothing else of them.
  */
 bool secret_matches(struct secret *secret, uint64_t now_ns, const uint8_t *bytes, size_t length);
 
 /*
- * Makes `token`, which it takes over, the current secret. The one before is valid until
- * `previous_until_ns`, and one before that ends at once.
+ * Takes over `token` as the current secret. The secret before it stays valid until
+ * `previous_until_ns`; an older one becomes invalid.
  */
 enum secret_change secret_change(struct secret *secret, char *token, uint64_t previous_until_ns);
 

@@ -326,7 +326,7 @@ bool stripes_check(struct stripes *stripes, const char **problem)
         if (!fine)
             return false;
     }
-    if (limited && fences_open(&stripes->fences) != promises) {
+    if (limited && fences_outstanding(&stripes->fences) != promises) {
         *problem = "the open promises of fences do not match the waiters";
         return false;
     }

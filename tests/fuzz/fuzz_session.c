@@ -904,7 +904,7 @@ static void world_end(uint8_t kind)
              "nothing is due any more");
     walk_all(show_none, NULL);
     if (world.few) {
-        must(fences_open(stripes_fences(world.stripes)) == 0, "no fence is promised to nobody");
+        must(fences_outstanding(stripes_fences(world.stripes)) == 0, "no fence is promised to nobody");
         add_fences();
         check_budget();
     }

@@ -1,6 +1,6 @@
 /*
- * The keeper of fences, as its worker would drive it: nothing is handed out that is not stored
- * first, trouble of the disk is outlived, and the file is what other servers expect of it.
+ * The store of fences, driven as by its worker: fences are stored before they are handed out, the
+ * store survives disk failures, and the file has the documented format.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,31 +20,31 @@
 
 #define MS UINT64_C(1000000)
 
-static char place[] = "/tmp/test-fence-keeper-XXXXXX";
-static char path[sizeof(place) + 16];
-static char log_path[sizeof(place) + 16];
+static char directory[] = "/tmp/test-fence-store-XXXXXX";
+static char path[sizeof(directory) + 16];
+static char log_path[sizeof(directory) + 16];
 static int stderr_kept;
 
-static int make_place(void **state)
+static int create_directory(void **state)
 {
     (void)state;
-    strcpy(place, "/tmp/test-fence-keeper-XXXXXX");
-    if (!mkdtemp(place))
+    strcpy(directory, "/tmp/test-fence-store-XXXXXX");
+    if (!mkdtemp(directory))
         return -1;
-    snprintf(path, sizeof(path), "%s/fences", place);
-    snprintf(log_path, sizeof(log_path), "%s/log", place);
+    snprintf(path, sizeof(path), "%s/fences", directory);
+    snprintf(log_path, sizeof(log_path), "%s/log", directory);
     return 0;
 }
 
-static int remove_place(void **state)
+static int remove_directory(void **state)
 {
     (void)state;
     unlink(path);
     unlink(log_path);
-    return rmdir(place);
+    return rmdir(directory);
 }
 
-/* What the file holds, as a number of its 8 bytes. */
+/* Returns the number in the file. */
 static uint64_t stored(void)
 {
     uint8_t bytes[FENCE_FILE_BYTES + 1];
@@ -59,7 +59,7 @@ static uint64_t stored(void)
     return value;
 }
 
-static void put(const void *bytes, size_t length)
+static void write_file(const void *bytes, size_t length)
 {
     int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 
@@ -68,7 +68,7 @@ static void put(const void *bytes, size_t length)
     close(file);
 }
 
-/* What it logs from here on goes to a file. */
+/* Redirects the log to a file. */
 static void log_begin(void)
 {
     int file = open(log_path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
@@ -79,7 +79,7 @@ static void log_begin(void)
     close(file);
 }
 
-/* How many lines of the log so far hold `text`. */
+/* Returns how many log lines contain `text`. */
 static int logged(const char *text)
 {
     char line[1024];
@@ -101,79 +101,79 @@ static void log_end(void)
 
 /* ---- the file ---- */
 
-static uint64_t open_at(struct fence_store *keeper, uint64_t wall_ns)
+static uint64_t open_at(struct fence_store *store, uint64_t wall_ns)
 {
     char problem[FENCE_FILE_PROBLEM_MAX];
     uint64_t first;
 
-    if (!fence_store_open(keeper, path, wall_ns, &first, problem))
+    if (!fence_store_open(store, path, wall_ns, &first, problem))
         fail_msg("%s", problem);
     return first;
 }
 
-static void a_new_file_is_its_owners_and_holds_the_first_ceiling(void **state)
+static void a_new_file_is_private_and_holds_the_first_ceiling(void **state)
 {
-    struct fence_store keeper;
+    struct fence_store store;
     struct stat status;
 
     (void)state;
-    assert_int_equal(open_at(&keeper, 1000), 1000);
-    assert_int_equal(keeper.ceiling, 1000 + FENCE_RANGE);
+    assert_int_equal(open_at(&store, 1000), 1000);
+    assert_int_equal(store.ceiling, 1000 + FENCE_RANGE);
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0600);
-    /* A write by the ring must not end where the device can't but wait. */
-    assert_int_equal(fcntl(keeper.file, F_GETFL) & O_NONBLOCK, 0);
-    close(keeper.file);
+    /* With O_NONBLOCK, a write of the ring would fail on a slow device. */
+    assert_int_equal(fcntl(store.file, F_GETFL) & O_NONBLOCK, 0);
+    close(store.file);
 }
 
 static void an_empty_file_counts_as_new(void **state)
 {
-    struct fence_store keeper;
+    struct fence_store store;
 
     (void)state;
-    put("", 0);
-    assert_int_equal(open_at(&keeper, 1000), 1000);
+    write_file("", 0);
+    assert_int_equal(open_at(&store, 1000), 1000);
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
-    close(keeper.file);
+    close(store.file);
 }
 
 static void the_file_is_big_endian(void **state)
 {
     const uint8_t bytes[FENCE_FILE_BYTES] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
-    struct fence_store keeper;
+    struct fence_store store;
 
     (void)state;
-    put(bytes, sizeof(bytes));
-    assert_true(open_at(&keeper, 1) == UINT64_C(0x0123456789abcdef));
+    write_file(bytes, sizeof(bytes));
+    assert_true(open_at(&store, 1) == UINT64_C(0x0123456789abcdef));
     assert_true(stored() == UINT64_C(0x0123456789abcdef) + FENCE_RANGE);
-    close(keeper.file);
+    close(store.file);
 }
 
-static void fences_begin_at_the_later_of_ceiling_and_clock(void **state)
+static void fences_start_at_the_later_of_ceiling_and_clock(void **state)
 {
-    struct fence_store keeper;
+    struct fence_store store;
 
     (void)state;
-    assert_int_equal(open_at(&keeper, 5000), 5000);
-    close(keeper.file);
-    assert_int_equal(open_at(&keeper, 1), 5000 + FENCE_RANGE);
-    close(keeper.file);
-    assert_int_equal(open_at(&keeper, 5000 + 9 * FENCE_RANGE), 5000 + 9 * FENCE_RANGE);
-    close(keeper.file);
+    assert_int_equal(open_at(&store, 5000), 5000);
+    close(store.file);
+    assert_int_equal(open_at(&store, 1), 5000 + FENCE_RANGE);
+    close(store.file);
+    assert_int_equal(open_at(&store, 5000 + 9 * FENCE_RANGE), 5000 + 9 * FENCE_RANGE);
+    close(store.file);
 }
 
 static void expect_refusal(const char *what, char problem[FENCE_FILE_PROBLEM_MAX])
 {
-    struct fence_store keeper;
+    struct fence_store store;
     uint64_t first;
 
-    assert_false(fence_store_open(&keeper, path, 1, &first, problem));
+    assert_false(fence_store_open(&store, path, 1, &first, problem));
     if (!strstr(problem, path) || !strstr(problem, what) || strchr(problem, '\n'))
         fail_msg("expected %s and '%s' in: %s", path, what, problem);
 }
 
-/* By a check, with the same words as by a start. */
+/* The check reports the same problem as the start. */
 static void expect_refusals(const char *what)
 {
     char checked[FENCE_FILE_PROBLEM_MAX] = "";
@@ -187,28 +187,28 @@ static void expect_refusals(const char *what)
 static void a_check_neither_creates_nor_locks_nor_changes_the_file(void **state)
 {
     char problem[FENCE_FILE_PROBLEM_MAX] = "";
-    struct fence_store keeper;
+    struct fence_store store;
     struct stat status;
 
     (void)state;
     assert_true(fence_store_check(path, problem));
     assert_int_equal(stat(path, &status), -1);
-    put("", 0);
+    write_file("", 0);
     assert_true(fence_store_check(path, problem));
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_size, 0);
-    open_at(&keeper, 1000);
-    /* While a server has it, and after. */
+    open_at(&store, 1000);
+    /* While a server uses the file, and afterwards. */
     assert_true(fence_store_check(path, problem));
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
-    close(keeper.file);
+    close(store.file);
     assert_true(fence_store_check(path, problem));
-    open_at(&keeper, 1000);
-    close(keeper.file);
+    open_at(&store, 1000);
+    close(store.file);
     assert_string_equal(problem, "");
 }
 
-static void another_size_is_refused_and_left_alone(void **state)
+static void a_file_of_another_size_is_refused_and_unchanged(void **state)
 {
     (void)state;
     for (size_t length = 1; length < 20; length++) {
@@ -217,7 +217,7 @@ static void another_size_is_refused_and_left_alone(void **state)
 
         if (length == FENCE_FILE_BYTES)
             continue;
-        put(bytes, length);
+        write_file(bytes, length);
         expect_refusals("bytes and not 8");
         assert_int_equal(stat(path, &status), 0);
         assert_int_equal(status.st_size, length);
@@ -227,11 +227,11 @@ static void another_size_is_refused_and_left_alone(void **state)
 static void a_number_too_large_is_refused(void **state)
 {
     (void)state;
-    put("\xff\xff\xff\xff\xff\xff\xff\x00", FENCE_FILE_BYTES);
+    write_file("\xff\xff\xff\xff\xff\xff\xff\x00", FENCE_FILE_BYTES);
     expect_refusals("too large");
 }
 
-static void what_is_no_file_is_refused(void **state)
+static void other_than_regular_files_are_refused(void **state)
 {
     (void)state;
     assert_int_equal(mkdir(path, 0700), 0);
@@ -241,60 +241,60 @@ static void what_is_no_file_is_refused(void **state)
     expect_refusals("not a regular file");
 }
 
-static void a_second_server_is_refused_while_the_first_one_lives(void **state)
+static void a_second_server_is_refused_while_the_first_runs(void **state)
 {
     char problem[FENCE_FILE_PROBLEM_MAX] = "";
-    struct fence_store keeper;
+    struct fence_store store;
 
     (void)state;
-    open_at(&keeper, 1000);
+    open_at(&store, 1000);
     expect_refusal("in use by another server", problem);
     assert_int_equal(stored(), 1000 + FENCE_RANGE);
-    close(keeper.file);
-    open_at(&keeper, 1000);
-    close(keeper.file);
+    close(store.file);
+    open_at(&store, 1000);
+    close(store.file);
 }
 
 /* ---- at work ---- */
 
-struct bench {
-    struct fence_store keeper;
+struct fixture {
+    struct fence_store store;
     struct fences fences;
     uint64_t now_ns;
 };
 
-static void bench_start(struct bench *bench)
+static void fixture_start(struct fixture *fixture)
 {
-    uint64_t first = open_at(&bench->keeper, 1000);
+    uint64_t first = open_at(&fixture->store, 1000);
 
-    fences_init(&bench->fences, first, bench->keeper.ceiling);
-    fence_store_start(&bench->keeper, &bench->fences);
-    bench->now_ns = 50000 * MS;
+    fences_init(&fixture->fences, first, fixture->store.ceiling);
+    fence_store_start(&fixture->store, &fixture->fences);
+    fixture->now_ns = 50000 * MS;
     log_begin();
 }
 
-static void bench_end(struct bench *bench)
+static void fixture_end(struct fixture *fixture)
 {
     log_end();
-    close(bench->keeper.file);
+    close(fixture->store.file);
 }
 
-static enum fence_store_io step(struct bench *bench, uint64_t after_ms)
+static enum fence_store_io step(struct fixture *fixture, uint64_t after_ms)
 {
-    bench->now_ns += after_ms * MS;
-    return fence_store_step(&bench->keeper, bench->now_ns);
+    fixture->now_ns += after_ms * MS;
+    return fence_store_step(&fixture->store, fixture->now_ns);
 }
 
-static enum fence_store_io done(struct bench *bench, int32_t result)
+static enum fence_store_io done(struct fixture *fixture, int32_t result)
 {
-    return fence_store_done(&bench->keeper, bench->now_ns, result);
+    return fence_store_done(&fixture->store, fixture->now_ns, result);
 }
 
-static void use(struct bench *bench, uint64_t count)
+static void use(struct fixture *fixture, uint64_t count)
 {
     for (; count > 0; count--) {
-        assert_true(fences_promise(&bench->fences));
-        fences_take(&bench->fences);
+        assert_true(fences_promise(&fixture->fences));
+        fences_take(&fixture->fences);
     }
 }
 
@@ -307,72 +307,72 @@ static uint64_t number_of(const uint8_t bytes[FENCE_FILE_BYTES])
     return value;
 }
 
-static void it_rests_until_half_of_a_range_is_used(void **state)
+static void the_store_is_idle_until_half_of_a_range_is_used(void **state)
 {
-    struct bench bench;
+    struct fixture fixture;
 
     (void)state;
-    bench_start(&bench);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
-    assert_true(fence_store_deadline(&bench.keeper) == UINT64_MAX);
-    use(&bench, FENCE_RANGE / 2 - 1);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
-    use(&bench, 1);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
-    bench_end(&bench);
+    fixture_start(&fixture);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
+    assert_true(fence_store_deadline(&fixture.store) == UINT64_MAX);
+    use(&fixture, FENCE_RANGE / 2 - 1);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
+    use(&fixture, 1);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
+    fixture_end(&fixture);
 }
 
 static void the_ceiling_rises_only_when_it_is_on_disk(void **state)
 {
-    struct bench bench;
+    struct fixture fixture;
     uint64_t first = 1000 + FENCE_RANGE;
 
     (void)state;
-    bench_start(&bench);
+    fixture_start(&fixture);
     for (uint64_t range = 0; range < 5; range++) {
         uint64_t before = first + range * FENCE_RANGE;
 
-        use(&bench, range == 0 ? FENCE_RANGE / 2 : FENCE_RANGE);
-        assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-        assert_int_equal(number_of(bench.keeper.bytes), before + FENCE_RANGE);
-        assert_int_equal(fences_ceiling(&bench.fences), before);
-        assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-        assert_int_equal(fences_ceiling(&bench.fences), before);
-        assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
-        assert_int_equal(fences_ceiling(&bench.fences), before + FENCE_RANGE);
+        use(&fixture, range == 0 ? FENCE_RANGE / 2 : FENCE_RANGE);
+        assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+        assert_int_equal(number_of(fixture.store.bytes), before + FENCE_RANGE);
+        assert_int_equal(fences_ceiling(&fixture.fences), before);
+        assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+        assert_int_equal(fences_ceiling(&fixture.fences), before);
+        assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+        assert_int_equal(fences_ceiling(&fixture.fences), before + FENCE_RANGE);
     }
     assert_int_equal(logged(""), 0);
-    bench_end(&bench);
+    fixture_end(&fixture);
 }
 
-static void after_a_long_wait_it_goes_on_at_once_until_there_are_enough(void **state)
+static void a_second_range_is_stored_at_once_if_the_first_was_slow(void **state)
 {
-    struct bench bench;
+    struct fixture fixture;
 
     (void)state;
-    bench_start(&bench);
-    use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
-    use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    use(&bench, FENCE_RANGE / 2);
+    fixture_start(&fixture);
+    use(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    use(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+    use(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    use(&fixture, FENCE_RANGE / 2);
     for (uint64_t i = 0; i < FENCE_RANGE / 4; i++)
-        assert_false(fences_promise(&bench.fences));
-    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
-    bench_end(&bench);
+        assert_false(fences_promise(&fixture.fences));
+    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+    fixture_end(&fixture);
 }
 
-static void what_fails_is_tried_again_after_a_pause(void **state)
+static void a_failed_operation_is_repeated_after_a_pause(void **state)
 {
     static const struct {
         int32_t write;
         int32_t sync;
-        const char *told;
+        const char *logged_text;
     } ways[] = {
         {-ENOSPC, 0, "No space left on device"},
         {-EIO, 0, "Input/output error"},
@@ -382,120 +382,121 @@ static void what_fails_is_tried_again_after_a_pause(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        struct bench bench;
+        struct fixture fixture;
         uint64_t before;
 
-        bench_start(&bench);
-        before = bench.keeper.ceiling;
-        use(&bench, FENCE_RANGE / 2);
-        assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-        if (done(&bench, ways[i].write) == FENCE_STORE_SYNC)
-            assert_int_equal(done(&bench, ways[i].sync), FENCE_STORE_NOTHING);
-        assert_int_equal(fences_ceiling(&bench.fences), before);
-        assert_int_equal(logged(ways[i].told), 1);
+        fixture_start(&fixture);
+        before = fixture.store.ceiling;
+        use(&fixture, FENCE_RANGE / 2);
+        assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+        if (done(&fixture, ways[i].write) == FENCE_STORE_SYNC)
+            assert_int_equal(done(&fixture, ways[i].sync), FENCE_STORE_NOTHING);
+        assert_int_equal(fences_ceiling(&fixture.fences), before);
+        assert_int_equal(logged(ways[i].logged_text), 1);
         assert_int_equal(logged("level=WARN"), 1);
-        assert_true(fence_store_deadline(&bench.keeper) == bench.now_ns + 250 * MS);
-        assert_int_equal(step(&bench, 249), FENCE_STORE_NOTHING);
-        assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-        assert_int_equal(number_of(bench.keeper.bytes), before + FENCE_RANGE);
-        assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-        assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
-        assert_int_equal(fences_ceiling(&bench.fences), before + FENCE_RANGE);
+        assert_true(fence_store_deadline(&fixture.store) == fixture.now_ns + 250 * MS);
+        assert_int_equal(step(&fixture, 249), FENCE_STORE_NOTHING);
+        assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+        assert_int_equal(number_of(fixture.store.bytes), before + FENCE_RANGE);
+        assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+        assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+        assert_int_equal(fences_ceiling(&fixture.fences), before + FENCE_RANGE);
         assert_int_equal(logged("stored again"), 1);
-        bench_end(&bench);
-        remove_place(NULL);
-        make_place(NULL);
+        fixture_end(&fixture);
+        remove_directory(NULL);
+        create_directory(NULL);
     }
 }
 
-/* Fails for so long, as a disk that is full does. */
-static void fail_for(struct bench *bench, uint64_t seconds)
+/* Writes fail for this many seconds, as on a full disk. */
+static void fail_for(struct fixture *fixture, uint64_t seconds)
 {
     for (uint64_t i = 0; i < seconds * 4; i++) {
-        assert_int_equal(step(bench, 250), FENCE_STORE_WRITE);
-        assert_int_equal(done(bench, -ENOSPC), FENCE_STORE_NOTHING);
+        assert_int_equal(step(fixture, 250), FENCE_STORE_WRITE);
+        assert_int_equal(done(fixture, -ENOSPC), FENCE_STORE_NOTHING);
     }
 }
 
-static void lasting_trouble_is_told_now_and_then_and_loudly_at_the_end(void **state)
+static void
+a_lasting_failure_is_logged_at_intervals_and_as_an_error_when_no_fence_is_left(void **state)
 {
-    struct bench bench;
+    struct fixture fixture;
 
     (void)state;
-    bench_start(&bench);
-    use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&bench, -ENOSPC), FENCE_STORE_NOTHING);
-    fail_for(&bench, 19);
+    fixture_start(&fixture);
+    use(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&fixture, -ENOSPC), FENCE_STORE_NOTHING);
+    fail_for(&fixture, 19);
     assert_int_equal(logged("level=WARN"), 4);
-    use(&bench, FENCE_RANGE / 2);
-    assert_false(fences_promise(&bench.fences));
-    fail_for(&bench, 1);
+    use(&fixture, FENCE_RANGE / 2);
+    assert_false(fences_promise(&fixture.fences));
+    fail_for(&fixture, 1);
     assert_int_equal(logged("level=WARN"), 4);
     assert_int_equal(logged("level=ERROR"), 1);
-    assert_int_equal(step(&bench, 250), FENCE_STORE_WRITE);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
+    assert_int_equal(step(&fixture, 250), FENCE_STORE_WRITE);
+    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
     assert_int_equal(logged("level=INFO"), 1);
-    use(&bench, FENCE_RANGE / 2 - 1);
-    bench_end(&bench);
+    use(&fixture, FENCE_RANGE / 2 - 1);
+    fixture_end(&fixture);
 }
 
-static void a_disk_that_does_not_answer_is_told(void **state)
+static void a_disk_that_does_not_respond_is_logged(void **state)
 {
-    struct bench bench;
+    struct fixture fixture;
 
     (void)state;
-    bench_start(&bench);
-    use(&bench, FENCE_RANGE / 2);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-    assert_true(fence_store_deadline(&bench.keeper) == bench.now_ns + 2000 * MS);
-    assert_int_equal(step(&bench, 1999), FENCE_STORE_NOTHING);
+    fixture_start(&fixture);
+    use(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    assert_true(fence_store_deadline(&fixture.store) == fixture.now_ns + 2000 * MS);
+    assert_int_equal(step(&fixture, 1999), FENCE_STORE_NOTHING);
     assert_int_equal(logged(""), 0);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_NOTHING);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
     assert_int_equal(logged("slow"), 1);
-    assert_int_equal(done(&bench, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    assert_int_equal(done(&bench, 0), FENCE_STORE_NOTHING);
+    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
     assert_int_equal(logged("level=INFO"), 1);
-    bench_end(&bench);
+    fixture_end(&fixture);
 }
 
-static void who_asked_and_gave_back_is_not_forgotten(void **state)
+static void a_request_counts_after_its_promise_is_returned(void **state)
 {
-    struct bench bench;
+    struct fixture fixture;
 
     (void)state;
-    bench_start(&bench);
-    use(&bench, FENCE_RANGE / 2 - 1);
-    assert_true(fences_promise(&bench.fences));
-    assert_true(fences_request(&bench.fences));
-    fences_return(&bench.fences);
-    assert_int_equal(step(&bench, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&bench, -EIO), FENCE_STORE_NOTHING);
-    assert_int_equal(step(&bench, 250), FENCE_STORE_WRITE);
-    bench_end(&bench);
+    fixture_start(&fixture);
+    use(&fixture, FENCE_RANGE / 2 - 1);
+    assert_true(fences_promise(&fixture.fences));
+    assert_true(fences_request(&fixture.fences));
+    fences_return(&fixture.fences);
+    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(done(&fixture, -EIO), FENCE_STORE_NOTHING);
+    assert_int_equal(step(&fixture, 250), FENCE_STORE_WRITE);
+    fixture_end(&fixture);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, create_directory, remove_directory)
     const struct CMUnitTest tests[] = {
-        TEST(a_new_file_is_its_owners_and_holds_the_first_ceiling),
+        TEST(a_new_file_is_private_and_holds_the_first_ceiling),
         TEST(an_empty_file_counts_as_new),
         TEST(the_file_is_big_endian),
-        TEST(fences_begin_at_the_later_of_ceiling_and_clock),
-        TEST(another_size_is_refused_and_left_alone),
+        TEST(fences_start_at_the_later_of_ceiling_and_clock),
+        TEST(a_file_of_another_size_is_refused_and_unchanged),
         TEST(a_number_too_large_is_refused),
         TEST(a_check_neither_creates_nor_locks_nor_changes_the_file),
-        TEST(what_is_no_file_is_refused),
-        TEST(a_second_server_is_refused_while_the_first_one_lives),
-        TEST(it_rests_until_half_of_a_range_is_used),
+        TEST(other_than_regular_files_are_refused),
+        TEST(a_second_server_is_refused_while_the_first_runs),
+        TEST(the_store_is_idle_until_half_of_a_range_is_used),
         TEST(the_ceiling_rises_only_when_it_is_on_disk),
-        TEST(after_a_long_wait_it_goes_on_at_once_until_there_are_enough),
-        TEST(what_fails_is_tried_again_after_a_pause),
-        TEST(lasting_trouble_is_told_now_and_then_and_loudly_at_the_end),
-        TEST(a_disk_that_does_not_answer_is_told),
-        TEST(who_asked_and_gave_back_is_not_forgotten),
+        TEST(a_second_range_is_stored_at_once_if_the_first_was_slow),
+        TEST(a_failed_operation_is_repeated_after_a_pause),
+        TEST(a_lasting_failure_is_logged_at_intervals_and_as_an_error_when_no_fence_is_left),
+        TEST(a_disk_that_does_not_respond_is_logged),
+        TEST(a_request_counts_after_its_promise_is_returned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * The supply of fences: none at or above the ceiling, each once, whoever takes them; and whoever
- * sees that they are low asks once.
+ * The supply of fences: each fence below the ceiling is handed out once, and the next range is
+ * requested once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,7 @@ static void fences_rise_by_one_from_the_first(void **state)
     assert_false(fences_promise(&fences));
 }
 
-static void none_at_the_ceiling_is_promised(void **state)
+static void a_fence_at_the_ceiling_is_not_promised(void **state)
 {
     (void)state;
     fences_init(&fences, 10, 13);
@@ -36,24 +36,24 @@ static void none_at_the_ceiling_is_promised(void **state)
     }
     assert_true(fences_are_exhausted(&fences));
     assert_false(fences_promise(&fences));
-    assert_int_equal(fences_open(&fences), 3);
+    assert_int_equal(fences_outstanding(&fences), 3);
     assert_int_equal(fences_take(&fences), 10);
     assert_false(fences_promise(&fences));
-    assert_int_equal(fences_open(&fences), 2);
+    assert_int_equal(fences_outstanding(&fences), 2);
 }
 
-static void what_is_given_back_can_be_promised_again(void **state)
+static void a_returned_promise_can_be_made_again(void **state)
 {
     (void)state;
     fences_init(&fences, 0, 1);
     assert_true(fences_promise(&fences));
     fences_return(&fences);
-    assert_int_equal(fences_open(&fences), 0);
+    assert_int_equal(fences_outstanding(&fences), 0);
     assert_true(fences_promise(&fences));
     assert_false(fences_promise(&fences));
 }
 
-static void a_higher_ceiling_lets_more_be_promised(void **state)
+static void a_higher_ceiling_allows_more_promises(void **state)
 {
     (void)state;
     fences_init(&fences, 0, 1);
@@ -66,7 +66,7 @@ static void a_higher_ceiling_lets_more_be_promised(void **state)
     assert_false(fences_promise(&fences));
 }
 
-static void half_of_the_last_range_in_use_is_asked_for_once(void **state)
+static void the_next_range_is_requested_once_when_half_of_the_last_is_in_use(void **state)
 {
     (void)state;
     fences_init(&fences, 100, 110);
@@ -89,7 +89,7 @@ static void half_of_the_last_range_in_use_is_asked_for_once(void **state)
     assert_true(fences_request(&fences));
 }
 
-static void who_has_asked_is_heard_though_it_gave_back(void **state)
+static void a_request_counts_after_its_promise_is_returned(void **state)
 {
     (void)state;
     fences_init(&fences, 0, 2);
@@ -100,7 +100,7 @@ static void who_has_asked_is_heard_though_it_gave_back(void **state)
     assert_true(fences_requested(&fences));
 }
 
-static void without_a_limit_fences_are_taken_unpromised(void **state)
+static void without_a_ceiling_fences_need_no_promise(void **state)
 {
     (void)state;
     fences_init(&fences, UINT64_C(1) << 60, FENCES_UNLIMITED);
@@ -113,13 +113,13 @@ static void without_a_limit_fences_are_taken_unpromised(void **state)
 enum {
     THREADS = 4,
     RANGE = 64,
-    TAKEN = 50000 /* by each */
+    TAKEN = 50000 /* by each thread */
 };
 
 static uint8_t seen[THREADS * TAKEN];
-static _Atomic uint64_t asks;
+static _Atomic uint64_t requests;
 
-/* Promises, some of which are given back; whoever is to ask raises the ceiling. */
+/* Makes promises and returns some. The thread that requests a range raises the ceiling. */
 static void *take_many(void *argument)
 {
     uint32_t taken = 0;
@@ -129,7 +129,7 @@ static void *take_many(void *argument)
         bool promised = fences_promise(&fences);
 
         if (fences_request(&fences)) {
-            atomic_fetch_add(&asks, 1);
+            atomic_fetch_add(&requests, 1);
             do
                 fences_raise(&fences, fences_ceiling(&fences) + RANGE);
             while (fences_are_low(&fences));
@@ -144,7 +144,7 @@ static void *take_many(void *argument)
     return NULL;
 }
 
-static void threads_get_each_fence_once_and_never_hang(void **state)
+static void each_fence_goes_to_one_thread(void **state)
 {
     pthread_t threads[THREADS];
 
@@ -156,21 +156,21 @@ static void threads_get_each_fence_once_and_never_hang(void **state)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < THREADS * TAKEN; i++)
         assert_int_equal(seen[i], 1);
-    assert_int_equal(fences_open(&fences), 0);
-    assert_true(atomic_load(&asks) > 0);
+    assert_int_equal(fences_outstanding(&fences), 0);
+    assert_true(atomic_load(&requests) > 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fences_rise_by_one_from_the_first),
-        cmocka_unit_test(none_at_the_ceiling_is_promised),
-        cmocka_unit_test(what_is_given_back_can_be_promised_again),
-        cmocka_unit_test(a_higher_ceiling_lets_more_be_promised),
-        cmocka_unit_test(half_of_the_last_range_in_use_is_asked_for_once),
-        cmocka_unit_test(who_has_asked_is_heard_though_it_gave_back),
-        cmocka_unit_test(without_a_limit_fences_are_taken_unpromised),
-        cmocka_unit_test(threads_get_each_fence_once_and_never_hang),
+        cmocka_unit_test(a_fence_at_the_ceiling_is_not_promised),
+        cmocka_unit_test(a_returned_promise_can_be_made_again),
+        cmocka_unit_test(a_higher_ceiling_allows_more_promises),
+        cmocka_unit_test(the_next_range_is_requested_once_when_half_of_the_last_is_in_use),
+        cmocka_unit_test(a_request_counts_after_its_promise_is_returned),
+        cmocka_unit_test(without_a_ceiling_fences_need_no_promise),
+        cmocka_unit_test(each_fence_goes_to_one_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
