@@ -1,39 +1,37 @@
 /*
- * The dflockd wire protocol: its limits, its commands and its answers.
- *
- * A request is three lines, `command\nkey\narg\n`; an answer is one line. Server, tools and
- * clients all take their constants from here.
+ * The dflockd wire protocol: limits, commands and replies. A request is three lines,
+ * `command\nkey\narg\n`; a reply is one line.
  */
 #ifndef DFLOCKD_PROTOCOL_H
 #define DFLOCKD_PROTOCOL_H
 
 #define DFLOCKD_PORT 6388
 
-/* Bytes of a line without its '\n'; a '\r' counts. The arg line of `auth` may be longer. */
+/* Bytes of a line without its '\n', with a '\r'. The arg line of `auth` may be longer. */
 #define DFLOCKD_LINE_MAX      256
 #define DFLOCKD_AUTH_LINE_MAX 65536
 
-/* Bytes of a key: 1 to this many, none of them a space, a tab, '\r' or '\n'. */
+/* Bytes of a key: 1 to this many, without spaces, tabs, '\r' and '\n'. */
 #define DFLOCKD_KEY_MAX 256
 
-/* The longest time-out and lease, in seconds: what 64 bits of nanoseconds hold, signed. */
+/* The longest timeout and lease in seconds. In nanoseconds they fit into int64_t. */
 #define DFLOCKD_SECONDS_MAX 9223372036
 
 /* Slots of a semaphore: 1 to this many. */
 #define DFLOCKD_LIMIT_MAX 1048576
 
 /*
- * A token is 32 lower-case hex digits: 16 of a fence, unsigned and big-endian, which rises with
- * every grant of a server, and 16 of random salt.
+ * A token is 32 lower-case hex digits: 16 of the fence, unsigned and big-endian, and 16 random
+ * ones. The fence rises with every grant of a server.
  */
 #define DFLOCKD_TOKEN_LENGTH 32
 
-/* The longest answer but that of `stats`: "acquired ", a token, a blank, a lease, '\n'. */
+/* The longest reply except that of `stats`: "acquired ", a token, a space, a lease, '\n'. */
 #define DFLOCKD_ANSWER_MAX (9 + DFLOCKD_TOKEN_LENGTH + 1 + 10 + 1)
 
 /*
- * Every command and its word on the wire. The same five exist for locks and, with an `s` before
- * them, for semaphores. `own` names the kind in its arg.
+ * The commands and their words on the wire. Those of semaphores begin with an `s`. `own` is for
+ * both, and has the kind in its arg.
  */
 #define DFLOCKD_COMMANDS(X)    \
     X(ACQUIRE, "l")            \
@@ -58,7 +56,7 @@ enum dflockd_command {
     DFLOCKD_COMMAND_COUNT
 };
 
-/* How a request can end, and the word that an answer begins with. */
+/* The outcomes of a request, and the first words of their replies. */
 #define DFLOCKD_OUTCOMES(X)                             \
     X(OK, "ok")                                         \
     X(ACQUIRED, "acquired")                             \

@@ -9,8 +9,8 @@ enum {
     CAPACITY_KEPT_MAX = 64 * 1024 /* while it is empty */
 };
 
-/* By hand and not by realloc, which leaves the bytes in the old place. */
-static bool grow(struct buffer *buffer, size_t room)
+/* Does not use realloc(3), which does not wipe the old memory. */
+static bool buffer_grow(struct buffer *buffer, size_t room)
 {
     size_t length = buffer_length(buffer);
     size_t capacity = buffer->capacity > CAPACITY_MIN ? buffer->capacity : CAPACITY_MIN;
@@ -34,13 +34,13 @@ static bool grow(struct buffer *buffer, size_t room)
 uint8_t *buffer_room(struct buffer *buffer, size_t length)
 {
     if (buffer->capacity - buffer->end < length) {
-        /* Moved to the front only where that frees most of it, or many moves would add up. */
+        /* Moves only if that frees more than half of the buffer, so that moves are rare. */
         if (buffer->start > buffer->capacity / 2 &&
             buffer->capacity - buffer_length(buffer) >= length) {
             memmove(buffer->bytes, buffer_first(buffer), buffer_length(buffer));
             buffer->end -= buffer->start;
             buffer->start = 0;
-        } else if (!grow(buffer, length)) {
+        } else if (!buffer_grow(buffer, length)) {
             return NULL;
         }
     }

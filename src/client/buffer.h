@@ -1,6 +1,6 @@
 /*
- * Bytes that come in at one end and leave at the other. What is in it may be secret: it is wiped
- * before its memory goes back.
+ * A queue of bytes, which may be secret: buffer_free and a growing buffer wipe memory before they
+ * free it.
  */
 #ifndef CLIENT_BUFFER_H
 #define CLIENT_BUFFER_H
@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* All 0 is an empty one. */
+/* All 0: empty. */
 struct buffer {
     uint8_t *bytes;
-    size_t start; /* of what is in it */
+    size_t start; /* index of the first byte */
     size_t end;
     size_t capacity;
 };
@@ -27,18 +27,18 @@ static inline uint8_t *buffer_first(const struct buffer *buffer)
     return buffer->bytes + buffer->start;
 }
 
-/* Where `length` more bytes may be written; then buffer_added says how many were. NULL: no memory.
- */
+/* Returns room for `length` more bytes, or NULL if out of memory. After writing there, call
+ * buffer_added with the number of bytes written. */
 uint8_t *buffer_room(struct buffer *buffer, size_t length);
 void buffer_added(struct buffer *buffer, size_t length);
 
-/* Adds a copy of `bytes`; false: no memory, and nothing is added. */
+/* Adds a copy of `bytes`. Returns false and adds nothing if out of memory. */
 bool buffer_add(struct buffer *buffer, const void *bytes, size_t length);
 
-/* The first `length` bytes leave. */
+/* Removes the first `length` bytes. */
 void buffer_drop(struct buffer *buffer, size_t length);
 
-/* It is empty after it, and may be used again. */
+/* Frees the memory; the buffer is empty and can be used again. */
 void buffer_free(struct buffer *buffer);
 
 #endif

@@ -5,18 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "os/clock.h"
-
-static const uint64_t ns_per_s = 1000000000;
-static const uint64_t ns_per_ms = 1000000;
 
 void claim_init(struct claim *claim, const struct claim_terms *terms)
 {
     const struct lease_terms lease_terms = {
         .mode = terms->mode,
         .renew_ratio = terms->renew_ratio,
-        .connect_timeout_ns = terms->connect_timeout_ms * ns_per_ms,
-        .reply_timeout_ns = terms->reply_timeout_ms * ns_per_ms,
+        .connect_timeout_ns = terms->connect_timeout_ms * NS_PER_MS,
+        .reply_timeout_ns = terms->reply_timeout_ms * NS_PER_MS,
     };
 
     *claim = (struct claim){.terms = *terms};
@@ -64,7 +62,7 @@ static const char *claim_reason(const struct claim *claim, enum dflockd_status w
     return "the server did not renew the lease in time";
 }
 
-/* A problem that is known already tells more than `why`. */
+/* Keeps a problem that is set already: it says more than `why`. */
 static void claim_note_problem(struct claim *claim, enum dflockd_status why)
 {
     const char *problem = claim->connection ? dflockd_connection_problem(claim->connection) : "";
@@ -77,9 +75,9 @@ static void claim_note_problem(struct claim *claim, enum dflockd_status why)
 }
 
 /*
- * Sends a request that changes nothing and that every server answers: the release of a lock by a
- * token that no grant has. A peer that answers it is a lock server. A connection that ends before
- * proves nothing about the grant: a proxy accepts connections although its server is away.
+ * Sends a request that changes nothing and to which every server replies: the release of a lock by
+ * a token that no grant has. A peer that replies is a lock server. If the connection ends before,
+ * this says nothing about the grant: a proxy accepts connections even if its server is down.
  */
 static enum dflockd_status claim_probe(struct claim *claim)
 {
@@ -93,15 +91,15 @@ static enum dflockd_status claim_probe(struct claim *claim)
     return dflockd_connection_send(claim->connection, &request);
 }
 
-/* Sends the request for the grant, with what is left of its time-out, connecting before if need
- * be. */
+/* Sends the request for the grant with the rest of its timeout. Connects if there is no
+ * connection. */
 static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
 {
     struct dflockd_request request = claim_request(claim, claim->command);
     enum dflockd_status status = DFLOCKD_STATUS_DONE;
 
     if (now_ns < claim->until_ns)
-        request.timeout_s = (claim->until_ns - now_ns + ns_per_s - 1) / ns_per_s;
+        request.timeout_s = (claim->until_ns - now_ns + NS_PER_S - 1) / NS_PER_S;
     if (!claim->connection) {
         status = claim_connect(claim);
         if (status == DFLOCKD_STATUS_DONE && claim->terms.probe)
@@ -112,14 +110,14 @@ static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
     return status;
 }
 
-/* Whether the server closed the connection because it was idle, which crossed our request. */
+/* Returns whether the server closed an idle connection while the request was on its way. */
 static bool claim_was_idle(const struct claim *claim, enum dflockd_status status)
 {
     return claim->lease.state == LEASE_WAITING && claim->reused &&
            (status == DFLOCKD_STATUS_FAILED || status == DFLOCKD_STATUS_DISCONNECTED);
 }
 
-/* The connection is of no more use. A request that only met an idle end is sent again. */
+/* Drops the connection. Sends a request again if the server closed an idle connection. */
 static void claim_disconnected(struct claim *claim, enum dflockd_status why)
 {
     bool again = claim_was_idle(claim, why);
@@ -129,7 +127,7 @@ static void claim_disconnected(struct claim *claim, enum dflockd_status why)
     claim_drop_connection(claim);
     if (again) {
         claim->reused = false;
-        lease_ask_again(&claim->lease, claim->terms.connect_timeout_ms * ns_per_ms, now_ns);
+        lease_ask_again(&claim->lease, claim->terms.connect_timeout_ms * NS_PER_MS, now_ns);
         why = claim_send_ask(claim, now_ns);
         if (why == DFLOCKD_STATUS_DONE) {
             claim->problem[0] = '\0';
@@ -144,7 +142,7 @@ static void claim_disconnected(struct claim *claim, enum dflockd_status why)
 void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s)
 {
     uint64_t now_ns = clock_boottime_ns();
-    uint64_t wait_ns = timeout_s * ns_per_s;
+    uint64_t wait_ns = timeout_s * NS_PER_S;
     enum dflockd_status status;
 
     claim->problem[0] = '\0';
@@ -154,7 +152,7 @@ void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeo
     claim->demand_s = 0;
     claim->probed = false;
     if (!claim->connection)
-        wait_ns += claim->terms.connect_timeout_ms * ns_per_ms;
+        wait_ns += claim->terms.connect_timeout_ms * NS_PER_MS;
     lease_ask(&claim->lease, wait_ns, now_ns);
     status = claim_send_ask(claim, now_ns);
     if (status != DFLOCKD_STATUS_DONE)
@@ -163,7 +161,7 @@ void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeo
 
 /* ---- replies ---- */
 
-/* Whether, after such an end of a request, the server has nothing of ours on the connection. */
+/* Returns whether the connection holds nothing at the server after this reply. */
 static bool claim_is_clear(enum dflockd_status why)
 {
     return why == DFLOCKD_STATUS_TIMED_OUT || why == DFLOCKD_STATUS_LIMIT_MISMATCH ||
@@ -195,7 +193,7 @@ static void claim_take_reply(struct claim *claim, struct dflockd_reply *reply)
     explicit_bzero(reply->token, sizeof(reply->token));
 }
 
-/* Whether something can come: a reply, or the end of a connection that must stay. */
+/* Returns whether a reply is pending, or the connection must stay open. */
 static bool claim_receives(const struct claim *claim)
 {
     return claim->connection && claim->lease.state != LEASE_NONE &&
@@ -272,12 +270,12 @@ short claim_events(const struct claim *claim)
     return claim->connection ? dflockd_connection_events(claim->connection) : 0;
 }
 
-/* What a connection waits for beside its descriptor is over at, on our clock. */
+/* Returns when the timeout of the connection ends, of clock_boottime_ns. */
 static uint64_t claim_connection_due_ns(const struct claim *claim)
 {
     int timeout_ms = claim->connection ? dflockd_connection_timeout(claim->connection) : -1;
 
-    return timeout_ms < 0 ? UINT64_MAX : clock_boottime_ns() + (uint64_t)timeout_ms * ns_per_ms;
+    return timeout_ms < 0 ? UINT64_MAX : clock_boottime_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
 uint64_t claim_due_ns(const struct claim *claim)
@@ -297,15 +295,15 @@ static bool claim_poll(const struct claim *claim, uint64_t until_ns, int cancel_
         {.fd = claim_descriptor(claim), .events = claim_events(claim)},
     };
     uint64_t now_ns = clock_boottime_ns();
-    /* One more, so that the time has come after it. */
-    uint64_t left_ms = until_ns > now_ns ? (until_ns - now_ns) / ns_per_ms + 1 : 0;
+    /* Rounded up, so that `until_ns` has passed when poll(2) returns. */
+    uint64_t left_ms = until_ns > now_ns ? (until_ns - now_ns) / NS_PER_MS + 1 : 0;
     int ready = poll(watched, 2, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
 
     return ready > 0 && watched[0].revents;
 }
 
-/* For a caller to whom no grant was reported yet, or who releases, a grant that the server does not
- * know is a lost one. */
+/* A caller that waits for a grant, or releases one, gets LOST if the server does not know the
+ * grant. */
 static enum dflockd_status claim_caller_status(enum dflockd_status why)
 {
     return why == DFLOCKD_STATUS_NOT_HELD ? DFLOCKD_STATUS_LOST : why;
@@ -319,7 +317,7 @@ enum dflockd_status claim_await(struct claim *claim, int cancel_fd)
             return DFLOCKD_STATUS_DONE;
         case LEASE_QUEUED:
             return DFLOCKD_STATUS_WAITING;
-        case LEASE_UNVERIFIED: /* granted and disconnected in one step */
+        case LEASE_UNVERIFIED: /* granted and disconnected in the same step */
         case LEASE_NONE:
         case LEASE_LOST: {
             enum dflockd_status why = claim->lease.why;
@@ -347,7 +345,7 @@ uint64_t claim_demand(struct claim *claim, uint64_t lease_s)
 
 /* ---- release and end ---- */
 
-/* Waits for the reply to the release, behind `stale` replies to earlier requests. */
+/* Waits for the reply to the release, which follows `stale` replies to earlier requests. */
 static enum dflockd_status claim_await_release(struct claim *claim, uint32_t stale,
                                                uint64_t until_ns)
 {
@@ -368,19 +366,19 @@ static enum dflockd_status claim_await_release(struct claim *claim, uint32_t sta
     }
 }
 
-/* Releases by the token over the connection, or over a new one if there is none. */
+/* Sends the release. Connects if there is no connection. */
 static enum dflockd_status claim_send_release(struct claim *claim, const char *token,
                                               uint32_t stale)
 {
     struct dflockd_request request = claim_request(claim, DFLOCKD_RELEASE);
-    uint64_t until_ns = clock_boottime_ns() + claim->terms.reply_timeout_ms * ns_per_ms;
+    uint64_t until_ns = clock_boottime_ns() + claim->terms.reply_timeout_ms * NS_PER_MS;
     enum dflockd_status status = DFLOCKD_STATUS_DONE;
 
     request.token = token;
     if (!claim->connection)
         status = claim_connect(claim);
     if (status == DFLOCKD_STATUS_DONE && dflockd_connection_timeout(claim->connection) >= 0)
-        until_ns += claim->terms.connect_timeout_ms * ns_per_ms;
+        until_ns += claim->terms.connect_timeout_ms * NS_PER_MS;
     if (status == DFLOCKD_STATUS_DONE)
         status = dflockd_connection_send(claim->connection, &request);
     if (status == DFLOCKD_STATUS_DONE)
@@ -400,8 +398,9 @@ static uint32_t claim_pending_replies(const struct claim *claim)
 }
 
 /*
- * The token is the authority, so that a new connection can release too. If the old one broke, the
- * server may have released on its own: only `ok` says more than that it broke.
+ * Any connection can release by the token. If the old connection broke, the server may have
+ * released already. Then another reply than `ok` on a new one does not say whether the lock was
+ * held.
  */
 enum dflockd_status claim_release(struct claim *claim)
 {

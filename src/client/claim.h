@@ -1,10 +1,10 @@
 /*
- * A claim on a key: a lease (lease.h) and the connection by which it is kept. It sends what the
- * lease asks for, feeds it the replies, and connects again after a lost connection. The threads of
- * the library and the loop of dflockctl both drive claims.
+ * A claim on a key: a lease (lease.h) and its connection. It sends the requests of the lease, gives
+ * it the replies, and reconnects. The library's threads and the event loop of dflockctl drive
+ * claims.
  *
- * A claim is for one thread at a time. Only claim_await and claim_release wait. It uses the public
- * functions of connections alone, so that a program on the library can link this object too.
+ * One thread at a time may use a claim. Only claim_await and claim_release wait. A claim uses only
+ * public functions of connections, so that dflockctl can link this object.
  */
 #ifndef CLIENT_CLAIM_H
 #define CLIENT_CLAIM_H
@@ -15,22 +15,22 @@
 #include "client/lease.h"
 #include "dflockd/client.h"
 
-/* Opens a connection to the server of the key. Returns DONE and sets `*connection`, which then
- * belongs to the claim; or a status, and writes the reason to `problem`. */
+/* Opens a connection to the server of the key. Returns DONE and sets `*connection`, which the claim
+ * then owns. Otherwise returns another status and writes the reason to `problem`. */
 typedef enum dflockd_status claim_connect_function(void *owner,
                                                    struct dflockd_connection **connection,
                                                    char problem[DFLOCKD_PROBLEM_MAX]);
 
-/* Borrowed texts live as long as the claim. */
+/* The texts must live as long as the claim. */
 struct claim_terms {
     const char *key;
     uint32_t limit;   /* slots of a semaphore; 0: a lock */
-    uint64_t lease_s; /* that requests ask for; 0: the server's default */
+    uint64_t lease_s; /* 0: the server's default */
     enum lease_mode mode;
     double renew_ratio;
     uint32_t connect_timeout_ms;
     uint32_t reply_timeout_ms;
-    bool probe; /* find out by a request more whether a lock server answers; see `probed` */
+    bool probe; /* send a probe before the first request, see `probed` */
     claim_connect_function *connect;
     void *owner;
 };
@@ -38,54 +38,56 @@ struct claim_terms {
 struct claim {
     struct claim_terms terms;
     struct lease lease;
-    const char *server;                    /* address for messages; set it before claim_ask */
+    const char *server;                    /* for messages; set it before claim_ask */
     struct dflockd_connection *connection; /* NULL: none */
     uint64_t connection_number;            /* counts the connections that were opened */
-    bool probed;                           /* a server answered a probe since claim_ask */
-    char problem[DFLOCKD_PROBLEM_MAX];     /* why it is not held, or not verified; or "" */
+    bool probed;                           /* a server has replied to a probe since claim_ask */
+    char problem[DFLOCKD_PROBLEM_MAX];     /* why it is not HELD, or "" */
 
     /* Private. */
     enum dflockd_command command; /* ACQUIRE, ENQUEUE or WAIT: the request for the grant */
-    uint64_t until_ns;            /* when the time-out of that request ends */
-    bool reused;                  /* it went over a connection that had been idle before */
-    bool probing;                 /* a probe is pending on the connection, before all else */
-    uint64_t demand_s;            /* lease of the renewal that was demanded; 0: as the terms say */
+    uint64_t until_ns;            /* end of that request's timeout */
+    bool reused;                  /* that request used a connection that was idle before */
+    bool probing;                 /* the first pending request is a probe */
+    uint64_t demand_s;            /* lease of the demanded renewal; 0: as the terms say */
 };
 
 void claim_init(struct claim *claim, const struct claim_terms *terms);
 
 /*
- * Sends a request for the grant: ACQUIRE, ENQUEUE, or WAIT of a claim that is QUEUED. Connects if
- * there is no connection. The lease is WAITING then, or NONE with the reason in `lease.why`.
+ * Sends a request for the grant: ACQUIRE, ENQUEUE, or WAIT if the claim is QUEUED. Connects if
+ * there is no connection. Afterwards the lease is WAITING, or NONE with the reason in `lease.why`.
  */
 void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s);
 
-/* Receives, sends and connects as far as it can without waiting. Returns the lease's state. */
+/* Receives, sends and connects as far as possible without waiting. Returns the lease's state. */
 enum lease_state claim_step(struct claim *claim);
 
-/* Watch this descriptor for these events of poll(2), and call claim_step when one of them comes, or
- * at claim_due_ns of clock_boottime_ns at the latest. -1: nothing to watch; UINT64_MAX: never. */
+/* Return the descriptor (-1: none), its events for poll(2), and a time of clock_boottime_ns
+ * (UINT64_MAX: never). Call claim_step when the descriptor is ready, and at that time. */
 int claim_descriptor(const struct claim *claim);
 short claim_events(const struct claim *claim);
 uint64_t claim_due_ns(const struct claim *claim);
 
 /*
- * Waits until the request for the grant is answered and, if need be, the grant is confirmed, or
- * until `cancel_fd` can be read (-1: none). Returns DONE (HELD), WAITING (QUEUED), CANCELLED, or
- * why it is not held. After CANCELLED the claim has no connection, so that the server cancels too.
+ * Waits until the claim is HELD or QUEUED or the request has failed, or until `cancel_fd` is
+ * readable
+ * (-1: none). Returns DONE (HELD), WAITING (QUEUED), CANCELLED, or why it is not held. CANCELLED
+ * closes the connection, so that the server cancels too.
  */
 enum dflockd_status claim_await(struct claim *claim, int cancel_fd);
 
-/* Renews by `lease_s` seconds (0: as the terms say) as soon as it can. As lease_demand. */
+/* Renews by `lease_s` seconds (0: as the terms say) as soon as possible. Returns as lease_demand.
+ */
 uint64_t claim_demand(struct claim *claim, uint64_t lease_s);
 
 /*
- * Releases what is HELD or UNVERIFIED, and waits for the reply. Returns DONE; LOST: the server says
- * that it was not held any more; or why that is not known: NO_REPLY, or what broke the connection.
+ * Releases a claim that is HELD or UNVERIFIED, and waits for the reply. Returns DONE, LOST (it was
+ * not held any more), or, if the result is unknown, NO_REPLY or what broke the connection.
  */
 enum dflockd_status claim_release(struct claim *claim);
 
-/* Closes the connection, by which the server cancels and releases; the lease is NONE or LOST. */
+/* Closes the connection, so that the server cancels and releases. The lease is NONE or LOST. */
 void claim_close(struct claim *claim);
 
 #endif

@@ -44,9 +44,9 @@ size_t dflockd_client_server(struct dflockd_client *client, const char *key)
     return dflockd_shard(key, servers->count);
 }
 
-/* Asks, and copies the text of the answer where `text` is not NULL. */
-static enum dflockd_status ask(const struct dflockd_client *client, size_t server,
-                               enum dflockd_command command, char **text)
+/* Sends a request, and copies the text of its reply unless `text` is NULL. */
+static enum dflockd_status client_ask(const struct dflockd_client *client, size_t server,
+                                      enum dflockd_command command, char **text)
 {
     const struct dflockd_request request = {.command = command};
     struct dflockd_connection *connection;
@@ -77,10 +77,10 @@ static enum dflockd_status ask(const struct dflockd_client *client, size_t serve
 enum dflockd_status dflockd_client_stats(struct dflockd_client *client, size_t server, char **json)
 {
     *json = NULL;
-    return ask(client, server, DFLOCKD_STATS, json);
+    return client_ask(client, server, DFLOCKD_STATS, json);
 }
 
 enum dflockd_status dflockd_client_ping(struct dflockd_client *client, size_t server)
 {
-    return ask(client, server, DFLOCKD_PING, NULL);
+    return client_ask(client, server, DFLOCKD_PING, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * What the locks of a client share: where its servers are, and the thread that renews.
+ * A client: its servers, and the thread that renews its locks.
  */
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H

@@ -12,9 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "client/buffer.h"
+#include "client/codec.h"
 #include "client/connector.h"
-#include "client/speech.h"
 #include "os/clock.h"
 
 enum {
@@ -27,12 +28,10 @@ enum {
     KEEPALIVE_IDLE_S = 15,
     KEEPALIVE_INTERVAL_S = 5,
     KEEPALIVE_COUNT = 3,
-    /* Also while a request is not acknowledged, when keep-alive does not probe. A server that is
-     * only slow acknowledges by its kernel. */
+    /* Keep-alive does not probe while sent bytes are not acknowledged. The kernel of a slow server
+     * acknowledges them. */
     UNACKNOWLEDGED_MS = 30000
 };
-
-static const uint64_t ns_per_ms = 1000000;
 
 /*
  * stage          | event                              | next stage
@@ -54,7 +53,7 @@ enum stage {
     STAGE_BROKEN
 };
 
-/* Commands whose replies are due, first in first out: a ring. */
+/* The commands of pending requests, first in first out: a ring buffer. */
 struct pending {
     uint8_t *commands;
     uint32_t first;
@@ -67,7 +66,7 @@ struct dflockd_connection {
     enum dflockd_status failure; /* in STAGE_BROKEN */
     int descriptor;              /* of the connector while there is one; -1: none */
     bool write_closed;           /* the peer accepts no more bytes; it may have sent a reason */
-    bool read_closed;            /* the peer has announced the end of TLS */
+    bool read_closed;            /* the peer has ended TLS */
     bool auth_pending;           /* the first pending request is `auth` */
     struct connector *connector; /* in STAGE_CONNECTING, else NULL */
     uint64_t deadline_ns;        /* of all stages before STAGE_READY */
@@ -77,8 +76,8 @@ struct dflockd_connection {
     struct buffer requests;
     struct buffer encrypted;
     struct buffer input;
-    size_t scanned;              /* bytes at the front of the input that hold no end of a line */
-    size_t taken;                /* bytes at the front of the input that were handed out */
+    size_t scanned;              /* bytes at the front of the input without a newline */
+    size_t taken;                /* bytes at the front of the input that the caller received */
     char text[ADDRESS_TEXT_MAX]; /* the server's address */
     char problem[DFLOCKD_PROBLEM_MAX];
 };
@@ -97,7 +96,7 @@ static void connection_close_descriptor(struct dflockd_connection *connection)
     buffer_free(&connection->encrypted);
 }
 
-/* Keeps the first reason. Returns the status that the connection has from then on. */
+/* Keeps the first reason. Returns the status of the broken connection. */
 __attribute__((format(printf, 3, 4))) static enum dflockd_status
 connection_break(struct dflockd_connection *connection, enum dflockd_status failure,
                  const char *format, ...)
@@ -110,14 +109,14 @@ connection_break(struct dflockd_connection *connection, enum dflockd_status fail
     va_start(arguments, format);
     vsnprintf(reason, sizeof(reason), format, arguments);
     va_end(arguments);
-    /* The reason may hold bytes of the server, and may be printed on a terminal. */
+    /* The reason may contain bytes of the server, and a program may print it on a terminal. */
     for (char *at = reason; *at; at++) {
         if (*at < ' ' || *at > '~')
             *at = '?';
     }
     snprintf(connection->problem, sizeof(connection->problem), "%.100s: %.*s", connection->text,
              TLS_PROBLEM_MAX, reason);
-    /* A caller that was never ready was never connected. */
+    /* A connection that was never READY was never connected. */
     if (failure == DFLOCKD_STATUS_DISCONNECTED && connection->stage != STAGE_READY)
         failure = DFLOCKD_STATUS_UNREACHABLE;
     connection->stage = STAGE_BROKEN;
@@ -131,7 +130,7 @@ static enum dflockd_status connection_break_no_memory(struct dflockd_connection 
     return connection_break(connection, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
 }
 
-/* Returns AGAIN, or UNREACHABLE if the connection should be ready by now. */
+/* Returns AGAIN, or UNREACHABLE if the connection is not READY at its deadline. */
 static enum dflockd_status connection_check_deadline(struct dflockd_connection *connection)
 {
     if (connection->stage == STAGE_BROKEN)
@@ -145,13 +144,12 @@ static enum dflockd_status connection_check_deadline(struct dflockd_connection *
 
 /* ---- sending ---- */
 
-/* The bytes that are for the socket. */
 static struct buffer *connection_output(struct dflockd_connection *connection)
 {
     return connection->tls ? &connection->encrypted : &connection->requests;
 }
 
-/* The tls_sender of the connection. */
+/* A tls_sender. */
 static bool connection_add_encrypted(void *receiver, const uint8_t *bytes, size_t length)
 {
     struct dflockd_connection *connection = receiver;
@@ -185,7 +183,7 @@ static enum dflockd_status connection_flush(struct dflockd_connection *connectio
         else if (errno == EAGAIN)
             break;
         else if (errno != EINTR)
-            connection->write_closed = true; /* reading reports the reason */
+            connection->write_closed = true; /* connection_read reports the reason */
     }
     if (connection->write_closed)
         buffer_drop(output, buffer_length(output));
@@ -194,13 +192,13 @@ static enum dflockd_status connection_flush(struct dflockd_connection *connectio
 
 /* ---- reading ---- */
 
-/* Enters the stage that follows the last one of the transport. */
+/* Enters the stage after CONNECTING or TLS_HANDSHAKE. */
 static void connection_begin_auth(struct dflockd_connection *connection)
 {
     connection->stage = connection->auth_pending ? STAGE_AUTHENTICATING : STAGE_READY;
 }
 
-/* Adds the plain bytes of received bytes to the input; goes on with the handshake. */
+/* Decrypts received bytes to the input, and continues the handshake. */
 static enum dflockd_status connection_decrypt(struct dflockd_connection *connection,
                                               const uint8_t *bytes, size_t length)
 {
@@ -276,7 +274,7 @@ static void connection_enable_keepalive(int descriptor)
         {IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS},
     };
 
-    /* A Unix socket has none of these, and needs none. */
+    /* These fail for a Unix socket, which does not need them. */
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
         setsockopt(descriptor, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
@@ -317,7 +315,7 @@ static bool connection_init_tls(struct dflockd_connection *connection,
     return connection->tls != NULL;
 }
 
-/* Returns DONE if the connection is under construction, or why it is broken. */
+/* Returns DONE, or why the connection is broken. */
 static enum dflockd_status connection_start(struct dflockd_connection *connection,
                                             const struct servers *servers,
                                             const struct address *address)
@@ -432,8 +430,8 @@ int dflockd_connection_timeout(const struct dflockd_connection *connection)
         due_ns = connector_due_ns(connection->connector);
     if (now_ns >= due_ns)
         return 0;
-    /* Rounded up, so that the time has come when poll(2) returns. */
-    return connection_poll_timeout((due_ns - now_ns) / ns_per_ms + 1);
+    /* Rounded up, so that the deadline has passed when poll(2) returns. */
+    return connection_poll_timeout((due_ns - now_ns) / NS_PER_MS + 1);
 }
 
 const char *dflockd_connection_problem(const struct dflockd_connection *connection)
@@ -443,7 +441,7 @@ const char *dflockd_connection_problem(const struct dflockd_connection *connecti
 
 /* ---- requests ---- */
 
-/* Returns false if memory is short. */
+/* Returns false if out of memory. */
 static bool pending_push(struct pending *pending, enum dflockd_command command)
 {
     if (pending->count == pending->capacity) {
@@ -481,16 +479,16 @@ enum dflockd_status dflockd_connection_send(struct dflockd_connection *connectio
     struct buffer *requests = &connection->requests;
     uint8_t *to;
 
-    if (!speech_valid(request))
+    if (!codec_request_is_valid(request))
         return DFLOCKD_STATUS_INVALID;
     if (connection->stage == STAGE_BROKEN)
         return connection->failure;
     if (connection->pending.count == PENDING_MAX || buffer_length(requests) >= REQUESTS_BYTES_MAX)
         return DFLOCKD_STATUS_AGAIN;
-    to = buffer_room(requests, speech_room(request));
+    to = buffer_room(requests, codec_request_size_max(request));
     if (!to || !pending_push(&connection->pending, request->command))
         return DFLOCKD_STATUS_NO_MEMORY;
-    buffer_added(requests, speech_ask(to, request));
+    buffer_added(requests, codec_encode_request(to, request));
     return DFLOCKD_STATUS_DONE;
 }
 
@@ -531,7 +529,7 @@ static enum dflockd_status connection_take_line(struct dflockd_connection *conne
 static enum dflockd_status connection_break_unrequested(struct dflockd_connection *connection,
                                                         const char *line, size_t length)
 {
-    enum dflockd_outcome outcome = speech_outcome(line, length);
+    enum dflockd_outcome outcome = codec_parse_outcome(line, length);
 
     if (outcome == DFLOCKD_ERROR || outcome == DFLOCKD_ERROR_AUTH ||
         outcome == DFLOCKD_ERROR_DRAINING)
@@ -541,7 +539,7 @@ static enum dflockd_status connection_break_unrequested(struct dflockd_connectio
                             "reply without a request: '%.60s'", line);
 }
 
-/* Returns DONE and consumes the reply to `auth`, or why the connection is broken. */
+/* Processes the reply to `auth`. Returns DONE, or why the connection is broken. */
 static enum dflockd_status connection_finish_auth(struct dflockd_connection *connection,
                                                   enum dflockd_status status)
 {
@@ -568,7 +566,7 @@ static enum dflockd_status connection_parse_reply(struct dflockd_connection *con
         return connection_break_unrequested(connection, line, length);
     command = pending_first(&connection->pending);
     pending_drop_first(&connection->pending);
-    if (!speech_hear(reply, command, line, length))
+    if (!codec_parse_reply(reply, command, line, length))
         return connection_break(connection, DFLOCKD_STATUS_STRANGE_ANSWER,
                                 "invalid reply to the request: '%.60s'", line);
     if (reply->status == DFLOCKD_STATUS_REFUSED)
@@ -625,17 +623,17 @@ uint64_t connection_deadline(uint64_t milliseconds)
 {
     uint64_t now_ns = clock_monotonic_ns();
 
-    if (milliseconds > (UINT64_MAX - now_ns) / ns_per_ms)
+    if (milliseconds > (UINT64_MAX - now_ns) / NS_PER_MS)
         return UINT64_MAX;
-    return now_ns + milliseconds * ns_per_ms;
+    return now_ns + milliseconds * NS_PER_MS;
 }
 
-/* For poll(2): until the deadline or the connection's own timeout, the earlier one. */
+/* Returns the timeout for poll(2): until the deadline or the timeout of the connection. */
 static int connection_await_timeout(const struct dflockd_connection *connection, uint64_t now_ns,
                                     uint64_t deadline_ns)
 {
     int timeout = dflockd_connection_timeout(connection);
-    uint64_t left_ms = (deadline_ns - now_ns) / ns_per_ms + 1;
+    uint64_t left_ms = (deadline_ns - now_ns) / NS_PER_MS + 1;
 
     if (deadline_ns == UINT64_MAX || (timeout >= 0 && (uint64_t)timeout < left_ms))
         return timeout;
@@ -656,7 +654,6 @@ enum dflockd_status connection_await(struct dflockd_connection *connection,
 
         if (status != DFLOCKD_STATUS_AGAIN || now_ns >= deadline_ns)
             return status;
-        /* After EINTR the loop receives, and waits again. */
         if (poll(watched, 2, connection_await_timeout(connection, now_ns, deadline_ns)) > 0 &&
             watched[0].revents)
             return DFLOCKD_STATUS_CANCELLED;

@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "client/lookup.h"
 #include "os/clock.h"
 
@@ -46,20 +47,17 @@ enum {
     DELAY_MAX_MS = 100
 };
 
-static const uint64_t ns_per_ms = 1000000;
-static const uint64_t ns_per_s = 1000000000;
-
 struct connector {
     enum connector_state state;
     enum dflockd_status failure; /* in CONNECTOR_FAILED */
     int descriptor;              /* the eventfd, the timerfd or the socket; -1: none */
-    int retired;                 /* one that is closed at the end of the step; -1: none */
+    int retired;                 /* closed at the end of the step; -1: none */
     struct lookup *lookup;       /* in CONNECTOR_LOOKING_UP, else NULL */
     uint64_t deadline_ns;
-    uint64_t choice_deadline_ns; /* of the socket address that is tried */
+    uint64_t choice_deadline_ns; /* of the current socket address */
     uint64_t retry_ns;           /* end of the delay */
     uint64_t delay_ms;
-    uint32_t choice; /* index of the socket address that is tried */
+    uint32_t choice; /* index of the current socket address */
     struct address_choices choices;
     struct address address;
     char problem[CONNECTOR_PROBLEM_MAX];
@@ -88,9 +86,8 @@ static void connector_close(int *descriptor)
 }
 
 /*
- * The caller's event loop may still watch the descriptor that it saw before the step. This one
- * stays open until the end of the step, so that none of its successors has its number: a loop that
- * compares numbers notices every change.
+ * The caller's event loop may still watch the descriptor of the last step. That one stays open
+ * until the end of this step, so that a new descriptor has another number.
  */
 static void connector_replace_descriptor(struct connector *connector, int made)
 {
@@ -101,7 +98,7 @@ static void connector_replace_descriptor(struct connector *connector, int made)
     connector->descriptor = made;
 }
 
-/* The thread of the look-up must not write to a descriptor that is closed. */
+/* Call it before closing the descriptor: the thread of the look-up writes to it. */
 static void connector_end_lookup(struct connector *connector)
 {
     lookup_free(connector->lookup);
@@ -167,11 +164,11 @@ static enum dflockd_status connector_delay(struct connector *connector,
         connector->delay_ms = DELAY_MIN_MS;
         connector->state = delayed;
     }
-    delay_ns = connector->delay_ms * ns_per_ms;
+    delay_ns = connector->delay_ms * NS_PER_MS;
     connector->retry_ns = clock_monotonic_ns() + delay_ns;
-    timer.it_value.tv_sec = (time_t)(delay_ns / ns_per_s);
-    timer.it_value.tv_nsec = (long)(delay_ns % ns_per_s);
-    /* This also takes back that the descriptor is readable. */
+    timer.it_value.tv_sec = (time_t)(delay_ns / NS_PER_S);
+    timer.it_value.tv_nsec = (long)(delay_ns % NS_PER_S);
+    /* This also makes the descriptor not readable. */
     timerfd_settime(connector->descriptor, 0, &timer, NULL);
     connector->delay_ms *= 2;
     if (connector->delay_ms > DELAY_MAX_MS)
@@ -187,7 +184,7 @@ static bool connector_is_delayed(const struct connector *connector)
 
 /* ---- connecting ---- */
 
-/* Every remaining socket address has the same part of the time that is left. */
+/* The remaining socket addresses share the rest of the time equally. */
 static void connector_set_choice_deadline(struct connector *connector)
 {
     uint64_t now_ns = clock_monotonic_ns();
@@ -198,7 +195,7 @@ static void connector_set_choice_deadline(struct connector *connector)
         connector->choice_deadline_ns = now_ns + (connector->deadline_ns - now_ns) / remaining;
 }
 
-/* Returns 0 if the socket is connected or being connected, else errno and changes nothing. */
+/* Returns 0 if the socket connects or is connected, else errno and changes nothing. */
 static int connector_try_choice(struct connector *connector)
 {
     const struct address_choice *choice = &connector->choices.at[connector->choice];
@@ -222,7 +219,7 @@ static int connector_try_choice(struct connector *connector)
 
 /*
  * Tries the current socket address and those after it. If the backlog of a listener is full, TCP
- * sends its SYN again later. A Unix socket answers EAGAIN instead, so this is tried again later.
+ * sends its SYN again later. A Unix socket returns EAGAIN, so the connector tries again later.
  */
 static enum dflockd_status connector_connect(struct connector *connector)
 {
@@ -273,7 +270,7 @@ static enum dflockd_status connector_look_up(struct connector *connector)
     if (status == DFLOCKD_STATUS_DONE) {
         connector_replace_descriptor(connector, made);
         connector->state = CONNECTOR_LOOKING_UP;
-        /* A later step takes the result, however soon it comes: a first step never reports it. */
+        /* A later step takes the result, so that the first step never fails by it. */
         return DFLOCKD_STATUS_AGAIN;
     }
     close(made);

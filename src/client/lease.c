@@ -2,17 +2,16 @@
 
 #include <string.h>
 
-static const uint64_t ns_per_s = 1000000000;
-static const uint64_t ns_per_ms = 1000000;
+#include "base/time_units.h"
 
 enum {
-    /* A grant whose reply took longer than this part of its lease is confirmed. */
+    /* A grant is late if its reply took more than the lease divided by this. */
     LEASE_PROMPT_PART = 10,
     LEASE_BACKOFF_FIRST_MS = 50,
     LEASE_BACKOFF_MAX_MS = 1000
 };
 
-/* Of the time until a renewal, the jitter takes away up to this part. */
+/* Jitter shortens the time until a renewal by up to this part. */
 static const double lease_jitter_max = 0.1;
 
 void lease_init(struct lease *lease, const struct lease_terms *terms)
@@ -38,7 +37,7 @@ static void lease_finish(struct lease *lease, enum lease_state state, enum dfloc
     lease_schedule(lease, LEASE_DO_NOTHING, 0);
 }
 
-/* The grant does not come, or goes: LOST if it counted as held before. */
+/* Ends the lease: LOST if it was held before. */
 static void lease_fail(struct lease *lease, enum dflockd_status why)
 {
     bool was_held = lease->state == LEASE_HELD || lease->state == LEASE_UNVERIFIED;
@@ -46,8 +45,8 @@ static void lease_fail(struct lease *lease, enum dflockd_status why)
     lease_finish(lease, was_held ? LEASE_LOST : LEASE_NONE, why);
 }
 
-/* Uniform in 0 to 1. A server gives each grant another fence, so that leases which were granted
- * together are not renewed together. */
+/* Returns a number from 0 to 1. The seed is the fence, so that leases which were granted together
+ * are not renewed together. */
 static double lease_random(uint64_t seed, uint64_t number)
 {
     uint64_t bits = seed + number * UINT64_C(0x9e3779b97f4a7c15);
@@ -62,10 +61,9 @@ static uint64_t lease_renewal_ns(const struct lease *lease)
     double jitter = lease_jitter_max * lease_random(lease->fence, lease->renewals_sent);
     double ratio = lease->terms.renew_ratio * (1 - jitter);
 
-    return lease->end_ns - (uint64_t)((double)lease->lease_s * (double)ns_per_s * (1 - ratio));
+    return lease->end_ns - (uint64_t)((double)lease->lease_s * (double)NS_PER_S * (1 - ratio));
 }
 
-/* It is held by what was sent at `sent_ns`. */
 static void lease_hold(struct lease *lease)
 {
     lease->state = LEASE_HELD;
@@ -93,7 +91,7 @@ static void lease_reconnect(struct lease *lease, enum dflockd_status why, uint64
     lease->why = why;
     lease->pending = LEASE_DO_NOTHING;
     if (lease->end_ns == UINT64_MAX)
-        lease->end_ns = now_ns + lease->lease_s * ns_per_s;
+        lease->end_ns = now_ns + lease->lease_s * NS_PER_S;
     lease_schedule(lease, LEASE_CONNECT, now_ns + lease_backoff_ns(lease->attempts, lease->fence));
     lease->attempts++;
 }
@@ -113,8 +111,8 @@ static void lease_take_grant(struct lease *lease, const struct dflockd_reply *re
     memcpy(lease->token, reply->token, sizeof(lease->token));
     lease->fence = reply->fence;
     lease->lease_s = reply->lease_s;
-    lease->end_ns = lease->sent_ns + reply->lease_s * ns_per_s;
-    if (now_ns - lease->sent_ns <= reply->lease_s * ns_per_s / LEASE_PROMPT_PART) {
+    lease->end_ns = lease->sent_ns + reply->lease_s * NS_PER_S;
+    if (now_ns - lease->sent_ns <= reply->lease_s * NS_PER_S / LEASE_PROMPT_PART) {
         lease_hold(lease);
         return;
     }
@@ -128,14 +126,14 @@ static void lease_take_renewal(struct lease *lease, const struct dflockd_reply *
     if (lease->state == LEASE_HELD)
         lease->attempts = 0;
     lease->lease_s = reply->lease_s;
-    lease->end_ns = lease->sent_ns + reply->lease_s * ns_per_s;
+    lease->end_ns = lease->sent_ns + reply->lease_s * NS_PER_S;
     if (lease->state == LEASE_CONFIRMING && now_ns >= lease->end_ns)
         lease_confirm(lease, now_ns);
     else
         lease_hold(lease);
 }
 
-/* The server knows the token. That alone makes no lease longer. */
+/* `own` does not renew the lease. */
 static void lease_take_own(struct lease *lease, uint64_t now_ns)
 {
     if (lease->state == LEASE_UNVERIFIED && lease->terms.mode == LEASE_RENEWED)
@@ -156,7 +154,7 @@ void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_
 {
     enum lease_action answered = lease->pending;
 
-    /* A reply to a request of a lease that ended meanwhile: the owner knows that it ended. */
+    /* The lease ended before the reply came. */
     if (answered == LEASE_DO_NOTHING && lease->state != LEASE_WAITING)
         return;
     lease->pending = LEASE_DO_NOTHING;
@@ -176,7 +174,7 @@ void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_
 
 /* ---- connections ---- */
 
-/* Whether a later attempt may succeed. */
+/* Returns whether a later attempt may succeed. */
 static bool lease_may_return(enum dflockd_status why)
 {
     return why == DFLOCKD_STATUS_DISCONNECTED || why == DFLOCKD_STATUS_UNREACHABLE ||
@@ -186,7 +184,7 @@ static bool lease_may_return(enum dflockd_status why)
 void lease_disconnected(struct lease *lease, enum dflockd_status why, uint64_t now_ns)
 {
     bool was_held = lease->state == LEASE_HELD || lease->state == LEASE_UNVERIFIED;
-    /* A server that does not know `own` may close the connection instead of answering `error`. */
+    /* A server that does not know `own` may close the connection instead of replying `error`. */
     bool refused = lease->state == LEASE_UNVERIFIED && lease->pending == LEASE_SEND_OWN &&
                    why == DFLOCKD_STATUS_DISCONNECTED;
 
@@ -212,7 +210,7 @@ uint64_t lease_backoff_ns(uint32_t attempt, uint64_t seed)
         return 0;
     if (attempt < 6)
         most_ms = (uint64_t)LEASE_BACKOFF_FIRST_MS << (attempt - 1);
-    return (uint64_t)((double)(most_ms * ns_per_ms) * (0.5 + lease_random(seed, attempt) / 2));
+    return (uint64_t)((double)(most_ms * NS_PER_MS) * (0.5 + lease_random(seed, attempt) / 2));
 }
 
 /* ---- time ---- */
@@ -243,9 +241,9 @@ void lease_sent(struct lease *lease, uint64_t now_ns)
 }
 
 /*
- * When an unverified lease stops waiting for a reply and connects again: behind a peer that accepts
- * and is silent nobody may know the grant. A HELD lease waits to its end instead. Its server may
- * only be slow, and would release the grant at the end of the connection.
+ * Returns when an UNVERIFIED lease stops waiting for a reply and reconnects: a silent peer may not
+ * be the server. A HELD lease waits until its end. Its server may only be slow, and would release
+ * the grant if the connection ended.
  */
 static uint64_t lease_overdue_ns(const struct lease *lease)
 {

@@ -1,7 +1,7 @@
 /*
- * A lock or a slot of a semaphore. Its claim is the caller's until the lock is held, the renewer's
- * while it is, and the caller's again to release it. After that the connection is kept for the next
- * time, unless server and client may differ about what it holds: closing it settles that.
+ * A lock or a slot of a semaphore. The renewer owns its claim while the lock is held; otherwise the
+ * caller owns it. The lock keeps its connection, unless server and client may differ about what it
+ * holds: then closing it makes the server release.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,12 +10,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "client/claim.h"
 #include "client/client.h"
+#include "client/codec.h"
 #include "client/connection.h"
-#include "client/speech.h"
-
-static const uint64_t lock_ns_per_ms = 1000000;
 
 static const double lock_default_ratio = 0.5;
 
@@ -23,7 +22,7 @@ struct dflockd_lock {
     struct dflockd_client *client;
     struct dflockd_lock_options options;
     struct renewer_entry entry;
-    size_t server; /* number of the one that the claim's connection is to */
+    size_t server; /* number of the server of the claim's connection */
     bool queued;
     int cancel_fd; /* an eventfd that cancel makes readable */
     char key[DFLOCKD_KEY_MAX + 1];
@@ -60,7 +59,7 @@ static bool lock_is_valid(const char *key, const struct dflockd_lock_options *op
         .limit = options->limit,
     };
 
-    return speech_valid(&request) && options->renew_ratio > 0 && options->renew_ratio < 1;
+    return codec_request_is_valid(&request) && options->renew_ratio > 0 && options->renew_ratio < 1;
 }
 
 enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_client *client,
@@ -119,7 +118,7 @@ void dflockd_lock_free(struct dflockd_lock *lock)
 
 /* ---- acquiring ---- */
 
-/* Takes back what cancel did. Returns whether it had been called. */
+/* Resets dflockd_lock_cancel. Returns whether it had been called. */
 static bool lock_take_cancel(const struct dflockd_lock *lock)
 {
     uint64_t count;
@@ -127,7 +126,8 @@ static bool lock_take_cancel(const struct dflockd_lock *lock)
     return read(lock->cancel_fd, &count, sizeof(count)) > 0;
 }
 
-/* The key's server, which an application's own way of sharding may change from time to time. */
+/* Called for each request, because a shard function of the program may change its mind. Returns
+ * false if it returns an invalid number. */
 static bool lock_choose_server(struct dflockd_lock *lock)
 {
     size_t server = dflockd_client_server(lock->client, lock->key);
@@ -141,7 +141,7 @@ static bool lock_choose_server(struct dflockd_lock *lock)
     return true;
 }
 
-/* Sends the request for the grant and waits. The renewer keeps what was granted. */
+/* Sends the request for the grant and waits. The renewer keeps a granted claim. */
 static enum dflockd_status lock_ask(struct dflockd_lock *lock, enum dflockd_command command,
                                     uint64_t timeout_s)
 {
@@ -159,7 +159,7 @@ static enum dflockd_status lock_ask(struct dflockd_lock *lock, enum dflockd_comm
     if (status == DFLOCKD_STATUS_CANCELLED)
         lock_take_cancel(lock);
     if (status == DFLOCKD_STATUS_NO_MEMORY)
-        claim_close(claim); /* granted perhaps, and not kept */
+        claim_close(claim); /* it may be granted, but nobody would renew it */
     renewer_publish(renewer, &lock->entry, false);
     return status;
 }
@@ -274,7 +274,7 @@ uint64_t dflockd_lock_fence(struct dflockd_lock *lock)
 
 int64_t dflockd_lock_lease_ms(struct dflockd_lock *lock)
 {
-    return (int64_t)(lock_view(lock).left_ns / lock_ns_per_ms);
+    return (int64_t)(lock_view(lock).left_ns / NS_PER_MS);
 }
 
 bool dflockd_lock_token(struct dflockd_lock *lock, char token[DFLOCKD_TOKEN_LENGTH + 1])

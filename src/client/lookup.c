@@ -11,7 +11,7 @@
 
 struct lookup {
     struct address address; /* constant */
-    pthread_mutex_t mutex;  /* for all below */
+    pthread_mutex_t mutex;  /* guards the members below */
     int descriptor;         /* -1: abandoned */
     bool is_finished;
     int error;        /* of getaddrinfo(3), once it is finished */
@@ -36,7 +36,7 @@ static uint64_t lookup_process(void)
     return (uint64_t)(uint32_t)getpid() << PROCESS_SHIFT;
 }
 
-/* Returns false if there are as many threads as may be. */
+/* Returns false if LOOKUP_THREADS_MAX threads are running. */
 static bool lookup_count_thread(void)
 {
     uint64_t process = lookup_process();
@@ -88,7 +88,7 @@ static void *lookup_run(void *argument)
         lookup->error = error;
         lookup->error_number = error_number;
         lookup->is_finished = true;
-        /* With the mutex locked, so that the caller cannot close the descriptor before. */
+        /* The mutex is locked, so that the caller cannot close the descriptor before. */
         lookup_announce(lookup->descriptor);
     }
     pthread_mutex_unlock(&lookup->mutex);
@@ -99,8 +99,8 @@ static void *lookup_run(void *argument)
 }
 
 /*
- * The stack has the default size, since modules of nsswitch.conf(5) run on it, whose needs nobody
- * knows. All signals are blocked: those of the program are for its own threads.
+ * The stack has the default size, because the modules of nsswitch.conf(5) run on it. The thread
+ * blocks all signals: the program's own threads handle them.
  */
 static bool lookup_start_thread(struct lookup *lookup)
 {
@@ -151,7 +151,7 @@ enum dflockd_status lookup_take(struct lookup *lookup, struct address_choices *c
 {
     bool is_finished;
 
-    /* The thread writes nothing more once it has set `is_finished`. */
+    /* The thread writes nothing after it has set `is_finished`. */
     pthread_mutex_lock(&lookup->mutex);
     is_finished = lookup->is_finished;
     pthread_mutex_unlock(&lookup->mutex);

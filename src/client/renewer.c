@@ -11,14 +11,13 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "os/clock.h"
 
 enum {
-    RENEWER_TIMER = 0,      /* its number in the events; watches have others */
-    RENEWER_EVENTS_MAX = 64 /* that one turn takes */
+    RENEWER_TIMER = 0,      /* its number in events; numbers of watches begin with 1 */
+    RENEWER_EVENTS_MAX = 64 /* of one turn */
 };
-
-static const uint64_t ns_per_s = 1000000000;
 
 static void *renewer_allocate(void *context, size_t size, size_t alignment)
 {
@@ -39,7 +38,7 @@ static const struct memory renewer_memory = {.allocate = renewer_allocate, .rele
 
 /* ---- the timer ---- */
 
-/* Wakes the thread at the next deadline; at once for callbacks, and for its end. */
+/* Wakes the thread at the next deadline, or now if callbacks are due or it must end. */
 static void renewer_set_timer(struct renewer *renewer)
 {
     uint64_t at_ns = heap_top_key(&renewer->deadlines);
@@ -48,9 +47,9 @@ static void renewer_set_timer(struct renewer *renewer)
     if (renewer->ending || !list_empty(&renewer->losses))
         at_ns = 0;
     if (at_ns != UINT64_MAX) {
-        spec.it_value.tv_sec = (time_t)(at_ns / ns_per_s);
-        /* 0 would be never. */
-        spec.it_value.tv_nsec = (long)(at_ns % ns_per_s) | (at_ns == 0);
+        spec.it_value.tv_sec = (time_t)(at_ns / NS_PER_S);
+        /* A time of 0 would stop the timer. */
+        spec.it_value.tv_nsec = (long)(at_ns % NS_PER_S) | (at_ns == 0);
     }
     timerfd_settime(renewer->timer, TFD_TIMER_ABSTIME, &spec, NULL);
 }
@@ -65,8 +64,10 @@ static bool renewer_register(const struct renewer *renewer, const struct renewer
            epoll_ctl(renewer->events, EPOLL_CTL_ADD, entry->watched_descriptor, &event) == 0;
 }
 
-/* Has epoll watch what the claim waits for. The kernel forgets a closed descriptor, whose number
- * may come again with the next connection. */
+/*
+ * Makes epoll watch the claim's descriptor. Returns false if that fails. The kernel removes a
+ * closed descriptor from epoll. The next connection may have the same descriptor number.
+ */
 static bool renewer_watch(struct renewer *renewer, struct renewer_entry *entry)
 {
     const struct claim *claim = &entry->claim;
@@ -107,8 +108,8 @@ static void renewer_register_again(void *context, struct map_link *link)
 }
 
 /*
- * The kernel does not forget a closed descriptor that another process still has. If the program
- * forked, its old connections go on to report events, and only a new epoll gets rid of them.
+ * The kernel does not remove a closed descriptor that a child of fork(2) still has. Old connections
+ * then still report events. Only a new epoll ends that.
  */
 static void renewer_forget_closed(struct renewer *renewer)
 {
@@ -152,7 +153,7 @@ static void renewer_lose(struct renewer *renewer, struct renewer_entry *entry)
         list_push_back(&renewer->losses, &entry->loss);
 }
 
-/* Goes on with a kept claim as far as it can. */
+/* Drives a kept claim, and updates its deadline and its watch. */
 static void renewer_serve(struct renewer *renewer, struct renewer_entry *entry)
 {
     uint64_t answered = entry->claim.lease.renewals_answered;
@@ -163,13 +164,13 @@ static void renewer_serve(struct renewer *renewer, struct renewer_entry *entry)
     }
     renewer_copy_problem(entry);
     heap_update(&renewer->deadlines, &entry->due, claim_due_ns(&entry->claim));
-    /* A connection that cannot be watched is looked at again when its deadline comes. */
+    /* If epoll cannot watch the connection, the claim's deadline wakes the thread. */
     renewer_watch(renewer, entry);
     if (entry->claim.lease.renewals_answered != answered)
         pthread_cond_broadcast(&renewer->changed);
 }
 
-/* A lease that is over is lost from now on, although the thread has not noticed yet. */
+/* Makes a lease LOST that has ended, although the thread has not run yet. */
 static void renewer_expire(struct renewer *renewer, struct renewer_entry *entry, uint64_t now_ns)
 {
     if (!entry->kept || now_ns < entry->claim.lease.end_ns)
@@ -189,7 +190,7 @@ static void renewer_serve_deadlines(struct renewer *renewer)
                       CONTAINER_OF(heap_top(&renewer->deadlines), struct renewer_entry, due));
 }
 
-/* The timer's event says nothing more: each turn serves all deadlines. */
+/* Ignores the timer's event: each turn serves all deadlines. */
 static void renewer_serve_events(struct renewer *renewer)
 {
     struct epoll_event events[RENEWER_EVENTS_MAX];
@@ -228,8 +229,8 @@ static void renewer_call_back(struct renewer *renewer)
 }
 
 /*
- * Waits without the mutex, and asks for the events only with it: a claim that another thread took
- * back meanwhile is in none of them.
+ * Waits without the mutex, but reads events with it: another thread may have taken a claim
+ * meanwhile.
  */
 static void renewer_wait(struct renewer *renewer)
 {
@@ -317,7 +318,7 @@ void renewer_unreserve(struct renewer *renewer)
     pthread_mutex_unlock(&renewer->mutex);
 }
 
-/* The program's signals are for its own threads. */
+/* The thread blocks all signals: the program's own threads handle them. */
 bool renewer_start(struct renewer *renewer)
 {
     sigset_t all;
@@ -352,7 +353,7 @@ enum dflockd_status renewer_keep(struct renewer *renewer, struct renewer_entry *
         status = DFLOCKD_STATUS_DONE;
         entry->kept = true;
         heap_insert(&renewer->deadlines, &entry->due, claim_due_ns(&entry->claim));
-        renewer_serve(renewer, entry); /* no event reports what was received behind the grant */
+        renewer_serve(renewer, entry); /* no event reports bytes that came with the grant */
         renewer_set_timer(renewer);
     }
     pthread_mutex_unlock(&renewer->mutex);

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/speech.h"
+#include "client/codec.h"
 
-#define SERVER_USUAL "127.0.0.1"
+#define SERVER_DEFAULT "127.0.0.1"
 
 enum {
     CONNECT_TIMEOUT_MS = 10000,
@@ -22,62 +22,61 @@ void dflockd_options_init(struct dflockd_options *options)
     };
 }
 
-static enum dflockd_status fail(const struct dflockd_options *options, enum dflockd_status status,
-                                const char *why)
+static enum dflockd_status servers_fail(const struct dflockd_options *options,
+                                        enum dflockd_status status, const char *why)
 {
     if (options->problem)
         snprintf(options->problem, DFLOCKD_PROBLEM_MAX, "%s", why);
     return status;
 }
 
-/* What is wrong with the options beside addresses and files, or NULL. */
-static const char *flaw(const struct dflockd_options *options)
+/* Returns what is wrong with the options, except addresses and files; NULL if nothing. */
+static const char *servers_check_options(const struct dflockd_options *options)
 {
     const struct dflockd_request auth = {.command = DFLOCKD_AUTH, .token = options->auth_token};
 
-    if (options->auth_token && !speech_valid(&auth))
-        return "the authentication's secret is empty, too long or more than a line";
+    if (options->auth_token && !codec_request_is_valid(&auth))
+        return "auth_token: must be 1 to 65536 bytes without newlines";
     if (options->connect_timeout_ms == 0)
         return "connect_timeout_ms: must be at least 1";
     if (options->reply_timeout_ms == 0)
         return "reply_timeout_ms: must be at least 1";
     if (!options->tls_certificate != !options->tls_key)
-        return "a TLS certificate and its key go together";
-    /* Whoever names a file of TLS believes to be safe. */
+        return "tls_certificate and tls_key: need each other";
+    /* A program that sets one of these expects TLS. */
     if (!options->tls && (options->tls_ca_file || options->tls_certificate ||
                           options->tls_server_name || options->tls_insecure))
-        return "an option of TLS is given without TLS";
+        return "tls: must be set for the other TLS options";
     return NULL;
 }
 
-static enum dflockd_status read_addresses(struct servers *servers,
-                                          const struct dflockd_options *options)
+static enum dflockd_status servers_parse_addresses(struct servers *servers,
+                                                   const struct dflockd_options *options)
 {
-    static const char *const usual[] = {SERVER_USUAL};
-    const char *const *texts = options->server_count > 0 ? options->servers : usual;
+    static const char *const default_server[] = {SERVER_DEFAULT};
+    const char *const *texts = options->server_count > 0 ? options->servers : default_server;
 
     servers->count = options->server_count > 0 ? options->server_count : 1;
     servers->addresses = calloc(servers->count, sizeof(*servers->addresses));
     if (!servers->addresses)
-        return fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
+        return servers_fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < servers->count; i++) {
         char problem[ADDRESS_PROBLEM_MAX];
 
         if (!address_parse(&servers->addresses[i], texts[i] ? texts[i] : "", problem))
-            return fail(options, DFLOCKD_STATUS_INVALID, problem);
+            return servers_fail(options, DFLOCKD_STATUS_INVALID, problem);
     }
     return DFLOCKD_STATUS_DONE;
 }
 
-static enum dflockd_status fail_tls(const struct dflockd_options *options, const char *why)
+static enum dflockd_status servers_fail_tls(const struct dflockd_options *options, const char *why)
 {
-    bool short_of_memory = errno == ENOMEM;
-
-    return fail(options, short_of_memory ? DFLOCKD_STATUS_NO_MEMORY : DFLOCKD_STATUS_UNTRUSTED,
-                why);
+    return servers_fail(options,
+                        errno == ENOMEM ? DFLOCKD_STATUS_NO_MEMORY : DFLOCKD_STATUS_UNTRUSTED, why);
 }
 
-static enum dflockd_status read_tls(struct servers *servers, const struct dflockd_options *options)
+static enum dflockd_status servers_load_tls(struct servers *servers,
+                                            const struct dflockd_options *options)
 {
     char why[TLS_PROBLEM_MAX];
 
@@ -85,14 +84,14 @@ static enum dflockd_status read_tls(struct servers *servers, const struct dflock
         return DFLOCKD_STATUS_DONE;
     servers->tls = tls_context_for_clients(options->tls_ca_file, options->tls_insecure, why);
     if (!servers->tls)
-        return fail_tls(options, why);
+        return servers_fail_tls(options, why);
     if (options->tls_certificate &&
         !tls_context_show(servers->tls, options->tls_certificate, options->tls_key, why))
-        return fail_tls(options, why);
+        return servers_fail_tls(options, why);
     return DFLOCKD_STATUS_DONE;
 }
 
-static bool copy(char **to, const char *text)
+static bool servers_copy_text(char **to, const char *text)
 {
     *to = text ? strdup(text) : NULL;
     return *to || !text;
@@ -100,7 +99,7 @@ static bool copy(char **to, const char *text)
 
 enum dflockd_status servers_init(struct servers *servers, const struct dflockd_options *options)
 {
-    const char *why = flaw(options);
+    const char *why = servers_check_options(options);
     enum dflockd_status status;
 
     *servers = (struct servers){
@@ -110,14 +109,14 @@ enum dflockd_status servers_init(struct servers *servers, const struct dflockd_o
         .reply_timeout_ms = options->reply_timeout_ms,
     };
     if (why)
-        return fail(options, DFLOCKD_STATUS_INVALID, why);
-    status = read_addresses(servers, options);
+        return servers_fail(options, DFLOCKD_STATUS_INVALID, why);
+    status = servers_parse_addresses(servers, options);
     if (status == DFLOCKD_STATUS_DONE)
-        status = read_tls(servers, options);
+        status = servers_load_tls(servers, options);
     if (status == DFLOCKD_STATUS_DONE &&
-        (!copy(&servers->auth_token, options->auth_token) ||
-         !copy(&servers->tls_server_name, options->tls_server_name)))
-        status = fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
+        (!servers_copy_text(&servers->auth_token, options->auth_token) ||
+         !servers_copy_text(&servers->tls_server_name, options->tls_server_name)))
+        status = servers_fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
     if (status != DFLOCKD_STATUS_DONE)
         servers_free(servers);
     return status;

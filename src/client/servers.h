@@ -1,5 +1,5 @@
 /*
- * Which servers there are, and what it takes to be let in: the options, read, checked and copied.
+ * The options of a client or a connection, checked and copied: servers, secret, TLS, timeouts.
  */
 #ifndef CLIENT_SERVERS_H
 #define CLIENT_SERVERS_H
@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "os/address.h"
 #include "dflockd/client.h"
+#include "os/address.h"
 #include "os/tls.h"
 
 struct servers {
@@ -18,14 +18,14 @@ struct servers {
     void *shard_context;
     char *auth_token;        /* NULL: none */
     struct tls_context *tls; /* NULL: none */
-    char *tls_server_name;   /* NULL: the host's */
+    char *tls_server_name;   /* NULL: address_tls_name */
     uint32_t connect_timeout_ms;
     uint32_t reply_timeout_ms;
 };
 
 /*
- * DONE, INVALID, NO_MEMORY, UNTRUSTED; where it is not DONE there is nothing to be freed, and
- * `options->problem` says why.
+ * Returns DONE: the caller must call servers_free. Otherwise writes the reason to
+ * `options->problem`, and returns INVALID, NO_MEMORY or UNTRUSTED; there is nothing to free.
  */
 enum dflockd_status servers_init(struct servers *servers, const struct dflockd_options *options);
 

@@ -1,15 +1,15 @@
-#include "client/speech.h"
+#include "client/codec.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    ARGUMENT_MAX = 96, /* bytes of an arg line but that of `auth` */
-    WORD_MAX = 8       /* of a command */
+    ARGUMENT_MAX = 96, /* bytes of an arg line, except that of `auth` */
+    WORD_MAX = 8       /* bytes of a command's word */
 };
 
-/* What the good answer to a command holds. */
+/* The successful reply to a command. */
 enum shape {
     SHAPE_GRANT = 1,  /* ok <token> <lease> */
     SHAPE_TICKET = 2, /* acquired <token> <lease>, or queued */
@@ -23,8 +23,9 @@ enum shape {
 struct form {
     enum shape shape;
     bool key;
-    bool kind;    /* `l` or `s` stands before what follows */
-    bool timeout; /* and the others: what its arg line takes, in this order */
+    /* The parts of the arg line. It has them in the order of codec_encode_request. */
+    bool kind; /* `l` or `s` */
+    bool timeout;
     bool limit;
     bool lease;
     bool token;
@@ -53,14 +54,14 @@ static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
 
 /* ---- requests ---- */
 
-static bool valid_key(const char *key)
+static bool codec_key_is_valid(const char *key)
 {
     size_t length = key ? strnlen(key, DFLOCKD_KEY_MAX + 1) : 0;
 
     return length >= 1 && length <= DFLOCKD_KEY_MAX && !strpbrk(key, " \t\r\n");
 }
 
-static bool valid_token(const char *text, size_t length)
+static bool codec_token_is_valid(const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
         if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'a' && text[i] <= 'f'))
@@ -69,23 +70,23 @@ static bool valid_token(const char *text, size_t length)
     return length == DFLOCKD_TOKEN_LENGTH;
 }
 
-static bool valid_secret(const char *secret)
+static bool codec_secret_is_valid(const char *secret)
 {
     size_t length = secret ? strnlen(secret, DFLOCKD_AUTH_LINE_MAX + 1) : 0;
 
     return length >= 1 && length <= DFLOCKD_AUTH_LINE_MAX && !strpbrk(secret, "\r\n");
 }
 
-bool speech_valid(const struct dflockd_request *request)
+bool codec_request_is_valid(const struct dflockd_request *request)
 {
     const struct form *form;
 
     if ((unsigned)request->command >= DFLOCKD_COMMAND_COUNT)
         return false;
     if (request->command == DFLOCKD_AUTH)
-        return valid_secret(request->token);
+        return codec_secret_is_valid(request->token);
     form = &forms[request->command];
-    if (form->key && !valid_key(request->key))
+    if (form->key && !codec_key_is_valid(request->key))
         return false;
     if (form->timeout && request->timeout_s > DFLOCKD_SECONDS_MAX)
         return false;
@@ -93,17 +94,18 @@ bool speech_valid(const struct dflockd_request *request)
         return false;
     if (form->limit && (request->limit < 1 || request->limit > DFLOCKD_LIMIT_MAX))
         return false;
-    return !form->token || (request->token && valid_token(request->token, strlen(request->token)));
+    return !form->token ||
+           (request->token && codec_token_is_valid(request->token, strlen(request->token)));
 }
 
-size_t speech_room(const struct dflockd_request *request)
+size_t codec_request_size_max(const struct dflockd_request *request)
 {
     if (request->command == DFLOCKD_AUTH)
         return WORD_MAX + strlen(request->token) + 4;
     return WORD_MAX + DFLOCKD_KEY_MAX + ARGUMENT_MAX + 4;
 }
 
-size_t speech_ask(uint8_t *to, const struct dflockd_request *request)
+size_t codec_encode_request(uint8_t *to, const struct dflockd_request *request)
 {
     static const char *const words[] = {
 #define X(name, word) word,
@@ -129,13 +131,13 @@ size_t speech_ask(uint8_t *to, const struct dflockd_request *request)
             length += sprintf(text + length, " %" PRIu64, request->lease_s);
         argument = length > 0 ? text + 1 : text;
     }
-    return (size_t)snprintf((char *)to, speech_room(request), "%s\n%s\n%s\n",
+    return (size_t)snprintf((char *)to, codec_request_size_max(request), "%s\n%s\n%s\n",
                             words[request->command], form->key ? request->key : "_", argument);
 }
 
-/* ---- answers ---- */
+/* ---- replies ---- */
 
-enum dflockd_outcome speech_outcome(const char *word, size_t length)
+enum dflockd_outcome codec_parse_outcome(const char *word, size_t length)
 {
     static const char *const words[] = {
 #define X(name, word) word,
@@ -151,7 +153,7 @@ enum dflockd_outcome speech_outcome(const char *word, size_t length)
 }
 
 /* A lease is a number from 1 to DFLOCKD_SECONDS_MAX. */
-static bool hear_lease(struct dflockd_reply *reply, const char *text, size_t length)
+static bool codec_parse_lease(struct dflockd_reply *reply, const char *text, size_t length)
 {
     uint64_t seconds = 0;
 
@@ -168,7 +170,7 @@ static bool hear_lease(struct dflockd_reply *reply, const char *text, size_t len
     return true;
 }
 
-static uint64_t fence_of(const char *token)
+static uint64_t codec_fence(const char *token)
 {
     uint64_t fence = 0;
 
@@ -177,19 +179,20 @@ static uint64_t fence_of(const char *token)
     return fence;
 }
 
-static bool hear_grant(struct dflockd_reply *reply, const char *text, size_t length)
+static bool codec_parse_grant(struct dflockd_reply *reply, const char *text, size_t length)
 {
     if (length <= DFLOCKD_TOKEN_LENGTH || text[DFLOCKD_TOKEN_LENGTH] != ' ' ||
-        !valid_token(text, DFLOCKD_TOKEN_LENGTH))
+        !codec_token_is_valid(text, DFLOCKD_TOKEN_LENGTH))
         return false;
     memcpy(reply->token, text, DFLOCKD_TOKEN_LENGTH);
-    reply->fence = fence_of(text);
-    return hear_lease(reply, text + DFLOCKD_TOKEN_LENGTH + 1, length - DFLOCKD_TOKEN_LENGTH - 1);
+    reply->fence = codec_fence(text);
+    return codec_parse_lease(reply, text + DFLOCKD_TOKEN_LENGTH + 1,
+                             length - DFLOCKD_TOKEN_LENGTH - 1);
 }
 
-/* `rest` is what follows the word and a blank, or NULL. */
-static bool hear_good(struct dflockd_reply *reply, enum shape shape, const char *rest,
-                      size_t length)
+/* `rest` follows the first word and a space; NULL if there is no space. */
+static bool codec_parse_success(struct dflockd_reply *reply, enum shape shape, const char *rest,
+                                size_t length)
 {
     reply->status = DFLOCKD_STATUS_DONE;
     if ((reply->outcome == DFLOCKD_ACQUIRED) != (shape == SHAPE_TICKET))
@@ -197,21 +200,21 @@ static bool hear_good(struct dflockd_reply *reply, enum shape shape, const char 
     if (shape == SHAPE_BARE || !rest)
         return shape == SHAPE_BARE && !rest;
     if (shape == SHAPE_LEASE)
-        return hear_lease(reply, rest, length);
+        return codec_parse_lease(reply, rest, length);
     if (shape == SHAPE_TEXT) {
         reply->text = rest;
         reply->text_length = length;
         return length > 0;
     }
-    return hear_grant(reply, rest, length);
+    return codec_parse_grant(reply, rest, length);
 }
 
-bool speech_hear(struct dflockd_reply *reply, enum dflockd_command command, const char *line,
-                 size_t length)
+bool codec_parse_reply(struct dflockd_reply *reply, enum dflockd_command command, const char *line,
+                       size_t length)
 {
     static const struct {
         enum dflockd_status status;
-        unsigned shapes; /* it may answer */
+        unsigned shapes; /* of the commands that have this reply */
     } others[DFLOCKD_OUTCOME_COUNT] = {
         [DFLOCKD_QUEUED] = {DFLOCKD_STATUS_WAITING, SHAPE_TICKET},
         [DFLOCKD_TIMEOUT] = {DFLOCKD_STATUS_TIMED_OUT, SHAPE_GRANT},
@@ -226,17 +229,17 @@ bool speech_hear(struct dflockd_reply *reply, enum dflockd_command command, cons
         [DFLOCKD_ERROR_DRAINING] = {DFLOCKD_STATUS_DRAINING, SHAPES_ALL},
     };
     const struct form *form = &forms[command];
-    const char *blank = memchr(line, ' ', length);
-    size_t word = blank ? (size_t)(blank - line) : length;
+    const char *space = memchr(line, ' ', length);
+    size_t word = space ? (size_t)(space - line) : length;
 
-    *reply = (struct dflockd_reply){.outcome = speech_outcome(line, word)};
+    *reply = (struct dflockd_reply){.outcome = codec_parse_outcome(line, word)};
     if (reply->outcome == DFLOCKD_OUTCOME_COUNT)
         return false;
     if (reply->outcome == DFLOCKD_OK || reply->outcome == DFLOCKD_ACQUIRED)
-        return hear_good(reply, form->shape, blank ? blank + 1 : NULL,
-                         blank ? length - word - 1 : 0);
+        return codec_parse_success(reply, form->shape, space ? space + 1 : NULL,
+                                   space ? length - word - 1 : 0);
     reply->status = others[reply->outcome].status;
     if (reply->outcome == DFLOCKD_ERROR && form->token)
         reply->status = DFLOCKD_STATUS_NOT_HELD;
-    return !blank && (others[reply->outcome].shapes & form->shape) != 0;
+    return !space && (others[reply->outcome].shapes & form->shape) != 0;
 }
