@@ -9,7 +9,10 @@
 #include <strings.h>
 
 enum {
-    VARIABLE_MAX = 64 /* of the name of a variable, prefix included */
+    VARIABLE_MAX = 64, /* of the name of a variable, prefix included */
+    FLAGS_VALUE_NAME_MAX = 24,
+    FLAGS_HELP_MAX = 2048, /* bytes of a flag's help */
+    FLAGS_HELP_COLUMNS = 80
 };
 
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what)
@@ -295,26 +298,92 @@ void flags_wipe(const struct flags *flags, const char *name, int count, char *co
     flags_wipe_text(getenv(variable));
 }
 
+/* ---- help ---- */
+
+/*
+ * Writes the name of the flag's value to `name`: the word in back quotes, else the first word if
+ * that is a unit or the like.
+ */
+static void flags_name_value(const struct flag *flag, char name[FLAGS_VALUE_NAME_MAX])
+{
+    static const char *const units[] = {"Address", "File", "Microseconds", "MiB",
+                                        "Path",    "Port", "Process",      "Seconds"};
+    const char *word = flag->type == FLAG_TEXT ? "value" : "number";
+    const char *quoted = strchr(flag->help, '`');
+    size_t length;
+
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strncmp(flag->help, units[i], strlen(units[i])) == 0)
+            word = units[i];
+    }
+    if (quoted)
+        word = quoted + 1;
+    length = strcspn(word, "`");
+    if (length >= FLAGS_VALUE_NAME_MAX)
+        length = FLAGS_VALUE_NAME_MAX - 1;
+    for (size_t i = 0; i < length; i++)
+        name[i] = (char)toupper((unsigned char)word[i]);
+    name[length] = '\0';
+}
+
+/* Prints `text` without back quotes, in indented lines of up to FLAGS_HELP_COLUMNS. */
+static void flags_print_text(const char *text)
+{
+    size_t column = FLAGS_HELP_COLUMNS;
+
+    while (*text) {
+        char word[FLAGS_HELP_COLUMNS];
+        size_t length = 0;
+
+        for (; *text && *text != ' '; text++) {
+            if (*text != '`' && length < sizeof(word) - 1)
+                word[length++] = *text;
+        }
+        word[length] = '\0';
+        text += strspn(text, " ");
+        if (column + 1 + length > FLAGS_HELP_COLUMNS) {
+            printf("\n     ");
+            column = 5;
+        }
+        printf(" %s", word);
+        column += 1 + length;
+    }
+    printf("\n");
+}
+
+static void flags_print_flag(const struct flags *flags, const struct flag *flag)
+{
+    const char *prefix = flags->variable_prefix;
+    char name[FLAGS_VALUE_NAME_MAX] = "";
+    char text[FLAGS_HELP_MAX];
+    int length = snprintf(text, sizeof(text), "%s.", flag->help);
+
+    if (flag->variable)
+        length +=
+            snprintf(text + length, sizeof(text) - (size_t)length, " %s%s", prefix, flag->variable);
+    if (flag->variable_old)
+        length += snprintf(text + length, sizeof(text) - (size_t)length, ", formerly %s%s", prefix,
+                           flag->variable_old);
+    if (flag->initial)
+        length +=
+            snprintf(text + length, sizeof(text) - (size_t)length, " (default %s)", flag->initial);
+    assert((size_t)length < sizeof(text));
+    if (!flags_takes_no_value(flag))
+        flags_name_value(flag, name);
+    printf("  --%s%s%s%s", flag->type == FLAG_BOOLEAN ? "[no-]" : "", flag->name, *name ? " " : "",
+           name);
+    flags_print_text(text);
+}
+
 void flags_print(const struct flags *flags)
 {
     for (size_t i = 0; i < flags->count; i++) {
         const struct flag *flag = &flags->table[i];
 
-        if (flag->type == FLAG_UNSUPPORTED) {
+        if (flag->type == FLAG_UNSUPPORTED)
             printf("  --%s\n      Not supported by this version. %s%s\n", flag->name,
                    flags->variable_prefix, flag->variable);
-            continue;
-        }
-        if (!flag->help)
-            continue;
-        printf("  --%s%s\n      %s.", flag->type == FLAG_BOOLEAN ? "[no-]" : "", flag->name,
-               flag->help);
-        if (flag->variable)
-            printf(" %s%s", flags->variable_prefix, flag->variable);
-        if (flag->variable_old)
-            printf(", formerly %s%s", flags->variable_prefix, flag->variable_old);
-        if (flag->initial)
-            printf(" (default %s)", flag->initial);
-        printf("\n");
+        else if (flag->help)
+            flags_print_flag(flags, flag);
     }
 }

@@ -37,7 +37,7 @@ struct flag {
     uint64_t least;
     uint64_t most;
     const char *initial; /* written as a user would; NULL: the field stays 0 */
-    const char *help;    /* without a stop at its end; NULL: not shown */
+    const char *help;    /* without a stop; a word in `` names the value; NULL: not shown */
 };
 
 /*
@@ -129,7 +129,7 @@ bool flags_check_needs(struct flags_reading *reading, const struct flag_need *ne
 /* Notes that what `name` was given is wrong; returns false. */
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what);
 
-/* Prints every flag with its variable and initial value to stdout. */
+/* Prints each flag with the name of its value, its variable and its initial value to stdout. */
 void flags_print(const struct flags *flags);
 
 #endif

@@ -14,7 +14,7 @@ PROGRAMS = [page.name.split(".")[0] for page in PAGES]
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of --help: its line, and whether --no-NAME is a flag too."""
+    """A flag of --help: its lines, and whether --no-NAME is a flag too."""
     name: str
     switch: bool
     line: str
@@ -36,10 +36,10 @@ def help_of(program, *command):
 
 @cache
 def flags_of(program, *command):
-    found = re.findall(r"^  --(\[no-\])?([a-z0-9-]+)\n      (.*)$", help_of(program, *command),
-                       re.M)
+    found = re.findall(r"^  --(\[no-\])?([a-z0-9-]+)(?: [A-Z]+)?\n((?:      .*\n)+)",
+                       help_of(program, *command), re.M)
     assert found
-    return [Flag(name, bool(no), line) for no, name, line in found]
+    return [Flag(name, bool(no), " ".join(lines.split())) for no, name, lines in found]
 
 
 @cache

@@ -165,8 +165,8 @@ static void a_secret_is_wiped_wherever_it_was_given(void **state)
 static void help_shows_every_flag_once(void **state)
 {
     static const char expected[] =
-        "  --name\n      A text.\n"
-        "  --count\n      A number. (default 7)\n"
+        "  --name VALUE\n      A text.\n"
+        "  --count NUMBER\n      A number. (default 7)\n"
         "  --[no-]loud\n      A boolean. FLAGS_TEST_LOUD, formerly FLAGS_TEST_NOISY "
         "(default false)\n"
         "  --later\n      Not supported by this version. FLAGS_TEST_LATER\n"

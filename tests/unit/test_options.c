@@ -671,8 +671,10 @@ static void assert_help_has(const char *help, const char *flag, const char *cons
     const char *entry;
     const char *end;
 
-    snprintf(line, sizeof(line), "\n  --%s\n", flag);
+    snprintf(line, sizeof(line), "\n  --%s", flag);
     entry = strstr(help, line);
+    while (entry && entry[strlen(line)] != '\n' && entry[strlen(line)] != ' ')
+        entry = strstr(entry + 1, line);
     if (!entry)
         fail_msg("--help has no --%s", flag);
     end = strstr(entry + strlen(line), "\n  --");

@@ -28,19 +28,22 @@ function after(start, taken)
     return substr(taken, length(start) + 1)
 }
 
-function metavar_of(first, initial)
+# Begins a flag, as "  --[no-]NAME" or "  --NAME VALUE".
+function begin_flag(word, value,    at)
 {
-    if (first ~ /^(Address|File|Microseconds|Path|Port|Process|Seconds)$/)
-        return tolower(first)
-    return first == "MiB" ? first : initial ~ /^[0-9]+$/ ? "number" : "value"
-}
-
-# A line as "Seconds of it. DFLOCKD_A_S, formerly DFLOCKD_B (default 5)".
-function read_flag(name, line,    at, words)
-{
+    name = substr(word, 3)
+    switchable = sub(/^\[no-\]/, "", name)
     at = command SUBSEP name
     flags[command, ++flag_count[command]] = name
-    rest = line
+    metavar[at] = value == "MIB" ? "MiB" : value == "" ? "value" : tolower(value)
+    lines = ""
+}
+
+# Reads its lines so far, as "Seconds of it. DFLOCKD_A_S, formerly DFLOCKD_B (default 5)".
+function read_flag(    at)
+{
+    at = command SUBSEP name
+    rest = lines
     kind[at] = switchable ? "switch" : "value"
     initial[at] = after(" (default ", take_end(" \\(default [^()]*\\)"))
     sub(/\)$/, "", initial[at])
@@ -48,12 +51,10 @@ function read_flag(name, line,    at, words)
     variable[at] = after(" ", take_end(" [A-Z0-9]+_[A-Z0-9_]+"))
     take_end("\\.")
     text[at] = rest
-    split(rest, words, " ")
     if (name == "help" || name == "version")
         kind[at] = "alone"
-    else if (kind[at] == "value" && (words[1] == "File" || words[1] == "Path"))
+    else if (kind[at] == "value" && metavar[at] ~ /^(file|path)$/)
         kind[at] = "file"
-    metavar[at] = metavar_of(words[1], initial[at])
 }
 
 reading == "help" && /^Usage: / {
@@ -68,15 +69,14 @@ reading == "help" && /^Usage: / {
     next
 }
 
-reading == "help" && /^  --(\[no-\])?[a-z0-9-]+$/ {
-    name = substr($1, 3)
-    switchable = sub(/^\[no-\]/, "", name)
+reading == "help" && /^  --(\[no-\])?[a-z0-9-]+( [A-Z]+)?$/ {
+    begin_flag($1, $2)
     next
 }
 
 reading == "help" && name != "" && /^      / {
-    read_flag(name, substr($0, 7))
-    name = ""
+    lines = lines (lines == "" ? "" : " ") substr($0, 7)
+    read_flag()
     next
 }
 
