@@ -250,7 +250,7 @@ def test_the_interrupt_of_a_terminal_gives_up_waiting(server):
     with Client(server) as client:
         client.acquire("key")
         with Terminal(server, "lock", "key", "--", "echo", "ran") as terminal:
-            terminal.see("waiting for 'key' (^C gives up)")
+            terminal.see("waiting for 'key'; press ^C to give up")
             terminal.type(b"\x03")
             assert terminal.finish() == -signal.SIGINT
             assert "ran" not in terminal.text()

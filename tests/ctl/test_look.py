@@ -255,5 +255,5 @@ def test_what_is_no_dflockd_is_told():
         thread.start()
         done = ctl(f"127.0.0.1:{listener.getsockname()[1]}", "stats")
         thread.join(10)
-    assert done.returncode == STRANGE and "is it a dflockd" in done.stderr
+    assert done.returncode == STRANGE and "whether it is a dflockd" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -54,7 +54,7 @@ def test_it_shows_servers_and_the_most_contended_keys(busy):
         assert figures[1] == "5" and figures[3:5] == ["3", "4"]
         assert re.match(r"hot +lock +1 +3 +\d+ s$", next(
             line for line in lines if line.startswith("hot")))
-        assert lines[0].startswith("dflockctl top") and lines[23].startswith("q ends")
+        assert lines[0].startswith("dflockctl top") and lines[23].startswith("q quit")
         assert all(len(line) <= 80 for line in lines)
         terminal.type(b"q")
         assert terminal.finish() == 0
@@ -65,7 +65,7 @@ def test_it_shows_servers_and_the_most_contended_keys(busy):
     ("q", 0), ("^C", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_the_terminal_is_as_it_was_however_it_ends(server, way, status):
     with Terminal(server, "top") as terminal:
-        terminal.see(address(server), "q ends")
+        terminal.see(address(server), "q quit")
         if way.startswith("SIG"):
             os.kill(terminal.process.pid, getattr(signal, way))
         else:
@@ -110,12 +110,12 @@ def test_with_the_probe_its_lock_is_shown_by_no_line(server):
 def fills(terminal, rows):
     lines = terminal.lines()
     return (len(lines) == rows and lines[0].startswith("dflockctl top") and
-            lines[-1].startswith("q ends"))
+            lines[-1].startswith("q quit"))
 
 
 def test_it_follows_the_size_of_the_terminal(busy):
     with Terminal(busy, "top") as terminal:
-        terminal.see("hot", "q ends")
+        terminal.see("hot", "q quit")
         terminal.resize(12, 120)
         eventually(lambda: fills(terminal, 12))
         assert "hot" in terminal.text()
@@ -133,12 +133,12 @@ def test_it_follows_the_size_of_the_terminal(busy):
 
 def test_the_order_can_be_changed(busy):
     with Terminal(busy, "top") as terminal:
-        terminal.see("hot", "order: waiters")
+        terminal.see("hot", "sort: waiters")
         terminal.type(b"r")
-        terminal.see("order: waiters (reverse)")
+        terminal.see("sort: waiters (reverse)")
         assert order_of(terminal, "hot", "warm", "slots") == ["slots", "warm", "hot"]
         terminal.type(b"rsss")
-        terminal.see("order: key ")
+        terminal.see("sort: key ")
         assert order_of(terminal, "hot", "warm", "slots") == ["hot", "slots", "warm"]
 
 
@@ -161,7 +161,7 @@ def test_more_keys_than_lines_are_counted(server):
             terminal.see("100 keys")
             shown = [line for line in terminal.lines() if line.startswith("key-")]
             assert 10 < len(shown) < 24
-            assert terminal.lines()[23].startswith("q ends")
+            assert terminal.lines()[23].startswith("q quit")
 
 
 def test_keys_of_any_bytes_keep_to_their_line(server):
@@ -196,7 +196,7 @@ def test_a_server_that_is_silent_does_not_stop_the_screen(server):
         terminal.see(address(server), address(other))
         server.terminate(signal.SIGSTOP)
         try:
-            terminal.see("no answer for")
+            terminal.see("no reply for")
             assert re.search(rf"{address(other)} +\d", terminal.text())
             terminal.type(b"q")
             assert terminal.finish() == 0
@@ -208,7 +208,7 @@ def test_it_stops_and_goes_on(busy):
     with Terminal(busy, "top") as terminal:
         terminal.see("hot")
         terminal.type(b" ")
-        terminal.see("stopped: space goes on")
+        terminal.see("paused: space continues")
         with Client(busy) as client:
             client.acquire("new-one", "0 1000")
             time.sleep(1.5)
@@ -219,7 +219,7 @@ def test_it_stops_and_goes_on(busy):
 
 def test_stopped_by_the_terminal_it_gives_the_screen_back(server):
     with Terminal(server, "top", command=None) as terminal:
-        terminal.see("q ends")
+        terminal.see("q quit")
         os.kill(terminal.process.pid, signal.SIGTSTP)
         eventually(lambda: terminal.raw.count(LEAVE) == 1)
         assert terminal.modes() == terminal.before

@@ -23,8 +23,6 @@
  *   PRINTING  acquire has ended              -         release the lock
  *   LEFT      a check finds it released      -         -
  */
-#include "dflockctl/acquire.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +42,7 @@
 #include "dflockctl/hold.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/output.h"
-#include "dflockctl/servers.h"
+#include "dflockctl/query.h"
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
 #include "os/standard_output.h"
@@ -381,19 +379,19 @@ static int acquire_with_holder(const struct settings *settings)
  */
 static int acquire_print_kept(const struct settings *settings, const struct grant *grant)
 {
-    struct question question = {0};
+    struct query query = {0};
     struct dflockd_request request = {
         .command = settings->limit ? DFLOCKD_SEMAPHORE_RENEW : DFLOCKD_RENEW,
         .key = settings->words[0],
         .token = grant->token,
         .lease_s = settings->lease_s,
     };
-    size_t server = servers_of(settings, request.key);
+    size_t server = settings_server_of(settings, request.key);
     enum dflockd_status status;
     int error = 0;
 
     nanosleep(&(struct timespec){.tv_nsec = CLOSE_SETTLES_MS * 1000000L}, NULL);
-    status = question_ask(&question, settings, server, &request);
+    status = query_run(&query, settings, server, &request);
     if (status == DFLOCKD_STATUS_NOT_HELD)
         say("granted, and lost with the connection: this server releases on disconnect; leave out "
             "--no-hold");
@@ -401,9 +399,9 @@ static int acquire_print_kept(const struct settings *settings, const struct gran
         error = acquire_print(settings, grant, 0);
     if (error) {
         request.command = settings->limit ? DFLOCKD_SEMAPHORE_RELEASE : DFLOCKD_RELEASE;
-        status = question_ask(&question, settings, server, &request);
+        status = query_run(&query, settings, server, &request);
     }
-    question_close(&question);
+    query_close(&query);
     if (error)
         return acquire_report_output(grant, error, status == DFLOCKD_STATUS_DONE);
     return (int)status_of(status);

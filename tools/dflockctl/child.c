@@ -34,7 +34,7 @@ static void child_report_failure(struct child *child, const char *command, int e
     char *shown = text_shown(command, strlen(command), true);
 
     child->status = error == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
-    say("cannot run '%.500s': %s", shown, strerror(error));
+    say("'%.500s': cannot run it: %s", shown, strerror(error));
     free(shown);
 }
 

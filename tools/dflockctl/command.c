@@ -4,63 +4,61 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "dflockctl/acquire.h"
-#include "dflockctl/list.h"
-#include "dflockctl/run_locked.h"
-#include "dflockctl/servers.h"
 #include "dflockctl/status.h"
-#include "dflockctl/token.h"
-#include "dflockctl/top.h"
 #include "dflockd/protocol.h"
 
 #define FLAGS_STRUCT struct settings
 
 /* ---- flags ---- */
 
-/* Of every command, last in its table. */
-#define SERVER_FLAGS                                                                              \
-    TEXT_FLAG("servers", "SERVERS", server_list, "127.0.0.1:6388",                                \
-              "host:port, [::1]:port or unix:/path, several with commas between them: each key "  \
-              "belongs to one of them, by its CRC-32"),                                           \
-        TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                    \
-                  "File with the secret of the servers"),                                         \
-        TEXT_FLAG("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                             \
-                  "That secret itself; others may see it for a moment, so rather use the file"),  \
-        BOOLEAN_FLAG("tls", "TLS", tls, NULL, "Speak TLS"),                                       \
-        TEXT_FLAG("tls-ca", "TLS_CA", tls_ca, NULL,                                               \
-                  "File with the authorities to trust, in PEM (by default those of the system)"), \
-        TEXT_FLAG("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                    \
-                  "File with a certificate to show, in PEM, where the servers ask for one"),      \
-        TEXT_FLAG("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL, "File with its key"),        \
-        TEXT_FLAG("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                    \
-                  "Name that the servers' certificate must be for (by default the host's)"),      \
-        BOOLEAN_FLAG(                                                                             \
-            "tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                                   \
-            "Trust any certificate: then anybody between may read and change everything"),        \
-        NUMBER_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", NULL, connect_timeout_s, 1, 86400,    \
-                    "10", "Seconds to look up, connect to and authenticate at a server"),         \
-        NUMBER_FLAG(                                                                              \
-            "reply-timeout", "REPLY_TIMEOUT_S", NULL, reply_timeout_s, 1, 86400, "5",             \
-            "Seconds for a server's reply, beside the time that it waits for other holders"),     \
-        HELP_FLAGS, VERSION_FLAG(NULL),
+/* All commands have these, last in their tables. */
+#define SERVER_FLAGS                                                                             \
+    TEXT_FLAG("servers", "SERVERS", server_list, "127.0.0.1:6388",                               \
+              "`Servers` as host:port, [::1]:port or unix:/path, separated by commas; the "      \
+              "CRC-32 of a key selects its server"),                                             \
+        TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                   \
+                  "`File` with the secret for authentication"),                                  \
+        TEXT_FLAG("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                            \
+                  "The `secret` itself, which other users may see for a moment; it wins over "   \
+                  "the file, but a flag wins over both variables"),                              \
+        BOOLEAN_FLAG("tls", "TLS", tls, NULL, "Connect with TLS"),                               \
+        TEXT_FLAG("tls-ca", "TLS_CA", tls_ca, NULL,                                              \
+                  "`File` with trusted certificate authorities, in PEM; by default those of "    \
+                  "the system"),                                                                 \
+        TEXT_FLAG("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                   \
+                  "`File` with the client's certificate, in PEM, for servers that request one"), \
+        TEXT_FLAG("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL,                             \
+                  "`File` with the private key of that certificate, in PEM"),                    \
+        TEXT_FLAG("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                   \
+                  "`Name` in the certificate of the servers; by default the host of the "        \
+                  "address"),                                                                    \
+        BOOLEAN_FLAG("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                         \
+                     "Accept any certificate: an attacker in the network can read and change "   \
+                     "everything"),                                                              \
+        NUMBER_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", NULL, connect_timeout_s, 1, 86400,   \
+                    "10",                                                                        \
+                    "`Seconds` for look-up, connection, TLS handshake and authentication "       \
+                    "together"),                                                                 \
+        NUMBER_FLAG("reply-timeout", "REPLY_TIMEOUT_S", NULL, reply_timeout_s, 1, 86400, "5",    \
+                    "`Seconds` for a reply, in addition to the time to wait for other holders"), \
+        HELP_FLAGS, VERSION_FLAG("Print the version and exit"),
 
-#define WAIT_FLAGS                                                                             \
-    NUMBER_FLAG(                                                                               \
-        "timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,                        \
-        "Seconds to wait for other holders (by default without limit); connecting and the "    \
-        "reply may "                                                                           \
-        "add --connect-timeout and --reply-timeout"),                                          \
-        BOOLEAN_FLAG("try", NULL, try_once, NULL, "Do not wait: the same as --timeout 0"),     \
-        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                         \
-                     "While no server answers, ask again (by default only if no --timeout is " \
-                     "given, and only after a lock server has answered before)"),              \
-        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                \
-                    "Seconds of the lease (by default the server's)"),
+#define WAIT_FLAGS                                                                            \
+    NUMBER_FLAG("timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,               \
+                "`Seconds` to wait for other holders, by default without limit; connecting "  \
+                "and the reply have timeouts of their own"),                                  \
+        BOOLEAN_FLAG("try", NULL, try_once, NULL,                                             \
+                     "Do not wait for other holders: the same as --timeout 0"),               \
+        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                        \
+                     "Try again while no server answers; by default only without --timeout, " \
+                     "and only after a lock server has answered once"),                       \
+        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,               \
+                    "`Seconds` of the lease; by default those of the server"),
 
-#define RUN_LOCKED_FLAGS                                \
-    WAIT_FLAGS NUMBER_FLAG(                             \
-        "grace", NULL, NULL, grace_s, 0, INT_MAX, "10", \
-        "Seconds from SIGTERM to SIGKILL after the lock is lost; 0: SIGKILL at once"),
+#define LOCK_FLAGS                                                                                 \
+    WAIT_FLAGS NUMBER_FLAG("grace", NULL, NULL, grace_s, 0, INT_MAX, "10",                         \
+                           "`Seconds` from SIGTERM to SIGKILL after the lock is lost; 0: SIGKILL " \
+                           "at once"),
 
 #define LIMIT_FLAGS(help)                                                  \
     NUMBER_FLAG("n", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, help), \
@@ -69,35 +67,37 @@
 #define JSON_FLAG BOOLEAN_FLAG("json", NULL, json, NULL, "Print JSON"),
 
 static const struct flag server_flags[] = {SERVER_FLAGS};
-static const struct flag lock_flags[] = {RUN_LOCKED_FLAGS SERVER_FLAGS};
-static const struct flag sem_flags[] = {LIMIT_FLAGS(
-    "How many may hold it at a time; the same for all who do") RUN_LOCKED_FLAGS SERVER_FLAGS};
+static const struct flag lock_flags[] = {LOCK_FLAGS SERVER_FLAGS};
+static const struct flag sem_flags[] = {
+    LIMIT_FLAGS("`Number` of slots of the semaphore; all its clients must give the same")
+        LOCK_FLAGS SERVER_FLAGS};
 static const struct flag acquire_flags[] = {
-    WAIT_FLAGS LIMIT_FLAGS("Take a slot of a semaphore, which so many may hold at a time")
+    WAIT_FLAGS LIMIT_FLAGS("Acquire a slot of a semaphore with this `number` of slots")
         BOOLEAN_FLAG("hold", NULL, hold, "true",
-                     "Leave a process behind that keeps the connection, and so the lock"),
+                     "Leave a process that keeps the connection open, and so the lock"),
     NUMBER_FLAG("while", NULL, NULL, while_pid, 1, INT_MAX, NULL,
-                "Process, as in --while $$: hold it, renewed, until that ends, then release it"),
+                "Renew the lock until the process with this `pid` ends, then release it; $$ is "
+                "the shell"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag renew_flags[] = {
     NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,
-                "Seconds of the new lease (by default the server's)"),
+                "`Seconds` of the new lease; by default those of the server"),
     SERVER_FLAGS};
 static const struct flag ls_flags[] = {
-    TEXT_FLAG("sort", NULL, sort, "key", "Order: key, kind, holders, waiters, lease or server"),
-    BOOLEAN_FLAG("reverse", NULL, reverse, NULL, "The other way round"),
+    TEXT_FLAG("sort", NULL, sort, "key",
+              "`Column` to sort by: key, kind, holders, waiters, lease or server"),
+    BOOLEAN_FLAG("reverse", NULL, reverse, NULL, "Reverse the order"),
     BOOLEAN_FLAG("idle", NULL, idle, NULL,
-                 "Also keys that nobody holds or waits for, and are still known"),
+                 "Also list keys without holders and waiters that the server still stores"),
     JSON_FLAG SERVER_FLAGS};
-static const struct flag look_flags[] = {JSON_FLAG SERVER_FLAGS};
+static const struct flag json_flags[] = {JSON_FLAG SERVER_FLAGS};
 static const struct flag ping_flags[] = {
-    NUMBER_FLAG("count", NULL, NULL, count, 1, INT_MAX, "1", "How often, with a second between"),
+    NUMBER_FLAG("count", NULL, NULL, count, 1, INT_MAX, "1", "`Number` of pings, one a second"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag top_flags[] = {
-    NUMBER_FLAG("interval", NULL, NULL, interval_s, 1, 3600, "1",
-                "Seconds from one look to the next"),
+    NUMBER_FLAG("interval", NULL, NULL, interval_s, 1, 3600, "1", "`Seconds` between two polls"),
     BOOLEAN_FLAG("probe", NULL, probe, "true",
-                 "Count grants, by a lock of its own that it takes for a moment at each look"),
+                 "Measure grants per second: acquire a lock for a moment at each poll"),
     SERVER_FLAGS};
 
 #define FLAGS(table)                                          \
@@ -107,191 +107,195 @@ static const struct flag top_flags[] = {
 
 /* ---- commands ---- */
 
-#define RUN_LOCKED_DETAILS                                                                       \
-    "The lock is renewed in the background while the command runs, and released when the\n"      \
-    "command ends. The exit status is the command's, or 128 plus the number of the signal\n"     \
-    "that ended it. If SIGINT or SIGQUIT ended the command or the wait, dflockctl ends by the\n" \
-    "same signal, so that ^C also ends a shell's loop around it.\n"                              \
-    "\n"                                                                                         \
-    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. The\n"     \
-    "fence is a number that rises with every grant, by which a resource can refuse a late\n"     \
-    "writer. The environment does not contain the secret of --auth-token or\n"                   \
-    "DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set DFLOCKD_AUTH_TOKEN_FILE.\n"     \
-    "\n"                                                                                         \
-    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT, WINCH, TSTP,\n" \
-    "TTIN and TTOU once, whether they are sent to dflockctl, to its process group, or by the\n"  \
-    "terminal. One that is sent to dflockctl alone is forwarded after 0.1 s. While dflockctl\n"  \
-    "waits for the lock, HUP, INT, QUIT, TERM, USR1, USR2 and ALRM end the wait.\n"              \
-    "\n"                                                                                         \
-    "If the connection is lost, dflockctl connects again and asks the server whether it still\n" \
-    "knows the grant; the command goes on meanwhile. The lock is lost if the server does not\n"  \
-    "know the grant, or does not answer until the lease ends. Then the command and every\n"      \
-    "process that it started receive SIGTERM, and SIGKILL after --grace. The exit status is\n"   \
-    "76, whatever the command's is; also if the connection is lost when the command ends. A\n"   \
-    "process that could not be signalled is reported. The same happens if dflockctl is\n"        \
-    "killed with SIGKILL: a second process of dflockctl, the parent of the command, keeps\n"     \
-    "the lock until all of them have ended.\n"                                                   \
-    "\n"                                                                                         \
-    "While the command is stopped, for example by ^Z, dflockctl stops the processes that it\n"   \
-    "started, and does not renew the lock. When the command continues and the lease has\n"       \
-    "ended, the lock is lost.\n"
+#define LOCK_DETAILS                                                                              \
+    "The lock is renewed in the background while the command runs, and released when the\n"       \
+    "command ends. The exit status is the command's, or 128 plus the number of the signal\n"      \
+    "that ended it. If SIGINT or SIGQUIT ended the command or the wait, dflockctl ends by the\n"  \
+    "same signal, so that ^C also ends a shell's loop around it.\n"                               \
+    "\n"                                                                                          \
+    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. The\n"      \
+    "fence is a number that rises with every grant, by which a resource can refuse a late\n"      \
+    "writer. The environment does not contain the secret of --auth-token or\n"                    \
+    "DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set DFLOCKD_AUTH_TOKEN_FILE.\n"      \
+    "\n"                                                                                          \
+    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT, WINCH, TSTP,\n"  \
+    "TTIN and TTOU once, whether they are sent to dflockctl, to its process group, or by the\n"   \
+    "terminal. dflockctl forwards a signal that it alone received after 0.1 s. While it waits\n"  \
+    "for the lock, HUP, INT, QUIT, TERM, USR1, USR2 and ALRM end the wait.\n"                     \
+    "\n"                                                                                          \
+    "If the connection is lost, dflockctl connects again and asks the server whether it still\n"  \
+    "knows the grant; the command continues meanwhile. The lock is lost if the server does not\n" \
+    "know the grant, or does not answer until the lease ends. Then the command and every\n"       \
+    "process that it started receive SIGTERM, and SIGKILL after --grace. The exit status is\n"    \
+    "76, whatever the command's is; also if the connection is lost when the command ends. A\n"    \
+    "process that could not be signalled is reported. The same happens if dflockctl is\n"         \
+    "killed with SIGKILL: a second process of dflockctl, the parent of the command, keeps\n"      \
+    "the lock until all of them have ended.\n"                                                    \
+    "\n"                                                                                          \
+    "While the command is stopped, for example by ^Z, dflockctl stops the processes that it\n"    \
+    "started, and does not renew the lock. If the lease has ended when the command continues,\n"  \
+    "the lock is lost.\n"
+
+#define TOKEN_DETAILS                                               \
+    "KEY and TOKEN are by default DFLOCKD_KEY and DFLOCKD_TOKEN.\n" \
+    "Exit status 76: the token does not hold the key, or not any more.\n"
 
 static const struct command commands[] = {
     {
         .name = "lock",
         .arguments = "KEY -- COMMAND [ARGUMENT]...",
         .summary = "Run a command while holding a lock",
-        .details = RUN_LOCKED_DETAILS,
-        .words_least = 1,
-        .words_most = 1,
+        .details = LOCK_DETAILS,
+        .words_min = 1,
+        .words_max = 1,
         .runs = true,
+        .waits = true,
         .flags = FLAGS(lock_flags),
-        .run = run_locked_main,
+        .run = lock_run,
     },
     {
         .name = "sem",
-        .arguments = "KEY -n N -- COMMAND [ARGUMENT]...",
-        .summary = "Run a command while holding one of N slots of a semaphore",
-        .details = RUN_LOCKED_DETAILS,
-        .words_least = 1,
-        .words_most = 1,
+        .arguments = "KEY -n NUMBER -- COMMAND [ARGUMENT]...",
+        .summary = "Run a command while holding a slot of a semaphore",
+        .details = LOCK_DETAILS,
+        .words_min = 1,
+        .words_max = 1,
         .runs = true,
+        .waits = true,
         .flags = FLAGS(sem_flags),
-        .run = run_locked_main,
+        .run = lock_run,
     },
     {
         .name = "acquire",
         .arguments = "KEY",
-        .summary = "Take a lock, or a slot of a semaphore (-n N), and print its token",
+        .summary = "Acquire a lock or a slot of a semaphore, and print its token",
         .details =
-            "For scripts that can't wrap what they do into one command (rather use lock or sem):\n"
+            "For scripts that cannot use lock or sem because their work is not one command:\n"
             "\n"
             "  token=$(dflockctl acquire deploy --while $$) || exit\n"
             "  ...\n"
             "  dflockctl release deploy \"$token\"\n"
             "\n"
-            "A server releases what a connection holds when the connection ends. So acquire\n"
-            "leaves a process behind that keeps it open. With --while PID this process renews\n"
-            "the lock until process PID ends, then releases it. Without --while, only dflockctl\n"
+            "A server releases the locks of a connection that is closed. So acquire leaves a\n"
+            "process that keeps the connection open. With --while PID this process renews the\n"
+            "lock until process PID ends, then releases it. Without --while, only dflockctl\n"
             "renew renews it, and the lock ends with its lease (--lease). Killing the process\n"
             "releases the lock.\n"
             "\n"
-            "The process ends within about two seconds when the lock is released or its lease\n"
-            "ends. For that it asks the server once a second. Before, it takes a slot of a\n"
-            "semaphore \"dflockctl.probe\" for a moment, to see whether the server knows the\n"
-            "command \"own\"; with one that does not, it ends after the server's read timeout.\n"
+            "The process ends within about two seconds after the lock is released or its lease\n"
+            "has ended. To notice that, it sends the command \"own\" once a second. Before, it\n"
+            "acquires a slot of a semaphore \"dflockctl.probe\" for a moment, to find out whether\n"
+            "the server knows \"own\". Otherwise it ends after the server's read timeout.\n"
             "\n"
             "If the token cannot be printed, acquire releases the lock; exit status 74.\n"
             "\n"
-            "--no-hold leaves none behind. It is for servers that run with\n"
-            "--no-auto-release-on-disconnect; with others the lock is gone at once, which is "
-            "told,\n"
-            "with exit status 76.\n"
+            "With --no-hold, acquire leaves no process. That is for servers that run with\n"
+            "--no-auto-release-on-disconnect. Others release the lock at once, which acquire\n"
+            "reports with exit status 76.\n"
             "\n"
-            "Nobody is told when such a lock is lost; dflockctl renew tells whether it is held.\n",
-        .words_least = 1,
-        .words_most = 1,
+            "The script receives no message if its lock is lost; dflockctl renew reports it.\n",
+        .words_min = 1,
+        .words_max = 1,
+        .waits = true,
         .flags = FLAGS(acquire_flags),
         .run = acquire_run,
     },
     {
         .name = "release",
         .arguments = "[KEY [TOKEN]]",
-        .summary = "Give back what acquire took",
-        .details = "What is not given is taken from DFLOCKD_KEY and DFLOCKD_TOKEN.\n"
-                   "Exit status 76: this token does not hold it (any more).\n",
-        .words_most = 2,
+        .summary = "Release a lock or slot by the token that acquire printed",
+        .details = TOKEN_DETAILS,
+        .words_max = 2,
         .flags = FLAGS(server_flags),
-        .run = token_release,
+        .run = release_run,
     },
     {
         .name = "renew",
         .arguments = "[KEY [TOKEN]]",
-        .summary = "Begin the lease of what acquire took anew, and print its seconds",
-        .details = "What is not given is taken from DFLOCKD_KEY and DFLOCKD_TOKEN.\n"
-                   "Exit status 76: this token does not hold it (any more).\n",
-        .words_most = 2,
+        .summary = "Renew the lease of a lock or slot, and print its seconds",
+        .details = TOKEN_DETAILS,
+        .words_max = 2,
         .flags = FLAGS(renew_flags),
-        .run = token_renew,
+        .run = renew_run,
     },
     {
         .name = "ls",
         .arguments = "",
-        .summary = "List what is held and waited for",
+        .summary = "List the keys that have holders or waiters",
         .details =
-            "Columns: key, kind, holders (of a semaphore: of how many), waiters, seconds to the "
-            "end\n"
-            "of the lease (- for semaphores, whose slots have one each), connection of the "
-            "holder,\n"
-            "server. On a terminal it is a table, else lines with tabs between and no heading.\n"
-            "Control characters in a key are written \\xNN, a backslash twice.\n",
+            "Columns: key; kind; holders (of a semaphore: holders/slots); waiters; seconds until\n"
+            "the lease ends (- for a semaphore: each of its slots has a lease); connection of the\n"
+            "holder; server. On a terminal ls prints a table, otherwise lines without a heading\n"
+            "and with tabs between the columns. It writes control characters in a key as \\xNN,\n"
+            "and a backslash as two.\n",
         .flags = FLAGS(ls_flags),
-        .run = list_keys,
+        .run = ls_run,
     },
     {
         .name = "show",
         .arguments = "KEY",
-        .summary = "Tell who holds a key and how many wait",
-        .details = "The lock and the semaphore of one name are two things; both are shown.\n",
-        .words_least = 1,
-        .words_most = 1,
-        .flags = FLAGS(look_flags),
-        .run = list_key,
+        .summary = "Show the holder of a key and the number of waiters",
+        .details = "A lock and a semaphore may have the same key. show prints both.\n",
+        .words_min = 1,
+        .words_max = 1,
+        .flags = FLAGS(json_flags),
+        .run = show_run,
     },
     {
         .name = "stats",
         .arguments = "",
         .summary = "Count connections, locks, semaphores and waiters of each server",
         .details =
-            "Columns: server, connections, locks held, semaphores with holders, their holders,\n"
-            "waiters, keys that are idle. With --json all that the servers tell.\n",
-        .flags = FLAGS(look_flags),
-        .run = list_stats,
+            "Columns: server; connections; locks and semaphores with holders or waiters; holders\n"
+            "of both; waiters; idle keys. With --json, stats prints the whole statistics.\n",
+        .flags = FLAGS(json_flags),
+        .run = stats_run,
     },
     {
         .name = "ping",
         .arguments = "",
-        .summary = "Ask each server whether it is there",
-        .details =
-            "Tells how long it took to connect (with TLS and authentication) and to answer.\n",
+        .summary = "Test whether each server answers",
+        .details = "Prints the time of a first ping, with connection, TLS handshake and\n"
+                   "authentication, and of a second one over the same connection.\n",
         .flags = FLAGS(ping_flags),
-        .run = servers_ping,
+        .run = ping_run,
     },
     {
         .name = "top",
         .arguments = "",
         .summary = "Watch connections, grants per second and the most contended keys",
         .details =
-            "Keys: q ends, s changes the order, r turns it round, space stops and goes on.\n"
-            "Grants are counted by fences: dflockctl takes a lock \"dflockctl.top.PID\" at each "
-            "look,\n"
-            "and reads off how many grants there were since the last. --no-probe leaves that.\n",
+            "Keys: q quits, s changes the sort order, r reverses it, space pauses and continues.\n"
+            "To count grants, top acquires a lock \"dflockctl.top.PID\" at each poll, and "
+            "compares\n"
+            "its fence with that of the poll before. With --no-probe it does not.\n",
         .flags = FLAGS(top_flags),
         .run = top_run,
     },
     {
         .name = "shard",
         .arguments = "KEY",
-        .summary = "Tell which server of the list a key belongs to",
-        .details = "Nobody is asked: it is the CRC-32 of the key modulo the number of servers.\n",
-        .words_least = 1,
-        .words_most = 1,
-        .flags = FLAGS(look_flags),
-        .run = servers_shard,
+        .summary = "Print which server of the list a key belongs to",
+        .details = "It is the CRC-32 of the key modulo the number of servers. dflockctl does not\n"
+                   "connect to a server.\n",
+        .words_min = 1,
+        .words_max = 1,
+        .flags = FLAGS(json_flags),
+        .run = shard_run,
     },
 };
 
 enum {
     COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]),
-    NAME_MAX_BYTES = 16, /* a longer name is like none of ours */
-    LIKE_MOST = 2        /* changes between names that are alike */
+    COMMAND_NAME_MAX = 16,   /* bytes; a longer name is similar to none */
+    COMMAND_SIMILAR_MAX = 2, /* changes between similar names */
 };
 
-static const struct flags before_command = FLAGS(server_flags);
+static const struct flags command_flags_before = FLAGS(server_flags);
 
 const struct flags *command_flags(void)
 {
-    return &before_command;
+    return &command_flags_before;
 }
 
 const struct command *command_find(const char *name)
@@ -303,15 +307,15 @@ const struct command *command_find(const char *name)
     return NULL;
 }
 
-/* Letters to change, add, leave out or swap with the next, to make one name of the other. */
-static size_t distance(const char *one, const char *other)
+/* Returns the Damerau-Levenshtein distance between two names. */
+static size_t command_distance(const char *one, const char *other)
 {
-    size_t changes[NAME_MAX_BYTES + 1][NAME_MAX_BYTES + 1];
+    size_t changes[COMMAND_NAME_MAX + 1][COMMAND_NAME_MAX + 1];
     size_t height = strlen(one);
     size_t width = strlen(other);
 
-    if (height > NAME_MAX_BYTES || width > NAME_MAX_BYTES)
-        return NAME_MAX_BYTES;
+    if (height > COMMAND_NAME_MAX || width > COMMAND_NAME_MAX)
+        return COMMAND_NAME_MAX;
     for (size_t i = 0; i <= height; i++) {
         for (size_t j = 0; j <= width; j++) {
             size_t least;
@@ -334,38 +338,38 @@ static size_t distance(const char *one, const char *other)
     return changes[height][width];
 }
 
-const struct command *command_like(const char *name)
+const struct command *command_find_similar(const char *name)
 {
-    const struct command *like = NULL;
-    size_t least = LIKE_MOST + 1;
+    const struct command *similar = NULL;
+    size_t least = COMMAND_SIMILAR_MAX + 1;
 
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        size_t changes = distance(name, commands[i].name);
+        size_t changes = command_distance(name, commands[i].name);
 
         if (changes < least && changes < strlen(commands[i].name)) {
             least = changes;
-            like = &commands[i];
+            similar = &commands[i];
         }
     }
-    return like;
+    return similar;
 }
 
 void command_help(const struct command *command)
 {
-    printf("Usage: dflockctl %s [flags] %s\n\n%s.\n\n%s\n", command->name, command->arguments,
-           command->summary, command->details);
+    printf("Usage: dflockctl %s [flags]%s%s\n\n%s.\n\n%s\n", command->name,
+           *command->arguments ? " " : "", command->arguments, command->summary, command->details);
     flags_print(&command->flags);
 }
 
 void command_help_all(void)
 {
     printf("Usage: dflockctl COMMAND [flags] [arguments]\n\n"
-           "Locks and semaphores of dflockd servers, for shells and people.\n\n");
+           "Use the locks and semaphores of dflockd servers from the shell.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         printf("  %-8s %s\n", commands[i].name, commands[i].summary);
-    printf("\ndflockctl COMMAND --help tells more of each. All take these flags; a flag wins over "
-           "its\nenvironment variable:\n\n");
-    flags_print(&before_command);
+    printf("\nFor the flags of a command: dflockctl COMMAND --help\n"
+           "All commands have these flags. A flag wins over its environment variable.\n\n");
+    flags_print(&command_flags_before);
     printf("\nExit status:\n\n");
     status_print();
 }

@@ -1,5 +1,5 @@
 /*
- * The commands of dflockctl: their flags, their help, and what runs them.
+ * The commands of dflockctl: their flags, their help, and their functions.
  */
 #ifndef DFLOCKCTL_COMMAND_H
 #define DFLOCKCTL_COMMAND_H
@@ -10,29 +10,37 @@
 #include "base/flags.h"
 #include "dflockctl/settings.h"
 
+/* Runs the command. Returns the exit status. */
+typedef int command_function(const struct settings *settings);
+
 struct command {
     const char *name;
-    const char *arguments; /* as the help writes them */
-    const char *summary;   /* a line */
-    const char *details;   /* paragraphs, each line with its end */
-    size_t words_least;    /* before `--` */
-    size_t words_most;     /* at most SETTINGS_WORDS_MAX */
-    bool runs;             /* a command line follows behind `--` */
+    const char *arguments; /* as the help shows them */
+    const char *summary;   /* one line */
+    const char *details;   /* paragraphs of lines, each with a newline */
+    size_t words_min;      /* before `--` */
+    size_t words_max;      /* up to SETTINGS_WORDS_MAX */
+    bool runs;             /* a command line follows `--` */
+    bool waits;            /* for a grant: has --timeout, --try and --retry */
     struct flags flags;
-    int (*run)(const struct settings *settings); /* returns what the program ends with */
+    command_function *run;
 };
 
-/* NULL where there is none of that name. */
+/* Returns NULL if there is no such command. */
 const struct command *command_find(const char *name);
 
-/* The one whose name is most like it, or NULL. */
-const struct command *command_like(const char *name);
+/* Returns the command whose name is most similar, or NULL. */
+const struct command *command_find_similar(const char *name);
 
-/* The flags that may stand before a command: those about servers. */
+/* The flags that may precede a command. */
 const struct flags *command_flags(void);
 
-/* Help about one command, or all of them, on stdout. */
+/* Prints the help of one command, or of the program, on stdout. */
 void command_help(const struct command *command);
 void command_help_all(void);
+
+/* Each is in the file of its command; `sem` is in lock.c. */
+command_function lock_run, acquire_run, release_run, renew_run;
+command_function ls_run, show_run, stats_run, ping_run, top_run, shard_run;
 
 #endif

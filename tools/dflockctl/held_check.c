@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "dflockctl/loop.h"
-#include "dflockctl/servers.h"
 
 #define PROBE_KEY "dflockctl.probe"
 
@@ -81,7 +80,8 @@ static void held_check_probe(struct held_check *check)
     };
 
     if (dflockd_connection_open(&check->probe, &settings->options,
-                                servers_of(settings, settings->words[0])) != DFLOCKD_STATUS_DONE) {
+                                settings_server_of(settings, settings->words[0])) !=
+        DFLOCKD_STATUS_DONE) {
         held_check_retry(check);
         return;
     }

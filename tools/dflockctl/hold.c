@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "dflockctl/loop.h"
-#include "dflockctl/servers.h"
 #include "dflockctl/text.h"
 #include "os/clock.h"
 
@@ -65,7 +64,7 @@ void hold_begin(struct hold *hold, const struct settings *settings)
 
     memset(hold, 0, sizeof(*hold));
     hold->settings = settings;
-    hold->server = servers_of(settings, key);
+    hold->server = settings_server_of(settings, key);
     claim_init(&hold->claim, &(struct claim_terms){
                                  .key = key,
                                  .limit = (uint32_t)settings->limit,

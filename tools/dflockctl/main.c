@@ -1,10 +1,13 @@
 /*
- * dflockctl: locks and semaphores of dflockd servers, for shells and people.
+ * dflockctl: use the locks and semaphores of dflockd servers from the shell.
  *
- * One thread, on the connections of libdflockd. In reading order: command.c has the commands and
- * their flags, settings.c what was given; hold.h is a grant kept alive, run_locked.c runs a
- * command under it (supervisor.h has the processes), acquire.c leaves it behind for a script;
- * census.h is what the servers tell of keys, list.c and top.c show it.
+ * One thread, on the connections of libdflockd. command.c has the table of commands, settings.c
+ * reads the command line, and the file with the name of a command runs it.
+ *
+ *   lock.c, acquire.c       hold.h: a grant that is kept; supervisor.h: the processes of `lock`
+ *   release.c, renew.c      token.h: requests about a grant of `acquire`
+ *   ls.c, show.c, stats.c   snapshot.h, key_stats.h: the statistics of servers
+ *   top.c                   poller.h, screen.h
  */
 #include <locale.h>
 #include <stdio.h>
@@ -23,7 +26,7 @@ int main(int count, char **arguments)
     int status = STATUS_USAGE;
 
     if (standard_descriptors_open() < 0) {
-        say("/dev/null: cannot be opened");
+        say("/dev/null: cannot open it for the standard descriptors");
         return STATUS_SYSTEM;
     }
     setlocale(LC_CTYPE, "");
@@ -44,7 +47,7 @@ int main(int count, char **arguments)
         break;
     case FLAGS_RUN:
         status = settings.command->run(&settings);
-        /* Of lock and sem, stdout is their command's. */
+        /* For lock and sem, stdout belongs to the command that they run. */
         if (!settings.command->runs)
             status = output_finish(status);
         break;

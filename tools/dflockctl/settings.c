@@ -1,24 +1,33 @@
 #include "dflockctl/settings.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/auth_token.h"
-#include "dflockctl/census.h"
 #include "dflockctl/command.h"
+#include "dflockctl/key_stats.h"
 #include "dflockctl/status.h"
 #include "dflockd/protocol.h"
 
-/* The arguments sorted out: those that are flags, or values of flags, as flags_read takes them. */
-struct sorted {
-    char **flags;
+/* The arguments being sorted into flags and words. */
+struct settings_reader {
+    struct settings *settings;
+    char *problem; /* FLAGS_PROBLEM_MAX bytes */
     int count;
+    char **arguments;
+    int at;       /* index of the next argument */
+    char **flags; /* flags and their values, for flags_read */
+    int flag_count;
+    bool help;       /* flags_read returns at --help: what follows is not checked */
+    bool only_words; /* after `--` */
 };
 
-__attribute__((format(printf, 2, 3))) static bool wrong(char problem[FLAGS_PROBLEM_MAX],
-                                                        const char *format, ...)
+/* Returns false, so that callers can return it. */
+__attribute__((format(printf, 2, 3))) static bool settings_fail(char problem[FLAGS_PROBLEM_MAX],
+                                                                const char *format, ...)
 {
     va_list arguments;
 
@@ -28,131 +37,181 @@ __attribute__((format(printf, 2, 3))) static bool wrong(char problem[FLAGS_PROBL
     return false;
 }
 
-bool settings_is_key(const char *text)
+size_t settings_server_of(const struct settings *settings, const char *key)
 {
-    return *text && strlen(text) <= DFLOCKD_KEY_MAX && !strpbrk(text, " \t\r\n");
+    return dflockd_shard(key, settings->options.server_count);
 }
 
-/* ---- flags apart from words ---- */
+bool settings_check_key(const char *key, char problem[FLAGS_PROBLEM_MAX])
+{
+    if (!*key)
+        return settings_fail(problem, "key: empty; give 1 to %d bytes", DFLOCKD_KEY_MAX);
+    if (strlen(key) > DFLOCKD_KEY_MAX)
+        return settings_fail(problem, "key '%.20s...': has %zu bytes; give at most %d", key,
+                             strlen(key), DFLOCKD_KEY_MAX);
+    if (strpbrk(key, " \t\r\n"))
+        return settings_fail(problem, "key '%.100s': contains white space", key);
+    return true;
+}
 
-static bool is_flag(const char *argument)
+/* ---- flags and words ---- */
+
+static bool settings_is_flag(const char *argument)
 {
     return argument[0] == '-' && argument[1] && strcmp(argument, "--") != 0;
 }
 
-/* Whether the flag has its value in the next argument. One that isn't known has none. */
-static bool value_follows(const struct flags *flags, const char *argument)
+/* Returns the entry of the flag that `argument` names, also as --no-FLAG or FLAG=VALUE; or NULL. */
+static const struct flag *settings_find_flag(const struct flags *flags, const char *argument)
 {
     const char *name = argument + (argument[1] == '-' ? 2 : 1);
+    size_t length = strcspn(name, "=");
 
     for (size_t i = 0; i < flags->count; i++) {
         const struct flag *flag = &flags->table[i];
+        bool negated = flag->type == FLAG_BOOLEAN && strncmp(name, "no-", 3) == 0;
+        size_t start = negated ? 3 : 0;
 
-        if (strcmp(flag->name, name) == 0)
-            return flag->type == FLAG_TEXT || flag->type == FLAG_NUMBER || flag->type == FLAG_OCTAL;
+        if (strlen(flag->name) + start == length &&
+            strncmp(flag->name, name + start, length - start) == 0)
+            return flag;
     }
-    return false;
+    return NULL;
 }
 
-/* Takes the flag at `at`, and its value; returns where the next argument is. */
-static int take_flag(struct sorted *sorted, const struct flags *flags, int count, char **arguments,
-                     int at)
+static bool settings_fail_unknown_flag(const struct settings_reader *reader, const char *argument)
 {
-    bool follows = value_follows(flags, arguments[at]);
+    const struct command *command = reader->settings->command;
+    int length = (int)strcspn(argument, "=");
 
-    sorted->flags[sorted->count++] = arguments[at++];
-    if (follows && at < count)
-        sorted->flags[sorted->count++] = arguments[at++];
-    return at;
+    if (length > 50)
+        length = 50;
+    if (!command)
+        return settings_fail(reader->problem, "%.*s: unknown flag; try: dflockctl --help", length,
+                             argument);
+    if (argument[1] == 'n' && isdigit((unsigned char)argument[2]))
+        return settings_fail(reader->problem, "%.*s: unknown flag; write: -n %.40s", length,
+                             argument, argument + 2);
+    if (strcmp(command->name, "lock") == 0 &&
+        settings_find_flag(&command_find("sem")->flags, argument))
+        return settings_fail(reader->problem, "%.*s: not a flag of lock; use sem", length,
+                             argument);
+    return settings_fail(reader->problem, "%.*s: not a flag of %s; try: dflockctl %s --help",
+                         length, argument, command->name, command->name);
 }
 
-static bool take_word(struct settings *settings, char *word, char problem[FLAGS_PROBLEM_MAX])
+/* Takes the next argument, a flag, and its value. */
+static bool settings_take_flag(struct settings_reader *reader, const struct flags *flags)
 {
+    char *argument = reader->arguments[reader->at];
+    const struct flag *flag = settings_find_flag(flags, argument);
+
+    if (!flag && !reader->help)
+        return settings_fail_unknown_flag(reader, argument);
+    reader->flags[reader->flag_count++] = argument;
+    reader->at++;
+    if (flag && flag->type == FLAG_HELP)
+        reader->help = true;
+    if (!flag || strchr(argument, '=') || flag->type == FLAG_BOOLEAN || flag->type == FLAG_HELP ||
+        flag->type == FLAG_VERSION)
+        return true;
+    if (reader->at < reader->count && strcmp(reader->arguments[reader->at], "--") != 0)
+        reader->flags[reader->flag_count++] = reader->arguments[reader->at++];
+    else if (!reader->help)
+        return settings_fail(reader->problem, "%s: needs a value", argument);
+    return true;
+}
+
+static bool settings_take_word(struct settings_reader *reader)
+{
+    struct settings *settings = reader->settings;
     const struct command *command = settings->command;
+    char *word = reader->arguments[reader->at++];
 
-    if (settings->word_count < command->words_most) {
+    if (settings->word_count < command->words_max) {
         settings->words[settings->word_count++] = word;
         return true;
     }
     if (command->runs)
-        return wrong(problem,
-                     "'%.100s' stands before --; the command follows it, as in: "
-                     "dflockctl %s KEY -- COMMAND",
-                     word, command->name);
-    return wrong(problem, "'%.100s' is one word too many; try: dflockctl %s --help", word,
-                 command->name);
+        return settings_fail(reader->problem, "-- is missing before '%.100s'", word);
+    return settings_fail(reader->problem, "'%.100s': too many arguments; try: dflockctl %s --help",
+                         word, command->name);
 }
 
-/* What follows the command's name. */
-static bool sort_out(struct settings *settings, struct sorted *sorted, int count, char **arguments,
-                     int at, char problem[FLAGS_PROBLEM_MAX])
+/*
+ * Takes the arguments after the command's name. `--` ends the flags. For a command that runs one,
+ * the first `--` after the key precedes it; a `--` before the key allows a key that begins with a
+ * dash.
+ */
+static bool settings_take_arguments(struct settings_reader *reader)
 {
+    struct settings *settings = reader->settings;
     const struct command *command = settings->command;
-    bool only_words = false;
 
-    while (at < count) {
-        if (strcmp(arguments[at], "--") == 0 && (!only_words || command->runs)) {
-            only_words = true;
-            at++;
-            if (command->runs && settings->word_count == command->words_most) {
-                settings->command_line = arguments + at;
-                return true;
-            }
-        } else if (!only_words && is_flag(arguments[at])) {
-            at = take_flag(sorted, &command->flags, count, arguments, at);
-        } else if (only_words && command->runs && settings->word_count == command->words_most) {
-            settings->command_line = arguments + at;
+    while (reader->at < reader->count) {
+        const char *argument = reader->arguments[reader->at];
+        bool separates = strcmp(argument, "--") == 0 && (!reader->only_words || command->runs);
+        bool has_words = settings->word_count == command->words_max;
+
+        if (command->runs && has_words && (separates || reader->only_words)) {
+            settings->command_line = reader->arguments + reader->at + separates;
             return true;
-        } else if (!take_word(settings, arguments[at++], problem)) {
+        }
+        if (separates) {
+            reader->only_words = true;
+            reader->at++;
+        } else if (!reader->only_words && settings_is_flag(argument)) {
+            if (!settings_take_flag(reader, &command->flags))
+                return false;
+        } else if (!settings_take_word(reader)) {
             return false;
         }
     }
     return true;
 }
 
-/* ---- what the words and flags must be ---- */
+/* ---- checks ---- */
 
-static bool check_words(const struct settings *settings, char problem[FLAGS_PROBLEM_MAX])
+static bool settings_check_words(const struct settings_reader *reader)
 {
+    const struct settings *settings = reader->settings;
     const struct command *command = settings->command;
+    char *problem = reader->problem;
 
-    if (settings->word_count < command->words_least)
-        return wrong(problem, "%s needs a key; try: dflockctl %s --help", command->name,
-                     command->name);
-    if (settings->word_count > 0 && !settings_is_key(settings->words[0]))
-        return wrong(problem, "'%.100s' is no key: that has 1 to 256 bytes and no blanks",
-                     settings->words[0]);
+    if (settings->word_count < command->words_min)
+        return settings_fail(problem, "%s: no key; try: dflockctl %s --help", command->name,
+                             command->name);
+    if (command->runs && !settings->command_line && reader->only_words)
+        return settings_fail(problem, "%s: no key before --; write: dflockctl %s %s", command->name,
+                             command->name, command->arguments);
+    if (settings->word_count > 0 && !settings_check_key(settings->words[0], problem))
+        return false;
     if (command->runs && (!settings->command_line || !settings->command_line[0]))
-        return wrong(problem, "there is no command to run; write: dflockctl %s %s -- COMMAND",
-                     command->name, settings->words[0]);
+        return settings_fail(problem, "%s: no command to run; write: dflockctl %s %s",
+                             command->name, command->name, command->arguments);
     return true;
 }
 
-static bool read_servers(struct flags_reading *reading)
+static bool settings_read_servers(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    char *rest = settings->servers_text = strdup(settings->server_list);
-    size_t count = 0;
-    char *server;
+    char problem[ADDRESS_PROBLEM_MAX];
+    uint32_t count;
 
-    if (!rest)
-        die_of_memory();
-    while ((server = strsep(&rest, ","))) {
-        if (!*server || strpbrk(server, " \t"))
-            return flags_wrong_value(
-                reading, "servers",
-                "give host:port or unix:/path, several with commas between them "
-                "and no blanks");
-        if (count == SETTINGS_SERVERS_MAX)
-            return flags_wrong_value(reading, "servers", "more than 64 servers");
-        settings->servers[count++] = server;
-    }
+    if (strpbrk(settings->server_list, " \t"))
+        return flags_wrong_value(reading, "servers", "contains blanks; separate servers by commas");
+    if (!settings->addresses)
+        settings->addresses = new_memory(ADDRESS_LIST_MAX, sizeof(*settings->addresses));
+    if (!address_parse_list(settings->addresses, &count, settings->server_list, problem))
+        return flags_wrong_value(reading, "servers", problem);
+    for (uint32_t i = 0; i < count; i++)
+        settings->servers[i] = settings->addresses[i].text;
     settings->options.servers = settings->servers;
     settings->options.server_count = count;
     return true;
 }
 
-static bool read_auth(struct flags_reading *reading)
+static bool settings_read_auth(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     const char *source;
@@ -164,8 +223,8 @@ static bool read_auth(struct flags_reading *reading)
     return true;
 }
 
-/* Nobody speaks in the clear who gave half of TLS. */
-static bool read_tls(struct flags_reading *reading)
+/* An option of TLS without --tls is an error: the connection would be in plain text. */
+static bool settings_read_tls(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     struct {
@@ -182,14 +241,14 @@ static bool read_tls(struct flags_reading *reading)
         if (*texts[i].value && **texts[i].value == '\0')
             *texts[i].value = NULL;
         if (*texts[i].value && !settings->tls)
-            return flags_wrong_value(reading, texts[i].flag, "needs --tls with it");
+            return flags_wrong_value(reading, texts[i].flag, "needs --tls as well");
     }
     if (settings->tls_insecure && !settings->tls)
-        return flags_wrong_value(reading, "tls-insecure", "needs --tls with it");
+        return flags_wrong_value(reading, "tls-insecure", "needs --tls as well");
     if (settings->tls_certificate && !settings->tls_key)
-        return flags_wrong_value(reading, "tls-client-cert", "needs --tls-client-key with it");
+        return flags_wrong_value(reading, "tls-client-cert", "needs --tls-client-key as well");
     if (settings->tls_key && !settings->tls_certificate)
-        return flags_wrong_value(reading, "tls-client-key", "needs --tls-client-cert with it");
+        return flags_wrong_value(reading, "tls-client-key", "needs --tls-client-cert as well");
     settings->options.tls = settings->tls;
     settings->options.tls_ca_file = settings->tls_ca;
     settings->options.tls_certificate = settings->tls_certificate;
@@ -199,95 +258,108 @@ static bool read_tls(struct flags_reading *reading)
     return true;
 }
 
-/* Whether the command waits for a lock. */
-static bool has_retry(const struct settings *settings)
-{
-    return settings->command->runs || strcmp(settings->command->name, "acquire") == 0;
-}
-
-/* What can't be together, or must. */
-static bool check_flags(struct flags_reading *reading)
+static bool settings_read_retry(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
+    bool has_timeout = settings->timeout_s != DFLOCKD_SECONDS_MAX;
 
     if (settings->try_once) {
-        if (settings->timeout_s != DFLOCKD_SECONDS_MAX)
-            return flags_wrong(reading, "--try", "is --timeout 0, and goes without --timeout");
+        if (has_timeout)
+            return flags_wrong(reading, "--try",
+                               "cannot be combined with --timeout; it means --timeout 0");
         settings->timeout_s = 0;
     }
-    if (has_retry(settings) && flags_given(reading, "retry"))
+    if (!settings->command->waits || !flags_given(reading, "retry"))
+        settings->retry = settings->timeout_s == DFLOCKD_SECONDS_MAX ? RETRY_WAITERS : RETRY_NEVER;
+    else
         settings->retry = settings->retry_given ? RETRY_ALWAYS : RETRY_NEVER;
-    else if (settings->timeout_s == DFLOCKD_SECONDS_MAX)
-        settings->retry = RETRY_WAITERS;
-    if (strcmp(settings->command->name, "sem") == 0 && settings->limit == 0)
-        return flags_wrong(reading, "-n", "is needed: how many may hold it at a time");
-    if (settings->while_pid && !settings->hold)
-        return flags_wrong(reading, "--while",
-                           "leaves a process behind, and goes without --no-hold");
-    if (settings->sort && !census_order_is(settings->sort))
-        return flags_wrong(reading, "--sort",
-                           "there is key, kind, holders, waiters, lease and server");
+    if (settings->retry == RETRY_ALWAYS && settings->timeout_s == 0)
+        say("--retry: has no effect without time to wait; leave out --try or --timeout 0");
     return true;
 }
 
-static enum flags_result read_flags(struct settings *settings, const struct flags *flags,
-                                    const struct sorted *sorted, char problem[FLAGS_PROBLEM_MAX])
+static bool settings_check_flags(struct flags_reading *reading)
 {
+    const struct settings *settings = reading->options;
+    char problem[FLAGS_PROBLEM_MAX];
+
+    if (strcmp(settings->command->name, "sem") == 0 && settings->limit == 0)
+        return flags_wrong(reading, "-n", "missing; give the number of slots");
+    if (settings->while_pid && !settings->hold)
+        return flags_wrong(reading, "--while", "cannot be combined with --no-hold");
+    if (settings->sort && !key_stats_has_order(settings->sort)) {
+        settings_fail(problem, "'%.40s' is not key, kind, holders, waiters, lease or server",
+                      settings->sort);
+        return flags_wrong(reading, "--sort", problem);
+    }
+    return true;
+}
+
+/* Reads the values of the flags. Sets all options if the command is known. */
+static enum flags_result settings_read_flags(struct settings_reader *reader,
+                                             const struct flags *flags)
+{
+    struct settings *settings = reader->settings;
     struct flags_reading reading;
-    enum flags_result result = flags_read(&reading, flags, settings, sorted->count, sorted->flags);
+    enum flags_result result =
+        flags_read(&reading, flags, settings, reader->flag_count, reader->flags);
 
     if (result == FLAGS_RUN && settings->command &&
-        (!read_servers(&reading) || !read_auth(&reading) || !read_tls(&reading) ||
-         !check_flags(&reading)))
+        (!settings_read_servers(&reading) || !settings_read_auth(&reading) ||
+         !settings_read_tls(&reading) || !settings_read_retry(&reading) ||
+         !settings_check_flags(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
-        memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);
+        memcpy(reader->problem, reading.problem, FLAGS_PROBLEM_MAX);
     settings->options.connect_timeout_ms = (uint32_t)(settings->connect_timeout_s * 1000);
     settings->options.reply_timeout_ms = (uint32_t)(settings->reply_timeout_s * 1000);
     return result;
 }
 
-/* ---- all of it ---- */
+/* ---- the command line as a whole ---- */
 
-static bool find_command(struct settings *settings, const char *name,
-                         char problem[FLAGS_PROBLEM_MAX])
+/* Finds the command that the next argument names. */
+static bool settings_take_command(struct settings_reader *reader)
 {
-    const struct command *like;
+    const char *name = reader->at < reader->count ? reader->arguments[reader->at++] : NULL;
+    const struct command *similar;
 
-    settings->command = command_find(name);
-    if (settings->command)
+    if (!name)
+        return settings_fail(reader->problem, "no command; dflockctl --help lists them");
+    reader->settings->command = command_find(name);
+    if (reader->settings->command)
         return true;
-    like = command_like(name);
-    if (like)
-        return wrong(problem, "there is no command '%.100s'; did you mean: dflockctl %s", name,
-                     like->name);
-    return wrong(problem, "there is no command '%.100s'; dflockctl --help lists them", name);
+    similar = command_find_similar(name);
+    if (similar)
+        return settings_fail(reader->problem,
+                             "'%.100s': unknown command; did you mean: dflockctl %s", name,
+                             similar->name);
+    return settings_fail(reader->problem, "'%.100s': unknown command; dflockctl --help lists them",
+                         name);
 }
 
-static enum flags_result read_all(struct settings *settings, struct sorted *sorted, int count,
-                                  char **arguments, char problem[FLAGS_PROBLEM_MAX])
+static enum flags_result settings_read_all(struct settings_reader *reader)
 {
+    struct settings *settings = reader->settings;
     enum flags_result result;
-    int at = 1;
 
-    while (at < count && is_flag(arguments[at]))
-        at = take_flag(sorted, command_flags(), count, arguments, at);
-    if (at < count && strcmp(arguments[at], "help") == 0) {
-        if (at + 1 < count && !find_command(settings, arguments[at + 1], problem))
+    while (reader->at < reader->count && settings_is_flag(reader->arguments[reader->at])) {
+        if (!settings_take_flag(reader, command_flags()))
             return FLAGS_WRONG;
-        return FLAGS_HELP;
     }
-    /* What stands before the command is about servers only, or asks for help. */
-    result = read_flags(settings, command_flags(), sorted, problem);
+    if (reader->at < reader->count && strcmp(reader->arguments[reader->at], "help") == 0) {
+        reader->at++;
+        return reader->at == reader->count || settings_take_command(reader) ? FLAGS_HELP
+                                                                            : FLAGS_WRONG;
+    }
+    /* For --help and --version before a command. */
+    result = settings_read_flags(reader, command_flags());
     if (result != FLAGS_RUN)
         return result;
-    if (at == count)
-        wrong(problem, "no command is given; dflockctl --help lists them");
-    if (at == count || !find_command(settings, arguments[at], problem) ||
-        !sort_out(settings, sorted, count, arguments, at + 1, problem))
+    if (!settings_take_command(reader) || !settings_take_arguments(reader))
         return FLAGS_WRONG;
-    result = read_flags(settings, &settings->command->flags, sorted, problem);
-    if (result == FLAGS_RUN && !check_words(settings, problem))
+    result = settings_read_flags(reader, &settings->command->flags);
+    if (result == FLAGS_RUN && !settings_check_words(reader))
         result = FLAGS_WRONG;
     return result;
 }
@@ -295,26 +367,33 @@ static enum flags_result read_all(struct settings *settings, struct sorted *sort
 enum flags_result settings_read(struct settings *settings, int count, char **arguments,
                                 char problem[FLAGS_PROBLEM_MAX])
 {
-    struct sorted sorted = {.flags = new_memory((size_t)count + 1, sizeof(char *)), .count = 1};
+    struct settings_reader reader = {
+        .settings = settings,
+        .problem = problem,
+        .count = count,
+        .arguments = arguments,
+        .at = 1,
+        .flags = new_memory((size_t)count + 1, sizeof(char *)),
+        .flag_count = 1,
+    };
     enum flags_result result;
 
     memset(settings, 0, sizeof(*settings));
     dflockd_options_init(&settings->options);
     settings->options.problem = settings->problem;
     settings->timeout_s = DFLOCKD_SECONDS_MAX;
-    sorted.flags[0] = arguments[0];
-    result = read_all(settings, &sorted, count, arguments, problem);
-    /* Also what was given in vain. */
+    reader.flags[0] = arguments[0];
+    result = settings_read_all(&reader);
     flags_wipe(settings->command ? &settings->command->flags : command_flags(), "auth-token",
-               sorted.count, sorted.flags);
+               reader.flag_count, reader.flags);
     settings->auth_token_given = NULL;
-    free(sorted.flags);
+    free(reader.flags);
     return result;
 }
 
 void settings_free(struct settings *settings)
 {
     auth_token_free(settings->auth_token);
-    free(settings->servers_text);
+    free(settings->addresses);
     memset(settings, 0, sizeof(*settings));
 }

@@ -1,10 +1,10 @@
 /*
- * What a command line says: which command, with which flags, about what, on which servers.
+ * The command line: a command, its flags, its words and the servers.
  *
  *   dflockctl [FLAG]... COMMAND [FLAG]... [WORD]... [-- WORD...]
  *
- * Flags may stand before and behind the words. Behind `--` nothing is a flag; `lock` and `sem` have
- * there, once they know the key, the command to run.
+ * Flags may precede or follow the words. After `--` no argument is a flag. For `lock` and `sem` the
+ * command to run follows the first `--` after the key.
  */
 #ifndef DFLOCKCTL_SETTINGS_H
 #define DFLOCKCTL_SETTINGS_H
@@ -14,24 +14,25 @@
 
 #include "base/flags.h"
 #include "dflockd/client.h"
+#include "os/address.h"
 
 enum {
-    SETTINGS_SERVERS_MAX = 64,
+    SETTINGS_SERVERS_MAX = ADDRESS_LIST_MAX,
     SETTINGS_WORDS_MAX = 2
 };
 
 struct command;
 
-/* Whether to ask for a lock again if no server can grant it now. */
+/* Whether to request a lock again if its server failed. */
 enum retry {
     RETRY_NEVER,
-    RETRY_WAITERS, /* once a lock server has answered: waiters survive its restart */
+    RETRY_WAITERS, /* only after a lock server has answered: a waiter survives its restart */
     RETRY_ALWAYS
 };
 
 /* Texts are borrowed from the arguments and the environment. */
 struct settings {
-    /* As given: which servers, and how. */
+    /* Servers. */
     const char *server_list;
     const char *auth_token_given;
     const char *auth_token_file;
@@ -44,18 +45,18 @@ struct settings {
     uint64_t connect_timeout_s;
     uint64_t reply_timeout_s;
 
-    /* Of commands that hold something. */
+    /* Commands that acquire. */
     bool try_once;
-    uint64_t timeout_s; /* DFLOCKD_SECONDS_MAX: as long as it takes */
+    uint64_t timeout_s; /* DFLOCKD_SECONDS_MAX: no limit */
     enum retry retry;
-    bool retry_given; /* as --retry or --no-retry says; see `retry` */
-    uint64_t lease_s; /* 0: the server's */
-    uint64_t limit;   /* 0: a lock, no semaphore */
+    bool retry_given; /* value of --retry if that was given; `retry` is the result */
+    uint64_t lease_s; /* 0: the server's default */
+    uint64_t limit;   /* 0: a lock */
     uint64_t grace_s;
     bool hold;
     uint64_t while_pid; /* 0: none */
 
-    /* Of commands that look. */
+    /* Commands that show. */
     const char *sort;
     bool reverse;
     bool idle;
@@ -64,29 +65,34 @@ struct settings {
     uint64_t count;
     uint64_t interval_s;
 
-    /* What that comes to. */
+    /* Results. */
     const struct command *command;
     char *words[SETTINGS_WORDS_MAX + 1];
     size_t word_count;
-    char **command_line; /* to be run, ends with NULL; NULL: none */
-    char *auth_token;    /* or NULL; see settings_free */
-    const char *servers[SETTINGS_SERVERS_MAX];
-    char *servers_text;
+    char **command_line;                       /* to run, ends with NULL; NULL: none */
+    char *auth_token;                          /* NULL: none */
+    struct address *addresses;                 /* of the servers */
+    const char *servers[SETTINGS_SERVERS_MAX]; /* their texts */
     struct dflockd_options options;
-    char problem[DFLOCKD_PROBLEM_MAX]; /* where the options let the library write */
+    char problem[DFLOCKD_PROBLEM_MAX]; /* the library writes it, see `options` */
 };
 
 /*
- * Reads all but arguments[0]. FLAGS_HELP: help is asked for, about `command` where that is set.
- * FLAGS_WRONG: `problem` says what is wrong, and what to do. Wipes the secret from the arguments
- * and the environment as others see them.
+ * Reads all but arguments[0]. Wipes the secret in the arguments and in the environment, which other
+ * users may see. The caller calls settings_free in any case.
+ *
+ * Returns FLAGS_RUN and sets `settings`; FLAGS_HELP, about `settings->command` unless that is NULL;
+ * FLAGS_VERSION; or FLAGS_WRONG and sets `problem`.
  */
 enum flags_result settings_read(struct settings *settings, int count, char **arguments,
                                 char problem[FLAGS_PROBLEM_MAX]);
 
 void settings_free(struct settings *settings);
 
-/* 1 to DFLOCKD_KEY_MAX bytes without blanks. */
-bool settings_is_key(const char *text);
+/* Returns whether a server accepts `key`. If not, sets `problem`. */
+bool settings_check_key(const char *key, char problem[FLAGS_PROBLEM_MAX]);
+
+/* Returns the number of the server that `key` belongs to. */
+size_t settings_server_of(const struct settings *settings, const char *key);
 
 #endif

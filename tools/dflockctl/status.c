@@ -9,7 +9,7 @@
 #include "dflockctl/write_nonblocking.h"
 
 enum {
-    LINE_MAX_BYTES = 4096 /* PIPE_BUF; a longer message is cut: a shown key may take 1,536 */
+    STATUS_LINE_MAX = 4096 /* PIPE_BUF; longer messages are cut. A shown key has up to 1,536. */
 };
 
 void status_print(void)
@@ -25,7 +25,7 @@ void status_print(void)
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
         printf("  %3d  %s\n", statuses[i].number, statuses[i].text);
-    printf("  128 plus a signal's number: it ended the command, or the wait\n");
+    printf("  128  plus the number of the signal that ended the command or the wait\n");
 }
 
 enum status status_of(enum dflockd_status status)
@@ -63,29 +63,29 @@ const char *status_advice(enum dflockd_status status)
 {
     switch (status) {
     case DFLOCKD_STATUS_TIMED_OUT:
-        return "; dflockctl show tells who holds it, --timeout how long to wait";
+        return "; dflockctl show prints the holder, --timeout sets the time to wait";
     case DFLOCKD_STATUS_LIMIT_MISMATCH:
-        return "; dflockctl show tells which: give that with -n";
+        return "; dflockctl show prints it, give it with -n";
     case DFLOCKD_STATUS_MAX_LOCKS:
     case DFLOCKD_STATUS_MAX_WAITERS:
-        return "; try again later, or start the server with more";
+        return "; try again later, or raise the server's limit";
     case DFLOCKD_STATUS_DRAINING:
-        return "; try again once it is back";
+        return "; try again after its restart";
     case DFLOCKD_STATUS_REFUSED:
-        return "; --auth-token-file FILE gives the secret that it wants";
+        return "; check --auth-token-file and --auth-token, or their variables";
     case DFLOCKD_STATUS_UNTRUSTED:
-        return "; --tls-ca FILE names the authority to trust, --tls-server-name whom to expect";
+        return "; check whether the server uses TLS, and --tls-ca and --tls-server-name";
     case DFLOCKD_STATUS_UNREACHABLE:
-        return "; is dflockd running there? --servers names where it is";
+        return "; check --servers, and whether dflockd runs there";
     case DFLOCKD_STATUS_DISCONNECTED:
-        return "; it may want --tls, have no connection left, or have just ended";
+        return "; the server may need --tls, have no connection left, or have just ended";
     case DFLOCKD_STATUS_AGAIN:
     case DFLOCKD_STATUS_NO_REPLY:
-        return "; it may be overloaded or stopped: try again, or look at its log";
+        return "; try again, or read the server's log";
     case DFLOCKD_STATUS_STRANGE_ANSWER:
-        return "; is it a dflockd, and does it want --tls?";
+        return "; check whether it is a dflockd, and whether it needs --tls";
     case DFLOCKD_STATUS_FAILED:
-        return "; its log says why";
+        return "; read the server's log";
     default:
         return "";
     }
@@ -94,14 +94,14 @@ const char *status_advice(enum dflockd_status status)
 void say(const char *format, ...)
 {
     static const char prefix[] = "dflockctl: ";
-    char line[LINE_MAX_BYTES] = "";
+    char line[STATUS_LINE_MAX] = "";
     size_t start = sizeof(prefix) - 1;
     size_t length;
     va_list arguments;
 
     memcpy(line, prefix, start);
     va_start(arguments, format);
-    /* One byte is left for the end of the line. */
+    /* Leaves one byte for the newline. */
     vsnprintf(line + start, sizeof(line) - start - 1, format, arguments);
     va_end(arguments);
     length = strlen(line);

@@ -1,6 +1,6 @@
 /*
- * What dflockctl says when something goes wrong, and with what status it ends. Statuses of its own
- * are those of sysexits(3) where there is one, so that they seldom meet a command's.
+ * Exit statuses and messages. The statuses are those of sysexits(3) as far as it has them, because
+ * few commands that dflockctl runs use those.
  */
 #ifndef DFLOCKCTL_STATUS_H
 #define DFLOCKCTL_STATUS_H
@@ -9,46 +9,45 @@
 
 #include "dflockd/client.h"
 
-/* The number, and what it tells a script. */
-#define STATUSES(X)                                                                          \
-    X(DONE, 0, "done")                                                                       \
-    X(USAGE, 64, "a flag, a variable, a file or an argument is wrong")                       \
-    X(NO_SERVER, 69, "no server answered, or it is being stopped")                           \
-    X(STRANGE, 70, "the server answered what it should not, or could not serve the request") \
-    X(SYSTEM, 71, "this machine lacks memory, processes or the like")                        \
-    X(OUTPUT, 74, "standard output cannot be written")                                       \
-    X(TIMED_OUT, 75, "not granted in time")                                                  \
-    X(LOST, 76, "lost while it was held, or not held by this token")                         \
-    X(REFUSED, 77, "refused: the authentication, the certificate, or a limit of the server") \
-    X(CANNOT_RUN, 126, "the command was found and cannot be run")                            \
-    X(NOT_FOUND, 127, "there is no such command")
+#define STATUSES(X)                                                                     \
+    X(DONE, 0, "success")                                                               \
+    X(USAGE, 64, "a flag, variable, file or argument is wrong")                         \
+    X(NO_SERVER, 69, "no server answered, or it is shutting down")                      \
+    X(STRANGE, 70, "the server sent an invalid reply, or could not serve the request")  \
+    X(SYSTEM, 71, "this machine has no more memory or processes, or a similar problem") \
+    X(OUTPUT, 74, "standard output cannot be written")                                  \
+    X(TIMED_OUT, 75, "not granted in time")                                             \
+    X(LOST, 76, "lost while it was held, or not held by this token")                    \
+    X(REFUSED, 77, "refused: authentication, certificate, or a limit of the server")    \
+    X(CANNOT_RUN, 126, "the command was found but cannot be run")                       \
+    X(NOT_FOUND, 127, "the command was not found")
 
 enum status {
 #define X(name, number, text) STATUS_##name = number,
     STATUSES(X)
 #undef X
-    STATUS_SIGNAL = 128 /* and the number of the signal that ended the command, or the waiting */
+    STATUS_SIGNAL = 128 /* plus the number of the signal that ended the command or the wait */
 };
 
-/* Prints all of them, for --help. */
+/* Prints all statuses, for --help. */
 void status_print(void);
 
-/* The status that what came of a call ends the program with. */
+/* Returns the exit status for a status of the library. */
 enum status status_of(enum dflockd_status status);
 
-/* What to do next about it: a clause that begins with "; ", or "". */
+/* Returns the remedy for a status, to append to its message: "; " and a clause, or "". */
 const char *status_advice(enum dflockd_status status);
 
 /*
- * Writes one line to stderr; control characters become '?'. Never waits and never raises SIGPIPE:
+ * Writes a line to stderr, with '?' for control characters. Never waits and never raises SIGPIPE:
  * the line is lost if stderr is closed, full, or a terminal that ^S has stopped.
  */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 
-/* Ends the program, saying that memory is short. */
+/* Reports that memory is exhausted, and exits. */
 _Noreturn void die_of_memory(void);
 
-/* Memory, zeroed; never NULL. */
+/* Returns zeroed memory, or exits. */
 void *new_memory(size_t count, size_t size);
 
 #endif

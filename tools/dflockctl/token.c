@@ -1,79 +1,67 @@
 #include "dflockctl/token.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dflockctl/command.h"
-#include "dflockctl/servers.h"
+#include "dflockctl/query.h"
 #include "dflockctl/status.h"
-#include "os/standard_output.h"
 
-/* Finds key and token in the words, or else in the environment. Returns false if it reported that
- * one is missing. */
-static bool token_find(const struct settings *settings, const char **key, const char **token)
+/* The word, or else the variable. Returns NULL if neither is given. */
+static const char *token_word(const struct settings *settings, size_t index, const char *variable)
 {
-    *key = settings->word_count > 0 ? settings->words[0] : getenv("DFLOCKD_KEY");
-    *token = settings->word_count > 1 ? settings->words[1] : getenv("DFLOCKD_TOKEN");
-    if (!*key || !*token || !settings_is_key(*key) || !settings_is_key(*token)) {
-        say("%s needs a key and the token that acquire printed; try: dflockctl %s --help",
-            settings->command->name, settings->command->name);
-        return false;
-    }
-    return true;
+    return settings->word_count > index ? settings->words[index] : getenv(variable);
 }
 
-/*
- * Sends the request for a lock, and if the token holds no lock, the one for a semaphore: a token
- * does not say which of both it is of, and a request changes nothing if the token does not hold the
- * key. Reports a failure. Returns the exit status.
- */
-static int token_ask(const struct settings *settings, enum dflockd_command lock,
-                     enum dflockd_command semaphore, struct dflockd_reply *reply)
+static bool token_is_valid(const char *token)
+{
+    return strlen(token) == DFLOCKD_TOKEN_LENGTH &&
+           strspn(token, "0123456789abcdef") == DFLOCKD_TOKEN_LENGTH;
+}
+
+/* Sets the key and the token. Returns false after it reported that one is missing or invalid. */
+static bool token_read(const struct settings *settings, struct dflockd_request *request)
+{
+    const char *command = settings->command->name;
+    char problem[FLAGS_PROBLEM_MAX];
+
+    request->key = token_word(settings, 0, "DFLOCKD_KEY");
+    request->token = token_word(settings, 1, "DFLOCKD_TOKEN");
+    if (!request->key)
+        say("%s: no key; try: dflockctl %s --help", command, command);
+    else if (!settings_check_key(request->key, problem))
+        say("%s", problem);
+    else if (!request->token)
+        say("%s: no token; give the one that acquire printed", command);
+    else if (!token_is_valid(request->token))
+        say("'%.100s': not a token; give the %d hexadecimal digits that acquire printed",
+            request->token, DFLOCKD_TOKEN_LENGTH);
+    else
+        return true;
+    return false;
+}
+
+int token_run(const struct settings *settings, enum dflockd_command lock,
+              enum dflockd_command semaphore, struct dflockd_reply *reply)
 {
     struct dflockd_request request = {.command = lock, .lease_s = settings->lease_s};
-    struct question question = {0};
+    struct query query = {0};
     enum dflockd_status status;
     size_t server;
 
-    if (!token_find(settings, &request.key, &request.token))
+    if (!token_read(settings, &request))
         return STATUS_USAGE;
-    server = servers_of(settings, request.key);
-    status = question_ask(&question, settings, server, &request);
+    server = settings_server_of(settings, request.key);
+    status = query_run(&query, settings, server, &request);
     if (status == DFLOCKD_STATUS_NOT_HELD) {
         request.command = semaphore;
-        status = question_ask(&question, settings, server, &request);
+        status = query_run(&query, settings, server, &request);
     }
-    *reply = question.reply;
-    question_close(&question);
+    *reply = query.reply;
+    query_close(&query);
     if (status == DFLOCKD_STATUS_NOT_HELD)
-        say("not held by this token, or not any more; dflockctl acquire takes it again");
-    else if (status != DFLOCKD_STATUS_DONE && status == reply->status)
-        say("%s%s", dflockd_status_text(status), status_advice(status));
+        say("'%s': not held by this token; its lease may have ended", request.key);
+    else if (reply->status != DFLOCKD_STATUS_DONE)
+        query_report(settings, server, status);
     return (int)status_of(status);
-}
-
-int token_release(const struct settings *settings)
-{
-    struct dflockd_reply reply;
-
-    return token_ask(settings, DFLOCKD_RELEASE, DFLOCKD_SEMAPHORE_RELEASE, &reply);
-}
-
-int token_renew(const struct settings *settings)
-{
-    struct dflockd_reply reply;
-    int status = token_ask(settings, DFLOCKD_RENEW, DFLOCKD_SEMAPHORE_RENEW, &reply);
-    int error;
-
-    if (status != STATUS_DONE)
-        return status;
-    printf("%" PRIu64 "\n", reply.lease_s);
-    error = standard_output_flush();
-    if (error == 0)
-        return STATUS_DONE;
-    say("standard output: %s; the lease is renewed, for %" PRIu64 " s", strerror(-error),
-        reply.lease_s);
-    return STATUS_OUTPUT;
 }

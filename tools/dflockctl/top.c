@@ -1,5 +1,4 @@
-#include "dflockctl/top.h"
-
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,38 +6,39 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "dflockctl/census.h"
+#include "dflockctl/command.h"
+#include "dflockctl/key_stats.h"
 #include "dflockctl/loop.h"
+#include "dflockctl/poller.h"
 #include "dflockctl/screen.h"
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
-#include "dflockctl/watch.h"
 
 enum {
-    NAME_LEAST = 12,   /* columns of a name, however narrow the terminal is */
-    SERVERS_SHARE = 3, /* of the lines, the part that servers may take */
-    FIGURE_BYTES = 32
+    TOP_NAME_MIN = 12,     /* columns, also on a narrower terminal */
+    TOP_SERVERS_SHARE = 3, /* servers take at most one line in this many */
+    TOP_NUMBER_MAX = 32
 };
 
-static const char *const orders[] = {"waiters", "holders", "lease", "key"};
+static const char *const top_orders[] = {"waiters", "holders", "lease", "key"};
 
 struct top {
     const struct settings *settings;
     struct loop loop;
     struct screen screen;
-    struct watch watches[SETTINGS_SERVERS_MAX];
-    struct census census;
-    struct census_sums sums[SETTINGS_SERVERS_MAX];
-    size_t order; /* of `orders` */
+    struct poller pollers[SETTINGS_SERVERS_MAX];
+    struct key_stats_list list;
+    struct key_stats_totals totals[SETTINGS_SERVERS_MAX];
+    size_t order; /* of `top_orders` */
     bool reverse;
     bool paused;
     bool over;
 };
 
-/* ---- the picture ---- */
+/* ---- drawing ---- */
 
-/* A shown text in just so many columns, cut with a tilde or filled with blanks; to be freed. */
-static char *fitted(const char *shown, size_t columns)
+/* Returns the text cut with a tilde, or padded, to `columns`. The caller frees it. */
+static char *top_fit(const char *shown, size_t columns)
 {
     size_t length = text_width(shown) <= columns ? strlen(shown) : text_fit(shown, columns - 1);
     const char *cut = shown[length] ? "~" : "";
@@ -58,14 +58,15 @@ static char *fitted(const char *shown, size_t columns)
     return text;
 }
 
-/* How wide a name may be beside figures that take so many columns. */
-static size_t name_width(const struct top *top, size_t figures)
+/* Returns the columns of a name beside numbers that take `numbers` columns. */
+static size_t top_name_width(const struct top *top, size_t numbers)
 {
-    return top->screen.columns > figures + NAME_LEAST ? top->screen.columns - figures : NAME_LEAST;
+    return top->screen.columns > numbers + TOP_NAME_MIN ? top->screen.columns - numbers
+                                                        : TOP_NAME_MIN;
 }
 
-/* A problem that begins with the server's name, which stands beside it. */
-static const char *without_name(const char *problem, const char *name)
+/* The line begins with the name already. */
+static const char *top_without_name(const char *problem, const char *name)
 {
     size_t length = strlen(name);
 
@@ -74,125 +75,125 @@ static const char *without_name(const char *problem, const char *name)
     return problem;
 }
 
-static void draw_server(struct top *top, size_t server, size_t width)
+static void top_draw_server(struct top *top, size_t server, size_t width)
 {
-    const struct watch *watch = &top->watches[server];
-    const struct census_sums *sums = &top->sums[server];
-    char *name = fitted(top->settings->servers[server], width);
-    char grants[FIGURE_BYTES] = "-";
+    const struct poller *poller = &top->pollers[server];
+    const struct key_stats_totals *totals = &top->totals[server];
+    char *name = top_fit(top->settings->servers[server], width);
+    char grants[TOP_NUMBER_MAX] = "-";
 
-    if (watch->grants_per_s >= 0)
-        snprintf(grants, sizeof(grants), "%.0f", watch->grants_per_s);
-    if (watch->problem[0])
+    if (poller->grants_per_s >= 0)
+        snprintf(grants, sizeof(grants), "%.0f", poller->grants_per_s);
+    if (poller->problem[0])
         screen_line(&top->screen, SCREEN_BOLD, "%s %s", name,
-                    without_name(watch->problem, top->settings->servers[server]));
-    else if (!watch->stats)
+                    top_without_name(poller->problem, top->settings->servers[server]));
+    else if (!poller->stats)
         screen_line(&top->screen, SCREEN_PLAIN, "%s connecting", name);
     else
         screen_line(&top->screen, SCREEN_PLAIN,
                     "%s %11" PRIu64 " %10s %8" PRIu64 " %8" PRIu64 " %8" PRIu64, name,
-                    sums->connections, grants, sums->holders, sums->waiters, sums->idle);
+                    totals->connections, grants, totals->holders, totals->waiters, totals->idle);
     free(name);
 }
 
-static void draw_servers(struct top *top)
+static void top_draw_servers(struct top *top)
 {
     size_t count = top->settings->options.server_count;
-    size_t most = top->screen.rows / SERVERS_SHARE;
+    size_t most = top->screen.rows / TOP_SERVERS_SHARE;
     size_t shown = count <= most ? count : most > 1 ? most - 1 : 1;
-    size_t width = name_width(top, 12 + 11 + 3 * 9);
-    char *title = fitted("SERVER", width);
+    size_t width = top_name_width(top, 12 + 11 + 3 * 9);
+    char *title = top_fit("SERVER", width);
 
     screen_line(&top->screen, SCREEN_REVERSE, "%s %11s %10s %8s %8s %8s", title, "CONNECTIONS",
                 "GRANTS/S", "HOLDERS", "WAITERS", "IDLE");
     free(title);
     for (size_t server = 0; server < shown; server++)
-        draw_server(top, server, width);
+        top_draw_server(top, server, width);
     if (shown < count)
         screen_line(&top->screen, SCREEN_PLAIN, "and %zu more", count - shown);
 }
 
-static void draw_key(struct top *top, const struct census_entry *entry, size_t width)
+static void top_draw_key(struct top *top, const struct key_stats *entry, size_t width)
 {
     char *key = text_shown(entry->key, entry->key_length, true);
-    char *name = fitted(key, width);
-    char holders[2 * FIGURE_BYTES];
-    char lease[FIGURE_BYTES] = "-";
+    char *name = top_fit(key, width);
+    char holders[2 * TOP_NUMBER_MAX];
+    char lease[TOP_NUMBER_MAX] = "-";
 
-    if (entry->kind == CENSUS_SEMAPHORE)
+    if (entry->kind == KEY_SEMAPHORE)
         snprintf(holders, sizeof(holders), "%" PRIu64 "/%" PRIu64, entry->holders, entry->limit);
     else
         snprintf(holders, sizeof(holders), "%" PRIu64, entry->holders);
     if (entry->lease_s >= 0)
         snprintf(lease, sizeof(lease), "%.0f s", entry->lease_s);
     screen_line(&top->screen, SCREEN_PLAIN, "%s %-9s %11s %8" PRIu64 " %10s", name,
-                census_kind_name(entry->kind), holders, entry->waiters, lease);
+                key_stats_kind_name(entry->kind), holders, entry->waiters, lease);
     free(name);
     free(key);
 }
 
-/* Returns how many there are; those that fit are shown. */
-static size_t draw_keys(struct top *top)
+/* Draws the keys that fit. Returns the number of all. */
+static size_t top_draw_keys(struct top *top)
 {
-    size_t width = name_width(top, 10 + 12 + 9 + 11);
-    char *title = fitted("KEY", width);
+    size_t width = top_name_width(top, 10 + 12 + 9 + 11);
+    char *title = top_fit("KEY", width);
     size_t count = 0;
 
     screen_line(&top->screen, SCREEN_REVERSE, "%s %-9s %11s %8s %10s", title, "KIND", "HOLDERS",
                 "WAITERS", "LEASE");
     free(title);
-    for (size_t i = 0; i < top->census.count; i++) {
-        if (top->census.entries[i].idle)
+    for (size_t i = 0; i < top->list.count; i++) {
+        if (top->list.keys[i].idle)
             continue;
         if (screen_left(&top->screen) > 1)
-            draw_key(top, &top->census.entries[i], width);
+            top_draw_key(top, &top->list.keys[i], width);
         count++;
     }
     return count;
 }
 
-/* What the newest statistics tell; what isn't understood counts as none. */
-static void count_all(struct top *top)
+/* Statistics that no dflockd writes count as none. */
+static void top_update_keys(struct top *top)
 {
-    top->census.count = 0;
+    top->list.count = 0;
     for (size_t server = 0; server < top->settings->options.server_count; server++) {
-        const json_t *stats = top->watches[server].stats;
+        const json_t *stats = top->pollers[server].stats;
 
-        if (!stats || !census_add(&top->census, server, stats, &top->sums[server]))
-            memset(&top->sums[server], 0, sizeof(top->sums[server]));
+        if (!stats || !key_stats_add(&top->list, server, stats, &top->totals[server]))
+            memset(&top->totals[server], 0, sizeof(top->totals[server]));
     }
-    census_sort(&top->census, orders[top->order], top->reverse);
+    key_stats_sort(&top->list, top_orders[top->order], top->reverse);
 }
 
-static void draw(struct top *top)
+static void top_draw(struct top *top)
 {
     struct screen *screen = &top->screen;
     time_t now = time(NULL);
     struct tm local;
-    char clock[FIGURE_BYTES] = "";
+    char clock[TOP_NUMBER_MAX] = "";
     size_t count;
 
     if (localtime_r(&now, &local))
         strftime(clock, sizeof(clock), "%H:%M:%S", &local);
-    count_all(top);
+    top_update_keys(top);
     screen_begin(screen);
     screen_line(screen, SCREEN_BOLD, "dflockctl top  %s  every %" PRIu64 " s%s", clock,
-                top->settings->interval_s, top->paused ? "  stopped: space goes on" : "");
+                top->settings->interval_s, top->paused ? "  paused: space continues" : "");
     screen_line(screen, SCREEN_PLAIN, "%s", "");
-    draw_servers(top);
+    top_draw_servers(top);
     screen_line(screen, SCREEN_PLAIN, "%s", "");
-    count = draw_keys(top);
+    count = top_draw_keys(top);
     screen_skip_to_end(screen);
-    screen_line(screen, SCREEN_PLAIN,
-                "q ends  s order: %s%s  r turns it round  space stops  %zu %s", orders[top->order],
-                top->reverse ? " (reverse)" : "", count, count == 1 ? "key" : "keys");
+    screen_line(screen, SCREEN_PLAIN, "q quit  s sort: %s%s  r reverse  space pause  %zu %s",
+                top_orders[top->order], top->reverse ? " (reverse)" : "", count,
+                count == 1 ? "key" : "keys");
     screen_show(screen);
 }
 
-/* ---- what happens ---- */
+/* ---- events ---- */
 
-/* What was typed; false where nobody can type any more. */
-static bool take_typed(struct top *top)
+/* Returns false at the end of the input. */
+static bool top_read_keyboard(struct top *top)
 {
     char typed[64];
     ssize_t length = read(STDIN_FILENO, typed, sizeof(typed));
@@ -204,7 +205,7 @@ static bool take_typed(struct top *top)
             top->over = true;
             break;
         case 's':
-            top->order = (top->order + 1) % (sizeof(orders) / sizeof(orders[0]));
+            top->order = (top->order + 1) % (sizeof(top_orders) / sizeof(top_orders[0]));
             break;
         case 'r':
             top->reverse = !top->reverse;
@@ -219,8 +220,8 @@ static bool take_typed(struct top *top)
     return length > 0;
 }
 
-/* False where the signal ends us. */
-static bool heed(struct top *top, int signal)
+/* Returns false if the signal ends the program. */
+static bool top_act_on_signal(struct top *top, int signal)
 {
     if (signal == SIGTSTP) {
         screen_leave(&top->screen);
@@ -230,55 +231,55 @@ static bool heed(struct top *top, int signal)
     return signal == 0 || signal == SIGWINCH;
 }
 
-static void look(struct top *top)
+static void top_poll(struct top *top)
 {
     for (size_t server = 0; server < top->settings->options.server_count; server++)
-        watch_look(&top->watches[server]);
+        poller_begin(&top->pollers[server]);
 }
 
-/* One turn. Returns the signal that ends us, or 0. */
-static int turn(struct top *top, int64_t *look_ms)
+/* Waits for an event and processes it. Returns the signal that ends the program, or 0. */
+static int top_step(struct top *top, int64_t *poll_ms)
 {
     size_t count = top->settings->options.server_count;
     struct pollfd watched[SETTINGS_SERVERS_MAX + 1];
     struct signalfd_siginfo info;
-    bool news = false;
+    bool changed = false;
     int signal;
 
     for (size_t server = 0; server < count; server++) {
-        news = watch_take(&top->watches[server]) || news;
-        watched[server] = watch_watched(&top->watches[server]);
+        changed = poller_receive(&top->pollers[server]) || changed;
+        watched[server] = poller_watched(&top->pollers[server]);
     }
     watched[count] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
-    if (news)
-        draw(top);
-    signal = loop_wait(&top->loop, watched, count + 1, *look_ms, &info);
-    if (!heed(top, signal))
+    if (changed)
+        top_draw(top);
+    signal = loop_wait(&top->loop, watched, count + 1, *poll_ms, &info);
+    if (!top_act_on_signal(top, signal))
         return signal;
-    if (watched[count].revents && !take_typed(top))
+    if (watched[count].revents && !top_read_keyboard(top))
         return SIGHUP;
-    if (loop_now_ms() >= *look_ms) {
-        *look_ms = loop_now_ms() + (int64_t)top->settings->interval_s * 1000;
+    if (loop_now_ms() >= *poll_ms) {
+        *poll_ms = loop_now_ms() + (int64_t)top->settings->interval_s * 1000;
         if (!top->paused)
-            look(top);
+            top_poll(top);
     }
     if (signal || watched[count].revents)
-        draw(top);
+        top_draw(top);
     return 0;
 }
 
-static int run(struct top *top)
+static int top_loop(struct top *top)
 {
-    int64_t look_ms = 0;
+    int64_t poll_ms = 0;
     int signal = 0;
 
     if (!screen_enter(&top->screen)) {
-        say("the terminal can't be used");
+        say("the terminal: cannot set its modes: %s", strerror(errno));
         return STATUS_SYSTEM;
     }
-    draw(top);
+    top_draw(top);
     while (!top->over && signal == 0 && top->screen.error == 0)
-        signal = turn(top, &look_ms);
+        signal = top_step(top, &poll_ms);
     screen_leave(&top->screen);
     if (signal == 0 && top->screen.error) {
         say("standard output: %s", strerror(top->screen.error));
@@ -295,24 +296,24 @@ int top_run(const struct settings *settings)
     int status;
 
     if (!text_on_terminal() || !isatty(STDIN_FILENO)) {
-        say("top needs a terminal; dflockctl stats and ls --sort waiters tell the same once");
+        say("top: needs a terminal; use dflockctl stats, or ls --sort waiters");
         return STATUS_USAGE;
     }
     top = new_memory(1, sizeof(*top));
     top->settings = settings;
     for (size_t server = 0; server < count; server++)
-        watch_init(&top->watches[server], settings, server);
+        poller_init(&top->pollers[server], settings, server);
     status = loop_open(&top->loop, more);
     if (status < 0) {
         say("cannot wait for signals: %s", strerror(-status));
         status = STATUS_SYSTEM;
     } else {
-        status = run(top);
+        status = top_loop(top);
         loop_close(&top->loop);
     }
     for (size_t server = 0; server < count; server++)
-        watch_free(&top->watches[server]);
-    census_free(&top->census);
+        poller_free(&top->pollers[server]);
+    key_stats_free(&top->list);
     free(top);
     return status;
 }

@@ -1,0 +1,76 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dflockctl/command.h"
+#include "dflockctl/output.h"
+#include "dflockctl/snapshot.h"
+#include "dflockctl/text.h"
+
+enum {
+    LS_COLUMNS = 7 /* the last one is the server */
+};
+
+static void ls_add_row(struct output_table *table, const struct settings *settings,
+                       const struct key_stats *entry)
+{
+    char *key = text_shown(entry->key, entry->key_length, text_on_terminal());
+
+    output_cell(table, "%s", key);
+    output_cell(table, "%s", key_stats_kind_name(entry->kind));
+    if (entry->kind == KEY_SEMAPHORE && entry->limit > 0)
+        output_cell(table, "%" PRIu64 "/%" PRIu64, entry->holders, entry->limit);
+    else
+        output_cell(table, "%" PRIu64, entry->holders);
+    output_cell(table, "%" PRIu64, entry->waiters);
+    if (entry->lease_s >= 0)
+        output_cell(table, "%.1f", entry->lease_s);
+    else
+        output_cell(table, "-");
+    if (entry->owner > 0)
+        output_cell(table, "%" PRIu64, entry->owner);
+    else
+        output_cell(table, "-");
+    if (table->column_count == LS_COLUMNS)
+        output_cell(table, "%s", settings->servers[entry->server]);
+    free(key);
+}
+
+/* Omits the column of servers on a terminal if there is one server: columns are scarce there. */
+static void ls_print_rows(const struct snapshot *snapshot)
+{
+    static const struct output_column columns[LS_COLUMNS] = {
+        {"KEY", false},  {"KIND", false},      {"HOLDERS", true}, {"WAITERS", true},
+        {"LEASE", true}, {"CONNECTION", true}, {"SERVER", false},
+    };
+    struct output_table table = {
+        .columns = columns,
+        .column_count = LS_COLUMNS,
+    };
+
+    if (text_on_terminal() && snapshot->settings->options.server_count == 1)
+        table.column_count--;
+    for (size_t i = 0; i < snapshot->list.count; i++) {
+        const struct key_stats *entry = &snapshot->list.keys[i];
+
+        if (snapshot->settings->idle || !entry->idle)
+            ls_add_row(&table, snapshot->settings, entry);
+    }
+    if (table.cell_count == 0 && text_on_terminal())
+        printf("No key has a holder or waiters.\n");
+    else
+        output_table(&table);
+}
+
+int ls_run(const struct settings *settings)
+{
+    struct snapshot snapshot = {.settings = settings};
+
+    snapshot_request_all(&snapshot);
+    key_stats_sort(&snapshot.list, settings->sort, settings->reverse);
+    if (settings->json)
+        snapshot_print_keys_json(&snapshot, settings->idle);
+    else if (snapshot.list.count > 0 || snapshot.status == STATUS_DONE)
+        ls_print_rows(&snapshot);
+    return snapshot_finish(&snapshot);
+}
