@@ -1,6 +1,6 @@
 /*
- * The lock table against a model of it, by random events: each answer, each effect, each deadline,
- * and at intervals all that a walk shows. A seed is printed that replays a run (SEED, EVENTS).
+ * The lock table against the simulation's model, by random events: each answer, effect and
+ * deadline, and at intervals the views of a walk. Prints a seed that replays a run (SEED, EVENTS).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,15 +9,19 @@
 
 #include <cmocka.h>
 
+#include "../sim/model.h"
+#include "base/time_units.h"
 #include "seeded.h"
+#include "server/connection_id.h"
 #include "table_fixture.h"
-#include "table_model.h"
 
 enum {
     EVENTS_DEFAULT = 200000, /* of all runs together */
     VIEWS_EVERY = 8,
     LEASE_MAX_S = 400,
-    STALE_MAX = 64
+    STALE_MAX = 64,
+    CLIENTS = 12,
+    KEYS = 8
 };
 
 struct run {
@@ -25,21 +29,15 @@ struct run {
     struct model model;
     struct seeded seeded;
     uint64_t event;
-    const char *what; /* of the event */
-    uint64_t client_ids[MODEL_CLIENTS];
-    uint64_t client_next;
-    bool pending[MODEL_CLIENTS];  /* a request has no answer that its client saw */
-    bool answered[MODEL_CLIENTS]; /* the effect is out */
-    uint64_t fence_before;
-    struct lock_token stale[STALE_MAX]; /* tokens that were held once, or are still */
-    struct {
-        uint64_t turn;
-        uint64_t fence;
-    } newest[MODEL_KEYS]; /* the latest grant whose fence is known */
-    bool seen[MODEL_KEYS];
+    const char *what;                   /* the kind of the event */
+    uint64_t ids;                       /* of connections so far */
+    bool pending[CLIENTS];              /* the client has not received the answer to a request */
+    bool answered[CLIENTS];             /* the effect with that answer was sent */
+    struct lock_token stale[STALE_MAX]; /* of current and former holders */
+    bool seen[KEYS];
 };
 
-static const char *const key_names[MODEL_KEYS / 2] = {"a", "b", "a rather long key", "c"};
+static const char *const key_names[KEYS / 2] = {"a", "b", "a rather long key", "c"};
 
 #define EXPECT(run, condition)                                                             \
     do {                                                                                   \
@@ -59,16 +57,12 @@ static struct lock_key key_of(const struct run *run, int key)
                        key_names[key / 2]);
 }
 
-static int client_of(const struct run *run, uint64_t id)
+static uint64_t id_of(const struct run *run, int client)
 {
-    for (int client = 0; client < MODEL_CLIENTS; client++) {
-        if (run->client_ids[client] == id)
-            return client;
-    }
-    return MODEL_NOBODY;
+    return run->model.clients[client].id;
 }
 
-/* Locks have one slot; semaphores mostly agree on their limit. */
+/* Locks have one slot. The requests for a semaphore mostly have the same limit. */
 static uint32_t some_limit(struct run *run, int key)
 {
     if (key % 2 == 0)
@@ -76,14 +70,14 @@ static uint32_t some_limit(struct run *run, int key)
     return below(run, 10) ? (uint32_t)(key / 2 + 1) : 1 + below(run, 4);
 }
 
-/* A lease that no claim has, so that no two deadlines fall together. */
+/* A lease that no other claim has, so that deadlines differ. */
 static uint64_t some_lease(struct run *run)
 {
     for (;;) {
         uint64_t lease_s = 1 + below(run, below(run, 4) ? 40 : LEASE_MAX_S);
         bool taken = false;
 
-        for (int i = 0; i < MODEL_CLAIMS; i++)
+        for (uint32_t i = 0; i < run->model.claim_count; i++)
             taken |=
                 run->model.claims[i].state != MODEL_FREE && run->model.claims[i].lease_s == lease_s;
         if (!taken)
@@ -98,73 +92,72 @@ static uint64_t some_wait(struct run *run)
 
 /* ---- comparing ---- */
 
-/* A grant shows its token: it must be of the event that granted it, and in the key's order. */
-static void compare_grant(struct run *run, int claim_index, const struct lock_answer *answer)
+static void compare_token(struct run *run, uint64_t fence, const struct lock_answer *answer)
 {
-    struct model_claim *claim = &run->model.claims[claim_index];
-    uint64_t fence = answer->token.fence;
-
+    EXPECT(run, answer->token.fence == fence);
     EXPECT(run, answer->token.salt == fixture_salt(fence));
-    EXPECT(run, answer->lease_s == claim->lease_s);
-    EXPECT(run, answer->deadline_ns == claim->deadline_ns);
-    if (claim->granted_now) {
-        claim->fence_least = run->fence_before + 1;
-        claim->fence_most = run->fixture.fence_last;
-    }
-    EXPECT(run, fence >= claim->fence_least && fence <= claim->fence_most);
-    EXPECT(run, claim->fence == 0 || claim->fence == fence);
-    claim->fence = fence;
-    EXPECT(run, (claim->turn >= run->newest[claim->key].turn) ==
-                    (fence >= run->newest[claim->key].fence));
-    if (claim->turn > run->newest[claim->key].turn) {
-        run->newest[claim->key].turn = claim->turn;
-        run->newest[claim->key].fence = fence;
-    }
     run->stale[below(run, STALE_MAX)] = answer->token;
 }
 
 static void compare_answer(struct run *run, const struct model_answer *expected,
                            const struct lock_answer *answer)
 {
+    const struct model_claim *claim;
+
     EXPECT(run, answer->outcome == expected->outcome);
-    if (answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED)
-        compare_grant(run, expected->claim, answer);
+    if (answer->outcome != DFLOCKD_OK && answer->outcome != DFLOCKD_ACQUIRED)
+        return;
+    claim = &run->model.claims[expected->claim];
+    compare_token(run, claim->fence_low, answer);
+    EXPECT(run, answer->lease_s == expected->lease_s && answer->lease_s == claim->lease_s);
+    EXPECT(run, answer->deadline_ns == claim->deadline_ns);
+    EXPECT(run, model_learn(&run->model, expected->claim, answer->token.fence, answer->token.salt));
+}
+
+static void compare_effect(struct run *run, const struct fixture_effect *effect)
+{
+    struct model_mailbox *mailbox = &run->model.mailboxes[0];
+    const struct model_news *news = &mailbox->news[mailbox->first];
+    uint32_t client = connection_id_slot(effect->connection_id);
+
+    EXPECT(run, mailbox->count > 0);
+    mailbox->first = (mailbox->first + 1) & (MODEL_NEWS - 1);
+    mailbox->count--;
+    EXPECT(run, news->client == effect->connection_id);
+    EXPECT(run, news->outcome == effect->answer.outcome);
+    EXPECT(run, id_of(run, (int)client) == effect->connection_id);
+    EXPECT(run, run->pending[client] && !run->answered[client]);
+    run->answered[client] = true;
+    if (news->outcome != DFLOCKD_OK)
+        return;
+    compare_token(run, news->fence_low, &effect->answer);
+    EXPECT(run, effect->answer.lease_s == news->lease_s);
+    EXPECT(run, effect->answer.deadline_ns == news->deadline_ns);
+    if (run->model.claims[news->claim].turn == news->turn)
+        EXPECT(run, model_learn(&run->model, news->claim, effect->answer.token.fence,
+                                effect->answer.token.salt));
 }
 
 static void compare_effects(struct run *run)
 {
-    uint32_t expected = 0;
-
-    for (uint32_t i = 0; i < run->fixture.effect_count; i++) {
-        const struct fixture_effect *effect = &run->fixture.effects[i];
-        int client = client_of(run, effect->connection_id);
-
-        EXPECT(run, client != MODEL_NOBODY);
-        EXPECT(run, run->pending[client] && !run->answered[client]);
-        EXPECT(run, run->model.effects[client].out);
-        EXPECT(run, run->model.effects[client].outcome == effect->answer.outcome);
-        if (effect->answer.outcome == DFLOCKD_OK)
-            compare_grant(run, run->model.effects[client].claim, &effect->answer);
-        run->answered[client] = true;
-    }
-    for (int client = 0; client < MODEL_CLIENTS; client++)
-        expected += run->model.effects[client].out;
-    EXPECT(run, expected == run->fixture.effect_count);
+    for (uint32_t i = 0; i < run->fixture.effect_count; i++)
+        compare_effect(run, &run->fixture.effects[i]);
+    EXPECT(run, run->model.mailboxes[0].count == 0);
 }
 
-/* A client waits, or one of its leases is not over yet, or it holds nothing. */
+/* A client waits, or has a lease that is not over, or holds nothing. */
 static void compare_holding(struct run *run, int client)
 {
     uint64_t until_ns =
-        fixture_holds_until(&run->fixture.table, run->fixture.now_ns, run->client_ids[client]);
+        fixture_holds_until(&run->fixture.table, run->fixture.now_ns, id_of(run, client));
     bool waits = false;
     bool holds = false;
     bool until_is_one = false;
 
-    for (int i = 0; i < MODEL_CLAIMS; i++) {
+    for (uint32_t i = 0; i < run->model.claim_count; i++) {
         const struct model_claim *claim = &run->model.claims[i];
 
-        if (claim->state == MODEL_FREE || claim->client != client)
+        if (claim->state == MODEL_FREE || claim->client != id_of(run, client))
             continue;
         waits |= claim->state == MODEL_WAITS;
         if (claim->state == MODEL_HOLDS && claim->deadline_ns > run->fixture.now_ns) {
@@ -180,49 +173,31 @@ static void compare_holding(struct run *run, int client)
         EXPECT(run, until_ns == 0);
 }
 
-static int granted_last(const struct model *model, int key)
-{
-    int last = MODEL_NOBODY;
-
-    for (int i = 0; i < MODEL_CLAIMS; i++) {
-        const struct model_claim *claim = &model->claims[i];
-
-        if (claim->state == MODEL_HOLDS && claim->key == key &&
-            (last == MODEL_NOBODY || claim->turn > model->claims[last].turn))
-            last = i;
-    }
-    return last;
-}
-
 static void compare_view(void *context, const struct lock_view *view)
 {
     struct run *run = context;
     uint64_t now_ns = run->fixture.now_ns;
-    int owner;
+    const struct model_key *expected;
+    const struct model_claim *owner;
     int key = view->kind == LOCK_KIND_SEMAPHORE;
 
-    while (key < MODEL_KEYS && (strlen(key_names[key / 2]) != view->key_length ||
-                                memcmp(key_names[key / 2], view->key, view->key_length) != 0))
+    while (key < KEYS && (strlen(key_names[key / 2]) != view->key_length ||
+                          memcmp(key_names[key / 2], view->key, view->key_length) != 0))
         key += 2;
-    EXPECT(run, key < MODEL_KEYS && run->model.keys[key].exists && !run->seen[key]);
+    EXPECT(run, key < KEYS && run->model.keys[key].exists && !run->seen[key]);
+    expected = &run->model.keys[key];
     run->seen[key] = true;
-    EXPECT(run, view->limit == run->model.keys[key].limit);
-    EXPECT(run, view->holders == model_count(&run->model, key, MODEL_HOLDS));
-    EXPECT(run, view->waiters == model_count(&run->model, key, MODEL_WAITS));
-    if (view->holders == 0) {
-        EXPECT(run, view->idle_ns == now_ns - run->model.keys[key].idle_since_ns);
+    EXPECT(run, view->limit == expected->limit);
+    EXPECT(run, view->holders == expected->holders);
+    EXPECT(run, view->waiters == expected->waiters);
+    EXPECT(run, view->idle_ns == (view->holders ? 0 : now_ns - expected->idle_since_ns));
+    if (view->holders == 0 || expected->owner == MODEL_NOBODY) {
         EXPECT(run, view->owner == 0 && view->lease_ns == 0);
         return;
     }
-    EXPECT(run, view->idle_ns == 0);
-    owner = granted_last(&run->model, key);
-    if (view->limit == 1 || view->owner != 0) {
-        uint64_t deadline_ns = run->model.claims[owner].deadline_ns;
-        int client = run->model.claims[owner].client;
-
-        EXPECT(run, client == MODEL_GONE || view->owner == run->client_ids[client]);
-        EXPECT(run, view->lease_ns == (deadline_ns > now_ns ? deadline_ns - now_ns : 0));
-    }
+    owner = &run->model.claims[expected->owner];
+    EXPECT(run, view->owner == owner->client);
+    EXPECT(run, view->lease_ns == (owner->deadline_ns > now_ns ? owner->deadline_ns - now_ns : 0));
 }
 
 static void compare_views(struct run *run)
@@ -234,27 +209,19 @@ static void compare_views(struct run *run)
         position = table_walk(&run->fixture.table, run->fixture.now_ns, (struct lock_walk){0},
                               position, compare_view, run);
     while (position);
-    for (int key = 0; key < MODEL_KEYS; key++)
+    for (int key = 0; key < KEYS; key++)
         EXPECT(run, run->seen[key] == run->model.keys[key].exists);
 }
 
-/* An event of the model and one of the table lie behind us. */
+/* Compares the table and the model after an event. */
 static void compare(struct run *run)
 {
     compare_effects(run);
-    EXPECT(run, run->model.grants == run->fixture.fence_last - run->fence_before);
-    for (int i = 0; i < MODEL_CLAIMS; i++) {
-        struct model_claim *claim = &run->model.claims[i];
-
-        if (claim->granted_now && claim->state == MODEL_HOLDS) {
-            claim->fence_least = run->fence_before + 1;
-            claim->fence_most = run->fixture.fence_last;
-        }
-    }
-    EXPECT(run, table_deadline(&run->fixture.table) == model_deadline(&run->model));
-    EXPECT(run, atomic_load(&run->fixture.budget.used) == model_states(&run->model));
+    EXPECT(run, run->model.grants == run->fixture.fence_last);
+    EXPECT(run, table_deadline(&run->fixture.table) == model_deadline(&run->model, 0));
+    EXPECT(run, atomic_load(&run->fixture.budget.used) == run->model.states);
     fixture_check(&run->fixture);
-    compare_holding(run, (int)(run->event % MODEL_CLIENTS));
+    compare_holding(run, (int)(run->event % CLIENTS));
     if (run->event % VIEWS_EVERY == 0)
         compare_views(run);
 }
@@ -267,8 +234,7 @@ static void begin(struct run *run, const char *what)
     run->what = what;
     run->fixture.now_ns++;
     run->fixture.effect_count = 0;
-    run->fence_before = run->fixture.fence_last;
-    model_begin_event(&run->model, run->fixture.now_ns);
+    model_enter(&run->model, 0, run->fixture.now_ns);
 }
 
 static void note_pending(struct run *run, int client, int outcome)
@@ -289,10 +255,9 @@ static void event_acquire(struct run *run, int client, int key)
     if (run->pending[client])
         return;
     begin(run, "acquire");
-    expected = model_acquire(&run->model, client, key, limit, wait_s, lease_s);
-    answer =
-        apply_to_table(&run->fixture.table, run->fixture.now_ns,
-                       acquire_request(run->client_ids[client], &named, limit, wait_s, lease_s));
+    expected = model_acquire(&run->model, (uint32_t)client, (uint32_t)key, limit, wait_s, lease_s);
+    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
+                            acquire_request(id_of(run, client), &named, limit, wait_s, lease_s));
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
     compare(run);
@@ -309,9 +274,9 @@ static void event_enqueue(struct run *run, int client, int key)
     if (run->pending[client])
         return;
     begin(run, "enqueue");
-    expected = model_enqueue(&run->model, client, key, limit, lease_s);
+    expected = model_enqueue(&run->model, (uint32_t)client, (uint32_t)key, limit, lease_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
-                            enqueue_request(run->client_ids[client], &named, limit, lease_s));
+                            enqueue_request(id_of(run, client), &named, limit, lease_s));
     compare_answer(run, &expected, &answer);
     compare(run);
 }
@@ -325,64 +290,59 @@ static void event_wait(struct run *run, int client, int key)
 
     if (run->pending[client])
         return;
-    /* Mostly for something that is enqueued. */
-    for (int tries = 0; tries < MODEL_KEYS && below(run, 8) &&
-                        run->model.enqueued[client][key].state == MODEL_NONE;
+    /* Mostly for a key that the client has enqueued. */
+    for (int tries = 0; tries < KEYS && below(run, 8) &&
+                        !model_enqueued(&run->model, (uint32_t)client, (uint32_t)key);
          tries++)
-        key = (key + 1) % MODEL_KEYS;
+        key = (key + 1) % KEYS;
     named = key_of(run, key);
     begin(run, "wait");
-    expected = model_wait(&run->model, client, key, wait_s);
+    expected = model_wait(&run->model, (uint32_t)client, (uint32_t)key, wait_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
-                            wait_request(run->client_ids[client], &named, wait_s));
+                            wait_request(id_of(run, client), &named, wait_s));
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
     compare(run);
 }
 
-/* A token: mostly one that is held, with its key; else an old one, another key, a wrong salt. */
+/* Mostly the token of a holder and its key; else an old token, another key, or a wrong salt. */
 static struct lock_token some_token(struct run *run, int *key)
 {
     struct lock_token token = run->stale[below(run, STALE_MAX)];
 
-    if (below(run, 8)) {
-        int from = (int)below(run, MODEL_CLAIMS);
+    if (run->model.claim_count > 0 && below(run, 8)) {
+        uint32_t from = below(run, run->model.claim_count);
 
-        for (int i = 0; i < MODEL_CLAIMS; i++) {
-            const struct model_claim *claim = &run->model.claims[(from + i) % MODEL_CLAIMS];
+        for (uint32_t i = 0; i < run->model.claim_count; i++) {
+            const struct model_claim *claim =
+                &run->model.claims[(from + i) % run->model.claim_count];
 
-            if (claim->state == MODEL_HOLDS && claim->fence) {
-                token = (struct lock_token){claim->fence, fixture_salt(claim->fence)};
+            if (claim->state == MODEL_HOLDS && claim->known) {
+                token = (struct lock_token){claim->fence, claim->salt};
                 *key = claim->key;
                 break;
             }
         }
     }
     if (below(run, 20) == 0)
-        *key = (int)below(run, MODEL_KEYS);
+        *key = (int)below(run, KEYS);
     if (below(run, 20) == 0)
         token.salt ^= UINT64_C(1) << below(run, 64);
     return token;
-}
-
-/* The fence as the model takes it: with a wrong salt it is nobody's. */
-static uint64_t valid_fence(struct lock_token token)
-{
-    return token.fence && token.salt == fixture_salt(token.fence) ? token.fence : UINT64_MAX;
 }
 
 static void event_release(struct run *run, int client, int key)
 {
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
-    int expected;
+    struct model_answer expected;
 
     (void)client;
     begin(run, "release");
-    expected = model_release(&run->model, key, valid_fence(token));
+    expected = model_release(&run->model, (uint32_t)key, token.fence, token.salt);
     EXPECT(run,
            apply_to_table(&run->fixture.table, run->fixture.now_ns, release_request(&named, token))
-                   .outcome == expected);
+                   .outcome == expected.outcome);
     compare(run);
 }
 
@@ -391,16 +351,16 @@ static void event_renew(struct run *run, int client, int key)
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
     uint64_t lease_s = 1 + below(run, LEASE_MAX_S);
-    int expected;
+    struct model_answer expected;
     struct lock_answer answer;
 
     (void)client;
     begin(run, "renew");
-    expected = model_renew(&run->model, key, valid_fence(token), lease_s);
+    expected = model_renew(&run->model, (uint32_t)key, token.fence, token.salt, lease_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
                             renew_request(&named, token, lease_s));
-    EXPECT(run, answer.outcome == expected);
-    EXPECT(run, answer.lease_s == (expected == DFLOCKD_OK ? lease_s : 0));
+    EXPECT(run, answer.outcome == expected.outcome);
+    EXPECT(run, answer.lease_s == (expected.outcome == DFLOCKD_OK ? lease_s : 0));
     compare(run);
 }
 
@@ -408,15 +368,15 @@ static void event_own(struct run *run, int client, int key)
 {
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
-    int expected;
+    struct model_answer expected;
 
     if (run->pending[client])
         return;
     begin(run, "own");
-    expected = model_own(&run->model, client, key, valid_fence(token));
+    expected = model_own(&run->model, (uint32_t)client, (uint32_t)key, token.fence, token.salt);
     EXPECT(run, apply_to_table(&run->fixture.table, run->fixture.now_ns,
-                               own_request(run->client_ids[client], &named, token))
-                        .outcome == expected);
+                               own_request(id_of(run, client), &named, token))
+                        .outcome == expected.outcome);
     compare(run);
 }
 
@@ -424,7 +384,7 @@ static void event_own(struct run *run, int client, int key)
 static void event_deliver(struct run *run, int client, int key)
 {
     (void)key;
-    for (int i = 0; i < MODEL_CLIENTS; i++, client = (client + 1) % MODEL_CLIENTS) {
+    for (int i = 0; i < CLIENTS; i++, client = (client + 1) % CLIENTS) {
         if (run->answered[client])
             run->pending[client] = run->answered[client] = false;
         if (below(run, 2))
@@ -438,29 +398,28 @@ static void event_cancel(struct run *run, int client, int key)
 
     (void)key;
     begin(run, "cancel");
-    expected = model_cancel(&run->model, client);
-    EXPECT(run, table_cancel(&run->fixture.table, run->client_ids[client]) == expected);
+    expected = model_cancel(&run->model, (uint32_t)client);
+    EXPECT(run, table_cancel(&run->fixture.table, id_of(run, client)) == expected);
     if (expected)
         run->pending[client] = false;
     compare(run);
 }
 
-/* What a gone client still holds is nobody's: its place is taken by another. */
+static void open_client(struct run *run, int client)
+{
+    uint32_t slot = (uint32_t)client;
+
+    model_open(&run->model, slot, connection_id_make(++run->ids, 0, slot));
+    run->pending[client] = run->answered[client] = false;
+}
+
 static void event_disconnect(struct run *run, int client, int key)
 {
-    uint64_t id = run->client_ids[client];
-
     (void)key;
     begin(run, "disconnect");
-    model_disconnect(&run->model, client, run->pending[client]);
-    fixture_disconnect(&run->fixture, id, run->pending[client], 1 + below(run, 4));
-    for (int i = 0; i < MODEL_CLAIMS; i++) {
-        if (run->model.claims[i].client == client)
-            run->model.claims[i].client = MODEL_GONE;
-    }
-    run->model.blocked[client] = MODEL_NOBODY;
-    run->client_ids[client] = run->client_next++;
-    run->pending[client] = run->answered[client] = false;
+    model_disconnect(&run->model, (uint32_t)client, 0, run->pending[client], UINT32_MAX);
+    fixture_disconnect(&run->fixture, id_of(run, client), run->pending[client], 1 + below(run, 4));
+    open_client(run, client);
     compare(run);
 }
 
@@ -469,7 +428,7 @@ static void event_expire(struct run *run, int client, int key)
     (void)client;
     (void)key;
     begin(run, "expire");
-    model_expire(&run->model);
+    model_expire(&run->model, 0, UINT32_MAX);
     fixture_expire(&run->fixture, 1 + below(run, 5));
     compare(run);
 }
@@ -493,13 +452,13 @@ static void one_event(struct run *run)
         {8, event_renew},    {14, event_deliver}, {2, event_cancel}, {3, event_disconnect},
         {12, event_expire},  {6, event_own},
     };
-    int client = (int)below(run, MODEL_CLIENTS);
-    int key = (int)below(run, MODEL_KEYS);
+    int client = (int)below(run, CLIENTS);
+    int key = (int)below(run, KEYS);
     uint32_t draw = below(run, 123);
     uint32_t i = 0;
 
     pass_time(run);
-    /* Mostly what is due happens before anything else does. */
+    /* Mostly expired deadlines are processed first. */
     if (below(run, 4))
         event_expire(run, client, key);
     while (draw >= events[i].weight)
@@ -536,20 +495,26 @@ static uint64_t events_wanted(void)
 static void run_in(const struct surroundings *surroundings, uint64_t seed, uint64_t events)
 {
     static struct run run;
+    const struct lock_policy *policy;
 
     memset(&run, 0, sizeof(run));
     run.seeded.state = seed;
     fixture_start(&run.fixture, &surroundings->rules);
     run.fixture.hash_mask = surroundings->hash_mask;
-    model_init(&run.model);
-    run.model.states_max = run.fixture.budget.max;
-    run.model.waiters_max = run.fixture.table.policy.waiters_max;
-    run.model.gc_max_idle_ns = run.fixture.table.policy.gc_max_idle_ns;
-    run.model.gc_interval_ns = run.fixture.table.policy.gc_interval_ns;
-    run.model.release_on_disconnect = run.fixture.table.policy.release_on_disconnect;
-    for (int client = 0; client < MODEL_CLIENTS; client++)
-        run.client_ids[client] = ++run.client_next;
-    run.client_next++;
+    policy = &run.fixture.table.policy;
+    model_init(&run.model,
+               &(struct policy){.fence_first = 1,
+                                .workers = 1,
+                                .clients = CLIENTS,
+                                .names = KEYS / 2,
+                                .states_max = (uint32_t)run.fixture.budget.max,
+                                .waiters_max = (uint32_t)policy->waiters_max,
+                                .gc_idle_s = (uint32_t)(policy->gc_max_idle_ns / NS_PER_S),
+                                .gc_interval_s = (uint32_t)(policy->gc_interval_ns / NS_PER_S),
+                                .auto_release = policy->release_on_disconnect},
+               1, (const uint32_t[KEYS]){0});
+    for (int client = 0; client < CLIENTS; client++)
+        open_client(&run, client);
     while (run.event < events)
         one_event(&run);
     fixture_end(&run.fixture);

@@ -21,13 +21,14 @@ PURE_CLIENT = $(BUILD)/src/client/lease.o
 # Code that the unit tests share, and code without cmocka that the simulation and fuzzers share too.
 UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
 TEST_SUPPORT = $(BUILD)/tests/unit/lock_requests.o
+SIM_MODEL    = $(BUILD)/tests/sim/model.o $(BUILD)/tests/sim/model_time.o
 $(UNIT_SUPPORT): CPPFLAGS += -Itests/unit
 
 unit: $(UNIT_TESTS)
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_SUPPORT) $(LIBRARY) $(PURE_CLIENT) $(MAKEFILES_USED)
+$(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_SUPPORT) $(SIM_MODEL) $(LIBRARY) $(PURE_CLIENT) $(MAKEFILES_USED)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(UNIT_SUPPORT) \
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(UNIT_SUPPORT) $(SIM_MODEL) \
 	    $(LIBRARY) $(PURE_CLIENT) $(LDLIBS) -lcmocka
 
 $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) $(MAKEFILES_USED)
