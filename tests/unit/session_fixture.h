@@ -1,12 +1,9 @@
 /*
- * Sessions over real stripes: bytes in, replies out. The test is the worker: it hands over what
- * was received, empties the mailbox, lets time pass and takes the output. Include it behind
- * cmocka.h.
+ * Sessions over real stripes: bytes in, replies out. The test is the worker: it passes received
+ * bytes to sessions, takes effects from the mailbox, sets the time and takes the output.
  */
 #ifndef TESTS_UNIT_SESSION_FIXTURE_H
 #define TESTS_UNIT_SESSION_FIXTURE_H
-
-#include <stdio.h>
 
 #include "lock_requests.h"
 #include "memory_counted.h"
@@ -17,7 +14,7 @@
 #define SECOND UINT64_C(1000000000)
 
 enum {
-    IP_LIMITS_MAX = 8,
+    PEERS_MAX = 8,
     INPUT_MAX = 1024 * 1024,
     REPLIES_MAX = 4 * 1024 * 1024,
     MAILBOX_ROOM = 64,
@@ -29,15 +26,15 @@ struct peer {
     struct session session;
     struct output output;
     enum session_want want;
-    size_t start; /* of what the session did not consume yet */
+    size_t start; /* of the bytes that the session has not consumed */
     size_t end;
     uint8_t input[INPUT_MAX];
     size_t reply_length;
-    char replies[REPLIES_MAX]; /* what was sent, in text */
+    char replies[REPLIES_MAX]; /* sent, as text */
 };
 
 struct setting {
-    uint32_t workers; /* the stripes of one, or many stripes; all peers are of worker 0 */
+    uint32_t workers; /* 0: one; more make more stripes. All peers belong to worker 0. */
     const char *auth_token;
     bool keep_on_disconnect;
 };
@@ -54,211 +51,48 @@ struct world {
     struct peer *peers;
 };
 
-static struct peer peers[IP_LIMITS_MAX];
-static struct world world;
+extern struct world world;
 
-static inline void world_start(struct setting setting)
-{
-    struct stripes_options options = {
-        .workers = setting.workers ? setting.workers : 1,
-        .policy = {.gc_max_idle_ns = 60 * SECOND,
-                   .gc_interval_ns = 5 * SECOND,
-                   .release_on_disconnect = !setting.keep_on_disconnect},
-        .states_max = 100000,
-        .fence_first = 1,
-    };
+void world_start(struct setting setting);
 
-    memset(&world, 0, sizeof(world));
-    memory_counted_init(&world.memory);
-    memory_counted_init(&world.output_memory);
-    options.memory = world.memory.memory;
-    world.stripes = stripes_create(&options);
-    assert_non_null(world.stripes);
-    assert_true(mailbox_reserve(stripes_mailbox(world.stripes, 0), MAILBOX_ROOM));
-    output_pool_init(&world.output_pool, &world.output_memory.memory);
-    atomic_init(&world.connections, 7);
-    if (setting.auth_token)
-        secret_init(&world.secret, strdup(setting.auth_token));
-    world.context = (struct session_context){
-        .stripes = world.stripes,
-        .output_pool = &world.output_pool,
-        .default_lease_s = DEFAULT_LEASE_S,
-        .secret = setting.auth_token ? &world.secret : NULL,
-        .connections = &world.connections,
-        .now_ns = SECOND,
-    };
-    world.peers = peers;
-}
+void check_stripes(void);
 
-static inline void check_stripes(void)
-{
-    const char *problem = NULL;
+void world_end(void);
 
-    if (!stripes_check(world.stripes, &problem))
-        fail_msg("the stripes are not valid: %s", problem);
-}
+/* Opens a session; connections are numbered from 1. */
+struct peer *connect_peer(void);
 
-static inline void world_end(void)
-{
-    check_stripes();
-    for (uint32_t i = 0; i < world.peer_count; i++)
-        output_clear(&world.peers[i].output, &world.output_pool);
-    stripes_destroy(world.stripes);
-    if (world.context.secret)
-        secret_free(&world.secret);
-    pool_free(&world.output_pool);
-    memory_counted_assert_returned(&world.memory);
-    memory_counted_assert_returned(&world.output_memory);
-}
+/* Moves the output to the replies. */
+void flush(struct peer *peer);
 
-/* A peer connects; they are numbered from 1, as their sessions are. */
-static inline struct peer *connect_peer(void)
-{
-    struct peer *peer = &world.peers[world.peer_count];
+/* Calls the session once with the bytes that it has not consumed. */
+struct session_progress read_once(struct peer *peer);
 
-    assert_true(world.peer_count < IP_LIMITS_MAX);
-    memset(&peer->output, 0, sizeof(peer->output));
-    peer->want = SESSION_WANT_INPUT;
-    peer->start = peer->end = 0;
-    peer->reply_length = 0;
-    session_start(&peer->session, &world.context,
-                  connection_id_make(world.peer_count + 1, 0, world.peer_count));
-    world.peer_count++;
-    return peer;
-}
+/* Calls the session until it needs more input or an effect. */
+void read_on(struct peer *peer);
 
-/* Takes all output into the replies. */
-static inline void flush(struct peer *peer)
-{
-    uint32_t length;
-    const uint8_t *bytes;
+void receive(struct peer *peer, const void *bytes, size_t length);
 
-    while ((bytes = output_peek(&peer->output, &length))) {
-        assert_true(peer->reply_length + length < REPLIES_MAX);
-        memcpy(peer->replies + peer->reply_length, bytes, length);
-        peer->reply_length += length;
-        output_consume(&peer->output, &world.output_pool, length);
-    }
-    peer->replies[peer->reply_length] = '\0';
-}
+void send_text(struct peer *peer, const char *text);
 
-/* One call of the session with what is there. */
-static inline struct session_progress read_once(struct peer *peer)
-{
-    struct session_progress progress =
-        session_read(&peer->session, &world.context, peer->input + peer->start,
-                     peer->end - peer->start, &peer->output);
+/* Passes the effects of the mailbox to the sessions, which continue. */
+void deliver(void);
 
-    assert_true(progress.consumed <= peer->end - peer->start);
-    peer->start += progress.consumed;
-    peer->want = progress.want;
-    return progress;
-}
+/* Sets the time and processes expired deadlines. Effects stay in the mailbox. */
+void pass_until(uint64_t seconds);
 
-static inline void read_on(struct peer *peer)
-{
-    do {
-        read_once(peer);
-        flush(peer);
-    } while (peer->want == SESSION_WANT_TURN || peer->want == SESSION_WANT_ROOM);
-}
+void disconnect(struct peer *peer);
 
-static inline void receive(struct peer *peer, const void *bytes, size_t length)
-{
-    assert_true(peer->end + length <= INPUT_MAX);
-    memcpy(peer->input + peer->end, bytes, length);
-    peer->end += length;
-    read_on(peer);
-}
+/* Replaces the 32 digits of each token by a T. */
+void hide_tokens(char *text);
 
-static inline void say_text(struct peer *peer, const char *text)
-{
-    receive(peer, text, strlen(text));
-}
+/* Checks the replies since the last call; tokens read T. */
+void expect_replies(struct peer *peer, const char *expected);
 
-/* What is in the mailbox reaches its sessions, which go on. */
-static inline void deliver(void)
-{
-    struct stripes_effect effect;
+/* Returns the token of the only reply since the last call. */
+const char *reply_token(struct peer *peer);
 
-    while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
-        struct peer *peer = &world.peers[connection_id_slot(effect.connection_id)];
-
-        assert_true(connection_id_slot(effect.connection_id) < world.peer_count);
-        assert_int_equal(peer->session.connection_id, effect.connection_id);
-        if (effect.answer.outcome == LOCK_IDLE)
-            continue;
-        session_effect(&peer->session, &world.context, &effect.answer, &peer->output);
-        read_on(peer);
-    }
-}
-
-/* Now it is `seconds`; all that is due happens, and effects stay in the mailbox. */
-static inline void pass_until(uint64_t seconds)
-{
-    world.context.now_ns = seconds * SECOND;
-    for (uint32_t worker = 0; worker < 4; worker++)
-        stripes_expire(world.stripes, world.context.now_ns, worker, STEPS, &world.context.wake);
-    check_stripes();
-}
-
-static inline void disconnect(struct peer *peer)
-{
-    while (!session_disconnect(&peer->session, &world.context, 1))
-        check_stripes();
-    check_stripes();
-}
-
-/* Replaces the 32 digits of tokens by a T, so that replies can be compared. */
-static inline void hide_tokens(char *text)
-{
-    static const char digits[] = "0123456789abcdef";
-    char *to = text;
-
-    while (*text) {
-        size_t run = strspn(text, digits);
-
-        if (run == DFLOCKD_TOKEN_LENGTH) {
-            *to++ = 'T';
-            text += run;
-        } else {
-            *to++ = *text++;
-        }
-    }
-    *to = '\0';
-}
-
-/* Since the last time the peer was sent just `expected`, where tokens read T. */
-static inline void expect_replies(struct peer *peer, const char *expected)
-{
-    flush(peer);
-    check_stripes();
-    hide_tokens(peer->replies);
-    assert_string_equal(peer->replies, expected);
-    peer->reply_length = 0;
-    peer->replies[0] = '\0';
-}
-
-/* The token of the only reply since the last time. */
-static inline const char *token_said(struct peer *peer)
-{
-    static char token[DFLOCKD_TOKEN_LENGTH + 1];
-    const char *blank = strchr(peer->replies, ' ');
-
-    assert_non_null(blank);
-    memcpy(token, blank + 1, DFLOCKD_TOKEN_LENGTH);
-    peer->reply_length = 0;
-    peer->replies[0] = '\0';
-    return token;
-}
-
-static inline void ask_with_token(struct peer *peer, const char *command, const char *key,
-                                  const char *token, const char *behind)
-{
-    char text[600];
-
-    snprintf(text, sizeof(text), "%s\n%s\n%s%s\n", command, key, token, behind);
-    say_text(peer, text);
-}
+void send_with_token(struct peer *peer, const char *command, const char *key, const char *token,
+                     const char *behind);
 
 #endif

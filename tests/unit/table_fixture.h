@@ -1,11 +1,9 @@
 /*
- * A lock table in a world without chance: fences count from 1, salts follow from fence and seed,
- * time is set by the test, effects are recorded and memory is counted. Include it behind cmocka.h.
+ * A lock table without chance: fences count from 1, salts follow from fences, tests set the time,
+ * effects are recorded and memory is counted. A failed check fails the test.
  */
 #ifndef TESTS_UNIT_TABLE_FIXTURE_H
 #define TESTS_UNIT_TABLE_FIXTURE_H
-
-#include <string.h>
 
 #include "lock/records.h"
 #include "lock_requests.h"
@@ -20,7 +18,7 @@ enum {
     FIXTURE_GC_MAX_IDLE_S = 60
 };
 
-/* What a test asks of the policy; all zero gives the server's defaults. */
+/* The policy of a test; all zeros are the server's defaults. */
 struct rules {
     uint64_t states_max;
     uint64_t waiters_max;
@@ -41,185 +39,44 @@ struct fixture {
     struct memory_counted memory;
     uint64_t now_ns;
     uint64_t fence_last;
-    uint64_t fence_max; /* none above it is promised */
-    uint64_t promised;  /* of those above fence_last */
+    uint64_t fence_max; /* the last fence that can be promised */
+    uint64_t promised;  /* open promises */
     uint64_t hash_mask; /* 0 makes all keys collide */
     struct fixture_effect effects[FIXTURE_EFFECTS_MAX];
-    uint32_t effect_count; /* not yet looked at */
+    uint32_t effect_count; /* since a test set it to 0 */
 };
 
 /* A generator that a seed replays (splitmix64). */
-static inline uint64_t fixture_random(uint64_t *state)
-{
-    uint64_t value = *state += UINT64_C(0x9e3779b97f4a7c15);
+uint64_t fixture_random(uint64_t *state);
 
-    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
-    return value ^ value >> 31;
-}
+/* The salt of the token with this fence; never 0. */
+uint64_t fixture_salt(uint64_t fence);
 
-/* The salt that goes with a fence; never 0. */
-static inline uint64_t fixture_salt(uint64_t fence)
-{
-    uint64_t state = fence ^ UINT64_C(0x73616c74);
+/* Returns false if memory is short: only `allocations` succeed. */
+bool fixture_try_start(struct fixture *fixture, const struct rules *rules, uint64_t allocations);
 
-    return fixture_random(&state) | 1;
-}
+void fixture_start(struct fixture *fixture, const struct rules *rules);
 
-static inline void fixture_token(void *context, struct lock_token *token)
-{
-    struct fixture *fixture = context;
+/* Frees the table. Checks that no block, state or promise is left, and that no effect came. */
+void fixture_end(struct fixture *fixture);
 
-    assert_true(fixture->promised > 0);
-    fixture->promised--;
-    token->fence = ++fixture->fence_last;
-    token->salt = fixture_salt(token->fence);
-}
+/* Checks the invariants of the table. */
+void fixture_check(const struct fixture *fixture);
 
-static inline bool fixture_promise(void *context)
-{
-    struct fixture *fixture = context;
+/* Makes a key. Borrows `bytes`. */
+struct lock_key fixture_key(const struct fixture *fixture, enum lock_kind kind, const char *bytes);
 
-    if (fixture->fence_last + fixture->promised >= fixture->fence_max)
-        return false;
-    fixture->promised++;
-    return true;
-}
+/*
+ * The end of a lease of a connection that is not over. Returns UINT64_MAX if the connection waits,
+ * 0 if it does neither.
+ */
+uint64_t fixture_holds_until(const struct table *table, uint64_t now_ns, uint64_t connection_id);
 
-static inline void fixture_return(void *context)
-{
-    struct fixture *fixture = context;
+/* Processes all expired deadlines, `steps` per call of the table. */
+void fixture_expire(struct fixture *fixture, uint32_t steps);
 
-    assert_true(fixture->promised > 0);
-    fixture->promised--;
-}
-
-static inline void fixture_effect(void *context, uint64_t connection_id,
-                                  const struct lock_answer *answer)
-{
-    struct fixture *fixture = context;
-
-    assert_true(fixture->effect_count < FIXTURE_EFFECTS_MAX);
-    fixture->effects[fixture->effect_count++] =
-        (struct fixture_effect){.connection_id = connection_id, .answer = *answer};
-}
-
-/* False when memory is short. */
-static inline bool fixture_try_start(struct fixture *fixture, const struct rules *rules,
-                                     uint64_t allocations)
-{
-    uint64_t idle_s = rules->gc_max_idle_s ? rules->gc_max_idle_s : FIXTURE_GC_MAX_IDLE_S;
-    uint64_t interval_s = rules->gc_interval_s ? rules->gc_interval_s : FIXTURE_GC_INTERVAL_S;
-    struct lock_policy policy = {
-        .waiters_max = rules->waiters_max,
-        .gc_max_idle_ns = rules->collect_at_once ? 0 : idle_s * FIXTURE_SECOND,
-        .gc_interval_ns = interval_s * FIXTURE_SECOND,
-        .release_on_disconnect = !rules->keep_on_disconnect,
-    };
-    struct lock_context context = {
-        .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},
-        .token_next = fixture_token,
-        .fence_promise = fixture_promise,
-        .fence_return = fixture_return,
-        .effect = fixture_effect,
-        .user_data = fixture,
-    };
-
-    memory_counted_init(&fixture->memory);
-    fixture->memory.fail_after = allocations;
-    context.memory = fixture->memory.memory;
-    fixture->now_ns = 0;
-    fixture->fence_last = 0;
-    fixture->fence_max = UINT64_MAX;
-    fixture->promised = 0;
-    fixture->hash_mask = UINT64_MAX;
-    fixture->effect_count = 0;
-    atomic_init(&fixture->budget.used, 0);
-    fixture->budget.max = rules->states_max ? rules->states_max : FIXTURE_STATES_MAX;
-    return table_init(&fixture->table, &context, &policy, &fixture->budget);
-}
-
-static inline void fixture_start(struct fixture *fixture, const struct rules *rules)
-{
-    assert_true(fixture_try_start(fixture, rules, UINT64_MAX));
-}
-
-/* Frees the table: no block, state or promise may be left, and no effect come of it. */
-static inline void fixture_end(struct fixture *fixture)
-{
-    fixture->effect_count = 0;
-    table_free(&fixture->table);
-    assert_int_equal(fixture->effect_count, 0);
-    assert_int_equal(atomic_load(&fixture->budget.used), 0);
-    assert_int_equal(fixture->promised, 0);
-    memory_counted_assert_returned(&fixture->memory);
-}
-
-static inline void fixture_check(const struct fixture *fixture)
-{
-    const char *problem = NULL;
-
-    if (!table_check(&fixture->table, &problem))
-        fail_msg("the table is not valid: %s", problem);
-    assert_int_equal(fixture->table.promises, fixture->promised);
-}
-
-/* A key whose `bytes` are borrowed. */
-static inline struct lock_key fixture_key(const struct fixture *fixture, enum lock_kind kind,
-                                          const char *bytes)
-{
-    struct lock_key key = {.bytes = (const uint8_t *)bytes, .kind = kind};
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-    key.length = (uint32_t)strlen(bytes);
-    for (uint32_t i = 0; i < key.length; i++)
-        hash = (hash ^ key.bytes[i]) * UINT64_C(0x100000001b3);
-    hash ^= hash >> 29;
-    if (kind == LOCK_KIND_SEMAPHORE)
-        hash = ~hash;
-    key.hash = hash & fixture->hash_mask;
-    return key;
-}
-
-/* Until when `id` holds something: UINT64_MAX when it waits, 0 when neither, or it is over. */
-static inline uint64_t fixture_holds_until(const struct table *table, uint64_t now_ns, uint64_t id)
-{
-    struct map_link *found = map_find(&table->clients, mix_hash(&table->mix, id));
-    const struct client *client = found ? CONTAINER_OF(found, struct client, link) : NULL;
-    uint64_t until_ns = 0;
-
-    if (!client)
-        return 0;
-    for (const struct list_link *at = client->claims.first; at;
-         at = chain_next(&client->claims, at)) {
-        const struct claim *claim = CONTAINER_OF(at, struct claim, client_link);
-
-        if (claim_is(claim, CLAIMS_WAITING))
-            return UINT64_MAX;
-        if (claim->state == CLAIM_LOST)
-            continue;
-        if (heap_key(&table->deadlines, &claim->deadline) > now_ns)
-            until_ns = heap_key(&table->deadlines, &claim->deadline);
-    }
-    return until_ns;
-}
-
-/* Lets all that is due happen, `steps` things in a call. */
-static inline void fixture_expire(struct fixture *fixture, uint32_t steps)
-{
-    while (table_expire(&fixture->table, fixture->now_ns, steps))
-        fixture_check(fixture);
-    assert_true(table_deadline(&fixture->table) > fixture->now_ns);
-    fixture_check(fixture);
-}
-
-/* Ends all of `client`, `steps` things in a call. */
-static inline void fixture_disconnect(struct fixture *fixture, uint64_t client, bool pending,
-                                      uint32_t steps)
-{
-    while (!table_disconnect(&fixture->table, fixture->now_ns, client, pending, steps))
-        fixture_check(fixture);
-    fixture_check(fixture);
-}
+/* Disconnects a connection, `steps` per call of the table. */
+void fixture_disconnect(struct fixture *fixture, uint64_t connection_id, bool pending,
+                        uint32_t steps);
 
 #endif

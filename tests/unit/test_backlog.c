@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "memory_counted.h"
 #include "seeded.h"
 #include "server/backlog.h"

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "base/heap.h"
 #include "memory_counted.h"
 #include "seeded.h"

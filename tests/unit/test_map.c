@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "base/map.h"
 #include "memory_counted.h"
 #include "seeded.h"

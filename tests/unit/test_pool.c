@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "base/pool.h"
 #include "memory_counted.h"
 #include "seeded.h"

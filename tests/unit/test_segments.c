@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "base/segments.h"
 #include "memory_counted.h"
 

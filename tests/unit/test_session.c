@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <string.h>
+
 #include "session_fixture.h"
 
 /* ---- requests ---- */
@@ -57,7 +60,7 @@ static void each_request_has_its_reply_in_order(void **state)
 
         world_start((struct setting){0});
         peer = connect_peer();
-        say_text(peer, cases[i].said);
+        send_text(peer, cases[i].said);
         expect_replies(peer, cases[i].replies);
         assert_int_equal(peer->want, SESSION_WANT_INPUT);
         assert_int_equal(peer->start, peer->end);
@@ -80,16 +83,16 @@ static void tokens_release_and_renew_from_any_session(void **state)
         world_start((struct setting){0});
         holder = connect_peer();
         other = connect_peer();
-        say_text(holder, commands[i][0]);
-        strcpy(token, token_said(holder));
-        ask_with_token(other, commands[i][1], "k", token, " 50");
-        ask_with_token(other, commands[i][1], "k", token, "");
-        ask_with_token(other, commands[i][1], "j", token, "");
-        ask_with_token(other, commands[1 - i][1], "k", token, "");
-        ask_with_token(other, commands[i][2], "j", token, "");
-        ask_with_token(other, commands[i][2], "k", token, " ");
-        ask_with_token(other, commands[i][2], "k", token, "");
-        ask_with_token(other, commands[i][1], "k", token, "");
+        send_text(holder, commands[i][0]);
+        strcpy(token, reply_token(holder));
+        send_with_token(other, commands[i][1], "k", token, " 50");
+        send_with_token(other, commands[i][1], "k", token, "");
+        send_with_token(other, commands[i][1], "j", token, "");
+        send_with_token(other, commands[1 - i][1], "k", token, "");
+        send_with_token(other, commands[i][2], "j", token, "");
+        send_with_token(other, commands[i][2], "k", token, " ");
+        send_with_token(other, commands[i][2], "k", token, "");
+        send_with_token(other, commands[i][1], "k", token, "");
         expect_replies(other, "ok 50\nok 33\nerror\nerror\nerror\nok\nerror\nerror\n");
         world_end();
     }
@@ -108,8 +111,8 @@ static void fences_in_tokens_rise(void **state)
         const char *token;
 
         snprintf(request, sizeof(request), "l\nk%d\n0\n", i);
-        say_text(peer, request);
-        token = token_said(peer);
+        send_text(peer, request);
+        token = reply_token(peer);
         assert_true(memcmp(token, last, DFLOCKD_TOKEN_LENGTH / 2) > 0);
         strcpy(last, token);
     }
@@ -127,16 +130,16 @@ static void requests_behind_a_blocked_one_wait(void **state)
     world_start((struct setting){0});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(holder, "l\nk\n0 30\n");
-    strcpy(token, token_said(holder));
-    say_text(waiter, "ping\n\n\nl\nk\n10 20\nping\n\n\nl\nk\n0\n");
+    send_text(holder, "l\nk\n0 30\n");
+    strcpy(token, reply_token(holder));
+    send_text(waiter, "ping\n\n\nl\nk\n10 20\nping\n\n\nl\nk\n0\n");
     expect_replies(waiter, "ok\n");
     assert_int_equal(waiter->want, SESSION_WANT_EFFECT);
-    say_text(waiter, "ping\n\n\n");
+    send_text(waiter, "ping\n\n\n");
     expect_replies(waiter, "");
     deliver();
     expect_replies(waiter, "");
-    ask_with_token(holder, "r", "k", token, "");
+    send_with_token(holder, "r", "k", token, "");
     expect_replies(holder, "ok\n");
     expect_replies(waiter, "");
     deliver();
@@ -154,8 +157,8 @@ static void a_wait_that_times_out_says_so_and_goes_on(void **state)
     world_start((struct setting){0});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(holder, "l\nk\n0 30\n");
-    say_text(waiter, "e\nk\n\nw\nk\n10\nw\nk\n10\nping\n\n\n");
+    send_text(holder, "l\nk\n0 30\n");
+    send_text(waiter, "e\nk\n\nw\nk\n10\nw\nk\n10\nping\n\n\n");
     expect_replies(waiter, "queued\n");
     pass_until(10);
     deliver();
@@ -246,9 +249,9 @@ static void say_line_of(struct peer *peer, size_t length, const char *before, co
     static char line[DFLOCKD_AUTH_LINE_MAX + 16];
 
     memset(line, 'x', length);
-    say_text(peer, before);
+    send_text(peer, before);
     receive(peer, line, length);
-    say_text(peer, after);
+    send_text(peer, after);
 }
 
 static void a_line_may_be_as_long_as_the_limit_and_no_longer(void **state)
@@ -297,7 +300,7 @@ static void an_endless_line_is_drained_in_bounded_memory(void **state)
     (void)state;
     world_start((struct setting){0});
     peer = connect_peer();
-    say_text(peer, "l\nk\n0\n");
+    send_text(peer, "l\nk\n0\n");
     expect_replies(peer, "ok T 33\n");
     bytes = world.memory.bytes + world.output_memory.bytes;
     for (int i = 0; i < 10 * 1024 / 64; i++) {
@@ -309,7 +312,7 @@ static void an_endless_line_is_drained_in_bounded_memory(void **state)
     assert_int_equal(world.memory.bytes + world.output_memory.bytes, bytes);
     expect_replies(peer, "");
     peer->start = peer->end = 0;
-    say_text(peer, "\nping\n\n\n");
+    send_text(peer, "\nping\n\n\n");
     expect_replies(peer, "error\n");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
     disconnect(peer);
@@ -347,7 +350,7 @@ static void with_auth_the_first_request_must_be_the_right_token(void **state)
 
         world_start((struct setting){.auth_token = "secret"});
         peer = connect_peer();
-        say_text(peer, cases[i].said);
+        send_text(peer, cases[i].said);
         expect_replies(peer, cases[i].replies);
         assert_int_equal(peer->want, cases[i].want);
         assert_int_equal(peer->session.auth_failed, refused);
@@ -369,7 +372,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
     assert_true(peer->session.auth_failed);
 
     peer = connect_peer();
-    say_text(peer, "auth\n_\nsec");
+    send_text(peer, "auth\n_\nsec");
     assert_int_equal(peer->want, SESSION_WANT_INPUT);
     session_input_ended(&peer->session, &world.context, &peer->output);
     expect_replies(peer, "error_auth\n");
@@ -378,7 +381,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
     assert_true(peer->session.auth_failed);
 
     peer = connect_peer();
-    say_text(peer, "auth\n_\n");
+    send_text(peer, "auth\n_\n");
     session_fail(&peer->session, &world.context, &peer->output);
     expect_replies(peer, "error_auth\n");
     assert_true(peer->session.auth_failed);
@@ -392,13 +395,13 @@ static void after_its_auth_a_session_ends_as_any_other(void **state)
     (void)state;
     world_start((struct setting){.auth_token = "secret"});
     peer = connect_peer();
-    say_text(peer, "auth\n_\nsecret\n");
+    send_text(peer, "auth\n_\nsecret\n");
     say_line_of(peer, 257, "", "\n");
     expect_replies(peer, "ok\nerror\n");
     assert_false(peer->session.auth_failed);
 
     peer = connect_peer();
-    say_text(peer, "auth\n_\nsecret\nping\n");
+    send_text(peer, "auth\n_\nsecret\nping\n");
     session_input_ended(&peer->session, &world.context, &peer->output);
     read_on(peer);
     expect_replies(peer, "ok\n");
@@ -479,7 +482,7 @@ static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
     (void)state;
     world_start((struct setting){0});
     peer = connect_peer();
-    say_text(peer, "ping\n\n\nl\nk\n0");
+    send_text(peer, "ping\n\n\nl\nk\n0");
     expect_replies(peer, "ok\n");
     session_input_ended(&peer->session, &world.context, &peer->output);
     read_on(peer);
@@ -547,10 +550,10 @@ static void a_read_that_timed_out_is_an_error_and_the_end(void **state)
     (void)state;
     world_start((struct setting){0});
     peer = connect_peer();
-    say_text(peer, "l\nk\n");
+    send_text(peer, "l\nk\n");
     session_fail(&peer->session, &world.context, &peer->output);
     expect_replies(peer, "error\n");
-    say_text(peer, "0\nping\n\n\n");
+    send_text(peer, "0\nping\n\n\n");
     expect_replies(peer, "");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
     assert_false(peer->session.auth_failed);
@@ -573,10 +576,10 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     world_start((struct setting){0});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(holder, "l\nk\n0 30\n");
-    strcpy(token, token_said(holder));
+    send_text(holder, "l\nk\n0 30\n");
+    strcpy(token, reply_token(holder));
     snprintf(own_argument, sizeof(own_argument), "l %s", token);
-    say_text(waiter, "l\nk\n10\nping\n\n\n");
+    send_text(waiter, "l\nk\n10\nping\n\n\n");
     world.context.draining = true;
     assert_false(session_drain(&holder->session, &world.context, &holder->output));
     assert_true(session_drain(&waiter->session, &world.context, &waiter->output));
@@ -586,19 +589,19 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     assert_int_equal(waiter->want, SESSION_WANT_CLOSE);
     disconnect(waiter);
     assert_true(session_watch(&holder->session, &world.context));
-    ask_with_token(holder, "sr", "k", token, "");
-    ask_with_token(holder, "sn", "k", token, "");
-    ask_with_token(holder, "n", "k", token, " 50");
-    ask_with_token(holder, "own", "k", own_argument, "");
-    ask_with_token(holder, "r", "k", token, "");
-    ask_with_token(holder, "n", "k", token, "");
-    ask_with_token(holder, "own", "k", own_argument, "");
-    ask_with_token(holder, "r", "k", token, "");
+    send_with_token(holder, "sr", "k", token, "");
+    send_with_token(holder, "sn", "k", token, "");
+    send_with_token(holder, "n", "k", token, " 50");
+    send_with_token(holder, "own", "k", own_argument, "");
+    send_with_token(holder, "r", "k", token, "");
+    send_with_token(holder, "n", "k", token, "");
+    send_with_token(holder, "own", "k", own_argument, "");
+    send_with_token(holder, "r", "k", token, "");
     expect_replies(holder, "error\nerror\nok 50\nok\nok\nerror\nerror\nerror\n");
     assert_int_equal(holder->want, SESSION_WANT_INPUT);
     assert_false(session_watch(&holder->session, &world.context));
     deliver();
-    say_text(holder, "l\nk\n0\nping\n\n\n");
+    send_text(holder, "l\nk\n0\nping\n\n\n");
     expect_replies(holder, "error_draining\n");
     assert_int_equal(holder->want, SESSION_WANT_CLOSE);
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
@@ -606,8 +609,8 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
 
         world.peer_count = 2;
         peer = connect_peer();
-        say_text(peer, refused[i]);
-        say_text(peer, "ping\n\n\n");
+        send_text(peer, refused[i]);
+        send_text(peer, "ping\n\n\n");
         expect_replies(peer, "error_draining\n");
         assert_int_equal(peer->want, SESSION_WANT_CLOSE);
     }
@@ -626,13 +629,13 @@ static void draining_ends_an_enqueued_wait_and_its_place_in_the_queue(void **sta
     holder = connect_peer();
     waiter = connect_peer();
     next = connect_peer();
-    say_text(holder, "sl\nk\n0 1\n");
-    strcpy(token, token_said(holder));
-    say_text(waiter, "se\nk\n1\nsw\nk\n10\n");
-    say_text(next, "sl\nk\n10 1\n");
+    send_text(holder, "sl\nk\n0 1\n");
+    strcpy(token, reply_token(holder));
+    send_text(waiter, "se\nk\n1\nsw\nk\n10\n");
+    send_text(next, "sl\nk\n10 1\n");
     session_drain(&waiter->session, &world.context, &waiter->output);
     expect_replies(waiter, "queued\nerror_draining\n");
-    ask_with_token(holder, "sr", "k", token, "");
+    send_with_token(holder, "sr", "k", token, "");
     deliver();
     expect_replies(next, "ok T 33\n");
     world_end();
@@ -649,12 +652,12 @@ static void draining_takes_clients_out_of_all_queues(void **state)
     world_start((struct setting){.workers = 2});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(holder, "l\nj\n0 90\n");
-    strcpy(token, token_said(holder));
-    say_text(holder, "sl\nk\n0 2 90\nsl\nk\n0 2 90\nl\nl\n0 90\n");
+    send_text(holder, "l\nj\n0 90\n");
+    strcpy(token, reply_token(holder));
+    send_text(holder, "sl\nk\n0 2 90\nsl\nk\n0 2 90\nl\nl\n0 90\n");
     expect_replies(holder, "ok T 90\nok T 90\nok T 90\n");
     for (size_t i = 0; i < sizeof(request) / sizeof(request[0]); i++) {
-        say_text(waiter, request[i]);
+        send_text(waiter, request[i]);
         expect_replies(waiter, "queued\n");
     }
     assert_true(session_watch(&waiter->session, &world.context));
@@ -664,9 +667,9 @@ static void draining_takes_clients_out_of_all_queues(void **state)
     expect_replies(waiter, "");
     assert_false(session_watch(&waiter->session, &world.context));
     assert_true(session_watch(&holder->session, &world.context));
-    ask_with_token(holder, "r", "j", token, "");
+    send_with_token(holder, "r", "j", token, "");
     expect_replies(holder, "ok\n");
-    say_text(waiter, "w\nj\n10\n");
+    send_text(waiter, "w\nj\n10\n");
     expect_replies(waiter, "error_draining\n");
     world_end();
 }
@@ -681,16 +684,16 @@ static void a_grant_on_its_way_when_draining_starts_is_told(void **state)
     world_start((struct setting){0});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(holder, "l\nk\n0 30\n");
-    strcpy(token, token_said(holder));
-    say_text(waiter, "l\nk\n10 20\n");
-    ask_with_token(holder, "r", "k", token, "");
+    send_text(holder, "l\nk\n0 30\n");
+    strcpy(token, reply_token(holder));
+    send_text(waiter, "l\nk\n10 20\n");
+    send_with_token(holder, "r", "k", token, "");
     world.context.draining = true;
     session_drain(&waiter->session, &world.context, &waiter->output);
     expect_replies(waiter, "");
     deliver();
-    strcpy(token, token_said(waiter));
-    ask_with_token(waiter, "r", "k", token, "");
+    strcpy(token, reply_token(waiter));
+    send_with_token(waiter, "r", "k", token, "");
     expect_replies(waiter, "ok\n");
     assert_int_equal(waiter->want, SESSION_WANT_INPUT);
     world_end();

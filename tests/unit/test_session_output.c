@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <string.h>
+
 #include "session_fixture.h"
 
 /* ---- effects and disconnects ---- */
@@ -23,10 +26,10 @@ static void a_grant_whose_lease_is_over_when_it_arrives_is_an_error(void **state
     world_start((struct setting){0});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(holder, "l\nk\n0 30\n");
-    strcpy(token, token_said(holder));
-    say_text(waiter, "l\nk\n10 5\nping\n\n\n");
-    ask_with_token(holder, "r", "k", token, "");
+    send_text(holder, "l\nk\n0 30\n");
+    strcpy(token, reply_token(holder));
+    send_text(waiter, "l\nk\n10 5\nping\n\n\n");
+    send_with_token(holder, "r", "k", token, "");
     pass_until(6);
     deliver();
     expect_replies(waiter, "error_lease_expired\nok\n");
@@ -47,11 +50,11 @@ static void a_grant_on_its_way_to_a_peer_that_is_gone_passes_on(void **state)
         holder = connect_peer();
         gone = connect_peer();
         next = connect_peer();
-        say_text(holder, "l\nk\n0 30\n");
-        strcpy(token, token_said(holder));
-        say_text(gone, "l\nk\n10\n");
-        say_text(next, "l\nk\n10\n");
-        ask_with_token(holder, "r", "k", token, "");
+        send_text(holder, "l\nk\n0 30\n");
+        strcpy(token, reply_token(holder));
+        send_text(gone, "l\nk\n10\n");
+        send_text(next, "l\nk\n10\n");
+        send_with_token(holder, "r", "k", token, "");
         /* It leaves with its effect under way: nobody takes that. */
         session_input_ended(&gone->session, &world.context, &gone->output);
         disconnect(gone);
@@ -76,13 +79,13 @@ static void a_blocked_peer_that_goes_leaves_the_queue(void **state)
     holder = connect_peer();
     gone = connect_peer();
     next = connect_peer();
-    say_text(holder, "l\nk\n0 30\n");
-    strcpy(token, token_said(holder));
-    say_text(gone, "l\nk\n10\nping\n\n\n");
-    say_text(next, "l\nk\n10\n");
+    send_text(holder, "l\nk\n0 30\n");
+    strcpy(token, reply_token(holder));
+    send_text(gone, "l\nk\n10\nping\n\n\n");
+    send_text(next, "l\nk\n10\n");
     session_input_ended(&gone->session, &world.context, &gone->output);
     disconnect(gone);
-    ask_with_token(holder, "r", "k", token, "");
+    send_with_token(holder, "r", "k", token, "");
     deliver();
     expect_replies(gone, "");
     expect_replies(next, "ok T 33\n");
@@ -104,11 +107,11 @@ static void a_peer_that_only_enqueued_leaves_nothing_behind(void **state)
         first = connect_peer();
         second = connect_peer();
         next = connect_peer();
-        say_text(first, asked[i]);
+        send_text(first, asked[i]);
         expect_replies(first, "acquired T 33\n");
-        say_text(second, asked[i]);
+        send_text(second, asked[i]);
         expect_replies(second, "queued\n");
-        say_text(next, others[i]);
+        send_text(next, others[i]);
         disconnect(second);
         disconnect(first);
         deliver();
@@ -133,13 +136,13 @@ static void a_disconnect_takes_back_what_lies_in_many_stripes(void **state)
     assert_false(session_watch(&holder->session, &world.context));
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0 %d\n", i, 10 + i);
-        say_text(holder, text);
+        send_text(holder, text);
     }
     assert_true(session_watch(&holder->session, &world.context));
     disconnect(holder);
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
-        say_text(next, text);
+        send_text(next, text);
         expect_replies(next, "ok T 33\n");
     }
     disconnect(next);
@@ -196,7 +199,7 @@ static void a_session_that_cannot_answer_for_want_of_memory_ends(void **state)
     world_start((struct setting){0});
     peer = connect_peer();
     world.output_memory.fail_after = 0;
-    say_text(peer, "ping\n\n\nl\nk\n0\n");
+    send_text(peer, "ping\n\n\nl\nk\n0\n");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
     assert_int_equal(peer->start, strlen("ping\n\n\n"));
     expect_replies(peer, "");
@@ -229,7 +232,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
         /* `queued` is told yet. */
         if (i < 3)
             world.output_memory.fail_after = 0;
-        say_text(peer, asked[i]);
+        send_text(peer, asked[i]);
         if (waits) {
             void *taken[POOL_CHUNK_BYTES / OUTPUT_CHUNK_BYTES + 1];
             int count = 0;
@@ -246,7 +249,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
         assert_int_equal(peer->want, SESSION_WANT_CLOSE);
         world.output_memory.fail_after = UINT64_MAX;
         disconnect(peer);
-        say_text(next, "l\nk\n0\n");
+        send_text(next, "l\nk\n0\n");
         expect_replies(next, "ok T 33\n");
         world_end();
     }
@@ -260,10 +263,10 @@ static void a_request_for_which_there_is_no_memory_is_an_error(void **state)
     world_start((struct setting){0});
     peer = connect_peer();
     world.memory.fail_after = 0;
-    say_text(peer, "l\nk\n0\ne\nk\n\nsl\nk\n0 2\nping\n\n\n");
+    send_text(peer, "l\nk\n0\ne\nk\n\nsl\nk\n0 2\nping\n\n\n");
     expect_replies(peer, "error\nerror\nerror\nok\n");
     world.memory.fail_after = UINT64_MAX;
-    say_text(peer, "l\nk\n0\n");
+    send_text(peer, "l\nk\n0\n");
     expect_replies(peer, "ok T 33\n");
     world_end();
 }
@@ -285,8 +288,8 @@ static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **sta
         char text[32];
 
         snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
-        say_text(peer, text);
-        strcpy(tokens[i], token_said(peer));
+        send_text(peer, text);
+        strcpy(tokens[i], reply_token(peer));
     }
     watched = session_watch(&peer->session, &world.context);
     assert_true(watched);
@@ -295,7 +298,7 @@ static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **sta
         char key[16];
 
         snprintf(key, sizeof(key), "k%d", i);
-        ask_with_token(peer, "r", key, tokens[i], "");
+        send_with_token(peer, "r", key, tokens[i], "");
         while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
             assert_int_equal(effect.answer.outcome, LOCK_IDLE);
             watched = session_watch(&peer->session, &world.context);

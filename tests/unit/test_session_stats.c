@@ -8,6 +8,10 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "session_fixture.h"
 
 static void stats_show_each_kind_of_state_as_promised(void **state)
@@ -19,16 +23,16 @@ static void stats_show_each_kind_of_state_as_promised(void **state)
     world_start((struct setting){0});
     holder = connect_peer();
     waiter = connect_peer();
-    say_text(waiter, "stats\n_\n_\n");
+    send_text(waiter, "stats\n_\n_\n");
     expect_replies(waiter, "ok {\"connections\":7,\"locks\":[],\"semaphores\":[],"
                            "\"idle_locks\":[],\"idle_semaphores\":[]}\n");
-    say_text(holder, "l\ngone\n0 1\nsl\ngone\n0 3 1\n");
+    send_text(holder, "l\ngone\n0 1\nsl\ngone\n0 3 1\n");
     pass_until(2);
-    say_text(holder, "l\nk\n0 30\nsl\nk\n0 3 40\nsl\nk\n0 3 40\n");
-    say_text(waiter, "e\nk\n9\n");
+    send_text(holder, "l\nk\n0 30\nsl\nk\n0 3 40\nsl\nk\n0 3 40\n");
+    send_text(waiter, "e\nk\n9\n");
     expect_replies(waiter, "queued\n");
     pass_until(12);
-    say_text(waiter, "stats\n_\n_\n");
+    send_text(waiter, "stats\n_\n_\n");
     expect_replies(waiter,
                    "ok {\"connections\":7,"
                    "\"locks\":[{\"key\":\"k\",\"owner_conn_id\":1,\"lease_expires_in_s\":20.000,"
@@ -46,12 +50,12 @@ static void stats_list_a_semaphore_of_one_slot_as_a_lock(void **state)
     (void)state;
     world_start((struct setting){0});
     peer = connect_peer();
-    say_text(peer, "sl\nk\n0 1 30\nstats\n\n\n");
+    send_text(peer, "sl\nk\n0 1 30\nstats\n\n\n");
     expect_replies(peer, "ok T 30\nok {\"connections\":7,\"locks\":[{\"key\":\"k\","
                          "\"owner_conn_id\":1,\"lease_expires_in_s\":30.000,\"waiters\":0}],"
                          "\"semaphores\":[],\"idle_locks\":[],\"idle_semaphores\":[]}\n");
     pass_until(31);
-    say_text(peer, "stats\n\n\n");
+    send_text(peer, "stats\n\n\n");
     expect_replies(peer, "ok {\"connections\":7,\"locks\":[],\"semaphores\":[],"
                          "\"idle_locks\":[{\"key\":\"k\",\"idle_s\":0.000}],"
                          "\"idle_semaphores\":[]}\n");
@@ -65,9 +69,9 @@ static void stats_are_valid_whatever_bytes_a_key_holds(void **state)
     (void)state;
     world_start((struct setting){0});
     peer = connect_peer();
-    say_text(peer, "l\na\"b\\c\x01\xff\xc3\xa4\xed\xa0\x80\n0 30\n");
+    send_text(peer, "l\na\"b\\c\x01\xff\xc3\xa4\xed\xa0\x80\n0 30\n");
     expect_replies(peer, "ok T 30\n");
-    say_text(peer, "stats\n\n\n");
+    send_text(peer, "stats\n\n\n");
     expect_replies(peer, "ok {\"connections\":7,\"locks\":[{\"key\":\"a\\\"b\\\\c\\u0001"
                          "\xef\xbf\xbd\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\","
                          "\"owner_conn_id\":1,\"lease_expires_in_s\":30.000,\"waiters\":0}],"
@@ -180,7 +184,7 @@ static void crowd_up(struct peer *holder)
         snprintf(text, sizeof(text), "%.*s%u%s", (int)(mark - forms[i % 4]), forms[i % 4], i,
                  mark + 2);
         holder->start = holder->end = 0;
-        say_text(holder, text);
+        send_text(holder, text);
     }
     pass_until(3);
 }
@@ -210,7 +214,7 @@ static void stats_of_many_keys_come_in_turns_and_stall_nobody(void **state)
         full += watcher->want == SESSION_WANT_ROOM;
         assert_true(watcher->output.length < before + SESSION_OUTPUT_MAX);
         assert_true(watcher->output.length < 2 * SESSION_OUTPUT_MAX);
-        say_text(holder, "ping\n\n\n");
+        send_text(holder, "ping\n\n\n");
         expect_replies(holder, "ok\n");
         if (watcher->want == SESSION_WANT_ROOM)
             flush(watcher);
@@ -241,7 +245,7 @@ static void a_session_may_end_in_the_middle_of_its_stats(void **state)
     read_once(watcher);
     assert_int_equal(watcher->want, SESSION_WANT_TURN);
     disconnect(watcher);
-    say_text(holder, "l\nmine\n0\n");
+    send_text(holder, "l\nmine\n0\n");
     holder->reply_length = 0;
     world_end();
 }
@@ -267,11 +271,11 @@ static void flip_key(struct flips *flips)
     flips->holder->start = flips->holder->end = 0;
     flips->holder->reply_length = 0;
     if (token[0]) {
-        ask_with_token(flips->holder, key % 2 ? "r" : "sr", name, token, "");
+        send_with_token(flips->holder, key % 2 ? "r" : "sr", name, token, "");
         token[0] = '\0';
     } else {
-        ask_with_token(flips->holder, key % 2 ? "l" : "sl", name, key % 2 ? "0" : "0 2", "");
-        strcpy(token, token_said(flips->holder));
+        send_with_token(flips->holder, key % 2 ? "l" : "sl", name, key % 2 ? "0" : "0 2", "");
+        strcpy(token, reply_token(flips->holder));
     }
 }
 

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "memory_counted.h"
 #include "server/slots.h"
 

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "table_transcript.h"
 
 static const struct rules defaults;

@@ -8,7 +8,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
 #include <stdio.h>
+#include <string.h>
 
 #include "table_fixture.h"
 

@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "../sim/model.h"
 #include "base/time_units.h"
 #include "seeded.h"
