@@ -205,7 +205,7 @@ def test_the_examples_of_the_readme_work_as_they_stand(root, tmp_path, compiled)
     (text,) = re.findall(r"```c\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
     source.write_text(text)
     program = compiled(source)
-    if places.kind() is not places.Namespace:
+    if places.kind() is not places.HostsNamespace:
         pytest.skip("the kernel permits no network of its own")
-    with places.Namespace() as place, place.serve("localhost"):
+    with places.HostsNamespace() as place, place.serve("localhost"):
         assert re.fullmatch(r"fence \d{10,}\n", run(*place.within([str(program)])))

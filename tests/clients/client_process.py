@@ -1,11 +1,11 @@
-"""A process that runs a published client, and the locks it was told to make.
+"""A process that runs a published client, and proxies of the locks in it.
 
     with ClientProcess(client, python) as process:
         lock = process.lock("key", server, lease_ttl_s=2)
         assert lock.acquire()
 
-Each call goes to the process as a line and comes back as one; `begin` starts a call and gives
-its future, so that one process can have many calls going on.
+A call and its result are a line each. `begin` starts a call and returns its future, so that one
+process can run many calls.
 """
 
 import itertools
@@ -23,7 +23,7 @@ STAY_SECONDS = 0.01
 
 
 class ClientError(Exception):
-    """The client raised; `names` holds the class of what it raised and the bases of that."""
+    """The client raised an exception; `names` holds its class and the base classes."""
 
     def __init__(self, names, message):
         super().__init__(f"{names[0]}: {message}")
@@ -32,7 +32,7 @@ class ClientError(Exception):
 
 
 class ClientProcess:
-    """One process. `log` holds what it wrote to stderr, the client's log messages above all."""
+    """One process. `log` holds its stderr, mainly the client's log messages."""
 
     def __init__(self, client, python, within=lambda command: command):
         self.client = client
@@ -46,7 +46,7 @@ class ClientProcess:
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, bufsize=1)
         self._readers = [threading.Thread(target=read, daemon=True)
-                         for read in (self._read_answers, self._read_log)]
+                         for read in (self._read_results, self._read_log)]
         for reader in self._readers:
             reader.start()
         return self
@@ -58,14 +58,14 @@ class ClientProcess:
         for pipe in self.process.stdin, self.process.stdout, self.process.stderr:
             pipe.close()
 
-    def _read_answers(self):
+    def _read_results(self):
         for line in self.process.stdout:
-            answer = json.loads(line)
-            future = self._futures.pop(answer["id"])
-            if "error" in answer:
-                future.set_exception(ClientError(answer["error"], answer["message"]))
+            result = json.loads(line)
+            future = self._futures.pop(result["id"])
+            if "error" in result:
+                future.set_exception(ClientError(result["error"], result["message"]))
             else:
-                future.set_result(answer["value"])
+                future.set_result(result["value"])
         for future in list(self._futures.values()):
             future.set_exception(EOFError("the process ended: " + "".join(self.log)))
 
@@ -92,10 +92,10 @@ class ClientProcess:
     def new(self, kind, **options):
         return RemoteObject(self, kind, options)
 
-    def begin_crowd(self, entry_log, kind, key, server, workers, rounds, **options):
-        """Begin to let `workers` in and out `rounds` times each, before the entry_log."""
+    def begin_rounds(self, entry_log, kind, key, server, workers, rounds, **options):
+        """Starts `workers` that acquire and release `rounds` times each, and record it."""
         options = options_of(key, [server], {"acquire_timeout_s": WAIT_SECONDS, **options})
-        return self.begin("crowd", kind=kind, options=options, workers=workers, rounds=rounds,
+        return self.begin("rounds", kind=kind, options=options, workers=workers, count=rounds,
                           stay_s=STAY_SECONDS, entry_log=str(entry_log))
 
     def connect(self, server):
@@ -120,7 +120,7 @@ def options_of(key, servers, options):
 
 
 class RemoteObject:
-    """An object in the process of a process."""
+    """A proxy of an object in a ClientProcess."""
 
     def __init__(self, process, kind, options):
         self.process = process
@@ -135,7 +135,7 @@ class RemoteObject:
 
 
 class RemoteLock(RemoteObject):
-    """A DistributedLock or DistributedSemaphore in the process of a process."""
+    """A proxy of a DistributedLock or DistributedSemaphore."""
 
     def acquire(self):
         return self.call("acquire")
@@ -159,7 +159,7 @@ class RemoteLock(RemoteObject):
 
 
 class Connection:
-    """A connection in the process of a process, for the functions below the classes."""
+    """A proxy of a connection, for the functions of the client's module."""
 
     def __init__(self, process, server):
         self.process = process

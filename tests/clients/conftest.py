@@ -15,20 +15,20 @@ from .package import CLIENTS
 
 HERE = Path(__file__).parent
 
-# A shell's background job ignores SIGINT, and so would all that is started here.
+# A background job of a shell ignores SIGINT, and its child processes would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=CLIENTS, ids=str)
 def client(request):
-    """The client under test: every one of them, unless the test names some."""
+    """The client under test: every client, unless the test selects some."""
     python_or_skip(request.param.package)
     return request.param
 
 
 @pytest.fixture
 def start():
-    """Starts a process of the client that it is given; all of them end with the test."""
+    """Starts a process of a given client; it ends with the test."""
     with ExitStack() as stack:
         def start(client, **options):
             python = python_or_skip(client.package)
@@ -54,10 +54,9 @@ def entry_log(tmp_path):
 
 
 def pytest_collection_modifyitems(items):
-    """Deal the long tests to different workers of xdist.
+    """Distributes the long tests over the workers of xdist.
 
-    It begins by giving each worker a run of neighbours. Ours change places among themselves, so
-    that the first of each run is a long one.
+    xdist gives each worker a run of adjacent tests first, so each run starts with a long test.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     run = max(len(items) // workers // 4, 2)

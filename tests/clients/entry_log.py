@@ -1,8 +1,8 @@
-"""A file in which the processes of a crowd write when they enter and when they leave."""
+"""A file in which processes record when they get and release a lock."""
 
 
 class EntryLog:
-    """The file, and what it tells: who was inside together, and with which tokens."""
+    """The file, and the overlaps and tokens that it shows."""
 
     def __init__(self, path):
         self.path = path
@@ -15,11 +15,11 @@ class EntryLog:
         return [line.split() for line in self.path.read_text().splitlines()]
 
     def tokens(self):
-        """The tokens in the order in which their holders entered."""
+        """Returns the tokens in the order in which their holders entered."""
         return [token for event, _, token in self.lines() if event == "enter"]
 
     def most_inside(self):
-        """The largest number that was inside at one time."""
+        """Returns the largest number of simultaneous holders."""
         inside, most = set(), 0
         for event, name, token in self.lines():
             if event == "enter":
@@ -27,12 +27,12 @@ class EntryLog:
                 most = max(most, len(inside))
             else:
                 inside.remove((name, token))
-        assert not inside, "someone never left"
+        assert not inside, "a worker never left"
         return most
 
 
 def fences(tokens):
-    """The first half of each token is the fence, a number in hexadecimal."""
+    """Returns the fences: the first halves of the tokens, in hexadecimal."""
     return [int(token[:16], 16) for token in tokens]
 
 

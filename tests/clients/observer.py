@@ -1,27 +1,23 @@
-"""What a server says about itself, asked over a plain connection and not through any client."""
+"""The state of a server, read over a plain connection instead of a published client."""
 
-import json
-import time
+from lib.wire_client import Client, eventually
 
 from .client_process import WAIT_SECONDS
 
 
-def send_request(server, *lines):
-    """The answer to one request, on a connection of its own."""
-    with server.connect() as connection, connection.makefile("rw", newline="\n") as stream:
-        stream.write("".join(f"{line}\n" for line in lines))
-        stream.flush()
-        return stream.readline().rstrip("\n")
+def call(server, command, key="_", arg=""):
+    """Returns the reply to one request on a new connection."""
+    with Client(server) as client:
+        return client.call(command, key, arg)
 
 
 def stats(server):
-    answer = send_request(server, "stats", "_", "_")
-    assert answer.startswith("ok ")
-    return json.loads(answer[3:])
+    with Client(server) as client:
+        return client.stats()
 
 
 def entry(server, key):
-    """What the stats say of a key that is held or waited for, or None."""
+    """Returns the stats entry of a key that is held or waited for, or None."""
     report = stats(server)
     entries = report["locks"] + report["semaphores"]
     return next((entry for entry in entries if entry["key"] == key), None)
@@ -37,11 +33,7 @@ def held_keys(server):
 
 
 def until(condition):
-    """Wait for `condition()`; it must come true."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+    eventually(condition, WAIT_SECONDS)
 
 
 def until_waiting(server, key, count):

@@ -1,8 +1,8 @@
-"""Where an example runs as pasted: the default port and the names of servers are ours there.
+"""Places in which the examples run unchanged, with the default port and their server names.
 
-A `Namespace` is a network of its own, in which nothing is patched. Where the kernel forbids
-that, a `Launcher` has the servers on free ports and leads the examples to them; the variable
-DFLOCKD_TEST_PLACE=launcher chooses it.
+A `HostsNamespace` is a network namespace, in which nothing is patched. If the kernel forbids it, a
+`PortRedirect` uses free ports, and directs the examples to them. The variable
+DFLOCKD_TEST_PLACE=redirect selects it.
 """
 
 import functools
@@ -14,56 +14,35 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib.namespace import Forbidden, Namespace
 from lib.server import BINARY, Server
 
 PORT = 6388
 ADDRESSES = {"localhost": "127.0.0.1", "server1": "127.0.0.2", "server2": "127.0.0.3",
              "server3": "127.0.0.4"}
 DRIVERS = Path(__file__).with_name("drivers")
-KEEPER, RUN_EXAMPLE, ASK = (DRIVERS / name for name in ("keeper.py", "run_example.py", "ask.py"))
-ROOT_USER = os.geteuid() == 0
+KEEPER, RUN_EXAMPLE, CALL = (DRIVERS / name for name in ("keeper.py", "run_example.py", "call.py"))
 
 
-class Forbidden(Exception):
-    """The kernel, or a missing tool, refuses a namespace; the text says what it said."""
+class HostsNamespace(Namespace):
+    """Namespaces with their own /etc/hosts."""
 
-
-class Namespace:
-    """A network namespace, kept by a process in it, with its own /etc/hosts."""
+    def __init__(self):
+        self._hosts = tempfile.NamedTemporaryFile("w", suffix=".hosts")
+        super().__init__(sys.executable, str(KEEPER), self._hosts.name)
 
     def __enter__(self):
-        self._hosts = tempfile.NamedTemporaryFile("w", suffix=".hosts")
         self._hosts.writelines(f"{address} {name}\n" for name, address in ADDRESSES.items())
         self._hosts.flush()
-        user = [] if ROOT_USER else ["--map-root-user"]
-        try:
-            self._keeper = subprocess.Popen(
-                ["unshare", *user, "--net", "--mount", "--", sys.executable, str(KEEPER),
-                 self._hosts.name],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True)
-        except FileNotFoundError as reason:
-            raise Forbidden(str(reason)) from reason
-        answer = self._keeper.stdout.readline().strip()
-        if answer != "ready":
-            self.__exit__()
-            raise Forbidden(answer)
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_):
-        self._keeper.kill()
-        self._keeper.communicate()
+        super().__exit__()
         self._hosts.close()
-
-    def within(self, command):
-        """The command that runs `command` in here."""
-        user = [] if ROOT_USER else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self._keeper.pid), *user, "--net", "--mount", "--",
-                *command]
 
     @contextmanager
     def serve(self, name, *arguments):
-        """A server on the default port of the host `name`."""
+        """Runs a server on the default port of the host `name`."""
         server = Server("--host", ADDRESSES[name], *arguments, binary=BINARY.resolve(), port=PORT)
         server.command = self.within(server.command)
         with server:
@@ -76,7 +55,7 @@ class Namespace:
         return self.within(["sh", "-c", text])
 
 
-class Launcher:
+class PortRedirect:
     """The same without a namespace."""
 
     def __enter__(self):
@@ -105,20 +84,19 @@ class Launcher:
 
 @functools.cache
 def kind():
-    """The kind of place that can be had here."""
-    if os.environ.get("DFLOCKD_TEST_PLACE") == "launcher":
-        return Launcher
+    """Returns the kind of place that works on this machine."""
+    if os.environ.get("DFLOCKD_TEST_PLACE") == "redirect":
+        return PortRedirect
     try:
-        with Namespace() as place:
-            entered = subprocess.run(place.within(["true"]), stderr=subprocess.DEVNULL)
-            return Launcher if entered.returncode else Namespace
+        with HostsNamespace():
+            return HostsNamespace
     except Forbidden:
-        return Launcher
+        return PortRedirect
 
 
-def send_request(place, server, *lines):
-    """The answer of a server in the place to one request."""
+def call(place, server, *lines):
+    """Returns the reply of a server in the place to one request."""
     return subprocess.run(
-        place.within([sys.executable, str(ASK), server.host, str(server.port)]),
+        place.within([sys.executable, str(CALL), server.host, str(server.port)]),
         input="".join(f"{line}\n" for line in lines), stdout=subprocess.PIPE, text=True,
         check=True).stdout.rstrip("\n")

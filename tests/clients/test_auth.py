@@ -1,4 +1,4 @@
-"""A server with a token serves those who have it and nobody else."""
+"""A server with a token serves only clients that have it."""
 
 import pytest
 from lib.server import Server
@@ -19,7 +19,7 @@ def guarded():
 
 
 @with_auth
-def test_the_right_token_opens_the_server(guarded, start_client):
+def test_the_right_token_is_accepted(guarded, start_client):
     lock, semaphore = (make("key", guarded, auth_token=SECRET, **limit) for make, limit in (
         (start_client().lock, {}), (start_client().semaphore, {"limit": 2})))
     rival = start_client().lock("key", guarded, auth_token=SECRET, acquire_timeout_s=0)
@@ -54,7 +54,7 @@ def test_a_client_without_a_token_is_refused(client, guarded, start_client):
 
 
 @pytest.mark.parametrize("client", clients_with("errors"), indirect=True, ids=str)
-def test_a_connection_is_opened_once_by_the_right_token(guarded, start_client):
+def test_a_connection_function_sends_the_token(guarded, start_client):
     process = start_client()
     connection = process.connect(guarded)
     assert connection.call("authenticate", SECRET) is None

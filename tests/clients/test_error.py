@@ -1,6 +1,6 @@
-"""Each refusal reaches the caller as the error that the client has for it.
+"""Each refusal reaches the caller as the client's error for it.
 
-Clients from 2.1.1 on have a class for each; those before raise a RuntimeError with the answer.
+Clients from 2.1.1 on have a class for each; older ones raise a RuntimeError with the reply.
 """
 
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("client", clients_with("semaphore"), indire
 
 @pytest.fixture
 def refused(client):
-    """Checks that a call was refused, with the answer, and as the class where there is one."""
+    """Checks that a call was refused with the reply, and with the class if the client has one."""
     def refused(call, answer, name):
         with pytest.raises(ClientError, match=f"'{answer}'") as caught:
             call()
@@ -24,7 +24,7 @@ def refused(client):
     return refused
 
 
-def test_one_key_too_many(start_client, refused):
+def test_a_key_over_the_limit_raises_its_error(start_client, refused):
     with Server("--max-locks", "1") as server:
         first, second = (start_client().lock(key, server) for key in ("first", "second"))
         slot = start_client().semaphore("first", server, limit=2)
@@ -35,7 +35,7 @@ def test_one_key_too_many(start_client, refused):
         assert first.acquire() is True
 
 
-def test_one_waiter_too_many(start_client, refused):
+def test_a_waiter_over_the_limit_raises_its_error(start_client, refused):
     with Server("--max-waiters", "1") as server:
         holder, waiter, third = (
             start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(3))
@@ -48,7 +48,7 @@ def test_one_waiter_too_many(start_client, refused):
         assert granted.result(WAIT_SECONDS) is True
 
 
-def test_another_limit_than_that_of_the_semaphore(server, start_client, refused):
+def test_a_different_limit_raises_its_error(server, start_client, refused):
     first, second = (start_client().semaphore("key", server, limit=limit) for limit in (2, 3))
     assert first.acquire() is True
     for call in second.acquire, second.enqueue:
@@ -56,21 +56,21 @@ def test_another_limit_than_that_of_the_semaphore(server, start_client, refused)
 
 
 @pytest.mark.parametrize("prefix", ["", "sem_"])
-def test_a_wait_without_an_enqueue(server, start_client, refused, prefix):
+def test_a_wait_without_an_enqueue_raises_its_error(server, start_client, refused, prefix):
     connection = start_client().connect(server)
     refused(lambda: connection.call(f"{prefix}wait", "key", 0),
             "error_not_enqueued", "NotQueuedError")
 
 
 @pytest.mark.parametrize("prefix, limit", [("", []), ("sem_", [2])])
-def test_a_second_enqueue(server, start_client, refused, prefix, limit):
+def test_a_second_enqueue_raises_its_error(server, start_client, refused, prefix, limit):
     connection = start_client().connect(server)
     assert connection.call(f"{prefix}enqueue", "key", *limit)[0] == "acquired"
     refused(lambda: connection.call(f"{prefix}enqueue", "key", *limit),
             "error_already_enqueued", "AlreadyQueuedError")
 
 
-def test_a_wait_after_the_lease_was_lost(server, start_client, refused):
+def test_a_wait_after_a_lost_lease_raises_its_error(server, start_client, refused):
     connection = start_client().connect(server)
     status, token, lease = connection.call("enqueue", "key", 1)
     assert status == "acquired"
@@ -80,7 +80,7 @@ def test_a_wait_after_the_lease_was_lost(server, start_client, refused):
     assert connection.call("enqueue", "key")[0] == "acquired"
 
 
-def test_a_wait_at_a_server_that_shuts_down(server, start_client, refused):
+def test_a_wait_at_a_draining_server_raises_its_error(server, start_client, refused):
     holder, waiter = (
         start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(2))
     assert holder.acquire() is True

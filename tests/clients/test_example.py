@@ -1,7 +1,6 @@
-"""The examples that users paste do what the page about them says.
+"""The published examples work as documented.
 
-They are in the folder `examples`, word for word, and run with the default port and with the
-names of servers that they have in them.
+The folder `examples` has exact copies, which run with their own port and server names.
 """
 
 import json
@@ -25,7 +24,7 @@ from .package import FORMS, PACKAGES, Client
 
 EXAMPLES = Path(__file__).with_name("examples")
 TOKEN = "[0-9a-f]{32}"
-RENEWED_SECONDS = 43  # two leases of 20 seconds have gone by then, and it is still held
+RENEWED_SECONDS = 43  # two leases of 20 seconds have passed, and the lock is still held
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def package(request):
 
 
 class Run:
-    """A command that runs, and what it has printed until now."""
+    """A running command, and its output so far."""
 
     def __init__(self, command, output):
         self.output = output
@@ -54,17 +53,17 @@ class Run:
         return self.output.read_text()
 
     def until_printed(self, pattern):
-        """Wait until all that was printed matches the pattern."""
+        """Waits until the whole output matches the pattern."""
         until(lambda: re.fullmatch(pattern, self.text()) or self.process.poll() is not None)
         return re.fullmatch(pattern, self.text())
 
     def result(self):
-        """All that it printed, once it has ended well."""
+        """Waits for a successful exit, and returns the output."""
         assert self.process.wait(WAIT_SECONDS) == 0, self.text()
         return self.text()
 
     def end(self, number=signal.SIGKILL):
-        """End it and what it started, which are a process group of their own."""
+        """Ends the command's process group."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
         return self.process.wait(10)
@@ -72,7 +71,7 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path):
-    """Starts commands, which all end with the test."""
+    """Starts commands, which end with the test."""
     with ExitStack() as stack:
         def run(command):
             run.count += 1
@@ -91,7 +90,7 @@ def paste(place, package, run):
 
 @pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
-def test_the_lock_is_held_for_45_seconds_and_free_after(place, package, form, paste, start):
+def test_the_example_holds_its_lock_for_45_seconds(place, package, form, paste, start):
     with place.serve("localhost") as server:
         rival = start(Client(package, form), within=place.within).lock(
             "foo", server, acquire_timeout_s=0)
@@ -122,8 +121,8 @@ def test_nine_workers_take_turns(place, form, paste):
 
 
 def used_servers(place, servers, key):
-    """The places in the list of those servers that have seen the key."""
-    reports = [json.loads(places.send_request(place, server, "stats", "_", "_").removeprefix("ok "))
+    """Returns the indexes of the servers that have seen the key."""
+    reports = [json.loads(places.call(place, server, "stats", "_", "_").removeprefix("ok "))
                for server in servers]
     assert not any(report["locks"] for report in reports)
     return [index for index, report in enumerate(reports)
@@ -136,12 +135,12 @@ def fleet(place):
         yield [stack.enter_context(place.serve(name)) for name in ("server1", "server2", "server3")]
 
 
-def test_a_key_goes_to_one_of_three_servers(place, fleet, paste):
+def test_the_example_sends_a_key_to_one_of_three_servers(place, fleet, paste):
     assert re.fullmatch(f"token={TOKEN} lease=33\n", paste("sharding.py").result())
     assert used_servers(place, fleet, "my-key") == [zlib.crc32(b"my-key") % 3]
 
 
-def test_a_custom_strategy_sends_a_key_to_the_first_server(place, fleet, paste):
+def test_the_custom_strategy_sends_a_key_to_the_first_server(place, fleet, paste):
     assert re.fullmatch(f"token={TOKEN}\n", paste("custom_strategy.py").result())
     assert used_servers(place, fleet, "my-key") == [0]
 
@@ -161,50 +160,50 @@ needs_nc = pytest.mark.skipif(not is_openbsd_netcat(), reason="there is no nc of
 
 @pytest.fixture
 def nc(place, run):
-    """Runs a command line of the raw example; `options` are more options for nc."""
+    """Runs a command line of the raw example; `options` are further options of nc."""
     def nc(text, options=""):
         return run(place.shell(text.replace("nc localhost", f"nc {options} localhost")))
     return nc
 
 
 @needs_nc
-def test_nc_acquires_a_lock_that_nc_releases_in_another_window(place, nc):
+def test_one_nc_releases_the_lock_of_another_nc(place, nc):
     with place.serve("localhost") as server:
         first = nc(ACQUIRE)
         (token,) = first.until_printed(GRANT).groups()
-        assert places.send_request(place, server, "l", "my-key", "0") == "timeout"
+        assert places.call(place, server, "l", "my-key", "0") == "timeout"
         assert nc(RELEASE.replace("<token>", token)).until_printed("ok\n")
-        assert places.send_request(place, server, "l", "my-key", "0").startswith("ok ")
+        assert places.call(place, server, "l", "my-key", "0").startswith("ok ")
         assert first.process.poll() is None
 
 
 @needs_nc
-def test_nc_that_is_interrupted_frees_its_lock(place, nc):
+def test_an_interrupted_nc_frees_its_lock(place, nc):
     with place.serve("localhost") as server:
         first = nc(ACQUIRE)
         assert first.until_printed(GRANT)
         second = nc(ACQUIRE)
         first.end(signal.SIGINT)
         assert second.until_printed(GRANT)
-        assert places.send_request(place, server, "l", "my-key", "0") == "timeout"
+        assert places.call(place, server, "l", "my-key", "0") == "timeout"
 
 
 @needs_nc
-def test_nc_with_a_time_limit_holds_the_lock_until_then(place, nc):
+def test_nc_with_a_time_limit_holds_the_lock_until_its_end(place, nc):
     with place.serve("localhost") as server:
-        limited = nc(ACQUIRE.replace("nc localhost", "timeout 3 nc localhost"))
+        limited = nc(ACQUIRE.replace("nc localhost", "timeout 5 nc localhost"))
         assert limited.until_printed(GRANT)
-        assert places.send_request(place, server, "l", "my-key", "0") == "timeout"
+        assert places.call(place, server, "l", "my-key", "0") == "timeout"
         limited.process.wait(WAIT_SECONDS)
         assert re.fullmatch(GRANT, limited.text())
-        assert places.send_request(place, server, "l", "my-key", "9").startswith("ok ")
+        assert places.call(place, server, "l", "my-key", "9").startswith("ok ")
 
 
 @needs_nc
-def test_nc_that_closes_its_side_gets_all_answers(place, nc):
+def test_nc_gets_all_replies_after_it_half_closes(place, nc):
     with place.serve("localhost"):
         (token,) = re.fullmatch(GRANT, nc(ACQUIRE, "-N").result()).groups()
-        # The lock went with its connection, so there is nothing left to release.
+        # The server has released the lock with its connection.
         assert nc(RELEASE.replace("<token>", token), "-N").result() == "error\n"
         assert re.fullmatch(GRANT, nc(ACQUIRE, "-N").result())
 

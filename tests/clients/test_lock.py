@@ -1,4 +1,4 @@
-"""A lock is held by one client at a time, in the order of asking, by every published client."""
+"""Every published client holds a lock alone, and gets it in request order."""
 
 import contextlib
 import time
@@ -8,7 +8,7 @@ from lib.server import Server
 
 from .client_process import LOCK, WAIT_SECONDS, ClientError
 from .entry_log import fences, is_rising
-from .observer import held_keys, send_request, until, until_waiting, waiters
+from .observer import call, held_keys, until, until_waiting, waiters
 
 LONG_LEASE_SECONDS = 600
 
@@ -57,7 +57,7 @@ def test_a_second_client_waits_and_gets_the_lock_at_its_release(server, start_cl
 
 
 @pytest.mark.parametrize("timeout", [0, 1])
-def test_a_held_lock_is_not_acquired_within_the_time_out(server, start_client, timeout):
+def test_an_acquire_of_a_held_lock_times_out(server, start_client, timeout):
     holder = start_client().lock("key", server)
     rival = start_client().lock("key", server, acquire_timeout_s=timeout)
     assert holder.acquire()
@@ -70,7 +70,7 @@ def test_a_held_lock_is_not_acquired_within_the_time_out(server, start_client, t
     assert rival.acquire() is True
 
 
-def test_a_holder_and_a_waiter_may_be_silent_beyond_the_read_time_out(start_client):
+def test_a_silent_holder_and_a_silent_waiter_outlive_the_read_timeout(start_client):
     with Server("--read-timeout", "1") as server:
         holder = start_client().lock("key", server, lease_ttl_s=6)
         waiter = start_client().lock("key", server, acquire_timeout_s=WAIT_SECONDS)
@@ -82,14 +82,14 @@ def test_a_holder_and_a_waiter_may_be_silent_beyond_the_read_time_out(start_clie
 
 
 @pytest.mark.long
-def test_the_lease_is_renewed_for_as_long_as_the_lock_is_held(server, start_client):
-    holder = start_client().lock("key", server, lease_ttl_s=2)
+def test_the_client_renews_the_lease_of_a_held_lock(server, start_client):
+    holder = start_client().lock("key", server, lease_ttl_s=3)
     rival = start_client().lock("key", server, acquire_timeout_s=0)
     waiter = start_client().lock("key", server, acquire_timeout_s=6)
     assert holder.acquire()
     token = holder.token
     given_up = waiter.begin("acquire")
-    # Over three leases; not up to a whole second, when the client renews.
+    # More than two leases. The client renews at 6.0 s, so the end is not at a renewal.
     end = time.monotonic() + 6.3
     while time.monotonic() < end:
         assert rival.acquire() is False
@@ -100,7 +100,7 @@ def test_the_lease_is_renewed_for_as_long_as_the_lock_is_held(server, start_clie
     assert rival.acquire() is True
 
 
-def test_a_client_that_is_stopped_loses_its_lease_to_the_next_waiter(server, start_client):
+def test_a_stopped_client_loses_its_lease_to_the_next_waiter(server, start_client):
     stopped, waiting = start_client(), start_client()
     lost = stopped.lock("key", server, lease_ttl_s=2)
     lock = waiting.lock("key", server, acquire_timeout_s=WAIT_SECONDS)
@@ -109,12 +109,12 @@ def test_a_client_that_is_stopped_loses_its_lease_to_the_next_waiter(server, sta
     stopped.pause()
     assert lock.acquire() is True
     assert is_rising(fences([token, lock.token]))
-    # It wakes up, is told at its next renewal, and can't release what is another's now.
+    # The resumed client learns of the loss at its next renewal, and cannot release the lock.
     stopped.resume()
     until(lambda: any("lost (renew failed)" in line for line in stopped.log))
     with contextlib.suppress(ClientError):
         lost.release()
-    assert send_request(server, "n", "key", lock.token) == "ok 33"
+    assert call(server, "n", "key", lock.token) == "ok 33"
     assert lock.release() is True
 
 
@@ -131,7 +131,7 @@ def test_a_lease_that_is_never_renewed_passes_to_the_next_waiter(server, start_c
     assert waiter.release() is True
 
 
-def test_the_functions_below_the_class_hold_a_lock_too(server, start_client):
+def test_the_module_functions_hold_a_lock(server, start_client):
     first, second = start_client().connect(server), start_client().connect(server)
     token, lease = first.call("acquire", "key", 5)
     assert (len(token), lease) == (32, 33)
@@ -156,7 +156,7 @@ def test_a_killed_holder_frees_its_lock_for_the_waiter(server, start_client):
     assert granted.result(WAIT_SECONDS) is True
 
 
-def test_a_killed_waiter_is_passed_over(server, start_client):
+def test_the_server_skips_a_killed_waiter(server, start_client):
     killed = start_client()
     holder, second = start_client().lock("key", server), start_client().lock("key", server)
     assert holder.acquire()
@@ -170,7 +170,7 @@ def test_a_killed_waiter_is_passed_over(server, start_client):
     assert granted.result(WAIT_SECONDS) is True
 
 
-def test_nine_workers_get_the_lock_in_the_order_of_their_asking(server, start_client):
+def test_nine_workers_get_the_lock_in_request_order(server, start_client):
     process = start_client()
     holder = process.lock("key", server)
     assert holder.acquire()
@@ -189,9 +189,9 @@ def test_nine_workers_get_the_lock_in_the_order_of_their_asking(server, start_cl
     assert is_rising(fences(tokens))
 
 
-def test_a_crowd_of_nine_is_never_inside_together(server, start_client, entry_log):
-    crowd = start_client().begin_crowd(entry_log, LOCK, "key", server, workers=9, rounds=5)
-    crowd.result(WAIT_SECONDS)
+def test_nine_workers_never_overlap(server, start_client, entry_log):
+    running = start_client().begin_rounds(entry_log, LOCK, "key", server, workers=9, rounds=5)
+    running.result(WAIT_SECONDS)
     assert entry_log.most_inside() == 1
     tokens = entry_log.tokens()
     assert len(tokens) == 45

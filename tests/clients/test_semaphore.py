@@ -1,4 +1,4 @@
-"""A semaphore lets as many in as its limit says and no more: clients from 1.9.0 on."""
+"""A semaphore has exactly as many holders as its limit allows: clients from 1.9.0 on."""
 
 import time
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.parametrize("client", clients_with("semaphore"), indire
 LIMIT = 3
 
 
-def test_as_many_as_the_limit_are_inside_and_the_next_one_waits(server, start_client):
+def test_the_limit_of_holders_is_reached_and_the_next_one_waits(server, start_client):
     process = start_client()
     inside = [process.semaphore("key", server, limit=LIMIT) for _ in range(LIMIT)]
     waiting = start_client().semaphore("key", server, limit=LIMIT, acquire_timeout_s=WAIT_SECONDS)
@@ -31,15 +31,15 @@ def test_as_many_as_the_limit_are_inside_and_the_next_one_waits(server, start_cl
     assert rival.acquire() is True
 
 
-def test_a_crowd_of_nine_is_never_more_than_the_limit(server, start_client, entry_log):
-    crowd = start_client().begin_crowd(entry_log, SEMAPHORE, "key", server, workers=9, rounds=5,
-                                       limit=LIMIT)
-    crowd.result(WAIT_SECONDS)
+def test_nine_workers_never_exceed_the_limit(server, start_client, entry_log):
+    running = start_client().begin_rounds(entry_log, SEMAPHORE, "key", server, workers=9, rounds=5,
+                                          limit=LIMIT)
+    running.result(WAIT_SECONDS)
     assert 1 < entry_log.most_inside() <= LIMIT
     assert len(set(entry_log.tokens())) == 45
 
 
-def test_nine_workers_enter_in_the_order_of_their_asking(server, start_client):
+def test_nine_workers_get_slots_in_request_order(server, start_client):
     process = start_client()
     inside = [process.semaphore("key", server, limit=LIMIT) for _ in range(LIMIT)]
     assert all(one.acquire() for one in inside)
@@ -56,8 +56,8 @@ def test_nine_workers_enter_in_the_order_of_their_asking(server, start_client):
 
 
 @pytest.mark.long
-def test_the_lease_of_a_slot_is_renewed(server, start_client):
-    holder = start_client().semaphore("key", server, limit=2, lease_ttl_s=2)
+def test_the_client_renews_the_lease_of_a_slot(server, start_client):
+    holder = start_client().semaphore("key", server, limit=2, lease_ttl_s=3)
     other = start_client().semaphore("key", server, limit=2)
     rival = start_client().semaphore("key", server, limit=2, acquire_timeout_s=0)
     assert holder.acquire() and other.acquire()
@@ -82,7 +82,7 @@ def test_a_killed_holder_frees_its_slot(server, start_client):
     assert entry(server, "key")["holders"] == 2
 
 
-def test_a_lock_and_a_semaphore_of_one_name_are_two_things(server, start_client):
+def test_a_lock_and_a_semaphore_of_one_name_are_separate(server, start_client):
     process = start_client()
     lock, semaphore = process.lock("key", server), process.semaphore("key", server, limit=LIMIT)
     assert lock.acquire() and semaphore.acquire()
@@ -103,7 +103,7 @@ def test_a_semaphore_has_both_phases(server, start_client):
     assert third.release() is True
 
 
-def test_the_functions_below_the_class_do_semaphores_too(server, start_client):
+def test_the_module_functions_hold_a_slot(server, start_client):
     first, second, third = (start_client().connect(server) for _ in range(3))
     token, lease = first.call("sem_acquire", "key", 0, 2, 50)
     assert (len(token), lease) == (32, 50)

@@ -1,4 +1,4 @@
-"""The stats that a client asks for tell what is held: clients from 1.9.0 on."""
+"""A client can read the server's stats: clients from 1.9.0 on."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from .package import clients_with
 pytestmark = pytest.mark.parametrize("client", clients_with("stats"), indirect=True, ids=str)
 
 
-def test_the_stats_tell_what_is_held_waited_for_and_idle(server, start_client):
+def test_the_stats_list_held_keys_waiters_and_idle_keys(server, start_client):
     process = start_client()
     lock, waiter = (process.lock("held", server, acquire_timeout_s=WAIT_SECONDS) for _ in range(2))
     slots = [process.semaphore("slots", server, limit=3) for _ in range(2)]
@@ -33,7 +33,7 @@ def test_the_stats_tell_what_is_held_waited_for_and_idle(server, start_client):
     assert all(stats[kind][0]["idle_s"] >= 0 for kind in ("idle_locks", "idle_semaphores"))
 
 
-def test_the_stats_of_a_thousand_keys_come_in_one_answer(server, start_client):
+def test_the_stats_of_a_thousand_keys_come_in_one_reply(server, start_client):
     connection = start_client().connect(server)
     keys = {f"key-{number:04}-{'x' * 100}" for number in range(1000)}
     for key in sorted(keys):

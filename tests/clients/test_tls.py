@@ -1,4 +1,4 @@
-"""The clients that can speak TLS lock over it, and trust the right server only."""
+"""Clients with TLS lock over it, and trust only the right server."""
 
 import pytest
 from lib.certificates import Authority
@@ -23,7 +23,7 @@ def pair(authority):
 
 
 @with_tls
-def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, start_client, authority, pair):
+def test_a_lock_is_acquired_renewed_and_released_over_tls(client, start_client, authority, pair):
     trust = {"ssl_context": str(authority.certificate)}
     with TlsServer(pair, "--auth-token", SECRET, "--default-lease-ttl=4") as server:
         lock, semaphore = (make("key", server, auth_token=SECRET, **trust, **limit)
@@ -37,7 +37,7 @@ def test_a_lock_is_taken_renewed_and_given_back_over_tls(client, start_client, a
 
 
 @with_tls
-def test_a_server_that_is_not_trusted_is_refused(start_client, tmp_path, pair):
+def test_the_client_refuses_an_untrusted_server(start_client, tmp_path, pair):
     stranger = Authority(tmp_path, "stranger")
     with TlsServer(pair) as server:
         with pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED"):

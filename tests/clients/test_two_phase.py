@@ -1,4 +1,4 @@
-"""Enqueue takes a place in the queue, wait waits for the turn: clients from 0.5.0 on."""
+"""Enqueue takes a place in the queue, wait waits for the grant: clients from 0.5.0 on."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_enqueue_acquires_a_free_lock_at_once(server, start_client):
     assert held_keys(server) == set()
 
 
-def test_wait_gets_the_lock_when_its_turn_comes(server, start_client):
+def test_wait_gets_the_lock_in_its_turn(server, start_client):
     holder, queued = (start_client().lock("key", server) for _ in range(2))
     assert holder.enqueue() == "acquired"
     token = holder.token
@@ -36,7 +36,7 @@ def test_wait_gets_the_lock_when_its_turn_comes(server, start_client):
     assert queued.release() is True
 
 
-def test_wait_returns_at_once_when_its_turn_has_come_already(server, start_client):
+def test_wait_returns_at_once_after_a_grant(server, start_client):
     holder, queued = (start_client().lock("key", server) for _ in range(2))
     assert holder.acquire()
     assert queued.enqueue() == "queued"
@@ -46,7 +46,7 @@ def test_wait_returns_at_once_when_its_turn_has_come_already(server, start_clien
     assert queued.release() is True
 
 
-def test_a_wait_that_times_out_has_left_the_queue(server, start_client):
+def test_a_wait_that_times_out_leaves_the_queue(server, start_client):
     holder, queued = (start_client().lock("key", server) for _ in range(2))
     assert holder.acquire()
     assert queued.enqueue() == "queued"
@@ -57,7 +57,7 @@ def test_a_wait_that_times_out_has_left_the_queue(server, start_client):
     assert held_keys(server) == set()
 
 
-def test_the_order_is_that_of_enqueue_and_not_of_wait(server, start_client):
+def test_enqueue_sets_the_order_not_wait(server, start_client):
     process = start_client()
     holder, first, second = (process.lock("key", server) for _ in range(3))
     assert holder.acquire()
@@ -71,7 +71,7 @@ def test_the_order_is_that_of_enqueue_and_not_of_wait(server, start_client):
     assert second_granted.result(WAIT_SECONDS) is True
 
 
-def test_a_killed_client_gives_up_its_place_in_the_queue(server, start_client):
+def test_a_killed_client_loses_its_place_in_the_queue(server, start_client):
     killed = start_client()
     holder, second = start_client().lock("key", server), start_client().lock("key", server)
     assert holder.acquire()
@@ -83,7 +83,7 @@ def test_a_killed_client_gives_up_its_place_in_the_queue(server, start_client):
     assert second.wait(WAIT_SECONDS) is True
 
 
-def test_the_functions_below_the_class_do_both_phases(server, start_client):
+def test_the_module_functions_do_both_phases(server, start_client):
     first, second = start_client().connect(server), start_client().connect(server)
     status, token, lease = first.call("enqueue", "key", 50)
     assert (status, len(token), lease) == ("acquired", 32, 50)

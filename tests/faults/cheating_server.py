@@ -1,18 +1,18 @@
-"""A small lock server that may cheat, for the witness to find out.
+"""A small lock server that can cheat, to test the witness.
 
     cheating_server.py CHEAT
 
-Speaks `l`, `e`, `w`, `n` and `r`; says its port, and serves until the end of its input. Every
-tenth chance or so it cheats:
+Serves `l`, `e`, `w`, `n` and `r`; prints its port, and ends with its input. It uses about every
+tenth chance to cheat:
 
     none     never
     double   grants a lock that is held
     lifo     serves the last of the queue first
     fence    gives a fence a second time
-    forget   drops a waiter and never answers
+    forget   drops a waiter and never replies
     early    ends a wait before its time
     expire   ends a lease before its time
-    late     lets a lock be released after its lease
+    late     accepts a release after the lease
 """
 
 import asyncio
@@ -25,13 +25,13 @@ LEASE_SHARE = {"expire": 0.3, "late": 4}
 
 
 class Claim:
-    """A client's wish for a key: queued, then held by `token`."""
+    """A client's request for a key: queued, then held by `token`."""
 
     def __init__(self, key, lease):
         self.key = key
         self.lease = lease
         self.token = None
-        self.answer = None  # a future, while the client waits
+        self.reply = None  # a future, while the client waits
         self.timer = None
 
 
@@ -54,8 +54,8 @@ class Keys:
         self.holder[claim.key] = claim
         self.held[claim.token] = claim
         self.start_lease(claim)
-        if claim.answer and not claim.answer.done():
-            claim.answer.set_result(True)
+        if claim.reply and not claim.reply.done():
+            claim.reply.set_result(True)
 
     def start_lease(self, claim):
         if claim.timer:
@@ -64,14 +64,14 @@ class Keys:
         claim.timer = asyncio.get_running_loop().call_later(claim.lease * share, self.end, claim)
 
     def acquire_or_queue(self, claim):
-        """Grants it at once, or puts it into the queue."""
+        """Grants the claim at once, or enqueues it."""
         if claim.key not in self.holder or self.cheats("double"):
             self.grant(claim)
         else:
             self.queue[claim.key].append(claim)
 
     def end(self, claim):
-        """It holds or waits no more; the next one gets the key."""
+        """Ends the hold or wait; the next claim gets the key."""
         if claim.timer:
             claim.timer.cancel()
         self.held.pop(claim.token, None)
@@ -97,7 +97,7 @@ class Connection:
         self.claims = []
 
     async def read(self):
-        """Lines into the queue, until the client goes."""
+        """Puts lines into the queue until the client closes."""
         try:
             while line := await self.reader.readline():
                 self.lines.put_nowait(line.decode().strip())
@@ -107,16 +107,16 @@ class Connection:
         self.ended.set_result(True)
 
     async def wait(self, claim, seconds):
-        """The answer to `l` or `w`, or None where the client goes."""
+        """Returns the reply to `l` or `w`, or None if the client closes."""
         if not claim.token:
-            claim.answer = asyncio.get_running_loop().create_future()
+            claim.reply = asyncio.get_running_loop().create_future()
             if self.keys.cheats("early", 0.5):
                 seconds /= 40
-            await asyncio.wait([claim.answer, self.ended], timeout=seconds,
+            await asyncio.wait([claim.reply, self.ended], timeout=seconds,
                                return_when=asyncio.FIRST_COMPLETED)
             if self.ended.done():
                 return None
-            if not claim.answer.done():
+            if not claim.reply.done():
                 self.keys.end(claim)
                 return "timeout"
         if claim.token not in self.keys.held:
@@ -144,7 +144,7 @@ class Connection:
         return "ok"
 
     async def request(self):
-        """The next one: command, key and the fields of its arg; None at the end."""
+        """Returns the next command, key and fields of the arg; None at the end."""
         lines = []
         while len(lines) < 3:
             line = await self.lines.get()
@@ -156,10 +156,10 @@ class Connection:
     async def run(self):
         reading = asyncio.ensure_future(self.read())
         while request := await self.request():
-            answer = await self.serve(*request)
-            if answer is None:
+            reply = await self.serve(*request)
+            if reply is None:
                 break
-            self.writer.write(answer.encode() + b"\n")
+            self.writer.write(reply.encode() + b"\n")
         await reading
         for claim in self.claims:
             self.keys.end(claim)

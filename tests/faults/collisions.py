@@ -1,4 +1,4 @@
-"""Many keys with one hash, for hashes without a secret that servers commonly use."""
+"""Many keys with the same hash, for common hashes without a secret."""
 
 import itertools
 import zlib
@@ -8,7 +8,7 @@ FORBIDDEN = set(b" \t\r\n")
 
 
 def products(pairs):
-    """All keys that take one of each pair."""
+    """Returns all keys that consist of one element of each pair."""
     return [b"".join(choice) for choice in itertools.product(*pairs)]
 
 
@@ -33,8 +33,7 @@ def fnv1a(key, value=0x811c9dc5):
 
 
 def fnv1a_keys():
-    """Two blocks that lead from one state to the same next one, found by the birthday paradox; and
-    again from there."""
+    """Repeatedly finds two blocks that lead from one state to the same next state."""
     pairs = []
     state = fnv1a(b"")
     for _ in range(BLOCKS):
@@ -51,8 +50,8 @@ def fnv1a_keys():
 
 
 def crc32_keys():
-    """CRC-32 is linear: a change of the generator polynomial's own form, anywhere, changes nothing.
-    Its 33 bits are 5 bytes, the lowest bit of a byte being the first to be sent."""
+    """CRC-32 is linear: adding the generator polynomial anywhere does not change the checksum.
+    Its 33 bits are 5 bytes, the lowest bit of each byte first."""
     polynomial = 0x104c11db7
     bits = f"{polynomial:033b}".ljust(40, "0")
     change = bytes(int(bits[i:i + 8][::-1], 2) for i in range(0, 40, 8))

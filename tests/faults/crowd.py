@@ -1,11 +1,11 @@
-"""Processes with many connections each, all told to do the same at once.
+"""Processes with many connections each, which do the same at once.
 
     with Crowd(server, processes=2) as crowd:
         crowd.do("connect", 5000)
         crowd.do("send", "l\nkey\n0\n")
         crowd.count_words("answers", 1, 30)
 
-What they can do stands in crowd_member.py.
+crowd_member.py has the functions.
 """
 
 import collections
@@ -37,17 +37,17 @@ class Crowd:
             member.wait(30)
 
     def start(self, function, *arguments):
-        """All start to do it."""
+        """Starts the function in each process."""
         for member in self.members:
             member.stdin.write(json.dumps([function, *arguments]) + "\n")
             member.stdin.flush()
 
     def results(self):
-        """What each of them returned."""
+        """Returns the result of each process."""
         results = []
         for member in self.members:
             line = member.stdout.readline()
-            assert line, "a member of the crowd died"
+            assert line, "a process of the crowd died"
             results.append(json.loads(line))
         return results
 
@@ -56,12 +56,12 @@ class Crowd:
         return self.results()
 
     def count_words(self, function, *arguments):
-        """For functions that count words: the sum."""
+        """Returns the sum of the words that the processes counted."""
         return dict(sum((collections.Counter(result) for result in
                          self.do(function, *arguments)), collections.Counter()))
 
     def kill(self):
-        """kill -9, all at once."""
+        """Kills all processes at once."""
         for member in self.members:
             member.kill()
         for member in self.members:

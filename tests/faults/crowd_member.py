@@ -1,9 +1,9 @@
-"""A process with many connections, which does what it is told: see crowd.py.
+"""A process with many connections that executes orders: see crowd.py.
 
     crowd_member.py PORT
 
-Each line of input is a JSON list, a function of this file and its arguments; each line of output
-what it returned.
+Each line of input is a JSON list: a function of this file and its arguments. Each line of output
+is what the function returned.
 """
 
 import collections
@@ -18,11 +18,11 @@ import time
 PORT = int(sys.argv[1])
 RESET = struct.pack("ii", 1, 0)
 connections = []
-received = {}  # by descriptor: bytes of lines not complete yet
+received = {}  # by descriptor: the bytes of an incomplete line
 
 
 def connect(count, receive_bytes=0):
-    """Opens more connections, with a receive buffer of so many bytes."""
+    """Opens more connections, each with a receive buffer of `receive_bytes`; 0: the default."""
     for _ in range(count):
         connection = socket.socket()
         connection.settimeout(60)
@@ -37,7 +37,7 @@ def connect(count, receive_bytes=0):
 
 
 def send(text, repeat=1):
-    """Sends on each connection; {n} in the text is its number. Returns how many took it all."""
+    """Sends on each connection; {n} in the text is its number. Returns the full sends."""
     complete = 0
     for number, connection in enumerate(connections):
         data = text.replace("{n}", str(number)).encode() * repeat
@@ -48,27 +48,23 @@ def send(text, repeat=1):
     return complete
 
 
-def trickle(text, seconds):
-    """Sends the text on each connection, a byte a second."""
-    end = time.monotonic() + seconds
+def trickle(text):
+    """Sends the text on each connection, a byte a second. Returns the number of bytes sent."""
     sent = 0
-    position = 0
-    while time.monotonic() < end:
+    for byte in text.encode():
         begin = time.monotonic()
-        byte = text[position % len(text)].encode()
-        position += 1
         for connection in connections:
             try:
-                sent += connection.send(byte)
+                sent += connection.send(bytes([byte]))
             except (BlockingIOError, ConnectionError):
                 pass
-        time.sleep(max(0, min(begin + 1, end) - time.monotonic()))
+        time.sleep(max(0, begin + 1 - time.monotonic()))
     return sent
 
 
 def answers(count, seconds):
-    """Reads `count` lines from each connection, or until its end. Returns how often each first
-    word came, and how many connections were closed, reset and silent."""
+    """Reads `count` lines from each connection, or until its end. Returns the counts of first words,
+    and of connections that were closed, reset and silent."""
     words = collections.Counter()
     poll = select.epoll()
     left = {}
@@ -103,7 +99,7 @@ def answers(count, seconds):
 
 
 def enqueue(key):
-    """One connection after the other gets into the queue."""
+    """Enqueues one connection after the other."""
     for connection in connections:
         connection.setblocking(True)
         connection.sendall(f"e\n{key}\n600\n".encode())
@@ -114,8 +110,8 @@ def enqueue(key):
 
 
 def hand_on(key, seconds):
-    """All wait for the key; whoever gets it releases it at once. Returns the numbers of the
-    connections in the order in which they got it, and the microseconds between grants."""
+    """All wait for the key, and each releases it at once. Returns the numbers of the connections in
+    the order of their grants, and the microseconds between grants."""
     poll = select.epoll()
     number_of = {}
     released = set()
@@ -145,8 +141,8 @@ def hand_on(key, seconds):
 
 
 def blast(text, seconds):
-    """Sends as fast as the server takes it, on each connection, and reads all answers. Returns how
-    many lines were sent and answered."""
+    """Sends on each connection as fast as possible, and reads all replies. Returns the numbers of
+    requests and replies."""
     chunk = memoryview(text.encode() * (256 * 1024 // len(text)))
     poll = select.epoll()
     position = {}
@@ -160,19 +156,19 @@ def blast(text, seconds):
     end = time.monotonic() + seconds
     finish = end + 30
     while time.monotonic() < finish:
-        hasty = time.monotonic() < end
+        sending = time.monotonic() < end
         for descriptor, event in poll.poll(0.05):
             connection = by_descriptor[descriptor]
             if event & select.EPOLLIN:
                 answered += connection.recv(1 << 20).count(b"\n")
-            if event & select.EPOLLOUT and (hasty or position[descriptor]):
+            if event & select.EPOLLOUT and (sending or position[descriptor]):
                 try:
                     taken = connection.send(chunk[position[descriptor]:])
                 except BlockingIOError:
                     continue
                 sent += taken
                 position[descriptor] = (position[descriptor] + taken) % len(chunk)
-        if not hasty and not any(position.values()):
+        if not sending and not any(position.values()):
             for descriptor in by_descriptor:
                 poll.modify(descriptor, select.EPOLLIN)
             if answered >= sent // len(text):
@@ -182,8 +178,8 @@ def blast(text, seconds):
 
 
 def blast_until_end(text, seconds):
-    """As blast, until the server ends each connection. Returns how often each first word came, and
-    how many connections were closed and reset."""
+    """As blast, until the server closes each connection. Returns the counts of first words, and of
+    closed and reset connections."""
     chunk = memoryview(text.encode() * (64 * 1024 // len(text)))
     words = collections.Counter()
     poll = select.epoll()
@@ -224,7 +220,7 @@ def blast_until_end(text, seconds):
 
 
 def leave(how):
-    """Ends all connections: close, reset or fin (then reads until the server ends them too)."""
+    """Ends all connections by close, reset or fin; after fin it reads until the server closes."""
     for connection in connections:
         try:
             if how == "reset":

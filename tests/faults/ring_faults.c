@@ -1,7 +1,7 @@
 /*
- * For LD_PRELOAD: errors of io_uring, told by the file that RING_FAULTS names (struct faults, see
- * ring_faults.py), which may change at any time. The library takes the place of the functions of
- * liburing that submit and wait, and counts what it saw into the same file.
+ * For LD_PRELOAD: injects io_uring errors. RING_FAULTS names a file with a struct faults (see
+ * ring_faults.py), which can change at any time. The library replaces the functions of liburing
+ * that submit and wait, and counts events into the same file.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,24 +13,24 @@
 #include <unistd.h>
 
 struct faults {
-    /* Orders. A count that is used up ends the fault. */
-    _Atomic int64_t turn_error;   /* a turn returns this negative errno; the kernel is not called */
-    _Atomic int64_t turn_skip;    /* turns before the first such one */
-    _Atomic int64_t turn_every;   /* of how many turns one */
+    /* Orders. A fault ends when its count reaches 0. */
+    _Atomic int64_t turn_error;   /* a turn returns this negative errno without a system call */
+    _Atomic int64_t turn_skip;    /* turns before the first failing one */
+    _Atomic int64_t turn_every;   /* one of this many turns fails */
     _Atomic int64_t turn_count;   /* turns that fail */
-    _Atomic int64_t submit_error; /* as turn_error, for io_uring_submit and io_uring_get_events */
+    _Atomic int64_t submit_error; /* the same for io_uring_submit and io_uring_get_events */
     _Atomic int64_t submit_count;
-    _Atomic int64_t spoil_opcode; /* requests of this kind get no descriptor, and so fail */
-    _Atomic int64_t spoil_every;  /* of how many such requests one */
+    _Atomic int64_t spoil_opcode; /* requests with this opcode get no descriptor and fail */
+    _Atomic int64_t spoil_every;  /* one of this many such requests fails */
     _Atomic int64_t spoil_count;
-    _Atomic int64_t drop_count; /* turns whose completions are all dropped */
+    _Atomic int64_t drop_count; /* turns whose completions are dropped */
 
-    /* What happened. */
+    /* Counters. */
     _Atomic int64_t turns;
     _Atomic int64_t failed;
     _Atomic int64_t spoiled;
     _Atomic int64_t dropped;  /* completions */
-    _Atomic int64_t receives; /* that were submitted */
+    _Atomic int64_t receives; /* submitted */
 };
 
 static struct faults *faults(void)
@@ -51,7 +51,7 @@ static struct faults *faults(void)
     return shared;
 }
 
-/* Takes one off `count`; false when there was none left. */
+/* Decrements `count`. Returns 0 if it was 0 already. */
 static int use(_Atomic int64_t *count)
 {
     int64_t left = *count;
@@ -72,7 +72,7 @@ static void *next(const char *name)
     return function;
 }
 
-/* Looks at the requests that are about to be submitted, and spoils some. */
+/* Counts receives among the requests about to be submitted, and spoils requests. */
 static void spoil(struct io_uring *ring)
 {
     static _Atomic int64_t seen;
@@ -91,7 +91,7 @@ static void spoil(struct io_uring *ring)
     }
 }
 
-/* As the kernel does when it has no memory to keep completions: `result` is that of the turn. */
+/* Drops completions as a kernel without memory does. `result` is the result of the turn. */
 static int drop(struct io_uring *ring, int result)
 {
     static _Thread_local int due;
@@ -104,7 +104,7 @@ static int drop(struct io_uring *ring, int result)
         faults()->dropped += count;
         due = 1;
     }
-    /* It is reported once, by a turn that submits nothing. */
+    /* The kernel reports the drop once, in a turn that submits nothing. */
     if (due && result == 0) {
         due = 0;
         return -EBADR;

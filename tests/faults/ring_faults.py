@@ -1,4 +1,4 @@
-"""Errors of io_uring for a server under test: see ring_faults.c.
+"""io_uring errors for a server under test: see ring_faults.c.
 
     faults = RingFaults(folder)
     with Server(environment=faults.environment) as server:
@@ -32,7 +32,7 @@ class RingFaults:
         with path.open("r+b") as file:
             self.shared = mmap.mmap(file.fileno(), mmap.PAGESIZE)
         self.set(turn_every=1, spoil_every=1)
-        # A sanitizer wants to be the first library; it works as the second one too.
+        # A sanitizer checks that it is the first library, but also works as the second one.
         options = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
         self.environment = {"LD_PRELOAD": str(library), "RING_FAULTS": str(path),
                             "ASAN_OPTIONS": options.lstrip(":")}

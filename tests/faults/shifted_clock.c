@@ -1,6 +1,6 @@
 /*
- * For LD_PRELOAD: a wall clock that is off by as many nanoseconds as the file named by
- * SHIFTED_CLOCK says (8 bytes, which may change at any time). The monotonic clock is as it is.
+ * For LD_PRELOAD: shifts the wall clock by the nanoseconds in the file that SHIFTED_CLOCK names
+ * (8 bytes, which can change at any time). The monotonic clock is not shifted.
  */
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-"""Clients that are killed, or end in masses, cost nobody else anything and leave nothing."""
+"""Killed clients and masses of closing clients do not disturb others, and leave nothing."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from crowd import Crowd
 from fault_test import FaultTest, Witness
 from lib.wire_client import eventually, request
 
-# What a client may be in the middle of when it is killed; {n} is its number.
+# The states in which a client is killed; {n} is its number.
 STATES = ["", "l\nke", "l\nkey-{n}\n", request("l", "own-{n}", "0 600").decode(),
           request("l", "shared", "600 600").decode(), request("e", "shared", "600").decode(),
           (request("e", "shared", "600") + request("w", "shared", "600")).decode(),
@@ -20,7 +20,7 @@ STATES = ["", "l\nke", "l\nkey-{n}\n", request("l", "own-{n}", "0 600").decode()
 
 
 def killed(test, processes, connections):
-    """Processes in each state, killed together. Whoever waits behind them is served."""
+    """Kills processes in each state at once. The server serves the waiter behind them."""
     with ExitStack() as stack:
         crowds = [stack.enter_context(Crowd(test.server, processes)) for _ in STATES]
         for crowd, state in zip(crowds, STATES):
@@ -45,7 +45,7 @@ def test_processes_killed_in_every_state_leave_nothing():
         test.measure("kill -9 in every state", lambda: killed(test, 2, 40))
 
 
-def test_clients_killed_all_the_while_harm_nobody():
+def test_killed_clients_do_not_harm_other_clients():
     with FaultTest() as test:
         test.warm_up(lambda: Witness(test.server, seconds=1, kills=1, two_phase=1,
                                      semaphores=1).start().check(grants=1))
@@ -57,21 +57,20 @@ def test_clients_killed_all_the_while_harm_nobody():
 
 
 @pytest.mark.parametrize("how", ["fin", "reset", "close"])
-def test_thousands_that_end_at_once_are_gone_at_once(how):
+def test_thousands_of_simultaneous_closes_leave_nothing(how):
     def fault(count=4000):
         with Crowd(test.server) as crowd, test.client() as holder:
             holder.acquire("shared", "0 600")
             crowd.do("connect", count // 4)
             crowd.do("send", "l\nshared\n600\n")
             crowd.do("connect", count // 4)
-            # A request and a half: the first half now has two waits, one behind the other.
+            # A request and a half: the first group now has two waits, one behind the other.
             crowd.do("send", "l\nown-{n}\n0 600\nl\nhalf")
             crowd.do("connect", count // 2)
             eventually(lambda: holder.stats()["connections"] > count)
             words = crowd.do("leave", how)[0]
             eventually(lambda: holder.stats()["connections"] < 10)
-            # A half-closed connection that waits is closed without an answer, any other gets its
-            # answer before.
+            # The server closes a half-closed connection that waits; others get their reply first.
             if how == "fin":
                 assert words == {"(closed)": count, "ok": count // 4}, words
 
@@ -80,7 +79,7 @@ def test_thousands_that_end_at_once_are_gone_at_once(how):
         test.measure(f"4,000 connections end at once by {how}", fault)
 
 
-def test_processes_that_start_and_are_killed_while_they_connect_leave_nothing():
+def test_processes_killed_while_connecting_leave_nothing():
     program = ("import socket, sys\n"
                "while True:\n"
                "    s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"

@@ -1,7 +1,7 @@
-"""Fences while processes die, disks fill and clocks jump: none repeats, none goes back, and the file
-is ahead of every one that a client has seen.
+"""Fences over kills, full disks and clock jumps: none repeats, all rise, and the stored ceiling is
+above each fence that a client has seen.
 
-Most of it is tried on a server that reserves 256 fences at a time, and so all the time.
+Most tests use a server that reserves only 256 fences at a time, and so often.
 """
 
 import os
@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_test import SANITIZED, record
+from fault_test import record
+from lib.process import SANITIZED
 from lib.server import BINARY, Server
 from lib.wire_client import Client, eventually, request
 from test_signals_and_clocks import DAY_NS, ShiftedClock, clock_library  # noqa: F401
@@ -40,15 +41,15 @@ def stored(path):
 
 
 class Checker:
-    """What clients saw, and nothing else: the rules that fences must keep."""
+    """The fences that clients saw, and the rules for them."""
 
     def __init__(self):
-        self.highest = 0  # of all rounds that are over
+        self.highest = 0  # of all finished rounds
         self.seen = set()  # in this round
         self.total = 0
 
     def see(self, connection, fence):
-        """`connection` is granted something. What it has itself comes in order."""
+        """Records a grant. The fences of one connection rise."""
         assert fence > self.highest, f"{fence:x} again, or back: {self.highest:x} was before"
         assert fence not in self.seen, f"{fence:x} twice"
         assert fence > connection.last, f"{fence:x} after {connection.last:x}"
@@ -56,7 +57,7 @@ class Checker:
         self.seen.add(fence)
 
     def compare(self, ceiling):
-        """The file was read after all that was seen so far."""
+        """Compares with the file's ceiling, read after all fences seen so far."""
         if self.seen:
             assert max(self.seen) < ceiling, f"{max(self.seen):x}, and stored is {ceiling:x}"
 
@@ -67,19 +68,19 @@ class Checker:
 
 
 class Loader:
-    """A connection that is granted slots of a semaphore of its own, a batch at a time."""
+    """A connection that acquires slots of its own semaphore in batches."""
 
     def __init__(self, server, number):
         self.socket = server.connect()
-        self.ask = request("sl", f"key {number}".replace(" ", "-"), f"0 {SLOTS}") * BATCH
+        self.batch = request("sl", f"key {number}".replace(" ", "-"), f"0 {SLOTS}") * BATCH
         self.rest = b""
         self.last = 0
 
     def send(self):
-        self.socket.sendall(self.ask)
+        self.socket.sendall(self.batch)
 
     def receive(self, checker):
-        """The answers that are there or come, up to a batch. False when the server is gone."""
+        """Reads replies, and returns their number, or None after the server's end."""
         data = self.socket.recv(1 << 16)
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
@@ -92,7 +93,7 @@ class Loader:
 
 
 def load_until_it_dies(server, path, checker):
-    """Batches over all connections; the file is read between them."""
+    """Sends batches over all connections, and reads the file between them."""
     loaders = []
     try:
         loaders = [Loader(server, number) for number in range(CONNECTIONS)]
@@ -111,7 +112,7 @@ def load_until_it_dies(server, path, checker):
         pass
     finally:
         for loader in loaders:
-            # What came before the end counts too.
+            # Fences that arrived before the end count too.
             try:
                 while loader.receive(checker) is not None:
                     pass
@@ -120,7 +121,7 @@ def load_until_it_dies(server, path, checker):
             loader.socket.close()
 
 
-def test_no_fence_repeats_though_the_server_is_killed_again_and_again(tmp_path, seed):
+def test_no_fence_repeats_over_repeated_kills(tmp_path, seed):
     chance = random.Random(seed)
     path = tmp_path / "fences"
     checker = Checker()
@@ -145,12 +146,12 @@ def test_no_fence_repeats_though_the_server_is_killed_again_and_again(tmp_path, 
 
 
 def limit_files(server, size):
-    """How large files may be that it writes: 0 stands for a full disk."""
+    """Limits the size of the server's files: 0 simulates a full disk."""
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, UNLIMITED))
 
 
 def grants(client, most):
-    """Fences of up to so many grants of one key, until one fails."""
+    """Returns the fences of up to `most` grants of one key, until one fails."""
     fences = []
     for _ in range(most):
         reply = client.call("sl", "many", f"0 {SLOTS}").split()
@@ -161,8 +162,8 @@ def grants(client, most):
     return fences
 
 
-def grants_in_all(client, count):
-    """Fences of so many grants: ranges this small may be used up before the next one is stored."""
+def grants_exactly(client, count):
+    """Returns the fences of `count` grants. A small range may end before the next is stored."""
     fences = []
 
     def enough():
@@ -173,7 +174,7 @@ def grants_in_all(client, count):
     return fences
 
 
-def test_without_room_grants_go_on_to_the_end_of_the_range_and_again_once_there_is_room(tmp_path):
+def test_a_full_disk_stops_grants_after_the_range_until_there_is_room(tmp_path):
     path = tmp_path / "fences"
     with (serve(path, "--shutdown-timeout", "1") as server, Client(server) as client,
           Client(server) as waiter):
@@ -182,14 +183,14 @@ def test_without_room_grants_go_on_to_the_end_of_the_range_and_again_once_there_
         token = client.acquire("held")
         assert waiter.call("e", "held") == "queued"
         seen = grants(client, 10 * RANGE)
-        # All that were stored are used: the waiter's is promised, and the holder had one.
+        # All stored fences are used: the waiter has one reserved, and the holder had one.
         assert len(seen) == RANGE - 2
         assert max(seen) < stored(path) == ceiling
         for _ in range(20):
             assert client.call("l", "another", "1") == "error"
             assert client.call("e", "another") == "error"
             assert client.call("se", "another", "3") == "error"
-        # What needs no fence is served, and who was let in is granted.
+        # The server serves requests without a fence, and grants the queued waiter.
         assert client.call("ping") == "ok"
         assert client.call("n", "held", token) == "ok 33"
         assert client.call("r", "held", token) == "ok"
@@ -204,7 +205,7 @@ def test_without_room_grants_go_on_to_the_end_of_the_range_and_again_once_there_
 
         limit_files(server, UNLIMITED)
         eventually(lambda: client.call("l", "another", "0").startswith("ok"))
-        more = grants_in_all(client, 10 * RANGE)
+        more = grants_exactly(client, 10 * RANGE)
         assert more == sorted(set(more)) and more[0] > ceiling
         assert max(more) < stored(path)
         eventually(lambda: "stored again" in "".join(server.log))
@@ -214,7 +215,7 @@ def test_without_room_grants_go_on_to_the_end_of_the_range_and_again_once_there_
         assert grants(client, 1)[0] > max(more)
 
 
-def test_trouble_between_two_ranges_goes_unnoticed_by_clients(tmp_path):
+def test_a_short_disk_failure_does_not_affect_clients(tmp_path):
     path = tmp_path / "fences"
     with serve(path) as server, Client(server) as client:
         seen = []
@@ -228,7 +229,7 @@ def test_trouble_between_two_ranges_goes_unnoticed_by_clients(tmp_path):
         assert seen == sorted(set(seen)) and seen[-1] < stored(path)
 
 
-def test_a_server_that_is_told_to_end_without_room_ends(tmp_path):
+def test_a_server_with_a_full_disk_ends_on_sigterm(tmp_path):
     path = tmp_path / "fences"
     with serve(path, "--shutdown-timeout", "1") as server, Client(server) as client:
         limit_files(server, 0)
@@ -238,8 +239,8 @@ def test_a_server_that_is_told_to_end_without_room_ends(tmp_path):
     assert stored(path)
 
 
-def test_a_range_of_a_million_is_reserved_while_clients_work(tmp_path):
-    """The real server, past the end of its first range."""
+def test_the_server_reserves_a_range_of_a_million_while_clients_work(tmp_path):
+    """The real server, beyond the end of its first range."""
     path = tmp_path / "fences"
     with Server("--fence-state-file", str(path), binary=BINARY) as server:
         first = stored(path)
@@ -260,7 +261,7 @@ def test_a_range_of_a_million_is_reserved_while_clients_work(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system with room for one page. Only root may have it."""
+    """A file system with room for one page; needs root."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", place],
@@ -279,7 +280,7 @@ def refusal(path):
     return done.stderr
 
 
-def test_a_full_disk_is_told_at_the_start(small_disk):
+def test_the_server_reports_a_full_disk_at_the_start(small_disk):
     (small_disk / "filler").write_bytes(bytes(4096))
     path = small_disk / "fences"
     assert "No space left on device" in refusal(path)
@@ -288,7 +289,7 @@ def test_a_full_disk_is_told_at_the_start(small_disk):
         assert grants(client, 3 * RANGE)[-1] < stored(path)
 
 
-def test_a_disk_that_may_only_be_read_is_told_at_the_start(small_disk):
+def test_the_server_reports_a_read_only_disk_at_the_start(small_disk):
     path = small_disk / "fences"
     path.write_bytes(bytes(8))
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -296,7 +297,7 @@ def test_a_disk_that_may_only_be_read_is_told_at_the_start(small_disk):
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
-def test_fences_rise_though_the_clock_was_set_back(clock_library, tmp_path):  # noqa: F811
+def test_fences_rise_after_the_clock_is_set_back(clock_library, tmp_path):  # noqa: F811
     clock = ShiftedClock(clock_library, tmp_path / "shift")
     path = tmp_path / "fences"
     last = 0
@@ -305,7 +306,7 @@ def test_fences_rise_though_the_clock_was_set_back(clock_library, tmp_path):  # 
         with serve(path, environment=clock.environment) as server, Client(server) as client:
             seen = grants(client, RANGE)
             assert seen == sorted(set(seen)) and seen[0] > last
-            # The clock was shifted for the server, and further fences come from the file.
+            # The clock of the server is shifted; further fences come from the file.
             clock.set((days - 10000) * DAY_NS)
             seen += grants(client, RANGE)
             assert seen == sorted(set(seen))
@@ -313,7 +314,7 @@ def test_fences_rise_though_the_clock_was_set_back(clock_library, tmp_path):  # 
             server.kill()
 
 
-def test_the_lock_of_a_killed_server_is_free_at_once(tmp_path):
+def test_a_killed_server_frees_its_fence_file_at_once(tmp_path):
     path = Path(tmp_path / "fences")
     for _ in range(10):
         with serve(path) as server, Client(server) as client:

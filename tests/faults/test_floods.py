@@ -7,14 +7,14 @@ import pytest
 from collisions import FAMILIES
 from crowd import Crowd
 from fault_test import FaultTest, record
-from lib.threads import cpu_ns
+from lib.process import cpu_ns
 from lib.wire_client import CLOSED, MEGABYTE, RESET, Client, request
 
-# A key of a family that the table's hash did not scatter would cost a walk along all before it.
+# A family that the table's hash did not scatter would cost a walk over all earlier keys.
 COLLIDING_COST_MAX = 3
 
 
-def test_megabytes_of_garbage_harm_nobody(seed):
+def test_megabytes_of_garbage_do_not_harm_other_clients(seed):
     chance = random.Random(seed)
     whole = [chance.randbytes(MEGABYTE) for _ in range(4)]
     # Without newlines it is one long line; with more of them, many short requests.
@@ -43,7 +43,7 @@ def test_megabytes_of_garbage_harm_nobody(seed):
 
 
 @pytest.mark.parametrize("before", ["", "l\n", "l\nkey\n"], ids=["command", "key", "arg"])
-def test_a_line_of_64_kib_on_500_connections_is_an_error_each(before):
+def test_lines_of_64_kib_on_500_connections_get_an_error_each(before):
     def fault(count=500):
         with Crowd(test.server) as crowd:
             crowd.do("connect", count)
@@ -56,7 +56,7 @@ def test_a_line_of_64_kib_on_500_connections_is_an_error_each(before):
         test.measure(f"500 lines of 64 KiB as {'key' if before == 'l' else before!r}", fault)
 
 
-def test_who_sends_as_fast_as_he_can_delays_others_little():
+def test_clients_that_send_at_full_speed_delay_others_little():
     def fault(seconds=4):
         with Crowd(test.server, processes=2) as crowd:
             crowd.do("connect", 8)
@@ -71,8 +71,8 @@ def test_who_sends_as_fast_as_he_can_delays_others_little():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_keys_that_collide_under_a_common_hash_cost_no_more_than_others(family, seed):
-    """Counted in time on a processor for the same number of locks, held all at once."""
+def test_keys_that_collide_under_a_common_hash_cost_no_extra_time(family, seed):
+    """Compares the processor time for the same number of locks held at once."""
     keys = FAMILIES[family]()
     chance = random.Random(seed)
     length = len(keys[0])

@@ -1,4 +1,4 @@
-"""Errors of io_uring: no wake-up is lost, no worker spins or aborts, and no reply is misplaced."""
+"""io_uring errors: no wake-up is lost, no worker spins or aborts, and no reply is misplaced."""
 
 import errno
 import os
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
-from fault_test import descriptor_count, raise_descriptor_limit, record
+from fault_test import raise_descriptor_limit, record
+from lib.process import cpu_ns, descriptor_count
 from lib.server import Server
-from lib.threads import cpu_ns
 from lib.wire_client import CLOSED, RESET, Client, eventually, request, settle
 from ring_faults import FOR_EVER, OP_MSG_RING, RingFaults
 from test_unix_socket import UnixServer
 
 BUFFERS = 512
 SECOND_NS = 10**9
-SECONDS = 10  # for a reply that needs no timeout
+SECONDS = 10  # for a reply that does not depend on a timeout
 
 
 @pytest.fixture
@@ -26,6 +26,12 @@ def faults(tmp_path):
 
 def logged(server, text):
     return [line for line in server.log if text in line]
+
+
+def wait_logged(server, text, count=1):
+    """Waits for `count` lines with the text, and returns all of them."""
+    eventually(lambda: len(logged(server, text)) >= count)
+    return logged(server, text)
 
 
 def waiters(client):
@@ -42,8 +48,8 @@ def two_workers(faults, tmp_path):
         yield server
 
 
-def test_a_failed_wake_up_is_repeated(faults, two_workers):
-    """A grant reaches a client of the other worker, though that worker could not be woken."""
+def test_the_server_repeats_a_failed_wake_up(faults, two_workers):
+    """A grant reaches a client of the other worker, although the first wake-ups fail."""
     with Client(two_workers) as first, Client(two_workers) as second:
         assert first.call("ping") == second.call("ping") == "ok"
         holder, waiter = first, second
@@ -55,13 +61,13 @@ def test_a_failed_wake_up_is_repeated(faults, two_workers):
             holder.send(request("r", "key", token))
             assert holder.read_line(SECONDS) == b"ok\n"
             reply = waiter.read_line(SECONDS)
-            assert reply.startswith(b"ok "), f"the waiter heard {reply}"
+            assert reply.startswith(b"ok "), f"the waiter received {reply}"
             token = reply.split()[1].decode()
             holder, waiter = waiter, holder
         assert faults.spoiled >= 20
 
 
-def test_wake_ups_that_fail_for_long_cost_little(faults, two_workers):
+def test_persistent_wake_up_failures_cost_little(faults, two_workers):
     with Client(two_workers) as first, Client(two_workers) as second:
         token = first.acquire("key")
         second.send(request("l", "key", "600"))
@@ -78,27 +84,28 @@ def test_wake_ups_that_fail_for_long_cost_little(faults, two_workers):
     assert used_ns < SECOND_NS
 
 
-def test_each_worker_drains_though_it_could_not_be_woken(faults, two_workers):
+def test_each_worker_drains_after_a_failed_wake_up(faults, two_workers):
     with Client(two_workers) as first, Client(two_workers) as second:
         for number, client in enumerate((first, second)):
             assert client.acquire(f"key-{number}")
         faults.set(spoil_opcode=OP_MSG_RING, spoil_count=3)
         two_workers.terminate()
         eventually(lambda: faults.spoiled == 3, SECONDS)
-        time.sleep(0.2)
         for client in (first, second):
-            assert client.call("ping") == "error_draining"
+            eventually(lambda client=client: client.call("ping") == "error_draining")
     assert two_workers.wait() == 0
 
 
-def test_the_last_word_of_a_drained_worker_is_repeated(faults, two_workers):
-    """The first worker ends when the other one says that it has finished."""
+def test_the_server_repeats_the_last_message_of_a_drained_worker(faults, two_workers):
+    """The first worker ends after the other one's message that it has finished."""
     clients = [Client(two_workers) for _ in range(2)]
     tokens = [client.acquire(f"key-{number}") for number, client in enumerate(clients)]
     two_workers.terminate()
     for number, client in enumerate(clients):
         assert client.call("n", f"key-{number}", tokens[number]) == "ok 33"
+    before = descriptor_count(two_workers)
     clients[0].close()
+    eventually(lambda: descriptor_count(two_workers) < before)
     time.sleep(0.2)
     faults.set(spoil_opcode=OP_MSG_RING, spoil_count=3)
     clients[1].close()
@@ -106,7 +113,7 @@ def test_the_last_word_of_a_drained_worker_is_repeated(faults, two_workers):
     assert faults.spoiled == 3
 
 
-def test_a_connection_that_cannot_be_handed_over_is_served_where_it_is(faults, two_workers):
+def test_a_worker_serves_a_connection_that_it_cannot_hand_over(faults, two_workers):
     faults.set(spoil_opcode=OP_MSG_RING, spoil_count=FOR_EVER)
     for _ in range(10):
         with Client(two_workers) as client:
@@ -116,8 +123,8 @@ def test_a_connection_that_cannot_be_handed_over_is_served_where_it_is(faults, t
 
 # ---- the fence file ----
 
-def test_the_fence_file_is_not_open_without_waiting(tmp_path):
-    """With O_NONBLOCK a write by the ring fails where the device cannot but wait."""
+def test_the_fence_file_is_opened_in_blocking_mode(tmp_path):
+    """With O_NONBLOCK a write by the ring fails if the device must wait."""
     path = tmp_path / "fences"
     with Server("--fence-state-file", str(path)) as server:
         folder = Path(f"/proc/{server.pid}")
@@ -133,7 +140,7 @@ def test_the_fence_file_is_not_open_without_waiting(tmp_path):
 
 @pytest.mark.parametrize("error", [errno.EINTR, errno.EBUSY, errno.EAGAIN, errno.ENOMEM,
                                    errno.EINVAL])
-def test_turns_that_fail_now_and_then_are_outlived(faults, error):
+def test_the_server_survives_occasional_failed_turns(faults, error):
     with Server("--threads", "1", environment=faults.environment) as server:
         faults.set(turn_error=-error, turn_every=3, turn_count=FOR_EVER)
         with Client(server) as client:
@@ -141,18 +148,17 @@ def test_turns_that_fail_now_and_then_are_outlived(faults, error):
                 token = client.acquire(f"key-{i}")
                 assert client.call("r", f"key-{i}", token) == "ok"
         settle(server)
-        lines = logged(server, "io_uring call failed")
         if error in (errno.ENOMEM, errno.EINVAL):
-            assert lines and os.strerror(error) in lines[0]
+            assert os.strerror(error) in wait_logged(server, "io_uring call failed")[0]
         else:
-            assert not lines
+            assert not logged(server, "io_uring call failed")
         assert faults.failed > 50
         faults.set(turn_count=0)
         server.terminate()
         assert server.wait() == 0
 
 
-def test_turns_that_all_fail_do_not_spin(faults):
+def test_the_server_does_not_spin_while_all_turns_fail(faults):
     with Server("--threads", "1", environment=faults.environment) as server:
         with Client(server) as client:
             assert client.call("ping") == "ok"
@@ -163,7 +169,7 @@ def test_turns_that_all_fail_do_not_spin(faults):
             failed, used_ns = faults.failed, cpu_ns(server) - before_ns
             faults.set(turn_count=0)
             assert client.read_line() == b"ok\n"
-        lines = logged(server, "io_uring call failed")
+        lines = wait_logged(server, "io_uring call failed")
         record("2.5 s of ENOMEM", attempts=failed, cpu=f"{used_ns / 1e6:.0f} ms",
                lines=len(lines))
     assert failed < 1000
@@ -171,8 +177,8 @@ def test_turns_that_all_fail_do_not_spin(faults):
     assert 1 <= len(lines) <= 4
 
 
-def test_submissions_that_fail_within_a_turn_are_repeated(faults):
-    """Replies to 3,000 waiters in a turn, for a queue of 2,048, while the kernel takes none."""
+def test_the_server_repeats_submissions_that_fail_within_a_turn(faults):
+    """3,000 replies in a turn, for a queue of 2,048, while the kernel refuses submissions."""
     count = 3000
     raise_descriptor_limit()
     with Server("--threads", "1", environment=faults.environment) as server:
@@ -193,7 +199,7 @@ def test_submissions_that_fail_within_a_turn_are_repeated(faults):
 # ---- dropped completions ----
 
 def drop(faults, clients, turns=1):
-    """Has the kernel drop the completions of some turns, which the requests of clients cause."""
+    """Drops the completions of `turns` turns that requests of the clients cause."""
     before = faults.dropped
     faults.set(drop_count=turns)
     for client in clients:
@@ -201,7 +207,7 @@ def drop(faults, clients, turns=1):
     eventually(lambda: faults.drop_count == 0 and faults.dropped > before)
 
 
-def test_dropped_completions_end_all_connections_and_nothing_else(faults, tmp_path):
+def test_dropped_completions_close_all_connections_and_nothing_else(faults, tmp_path):
     with Server("--threads", "1", "--fence-state-file", str(tmp_path / "fences"),
                 environment=faults.environment) as server:
         with Client(server) as other:
@@ -215,28 +221,28 @@ def test_dropped_completions_end_all_connections_and_nothing_else(faults, tmp_pa
             assert idle.call("ping") == "ok"
             drop(faults, [holder])
             for client in clients:
-                # Nobody hears a reply that could be taken for another one.
+                # No client receives a reply that could belong to another request.
                 assert client.read_line(SECONDS) in (CLOSED, RESET)
             with Client(server) as fresh:
-                # What the holder had is free, and nobody has it.
+                # The holder's key is free.
                 token = fresh.acquire(f"key-{i}", "10")
                 assert fresh.call("r", f"key-{i}", token) == "ok"
             for client in clients:
                 client.close()
         settle(server)
         eventually(lambda: descriptor_count(server) <= descriptors)
-        assert len(logged(server, "completions dropped")) == 5
+        assert len(wait_logged(server, "completions dropped", 5)) == 5
         server.terminate()
         assert server.wait() == 0
 
 
 def test_after_dropped_completions_leases_and_timeouts_end_in_time(faults):
-    """The ring's alarm, and the alarm's completion, may be among what was dropped."""
+    """The dropped completions can include the ring's alarm."""
     with Server("--threads", "1", environment=faults.environment) as server:
         with Client(server) as client:
             client.acquire("key", "0 1")  # the alarm is set
             time.sleep(0.1)
-            faults.set(drop_count=1)  # what comes next: the alarm, or the end of the lease
+            faults.set(drop_count=1)  # the next one: the alarm, or the end of the lease
             eventually(lambda: faults.drop_count == 0)
             assert client.read_line(SECONDS) in (CLOSED, RESET)
         for _ in range(3):
@@ -267,8 +273,8 @@ def test_dropped_completions_cost_no_receive_buffer(faults):
 
 
 @pytest.mark.parametrize("count", [1, 100])
-def test_dropped_completions_of_accept_and_signals_are_outlived(faults, count):
-    """The next completion is that of an accept, which may be dropped too: its peer waits in vain."""
+def test_the_server_survives_dropped_completions_of_accept_and_signals(faults, count):
+    """The next completion is that of an accept; if it is dropped, its client gets no reply."""
     with Server("--threads", "1", environment=faults.environment) as server:
         for _ in range(count):
             faults.set(drop_count=1)
@@ -277,13 +283,13 @@ def test_dropped_completions_of_accept_and_signals_are_outlived(faults, count):
                 assert client.read_line(0.01) != b"ok\n"
             with Client(server) as client:
                 assert client.call("ping") == "ok"
-        # A signal that nobody was told of.
+        # The completion of the signal is dropped.
         faults.set(drop_count=1)
         server.terminate()
         assert server.wait() == 0
 
 
-def test_while_draining_dropped_completions_do_not_keep_the_server_from_its_end(faults):
+def test_dropped_completions_do_not_stop_draining(faults):
     with Server("--threads", "2", environment=faults.environment) as server:
         clients = [Client(server) for _ in range(20)]
         for number, client in enumerate(clients):
@@ -300,8 +306,8 @@ def test_while_draining_dropped_completions_do_not_keep_the_server_from_its_end(
 
 # ---- receive buffers ----
 
-def test_receives_that_find_no_buffer_are_not_all_repeated_in_each_turn(faults):
-    """Connections come all at once, each with more requests than a buffer holds."""
+def test_a_turn_does_not_repeat_all_receives_without_a_buffer(faults):
+    """Connections arrive at once, each with more requests than a buffer holds."""
     count = 4000
     requests = 250  # 32 KiB
     raise_descriptor_limit()
@@ -315,5 +321,5 @@ def test_receives_that_find_no_buffer_are_not_all_repeated_in_each_turn(faults):
             receives, turns = faults.receives - before, faults.turns - turns
         record(f"{count} connections at once, {BUFFERS} buffers", receives=receives, turns=turns)
         assert words == {"ok": requests * count}
-        # Each connection begins to receive once, not counting the repetitions.
+        # Each connection starts one receive, not counting the repetitions.
         assert receives <= count + BUFFERS * turns

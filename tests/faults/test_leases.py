@@ -1,18 +1,18 @@
-"""Leases that end in masses end in time, and delay nobody."""
+"""Masses of leases expire in time, and do not delay clients."""
 
 import threading
 import time
 
 import pytest
-from fault_test import FaultTest, Witness
+from fault_test import TIME_FACTOR, FaultTest, Witness
 from lib.wire_client import eventually, request
 
 LEASES = 100000
-LATE_MS_MAX = 50 * 20  # targets.md: never more than 20 ms
+LATE_MS_MAX = 50 * 20 * TIME_FACTOR  # the target is 20 ms
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_100000_leases_that_end_in_a_second_end_in_time_and_delay_nobody(threads):
+def test_100000_leases_that_end_in_a_second_end_in_time_without_delays(threads):
     requests = b"".join(request("l", f"lease-{number}", "0 1") for number in range(LEASES))
 
     def take_all(holder):
@@ -26,7 +26,7 @@ def test_100000_leases_that_end_in_a_second_end_in_time_and_delay_nobody(threads
         return time.monotonic() - begin
 
     def fault():
-        # Its leases run out all the while, and somebody waits for each of them.
+        # The witness's leases expire all the time, each with a waiter.
         witness = Witness(test.server, seconds=3, keys=100, connections=600, run_out=9000,
                           lease=1).start()
         time.sleep(0.5)

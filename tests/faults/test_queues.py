@@ -1,4 +1,4 @@
-"""Long queues: thousands who leave at once, and a chain of thousands who hand on."""
+"""Long queues: thousands of waiters leave at once, or hand a lock on."""
 
 import pytest
 from crowd import Crowd
@@ -7,7 +7,7 @@ from lib.wire_client import eventually, request
 
 
 @pytest.mark.parametrize("how", ["kill", "close"])
-def test_10000_waiters_of_one_key_who_leave_at_once_delay_nobody(how):
+def test_10000_waiters_that_leave_one_key_at_once_cause_no_delays(how):
     def fault(count=10000):
         with Crowd(test.server, processes=2) as crowd, test.client() as holder, \
                 test.client() as heir:
@@ -52,8 +52,8 @@ def test_a_lock_goes_through_5000_waiters_in_their_order():
         test.measure("a chain through 5,000 waiters", fault, memory_kib=4096)
 
 
-def test_10000_grants_that_one_release_sets_off_reach_all():
-    """A semaphore's slots go one by one, a chain of locks on other keys is set off by one end."""
+def test_one_release_causes_10000_grants():
+    """The end of one holder of 10,000 locks grants each of them to its waiter."""
     count = 10000
 
     def fault():
@@ -71,4 +71,4 @@ def test_10000_grants_that_one_release_sets_off_reach_all():
 
     with FaultTest("--max-locks", "20000") as test:
         test.warm_up(fault)
-        test.measure("10,000 grants set off by one who goes", fault, memory_kib=4096)
+        test.measure("10,000 grants caused by one close", fault, memory_kib=4096)

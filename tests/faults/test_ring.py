@@ -1,4 +1,4 @@
-"""The limits of a worker's ring: receive buffers, completions. One worker, so that they are met."""
+"""The limits of a worker's ring: receive buffers and completions. One worker reaches them."""
 
 import pytest
 from crowd import Crowd
@@ -10,7 +10,7 @@ COMPLETIONS = 8192
 
 
 def test_more_readable_sockets_than_receive_buffers_are_all_served():
-    requests = 100  # 4 KiB for each connection, and a buffer for each of these
+    requests = 100  # 4 KiB for each connection: one buffer
 
     def fault(count=4 * BUFFERS):
         text = (request("l", "own-{n}-" + "k" * 20, "0 600") + request("ping")).decode()
@@ -20,13 +20,13 @@ def test_more_readable_sockets_than_receive_buffers_are_all_served():
                 with test.server.stopped():
                     crowd.do("send", text, requests)
                 words = crowd.count_words("answers", 2 * requests, 60)
-                # The first `l` of each gets the key; the others find it taken.
+                # The first `l` of each gets the key; the others time out.
                 assert words["ok"] + words["timeout"] == 2 * requests * count, words
         return {"connections": count}
 
     with FaultTest("--threads", "1", "--max-locks", "10000") as test:
         test.warm_up(lambda: fault(BUFFERS))
-        # Others wait while the server is stopped.
+        # The bystanders wait while the server is stopped.
         test.measure("2,048 sockets readable at once, 512 buffers", fault,
                      others={"p99_ms": 20000, "worst_ms": 20000}, memory_kib=4096)
 
@@ -44,12 +44,12 @@ def test_more_completions_than_the_queue_holds_lose_nothing(text, answer):
             with test.server.stopped():
                 crowd.do("send", text)
             words = crowd.count_words("answers", 1, 60)
-            if "{n}" in text:  # two processes, the same numbers
+            if "{n}" in text:  # two processes with the same numbers
                 words = {"ok": words["ok"] + words.pop("timeout", 0)}
             assert sum(words.values()) == count and set(words) <= set(answer), words
             if "shared" in text:
                 assert words["ok"] == 1, words
-            # All at once again, by ending.
+            # Again at once, by closing.
             with test.server.stopped():
                 crowd.kill()
         return {"connections": count}

@@ -1,4 +1,4 @@
-"""The server is stopped, continued and told to end, or its wall clock jumps, under load."""
+"""Under load the server is stopped, continued and terminated, or its wall clock jumps."""
 
 import os
 import random
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
-from fault_test import QUICK_COLLECTION, SANITIZED, FaultTest, Witness, record
-from lib.server import Server
+from fault_test import FaultTest, Witness, record
+from lib.process import SANITIZED
+from lib.server import QUICK_COLLECTION, Server
 
 HERE = Path(__file__).resolve().parent
 SHUTDOWN_SECONDS = 3
@@ -23,7 +24,7 @@ DAY_NS = 86400 * 10**9
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_told_to_end_under_load_it_answers_everyone_and_exits_with_0(number):
+def test_a_server_under_load_answers_every_client_after_sigterm(number):
     with Server(*QUICK_COLLECTION, "--shutdown-timeout", str(SHUTDOWN_SECONDS)) as server:
         witness = Witness(server, seconds=30, drains=1, connections=300, keys=8, semaphores=1,
                           two_phase=1, hold_us=50000).start()
@@ -39,15 +40,15 @@ def test_told_to_end_under_load_it_answers_everyone_and_exits_with_0(number):
         assert status == 0, "".join(server.log)[-4000:]
         assert seconds < SHUTDOWN_SECONDS + 5
         assert witness.figures["refusals"] > 0
-        # Requests end with an answer or a close; none with a reset.
+        # Each request gets a reply or a close; no reset.
         assert witness.figures["resets"] == 0
 
 
-def test_told_to_end_while_requests_pour_in_it_ends_each_connection_with_an_answer():
+def test_a_flooded_server_replies_before_each_close_after_sigterm():
     count = 16
     with Server(*QUICK_COLLECTION) as server, Crowd(server) as crowd:
         crowd.do("connect", count)
-        # Holders: a connection without a lease that pauses for long enough is closed unanswered.
+        # All are holders: the server closes a silent connection without a lease unanswered.
         crowd.do("send", "l\nlock-{n}\n0 600\n")
         assert crowd.count_words("answers", 1, 20) == {"ok": count}
         crowd.start("blast_until_end", "ping\n_\n\n", 30)
@@ -61,8 +62,8 @@ def test_told_to_end_while_requests_pour_in_it_ends_each_connection_with_an_answ
         assert words == {"error_draining": count, "(closed)": count}, words
 
 
-def ask_until_refused(address, answers):
-    """Connects and asks again and again; what came back, or what went wrong, until the end."""
+def ping_until_refused(address, answers):
+    """Connects and pings until the server refuses; records the replies and errors."""
     while True:
         try:
             connection = socket.create_connection(address)
@@ -76,27 +77,27 @@ def ask_until_refused(address, answers):
                 answers.append(error)
 
 
-def test_told_to_end_while_connections_pour_in_it_answers_each_that_it_took():
+def test_a_draining_server_answers_each_accepted_connection():
     seen = Counter()
     for _ in range(10):
         with Server(*QUICK_COLLECTION) as server:
             answers = []
-            askers = [threading.Thread(target=ask_until_refused,
-                                       args=(("127.0.0.1", server.port), answers))
-                      for _ in range(8)]
-            for asker in askers:
-                asker.start()
+            threads = [threading.Thread(target=ping_until_refused,
+                                        args=(("127.0.0.1", server.port), answers))
+                       for _ in range(8)]
+            for thread in threads:
+                thread.start()
             time.sleep(0.2)
             server.terminate()
-            for asker in askers:
-                asker.join()
+            for thread in threads:
+                thread.join()
             assert server.wait() == 0
             seen.update(map(str, answers))
     record("SIGTERM while connections pour in", answers=dict(seen))
     assert set(seen) <= {str(b"ok\n"), str(b"error_draining\n")}, seen
 
 
-def test_stopped_for_longer_than_all_leases_it_grants_nothing_twice():
+def test_a_server_stopped_for_longer_than_all_leases_grants_nothing_twice():
     def fault(stops=1):
         witness = Witness(test.server, seconds=4 * stops + 2, lease=1, two_phase=1, semaphores=1,
                           hold_us=300000).start()
@@ -109,7 +110,7 @@ def test_stopped_for_longer_than_all_leases_it_grants_nothing_twice():
 
     with FaultTest() as test:
         test.warm_up(fault)
-        # Others wait for 3 seconds, as they must.
+        # The bystanders wait for 3 seconds.
         test.measure("stopped for 3 s, twice", lambda: fault(2),
                      others={"p99_ms": 10000, "worst_ms": 10000})
 
@@ -124,7 +125,7 @@ def clock_library(tmp_path_factory):
 
 
 class ShiftedClock:
-    """The wall clock of a server, to be set by how much it is off."""
+    """The wall clock of a server, with an adjustable error."""
 
     def __init__(self, library, path):
         self.path = path
@@ -138,7 +139,7 @@ class ShiftedClock:
 
 
 def logged_day(server):
-    """The date of the latest line of the log."""
+    """Returns the date of the last log line."""
     return re.match(r"time=(\S+)T", server.log[-1])[1]
 
 
@@ -160,7 +161,7 @@ def test_a_wall_clock_that_jumps_changes_no_lease_and_no_fence(clock_library, tm
             days.add(logged_day(test.server))
         clock.set(0)
         witness.check()
-        # The jumps were seen where the wall clock is used.
+        # The log shows that the jumps took effect.
         assert len(days) > 2
         return {"witness": witness, "days": len(days)}
 

@@ -1,4 +1,4 @@
-"""The witness sees what is wrong: told as histories, and done by a server that cheats."""
+"""The witness detects faults in histories, and in the replies of a server that cheats."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ class CheatingServer:
         self.process.wait(10)
 
 
-def test_the_judge_tells_right_histories_from_wrong_ones():
+def test_the_judge_tells_correct_histories_from_wrong_ones():
     result = subprocess.run([WITNESS_DIRECTORY / "witness", "selftest"], text=True,
                             capture_output=True, check=False)
     assert result.returncode == 0, result.stdout
@@ -47,8 +47,8 @@ def test_the_judge_tells_right_histories_from_wrong_ones():
 
 
 @pytest.mark.parametrize("cheat", RULES)
-def test_a_server_that_cheats_is_found_out(cheat):
-    # Holds about as long as the leases and waits, for those that cheat about these.
+def test_the_witness_detects_a_server_that_cheats(cheat):
+    # For cheats about leases and waits the holds are about as long as these.
     about_leases = cheat in ("expire", "late", "early", "none")
     with CheatingServer(cheat) as server:
         witness = Witness(server, seconds=4, lease=1, two_phase=1, last=3, connections=32,
@@ -65,7 +65,7 @@ def test_a_server_that_cheats_is_found_out(cheat):
 
 
 @pytest.mark.parametrize("threads", ["1", "2", "4"])
-def test_the_witness_finds_nothing_wrong(threads):
+def test_the_witness_accepts_a_correct_server(threads):
     with FaultTest("--threads", threads) as test:
         witness = Witness(test.server, seconds=5, kills=1, two_phase=1, semaphores=1,
                           keys=6, connections=200).start()

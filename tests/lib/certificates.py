@@ -1,4 +1,4 @@
-"""Certificates made on the spot with openssl: an authority, and what it signs."""
+"""Creates certificates with openssl: an authority, and certificates that it signs."""
 
 import os
 import subprocess
@@ -41,11 +41,11 @@ class Pair:
         self.key = folder / f"{name}.key"
 
     def replace(self, other):
-        """Put another pair in this one's place."""
-        for mine, its in ((self.certificate, other.certificate), (self.key, other.key)):
-            temporary = mine.with_suffix(".new")
+        """Replaces this pair's files by another pair's."""
+        for own, its in ((self.certificate, other.certificate), (self.key, other.key)):
+            temporary = own.with_suffix(".new")
             temporary.write_bytes(its.read_bytes())
-            os.replace(temporary, mine)
+            os.replace(temporary, own)
 
 
 class Authority(Pair):
@@ -62,13 +62,13 @@ class Authority(Pair):
                 "-addext", "keyUsage=keyCertSign,cRLSign")
 
     def issue(self, name, kind="ec", begins=-DAY, ends=DAY, usage="serverAuth"):
-        """A certificate for localhost, valid between two times in seconds from now."""
+        """Issues a certificate for localhost; `begins` and `ends` are seconds from now."""
         pair = Pair(self.folder, name)
-        asked = self.folder / f"{name}.csr"
-        openssl("req", *KEYS[kind], "-nodes", "-keyout", pair.key, "-out", asked,
+        request = self.folder / f"{name}.csr"
+        openssl("req", *KEYS[kind], "-nodes", "-keyout", pair.key, "-out", request,
                 "-subj", f"/CN={name}", "-addext", f"extendedKeyUsage={usage}",
                 "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-        openssl("ca", "-batch", "-notext", "-config", self.configuration, "-in", asked, "-out",
+        openssl("ca", "-batch", "-notext", "-config", self.configuration, "-in", request, "-out",
                 pair.certificate, "-cert", self.certificate, "-keyfile", self.key,
                 "-startdate", stamp(begins), "-enddate", stamp(ends))
         return pair

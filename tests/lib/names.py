@@ -1,12 +1,11 @@
-"""A network of its own, in which a name server of ours answers, is late, or stays silent.
+"""A network namespace with a name server that replies at once, late, or never.
 
     with Names() as names:
         subprocess.run(names.within(["getent", "hosts", "late.test"]))
 
-Run as a program it is that name server: it furnishes the namespaces that it was started in.
+As a program this file is the name server, which also sets up its namespaces.
 """
 
-import os
 import socket
 import struct
 import subprocess
@@ -18,12 +17,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT_USER = os.geteuid() == 0
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.namespace import Forbidden, Namespace  # noqa: E402
+
 NAME_SERVER = ("127.0.0.1", 53)
 LATE_SECONDS = 1
 A, NXDOMAIN = 1, 3
-ANSWER_FLAGS = 0x8180  # a response, to a recursive query, of a recursive server
-# Names that the server knows. It does not answer for silent.test, and knows no others.
+ANSWER_FLAGS = 0x8180  # a response, to a recursive query, by a recursive server
+# The known names. The name server does not reply for silent.test.
 ADDRESSES = {
     "prompt.test": ["127.0.0.1"],
     "late.test": ["127.0.0.1"],
@@ -31,48 +33,19 @@ ADDRESSES = {
 }
 
 
-class Forbidden(Exception):
-    """The kernel, or a missing tool, refuses the namespaces; the text has the reason."""
+class Names(Namespace):
+    """Namespaces in which this program is the name server."""
 
-
-class Names:
-    """Network and mount namespaces, kept by the name server in them."""
-
-    def __enter__(self):
+    def __init__(self):
         self._folder = tempfile.TemporaryDirectory()
-        user = [] if ROOT_USER else ["--map-root-user"]
-        try:
-            self._server = subprocess.Popen(
-                ["unshare", *user, "--net", "--mount", "--", sys.executable, __file__,
-                 self._folder.name],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True)
-        except FileNotFoundError as reason:
-            raise Forbidden(str(reason)) from reason
-        answer = self._server.stdout.readline().strip()
-        entered = answer == "ready" and subprocess.run(
-            self.within(["true"]), stderr=subprocess.DEVNULL).returncode == 0
-        if not entered:
-            self.__exit__()
-            raise Forbidden(answer)
-        return self
+        super().__init__(sys.executable, __file__, self._folder.name)
 
     def __exit__(self, *_):
-        self._server.kill()
-        self._server.communicate()
+        super().__exit__()
         self._folder.cleanup()
 
-    @property
-    def prefix(self):
-        user = [] if ROOT_USER else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self._server.pid), *user, "--net", "--mount", "--"]
-
-    def within(self, command):
-        """The command that runs `command` in here."""
-        return [*self.prefix, *command]
-
     def serve(self, server):
-        """A lib.server.Server that is not started yet, in here."""
+        """Makes a Server that has not started run in the namespaces."""
         server.command = self.within(server.command)
         return server
 
@@ -90,14 +63,14 @@ def names_or_skip():
 # ---- the name server ----
 
 def mount_file(folder, path, text):
-    """Puts a file with `text` in the place of the one at `path`, within this namespace."""
+    """Mounts a file with `text` over `path` in this namespace."""
     file = Path(folder) / Path(path).name
     file.write_text(text)
     subprocess.run(["mount", "--bind", file, path], check=True)
 
 
 def question_of(query):
-    """The name and the type of a query, and its bytes."""
+    """Returns the name and the type of a query, and its bytes."""
     labels, at = [], 12
     while query[at]:
         labels.append(query[at + 1:at + 1 + query[at]].decode().lower())
@@ -115,7 +88,7 @@ def response_to(query):
             + b"".join(records))
 
 
-def answer(listener):
+def reply_to_queries(listener):
     while True:
         query, peer = listener.recvfrom(512)
         name = question_of(query)[0]
@@ -131,7 +104,7 @@ def main(folder):
     mount_file(folder, "/etc/nsswitch.conf", "hosts: dns\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(NAME_SERVER)
-        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        threading.Thread(target=reply_to_queries, args=(listener,), daemon=True).start()
         print("ready", flush=True)
         sys.stdin.read()
 

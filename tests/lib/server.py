@@ -18,6 +18,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+# With these flags the server collects a released key within a second.
+QUICK_COLLECTION = ("--gc-interval", "1", "--gc-max-idle", "0")
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("DFLOCKD", ROOT / "build" / "dflockd"))
 LISTENING = re.compile(r'msg="?listening"? addr=(?P<host>\S+):(?P<port>\d+)')
@@ -90,8 +92,10 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
 
     def wait(self, timeout=20):
-        """Waits for the end of the process and returns its exit status."""
-        return self.process.wait(timeout)
+        """Waits for the end of the process and its log, and returns the exit status."""
+        status = self.process.wait(timeout)
+        self._reader.join(5)
+        return status
 
     def kill(self):
         self.process.kill()

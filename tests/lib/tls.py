@@ -1,7 +1,7 @@
-"""TLS as a client: a server started with a certificate, and a socket that speaks TLS over memory.
+"""A server with a certificate, and a client socket with TLS over memory.
 
-Python's own ssl sockets can't end one direction alone, nor be cut at any byte of ciphertext; and
-they hide how the other side ended. This one does, and tells.
+Python's own ssl sockets cannot close one direction alone or stop at any byte of ciphertext, and
+they hide how the server closed.
 """
 
 import socket
@@ -13,7 +13,7 @@ VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 def client_context(authority=None, version=None, pair=None):
-    """What trusts `authority`, or anybody; with `pair` it shows a certificate of its own."""
+    """A context that trusts `authority`, or every server; `pair` is a client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authority:
         context.load_verify_locations(authority.certificate)
@@ -28,9 +28,9 @@ def client_context(authority=None, version=None, pair=None):
 
 
 class TlsSocket:
-    """As much of a socket as the tests use. With `piece`, so many bytes of ciphertext at a time.
+    """The part of a socket that the tests use. Sends `piece` bytes of ciphertext at a time.
 
-    An end without close-notify is a ConnectionResetError, as nobody can tell it from a cut.
+    An end without close-notify is a ConnectionResetError, because it could be an attack.
     """
 
     def __init__(self, plain, context, piece=None, session=None):
@@ -76,8 +76,8 @@ class TlsSocket:
         except OSError:
             pass
 
-    def seal(self, data):
-        """The ciphertext of `data`, for others to send."""
+    def encrypt(self, data):
+        """Returns the ciphertext of `data` without sending it."""
         self.tls.write(data)
         return self.outgoing.read()
 
@@ -99,7 +99,7 @@ class TlsSocket:
             raise ConnectionResetError("ended without close-notify") from error
 
     def shutdown(self, _):
-        """Say close-notify, and end our side of the socket."""
+        """Sends close-notify, and shuts down writing."""
         try:
             self.tls.unwrap()
         except ssl.SSLWantReadError:
@@ -128,7 +128,7 @@ class TlsSocket:
 
 
 class TlsServer(Server):
-    """A server with `pair`; what connects to it speaks TLS."""
+    """A server with the certificate of `pair`, and its TLS clients."""
 
     def __init__(self, pair, *args, version=None, piece=None, client=None, authority=None, **more):
         super().__init__("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key),

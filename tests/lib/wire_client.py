@@ -1,4 +1,4 @@
-"""A client of the wire that tells a line from silence, an orderly close and a reset."""
+"""A client for tests that distinguishes a line, silence, a close and a reset."""
 
 import errno
 import json
@@ -6,14 +6,14 @@ import socket
 import struct
 import time
 
-TIMEOUT_S = 20  # seconds
+TIMEOUT_S = 20
 MEGABYTE = 1 << 20
 MORE_THAN_BUFFERS = 64 * MEGABYTE  # more than all buffers between two processes hold
 CLOSED, RESET, SILENCE = "(closed)", "(reset)", "(silence)"
 
 
 def request(command, key="_", arg=""):
-    """The bytes of one request; each field is text or bytes."""
+    """Returns the bytes of one request; each field is text or bytes."""
     parts = (part if isinstance(part, bytes) else str(part).encode() for part in
              (command, key, arg))
     return b"".join(part + b"\n" for part in parts)
@@ -34,16 +34,16 @@ class Client:
         self.close()
 
     def send(self, data):
-        """Send it all. A server that has closed is no error here: what is heard next tells."""
+        """Sends all data. If the server has closed, the next read_line reports it."""
         try:
             self.socket.sendall(data)
         except (ConnectionResetError, BrokenPipeError):
             pass
 
-    def send_until_blocked(self, data, patience=2.0):
-        """Send until all is sent, or nothing was taken for so many seconds. Returns the count."""
+    def send_until_blocked(self, data, seconds=2.0):
+        """Sends until the kernel accepts nothing for `seconds`. Returns the number of bytes."""
         sent = 0
-        self.socket.settimeout(patience)
+        self.socket.settimeout(seconds)
         try:
             while sent < len(data):
                 sent += self.socket.send(data[sent:sent + 65536])
@@ -53,9 +53,9 @@ class Client:
         return sent
 
     def read_line(self, seconds=TIMEOUT_S):
-        """The next line with its newline, or CLOSED, RESET, or SILENCE for so many seconds.
+        """Returns the next line with its newline, or CLOSED, RESET, or SILENCE after `seconds`.
 
-        An end after an unfinished line gives that line first.
+        An unfinished line before the end is returned first.
         """
         limit = time.monotonic() + seconds
         while b"\n" not in self.received and self.end is None:
@@ -86,13 +86,13 @@ class Client:
             self.end = CLOSED
 
     def call(self, command, key="_", arg=""):
-        """Send a request and return its reply as text, without the newline."""
+        """Sends a request and returns its reply as text, without the newline."""
         self.send(request(command, key, arg))
-        heard = self.read_line()
-        return heard.decode().rstrip("\n") if isinstance(heard, bytes) else heard
+        line = self.read_line()
+        return line.decode().rstrip("\n") if isinstance(line, bytes) else line
 
     def acquire(self, key, arg="0"):
-        """The token of a lock that must be granted."""
+        """Acquires a lock, which must succeed, and returns its token."""
         reply = self.call("l", key, arg).split(" ")
         assert reply[0] == "ok" and len(reply) == 3, reply
         return reply[1]
@@ -103,7 +103,7 @@ class Client:
         return json.loads(reply[3:])
 
     def fin(self):
-        """Say that no more is sent. Where all has ended already there is nothing to say."""
+        """Shuts down writing. A connection that has ended already is not an error."""
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -119,20 +119,20 @@ class Client:
 
 
 def eventually(condition, seconds=TIMEOUT_S):
-    """Wait until `condition()` returns something true, and return that."""
+    """Waits until `condition()` returns a true value, and returns it."""
     limit = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < limit, f"never came true: {condition.__doc__ or condition}"
+        assert time.monotonic() < limit, f"did not become true: {condition.__doc__ or condition}"
         time.sleep(0.02)
 
 
 def settle(server, seconds=TIMEOUT_S, also_idle=False, auth=None):
-    """Wait until a new connection finds itself alone and nothing held or waited for.
+    """Waits until a new connection is the only one, and no lock is held or waited for.
 
-    With `also_idle`, until the states of released keys are collected too.
+    With `also_idle`, waits until the server has also collected the released keys.
     """
     lists = ["locks", "semaphores"] + (["idle_locks", "idle_semaphores"] if also_idle else [])
     limit = time.monotonic() + seconds
@@ -146,5 +146,5 @@ def settle(server, seconds=TIMEOUT_S, also_idle=False, auth=None):
             seen = {"connections": repr(error)}
         if seen["connections"] == 1 and not any(seen[name] for name in lists):
             return
-        assert time.monotonic() < limit, f"left behind: {str(seen)[:2000]}"
+        assert time.monotonic() < limit, f"still there: {str(seen)[:2000]}"
         time.sleep(0.05)

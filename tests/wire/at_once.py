@@ -1,17 +1,17 @@
-"""Many things at once, for a server that shares the test's CPU."""
+"""Simultaneous events for a server on the test's CPU."""
 
 import os
 from contextlib import contextmanager
 
 from lib.wire_client import eventually, request
 
-# Flags with which nothing is due for so long that nobody is woken by a deadline.
+# With these flags no deadline wakes a worker during the test.
 QUIET = ("--read-timeout", "600", "--gc-interval", "600")
 
 
 @contextmanager
 def at_once(server):
-    """What is done meanwhile, without sleeping, the server finds all together."""
+    """The server finds all events of the block together, if the block does not sleep."""
     threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task")]
     cpus = os.sched_getaffinity(0)
 
@@ -20,7 +20,7 @@ def at_once(server):
             os.sched_setscheduler(thread, policy, os.sched_param(0))
         for each in [0, *threads]:
             os.sched_setaffinity(each, where)
-    # Who runs by SCHED_BATCH takes the CPU from nobody when it is woken.
+    # A thread with SCHED_BATCH does not preempt another one when it is woken.
     run(os.SCHED_BATCH, [min(cpus)])
     try:
         yield
@@ -29,7 +29,7 @@ def at_once(server):
 
 
 def blocked(waiter, holder, key="key"):
-    """The holder's token of a lock that the waiter waits for."""
+    """Lets the waiter wait for the holder's lock, and returns the holder's token."""
     token = holder.acquire(key, "0 600")
     waiter.send(request("l", key, "600 600"))
     eventually(lambda: any(lock["key"] == key and lock["waiters"] for lock in

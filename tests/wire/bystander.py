@@ -1,47 +1,36 @@
-"""What must hold around every mistreatment: others are served meanwhile, and nothing remains."""
+"""A bystander: the server must serve it during every attack, and keep nothing afterwards."""
 
 import threading
 import time
-from pathlib import Path
 
-from lib.server import BINARY, Server
+from lib.process import SANITIZED, descriptor_count, resident_kib
+from lib.server import QUICK_COLLECTION, Server
 from lib.wire_client import Client, eventually, settle
 
-# A sanitized server keeps what it frees, for a while, to notice its use.
-MEMORY_FACTOR = 16 if b"__asan_init" in BINARY.read_bytes() else 1
-QUICK_COLLECTION = ("--gc-interval", "1", "--gc-max-idle", "0")
-
-
-def descriptors(server):
-    return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+MEMORY_FACTOR = 16 if SANITIZED else 1
 
 
 def steady_descriptors(server):
-    """Their number once the end of the last connection has been dealt with."""
-    counts = [descriptors(server)]
+    """Returns the number of descriptors after the server has closed the last connection."""
+    counts = [descriptor_count(server)]
 
     def unchanged():
         time.sleep(0.1)
-        counts.append(descriptors(server))
+        counts.append(descriptor_count(server))
         return counts[-1] == counts[-2]
     eventually(unchanged)
     return counts[-1]
 
 
-def resident_kib(server):
-    status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
-    return int(status.split("VmRSS:")[1].split()[0])
-
-
 class Bystander:
-    """A connection that acquires and releases all the while, and notes the first thing wrong."""
+    """A connection that acquires and releases all the time, and keeps the first error."""
 
     def __init__(self, server, auth=None):
         self.client = Client(server)
         if auth:
             assert self.client.call("auth", "_", auth) == "ok"
         self.rounds = 0
-        self.wrong = None
+        self.error = None
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -49,18 +38,18 @@ class Bystander:
     def _run(self):
         try:
             while not self.stop.wait(0.001):
-                token = self.client.acquire("witness")
+                token = self.client.acquire("bystander")
                 assert self.client.call("ping") == "ok"
-                assert self.client.call("r", "witness", token) == "ok"
+                assert self.client.call("r", "bystander", token) == "ok"
                 self.rounds += 1
         except (AssertionError, OSError) as error:
-            self.wrong = error
+            self.error = error
 
     def served(self):
-        """Wait until it was served again, from now on."""
+        """Waits until the server has served it again from now on."""
         before = self.rounds
-        eventually(lambda: self.wrong or self.rounds > before + 3)
-        assert self.wrong is None, f"another connection was not served: {self.wrong}"
+        eventually(lambda: self.error or self.rounds > before + 3)
+        assert self.error is None, f"another connection was not served: {self.error}"
 
     def end(self):
         self.served()
@@ -70,8 +59,8 @@ class Bystander:
 
 
 class WatchedServer:
-    """A server with a witness; at the end the witness was served throughout, and nothing is left:
-    no connection, key, waiter or descriptor more than at the start."""
+    """A server with a bystander. At the end the bystander was served throughout, and no connection,
+    key, waiter or descriptor is left."""
 
     def __init__(self, *args, auth=None, server=None):
         flags = QUICK_COLLECTION + args + (("--auth-token", auth) if auth else ())
@@ -95,26 +84,26 @@ class WatchedServer:
             if kind is None:
                 self.bystander.end()
                 settle(self.server, seconds=60, also_idle=True, auth=self.auth)
-                eventually(self.has_the_descriptors_of_the_start)
+                eventually(self.has_initial_descriptors)
                 assert self.server.process.poll() is None
         finally:
             self.bystander.stop.set()
             self.bystander.thread.join()
             self.server.__exit__()
 
-    def has_the_descriptors_of_the_start(self):
-        """The server has as many open as at its start."""
-        return descriptors(self.server) == self.descriptors
+    def has_initial_descriptors(self):
+        """The server has as many descriptors as at the start."""
+        return descriptor_count(self.server) == self.descriptors
 
     def client(self):
-        """A connection that may do as the test likes (authenticated if need be)."""
+        """A new connection for the test, authenticated if the server requires it."""
         client = Client(self.server)
         if self.auth:
             assert client.call("auth", "_", self.auth) == "ok"
         return client
 
     def grows_at_most(self, kib):
-        """A check that the server's memory has not grown by more since now."""
+        """Returns a check that the server's memory has grown by at most `kib` since this call."""
         before = resident_kib(self.server)
 
         def check():

@@ -8,33 +8,32 @@ from lib.wire_client import CLOSED, SILENCE, TIMEOUT_S, Client, eventually
 from transcript import pipelined
 
 STYLES = ("as written", "byte by byte", "pipelined")
-QUIET = 0.12       # seconds without a byte that pass for "blocked"
-ALREADY = 0.5      # seconds a line that has come already may take to be read
+QUIET = 0.12       # seconds without a byte that count as "blocked"
+ALREADY = 0.5      # seconds to read a line that has arrived already
 BYTES_APART = 600  # a longer send is cut at a few places only
 CUTS = 6
 
 
 class Difference(AssertionError):
-    """What was heard is not what the transcript says."""
+    """The server's output differs from the transcript."""
 
-    def __init__(self, transcript, step, heard):
-        shown = heard.decode("latin-1").rstrip("\n") if isinstance(heard, bytes) else heard
+    def __init__(self, transcript, step, received):
+        shown = received.decode("latin-1").rstrip("\n") if isinstance(received, bytes) else received
         self.step = step
-        self.heard = re.sub(r"\b[0-9a-f]{32}\b", "TOKEN", shown)[:500]
+        self.received = re.sub(r"\b[0-9a-f]{32}\b", "TOKEN", shown)[:500]
         super().__init__(f"transcripts/{transcript.name}.txt:{step.number}: {step.source}\n"
-                         f"came: {shown[:500]}\nrule: {transcript.rule}")
+                         f"received: {shown[:500]}\nrule: {transcript.rule}")
 
 
 class Conversation:
-    """One playing of one transcript. `seed` decides where sends are cut; what does not come
-    within `patience` seconds is taken not to come."""
+    """Plays a transcript once. `seed` decides where sends are cut; `timeout` is in seconds."""
 
-    def __init__(self, transcript, server, style="as written", seed=0, patience=TIMEOUT_S):
+    def __init__(self, transcript, server, style="as written", seed=0, timeout=TIMEOUT_S):
         self.transcript = transcript
         self.server = server
         self.style = style
         self.random = random.Random(seed)
-        self.patience = patience
+        self.timeout = timeout
         self.clients = {}
         self.captures = {}
 
@@ -57,8 +56,8 @@ class Conversation:
             self.clients[step.who] = Client(self.server)
         return self.clients[step.who]
 
-    def differs(self, step, heard):
-        raise Difference(self.transcript, step, heard)
+    def differs(self, step, received):
+        raise Difference(self.transcript, step, received)
 
     def send(self, step):
         client = self.client(step)
@@ -76,17 +75,17 @@ class Conversation:
                 time.sleep(0.002)
 
     def expect(self, step, seconds=None):
-        heard = self.client(step).read_line(seconds or self.patience)
-        if not isinstance(heard, bytes) or not step.texts[0].match(heard, self.captures):
-            self.differs(step, heard)
+        received = self.client(step).read_line(seconds or self.timeout)
+        if not isinstance(received, bytes) or not step.texts[0].match(received, self.captures):
+            self.differs(step, received)
 
     def expect_already(self, step):
         self.expect(step, ALREADY)
 
     def quiet(self, step):
-        heard = self.client(step).read_line(float(step.rest or QUIET))
-        if heard != SILENCE:
-            self.differs(step, heard)
+        received = self.client(step).read_line(float(step.rest or QUIET))
+        if received != SILENCE:
+            self.differs(step, received)
 
     def refused(self, step):
         try:
@@ -97,9 +96,9 @@ class Conversation:
         self.differs(step, "(connected)")
 
     def closed(self, step):
-        heard = self.client(step).read_line(self.patience)
-        if heard != CLOSED:
-            self.differs(step, heard)
+        received = self.client(step).read_line(self.timeout)
+        if received != CLOSED:
+            self.differs(step, received)
 
     def fin(self, step):
         self.client(step).fin()

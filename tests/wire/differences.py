@@ -1,37 +1,38 @@
-"""Where the original server (PyPI's dflockd 0.5.0) answers differently, by transcript, and why.
+"""The differences of the original server (PyPI's dflockd 0.5.0), by transcript, and their reasons.
 
-`says` is the line of the transcript where the two part, `original` what 0.5.0 does there.
+`step` is the first line of the transcript that differs, `original` what 0.5.0 does there.
 """
 
 from typing import NamedTuple
 
 
 class Known(NamedTuple):
-    says: str
+    step: str
     original: str
     why: str
 
 
-CLOSES = "it closes the connection after any wrong request; ours closes only where framing is lost"
+CLOSES = ("it closes the connection after every invalid request; "
+          "dflockd closes only if framing is lost")
 NEWLINE = "it counts the newline among the 256 bytes of a line, so a key ends at 255"
-REMAINING = "it answers `n` with the whole seconds that remain, one less than the new lease"
-PLAIN_ERROR = "it knows no error_not_enqueued and no error_already_enqueued: `error`"
-RELEASE_KEEPS_ENQUEUED = "it keeps the enqueued state of a token that was released"
+REMAINING = "it replies to `n` with the remaining whole seconds, one less than the new lease"
+PLAIN_ERROR = "it replies `error` for error_not_enqueued and error_already_enqueued"
+RELEASE_KEEPS_ENQUEUED = "it keeps the enqueued state of a released token"
 LOST_LEASE = "it has no error_lease_expired"
-NO_LIMITS = "it sets no upper limit to numbers, and reads them as Python does"
-DEAF_WHILE_BLOCKED = "it does not look at a connection whose command is blocked, so it sees no end"
-IDLE_HOLDER = "it closes a connection that says nothing, though it holds a lease"
-UTF_8 = "it reads lines as UTF-8, and closes where they are not"
+NO_LIMITS = "it has no upper limit for numbers, and parses them as Python does"
+NO_READ_WHILE_BLOCKED = "it does not read behind a blocked command, so it notices no close"
+IDLE_HOLDER = "it closes a silent connection although it holds a lease"
+UTF_8 = "it decodes lines as UTF-8, and closes the connection on errors"
 
 NO_OWN = "it has no `own`"
 
 DIFFERENCES = {
     "acquire-default-lease": Known("A< ok 7", "ok 6", REMAINING),
-    "disconnect-fin-while-blocked": Known("B closed", "(silence)", DEAF_WHILE_BLOCKED),
-    "disconnect-fin-while-blocked-in-wait": Known("B closed", "(silence)", DEAF_WHILE_BLOCKED),
-    "disconnect-of-a-holder-that-waits": Known("C< ok $c 33", "(silence)", DEAF_WHILE_BLOCKED),
+    "disconnect-fin-while-blocked": Known("B closed", "(silence)", NO_READ_WHILE_BLOCKED),
+    "disconnect-fin-while-blocked-in-wait": Known("B closed", "(silence)", NO_READ_WHILE_BLOCKED),
+    "disconnect-of-a-holder-that-waits": Known("C< ok $c 33", "(silence)", NO_READ_WHILE_BLOCKED),
     "disconnect-without-auto-release-waiters": Known(
-        "D< ok $d 33", "(silence)", "without auto-release it cleans up nothing, not even waiters"),
+        "D< ok $d 33", "(silence)", "without auto-release it removes nothing, not even waiters"),
     "enqueue-again-after-wait": Known("A< error_not_enqueued", "error", PLAIN_ERROR),
     "enqueue-released-by-another-clears": Known(
         "A< error_not_enqueued", "timeout", RELEASE_KEEPS_ENQUEUED),
@@ -41,18 +42,18 @@ DIFFERENCES = {
     "framing-carriage-return-inside": Known("A< error", "(closed)", CLOSES),
     "framing-line-of-256-with-cr": Known("A< ok $t 33", "error", NEWLINE),
     "framing-long-line-is-drained": Known(
-        "A.", "(closed)", "it closes at 64 KiB without a newline, and says nothing"),
+        "A.", "(closed)", "it closes without a reply at 64 KiB without a newline"),
     "framing-nul": Known("A< error", "(closed)", CLOSES),
     "framing-order": Known("A< timeout", "(closed)", CLOSES),
     "framing-unfinished-line": Known(
-        "A closed", "ok TOKEN 33", "it takes the end of input for the end of a line"),
+        "A closed", "ok TOKEN 33", "it treats the end of input as the end of a line"),
     "framing-wrong-but-framed": Known("A< error", "(closed)", CLOSES),
     "key-control-bytes": Known("A< ok 33", "ok 32", REMAINING),
     "key-not-utf-8": Known("A< ok $a 33", "(closed)", UTF_8),
     "key-of-1-and-256-bytes": Known("A< ok $b 33", "error", NEWLINE),
     "max-locks": Known("A< error_not_enqueued", "error", PLAIN_ERROR),
     "max-locks-idle-states": Known(
-        "A< ok $c 33", "error_max_locks", "at the cap it refuses `l` on keys that exist as well"),
+        "A< ok $c 33", "error_max_locks", "at the limit it also refuses `l` on existing keys"),
     "max-locks-unheld-token-and-idle-clock": Known(
         "A< ok $b 33", "error_max_locks", "any `r` or `n` restarts the idle clock of its key"),
     "own-ends-the-enqueued-state": Known("B< ok", "error", NO_OWN),
@@ -74,7 +75,7 @@ DIFFERENCES = {
     "wait-after-a-lost-lease-with-collection-at-once": Known(
         "A< error_not_enqueued", "timeout", LOST_LEASE),
     "wait-after-losing-a-queued-grant": Known("B< error_lease_expired", "ok TOKEN 1",
-                                              "it returns a grant whose lease has ended"),
+                                              "it returns a grant whose lease has expired"),
     "wait-after-losing-the-lease": Known("A< error_lease_expired", "timeout", LOST_LEASE),
     "wait-after-losing-the-lease-to-another": Known(
         "A< error_lease_expired", "timeout", LOST_LEASE),

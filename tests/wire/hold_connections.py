@@ -1,8 +1,8 @@
-"""Opens connections to a port and keeps them: a process of its own, with descriptors of its own.
+"""Opens connections to a port and keeps them open, with the descriptors of its own process.
 
     hold_connections.py PORT COUNT
 
-Says how many are open, then waits for the end of its input, and goes with all of them.
+Prints the number of connections, and ends with its input.
 """
 
 import socket
@@ -14,7 +14,7 @@ def main():
     connections = []
     for _ in range(count):
         connection = socket.socket()
-        # In a full backlog a connection may stay half open: that is as good.
+        # With a full backlog a connection stays half open, which is good enough.
         connection.setblocking(False)
         connection.connect_ex(("127.0.0.1", port))
         connections.append(connection)

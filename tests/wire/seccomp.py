@@ -1,8 +1,8 @@
-"""Filters on system calls, as container runtimes and systemd apply them: of a program to start.
+"""Starts programs with system call filters, as container runtimes and systemd do.
 
     python3 seccomp.py kill FILE PROGRAM [ARGUMENT...]
 
-runs the program with the system calls that the file names, a line each; any other kills it.
+runs the program with the system calls that the file lists, one per line; others kill it.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ class Program(ctypes.Structure):
 
 
 def install(instructions):
-    """From now on, in what this process execs too."""
+    """Installs a filter for this process and the programs that it executes."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = Program(len(instructions), ctypes.cast(buffer, ctypes.c_void_p))
@@ -39,7 +39,7 @@ def install(instructions):
 
 
 def forbid_io_uring(errno):
-    """Let io_uring_setup fail with this error from now on, in what this process execs too."""
+    """Makes io_uring_setup fail with `errno` in this process and the programs that it executes."""
     install([
         (LOAD_WORD, 0, 0, 0),  # the number of the system call
         (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
@@ -49,7 +49,7 @@ def forbid_io_uring(errno):
 
 
 def numbers():
-    """Of this machine's system calls, by their names."""
+    """Returns the numbers of this machine's system calls by name."""
     text = subprocess.run(["cc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"],
                           capture_output=True, text=True, check=True).stdout
     return {name: int(number) for name, number in
@@ -57,7 +57,7 @@ def numbers():
 
 
 def allow_only(allowed):
-    """Any other system call ends the process. Its architecture is not looked at."""
+    """Kills the process on any other system call. The filter ignores the architecture."""
     instructions = [(LOAD_WORD, 0, 0, 0)]
     for number in allowed:
         instructions += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, RET_ALLOW)]

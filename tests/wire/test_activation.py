@@ -1,4 +1,4 @@
-"""Sockets that a service manager passes on: used instead of host and port, and left as they are."""
+"""Sockets passed by a service manager: the server uses them as they are, without host and port."""
 
 import os
 import re
@@ -8,14 +8,14 @@ import sys
 import time
 
 import pytest
+from lib.process import cpu_ns
 from lib.server import BINARY, Server
-from lib.threads import cpu_ns
 from lib.wire_client import CLOSED, RESET, Client, eventually, request
 from startup import EXIT_SECONDS, assert_refused, clean_environment
 from test_unix_socket import UnixServer
 from workers import all_serve
 
-# Takes the place of the service manager's child: LISTEN_PID is known only after the fork.
+# Runs as the service manager's child, because LISTEN_PID is known only after the fork.
 PASS_ON = """
 import os, sys
 count = int(sys.argv[1])
@@ -36,7 +36,7 @@ def command(sockets, *args):
 
 
 class ActivatedServer(Server):
-    """A server with these listening sockets; the test keeps them open, as systemd does."""
+    """A server with these listening sockets. The test keeps them open, as systemd does."""
 
     def __init__(self, sockets, *args, environment=None):
         super().__init__(environment=environment)
@@ -79,7 +79,7 @@ def ping(address, family):
         return client.recv(100)
 
 
-def test_a_passed_tcp_socket_takes_the_place_of_host_and_port(tcp):
+def test_a_passed_tcp_socket_replaces_host_and_port(tcp):
     with ActivatedServer([tcp], "--host", "256.1.1.1", "--port", "1") as server:
         assert server.port == tcp.getsockname()[1]
         with Client(server) as client:
@@ -89,7 +89,7 @@ def test_a_passed_tcp_socket_takes_the_place_of_host_and_port(tcp):
                 if re.search(r"listening.*from=service-manager", line)]
 
 
-def test_both_kinds_at_once_are_doors_to_the_same_locks(tcp, local):
+def test_passed_tcp_and_unix_sockets_serve_the_same_locks(tcp, local):
     with ActivatedServer([local, tcp], "--threads", "2") as server, Client(server) as far:
         far.acquire("key")
         assert ping(local.getsockname(), socket.AF_UNIX) == b"ok\n"
@@ -102,7 +102,7 @@ def test_both_kinds_at_once_are_doors_to_the_same_locks(tcp, local):
             assert near.recv(100).startswith(b"ok ")
 
 
-def test_a_path_can_be_listened_on_beside_them(tcp, tmp_path):
+def test_the_server_also_listens_on_unix_socket_beside_passed_sockets(tcp, tmp_path):
     path = tmp_path / "own.sock"
     with ActivatedServer([tcp], "--unix-socket", str(path)) as server, Client(server) as client:
         assert client.call("ping") == "ok"
@@ -121,8 +121,8 @@ def test_workers_share_a_passed_socket(tcp):
             client.close()
 
 
-def test_who_comes_between_two_servers_waits_and_nobody_is_refused(tcp, local):
-    """The sockets stay open and in place: a restart loses no connection that was not accepted."""
+def test_clients_that_connect_between_two_servers_wait_and_are_served(tcp, local):
+    """The sockets stay open, so a restart loses no connection that was not accepted."""
     path, port = local.getsockname(), tcp.getsockname()
     with ActivatedServer([tcp, local]) as server, Client(server) as client:
         assert client.call("ping") == "ok"
@@ -142,7 +142,7 @@ def test_who_comes_between_two_servers_waits_and_nobody_is_refused(tcp, local):
             each.close()
 
 
-def test_while_draining_new_connections_wait_for_the_next_server(tcp):
+def test_connections_made_while_draining_wait_for_the_next_server(tcp):
     with ActivatedServer([tcp], "--threads", "2") as server, Client(server) as holder:
         holder.acquire("key")
         server.terminate()
@@ -156,7 +156,7 @@ def test_while_draining_new_connections_wait_for_the_next_server(tcp):
                 assert late.recv(100) == b"ok\n"
 
 
-def test_a_socket_that_does_not_block_is_no_busy_loop(tcp):
+def test_a_nonblocking_passed_socket_causes_no_busy_loop(tcp):
     tcp.setblocking(False)
     with ActivatedServer([tcp], "--threads", "1") as server, Client(server) as client:
         assert client.call("ping") == "ok"
@@ -175,7 +175,7 @@ def refused(sockets, environment=None):
     assert_refused(done, "LISTEN_FDS")
 
 
-def test_what_is_no_listening_stream_socket_is_refused(tmp_path):
+def test_the_server_refuses_anything_but_a_listening_stream_socket(tmp_path):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
         refused([datagram])
     with socket.socket() as silent:
@@ -190,26 +190,26 @@ def test_what_is_no_listening_stream_socket_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("count", ["x", "-1", "9", "1000000", "2"])
-def test_a_wrong_count_is_refused(tcp, count):
+def test_the_server_refuses_a_wrong_socket_count(tcp, count):
     refused([tcp], {"LISTEN_FDS": count})
 
 
 @pytest.mark.parametrize("environment", [{"PID_OFF": "1"}, {"LISTEN_FDS": "0"}])
-def test_sockets_for_another_process_are_not_taken(tcp, environment):
+def test_the_server_ignores_sockets_for_another_process(tcp, environment):
     with ActivatedServer([tcp], "--port", "0", environment=environment) as server:
         assert server.port != tcp.getsockname()[1]
         with Client(server) as client:
             assert client.call("ping") == "ok"
 
 
-def test_the_limit_of_an_address_holds_for_passed_sockets(tcp):
+def test_the_limit_per_address_holds_for_passed_sockets(tcp):
     with ActivatedServer([tcp], "--threads", "2", "--max-connections-per-ip", "2") as server:
         first, second, third = (Client(server) for _ in range(3))
-        heard = [each.call("ping") for each in (first, second, third)]
-        assert heard.count("ok") == 2 and set(heard) <= {"ok", CLOSED, RESET}
+        received = [each.call("ping") for each in (first, second, third)]
+        assert received.count("ok") == 2 and set(received) <= {"ok", CLOSED, RESET}
 
 
-def test_only_a_path_serves_too(local):
+def test_a_passed_unix_socket_alone_is_enough(local):
     server = ActivatedServer([local])
     server.__class__ = type("PathOnly", (ActivatedServer,), {"connect": UnixServer.connect})
     server.path = local.getsockname()

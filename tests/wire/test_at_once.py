@@ -18,8 +18,8 @@ def served(server):
     return client
 
 
-def assert_heard(waiter, holder):
-    """The lock went from one to the other, who had asked for more."""
+def assert_received(waiter, holder):
+    """Checks that the lock went from one client to the other."""
     assert holder.read_line() == b"ok\n"
     granted = waiter.read_line().split()
     assert granted[0] == b"ok"
@@ -27,7 +27,7 @@ def assert_heard(waiter, holder):
     assert waiter.call("r", "key", granted[1].decode()) == "ok"
 
 
-def test_an_answer_does_not_wait_for_those_who_are_refused_beside_it():
+def test_a_reply_is_sent_while_other_connections_are_refused():
     with Server("--threads", "1", "--max-connections", "2", *QUIET) as server:
         waiter, holder = served(server), served(server)
         for _ in range(ROUNDS):
@@ -36,11 +36,11 @@ def test_an_answer_does_not_wait_for_those_who_are_refused_beside_it():
                 holder.send(request("r", "key", token))
                 waiter.send(request("ping"))
                 late = Client(server)
-            assert_heard(waiter, holder)
+            assert_received(waiter, holder)
             late.close()
 
 
-def test_an_answer_does_not_wait_while_a_connection_is_handed_to_another_worker(tmp_path):
+def test_a_reply_is_sent_while_a_connection_moves_to_another_worker(tmp_path):
     with UnixServer(tmp_path / "socket", "--threads", "2", *QUIET) as server:
         waiter, _elsewhere, holder = served(server), served(server), served(server)
         for _ in range(ROUNDS):
@@ -48,13 +48,13 @@ def test_an_answer_does_not_wait_while_a_connection_is_handed_to_another_worker(
             with at_once(server):
                 holder.send(request("r", "key", token))
                 waiter.send(request("ping"))
-                guest = Client(server)
-            assert_heard(waiter, holder)
-            assert guest.call("ping") == "ok"
-            served(server).close()  # of the first worker: the next one is the second's again
+                newcomer = Client(server)
+            assert_received(waiter, holder)
+            assert newcomer.call("ping") == "ok"
+            served(server).close()  # on the first worker: the second one gets the next connection
 
 
-def test_a_connection_makes_room_though_another_is_refused_as_it_ends():
+def test_an_ended_connection_makes_room_while_another_is_refused():
     with Server("--threads", "1", "--max-connections", "2", *QUIET) as server:
         waiter, holder = served(server), served(server)
 

@@ -1,4 +1,4 @@
-"""--auth-token: where the secret comes from, and that a wrong one costs nobody else."""
+"""--auth-token: the sources of the secret; a wrong secret does not affect other clients."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def secret_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"s3cret", b"s3cret\n", b"s3cret\r\n", b"  s3cret \t\n\n"])
-def test_a_file_holds_the_secret_trimmed(secret_file, content):
+def test_the_server_trims_the_secret_of_a_file(secret_file, content):
     path = secret_file(content)
     with Server("--auth-token-file", path) as server:
         assert accepts(server, "s3cret")
@@ -42,14 +42,14 @@ def test_a_file_holds_the_secret_trimmed(secret_file, content):
         assert not accepts(server, "wrong")
 
 
-def test_flag_and_variable_are_trimmed():
+def test_the_server_trims_the_secret_of_flag_and_variable():
     with Server("--auth-token", "  s3cret\t") as server:
         assert accepts(server, "s3cret")
     with Server(environment={"DFLOCKD_AUTH_TOKEN": " s3cret "}) as server:
         assert accepts(server, "s3cret")
 
 
-def test_the_order_is_flag_file_flag_variable_file_variable(tmp_path):
+def test_the_secret_comes_from_flag_then_file_flag_then_variable_then_file_variable(tmp_path):
     for name in ("two", "four"):
         (tmp_path / name).write_text(name, encoding="ascii")
     one = ("--auth-token", "one")
@@ -64,14 +64,14 @@ def test_the_order_is_flag_file_flag_variable_file_variable(tmp_path):
                 assert accepts(server, token) is (token == winner)
 
 
-def test_a_file_that_is_not_used_need_not_exist():
+def test_an_unused_secret_file_may_be_missing():
     with Server("--auth-token", "one",
                 environment={"DFLOCKD_AUTH_TOKEN_FILE": "/nowhere"}) as server:
         assert accepts(server, "one")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \t\r\n", b"two\nlines", b"two\n\nlines\n"])
-def test_a_file_that_holds_no_single_line_is_refused(secret_file, content):
+def test_a_secret_file_without_exactly_one_line_is_refused(secret_file, content):
     path = secret_file(content)
     assert_refused(run_server("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
     assert_refused(run_server("--port=0", environment={"DFLOCKD_AUTH_TOKEN_FILE": path}),
@@ -89,7 +89,7 @@ def test_a_variable_with_a_newline_is_refused():
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/"])
-def test_a_file_that_cannot_be_read_is_refused(path):
+def test_an_unreadable_secret_file_is_refused(path):
     assert_refused(run_server("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
     assert_refused(run_server("--port=0", environment={"DFLOCKD_AUTH_TOKEN_FILE": path}),
                    "DFLOCKD_AUTH_TOKEN_FILE")
@@ -103,45 +103,45 @@ def test_a_secret_of_64_kib_is_accepted(secret_file):
         assert not accepts(server, "x" * LONGEST)
 
 
-def test_a_secret_that_no_client_could_send_is_refused(secret_file):
+def test_a_secret_that_is_too_long_to_send_is_refused(secret_file):
     path = secret_file(b"x" * (LONGEST + 1))
     assert_refused(run_server("--port=0", f"--auth-token-file={path}"), "--auth-token-file")
 
 
-def test_a_secret_may_be_any_bytes(secret_file):
+def test_a_secret_may_contain_any_bytes(secret_file):
     secret = bytes(byte for byte in range(1, 256) if byte not in b"\r\n") + b"end"
     with Server("--auth-token-file", secret_file(secret)) as server:
         assert accepts(server, secret.strip())
 
 
-def test_wrong_secrets_of_others_delay_nobody():
-    # Were each wrong one to hold up the server for its 100 ms, this would take 10 seconds.
+def test_wrong_secrets_do_not_delay_other_clients():
+    # If each wrong secret delayed the server for its 100 ms, this would take 10 seconds.
     with Server("--auth-token", "s3cret", "--threads", "1") as server, Client(server) as good:
-        strangers = [Client(server) for _ in range(100)]
-        for stranger in strangers:
-            stranger.send(request("auth", "_", "wrong"))
+        intruders = [Client(server) for _ in range(100)]
+        for intruder in intruders:
+            intruder.send(request("auth", "_", "wrong"))
         good.send(request("auth", "_", "s3cret") + request("ping"))
         assert good.read_line(5) == b"ok\n"
         assert good.read_line(5) == b"ok\n"
-        for stranger in strangers:
-            assert stranger.read_line() == b"error_auth\n"
-            assert stranger.read_line() == CLOSED
-            stranger.close()
+        for intruder in intruders:
+            assert intruder.read_line() == b"error_auth\n"
+            assert intruder.read_line() == CLOSED
+            intruder.close()
 
 
-def test_a_wrong_secret_is_answered_at_once_and_closed_a_little_later():
+def test_a_wrong_secret_gets_a_reply_at_once_and_a_delayed_close():
     with Server("--auth-token", "s3cret") as server, Client(server) as client:
         assert client.call("auth", "_", "wrong") == "error_auth"
         assert client.read_line(0.03) == "(silence)"
         assert client.read_line() == CLOSED
 
 
-def test_a_connection_that_never_authenticates_gets_nothing_from_the_table():
+def test_an_unauthenticated_connection_cannot_use_the_table():
     with Server("--auth-token", "s3cret", "--gc-max-idle", "0") as server:
-        with Client(server) as stranger:
-            stranger.send(request("l", "key", "0") * 100)
-            assert stranger.read_line() == b"error_auth\n"
-            assert stranger.read_line() == CLOSED
+        with Client(server) as intruder:
+            intruder.send(request("l", "key", "0") * 100)
+            assert intruder.read_line() == b"error_auth\n"
+            assert intruder.read_line() == CLOSED
         with Client(server) as client:
             assert client.call("auth", "_", "s3cret") == "ok"
             stats = client.stats()
@@ -151,7 +151,7 @@ def test_a_connection_that_never_authenticates_gets_nothing_from_the_table():
 # ---- SIGHUP ----
 
 def reload(server, message):
-    """Send SIGHUP, and wait for one more line with this message."""
+    """Sends SIGHUP, and waits for one more line with this message."""
     def count():
         return sum(f'msg="{message}"' in line for line in server.log)
     before = count()
@@ -160,7 +160,7 @@ def reload(server, message):
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
-def test_sighup_reloads_the_file_and_the_previous_secret_is_valid_for_a_while(
+def test_sighup_reloads_the_secret_and_keeps_the_previous_one_valid(
         secret_file, by_variable):
     path = secret_file(b"first\n")
     environment = {"DFLOCKD_AUTH_TOKEN_FILE": path} if by_variable else {}
@@ -179,11 +179,11 @@ def test_sighup_reloads_the_file_and_the_previous_secret_is_valid_for_a_while(
         eventually(lambda: not accepts(server, "first"))
         assert time.monotonic() - start >= 1.9
         assert accepts(server, "second") and not accepts(server, "third")
-        # A connection stays what it was.
+        # An authenticated connection stays authenticated.
         assert early.call("r", "key", token) == "ok"
 
 
-def test_of_two_reloads_only_the_last_two_secrets_are_valid(secret_file):
+def test_only_the_last_two_secrets_are_valid_after_two_reloads(secret_file):
     path = secret_file(b"first")
     with Server("--auth-token-file", path, "--read-timeout", "60") as server:
         for secret in b"second", b"third":
@@ -195,7 +195,7 @@ def test_of_two_reloads_only_the_last_two_secrets_are_valid(secret_file):
         assert accepts(server, "third") and accepts(server, "second")
 
 
-def test_a_file_that_cannot_be_used_leaves_the_secret_as_it_is(secret_file, tmp_path):
+def test_an_unusable_file_does_not_change_the_secret(secret_file, tmp_path):
     path = secret_file(b"first")
     with Server("--auth-token-file", path, "--read-timeout", "1") as server:
         for content in b"", b"two\nlines", b"with\0nul", b"x" * (LONGEST + 1):
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_used_leaves_the_secret_as_it_is(secret_file, tmp_
             assert accepts(server, "first")
         os.unlink(path)
         reload(server, "secret not reloaded, the old one stays")
-        os.mkfifo(path)  # is not waited for
+        os.mkfifo(path)  # a FIFO, which the server must not wait for
         reload(server, "secret not reloaded, the old one stays")
         assert accepts(server, "first")
         errors = [line for line in server.log if "not reloaded" in line]
@@ -216,7 +216,7 @@ def test_a_file_that_cannot_be_used_leaves_the_secret_as_it_is(secret_file, tmp_
         assert accepts(server, "second")
 
 
-def test_a_secret_of_flag_or_variable_is_not_reloaded(secret_file):
+def test_the_server_does_not_reload_a_secret_of_flag_or_variable(secret_file):
     path = secret_file(b"of-the-file")
     for flags, environment in ((("--auth-token", "given", "--auth-token-file", path), {}),
                                ((), {"DFLOCKD_AUTH_TOKEN": "given",
@@ -226,7 +226,7 @@ def test_a_secret_of_flag_or_variable_is_not_reloaded(secret_file):
             assert accepts(server, "given") and not accepts(server, "of-the-file")
 
 
-def test_no_log_line_holds_a_reloaded_secret(secret_file):
+def test_no_log_line_contains_a_reloaded_secret(secret_file):
     path = secret_file(b"first-s3cret")
     with Server("--auth-token-file", path, "--debug") as server:
         secret_file(b"second-s3cret")
@@ -237,8 +237,8 @@ def test_no_log_line_holds_a_reloaded_secret(secret_file):
 
 
 @pytest.mark.skipif("asan" in os.environ.get("DFLOCKD", ""), reason="terabytes of shadow memory")
-def test_a_previous_secret_is_wiped_from_memory_without_a_client(secret_file):
-    """The memory of the process is read as a debugger would."""
+def test_the_server_wipes_a_previous_secret_without_any_client(secret_file):
+    """Reads the memory of the process as a debugger does."""
     path = secret_file(b"a-secret-that-is-found-in-memory-1")
     with Server("--auth-token-file", path, "--read-timeout", "1") as server:
         def found(text):

@@ -1,4 +1,4 @@
-"""Bad and hostile input costs nobody else, and leaves nothing behind."""
+"""Bad and hostile input does not affect other clients, and leaves nothing."""
 
 import random
 import threading
@@ -19,37 +19,37 @@ def watched():
         yield running
 
 
-def test_ending_a_connection_ends_no_other(watched):
-    """Descriptors are used again at once: whoever connects next must not be taken for another."""
+def test_closing_a_connection_closes_no_other(watched):
+    """The kernel reuses descriptors at once: the server must not confuse the clients."""
     end = time.monotonic() + 2
     served = []
 
-    def offend():
+    def send_garbage():
         while time.monotonic() < end:
             with Client(watched.server) as client:
                 client.send(b"x" * 300 + b"\n")
                 client.read_line()
 
-    def behave():
+    def use_lock():
         while time.monotonic() < end:
             with Client(watched.server) as client:
                 time.sleep(random.random() / 2000)
                 client.send(request("ping"))
                 served.append(client.read_line())
 
-    threads = [threading.Thread(target=act) for act in [offend] * 4 + [behave] * 4]
+    threads = [threading.Thread(target=act) for act in [send_garbage] * 4 + [use_lock] * 4]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(served) > 100 and set(served) == {b"ok\n"}
-    # The cause of such a mix-up: a request that the ring hands to a thread of the kernel.
+    # A request that the ring hands to a kernel thread could cause such a mix-up.
     tasks = Path(f"/proc/{watched.server.pid}/task").glob("*/comm")
     assert not [task for task in tasks if task.read_text().startswith("iou-wrk")]
 
 
 @pytest.mark.parametrize("before", [b"", b"l\n", b"l\nkey\n"], ids=["command", "key", "arg"])
-def test_a_line_of_300_bytes_is_an_error_and_ends_its_connection(watched, before):
+def test_a_line_of_300_bytes_gets_an_error_and_a_close(watched, before):
     for _ in range(20):
         with Client(watched.server) as client:
             client.send(before + b"x" * 300 + b"\n")
@@ -84,7 +84,7 @@ def test_10_megabytes_of_a_secret_take_no_memory():
         assert client.read_line() == CLOSED
 
 
-def test_nul_bytes_are_bytes(watched):
+def test_nul_bytes_are_ordinary_bytes(watched):
     with Client(watched.server) as client:
         client.send(b"\0\n\0\n\0\n" * 1000)
         assert all(client.read_line() == b"error\n" for _ in range(1000))
@@ -110,7 +110,7 @@ def test_a_number_never_wraps(watched, number):
         assert client.call("se", "semaphore", f"{number}").startswith("acq") is limit_ok
 
 
-def test_random_bytes_do_no_harm(watched, seed):
+def test_random_bytes_do_not_disturb_the_server(watched, seed):
     chance = random.Random(seed)
     words = [b"l", b"r", b"n", b"e", b"w", b"sl", b"se", b"sw", b"key", b"0", b"0 1", b"1 1", b"\n",
              b"\r", b"\0", b" ", b"\t", b"\xff", b"-1", b"9" * 30, b"x" * 255, b"x" * 257, b"auth",
@@ -130,7 +130,7 @@ def test_random_bytes_do_no_harm(watched, seed):
     watched.bystander.served()
 
 
-def test_one_byte_at_a_time_with_pauses_is_served(watched):
+def test_a_request_of_single_bytes_with_pauses_is_served(watched):
     with Client(watched.server) as client:
         for byte in request("l", "key", "0"):
             client.send(bytes([byte]))
@@ -138,7 +138,7 @@ def test_one_byte_at_a_time_with_pauses_is_served(watched):
         assert client.read_line().startswith(b"ok ")
 
 
-def test_100000_pipelined_requests_are_answered_in_order(watched):
+def test_the_server_answers_100000_pipelined_requests_in_order(watched):
     count = 100000
     with Client(watched.server) as client:
         batch = b"".join(request("ping") + request("r", "key", "0" * 32) for _ in range(count // 2))
@@ -150,7 +150,7 @@ def test_100000_pipelined_requests_are_answered_in_order(watched):
 
 
 def blocked_client(watched, command):
-    """A connection blocked on a key that another holds, and that other."""
+    """Returns a connection that waits for a key, and the holder of the key."""
     holder, client = watched.client(), watched.client()
     token = holder.acquire("blocked")
     if command == "w":
@@ -162,16 +162,16 @@ def blocked_client(watched, command):
 
 
 @pytest.mark.parametrize("command", ["l", "w"])
-def test_behind_a_blocked_command_the_server_stops_reading(watched, command):
+def test_the_server_stops_reading_behind_a_blocked_command(watched, command):
     client, holder, token = blocked_client(watched, command)
     check = watched.grows_at_most(6144)
     requests = request("ping") * (MORE_THAN_BUFFERS // len(request("ping")))
     sent = client.send_until_blocked(requests)
-    # What was taken is in the buffers of the kernel, but for 64 KiB.
+    # All but 64 KiB of the accepted bytes are in the kernel's buffers.
     assert sent < 40 * MEGABYTE
     check()
     watched.bystander.served()
-    # The command ends; all that was sent is served after it.
+    # The server serves everything that was sent after the blocked command ends.
     assert holder.call("r", "blocked", token) == "ok"
     assert client.read_line().startswith(b"ok ")
     whole, part = divmod(sent, len(request("ping")))
@@ -183,7 +183,7 @@ def test_behind_a_blocked_command_the_server_stops_reading(watched, command):
 
 
 @pytest.mark.parametrize("command", ["l", "w"])
-def test_behind_a_blocked_command_a_reset_is_noticed_though_nothing_is_read(watched, command):
+def test_a_reset_behind_a_blocked_command_is_noticed_while_reading_is_paused(watched, command):
     client, holder, _ = blocked_client(watched, command)
     client.send_until_blocked(request("ping") * MEGABYTE)
     client.reset()
@@ -194,9 +194,9 @@ def test_behind_a_blocked_command_a_reset_is_noticed_though_nothing_is_read(watc
 
 @pytest.mark.parametrize("end", ["close", "fin"])
 @pytest.mark.parametrize("command", ["l", "w"])
-def test_behind_a_blocked_command_a_fin_is_noticed_though_nothing_is_read(watched, command, end):
+def test_a_fin_behind_a_blocked_command_is_noticed_while_reading_is_paused(watched, command, end):
     client, holder, _ = blocked_client(watched, command)
-    # Past the 64 KiB, yet not past what the kernel takes, so that the FIN arrives.
+    # More than 64 KiB, but less than the kernel's buffers, so that the FIN arrives.
     client.send(request("ping") * (80 * 1024 // len(request("ping"))))
     watched.bystander.served()
     getattr(client, end)()
@@ -209,7 +209,7 @@ def test_behind_a_blocked_command_a_fin_is_noticed_though_nothing_is_read(watche
 
 
 @pytest.mark.parametrize("count", [8000, 8190, 8191, 8192, 8193, 8200, 16000, 70000])
-def test_about_64_kib_behind_a_blocked_command_are_served_when_it_ends(watched, count):
+def test_about_64_kib_behind_a_blocked_command_are_served_after_it(watched, count):
     client, holder, token = blocked_client(watched, "l")
     feeder = threading.Thread(target=client.send, args=(request("ping") * count,))
     feeder.start()
@@ -224,25 +224,24 @@ def test_about_64_kib_behind_a_blocked_command_are_served_when_it_ends(watched, 
 
 
 @pytest.mark.parametrize("what", ["ping", "stats"])
-def test_a_reader_that_never_reads_is_closed_after_the_write_timeout(watched, what):
-    with WatchedServer("--write-timeout", "1", "--max-locks", "3000") as crowded:
-        holder = crowded.client()
+def test_a_client_that_never_reads_is_closed_after_the_write_timeout(watched, what):
+    with WatchedServer("--write-timeout", "1", "--max-locks", "3000") as watched:
+        holder = watched.client()
         holder.send(b"".join(request("l", f"key-{number}", "0 600") for number in range(2000)))
         assert all(holder.read_line().startswith(b"ok ") for _ in range(2000))
-        deaf = crowded.client()
-        deaf.acquire("held-by-the-deaf")
-        check = crowded.grows_at_most(16384)
+        reader = watched.client()
+        reader.acquire("held-by-the-reader")
+        check = watched.grows_at_most(16384)
         requests = request(what) * (MORE_THAN_BUFFERS // len(request(what)))
-        assert deaf.send_until_blocked(requests, patience=0.5) < len(requests)
+        assert reader.send_until_blocked(requests, seconds=0.5) < len(requests)
         eventually(lambda: holder.stats()["connections"] == 3, seconds=60)
         check()
-        # What it held is released.
-        assert holder.call("l", "held-by-the-deaf", "10").startswith("ok ")
-        deaf.close()
+        assert holder.call("l", "held-by-the-reader", "10").startswith("ok ")
+        reader.close()
         holder.close()
 
 
-def test_a_reader_that_reads_slowly_is_not_closed(watched):
+def test_a_client_that_reads_slowly_is_not_closed(watched):
     count = 400000
     with Client(watched.server) as slow:
         feeder = threading.Thread(target=slow.send, args=(request("ping") * count,))
@@ -250,7 +249,7 @@ def test_a_reader_that_reads_slowly_is_not_closed(watched):
         received = 0
         begin = time.monotonic()
         while received < 3 * count:
-            # At first a little every 100 ms, for longer than the write timeout.
+            # First a little every 100 ms, for longer than the write timeout.
             hasty = time.monotonic() - begin > 4
             data = slow.socket.recv(1 << 20 if hasty else 20000)
             assert data, f"closed after {received} bytes"
@@ -261,17 +260,17 @@ def test_a_reader_that_reads_slowly_is_not_closed(watched):
         assert received == 3 * count
 
 
-def test_without_a_write_timeout_a_reader_may_take_its_time():
-    with ServerAsGiven("--port=0", "--write-timeout=0") as server, Client(server) as deaf:
+def test_a_slow_client_is_not_closed_without_a_write_timeout():
+    with ServerAsGiven("--port=0", "--write-timeout=0") as server, Client(server) as reader:
         pings = request("ping") * (MORE_THAN_BUFFERS // len(request("ping")))
-        taken = deaf.send_until_blocked(pings, patience=0.5)
+        taken = reader.send_until_blocked(pings, seconds=0.5)
         assert taken < len(pings)
         time.sleep(2)
         whole = taken // len(request("ping"))
-        assert all(deaf.read_line() == b"ok\n" for _ in range(whole))
+        assert all(reader.read_line() == b"ok\n" for _ in range(whole))
 
 
-def test_many_connections_that_say_nothing_are_dropped_in_time():
+def test_many_silent_connections_are_closed_in_time():
     with WatchedServer("--read-timeout", "1") as watched:
         silent = [Client(watched.server) for _ in range(200)]
         for client in silent:
@@ -280,12 +279,12 @@ def test_many_connections_that_say_nothing_are_dropped_in_time():
             client.close()
 
 
-def test_the_server_survives_what_its_own_limits_refuse():
+def test_the_server_survives_refusals_by_its_limits():
     with Server("--max-connections", "5") as server:
-        crowd = [Client(server) for _ in range(50)]
-        heard = [client.read_line(1) for client in crowd]
-        assert heard.count(SILENCE) == 5 and heard.count(CLOSED) == 45
-        for client in crowd:
+        clients = [Client(server) for _ in range(50)]
+        received = [client.read_line(1) for client in clients]
+        assert received.count(SILENCE) == 5 and received.count(CLOSED) == 45
+        for client in clients:
             client.close()
 
         def served():

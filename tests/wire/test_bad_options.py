@@ -1,4 +1,4 @@
-"""What cannot be meant is refused at the start: one clear line that names it, and exit status 1."""
+"""The server refuses invalid options with one clear line that names them, and exit status 1."""
 
 import pytest
 from startup import assert_refused, run_server
@@ -11,7 +11,7 @@ BOOLEANS = ["auto-release-on-disconnect", "debug"]
 NOT_NUMBERS = ["abc", "1.5", "-1", "99999999999999999999", "1 2", "10s"]
 OUT_OF_RANGE = [("port", "65536"), ("port", "-1"), ("default-lease-ttl", "0"),
                 ("default-lease-ttl", "9223372037")]
-# Documented, and not there yet. A server that ignored one would be less than it was asked to be.
+# Documented, and not supported yet: the server must not ignore them.
 NOT_YET = [
     ("http-port", "8080"),
     ("http-host", "127.0.0.1")]
@@ -23,27 +23,27 @@ def variables(flags):
 
 @pytest.mark.parametrize("value", NOT_NUMBERS + [""], ids=ascii)
 @pytest.mark.parametrize("flag", NUMBERS)
-def test_a_flag_that_is_no_number_is_refused(flag, value):
+def test_a_flag_that_is_not_a_number_is_refused(flag, value):
     beside = () if flag == "port" else ("--port", "0")
     assert_refused(run_server(*beside, f"--{flag}={value}"), f"--{flag}")
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=ascii)
 @pytest.mark.parametrize("flag, variable", variables(NUMBERS))
-def test_a_variable_that_is_no_number_is_refused(flag, variable, value):
+def test_a_variable_that_is_not_a_number_is_refused(flag, variable, value):
     beside = () if flag == "port" else ("--port", "0")
     assert_refused(run_server(*beside, environment={variable: value}), variable)
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", "truefalse", "-1", ""])
 @pytest.mark.parametrize("flag", BOOLEANS)
-def test_a_flag_that_is_no_boolean_is_refused(flag, value):
+def test_a_flag_that_is_not_a_boolean_is_refused(flag, value):
     assert_refused(run_server("--port", "0", f"--{flag}={value}"), f"--{flag}")
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", "truefalse", "-1"])
 @pytest.mark.parametrize("flag, variable", variables(BOOLEANS))
-def test_a_variable_that_is_no_boolean_is_refused(flag, variable, value):
+def test_a_variable_that_is_not_a_boolean_is_refused(flag, variable, value):
     assert_refused(run_server("--port", "0", environment={variable: value}), variable)
 
 
@@ -51,7 +51,7 @@ def test_a_variable_that_is_no_boolean_is_refused(flag, variable, value):
     ("--max-locks=1\n", {}), ("--debug=x\ny", {}), ("--max-lo\ncks=1", {}), ("stray\nword", {}),
     ("--debug", {"DFLOCKD_MAX_LOCKS": "1\n"}), ("--max-locks=5", {"DFLOCKD_DEBUG": "x\ny"}),
     ("--host=a\nb", {})], ids=ascii)
-def test_a_newline_in_what_is_refused_does_not_break_the_line(argument, environment):
+def test_a_newline_in_a_refused_value_does_not_break_the_message(argument, environment):
     assert_refused(run_server("--port=0", argument, environment=environment))
 
 
@@ -71,7 +71,7 @@ def test_an_unknown_flag_is_refused(flag):
 
 @pytest.mark.parametrize("flag", ["--max-lock=5", "--max-conn=5", "--deb", "--por=0", "--threa=1",
                                   "--no-auto-release", "--vers"])
-def test_the_beginning_of_a_flag_is_no_flag(flag):
+def test_an_abbreviated_flag_is_refused(flag):
     assert_refused(run_server("--port", "0", flag), flag.split("=")[0])
 
 
@@ -85,7 +85,7 @@ def test_a_stray_argument_is_refused(arguments):
     assert_refused(run_server("--port", "0", *arguments), arguments[-1])
 
 
-def test_a_boolean_has_no_other_opposites():
+def test_only_documented_flags_have_a_no_form():
     assert_refused(run_server("--port", "0", "--no-auto-release-on-disconnect=maybe"),
                    "--no-auto-release-on-disconnect")
 

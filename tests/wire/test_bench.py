@@ -1,6 +1,4 @@
-"""dflockd-bench at work, in short runs: what it sends, counts, finds wrong and says.
-
-Nothing here is about how fast anything is.
+"""dflockd-bench in short runs: its requests, counts, verdicts and reports. No test measures speed.
 """
 
 import csv
@@ -16,7 +14,7 @@ import time
 import pytest
 from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import BINARY, ROOT, Server, unused_address
-from lib.wire_client import Client
+from lib.wire_client import Client, eventually
 from startup import assert_refused
 
 BENCH = BINARY.parent / "dflockd-bench"
@@ -30,7 +28,7 @@ FIELDS = {
     "kinds", "errors", "lost", "late", "skipped", "server_cpu_us_per_request", "server_rss_bytes",
     "own_cpu_share", "check"}
 
-# The requests of each load, in a round where all goes well.
+# The requests of each load in a successful round.
 REQUESTS = {
     "lock": {"acquire": 1, "release": 1},
     "semaphore": {"semaphore_acquire": 1, "semaphore_release": 1},
@@ -41,7 +39,7 @@ REQUESTS = {
 
 
 def bench(*arguments, stdout=subprocess.PIPE):
-    """Run it to its end."""
+    """Runs the bench to its end."""
     return subprocess.run([str(BENCH), *map(str, arguments)], stdout=stdout, text=True,
                           stderr=subprocess.PIPE, timeout=RUN_SECONDS, check=False,
                           stdin=subprocess.DEVNULL)
@@ -52,7 +50,7 @@ def address(server):
 
 
 def load(server, *arguments, status=0):
-    """What it says of a load in JSON."""
+    """Returns the JSON report of a load."""
     done = bench("--servers", address(server), "--quiet", "--json", *arguments)
     assert done.returncode == status, done
     result = json.loads(done.stdout)
@@ -85,7 +83,7 @@ def test_a_server_may_be_a_path(tmp_path):
 
 
 def assert_clean(server):
-    """Nobody holds or waits for anything."""
+    """Checks that no lock is held or waited for."""
     with Client(server) as client:
         stats = client.stats()
     assert stats["locks"] == [] and stats["semaphores"] == []
@@ -103,21 +101,21 @@ def test_every_load_makes_its_requests(server, name):
     assert result["errors"] == {} and result["lost"] == 0 and result["check"] is None
 
 
-def test_renewing_acquires_once(server):
+def test_the_renew_load_acquires_once(server):
     result = load(server, *SHORT, "--load", "renew")
     assert counts(result) == {"acquire": WORKERS, "renew": WORKERS * ROUNDS}
     assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
 
-def test_a_mix_is_chosen_by_weight(server):
+def test_the_mix_follows_the_weights(server):
     result = load(server, *SHORT, "--rounds", 500, "--load", "lock=8,ping=2")
     seen = counts(result)
     assert set(seen) == {"acquire", "release", "ping"}
     assert seen["acquire"] == seen["release"] and seen["acquire"] + seen["ping"] == 2000
-    assert 250 < seen["ping"] < 550  # of 2000, a fifth on average
+    assert 250 < seen["ping"] < 550  # a fifth of 2000 on average
 
 
-def test_a_seed_repeats_the_choices(server):
+def test_a_seed_repeats_the_random_choices(server):
     first, second = (counts(load(server, *SHORT, "--load", "lock,ping", "--seed", 7))
                      for _ in range(2))
     assert first == second
@@ -130,7 +128,7 @@ def test_every_choice_of_keys_gets_its_grants(server, keys, name):
     assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
 
-def test_a_try_on_a_key_that_is_taken_times_out(server):
+def test_a_try_on_a_held_key_times_out(server):
     with Client(server) as client:
         client.acquire("taken")
         result = load(server, *SHORT, "--load", "try", "--key", "taken", "--keys", "shared")
@@ -143,7 +141,7 @@ def test_more_workers_than_slots_take_turns(server):
     assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
 
-def test_errors_are_told_by_kind():
+def test_errors_are_counted_by_kind():
     with Server("--max-locks", "1") as server:
         with Client(server) as client:
             client.acquire("only")
@@ -151,12 +149,12 @@ def test_errors_are_told_by_kind():
     assert result["errors"] == {"error_max_locks": WORKERS * ROUNDS}
 
 
-def test_holding_is_part_of_a_round(server):
+def test_a_round_includes_the_hold_time(server):
     result = load(server, "--workers", 1, "--rounds", 5, "--hold", 20000)
     assert result["round_us"]["p50"] > 20000 and result["rounds"] == 5
 
 
-def test_nothing_is_left_behind(server):
+def test_the_bench_leaves_no_locks(server):
     load(server, *SHORT, "--load", "lock,semaphore,try,two-phase,renew,ping")
     load(server, "--duration", 1, "--warmup-seconds", 0, "--keys", "shared", "--hold", 3000)
     assert_clean(server)
@@ -165,26 +163,26 @@ def test_nothing_is_left_behind(server):
 # ---- how rounds follow each other ----
 
 
-def test_each_round_may_have_a_connection_of_its_own(server):
+def test_each_round_can_use_a_new_connection(server):
     result = load(server, *SHORT, "--new-connection")
     assert result["rounds"] == WORKERS * ROUNDS and result["lost"] == 0
     assert counts(result) == {"acquire": WORKERS * ROUNDS, "release": WORKERS * ROUNDS}
 
 
 @pytest.mark.parametrize("depth", [2, 30, 1000])
-def test_rounds_may_be_pipelined(server, depth):
+def test_rounds_can_be_pipelined(server, depth):
     rounds = depth * 3
     result = load(server, "--workers", 2, "--rounds", rounds, "--depth", depth)
     assert result["rounds"] == 2 * rounds and result["requests"] == 4 * rounds
     assert result["errors"] == {}
 
 
-def test_pipelined_rounds_may_differ(server):
+def test_pipelined_rounds_can_use_different_loads(server):
     result = load(server, *SHORT, "--depth", 10, "--load", "lock,ping,two-phase,semaphore,renew")
     assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
 
-def test_connections_are_used_in_turns(server):
+def test_workers_use_their_connections_in_turn(server):
     result = load(server, *SHORT, "--connections", 3)
     assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
@@ -194,33 +192,33 @@ def test_several_threads_share_the_workers(server):
     assert result["rounds"] == 5 * ROUNDS and result["errors"] == {}
 
 
-def test_warmup_is_not_counted(server):
+def test_the_warmup_is_not_counted(server):
     result = load(server, *SHORT, "--warmup", 10)
     assert result["rounds"] == WORKERS * ROUNDS
 
 
-def test_a_ramp_lets_everybody_in(server):
+def test_a_ramp_starts_every_worker(server):
     result = load(server, *SHORT, "--ramp", 1)
     assert result["rounds"] == WORKERS * ROUNDS
 
 
-def test_an_open_loop_begins_as_many_rounds_as_it_is_told(server):
+def test_an_open_loop_starts_the_requested_number_of_rounds(server):
     result = load(server, "--rate", 200, "--duration", 1, "--warmup-seconds", 0)
     assert result["rounds"] + result["skipped"] == 200
     assert result["late"] <= 200
 
 
-def test_rounds_that_could_not_begin_are_told(server):
-    # Each holds for 0.2 s: one worker has time for five of them, and a few that end later.
+def test_the_bench_reports_rounds_that_could_not_start(server):
+    # Each round holds for 0.2 s: one worker has time for five rounds, and a few that end later.
     result = load(server, "--rate", 100, "--workers", 1, "--hold", 200000, "--duration", 1,
                   "--warmup-seconds", 0)
     assert result["rounds"] <= 10 and result["rounds"] + result["skipped"] == 100
     assert result["late"] > 0
-    # A round that began late counts from when it should have begun.
+    # The time of a late round counts from its scheduled start.
     assert result["round_us"]["max"] > 400000
 
 
-def test_idle_connections_and_held_keys_are_beside_the_load(server):
+def test_idle_connections_and_held_keys_do_not_disturb_the_load(server):
     with Client(server) as client:
         seen = {}
 
@@ -241,13 +239,13 @@ def test_idle_connections_and_held_keys_are_beside_the_load(server):
     assert_clean(server)
 
 
-def test_held_keys_that_are_refused_are_told():
+def test_the_bench_reports_refused_held_keys():
     with Server("--max-locks", "10") as server:
         done = bench("--servers", address(server), "--held", 11, "--rounds", 1)
     assert_refused(done, "error_max_locks", "held")
 
 
-def test_the_servers_process_is_measured(server):
+def test_the_bench_measures_the_server_process(server):
     result = load(server, *SHORT, "--rounds", 2000, "--server-pid", server.pid)
     assert result["server_cpu_us_per_request"] >= 0
     assert result["server_rss_bytes"] > 1 << 20
@@ -265,14 +263,14 @@ def test_several_servers_share_the_workers():
                 assert len(client.stats()["idle_locks"]) == 2
 
 
-def test_the_original_server_takes_the_load():
+def test_the_original_server_serves_the_load():
     with OriginalServer(original_python_or_skip()) as original:
         result = load(original, *SHORT, "--load", "lock,two-phase,renew", "--keys", "shared")
         assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
 
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server")
-def test_redis_takes_the_load(tmp_path):
+def test_redis_serves_the_load(tmp_path):
     socket_address = f"{unused_address()}:6379"
     host, port = socket_address.split(":")
     process = subprocess.Popen(["redis-server", "--bind", host, "--port", port, "--save", "",
@@ -293,7 +291,7 @@ def test_redis_takes_the_load(tmp_path):
 
 
 @pytest.mark.parametrize("life", [(), ("--new-connection",)])
-def test_the_secret_is_said_first(tmp_path, life):
+def test_the_bench_authenticates_first(tmp_path, life):
     secret = tmp_path / "secret"
     secret.write_text("open sesame\n")
     with Server("--auth-token-file", str(secret)) as server:
@@ -306,14 +304,21 @@ def test_the_secret_is_said_first(tmp_path, life):
         assert_refused(done, "error_auth")
 
 
-def test_no_server_is_one_clear_line():
+def test_a_missing_server_gives_one_clear_line():
     nowhere = f"{unused_address()}:6388"
     assert_refused(bench("--servers", nowhere, *SHORT), nowhere)
 
 
+def kill_under_load(server):
+    with Client(server) as client:
+        eventually(lambda: client.stats()["connections"] > WORKERS)
+    time.sleep(0.3)
+    server.kill()
+
+
 def test_a_server_that_is_killed_ends_the_load_with_status_2():
     with Server() as server:
-        killer = threading.Timer(0.7, server.kill)
+        killer = threading.Thread(target=kill_under_load, args=(server,))
         killer.start()
         result = load(server, "--workers", WORKERS, "--duration", 20, "--warmup-seconds", 0,
                       status=2)
@@ -322,7 +327,7 @@ def test_a_server_that_is_killed_ends_the_load_with_status_2():
     assert 0 < result["seconds"] < 20 and result["rounds"] > 0
 
 
-def test_connections_that_the_server_refuses_are_lost():
+def test_refused_connections_count_as_lost():
     with Server("--max-connections", "2") as server:
         load(server, "--workers", WORKERS, "--rounds", ROUNDS, status=2)
 
@@ -336,7 +341,7 @@ def test_connections_that_the_server_refuses_are_lost():
     ("--keys", "zipf:4", "--new-connection", "--load", "two-phase"),
     ("--keys", "shared", "--load", "semaphore", "--limit", "2", "--hold", "500"),
     ("--keys", "shared", "--hold", "1500000", "--lease", "1", "--rounds", "1")], ids=" ".join)
-def test_the_watch_finds_nothing_wrong(server, arguments):
+def test_the_watch_accepts_a_correct_server(server, arguments):
     done = bench("--servers", address(server), "--quiet", "--json", "--check", *SHORT, *arguments)
     assert done.returncode == 0 and done.stderr == "", done
     check = json.loads(done.stdout)["check"]
@@ -352,12 +357,12 @@ def test_the_watch_finds_nothing_wrong(server, arguments):
     ("early", "no timeout is early", ("--hold", "50000", "--rounds", "6", "--timeout", "5")),
     ("expire", "lease", ("--hold", "600000", "--rounds", "2", "--lease", "1")),
     ("late", "lease", ("--hold", "1300000", "--rounds", "1", "--lease", "1", "--keys", "own"))])
-def test_the_watch_finds_out_who_cheats(cheat, rule, arguments):
+def test_the_watch_detects_a_server_that_cheats(cheat, rule, arguments):
     process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         port = process.stdout.readline().strip()
-        # The last of equal flags counts.
+        # The last of several equal flags is valid.
         done = bench("--servers", f"127.0.0.1:{port}", "--quiet", "--check", "--keys", "shared",
                      *SHORT, "--rounds", "60", *arguments)
     finally:
@@ -367,10 +372,10 @@ def test_the_watch_finds_out_who_cheats(cheat, rule, arguments):
     assert (rule or "") in done.stderr and "violations" in done.stdout, done
 
 
-# ---- what it says ----
+# ---- reports ----
 
 
-def test_the_text_says_what_was_measured(server):
+def test_the_text_report_shows_the_measurements(server):
     done = bench("--servers", address(server), *SHORT, "--server-pid", server.pid)
     assert done.returncode == 0
     assert re.search(rf"^rounds +{WORKERS * ROUNDS} +[\d.]+/s$", done.stdout, re.MULTILINE)
@@ -381,14 +386,14 @@ def test_the_text_says_what_was_measured(server):
     assert re.search(r"^bench +\d+ % of the CPU of its 1 thread$", done.stdout, re.MULTILINE)
 
 
-def test_progress_is_shown_every_second(server):
+def test_the_bench_shows_progress_every_second(server):
     done = bench("--servers", address(server), "--duration", 2, "--warmup-seconds", 0,
                  "--workers", 1)
     assert re.search(r"^ +1 s +\d+ rounds/s +\d+ requests/s +[\d.]+ us mean 0 errors$",
                      done.stderr, re.MULTILINE), done.stderr
 
 
-def test_csv_is_a_line_of_names_and_one_of_values(server):
+def test_csv_output_has_a_line_of_names_and_a_line_of_values(server):
     done = bench("--servers", address(server), *SHORT, "--csv", "--quiet", "--load", "lock,ping")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == 1 and None not in rows[0] and None not in rows[0].values()
@@ -396,7 +401,7 @@ def test_csv_is_a_line_of_names_and_one_of_values(server):
     assert float(rows[0]["request_p99_9_us"]) > 0
 
 
-def test_hdr_is_a_distribution_of_all_requests(server, tmp_path):
+def test_hdr_output_is_the_distribution_of_all_requests(server, tmp_path):
     path = tmp_path / "latency.hgrm"
     result = load(server, *SHORT, "--hdr", path)
     lines = path.read_text().splitlines()
@@ -408,20 +413,20 @@ def test_hdr_is_a_distribution_of_all_requests(server, tmp_path):
     assert [line[:2] for line in lines[-3:]] == ["#["] * 3
 
 
-def test_a_file_that_cannot_be_written_is_told(server, tmp_path):
+def test_the_bench_reports_an_unwritable_file(server, tmp_path):
     done = bench("--servers", address(server), *SHORT, "--quiet", "--hdr", tmp_path / "no" / "file")
     assert done.returncode == 1 and "no/file" in done.stderr
 
 
 @pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
-def test_a_result_that_cannot_be_written_is_an_error(server, form):
+def test_an_unwritable_result_is_an_error(server, form):
     with open("/dev/full", "w", encoding="ascii") as full:
         done = bench("--servers", address(server), *SHORT, "--quiet", *form, stdout=full)
     assert done.returncode == 1
     assert done.stderr == "dflockd-bench: standard output: No space left on device\n"
 
 
-def test_what_went_wrong_is_reported_also_if_the_result_is_lost():
+def test_the_bench_reports_errors_even_if_the_result_is_lost():
     with Server("--max-connections", "2") as server, \
             open("/dev/full", "w", encoding="ascii") as full:
         done = bench("--servers", address(server), *SHORT, "--quiet", stdout=full)
@@ -447,7 +452,7 @@ def test_a_command_line_of_the_original_still_works(server, dashes, shared):
     ("servers", ":1"), ("servers", "127.0.0.1:port"), ("servers", "127.0.0.1:1,"),
     ("protocol", "http"), ("auth-token-file", "/nonexistent"), ("depth", "0"), ("lease", "0"),
     ("threads", "65"), ("nonsense", "1")])
-def test_what_cannot_be_meant_is_refused(flag, value):
+def test_invalid_values_are_refused(flag, value):
     assert_refused(bench(f"--{flag}={value}"), f"--{flag}")
 
 
@@ -463,7 +468,7 @@ def test_what_cannot_be_meant_is_refused(flag, value):
     ("--shared-key", ("--shared-key", "--keys", "own")),
     ("--csv", ("--csv", "--json")),
     ("--workers", ("--workers", "0", "--rounds", "5"))])
-def test_what_does_not_go_together_is_refused(name, arguments):
+def test_conflicting_options_are_refused(name, arguments):
     assert_refused(bench(*arguments), name)
 
 

@@ -1,4 +1,4 @@
-"""The cap on what is buffered for all connections: who takes much is closed, others go on."""
+"""The limit of buffered bytes: the server closes connections with much, and serves the others."""
 
 import os
 import socket
@@ -12,8 +12,8 @@ from lib.wire_client import Client, eventually, request
 
 MEGABYTE = 1 << 20
 CAP = 16  # MiB
-CROWD = 300
-BEHIND = request("ping") * 7000  # 63 KB behind a blocked request
+CLIENTS = 300
+BEHIND = request("ping") * 7000  # each client sends 63 KB behind a blocked request
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -29,8 +29,8 @@ def memory_of(server):
 
 
 def assert_bounded(server, before):
-    """Its memory has grown by the cap, and what is beside it, at most."""
-    if "asan" not in os.environ.get("DFLOCKD", ""):  # which keeps what was freed
+    """Checks that the server's memory has grown by the limit and a constant at most."""
+    if "asan" not in os.environ.get("DFLOCKD", ""):  # a sanitizer keeps freed memory
         assert memory_of(server) - before < (CAP + 24) * MEGABYTE
 
 
@@ -44,19 +44,19 @@ def closed(client):
         return True
 
 
-def test_those_who_have_much_behind_a_blocked_request_are_closed(start):
+def test_connections_with_much_behind_a_blocked_request_are_closed(start):
     with start() as server, ExitStack() as stack:
         other = stack.enter_context(Client(server))
         token = other.acquire("key")
         before = memory_of(server)
-        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD)]
-        for client in crowd:
+        clients = [stack.enter_context(Client(server)) for _ in range(CLIENTS)]
+        for client in clients:
             client.send(request("l", "key", "600") + BEHIND)
-        eventually(lambda: any(map(closed, crowd)))
+        eventually(lambda: any(map(closed, clients)))
         assert_bounded(server, before)
         assert other.call("ping") == "ok"
         assert other.call("n", "key", token) == "ok 33"
-        for client in crowd:
+        for client in clients:
             client.close()
         eventually(lambda: other.stats()["connections"] == 1)
         with Client(server) as new:
@@ -67,20 +67,20 @@ def test_those_who_have_much_behind_a_blocked_request_are_closed(start):
             assert all(new.read_line() == b"ok\n" for _ in range(7000))
 
 
-def test_those_who_do_not_read_are_closed(start):
+def test_connections_that_do_not_read_are_closed(start):
     with start("--max-locks=3000") as server, ExitStack() as stack:
         other = stack.enter_context(Client(server))
         for number in range(2000):
             other.send(request("l", f"{number:0200}", "0 600"))
         assert all(other.read_line().startswith(b"ok ") for _ in range(2000))
         before = memory_of(server)
-        crowd = [stack.enter_context(Client(server)) for _ in range(CROWD)]
-        for client in crowd:
+        clients = [stack.enter_context(Client(server)) for _ in range(CLIENTS)]
+        for client in clients:
             getattr(client.socket, "plain", client.socket).setsockopt(
                 socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.send(request("stats") * 30)
         assert_bounded(server, before)
         assert other.call("ping") == "ok"
-        for client in crowd:
+        for client in clients:
             client.close()
         eventually(lambda: other.stats()["connections"] == 1)

@@ -1,7 +1,6 @@
-"""Bursts of anything at all, each followed by silence: in it every answer must come.
+"""Bursts of random actions, each followed by silence in which every reply must come.
 
-Under a steady load whatever was forgotten is done when something else wakes the worker. Here
-nothing else does.
+Under a steady load the next event hides a forgotten wake-up. Here no other event follows.
 """
 
 import random
@@ -18,7 +17,7 @@ from test_unix_socket import UnixServer
 BURSTS = 200
 CLIENTS = 8
 KEYS = 4
-# Answered at once, whatever is held; and by so little that nobody has to read to be served further.
+# The server answers these at once, and briefly enough that no client must read to go on.
 ALWAYS_ANSWERED = [
     lambda number: request("ping"),
     lambda number: request("l", f"key{number % KEYS}", "0 600"),
@@ -28,7 +27,7 @@ ALWAYS_ANSWERED = [
 
 
 class Party:
-    """Clients, how many answers each has yet to hear, and what was done."""
+    """Clients, the number of pending replies of each, and the actions so far."""
 
     def __init__(self, server, dice):
         self.server = server
@@ -42,7 +41,7 @@ class Party:
     def enters(self):
         try:
             client = Client(self.server)
-        except OSError:  # refused before its TLS was ready
+        except OSError:  # the server refused it before its TLS was ready
             return False
         if client.call("ping") != "ok":
             client.close()
@@ -55,7 +54,7 @@ class Party:
             eventually(self.enters)
 
     def hand_over(self):
-        """Someone waits for another one's lock: the release is the burst's to do, or its end."""
+        """Lets one client wait for another one's lock. The burst releases it or ends the holder."""
         waiter, holder = self.dice.sample(list(self.due), 2)
         key = f"of-burst-{self.bursts}"
         token = blocked(waiter, holder, key)
@@ -67,7 +66,7 @@ class Party:
                 self.due[holder] += 1
         return release
 
-    def ask(self):
+    def send_requests(self):
         client = self.dice.choice(list(self.due))
         count = self.dice.choice([1, 1, 1, 2, 20])
         kinds = self.dice.choices(ALWAYS_ANSWERED, [6, 3, 3, 2], k=count)
@@ -83,8 +82,8 @@ class Party:
         if way == "fin":
             self.ended.append(client)
 
-    def come(self):
-        """Over TLS a newcomer has not shaken hands, and is not answered."""
+    def connect(self):
+        """Connects. Over TLS the new client does no handshake, and gets no reply."""
         connect = getattr(self.server, "connect_plain", None)
         if connect:
             connect().close()
@@ -96,7 +95,7 @@ class Party:
     def burst(self):
         self.bursts += 1
         self.done.append(f"-- {self.bursts}")
-        actions = self.dice.choices([self.ask, self.end, self.come], [6, 1, 3],
+        actions = self.dice.choices([self.send_requests, self.end, self.connect], [6, 1, 3],
                                     k=self.dice.randrange(1, 8))
         if self.dice.random() < 0.7:
             actions.insert(self.dice.randrange(2), self.hand_over())
@@ -106,22 +105,22 @@ class Party:
                 if self.due:
                     action()
 
-    def heard(self, client):
-        heard = client.read_line()
-        assert heard != SILENCE, self.done[-20:]
-        return heard
+    def next_line(self, client):
+        line = client.read_line()
+        assert line != SILENCE, self.done[-20:]
+        return line
 
-    def hear(self):
+    def read_all(self):
         for client, count in self.due.items():
             for _ in range(count):
-                assert isinstance(self.heard(client), bytes), self.done[-20:]
+                assert isinstance(self.next_line(client), bytes), self.done[-20:]
             self.due[client] = 0
         for client in self.ended:
-            while isinstance(self.heard(client), bytes):
+            while isinstance(self.next_line(client), bytes):
                 pass
             client.close()
         for client in self.late:
-            assert self.heard(client) in (b"ok\n", CLOSED, RESET)
+            assert self.next_line(client) in (b"ok\n", CLOSED, RESET)
             client.close()
         self.ended.clear()
         self.late.clear()
@@ -130,7 +129,7 @@ class Party:
         for _ in range(BURSTS):
             self.fill()
             self.burst()
-            self.read_line()
+            self.read_all()
 
 
 LIMITS = ("--max-connections", str(CLIENTS), "--max-locks", "100000", *QUIET)
@@ -138,7 +137,7 @@ LIMITS = ("--max-connections", str(CLIENTS), "--max-locks", "100000", *QUIET)
 
 @pytest.mark.parametrize("threads", ["1", "2", "3"])
 @pytest.mark.parametrize("way", ["TCP", "a path", "TLS"])
-def test_nobody_waits_for_what_others_do(way, threads, seed, tmp_path):
+def test_every_reply_of_a_burst_arrives_without_further_events(way, threads, seed, tmp_path):
     flags = (*LIMITS, "--threads", threads)
     if way == "TCP":
         server = Server(*flags)

@@ -1,4 +1,4 @@
-"""--check: what a start checks, without its effects, also while a server runs with the same files."""
+"""--check does the checks of a start without its effects, also while a server uses the files."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def assert_valid(done):
 
 
 def snapshot(folder):
-    """All that is in it: names, contents and times."""
+    """Returns the names, contents and times of all files in the folder."""
     return {path.name: (path.lstat().st_mtime_ns, path.lstat().st_mode,
                         path.read_bytes() if path.is_file() else None)
             for path in folder.iterdir()}
@@ -39,7 +39,7 @@ def everything(folder, port=0):
             "--unix-socket", folder / "socket"]
 
 
-def test_a_valid_configuration_is_one_and_leaves_no_trace(tmp_path):
+def test_a_check_accepts_a_valid_configuration_and_leaves_no_trace(tmp_path):
     options = everything(tmp_path)
     before = snapshot(tmp_path)
     assert_valid(check())
@@ -48,7 +48,7 @@ def test_a_valid_configuration_is_one_and_leaves_no_trace(tmp_path):
     assert snapshot(tmp_path) == before  # neither a fence file nor a socket
 
 
-def test_a_server_that_runs_with_the_same_files_is_no_obstacle(tmp_path):
+def test_a_check_passes_while_a_server_uses_the_same_files(tmp_path):
     options = [*everything(tmp_path)[6:]]  # without TLS
     with Server(*map(str, options)) as server:
         before = snapshot(tmp_path)
@@ -59,20 +59,20 @@ def test_a_server_that_runs_with_the_same_files_is_no_obstacle(tmp_path):
             assert client.acquire("key")
 
 
-def test_it_reads_the_variables_of_the_server(tmp_path):
+def test_a_check_reads_the_variables_of_the_server(tmp_path):
     assert_valid(check(environment={"DFLOCKD_PORT": "7000", "DFLOCKD_FENCE_STATE_FILE":
                                     str(tmp_path / "fences")}))
     assert_refused(check(environment={"DFLOCKD_PORT": "x"}), "DFLOCKD_PORT")
     assert_refused(check(environment={"DFLOCKD_FENCE_STATE_FILE": str(tmp_path)}),
                    "--fence-state-file")
-    # It has none of its own, which could keep a server from serving.
+    # The check takes no port that a server could need.
     with Server(environment={"DFLOCKD_CHECK": "true"}), Server("--check=false"), \
             Server("--no-check"):
         pass
 
 
 def wrong_configurations(folder):
-    """Arguments, and what must stand in the line."""
+    """Yields arguments and a text that the message must contain."""
     (folder / "empty").touch()
     (folder / "nine").write_bytes(b"123456789")
     (folder / "huge").write_bytes(b"\xff" * 8)
@@ -97,36 +97,36 @@ def wrong_configurations(folder):
     ]
 
 
-def test_what_a_start_refuses_it_refuses_with_the_same_line(tmp_path):
-    for args, said in wrong_configurations(tmp_path):
+def test_a_check_refuses_with_the_same_line_as_a_start(tmp_path):
+    for args, expected in wrong_configurations(tmp_path):
         before = snapshot(tmp_path)
         checked = check("--port=0", *args)
         assert_refused(checked)
-        assert said in checked.stderr, checked.stderr
+        assert expected in checked.stderr, checked.stderr
         assert snapshot(tmp_path) == before
         assert checked.stderr == run_server("--port=0", *args).stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_may_not_be_written_is_refused(tmp_path):
+def test_a_check_refuses_an_unwritable_directory(tmp_path):
     tmp_path.chmod(0o500)
     assert_refused(check(f"--fence-state-file={tmp_path}/fences"), "--fence-state-file")
     assert_refused(check(f"--unix-socket={tmp_path}/socket"), "--unix-socket")
 
 
-def test_a_port_in_use_is_not_its_business(tmp_path):
+def test_a_check_ignores_a_port_in_use(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert_valid(check("--port", taken.getsockname()[1]))
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
-def test_a_machine_without_io_uring_is_refused(error):
+def test_a_check_refuses_a_machine_without_io_uring(error):
     done = run_server("--check", preexec=lambda: forbid_io_uring(error))
     assert_refused(done, "io_uring")
     assert done.stderr == run_server("--port=0", preexec=lambda: forbid_io_uring(error)).stderr
 
 
-def test_it_fails_when_nobody_can_read_its_answer():
+def test_a_check_fails_if_its_output_cannot_be_written():
     with open("/dev/full", "wb") as full:
         done = subprocess.run([BINARY, "--check"], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1 and b"standard output" in done.stderr

@@ -1,15 +1,16 @@
-"""More connections than the server has descriptors: those that it has are served, none is lost."""
+"""More connections than descriptors: the server serves those that it has, and loses none."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from bystander import QUICK_COLLECTION, WatchedServer
+from bystander import WatchedServer
+from lib.server import QUICK_COLLECTION
 from lib.wire_client import SILENCE, Client, eventually, request
 from startup import ServerAsGiven
 
-CROWD = Path(__file__).with_name("hold_connections.py")
+HOLD_CONNECTIONS = Path(__file__).with_name("hold_connections.py")
 
 
 def limited_server(descriptors):
@@ -17,12 +18,12 @@ def limited_server(descriptors):
                          prefix=["prlimit", f"--nofile={descriptors}:{descriptors}"])
 
 
-class Crowd:
+class HeldConnections:
     """Processes that together keep `count` connections open."""
 
     def __init__(self, server, count, processes):
         self.processes = [subprocess.Popen(
-            [sys.executable, str(CROWD), str(server.port), str(count // processes)],
+            [sys.executable, str(HOLD_CONNECTIONS), str(server.port), str(count // processes)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
 
     def __enter__(self):
@@ -43,19 +44,19 @@ class Crowd:
 
 @pytest.mark.parametrize("descriptors, connections, processes", [
     (256, 400, 1), (4000, 6000, 2)])
-def test_out_of_descriptors_it_serves_whom_it_has_and_recovers(
+def test_out_of_descriptors_the_server_serves_its_connections_and_recovers(
         descriptors, connections, processes):
     with WatchedServer(server=limited_server(descriptors)) as watched:
         early = watched.client()
         token = early.acquire("early", "0 600")
-        with Crowd(watched.server, connections, processes):
+        with HeldConnections(watched.server, connections, processes):
             watched.bystander.served()
             assert early.call("n", "early", f"{token} 600") == "ok 600"
             eventually(lambda: early.stats()["connections"] > descriptors // 2)
-            # It really ran out of them.
+            # The server really ran out of descriptors.
             assert early.stats()["connections"] < min(descriptors, connections)
             watched.bystander.served()
-        # The crowd has gone: whoever comes now is served.
+        # The connections have closed: the server serves new clients.
         eventually(lambda: early.stats()["connections"] < 10, seconds=60)
         with Client(watched.server) as late:
             assert late.call("l", "early", "0") == "timeout"
@@ -63,18 +64,18 @@ def test_out_of_descriptors_it_serves_whom_it_has_and_recovers(
         early.close()
 
 
-def test_out_of_descriptors_a_place_that_falls_free_is_taken_by_who_waits():
+def test_out_of_descriptors_a_pending_client_gets_the_next_free_descriptor():
     with WatchedServer(server=limited_server(128)) as watched:
-        crowd = [Client(watched.server) for _ in range(300)]
-        for client in crowd:
+        clients = [Client(watched.server) for _ in range(300)]
+        for client in clients:
             client.send(request("ping"))
 
         def all_were_served():
-            for client in list(crowd):
-                heard = client.read_line(0.005)
-                if heard != SILENCE:
-                    assert heard == b"ok\n"
+            for client in list(clients):
+                received = client.read_line(0.005)
+                if received != SILENCE:
+                    assert received == b"ok\n"
                     client.close()
-                    crowd.remove(client)
-            return not crowd
+                    clients.remove(client)
+            return not clients
         eventually(all_were_served, seconds=60)

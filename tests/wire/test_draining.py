@@ -1,4 +1,4 @@
-"""Draining: who is answered, who is closed, and when the service manager hears of it."""
+"""Draining: replies, closes, and the notification of the service manager."""
 
 import socket
 
@@ -10,19 +10,19 @@ UNKNOWN = "0" * 32
 
 
 def begin(server):
-    """SIGTERM; returns when draining has begun."""
+    """Sends SIGTERM, and returns when draining has begun."""
     server.terminate()
     eventually(lambda: any("msg=\"draining\"" in line for line in server.log))
 
 
-def test_requests_that_were_not_read_yet_are_answered_before_the_close():
+def test_the_server_answers_unread_requests_before_the_close():
     with Server("--threads", "2") as server, Client(server) as client, Client(server) as other:
         assert client.call("ping") == other.call("ping") == "ok"
         with server.stopped():
             server.terminate()
             client.send(request("ping"))
             other.send(request("r", "key", UNKNOWN) * 3)
-        # Which of the two came first is not told.
+        # The order of the two is undefined.
         assert client.read_line() in (b"error_draining\n", b"ok\n")
         assert client.read_line() == CLOSED
         assert [other.read_line() for _ in range(4)] == [b"error\n"] * 3 + [CLOSED]
@@ -31,7 +31,7 @@ def test_requests_that_were_not_read_yet_are_answered_before_the_close():
         assert server.wait() == 0
 
 
-def test_a_flood_of_requests_is_answered_to_the_last_before_the_close():
+def test_the_server_answers_a_whole_flood_before_the_close():
     count = 20000
     with Server("--threads", "1", "--shutdown-timeout", "0") as server, Client(server) as client:
         assert client.call("ping") == "ok"
@@ -47,7 +47,7 @@ def test_a_flood_of_requests_is_answered_to_the_last_before_the_close():
         assert server.wait() == 0
 
 
-def test_a_connection_that_lost_its_last_lease_to_another_is_closed():
+def test_a_draining_server_closes_a_connection_whose_last_lease_another_released():
     with Server("--threads", "3", "--shutdown-timeout", "0") as server:
         with Client(server) as holder, Client(server) as other:
             token = holder.acquire("key")
@@ -63,7 +63,7 @@ def test_a_connection_that_lost_its_last_lease_to_another_is_closed():
             assert server.wait() == 0
 
 
-def test_a_holder_works_on_for_many_leases_and_releases():
+def test_a_draining_server_renews_and_releases_for_a_holder():
     with Server("--threads", "2") as server, Client(server) as holder:
         token = holder.acquire("key", "0 2")
         begin(server)
@@ -76,7 +76,7 @@ def test_a_holder_works_on_for_many_leases_and_releases():
         assert server.wait() == 0
 
 
-def test_nobody_is_granted_what_a_holder_releases_while_the_server_drains():
+def test_a_draining_server_does_not_grant_released_locks():
     with Server("--threads", "4") as server, Client(server) as holder:
         token = holder.acquire("key")
         kept = holder.acquire("kept")
@@ -96,7 +96,7 @@ def test_nobody_is_granted_what_a_holder_releases_while_the_server_drains():
 
 
 @pytest.mark.parametrize("threads", ["1", "8"])
-def test_leases_of_all_workers_end_without_limit_to_draining(threads):
+def test_a_server_drains_without_limit_until_leases_of_all_workers_end(threads):
     with Server("--threads", threads, "--shutdown-timeout", "0") as server:
         clients = [Client(server) for _ in range(16)]
         for number, client in enumerate(clients):
@@ -108,7 +108,7 @@ def test_leases_of_all_workers_end_without_limit_to_draining(threads):
         assert server.wait() == 0
 
 
-def test_a_new_connection_that_says_nothing_is_closed():
+def test_a_draining_server_closes_a_silent_new_connection():
     with Server("--shutdown-timeout", "0", "--read-timeout", "1000") as server:
         with Client(server) as silent, Client(server) as half:
             half.send(b"l\nkey\n")
@@ -121,7 +121,7 @@ def test_a_new_connection_that_says_nothing_is_closed():
             assert server.wait() == 0
 
 
-def test_systemd_is_told_when_draining_begins(tmp_path):
+def test_the_server_notifies_systemd_when_draining_begins(tmp_path):
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(path)

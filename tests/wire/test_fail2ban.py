@@ -1,4 +1,4 @@
-"""The filter for fail2ban, tried by fail2ban-regex on what real servers log."""
+"""The fail2ban filter: fail2ban-regex applies it to logs of real servers."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("fail2ban-regex"), reason="no f
 
 
 def banned(tmp_path, log):
-    """The addresses that fail2ban takes from these lines, one for each line that it counts."""
+    """Returns the address that fail2ban finds in each line that it counts."""
     path = tmp_path / "dflockd.log"
     path.write_text("".join(log), encoding="utf-8")
     done = subprocess.run(["fail2ban-regex", "-o", "id", str(path), str(FILTER)],
@@ -29,12 +29,12 @@ def banned(tmp_path, log):
 
 
 def dated(tmp_path, log):
-    """How many lines the filter finds a date in."""
+    """Returns the number of lines in which the filter finds a date."""
     path = tmp_path / "dflockd.log"
     path.write_text("".join(log), encoding="utf-8")
-    said = subprocess.run(["fail2ban-regex", str(path), str(FILTER)], capture_output=True,
-                          text=True, timeout=60, check=False).stdout
-    return int(said.split("Date template hits:")[1].split("[")[2].split("]")[0])
+    output = subprocess.run(["fail2ban-regex", str(path), str(FILTER)], capture_output=True,
+                            text=True, timeout=60, check=False).stdout
+    return int(output.split("Date template hits:")[1].split("[")[2].split("]")[0])
 
 
 def failed(server):
@@ -42,7 +42,7 @@ def failed(server):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_each_failed_authentication_is_counted_for_its_address(tmp_path, host):
+def test_the_filter_counts_each_failed_authentication_for_its_address(tmp_path, host):
     with Server("--host", host, "--auth-token", SECRET, "--read-timeout", "1", "--debug") as server:
         attempts = [request("auth", "_", "wrong"), request("auth", "_", b"\"addr=1.2.3.4:5"),
                     request("l", b"addr=1.2.3.4:5", "1"), b"x" * 300 + b"\n", b""]
@@ -56,12 +56,12 @@ def test_each_failed_authentication_is_counted_for_its_address(tmp_path, host):
         log = list(server.log)  # the server may still be writing
         assert banned(tmp_path, log) == [host] * len(attempts)
         assert dated(tmp_path, log) == len(log)
-        # As the journal shows them, with a host and a process before each.
+        # As in the journal, with a host and a process before each line.
         assert banned(tmp_path, [f"lock-1 dflockd[815]: {line}" for line in failed(server)]) == \
             [host] * len(attempts)
 
 
-def test_a_line_that_tells_of_suppressed_ones_is_counted(tmp_path):
+def test_the_filter_counts_a_line_about_suppressed_failures(tmp_path):
     with Server("--auth-token", SECRET) as server:
         def attempt():
             with Client(server) as client:
@@ -73,7 +73,7 @@ def test_a_line_that_tells_of_suppressed_ones_is_counted(tmp_path):
     assert banned(tmp_path, log) == ["127.0.0.1"] * len(lines)
 
 
-def test_nothing_that_a_client_writes_is_taken_for_a_failed_authentication(tmp_path):
+def test_no_client_input_looks_like_a_failed_authentication(tmp_path):
     with Server("--debug") as server, Client(server) as client:
         for key in FORGED:
             client.acquire(key, "0 1")
@@ -83,7 +83,7 @@ def test_nothing_that_a_client_writes_is_taken_for_a_failed_authentication(tmp_p
         assert banned(tmp_path, [f"lock-1 dflockd[815]: {line}" for line in server.log]) == []
 
 
-def test_clients_of_the_unix_socket_are_not_banned(tmp_path):
+def test_the_filter_does_not_ban_clients_of_the_unix_socket(tmp_path):
     with UnixServer(tmp_path / "socket", "--auth-token", SECRET) as server:
         with Client(server) as client:
             assert client.call("auth", "_", "wrong") == "error_auth"

@@ -1,4 +1,4 @@
-"""--fence-state-file: fences rise over restarts, and what the file can't be is told at the start."""
+"""--fence-state-file: fences rise over restarts, and a start refuses unusable files."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ def stored(path):
 
 
 def some_fences(server, count=20):
-    """Fences of grants one after the other."""
+    """Returns the fences of successive grants."""
     fences = []
     with Client(server) as client:
         for _ in range(count):
@@ -35,7 +35,7 @@ def serve(path, *flags, **keywords):
     return Server("--fence-state-file", str(path), *flags, **keywords)
 
 
-def test_a_new_file_is_private_and_holds_a_range_from_the_wall_clock_on(tmp_path):
+def test_a_new_file_is_private_and_starts_a_range_at_the_wall_clock(tmp_path):
     path = tmp_path / "fences"
     before = time.time_ns()
     with serve(path) as server:
@@ -53,7 +53,7 @@ def test_an_empty_file_counts_as_new(tmp_path):
         assert max(some_fences(server)) < stored(path)
 
 
-def test_the_variable_does_as_well(tmp_path):
+def test_the_variable_names_the_file(tmp_path):
     path = tmp_path / "fences"
     with Server(environment={"DFLOCKD_FENCE_STATE_FILE": str(path)}) as server:
         assert max(some_fences(server)) < stored(path)
@@ -77,7 +77,7 @@ def test_fences_rise_over_restarts(tmp_path, end):
         assert stored(path) > last
 
 
-def test_a_stored_ceiling_ahead_of_the_clock_is_where_fences_begin(tmp_path):
+def test_fences_start_at_a_stored_ceiling_ahead_of_the_clock(tmp_path):
     path = tmp_path / "fences"
     ahead = time.time_ns() + 10**18
     path.write_bytes(struct.pack(">Q", ahead))
@@ -87,36 +87,36 @@ def test_a_stored_ceiling_ahead_of_the_clock_is_where_fences_begin(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 7, 9, 16, 4096])
-def test_a_file_of_another_size_is_refused_and_left_alone(tmp_path, size):
+def test_a_file_of_another_size_is_refused_and_unchanged(tmp_path, size):
     path = tmp_path / "fences"
     path.write_bytes(bytes(size))
-    said = run_server("--port", "0", "--fence-state-file", str(path))
-    assert_refused(said, "--fence-state-file")
-    assert_refused(said, str(path))
-    assert_refused(said, f"{size} bytes")
+    done = run_server("--port", "0", "--fence-state-file", str(path))
+    assert_refused(done, "--fence-state-file")
+    assert_refused(done, str(path))
+    assert_refused(done, f"{size} bytes")
     assert path.read_bytes() == bytes(size)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_anything_but_a_regular_file_is_refused(tmp_path):
     for path in [tmp_path, tmp_path / "none" / "fences", "/dev/full", "/proc/version"]:
-        said = run_server("--port", "0", "--fence-state-file", str(path))
-        assert_refused(said, "--fence-state-file")
-        assert_refused(said, str(path))
+        done = run_server("--port", "0", "--fence-state-file", str(path))
+        assert_refused(done, "--fence-state-file")
+        assert_refused(done, str(path))
 
 
 def test_a_second_server_on_one_file_is_refused(tmp_path):
     path = tmp_path / "fences"
     with serve(path) as server:
         held = stored(path)
-        said = run_server("--port", "0", "--fence-state-file", str(path))
-        assert_refused(said, "--fence-state-file")
-        assert_refused(said, "in use by another server")
+        done = run_server("--port", "0", "--fence-state-file", str(path))
+        assert_refused(done, "--fence-state-file")
+        assert_refused(done, "in use by another server")
         assert stored(path) == held
         assert some_fences(server)
 
 
-def test_without_room_for_it_the_server_does_not_start(tmp_path):
-    """A limit of 0 bytes for any file stands for a full disk."""
+def test_the_server_does_not_start_without_room_for_the_file(tmp_path):
+    """A limit of 0 bytes for any file simulates a full disk."""
     path = tmp_path / "fences"
     result = subprocess.run(
         ["prlimit", "--fsize=0", *serve(path).command], capture_output=True, text=True, timeout=20,
@@ -127,7 +127,7 @@ def test_without_room_for_it_the_server_does_not_start(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be refused")
-def test_a_file_of_somebody_else_is_refused(tmp_path):
+def test_a_file_of_another_user_is_refused(tmp_path):
     path = tmp_path / "fences"
     path.write_bytes(bytes(8))
     path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What a request costs in calls: none of the allocator, and of the kernel one for each batch."""
+"""A request costs no allocator call, and a batch of requests costs one system call."""
 
 import json
 import os
@@ -6,17 +6,17 @@ import shutil
 import subprocess
 
 import pytest
+from lib.process import sleeps
 from lib.server import Server
-from lib.threads import sleeps
 from lib.wire_client import Client
 from test_unix_socket import UnixServer
 
-IN_FLIGHT = 100  # pairs at a time, on one connection or on as many
-GETRANDOM_PER_GRANT = 1 / 512  # a stock of random salts is fetched at a time
+IN_FLIGHT = 100  # concurrent pairs, on one connection or on this many
+GETRANDOM_PER_GRANT = 1 / 512  # the server fetches random salts in batches
 
 
 def acquire_and_release(server, pairs, connections=1):
-    """Acquires and releases keys of their own, IN_FLIGHT at a time."""
+    """Acquires and releases different keys, IN_FLIGHT at a time."""
     each_has = IN_FLIGHT // connections
     sockets = [server.connect() for _ in range(connections)]
     files = [each.makefile("rb") for each in sockets]
@@ -40,7 +40,7 @@ def acquire_and_release(server, pairs, connections=1):
 
 
 def allocations_for(pairs, connections):
-    """How often a server asked jemalloc for memory in its life, with `pairs` on the way."""
+    """Returns the number of jemalloc requests in the life of a server that serves `pairs`."""
     with Server("--threads", "1",
                 environment={"MALLOC_CONF": "stats_print:true,stats_print_opts:J"}) as server:
         acquire_and_release(server, pairs, connections)
@@ -50,7 +50,7 @@ def allocations_for(pairs, connections):
     text = "".join(server.log)
     stats, _ = json.JSONDecoder().raw_decode(text[text.index('{"jemalloc"'):])
     arenas = stats["jemalloc"]["stats.arenas"]
-    # With one arena there is no sum over all.
+    # With one arena jemalloc prints no sum over all.
     counts = arenas.get("merged") or arenas["0"]
     return counts["small"]["nrequests"] + counts["large"]["nrequests"]
 
@@ -65,7 +65,7 @@ def test_a_million_requests_make_no_allocator_call(connections):
 
 
 def system_calls(server, pairs):
-    """What strace counts while `pairs` are acquired and released: calls by name."""
+    """Returns strace's counts by name while `pairs` are acquired and released."""
     tracer = subprocess.Popen(
         ["strace", "-f", "-c", "-p", str(server.pid)],
         stderr=subprocess.PIPE, text=True)
@@ -92,17 +92,17 @@ def test_a_batch_costs_one_system_call():
     with Server("--threads", "1") as server:
         calls = system_calls(server, pairs)
     enters = calls.pop("io_uring_enter")
-    # A batch of 100 requests may come in a few pieces, and its replies leave in two.
+    # A batch of 100 requests can arrive in a few pieces, and its replies leave in two.
     assert batches / 2 < enters < 6 * batches, f"{enters} for {batches} batches"
     assert calls.pop("getrandom", 0) <= pairs * GETRANDOM_PER_GRANT + 2
     others = sum(calls.values())
     assert others < 20, f"other system calls: {calls}"
 
 
-def test_a_lease_wakes_no_worker_that_is_up_before_its_end(tmp_path):
-    """One worker's client takes and gives back keys, of which the other worker looks after half.
+def test_a_lease_does_not_wake_a_worker_whose_alarm_comes_first(tmp_path):
+    """A client of one worker acquires and releases keys; half of them belong to the other worker.
 
-    That one goes to sleep again and again with nothing held, from the client that it has itself.
+    The other worker sleeps repeatedly without held locks, because of its own client.
     """
     rounds = 200
     keys = [f"key-{i}" for i in range(8)]
@@ -115,7 +115,7 @@ def test_a_lease_wakes_no_worker_that_is_up_before_its_end(tmp_path):
                     grant = locks.call("l", key, "0").split()
                     assert locks.call("r", key, grant[1]) == "ok"
 
-            for _ in range(5):  # all are where they belong, and have set their alarm
+            for _ in range(5):  # all connections are on their workers, which have set their alarms
                 a_round()
             before = sleeps(server)
             for _ in range(rounds):

@@ -1,6 +1,6 @@
-"""The transcripts' own language: what it sends, what it accepts, and that it notices differences.
+"""The language of transcripts: its sends, its comparisons, and that it detects differences.
 
-The server here is a few lines that answer requests from a list, so that answers can be wrong.
+A stand-in server replies from a list, so that replies can be wrong.
 """
 
 import socket
@@ -17,12 +17,12 @@ from transcript import Text, TranscriptError, parse, pipelined
 TOKEN = b"0123456789abcdef0123456789abcdef"
 
 
-class Answering:
-    """Answers each third line with the next of `answers`; None closes. Notes what it read."""
+class ReplyingServer:
+    """Answers each third line with the next of `replies`; None closes. Records its input."""
 
-    def __init__(self, *answers):
+    def __init__(self, *replies):
         self.lines = []
-        pending = list(answers)
+        pending = list(replies)
         lines = self.lines
 
         class Handler(socketserver.StreamRequestHandler):
@@ -30,10 +30,10 @@ class Answering:
                 while line := self.rfile.readline():
                     lines.append(line)
                     if len(lines) % 3 == 0:
-                        answer = pending.pop(0)
-                        if answer is None:
+                        reply = pending.pop(0)
+                        if reply is None:
                             return
-                        self.wfile.write(answer)
+                        self.wfile.write(reply)
 
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -52,10 +52,10 @@ class Answering:
         return socket.create_connection(self.server.server_address, timeout=20)
 
 
-def play(steps, *answers, style="as written"):
-    with Answering(*answers) as server:
+def play(steps, *replies, style="as written"):
+    with ReplyingServer(*replies) as server:
         script = parse("# a rule\n" + steps, "script")
-        with Conversation(script, server, style, patience=0.5) as conversation:
+        with Conversation(script, server, style, timeout=0.5) as conversation:
             conversation.play()
         return b"".join(server.lines)
 
@@ -71,11 +71,11 @@ def play(steps, *answers, style="as written"):
     (r"l {\xff*3}{k*2} {\s*2}1", b"l\n\xff\xff\xffkk\n  1\n"),
     (r"l \x00\r\t\\n é", b"l\n\x00\r\t\\n\n\xc3\xa9\n"),
 ])
-def test_a_request_is_sent_as_written(source, sent):
+def test_a_transcript_sends_a_request_as_written(source, sent):
     assert Text(transcript.request(source)).bytes({}) == sent
 
 
-def test_a_token_is_sent_as_captured():
+def test_a_transcript_sends_a_token_as_captured():
     assert Text("r $t ${t}0 {$*2}").bytes({"t": TOKEN}) == b"r " + TOKEN + b" " + TOKEN + b"0 $$"
     with pytest.raises(TranscriptError):
         Text("r $t").bytes({})
@@ -96,13 +96,13 @@ def test_a_token_is_sent_as_captured():
     ('{"a":%d,"b":%f}', b'{"a":1.5,"b":0.5}\n', False),
     ('{"a":%d,"b":%f}', b'{"a":12,"b":x}\n', False),
 ])
-def test_a_line_is_expected_byte_for_byte(source, line, same):
+def test_a_transcript_compares_a_line_byte_for_byte(source, line, same):
     assert Text(source).match(line, {"known": b"f" * 32}) is same
 
 
 @pytest.mark.parametrize("source", [
     "A> l | key", r"A> l k\ey 1", "A said nothing", "a> l key 1", "wait 3", "A= ok"])
-def test_a_line_that_means_nothing_is_refused(source):
+def test_a_transcript_with_an_unknown_line_is_refused(source):
     with pytest.raises(TranscriptError):
         parse("# a rule\n" + source, "script")
 
@@ -114,13 +114,13 @@ def test_a_transcript_must_name_its_rule():
 
 def test_all_styles_send_the_same_bytes():
     steps = "A> l key 0\nA< ok $t 33\nA> r key $t\nA< ok\nA> l {k*700} 0\nA< error\n"
-    answers = [b"ok " + TOKEN + b" 33\n", b"ok\n", b"error\n"]
-    sent = {play(steps, *answers, style=style) for style in
+    replies = [b"ok " + TOKEN + b" 33\n", b"ok\n", b"error\n"]
+    sent = {play(steps, *replies, style=style) for style in
             ("as written", "byte by byte", "pipelined")}
     assert sent == {b"l\nkey\n0\nr\nkey\n" + TOKEN + b"\nl\n" + b"k" * 700 + b"\n0\n"}
 
 
-def test_pipelined_sends_go_together_unless_they_need_a_token_or_another_event_parts_them():
+def test_pipelining_merges_sends_up_to_an_unknown_token_or_another_event():
     script = parse("# a rule\nA> a\nA< ok $t\nA> b\nA< ok\nA> c $t\nA< ok\nA> d\nB> e\nA> f\n"
                    "A.\nA> g\n", "script")
     assert [step.source for step in pipelined(script.steps)] == [
@@ -128,7 +128,7 @@ def test_pipelined_sends_go_together_unless_they_need_a_token_or_another_event_p
         "A> g"]
 
 
-@pytest.mark.parametrize("steps, answer, came", [
+@pytest.mark.parametrize("steps, reply, received", [
     ("A> ping\nA< ok\n", b"error\n", "error"),
     ("A> ping\nA< ok\n", b"ok", "(silence)"),
     ("A> ping\nA< ok\n", b"", "(silence)"),
@@ -145,14 +145,14 @@ def test_pipelined_sends_go_together_unless_they_need_a_token_or_another_event_p
     ("A> l key 0\nA< ok $a $b\nrising $b $a\n", b"ok " + TOKEN + b" " + b"1" * 32 + b"\n",
      "TOKEN TOKEN"),
 ])
-def test_a_difference_is_noticed(steps, answer, came):
+def test_a_difference_is_noticed(steps, reply, received):
     with pytest.raises(Difference) as raised:
-        play(steps, answer, b"ok " + b"f" * 32 + b"\n")
-    assert raised.value.heard == came
+        play(steps, reply, b"ok " + b"f" * 32 + b"\n")
+    assert raised.value.received == received
 
 
-class Ending:
-    """Accepts one connection and ends it, by a reset or in an orderly way."""
+class ClosingServer:
+    """Accepts one connection and ends it by a reset or an orderly close."""
 
     def __init__(self, linger):
         self.linger = linger
@@ -168,6 +168,6 @@ class Ending:
 
 
 @pytest.mark.parametrize("linger, end", [(0, "(closed)"), (1, "(reset)")])
-def test_a_reset_is_told_from_a_close(linger, end):
-    with Client(Ending(linger)) as client:
+def test_the_client_tells_a_reset_from_a_close(linger, end):
+    with Client(ClosingServer(linger)) as client:
         assert client.read_line() == end

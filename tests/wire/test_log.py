@@ -1,4 +1,4 @@
-"""The log: its format, and what must never be in it."""
+"""The log: its format, and the secrets that it must never contain."""
 
 import re
 
@@ -16,7 +16,7 @@ WRONG = "guess-of-the-client"
 
 
 def busy_life(server):
-    """Everything that can happen to a connection; returns every token that was granted."""
+    """Causes every event of a connection, and returns all granted tokens."""
     with Client(server) as first, Client(server) as second:
         for client in (first, second):
             assert client.call("auth", "_", SECRET) == "ok"
@@ -26,7 +26,7 @@ def busy_life(server):
         assert first.call("r", "other", "0" * 32) == "error"
         assert first.call("r", "other", tokens[1]) == "ok"
         tokens.append(second.call("w", "other", "10").split()[1])
-        tokens.append(second.call("l", "key", "10").split()[1])  # once the lease of 1 has ended
+        tokens.append(second.call("l", "key", "10").split()[1])  # after the lease of 1 has ended
         assert first.call("r", "key", tokens[0]) == "error"
         tokens.append(first.call("sl", "key", "0 2").split()[1])
         assert first.call("sr", "key", tokens[-1] + "0") == "error"
@@ -37,15 +37,15 @@ def busy_life(server):
         assert first.read_line() == b"error\n"
     for attempt in (request("auth", "_", WRONG), request("l", "key", SECRET),
                     request("auth", "_", SECRET + WRONG)):
-        with Client(server) as stranger:
-            stranger.send(attempt)
-            assert stranger.read_line() == b"error_auth\n"
+        with Client(server) as intruder:
+            intruder.send(attempt)
+            assert intruder.read_line() == b"error_auth\n"
     return tokens
 
 
 @pytest.fixture(scope="module")
-def story():
-    """The whole log of a server in --debug, and the tokens it granted."""
+def debug_log():
+    """The complete log of a server in --debug, and the tokens that it granted."""
     with Server("--debug", "--auth-token", SECRET) as server:
         tokens = busy_life(server)
         with Client(server) as client:
@@ -58,38 +58,38 @@ def story():
         return server.log, tokens
 
 
-def test_no_line_holds_a_token(story):
-    log, tokens = story
+def test_no_log_line_contains_a_token(debug_log):
+    log, tokens = debug_log
     assert len(set(tokens)) == 6
     for token in tokens:
-        # Nor the half of it that is secret.
+        # The log must not contain the secret half either.
         assert not [line for line in log if token[16:] in line]
 
 
-def test_no_line_holds_a_secret(story):
-    log, _ = story
+def test_no_log_line_contains_a_secret(debug_log):
+    log, _ = debug_log
     assert not [line for line in log if SECRET in line or WRONG in line]
 
 
-def test_every_line_is_key_and_value(story):
-    log, _ = story
+def test_every_log_line_consists_of_keys_and_values(debug_log):
+    log, _ = debug_log
     assert log
     assert [line for line in log if not LINE.fullmatch(line)] == []
 
 
-def test_with_debug_there_are_debug_lines(story):
-    log, _ = story
+def test_debug_lines_appear_with_debug(debug_log):
+    log, _ = debug_log
     assert [line for line in log if " level=DEBUG " in line]
 
 
-def test_listening_is_logged_with_its_address():
+def test_the_server_logs_the_address_on_which_it_listens():
     with Server() as server:
         address = f"{server.host}:{server.port}"
         pattern = re.compile(r'.* level=INFO msg="?listening"? addr=' + re.escape(address) + r"\b")
         assert [line for line in server.log if pattern.match(line)]
 
 
-def test_without_debug_a_quiet_life_is_not_logged():
+def test_the_server_logs_no_ordinary_requests_without_debug():
     with Server() as server:
         with Client(server) as client:
             for number in range(50):
@@ -117,7 +117,7 @@ def test_a_key_cannot_break_the_format(key):
         assert [line for line in server.log if not LINE.fullmatch(line)] == []
 
 
-def test_a_refused_start_does_not_tell_the_secret():
+def test_a_refused_start_does_not_log_the_secret():
     for arguments, environment in [
             ((f"--auth-token={SECRET}\nmore",), {}), (("--auth-token", f"{SECRET}\nmore"), {}),
             ((), {"DFLOCKD_AUTH_TOKEN": f"{SECRET}\nmore"}),

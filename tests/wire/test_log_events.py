@@ -1,4 +1,4 @@
-"""What is logged of peers and of leases: which events, with which address, and how often."""
+"""Log events of connections and leases: their texts, addresses and limits."""
 
 import re
 import socket
@@ -18,7 +18,7 @@ PER_SECOND = 10  # LOG_LIMIT_PER_SECOND
 
 
 def lines(server, message, **pairs):
-    """The lines of level WARN or INFO with this message and, unquoted, these values."""
+    """Returns the lines of level WARN or INFO with this message and these unquoted values."""
     def fits(line):
         return (f' msg="{message}" ' in line and "level=DEBUG" not in line and
                 all(f'{key}="{value}"' in line or re.search(rf"{key}={re.escape(value)}\s", line)
@@ -32,7 +32,7 @@ def address(client):
 
 
 def logged(server, message, **pairs):
-    """The first such line, which has the shape of a line."""
+    """Returns the first such line, and checks its shape."""
     eventually(lambda: lines(server, message, **pairs))
     line = lines(server, message, **pairs)[0]
     assert LINE.fullmatch(line)
@@ -46,7 +46,7 @@ def logged(server, message, **pairs):
     (b"auth\n_", "no secret within --read-timeout"),
     (b"", "no secret within --read-timeout")])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_failed_authentication_is_logged_with_its_address(host, attempt, reason):
+def test_the_server_logs_a_failed_authentication_with_its_address(host, attempt, reason):
     with Server("--host", host, "--auth-token", SECRET, "--read-timeout", "1") as server, \
             Client(server) as client:
         client.send(attempt)
@@ -56,7 +56,7 @@ def test_a_failed_authentication_is_logged_with_its_address(host, attempt, reaso
         assert len(lines(server, "authentication failed")) == 1
 
 
-def test_who_only_looks_whether_the_port_is_open_has_not_failed_to_authenticate():
+def test_a_port_probe_is_not_a_failed_authentication():
     with Server("--auth-token", SECRET, "--debug") as server:
         with Client(server) as client:
             client.fin()
@@ -66,7 +66,7 @@ def test_who_only_looks_whether_the_port_is_open_has_not_failed_to_authenticate(
         assert not lines(server, "authentication failed")
 
 
-def test_an_ipv4_client_of_an_ipv6_socket_is_logged_as_one():
+def test_the_server_logs_an_ipv4_client_of_an_ipv6_socket_by_its_ipv4_address():
     with Server("--host", "::", "--auth-token", SECRET) as server:
         server.host = "127.0.0.1"
         with Client(server) as client:
@@ -74,7 +74,7 @@ def test_an_ipv4_client_of_an_ipv6_socket_is_logged_as_one():
             logged(server, "authentication failed", addr=address(client))
 
 
-def test_clients_of_the_unix_socket_have_no_address(tmp_path):
+def test_log_lines_of_unix_clients_have_no_address(tmp_path):
     with UnixServer(tmp_path / "socket", "--auth-token", SECRET) as server, \
             Client(server) as client:
         assert client.call("auth", "_", "wrong") == "error_auth"
@@ -82,7 +82,7 @@ def test_clients_of_the_unix_socket_have_no_address(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--max-connections", "--max-connections-per-ip"])
-def test_each_cap_of_connections_is_logged(flag):
+def test_the_server_logs_refusals_by_each_connection_limit(flag):
     with Server(flag, "2") as server:
         clients = [Client(server) for _ in range(2)]
         assert [client.call("ping") for client in clients] == ["ok", "ok"]
@@ -102,7 +102,7 @@ def test_each_cap_of_connections_is_logged(flag):
     (request("auth", "_", SECRET), "invalid request"),
     (b"x" * 300 + b"\n", "line too long"),
     (b"l\nkey\n", "request not complete within --read-timeout")])
-def test_a_protocol_error_is_logged(sent, reason):
+def test_the_server_logs_a_protocol_error(sent, reason):
     with Server("--read-timeout", "1") as server, Client(server) as client:
         client.send(sent)
         assert client.read_line() == b"error\n"
@@ -111,7 +111,7 @@ def test_a_protocol_error_is_logged(sent, reason):
         assert len(lines(server, "protocol error")) == 1
 
 
-def test_what_is_refused_for_its_state_is_no_protocol_error():
+def test_a_refusal_for_a_state_is_not_a_protocol_error():
     with Server("--max-locks", "1") as server, Client(server) as client:
         token = client.acquire("key", "0 60")
         assert client.call("r", "key", "0" * 32) == "error"
@@ -125,14 +125,14 @@ def test_what_is_refused_for_its_state_is_no_protocol_error():
         assert not [line for line in server.log if "level=WARN" in line]
 
 
-def test_a_connection_that_is_idle_is_no_protocol_error():
+def test_an_idle_timeout_is_not_a_protocol_error():
     with Server("--read-timeout", "1", "--debug") as server, Client(server) as client:
         assert client.read_line() == b"error\n"
         eventually(lambda: any("idle for --read-timeout" in line for line in server.log))
         assert not [line for line in server.log if "level=WARN" in line]
 
 
-def test_a_peer_that_does_not_read_is_logged():
+def test_the_server_logs_a_client_that_does_not_read():
     with Server("--write-timeout", "1", "--max-locks", "100000") as server:
         with Client(server) as client:
             client.send_until_blocked(request("stats") * (4 * MEGABYTE // 10))
@@ -140,7 +140,7 @@ def test_a_peer_that_does_not_read_is_logged():
                    reason="replies not read within --write-timeout")
 
 
-def test_failures_of_tls_are_logged(tmp_path):
+def test_the_server_logs_tls_failures(tmp_path):
     authority = Authority(tmp_path)
     with TlsServer(authority.issue("server"), "--read-timeout", "1", authority=authority) as server:
         with socket.create_connection((server.host, server.port)) as plain:
@@ -152,17 +152,17 @@ def test_failures_of_tls_are_logged(tmp_path):
             host, port = silent.getsockname()
             logged(server, "TLS failed", addr=f"{host}:{port}",
                    reason="handshake not complete within --read-timeout")
-        stranger = ssl.create_default_context()  # which does not know the authority
-        # It stays open, since a reset could overtake the alert that it sends.
-        with stranger.wrap_socket(socket.create_connection((server.host, server.port)),
-                                  server_hostname="localhost", do_handshake_on_connect=False) as tls:
+        untrusting = ssl.create_default_context()  # the client does not know the authority
+        # The connection stays open, because a reset could overtake the alert.
+        with untrusting.wrap_socket(server.connect_plain(), server_hostname="localhost",
+                                    do_handshake_on_connect=False) as tls:
             with pytest.raises(ssl.SSLError):
                 tls.do_handshake()
             eventually(lambda: len(lines(server, "TLS failed")) == 3)
 
 
 @pytest.mark.parametrize("command, limit, kind", [("l", "", "lock"), ("sl", "3 ", "semaphore")])
-def test_an_expired_lease_is_logged_with_its_key_and_client(command, limit, kind):
+def test_the_server_logs_an_expired_lease_with_its_key_and_client(command, limit, kind):
     with Server() as server, Client(server) as other, Client(server) as client:
         assert other.call("ping") == client.call("ping") == "ok"
         assert client.call(command, "my-key", f"0 {limit}1").startswith("ok ")
@@ -171,7 +171,7 @@ def test_an_expired_lease_is_logged_with_its_key_and_client(command, limit, kind
         assert "level=INFO" in line
         if number:
             assert f"conn={number[0]['owner_conn_id']}\n" in line
-        # Neither a release nor a disconnect is an expiry.
+        # A release or a disconnect is not an expiry.
         assert other.call("r", "other", other.acquire("other")) == "ok"
         client.acquire("third")
         client.close()
@@ -183,14 +183,14 @@ def test_an_expired_lease_is_logged_with_its_key_and_client(command, limit, kind
     (b'x"level=WARN', r'"x\"level=WARN"'), (b"\x00\xff", r'"\x00\xff"'),
     ("grün".encode(), r'"gr\xc3\xbcn"'), (b"\x1b[31m", r'"\x1b[31m"'),
     (b"\xff" * 256, '"' + r"\xff" * 256 + '"')], ids=ascii)
-def test_whatever_bytes_a_key_has_its_line_is_one(key, shown):
+def test_a_key_of_any_bytes_gives_one_log_line(key, shown):
     with Server() as server, Client(server) as client:
         client.acquire(key, "0 1")
         line = logged(server, "lease expired")
         assert f" key={shown} kind=lock conn=1\n" in line
 
 
-def test_a_flood_of_one_kind_is_cut_and_counted():
+def test_the_server_limits_and_counts_a_flood_of_one_event():
     with Server("--auth-token", SECRET) as server:
         with Client(server) as member:
             assert member.call("auth", "_", SECRET) == "ok"
@@ -199,9 +199,9 @@ def test_a_flood_of_one_kind_is_cut_and_counted():
                 member.send(request("nonsense") * 5)
                 for _ in range(5):
                     assert member.read_line() == b"error\n"
-            # Of another kind: it is not hidden by that flood.
-            with Client(server) as stranger:
-                assert stranger.call("auth", "_", "wrong") == "error_auth"
+            # The flood does not hide an event of another kind.
+            with Client(server) as intruder:
+                assert intruder.call("auth", "_", "wrong") == "error_auth"
             logged(server, "authentication failed")
             seconds = time.monotonic() - start + 2
             assert 1 <= len(lines(server, "protocol error")) <= PER_SECOND * seconds
@@ -213,12 +213,12 @@ def test_a_flood_of_one_kind_is_cut_and_counted():
                 assert line
 
 
-def test_with_debug_every_line_of_a_connection_has_its_address():
+def test_every_debug_line_of_a_connection_has_its_address():
     with Server("--debug") as server:
         with Client(server) as client:
             where = address(client)
             assert client.call("ping") == "ok"
-            client.reset()  # the kernel forgets the address
+            client.reset()  # the kernel has forgotten the address
         eventually(lambda: any("connection closed" in line for line in server.log))
         for message in "connection accepted", "connection closed":
             found, = [line for line in server.log if f'msg="{message}"' in line]

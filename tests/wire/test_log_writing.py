@@ -1,4 +1,4 @@
-"""A log that cannot be written delays nobody, and its lost lines are counted."""
+"""An unwritable log does not delay clients, and the server counts the lost lines."""
 
 import errno
 import os
@@ -11,16 +11,16 @@ import threading
 import time
 
 import pytest
+from lib.process import sleeps
 from lib.server import BINARY
-from lib.threads import sleeps
 from lib.wire_client import Client, eventually
 
 DROPPED = re.compile(r'level=WARN msg="log lines dropped" count=(\d+)\n')
-FLOOD = 4000  # connections, each of which has two lines with --debug: more than the buffer holds
+FLOOD = 4000  # connections with two --debug lines each: more than the buffer holds
 
 
 class Quiet:
-    """A server whose log goes to `stderr`; it is found by its Unix socket."""
+    """A server that logs to `stderr` and serves on a Unix socket."""
 
     def __init__(self, path, stderr, *args, preexec=None):
         self.path = str(path)
@@ -45,7 +45,7 @@ class Quiet:
 
 
 def visit(server, times):
-    """Connects and is served as often; all in time."""
+    """Connects `times` times; the server must serve each connection in time."""
     for _ in range(times):
         with Client(server) as client:
             assert client.call("ping") == "ok"
@@ -63,13 +63,13 @@ def pipe():
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_pipe_that_nobody_reads_delays_nobody(tmp_path, pipe, blocking):
+def test_an_unread_log_pipe_does_not_delay_clients(tmp_path, pipe, blocking):
     reader, writer = pipe
     os.set_blocking(writer, blocking)
     with Quiet(tmp_path / "socket", writer) as server:
         os.close(writer)
         visit(server, FLOOD)
-        # Whoever comes to read it now sees the oldest lines, then how many are missing.
+        # A late reader gets the oldest lines, then the number of missing lines.
         text = []
         thread = threading.Thread(
             target=lambda: text.extend(os.fdopen(reader, "r", closefd=False)), daemon=True)
@@ -86,7 +86,7 @@ def test_a_pipe_that_nobody_reads_delays_nobody(tmp_path, pipe, blocking):
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_pipe_that_nobody_reads_does_not_hold_the_end(tmp_path, pipe, signals):
+def test_an_unread_log_pipe_does_not_delay_the_exit(tmp_path, pipe, signals):
     reader, writer = pipe
     with Quiet(tmp_path / "socket", writer) as server:
         os.close(writer)
@@ -105,7 +105,7 @@ def test_a_pipe_that_nobody_reads_does_not_hold_the_end(tmp_path, pipe, signals)
     os.close(reader)
 
 
-def test_a_pipe_whose_reader_is_gone_delays_nobody(tmp_path, pipe):
+def test_a_broken_log_pipe_does_not_delay_clients(tmp_path, pipe):
     reader, writer = pipe
     with Quiet(tmp_path / "socket", writer) as server:
         os.close(writer)
@@ -115,8 +115,8 @@ def test_a_pipe_whose_reader_is_gone_delays_nobody(tmp_path, pipe):
         assert server.process.wait(20) == 0
 
 
-def test_a_disk_that_was_full_gets_the_count_of_what_is_missing(tmp_path):
-    """The limit of the file's size stands for a full disk; it is lifted later."""
+def test_the_log_counts_the_lines_lost_on_a_full_disk(tmp_path):
+    """A limit of the file's size simulates a full disk; the test lifts it later."""
     log = tmp_path / "log"
     with open(log, "wb") as file, Quiet(tmp_path / "socket", file) as server:
         _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
@@ -128,12 +128,12 @@ def test_a_disk_that_was_full_gets_the_count_of_what_is_missing(tmp_path):
         assert server.process.wait(20) == 0
         text = log.read_text().splitlines(keepends=True)
         assert text[-1].endswith('msg="stopped"\n')
-        # One line may have been cut by the limit; the next one begins on a line of its own.
+        # The limit may have cut one line; the next one starts on a new line.
         broken = [line for line in text if not re.fullmatch(r"time=\S+Z level=\w+ .*\n", line)]
         assert len(broken) <= 1 and all(line.count("time=") <= 1 for line in text)
 
 
-def test_with_a_log_that_is_read_nothing_is_dropped(tmp_path):
+def test_a_log_that_is_read_loses_no_lines(tmp_path):
     log = tmp_path / "log"
     with open(log, "wb") as file, Quiet(tmp_path / "socket", file) as server:
         visit(server, 1000)
@@ -145,7 +145,7 @@ def test_with_a_log_that_is_read_nothing_is_dropped(tmp_path):
         assert text.count('msg="connection closed"') == 1000
 
 
-def test_the_thread_of_the_log_sleeps_while_nothing_is_logged(tmp_path):
+def test_the_log_thread_sleeps_while_the_server_logs_nothing(tmp_path):
     log = tmp_path / "log"
     with open(log, "wb") as file, Quiet(tmp_path / "socket", file) as server:
         def switches():

@@ -27,7 +27,7 @@ def test_nc_prints_its_grant(server):
     done = shell(r"l\nmy-key\n10\n", server)
     assert done.returncode == 0
     assert GRANT.fullmatch(done.stdout), done
-    # nc has gone, and with it the lock.
+    # The lock ended with nc's connection.
     assert GRANT.fullmatch(shell(r"l\nmy-key\n10\n", server).stdout)
     settle(server)
 
@@ -48,7 +48,7 @@ def test_a_second_nc_releases_what_the_first_holds(server):
     settle(server)
 
 
-def test_nc_gets_every_answer_to_what_it_sent_before_it_half_closed(server):
+def test_nc_gets_every_reply_after_it_half_closes(server):
     done = shell(r"l\none\n0\nl\none\n0\nl\ntwo\n0\nping\n_\n\nnonsense\n_\n_\n", server)
     assert re.fullmatch(r"ok [0-9a-f]{32} 33\ntimeout\nok [0-9a-f]{32} 33\nok\nerror\n",
                         done.stdout)

@@ -1,4 +1,4 @@
-"""Every option does what it says, given as a flag in any form, or as a variable in any name."""
+"""Every option has its effect, as a flag in any form or as a variable of any name."""
 
 import re
 import socket
@@ -9,7 +9,7 @@ from lib.server import Server, unused_address
 from lib.wire_client import CLOSED, MORE_THAN_BUFFERS, SILENCE, Client, eventually, request, settle
 from startup import ServerAsGiven, run_server
 
-# Of the table of options in the documentation: flag, names of its variable without DFLOCKD_.
+# The documented options: flag, and names of its variable without DFLOCKD_.
 OPTIONS = {
     "host": ["HOST"], "port": ["PORT"], "default-lease-ttl": ["DEFAULT_LEASE_TTL_S"],
     "lease-sweep-interval": ["LEASE_SWEEP_INTERVAL_S"],
@@ -66,7 +66,7 @@ def collects_by_the_second(server):
 
 
 def collects_at_the_next_tick(server):
-    # The interval stays the default of 5 seconds.
+    # The interval is the default of 5 seconds.
     with Client(server) as client:
         assert client.call("r", "key", client.acquire("key")) == "ok"
         eventually(lambda: client.stats()["idle_locks"] == [], seconds=30)
@@ -104,7 +104,7 @@ def logs_debug(server):
 
 
 def ends_leases_in_time(server):
-    # Accepted, but of no effect: a lease of a second does not last the 30 of the sweep.
+    # Accepted without effect: a lease of a second does not last the 30 seconds of the sweep.
     with Client(server) as client, Client(server) as waiter:
         client.acquire("key", "0 1")
         assert waiter.call("l", "key", "10").startswith("ok ")
@@ -123,10 +123,10 @@ def is_on_another_address(server):
 
 
 def drops_a_peer_that_does_not_read(server):
-    with Client(server) as deaf:
+    with Client(server) as reader:
         pings = request("ping") * (MORE_THAN_BUFFERS // len(request("ping")))
-        assert deaf.send_until_blocked(pings, patience=0.5) < len(pings)
-        # Well before the read timeout could do it.
+        assert reader.send_until_blocked(pings, seconds=0.5) < len(pings)
+        # Well before the read timeout.
         settle(server, seconds=15)
 
 
@@ -148,20 +148,20 @@ OBSERVED = [
     ("debug", "true", logs_debug),
     ("threads", "3", has_3_workers),
 ]
-# What an observation needs beside the option it is about.
+# The further options that an observation needs.
 BESIDE = {"gc-interval": ("--gc-max-idle", "0")}
 VARIABLES = [(flag, f"DFLOCKD_{name}", value, observe)
              for flag, value, observe in OBSERVED for name in OPTIONS[flag]]
 
 
 @pytest.mark.parametrize("flag, value, observe", OBSERVED)
-def test_a_flag_does_what_it_says(flag, value, observe):
+def test_a_flag_has_its_effect(flag, value, observe):
     with Server(f"--{flag}={value}", *BESIDE.get(flag, ())) as server:
         observe(server)
 
 
 @pytest.mark.parametrize("flag, variable, value, observe", VARIABLES)
-def test_a_variable_does_what_it_says(flag, variable, value, observe):
+def test_a_variable_has_its_effect(flag, variable, value, observe):
     with Server(*BESIDE.get(flag, ()), environment={variable: value}) as server:
         observe(server)
 
@@ -169,13 +169,13 @@ def test_a_variable_does_what_it_says(flag, variable, value, observe):
 @pytest.mark.parametrize("form", [
     ("-default-lease-ttl", "7"), ("--default-lease-ttl", "7"), ("-default-lease-ttl=7",),
     ("--default-lease-ttl=7",), ("--default-lease-ttl=9", "--default-lease-ttl=7")])
-def test_a_number_is_taken_in_every_form(form):
+def test_a_number_is_accepted_in_every_form(form):
     with Server(*form) as server:
         lease_is_7(server)
 
 
 @pytest.mark.parametrize("form", [("-port", "0"), ("--port", "0"), ("--port=0",), ("-port=0",)])
-def test_port_0_takes_any_free_port_and_logs_it(form):
+def test_port_0_selects_a_free_port_and_logs_it(form):
     with ServerAsGiven(*form) as server:
         assert server.host == "127.0.0.1" and server.port > 1023
         with Client(server) as client:
@@ -192,13 +192,13 @@ def test_a_port_is_taken_from_flag_or_variable():
 
 @pytest.mark.parametrize("form", ["-debug", "--debug", "--debug=true", "-debug=true", "--debug=1",
                                   "--debug=TRUE", "--debug=T"])
-def test_a_boolean_is_switched_on_in_every_form(form):
+def test_every_form_switches_a_boolean_on(form):
     with Server(form) as server:
         logs_debug(server)
 
 
 @pytest.mark.parametrize("form", ["--debug=false", "-debug=false", "--debug=0", "--debug=FALSE"])
-def test_a_boolean_is_switched_off_in_every_form(form):
+def test_every_form_switches_a_boolean_off(form):
     with Server(form, environment={"DFLOCKD_DEBUG": "true"}) as server:
         with Client(server) as client:
             assert client.call("ping") == "ok"
@@ -211,14 +211,14 @@ def test_a_boolean_is_switched_off_in_every_form(form):
     "--no-auto-release-on-disconnect", "-no-auto-release-on-disconnect",
     "--auto-release-on-disconnect=false", "-auto-release-on-disconnect=false",
     "--auto-release-on-disconnect=0"])
-def test_auto_release_is_switched_off_in_every_form(form):
+def test_every_form_switches_auto_release_off(form):
     with Server(form) as server:
         holds_after_disconnect(server)
 
 
 @pytest.mark.parametrize("form", ["--auto-release-on-disconnect", "-auto-release-on-disconnect",
                                   "--auto-release-on-disconnect=true"])
-def test_auto_release_is_switched_on_in_every_form(form):
+def test_every_form_switches_auto_release_on(form):
     off = {"DFLOCKD_AUTO_RELEASE_ON_DISCONNECT": "false"}
     with Server(form, environment=off) as server:
         with Client(server) as client:
@@ -233,25 +233,25 @@ def test_a_variable_switches_auto_release_off(value):
         holds_after_disconnect(server)
 
 
-def test_a_flag_wins_over_its_variable():
+def test_a_flag_overrides_its_variable():
     with Server("--default-lease-ttl", "7",
                 environment={"DFLOCKD_DEFAULT_LEASE_TTL_S": "9"}) as server:
         lease_is_7(server)
 
 
-def test_a_flag_with_the_default_value_wins_over_its_variable():
+def test_a_flag_with_the_default_value_overrides_its_variable():
     with Server("--max-locks=1024", environment={"DFLOCKD_MAX_LOCKS": "1"}) as server, \
             Client(server) as client:
         client.acquire("one")
         client.acquire("two")
 
 
-def test_a_variable_wins_over_the_default():
+def test_a_variable_overrides_the_default():
     with Server(environment={"DFLOCKD_DEFAULT_LEASE_TTL_S": "7"}) as server:
         lease_is_7(server)
 
 
-def test_the_defaults_are_those_of_the_documentation():
+def test_the_defaults_match_the_documentation():
     with Server() as server, Client(server) as client, Client(server) as other:
         assert re.fullmatch(r"ok [0-9a-f]{32} 33", client.call("l", "key", "0"))
         for number in range(1023):

@@ -1,5 +1,5 @@
-"""Least privilege: what others see of the secret, how the program is built, and that it runs with
-no more than the unit and the profile of tools/dist allow it."""
+"""Least privilege: other processes do not see the secret, the program is hardened, and it works
+with the privileges of the unit and the profile in tools/dist."""
 
 import json
 import os
@@ -41,7 +41,8 @@ def shown(server, name):
 
 
 @pytest.mark.parametrize("arguments, environment", [
-    (("--auth-token", SECRET), {}), ((f"--auth-token={SECRET}",), {}), (("-auth-token", SECRET), {}),
+    (("--auth-token", SECRET), {}), ((f"--auth-token={SECRET}",), {}),
+    (("-auth-token", SECRET), {}),
     (("--auth-token", SECRET + "-old", "--auth-token", SECRET), {}),
     ((), {"DFLOCKD_AUTH_TOKEN": SECRET}),
     (("--auth-token", SECRET), {"DFLOCKD_AUTH_TOKEN": SECRET + "-not-used"})])
@@ -49,7 +50,7 @@ def test_proc_does_not_show_the_secret(arguments, environment):
     with Server(*arguments, "--max-locks", "99", environment=environment) as server:
         assert SECRET.encode() not in shown(server, "cmdline")
         assert SECRET.encode() not in shown(server, "environ")
-        # The rest stays.
+        # The other arguments stay visible.
         assert b"--max-locks\0" + b"99" in shown(server, "cmdline")
         with Client(server) as client:
             assert client.call("auth", "_", SECRET) == "ok"
@@ -76,8 +77,8 @@ def cores_are_files():
 
 @plain_build
 @pytest.mark.skipif(not cores_are_files(), reason="core dumps go elsewhere here")
-def test_with_a_secret_there_is_no_core_dump(tmp_path):
-    assert core_after_abort(tmp_path)  # so it would be seen
+def test_a_server_with_a_secret_writes_no_core_dump(tmp_path):
+    assert core_after_abort(tmp_path)  # so that the test would see it
     for core in tmp_path.iterdir():
         core.unlink()
     assert core_after_abort(tmp_path, "--auth-token", SECRET) == []
@@ -93,7 +94,7 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--boun
 
 @contextmanager
 def nobodys_program():
-    """A copy of the server for others, since the build folder may be closed to them."""
+    """A copy of the server, because other users may have no access to the build folder."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         copy = Path(folder) / "dflockd"
@@ -103,7 +104,7 @@ def nobodys_program():
 
 
 @as_root
-def test_neither_root_nor_a_capability_is_needed():
+def test_the_server_needs_neither_root_nor_a_capability():
     with nobodys_program() as program:
         server = ServerAsGiven()
         server.command = [*NOBODY, "--no-new-privs", program, "--port=0"]
@@ -113,7 +114,7 @@ def test_neither_root_nor_a_capability_is_needed():
 
 @as_root
 @pytest.mark.parametrize("args, readable", [((), True), (("--auth-token", SECRET), False)])
-def test_a_process_of_the_same_user_cannot_read_its_memory(args, readable):
+def test_a_process_of_the_same_user_cannot_read_the_servers_memory(args, readable):
     with nobodys_program() as program:
         server = Server(*args)
         server.command[:1] = [*NOBODY, program]
@@ -125,7 +126,7 @@ def test_a_process_of_the_same_user_cannot_read_its_memory(args, readable):
             assert (done.returncode == 0) is readable, done
 
 
-# ---- how it is built ----
+# ---- the program ----
 
 def elf(program, *options):
     return subprocess.run(["readelf", "--wide", *options, str(BINARY.with_name(program))],
@@ -150,32 +151,31 @@ def test_the_program_is_hardened(program):
 
 @plain_build
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="of this architecture only")
-def test_calls_and_returns_are_checked_where_the_processor_can():
-    """The places that may be called are marked. (The whole program is not: Debian's start of a C
-    program lacks the mark.)"""
+def test_the_program_marks_calls_and_returns_for_the_processor():
+    """Call targets are marked, except in Debian's C start-up code."""
     code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(BINARY)],
                           capture_output=True, text=True, check=True).stdout
     assert "endbr64" in code[code.index("<main>:"):][:200]
 
 
-# ---- what it may do ----
+# ---- system calls and sandboxes ----
 
 def work(server, path, secret=None):
-    """All that a server does, from its start to its end."""
+    """Uses every feature of a server, from its start to its end."""
     with Client(server) as client, Client(server) as other:
         for each in (client, other):
             if secret:
                 assert each.call("auth", "_", secret) == "ok"
         token = client.acquire("key", "0 1")
-        assert other.call("l", "key", "10").startswith("ok ")  # when that lease has ended
+        assert other.call("l", "key", "10").startswith("ok ")  # after the lease has ended
         assert client.call("r", "key", token) == "error"
         client.send(request("stats") * 300)
-        crowd = [Client(server) for _ in range(300)]
+        clients = [Client(server) for _ in range(300)]
         with socket.socket(socket.AF_UNIX) as near:
             near.connect(str(path))
             near.sendall(request("ping"))
             near.recv(100)
-        for each in crowd:
+        for each in clients:
             each.reset()
         server.terminate()
         eventually(lambda: any("draining" in line for line in server.log))
@@ -216,8 +216,8 @@ def profile_groups():
 
 @plain_build
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-def test_the_profile_for_containers_is_enough(tmp_path, tls):
-    """All that it does not name kills, and not only fails."""
+def test_the_container_profile_allows_the_server_to_work(tmp_path, tls):
+    """The test's filter kills on every other system call."""
     names = {name for group in profile_groups() for name in group["names"]
              if "container runtime" not in group["comment"]}
     under_filter(tmp_path, names | {"execve"}, tls)
@@ -225,13 +225,13 @@ def test_the_profile_for_containers_is_enough(tmp_path, tls):
 
 @plain_build
 @pytest.mark.parametrize("missing", ["io_uring_enter", "signalfd4", "clone3"])
-def test_the_filter_of_these_tests_is_applied(tmp_path, missing):
+def test_the_kernel_applies_the_filter_of_these_tests(tmp_path, missing):
     names = {name for group in profile_groups() for name in group["names"]} - {missing}
     with pytest.raises((RuntimeError, AssertionError, OSError)):
         under_filter(tmp_path, names)
 
 
-def test_the_profile_allows_nothing_of_privilege_but_to_the_runtime():
+def test_the_profile_allows_privileged_calls_only_to_the_runtime():
     allowed = {name for group in profile_groups() for name in group["names"]
                if "container runtime" not in group["comment"]}
     forbidden = {"ptrace", "bpf", "mount", "setns", "unshare", "keyctl", "kexec_load", "execve",
@@ -250,7 +250,7 @@ def analyze(*args):
 
 
 def system_calls(name):
-    """Those of a set, with the sets in it."""
+    """Returns the system calls of a set, including those of its subsets."""
     if not name.startswith("@"):
         return {name}
     lines = analyze("syscall-filter", name).stdout.splitlines()
@@ -269,7 +269,7 @@ def allowed_by_unit():
 @systemd
 @plain_build
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-def test_what_the_unit_allows_is_enough(tmp_path, tls):
+def test_the_unit_allows_the_server_to_work(tmp_path, tls):
     under_filter(tmp_path, allowed_by_unit(), tls)
 
 
@@ -288,7 +288,7 @@ def test_the_installed_units_are_valid(tmp_path):
     assert (folder / "bin/dflockd").exists()
     service = (units / "dflockd.service").read_text(encoding="ascii")
     assert "ExecStart=/opt/dflockd/bin/dflockd\n" in service
-    # The program must be there for systemd to be content.
+    # systemd requires the program to exist.
     here = tmp_path / "dflockd.service"
     here.write_text(service.replace("/opt/dflockd/bin", str(folder / "bin")), encoding="ascii")
     shutil.copy(units / "dflockd.socket", tmp_path)
@@ -299,16 +299,16 @@ def test_the_installed_units_are_valid(tmp_path):
 
 
 @systemd
-def test_the_sandbox_of_the_unit_is_tight():
+def test_the_unit_scores_as_a_tight_sandbox():
     done = analyze("security", "--offline=true", "--threshold=13", UNIT)
     assert done.returncode == 0, done.stdout[-2000:]
     score = re.search(r"exposure level for dflockd.service: ([\d.]+)", done.stdout)
     assert float(score[1]) <= 1.3
 
 
-# ---- who waits at the door ----
+# ---- unauthenticated connections ----
 
-def test_who_does_not_finish_to_authenticate_is_closed_within_the_read_timeout():
+def test_an_unauthenticated_connection_is_closed_within_the_read_timeout():
     with Server("--auth-token", SECRET, "--read-timeout", "1") as server:
         begun = time.monotonic()
         with Client(server) as silent, Client(server) as slow:
@@ -319,7 +319,7 @@ def test_who_does_not_finish_to_authenticate_is_closed_within_the_read_timeout()
         assert time.monotonic() - begun < 5
 
 
-def test_a_byte_at_a_time_does_not_extend_the_time_to_authenticate():
+def test_single_bytes_do_not_extend_the_time_to_authenticate():
     with Server("--auth-token", SECRET, "--read-timeout", "1") as server, Client(server) as slow:
         slow.send(b"auth\n_\n")
         begun = time.monotonic()
@@ -328,12 +328,11 @@ def test_a_byte_at_a_time_does_not_extend_the_time_to_authenticate():
             slow.send(b"x")
 
 
-def test_secrets_are_compared_in_constant_time():
-    """By the function of libsodium: nothing else in the server compares a secret."""
+def test_the_server_compares_secrets_in_constant_time():
+    """The server compares secrets only by libsodium's function."""
     source = (ROOT / "src/server/secret.c").read_text(encoding="ascii")
     assert "sodium_memcmp(token, bytes, length)" in source
     assert "sodium_memcmp" in SYMBOLS
     for file in sorted((ROOT / "src").glob("*/*.c")):
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"(?<!sodium_)(memcmp|strn?cmp)\([^;]*auth_token\b[^;]*\)", text), file
-

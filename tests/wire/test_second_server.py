@@ -1,4 +1,4 @@
-"""A server that starts while another one drains on its address waits until that one has ended."""
+"""A server that starts while another one drains on its address waits for the other one's end."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ LISTENS = 'msg="listening"'
 
 
 class Next:
-    """The next server, which need not listen soon."""
+    """The next server; it may listen late."""
 
     def __init__(self, *args, environment=None, command=(str(BINARY),), **options):
         self.log = []
@@ -50,28 +50,28 @@ class Next:
         self.process.wait(10)
         self.reader.join(10)
 
-    def says(self, text):
+    def has_logged(self, text):
         return any(text in line for line in self.log)
 
     def waits_for(self, server):
-        eventually(lambda: self.says(WAITS) or self.process.poll() is not None)
-        assert self.says(f"pid={server.pid}"), self.log
+        eventually(lambda: self.has_logged(WAITS) or self.process.poll() is not None)
+        assert self.has_logged(f"pid={server.pid}"), self.log
 
     def listens_after(self, server):
-        eventually(lambda: self.says(LISTENS) or self.process.poll() is not None)
-        assert self.says(LISTENS), self.log
+        eventually(lambda: self.has_logged(LISTENS) or self.process.poll() is not None)
+        assert self.has_logged(LISTENS), self.log
         assert has_ended(server.process)
 
 
 def has_ended(process):
-    """The kernel closes an ending process's sockets after it took the memory, and reports the end
-    last: a process without memory does nothing any more."""
+    """Whether the process has no memory. The kernel frees it first, then closes the sockets, and
+    reports the end last."""
     return process.poll() is not None or not Path(f"/proc/{process.pid}/maps").read_bytes()
 
 
 @contextmanager
 def draining(server):
-    """The server drains, and a client of it holds the lock "key" meanwhile."""
+    """A draining server, one of whose clients holds the lock "key"."""
     with Client(server) as holder:
         token = holder.acquire("key", "0 1000")
         begin(server)
@@ -84,19 +84,19 @@ def port_of(server):
 
 def assert_still_holds(holder, token, following):
     time.sleep(0.3)
-    assert not following.says(LISTENS)
+    assert not following.has_logged(LISTENS)
     assert holder.call("n", "key", f"{token} 900") == "ok 900"
 
 
 def grants(server, port):
-    """What the next server says to who asks for the lock that the first one has granted."""
+    """Returns the next server's reply to a request for the lock that the first one granted."""
     with socket.create_connection((server.host or "127.0.0.1", port), timeout=20) as client:
         client.sendall(request("l", "key", "0"))
         return client.recv(100)[:3]
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
-def test_it_grants_nothing_before_the_draining_server_has_ended(threads):
+def test_the_next_server_grants_nothing_before_the_draining_server_ends(threads):
     with Server("--threads", threads) as server, draining(server) as (holder, token):
         with Next(port_of(server), "--threads", threads) as following:
             following.waits_for(server)
@@ -110,7 +110,7 @@ def test_it_grants_nothing_before_the_draining_server_has_ended(threads):
             assert grants(server, server.port) == b"ok "
 
 
-def test_the_fence_file_is_opened_when_the_draining_server_has_ended(tmp_path):
+def test_the_next_server_opens_the_fence_file_after_the_draining_server_ends(tmp_path):
     fences = f"--fence-state-file={tmp_path / 'fences'}"
     with Server(fences) as server, draining(server) as (holder, token):
         with Next(port_of(server), fences) as following:
@@ -124,7 +124,7 @@ def test_the_fence_file_is_opened_when_the_draining_server_has_ended(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "twice"])
-def test_it_starts_when_the_draining_server_is_ended_by_force(number):
+def test_the_next_server_starts_after_the_draining_server_is_killed(number):
     with Server() as server, draining(server):
         with Next(port_of(server)) as following:
             following.waits_for(server)
@@ -134,7 +134,7 @@ def test_it_starts_when_the_draining_server_is_ended_by_force(number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_while_it_waits_it_ends_at_once(number):
+def test_a_waiting_server_ends_at_once_on_sigterm(number):
     with Server() as server, draining(server) as (holder, token):
         with Next(port_of(server)) as following:
             following.waits_for(server)
@@ -146,20 +146,20 @@ def test_told_to_end_while_it_waits_it_ends_at_once(number):
             assert holder.call("r", "key", token) == "ok"
 
 
-def test_of_two_that_wait_one_serves():
+def test_only_one_of_two_waiting_servers_serves():
     with Server() as server, draining(server) as (holder, _):
         with Next(port_of(server)) as one, Next(port_of(server)) as other:
             one.waits_for(server)
             other.waits_for(server)
             holder.close()
-            eventually(lambda: one.says(LISTENS) or other.says(LISTENS))
-            winner, loser = (one, other) if one.says(LISTENS) else (other, one)
+            eventually(lambda: one.has_logged(LISTENS) or other.has_logged(LISTENS))
+            winner, loser = (one, other) if one.has_logged(LISTENS) else (other, one)
             winner.listens_after(server)
             assert loser.process.wait(20) == 1
             assert grants(server, server.port) == b"ok "
 
 
-def test_a_server_on_all_addresses_is_waited_for_by_one_on_a_single_address():
+def test_a_server_on_one_address_waits_for_a_server_on_all_addresses():
     with Server("--host", "0.0.0.0") as server, draining(server) as (holder, token):
         with Next(port_of(server), "--host", "127.0.0.1") as following:
             following.waits_for(server)
@@ -168,7 +168,7 @@ def test_a_server_on_all_addresses_is_waited_for_by_one_on_a_single_address():
             following.listens_after(server)
 
 
-def test_ipv6_is_waited_for_too():
+def test_a_server_waits_for_a_draining_server_on_ipv6():
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
@@ -182,9 +182,9 @@ def test_ipv6_is_waited_for_too():
             following.listens_after(server)
 
 
-# ---- a path ----
+# ---- paths ----
 
-def test_a_path_alone_is_waited_for(path):  # pylint: disable=redefined-outer-name
+def test_a_server_waits_for_a_draining_server_on_a_path(path):
     with UnixServer(path) as server, draining(server) as (holder, token):
         with Next("--port=0", f"--unix-socket={path}") as following:
             following.waits_for(server)
@@ -204,7 +204,7 @@ def grants_on(where):
         return client.recv(100)[:3]
 
 
-def test_a_path_is_waited_for_however_it_is_written(tmp_path):
+def test_a_server_waits_for_every_spelling_of_a_path(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with UnixServer(tmp_path / "real" / "s") as server, draining(server) as (holder, token):
@@ -216,7 +216,7 @@ def test_a_path_is_waited_for_however_it_is_written(tmp_path):
             assert_still_holds(holder, token, other)
 
 
-def test_another_path_in_the_same_directory_is_not_waited_for(tmp_path):
+def test_a_server_does_not_wait_for_another_path(tmp_path):
     with UnixServer(tmp_path / "one") as server, draining(server):
         with UnixServer(tmp_path / "other") as other, Client(other) as client:
             assert client.call("ping") == "ok"
@@ -224,7 +224,7 @@ def test_another_path_in_the_same_directory_is_not_waited_for(tmp_path):
 
 # ---- sockets of the service manager ----
 
-def test_passed_sockets_are_waited_for():
+def test_a_server_waits_for_a_draining_server_on_passed_sockets():
     with socket.create_server(("127.0.0.1", 0)) as passed:
         with ActivatedServer([passed]) as server, draining(server) as (holder, token):
             descriptor = str(passed.fileno())
@@ -239,7 +239,7 @@ def test_passed_sockets_are_waited_for():
 
 # ---- the service manager ----
 
-def test_it_extends_its_start_timeout_while_it_waits(tmp_path):
+def test_a_waiting_server_extends_its_start_timeout(tmp_path):
     notify = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(notify)
@@ -277,7 +277,7 @@ time.sleep(1000)
 
 
 @contextmanager
-def squatted(name, prefix=NOBODY, backlog=10, fill=0):
+def occupied(name, prefix=NOBODY, backlog=10, fill=0):
     with subprocess.Popen([*prefix, "/usr/bin/python3", "-c", SQUAT, name, str(backlog), str(fill)],
                           stdout=subprocess.PIPE, text=True, cwd="/") as squatter:
         try:
@@ -288,7 +288,7 @@ def squatted(name, prefix=NOBODY, backlog=10, fill=0):
 
 
 def name_of_path(where):
-    """As drain_notice_name_of_path makes it."""
+    """The same name as that of drain_notice_name_of_path."""
     status = os.stat(where.parent)
     value = 0xcbf29ce484222325
     for byte in where.name.encode():
@@ -297,15 +297,15 @@ def name_of_path(where):
 
 
 @as_root
-def test_a_stranger_that_takes_the_name_of_a_port_makes_nobody_wait():
+def test_another_program_with_a_ports_notice_delays_no_server():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with squatted(f"dflockd-draining/127.0.0.1:{port}"):
+        with occupied(f"dflockd-draining/127.0.0.1:{port}"):
             assert_refused(run_server(f"--port={port}"), str(port))
     with Server() as server:
-        with squatted(f"dflockd-draining/127.0.0.1:{server.port}"):
+        with occupied(f"dflockd-draining/127.0.0.1:{server.port}"):
             with draining(server) as (holder, token):
-                # It cannot be waited for, and is not in danger either.
+                # The server cannot wait for it, and it cannot grant the same locks.
                 assert_refused(run_server(port_of(server)), str(server.port))
                 assert holder.call("r", "key", token) == "ok"
             assert any("cannot announce draining" in line for line in server.log)
@@ -313,9 +313,9 @@ def test_a_stranger_that_takes_the_name_of_a_port_makes_nobody_wait():
 
 
 @as_root
-def test_a_stranger_that_takes_the_name_of_a_path_keeps_nobody_from_starting(path):
+def test_another_program_with_a_paths_notice_blocks_no_server(path):
     # pylint: disable=redefined-outer-name
-    with squatted(name_of_path(path)), UnixServer(path) as server:
+    with occupied(name_of_path(path)), UnixServer(path) as server:
         with draining(server) as (holder, token):
             done = run_server("--port=0", f"--unix-socket={path}")
             assert_refused(done, "--unix-socket")
@@ -328,9 +328,9 @@ def test_a_stranger_that_takes_the_name_of_a_path_keeps_nobody_from_starting(pat
             assert client.call("ping") == "ok"
 
 
-def test_an_announcement_that_does_not_answer_is_not_taken_for_none(path):
+def test_a_server_waits_for_a_notice_that_does_not_answer(path):
     # pylint: disable=redefined-outer-name
-    with squatted(name_of_path(path), prefix=[], backlog=0, fill=10):
+    with occupied(name_of_path(path), prefix=[], backlog=0, fill=10):
         done = run_server("--port=0", f"--unix-socket={path}")
         assert_refused(done)
         assert "draining server" in done.stderr

@@ -1,8 +1,8 @@
-"""Every transcript about locks is also played to the original server, dflockd 0.5.0 in Python.
+"""Plays every transcript about locks to the original server, dflockd 0.5.0 in Python, too.
 
-What it does differently is listed in DIFFERENCES, and why. A difference that is not listed fails,
-and so does a listed one that does not occur any more. Of each transcript the first difference
-counts: after it the two conversations are not the same any more.
+DIFFERENCES lists its differences and their reasons. An unlisted difference fails, and so does a
+listed one that no longer occurs. Only the first difference of a transcript counts, because
+the conversations differ after it.
 """
 
 import pytest
@@ -18,11 +18,11 @@ FLAGS = {"--default-lease-ttl", "--lease-sweep-interval", "--gc-interval", "--gc
          "--max-locks", "--read-timeout",
          "--no-auto-release-on-disconnect"}
 LATER = ("ping", "stats", "auth", "sl", "sr", "sn", "se", "sw")
-TIMEOUT_S = 6  # the original takes up to two seconds to notice the end of a lease of one
+TIMEOUT_S = 6  # the original server expires a lease of a second up to two seconds late
 
 
 def about_locks(script):
-    """Whether the transcript uses nothing that came after 0.5.0."""
+    """Whether the transcript uses only features of 0.5.0."""
     flags = {word.split("=")[0] for word in script.flags if word.startswith("--")}
     sent = [step.rest.split("|")[0].split()[:1] for step in script.steps if step.verb == ">"]
     sent += [step.rest.split("\\")[:1] for step in script.steps if step.verb == ">>"]
@@ -40,18 +40,18 @@ def python():
 
 
 def unfenced(script):
-    """Tokens of 0.5.0 are random: their order means nothing."""
+    """Removes the comparisons of fences, because the tokens of 0.5.0 are random."""
     script.steps = [step for step in script.steps if step.verb != "rising"]
     return script
 
 
 def first_difference(script, server):
-    with Conversation(script, server, patience=TIMEOUT_S) as conversation:
+    with Conversation(script, server, timeout=TIMEOUT_S) as conversation:
         try:
             conversation.play()
         except Difference as difference:
-            # An end with bytes unread comes as a reset or not, as chance has it.
-            return difference.step.source, difference.heard.replace(RESET, CLOSED)
+            # A close with unread bytes arrives as a reset or as a close.
+            return difference.step.source, difference.received.replace(RESET, CLOSED)
     return None
 
 
@@ -62,9 +62,9 @@ def test_the_original_differs_only_as_listed(script, python):
     with OriginalServer(python, *script.flags) as server:
         seen = first_difference(unfenced(script), server)
     listed = DIFFERENCES.get(script.name)
-    assert seen == (listed and (listed.says, listed.original)), (
+    assert seen == (listed and (listed.step, listed.original)), (
         f"listed: {listed}\nseen: {seen}\n{script.rule}")
 
 
-def test_each_listed_difference_belongs_to_a_transcript():
+def test_each_listed_difference_has_a_transcript():
     assert set(DIFFERENCES) <= {script.name for script in SCRIPTS}

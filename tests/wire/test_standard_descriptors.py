@@ -1,5 +1,5 @@
-"""Programs that are started with some of descriptors 0, 1 and 2 closed: no file of their own gets
-these numbers, and so nobody's output."""
+"""Programs started with some of descriptors 0, 1 and 2 closed do not use these numbers for their
+own files, which would then receive output."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ every_combination = pytest.mark.parametrize("closed", CLOSED_SETS, ids=NAMES)
 
 
 def start(command, closed):
-    """The shell closes them: subprocess would open them again."""
+    """The shell closes the descriptors, because subprocess would open them again."""
     script = 'exec "$@" ' + " ".join(f"{number}>&-" for number in closed)
     return subprocess.Popen(["sh", "-c", script, "sh", *map(str, command)],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -31,7 +31,7 @@ def finish(process):
 
 
 @every_combination
-def test_the_server_keeps_its_fence_file_and_its_sockets(tmp_path, closed):
+def test_the_server_does_not_print_into_its_fence_file_or_sockets(tmp_path, closed):
     path, fences = tmp_path / "socket", tmp_path / "fences"
     command = [BINARY, "--port=0", f"--unix-socket={path}", f"--fence-state-file={fences}",
                "--debug"]
@@ -58,7 +58,7 @@ def test_the_server_keeps_its_fence_file_and_its_sockets(tmp_path, closed):
 
 
 @every_combination
-def test_a_start_that_fails_harms_no_file(tmp_path, closed):
+def test_a_failed_start_damages_no_file(tmp_path, closed):
     fences = tmp_path / "fences"
     with Server(f"--fence-state-file={fences}") as server:
         held = fences.read_bytes()
@@ -70,7 +70,7 @@ def test_a_start_that_fails_harms_no_file(tmp_path, closed):
 
 
 @every_combination
-def test_dflockctl_prints_nowhere_else_and_serves(tmp_path, closed):
+def test_dflockctl_prints_into_no_other_descriptor_and_works(tmp_path, closed):
     control = BINARY.parent / "dflockctl"
     with Server() as server:
         where = ["--servers", f"{server.host}:{server.port}"]
@@ -78,7 +78,7 @@ def test_dflockctl_prints_nowhere_else_and_serves(tmp_path, closed):
         assert status == (74 if 1 in closed else 0)
         assert err == (b"dflockctl: standard output: Bad file descriptor\n"
                        if 1 in closed and 2 not in closed else b"")
-        # Its connection does not get what it, or a command that it runs, prints.
+        # Its connection does not receive the output of dflockctl or of its command.
         status, out, err = finish(start(
             [control, "lock", *where, "key", "--", "sh", "-c", "echo out; echo err >&2; cat"],
             closed))
@@ -91,7 +91,7 @@ def test_dflockctl_prints_nowhere_else_and_serves(tmp_path, closed):
 
 
 @every_combination
-def test_dflockctl_acquire_holds_only_what_it_printed(closed):
+def test_dflockctl_acquire_keeps_no_lock_without_printing_its_token(closed):
     control = BINARY.parent / "dflockctl"
     with Server() as server, Client(server) as client:
         where = ["--servers", f"{server.host}:{server.port}"]
@@ -112,7 +112,7 @@ def test_dflockctl_acquire_holds_only_what_it_printed(closed):
 
 @pytest.mark.parametrize("program", ["dflockd", "dflockd-bench"])
 @pytest.mark.parametrize("question", ["--help", "--version"])
-def test_a_program_whose_output_is_lost_fails(program, question):
+def test_a_program_fails_if_its_output_is_lost(program, question):
     command = [BINARY.parent / program, question]
     status, _, err = finish(start(command, (1,)))
     assert (status, err) == (1, f"{program}: standard output: Bad file descriptor\n".encode())
@@ -124,7 +124,7 @@ def test_a_program_whose_output_is_lost_fails(program, question):
 
 
 @every_combination
-def test_dflockd_bench_prints_nowhere_else(closed):
+def test_dflockd_bench_prints_into_no_other_descriptor(closed):
     with Server() as server:
         command = [BINARY.parent / "dflockd-bench", "--servers", f"{server.host}:{server.port}",
                    "--workers", "1", "--connections", "2", "--rounds", "100"]

@@ -1,4 +1,4 @@
-"""A server that cannot serve says why in one clear line and exits with 1; one that can, READY=1."""
+"""A server that cannot serve prints one clear line and exits with 1; otherwise it sends READY=1."""
 
 import errno
 import os
@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from lib.process import sleeps
 from lib.server import BINARY, Server, unused_address
-from lib.threads import sleeps
 from lib.wire_client import Client, eventually
 from seccomp import forbid_io_uring
 from startup import EXIT_SECONDS, ServerAsGiven, assert_refused, clean_environment, run_server
@@ -21,7 +21,7 @@ from startup import EXIT_SECONDS, ServerAsGiven, assert_refused, clean_environme
 TAKEN = re.compile(r"in use|already")
 
 
-def test_a_port_that_another_program_listens_on_is_refused():
+def test_a_port_of_another_program_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = run_server(f"--port={port}")
@@ -29,7 +29,7 @@ def test_a_port_that_another_program_listens_on_is_refused():
     assert TAKEN.search(done.stderr)
 
 
-def test_a_port_that_another_dflockd_listens_on_is_refused():
+def test_a_port_of_another_dflockd_is_refused():
     with Server() as other:
         done = run_server(f"--port={other.port}")
         assert_refused(done, str(other.port))
@@ -38,7 +38,7 @@ def test_a_port_that_another_dflockd_listens_on_is_refused():
             assert client.call("ping") == "ok"
 
 
-def test_of_two_that_start_at_the_same_time_one_serves():
+def test_only_one_of_two_simultaneous_servers_serves():
     for _ in range(10):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -57,7 +57,7 @@ def test_of_two_that_start_at_the_same_time_one_serves():
                 each.communicate()
 
 
-def test_the_port_is_free_again_after_the_end():
+def test_the_port_is_free_after_the_exit():
     where = ("--host", unused_address(), "--port", "6390")
     with ServerAsGiven(*where) as first:
         with Client(first) as client:
@@ -70,15 +70,15 @@ def test_the_port_is_free_again_after_the_end():
         assert client.call("ping") == "ok"
 
 
-def test_started_again_right_after_a_kill_it_serves():
-    """The kernel ends the ring of a killed process, and so its listener, only after the process."""
+def test_a_server_started_right_after_a_kill_serves():
+    """The kernel closes the ring of a killed process, and its listener, after the process."""
     with Server() as server:
-        crowd = [Client(server) for _ in range(200)]
+        clients = [Client(server) for _ in range(200)]
         port = server.port
         server.kill()
         with Server(port=port) as again, Client(again) as client:
             assert client.call("ping") == "ok"
-        for client in crowd:
+        for client in clients:
             client.close()
 
 
@@ -99,7 +99,7 @@ def unprivileged_from():
 @pytest.mark.skipif(unprivileged_from() < 2, reason="no port is privileged here")
 def test_a_privileged_port_is_refused_to_a_user_without_the_privilege():
     with tempfile.TemporaryDirectory() as folder:
-        # A copy, since the build folder may be closed to others.
+        # A copy, because other users may have no access to the build folder.
         copy = Path(folder) / "dflockd"
         shutil.copy(BINARY, copy)
         copy.chmod(0o755)
@@ -114,20 +114,20 @@ def test_a_privileged_port_is_refused_to_a_user_without_the_privilege():
     assert "permission" in done.stderr.lower()
 
 
-# ---- RLIMIT_MEMLOCK: from Linux 6.14 on the memory of rings counts to that of an ordinary user ----
+# ---- RLIMIT_MEMLOCK: since Linux 6.14 it limits the memory of an ordinary user's rings ----
 
-ONE_RING = 400  # KiB: more than one ring takes, and less than two
+ONE_RING = 400  # KiB: more than one ring needs, and less than two
 NO_RING = 100
 
 
 @pytest.fixture
 def limited():
-    """Gives the command of a server for a user of its own, who may lock so many KiB."""
+    """Returns a function that makes a server's command for a new user who may lock `kib` KiB."""
     if os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("prlimit"):
         pytest.skip("takes root, setpriv and prlimit")
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU")
-    # The kernel gives the memory back late, so no two tests have the same user.
+    # The kernel frees the memory late, so each test has its own user.
     user = 50000 + random.SystemRandom().randrange(10000)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "dflockd"
@@ -163,7 +163,7 @@ def accounted(limited):
 
 
 @pytest.mark.parametrize("flags", [[], ["--threads=0"]], ids=["default", "0"])
-def test_there_are_as_many_workers_as_the_memory_limit_allows(accounted, flags):
+def test_the_memory_limit_sets_the_number_of_workers(accounted, flags):
     command, _ = accounted
     cpus = len(os.sched_getaffinity(0))
     server = Server()
@@ -173,74 +173,74 @@ def test_there_are_as_many_workers_as_the_memory_limit_allows(accounted, flags):
             [line] = [line for line in server.log if "fewer workers" in line]
             assert "level=WARN" in line and f"workers=1 cpus={min(cpus, 64)} " in line
             assert "LimitMEMLOCK=" in line and f"limit={ONE_RING * 1024}" in line
-            eventually(lambda: len(sleeps(server)) == 1)  # the others end
+            eventually(lambda: len(sleeps(server)) == 1)  # the other workers end
             token = client.acquire("key")
             assert client.call("r", "key", token) == "ok"
         server.terminate()
         assert server.wait() == 0
 
 
-def test_workers_that_were_asked_for_and_do_not_fit_are_refused(accounted):
+def test_a_requested_number_of_workers_that_does_not_fit_is_refused(accounted):
     _, end = accounted
     end(ONE_RING, "--threads=2")
 
 
-def test_without_memory_for_one_worker_it_says_so(accounted):
+def test_the_server_reports_missing_memory_for_one_worker(accounted):
     _, end = accounted
     end(NO_RING, "--threads=0")
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.EACCES])
-def test_without_io_uring_it_says_so(error):
+def test_the_server_reports_missing_io_uring(error):
     done = run_server("--port=0", preexec=lambda: forbid_io_uring(error))
     assert_refused(done, "io_uring")
 
 
-def test_without_a_port_it_listens_on_6388():
+def test_the_server_listens_on_6388_by_default():
     host = unused_address()
     with ServerAsGiven("--host", host) as server:
         assert (server.host, server.port) == (host, 6388)
 
 
 def notified(address, server_environment):
-    """What a server tells the datagram socket at this address when it is ready."""
+    """Returns the message of a ready server to the datagram socket at this address."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
         listener.settimeout(20)
         with Server(environment=server_environment) as server:
             message = listener.recv(4096)
-            # Ready means that it accepts connections.
+            # A ready server accepts connections.
             with Client(server) as client:
                 assert client.call("ping") == "ok"
     return message.decode()
 
 
-def test_systemd_is_told_when_it_is_ready(tmp_path):
+def test_the_server_notifies_systemd_when_it_is_ready(tmp_path):
     path = str(tmp_path / "notify")
     message = notified(path, {"NOTIFY_SOCKET": path})
     assert "READY=1" in message.splitlines()
 
 
-def test_systemd_is_told_by_an_abstract_socket_too():
+def test_the_server_notifies_systemd_by_an_abstract_socket():
     name = f"dflockd-test-{os.getpid()}"
     message = notified(f"\0{name}", {"NOTIFY_SOCKET": f"@{name}"})
     assert "READY=1" in message.splitlines()
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "relative", "@nobody-listens", ""])
-def test_a_notify_socket_that_cannot_be_reached_does_not_keep_it_from_serving(path):
+def test_the_server_serves_without_its_notify_socket(path):
     with Server(environment={"NOTIFY_SOCKET": path}) as server, Client(server) as client:
         assert client.call("ping") == "ok"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0_when_nobody_is_connected(number):
+def test_a_signal_ends_a_server_without_clients_with_status_0(number):
     with Server() as server:
         server.terminate(number)
         assert server.wait() == 0
 
 
-def test_a_client_that_goes_while_it_is_answered_does_not_kill_it():
+def test_a_client_that_closes_during_a_reply_does_not_kill_the_server():
     with Server() as server:
         for _ in range(50):
             client = Client(server)

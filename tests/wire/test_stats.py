@@ -1,4 +1,4 @@
-"""`stats` is valid JSON with the documented fields in their order, whatever the table holds."""
+"""`stats` is valid JSON with the documented fields in their order, for every table."""
 
 import json
 import random
@@ -31,7 +31,7 @@ def client(server):
 
 
 def checked_stats(client):
-    """The stats, having checked the form of all of it."""
+    """Returns the stats after checking their form."""
     client.send(request("stats"))
     line = client.read_line(60)
     assert isinstance(line, bytes) and line.startswith(b"ok {") and line.endswith(b"}\n")
@@ -80,7 +80,7 @@ def test_connection_ids_count_from_1(client):
     assert checked_stats(client)["locks"][0]["owner_conn_id"] == 1
 
 
-def test_the_owner_stays_the_one_who_acquired_when_another_renews(server, client):
+def test_the_owner_does_not_change_when_another_connection_renews(server, client):
     token = client.acquire("key")
     owner = checked_stats(client)["locks"][0]["owner_conn_id"]
     with Client(server) as other:
@@ -151,7 +151,7 @@ def test_idle_keys_are_not_listed_once_collected():
         assert [lock["key"] for lock in checked_stats(client)["locks"]] == ["two"]
 
 
-def test_connections_counts_those_that_are_open(server, client):
+def test_the_connection_count_is_that_of_open_connections(server, client):
     others = [Client(server) for _ in range(20)]
     eventually(lambda: checked_stats(client)["connections"] == 21)
     for other in others:
@@ -172,7 +172,7 @@ KEYS_NOT_IN_UTF_8 = [
 
 
 @pytest.mark.parametrize("key", KEYS_IN_UTF_8, ids=ascii)
-def test_a_key_in_utf_8_comes_back_as_it_is(client, key):
+def test_stats_show_a_utf_8_key_unchanged(client, key):
     token = client.acquire(key.encode())
     assert client.call("sl", key.encode(), "0 2").startswith("ok ")
     stats = checked_stats(client)
@@ -247,23 +247,23 @@ def test_20000_keys_are_listed_while_another_connection_works():
         assert not failures
 
 
-def test_stats_asked_for_by_many_at_once_are_each_complete():
+def test_simultaneous_stats_replies_are_each_complete():
     with Server("--max-locks", "5000") as server, Client(server) as holder:
         holder.send(b"".join(request("l", f"key-{number}", "0") for number in range(3000)))
         assert all(holder.read_line().startswith(b"ok ") for _ in range(3000))
-        askers = [Client(server) for _ in range(8)]
-        for asker in askers:
-            asker.send(request("stats") * 3 + request("ping"))
-        for asker in askers:
+        clients = [Client(server) for _ in range(8)]
+        for client in clients:
+            client.send(request("stats") * 3 + request("ping"))
+        for client in clients:
             for _ in range(3):
-                line = asker.read_line()
+                line = client.read_line()
                 assert len(json.loads(line[3:])["locks"]) == 3000
-            assert asker.read_line() == b"ok\n"
-            asker.close()
+            assert client.read_line() == b"ok\n"
+            client.close()
 
 
 def churn(server, key, stop):
-    """Acquire and release the key until told to stop."""
+    """Acquires and releases the key until `stop` is set."""
     with Client(server) as client:
         while not stop.is_set():
             client.call("r", key, client.acquire(key))
@@ -274,7 +274,7 @@ def times_listed(stats, key):
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_key_that_changes_meanwhile_is_listed_once(threads):
+def test_stats_list_a_changing_key_once(threads):
     with Server("--threads", threads, "--max-locks", "10000") as server:
         stop = threading.Event()
         keys = [f"churned-{number}" for number in range(3)]
@@ -296,8 +296,8 @@ def test_a_key_that_changes_meanwhile_is_listed_once(threads):
                     worker.join()
 
 
-def test_more_clients_than_walks_get_their_stats_though_some_do_not_read():
-    """Slow readers keep their walks; who comes when all are taken waits, and is served in the end."""
+def test_more_clients_than_walks_get_stats_while_some_do_not_read():
+    """Slow readers keep their walks; further clients wait for a free walk, and are served."""
     with Server("--max-locks", "100000", "--write-timeout", "5") as server:
         with Client(server) as holder:
             for start in range(0, 20000, 1000):
@@ -310,7 +310,7 @@ def test_more_clients_than_walks_get_their_stats_though_some_do_not_read():
             readers = [Client(server) for _ in range(4)]
             for client in readers:
                 client.send(request("stats") + request("ping"))
-            # All read at the same time: one that does not is closed after the write time-out.
+            # All read at the same time: the write timeout closes a client that does not.
             with ThreadPoolExecutor(len(readers)) as pool:
                 replies = list(pool.map(
                     lambda client: (client.read_line(60), client.read_line(60)), readers))

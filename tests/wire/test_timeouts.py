@@ -1,4 +1,4 @@
-"""Time-outs: what is progress and what is not, and that a server which was late blames no peer."""
+"""Timeouts: what counts as progress, and that a delayed server does not time out its clients."""
 
 import socket
 import time
@@ -12,33 +12,33 @@ LONG = b"x" * 300
 
 
 def trickle_until_closed(client, most_seconds):
-    """A byte every 0.4 s until the server ends the connection. What it said, and after how long."""
+    """Sends a byte every 0.4 s until the server closes. Returns its output and the seconds."""
     start = time.monotonic()
     while time.monotonic() < start + most_seconds:
         client.send(b"x")
-        said = client.read_line(0.4)
-        if said != SILENCE:
-            return said, time.monotonic() - start
+        reply = client.read_line(0.4)
+        if reply != SILENCE:
+            return reply, time.monotonic() - start
     return SILENCE, most_seconds
 
 
 @pytest.mark.parametrize("before", [b"", b"l\n", b"l\nkey\n"], ids=["command", "key", "arg"])
-def test_dropped_bytes_of_a_line_too_long_are_no_progress(before):
+def test_dropped_bytes_of_a_too_long_line_are_not_progress(before):
     with Server("--read-timeout", "1") as server, Client(server) as client:
         client.send(before + LONG)
-        said, seconds = trickle_until_closed(client, 12)
-        assert said == b"error\n" and seconds < 6
+        reply, seconds = trickle_until_closed(client, 12)
+        assert reply == b"error\n" and seconds < 6
         assert client.read_line() in (CLOSED, RESET)
 
 
-def test_dropped_bytes_are_no_progress_before_authentication():
+def test_dropped_bytes_before_authentication_are_not_progress():
     options = ["--read-timeout", "1", "--max-connections", "5", "--auth-token", SECRET]
     with Server(*options) as server:
-        crowd = [Client(server) for _ in range(5)]
-        for client in crowd:
+        clients = [Client(server) for _ in range(5)]
+        for client in clients:
             client.send(LONG)
-        said, seconds = trickle_until_closed(crowd[0], 12)
-        assert said == b"error_auth\n" and seconds < 6
+        reply, seconds = trickle_until_closed(clients[0], 12)
+        assert reply == b"error_auth\n" and seconds < 6
 
         def enters():
             with Client(server) as late:
@@ -47,8 +47,8 @@ def test_dropped_bytes_are_no_progress_before_authentication():
         assert eventually(enters, seconds=6)
 
 
-def test_a_request_behind_a_long_wait_for_its_lines_gets_a_whole_time_out():
-    """The time-out is for each line: the one that is too long has begun its own."""
+def test_each_line_of_a_request_gets_a_whole_timeout():
+    """The timeout is for each line: the too long line has started its own."""
     with Server("--read-timeout", "2") as server, Client(server) as client:
         for part in (b"ping\n", b"_\n", b"\nping\n"):
             client.send(part)
@@ -56,18 +56,18 @@ def test_a_request_behind_a_long_wait_for_its_lines_gets_a_whole_time_out():
         assert client.read_line() == b"ok\n"
 
 
-@pytest.mark.parametrize("said", [b"", b"ping\n\n\n"], ids=["first", "second"])
-def test_a_line_too_long_that_the_end_of_input_cuts_off_is_an_error(said):
+@pytest.mark.parametrize("before", [b"", b"ping\n\n\n"], ids=["first", "second"])
+def test_a_too_long_line_cut_by_the_end_of_input_is_an_error(before):
     with Server() as server, Client(server) as client:
-        client.send(said + LONG)
+        client.send(before + LONG)
         client.socket.shutdown(socket.SHUT_WR)
-        assert client.read_line() == (b"ok\n" if said else b"error\n")
-        if said:
+        assert client.read_line() == (b"ok\n" if before else b"error\n")
+        if before:
             assert client.read_line() == b"error\n"
         assert client.read_line() == CLOSED
 
 
-def test_a_short_line_that_the_end_of_input_cuts_off_is_dropped():
+def test_a_short_line_cut_by_the_end_of_input_is_dropped():
     with Server() as server, Client(server) as client:
         client.send(b"x" * 256)
         client.socket.shutdown(socket.SHUT_WR)
@@ -75,7 +75,7 @@ def test_a_short_line_that_the_end_of_input_cuts_off_is_dropped():
 
 
 def stop_beyond_the_time_out(server, clients, data):
-    """All send while the server stands still for longer than the read time-out."""
+    """All clients send while the server is stopped for longer than the read timeout."""
     with server.stopped():
         for client in clients:
             client.send(data)
@@ -83,7 +83,7 @@ def stop_beyond_the_time_out(server, clients, data):
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_input_that_waits_when_the_server_goes_on_is_served(threads):
+def test_a_resumed_server_serves_the_input_that_arrived_meanwhile(threads):
     with Server("--read-timeout", "2", "--threads", threads) as server:
         clients = [Client(server) for _ in range(500)]
         for client in clients:
@@ -94,8 +94,8 @@ def test_input_that_waits_when_the_server_goes_on_is_served(threads):
             client.close()
 
 
-def test_the_rest_of_a_request_that_waits_is_served():
-    """Also one that is longer than a receive buffer, and so comes in parts."""
+def test_a_resumed_server_serves_the_rest_of_a_request():
+    """Also a rest that is longer than a receive buffer, and so arrives in parts."""
     with Server("--read-timeout", "2", "--auth-token", "s" * 60000) as server:
         clients = [Client(server) for _ in range(20)]
         for client in clients:
@@ -107,7 +107,7 @@ def test_the_rest_of_a_request_that_waits_is_served():
             client.close()
 
 
-def test_input_that_is_no_progress_does_not_help_when_the_server_goes_on():
+def test_a_resumed_server_closes_a_connection_without_progress():
     with Server("--read-timeout", "2") as server:
         clients = [Client(server) for _ in range(20)]
         for client in clients:
@@ -120,8 +120,8 @@ def test_input_that_is_no_progress_does_not_help_when_the_server_goes_on():
             client.close()
 
 
-def test_a_peer_that_has_read_meanwhile_is_not_too_slow():
-    """The write time-out is over while the server stands still, and its peer has read."""
+def test_a_resumed_server_keeps_a_client_that_has_read_meanwhile():
+    """The write timeout passes while the server is stopped, and the client has read."""
     with Server("--write-timeout", "2", "--max-locks", "100000") as server:
         with Client(server) as holder, Client(server) as slow:
             for number in range(0, 40000, 1000):
@@ -130,7 +130,7 @@ def test_a_peer_that_has_read_meanwhile_is_not_too_slow():
                 for _ in range(1000):
                     holder.read_line()
             slow.send(request("stats"))
-            time.sleep(0.8)  # it has filled all buffers by now, and waits
+            time.sleep(0.8)  # the server has filled all buffers by now, and waits
             with server.stopped():
                 time.sleep(2.3)
                 slow.socket.settimeout(0.2)
@@ -143,21 +143,21 @@ def test_a_peer_that_has_read_meanwhile_is_not_too_slow():
             assert isinstance(line, bytes) and line.endswith(b"}\n")
 
 
-def test_who_stays_behind_a_full_window_is_closed_and_its_waiter_cancelled():
-    """200,000 bytes behind a blocked request hide the end of input: it is not waited for."""
+def test_a_client_behind_a_full_window_is_closed_and_its_wait_cancelled():
+    """200,000 bytes behind a blocked request hide the end of input; the server closes early."""
     with Server("--read-timeout", "1") as server:
         with Client(server) as holder, Client(server) as gone, Client(server) as next_one:
             holder.acquire("blocked", "0 1000")
             token = gone.acquire("held", "0 1000")
             assert token
             gone.send(request("l", "blocked", "900"))
-            gone.send_until_blocked(request("l", "blocked", "10") * 14000, patience=0.5)
+            gone.send_until_blocked(request("l", "blocked", "10") * 14000, seconds=0.5)
             gone.socket.close()
             assert next_one.call("l", "held", "15").startswith("ok ")
             assert next_one.stats()["locks"][0]["waiters"] == 0
 
 
-def test_a_moderate_backlog_behind_a_blocked_request_may_stay():
+def test_a_moderate_backlog_behind_a_blocked_request_is_kept():
     with Server("--read-timeout", "1") as server:
         with Client(server) as holder, Client(server) as patient:
             token = holder.acquire("key", "0 1000")
@@ -169,7 +169,7 @@ def test_a_moderate_backlog_behind_a_blocked_request_may_stay():
 
 
 def enter(server):
-    """A connection that is served, as soon as there is a place for it."""
+    """Returns a connection that the server serves, as soon as it has a free slot."""
     def served():
         client = Client(server)
         if client.call("ping") == "ok":
@@ -182,8 +182,8 @@ def enter(server):
 
 @pytest.mark.parametrize("options", [["--max-connections", "1"],
                                      ["--max-connections-per-ip", "1"]])
-def test_a_connection_that_the_server_ended_does_not_count(options):
-    """It lingers for up to two seconds, and its place is free at once."""
+def test_a_connection_closed_by_the_server_does_not_count(options):
+    """The connection lingers for up to two seconds, but its slot is free at once."""
     with Server(*options) as server:
         for _ in range(20):
             with enter(server) as ended:
@@ -195,8 +195,8 @@ def test_a_connection_that_the_server_ended_does_not_count(options):
                     assert following.stats()["connections"] == 1
 
 
-def test_many_lingering_connections_make_room_for_each_other():
-    """More than may linger at a time: the oldest go, and the server serves on."""
+def test_the_oldest_lingering_connections_make_room():
+    """Above the limit of lingering connections the server closes the oldest ones."""
     with Server("--threads", "1") as server, Client(server) as bystander:
         ended = []
         for _ in range(1500):
@@ -212,8 +212,8 @@ def test_many_lingering_connections_make_room_for_each_other():
 
 
 @pytest.mark.parametrize("rest", [b"", b"ping\n"], ids=["between requests", "amid one"])
-def test_the_read_time_out_runs_again_after_reading_was_paused(rest):
-    """More than 64 KiB behind a request that waits pauses reading; then all of it is served."""
+def test_the_read_timeout_runs_again_after_a_pause(rest):
+    """More than 64 KiB behind a waiting request pause reading; then the server serves all of it."""
     padded = b"ping\n" + b"x" * 250 + b"\n" + b"y" * 250 + b"\n"
     with Server("--read-timeout", "2", "--threads", "1") as server:
         with Client(server) as holder, Client(server) as client:
@@ -227,8 +227,8 @@ def test_the_read_time_out_runs_again_after_reading_was_paused(rest):
             assert client.read_line() == CLOSED
 
 
-def test_stats_that_wait_behind_others_are_made_though_reading_is_paused():
-    """And a client that is gone meanwhile does not count for ever, nor hold up the end."""
+def test_pending_stats_are_served_while_reading_is_paused():
+    """A client that has closed meanwhile is not counted any more, and does not delay the exit."""
     options = ["--max-locks", "100000", "--read-timeout", "3", "--write-timeout", "2",
                "--shutdown-timeout", "0"]
     with Server(*options) as server, Client(server) as holder:
@@ -242,7 +242,7 @@ def test_stats_that_wait_behind_others_are_made_though_reading_is_paused():
         time.sleep(0.5)
         gone = [Client(server) for _ in range(10)]
         for client in gone:
-            client.send_until_blocked(request("stats") + request("ping") * 12000, patience=0.3)
+            client.send_until_blocked(request("stats") + request("ping") * 12000, seconds=0.3)
             client.close()
         with Client(server) as patient:
             patient.send(request("stats") + request("ping") * 12000)

@@ -1,4 +1,4 @@
-"""Over TLS the server is the same server; who breaks off, lies or dawdles disturbs nobody else."""
+"""TLS does not change the protocol; broken, hostile or slow clients do not disturb others."""
 
 import os
 import random
@@ -23,7 +23,7 @@ from test_transcripts import PATHS, leaves_nothing
 GRANT = re.compile(r"ok [0-9a-f]{32} 33")
 HANDSHAKES_MAX = 1024  # of src/server/connection_tls.c
 PING = request("ping")
-# Who is refused without a byte can't shake hands.
+# A client that the server refuses without a byte cannot do a handshake.
 OVER_TLS = [path for path in PATHS if path.stem != "connections-max"]
 
 
@@ -43,21 +43,21 @@ def server(pair, authority):
                    authority=authority) as server:
         yield server
         server.terminate()
-        assert server.wait() == 0, "".join(server.log)  # a sanitizer looks for leaks then
+        assert server.wait() == 0, "".join(server.log)  # a sanitizer looks for leaks at the exit
 
 
 def plain_end(server, data):
-    """What a client without TLS hears, who says `data`, until the end."""
+    """Returns the server's output to a client without TLS that sends `data`."""
     with server.connect_plain() as plain:
-        heard = b""
+        received = b""
         try:
             plain.sendall(data)
             plain.shutdown(socket.SHUT_WR)
             while piece := plain.recv(4096):
-                heard += piece
+                received += piece
         except ConnectionError:
             pass
-        return heard
+        return received
 
 
 def works(server):
@@ -65,12 +65,12 @@ def works(server):
         return client.call("ping") == "ok"
 
 
-# ---- the same server ----
+# ---- the protocol over TLS ----
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("path", OVER_TLS, ids=lambda path: path.stem)
 def test_transcript_over_tls(path, style, seed, pair):
-    # Each by one of the versions, which take turns.
+    # The transcripts alternate between the versions.
     version = list(VERSIONS)[(len(path.stem) + STYLES.index(style)) % 2]
     script = transcript.read(path)
     with TlsServer(pair, *script.flags, version=version) as server:
@@ -91,7 +91,7 @@ def test_either_kind_of_key_serves_either_version(authority, kind, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_byte_of_a_session_may_come_alone(pair, version):
+def test_a_session_of_single_bytes_is_served(pair, version):
     with TlsServer(pair, version=version, piece=1) as server, Client(server) as client:
         token = client.acquire("key")
         assert client.call("r", "key", token) == "ok"
@@ -100,7 +100,7 @@ def test_every_byte_of_a_session_may_come_alone(pair, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_session_that_is_cut_at_any_byte_leaves_nothing(server, authority, version):
+def test_a_session_cut_at_any_byte_leaves_nothing(server, authority, version):
     context = client_context(authority, version)
     with server.connect(context=context) as whole:
         whole.sendall(request("l", "key", "0"))
@@ -119,7 +119,7 @@ def test_a_session_that_is_cut_at_any_byte_leaves_nothing(server, authority, ver
 
 
 class Cut:
-    """A socket that ends after so many bytes were sent."""
+    """A socket that closes after `count` sent bytes."""
 
     def __init__(self, plain, left):
         self.plain = plain
@@ -137,7 +137,7 @@ class Cut:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_much_goes_both_ways(server, authority, version):
+def test_large_transfers_work_in_both_directions(server, authority, version):
     """Records of any size, thousands of replies, and stats of many records."""
     with Client(server) as client:
         for number in range(900):
@@ -146,23 +146,23 @@ def test_much_goes_both_ways(server, authority, version):
         assert len(client.stats()["locks"]) == 900
     with server.connect(context=client_context(authority, version)) as tls:
         tls.sendall(PING * 20000)
-        heard = 0
-        while heard < 20000 * 3:
-            heard += len(tls.recv(1 << 16))
+        received = 0
+        while received < 20000 * 3:
+            received += len(tls.recv(1 << 16))
 
 
-def test_a_peer_that_does_not_read_is_closed_after_the_write_timeout(pair):
+def test_a_client_that_does_not_read_is_closed_after_the_write_timeout(pair):
     with TlsServer(pair, "--write-timeout=1") as server:
-        deaf = server.connect()
-        deaf.settimeout(30)
+        reader = server.connect()
+        reader.settimeout(30)
         with pytest.raises((ConnectionError, TimeoutError)):
             while True:
-                deaf.sendall(request("stats") * 2000)
+                reader.sendall(request("stats") * 2000)
         settle(server)
-        deaf.close()
+        reader.close()
 
 
-def test_auth_is_asked_for_within_tls(pair):
+def test_the_server_requires_auth_within_tls(pair):
     with TlsServer(pair, "--auth-token", "s3cret") as server:
         with Client(server) as client:
             assert client.call("auth", "_", "s3cret") == "ok"
@@ -175,19 +175,19 @@ def test_auth_is_asked_for_within_tls(pair):
             assert client.read_line() == b"error_auth\n"
 
 
-# ---- ends ----
+# ---- closing ----
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_who_says_close_notify_is_answered_to_the_end_with_close_notify(server, authority, version):
+def test_the_server_answers_everything_before_its_close_notify(server, authority, version):
     tls = server.connect(context=client_context(authority, version))
     tls.sendall(PING * 3)
     with pytest.raises(ssl.SSLWantReadError):
         tls.tls.unwrap()
     tls._flush()
-    heard = b""
+    received = b""
     while piece := tls.recv(100):
-        heard += piece
-    assert heard == b"ok\n" * 3
+        received += piece
+    assert received == b"ok\n" * 3
     tls.close()
 
 
@@ -220,7 +220,7 @@ def test_an_end_without_close_notify_releases_what_was_held(server):
     client.close()
 
 
-def test_draining_says_so_within_tls(pair):
+def test_a_draining_server_answers_within_tls(pair):
     with TlsServer(pair) as server, Client(server) as holder, Client(server) as waiter:
         token = holder.acquire("key")
         waiter.send(request("l", "key", "60"))
@@ -234,16 +234,16 @@ def test_draining_says_so_within_tls(pair):
         assert server.wait() == 0
 
 
-def test_idle_connections_are_told_so_and_closed(pair):
+def test_an_idle_connection_gets_an_error_and_a_close_notify(pair):
     with TlsServer(pair, "--read-timeout=1") as server, Client(server) as client:
         assert client.read_line() == b"error\n"
         assert client.read_line() == CLOSED
 
 
-# ---- sessions that are taken up again ----
+# ---- resumed sessions ----
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_session_is_taken_up_again(server, authority, version):
+def test_a_session_can_be_resumed(server, authority, version):
     context = client_context(authority, version)
     first = server.connect(context=context)
     first.sendall(PING)
@@ -255,21 +255,21 @@ def test_a_session_is_taken_up_again(server, authority, version):
     first.close()
 
 
-# ---- those who are not honest ----
+# ---- broken and hostile clients ----
 
 @pytest.mark.parametrize("data", [
     PING, b"\n", b"GET / HTTP/1.1\r\n\r\n", b"\x80\x2e\x01\x00\x02", b"\x00" * 3000,
     b"\x16\x03\x01\xff\xff" + b"x" * 70000, b"\x16\x03\x01\x00\x00", b"\x16" * 100,
     b"\x16\x03\x01\x00\x04\x01\xff\xff\xff", b"\x16\x03\x03\x00\x04\x01\x00\x00\x00"], ids=ascii)
-def test_who_does_not_speak_tls_is_closed_and_nobody_else(server, data):
+def test_a_client_without_tls_is_closed_and_no_other(server, data):
     with Client(server) as other:
-        heard = plain_end(server, data)
-        assert not heard or (data[0] == 0x16 and heard[0] == 0x15 and len(heard) <= 14)
+        received = plain_end(server, data)
+        assert not received or (data[0] == 0x16 and received[0] == 0x15 and len(received) <= 14)
         assert other.call("ping") == "ok"
     settle(server)
 
 
-def heard_or_refused(tls):
+def output_or_refused(tls):
     try:
         return tls.recv(10)
     except (ssl.SSLError, ConnectionError):
@@ -278,22 +278,22 @@ def heard_or_refused(tls):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_record_with_any_bit_changed_is_not_served(server, authority, version):
-    """But for the first byte in 1.3: GnuTLS goes by the type that is within what is sealed."""
+    """Except the first byte in 1.3: GnuTLS uses the type inside the ciphertext."""
     context = client_context(authority, version)
     with server.connect(context=context) as tls:
-        length = len(tls.seal(PING))
+        length = len(tls.encrypt(PING))
     for place in range(1 if version == "1.3" else 0, length):
         for bit in range(8):
             with server.connect(context=context) as tls:
-                data = bytearray(tls.seal(PING))
+                data = bytearray(tls.encrypt(PING))
                 data[place] ^= 1 << bit
                 tls.plain.sendall(data)
                 tls.plain.shutdown(socket.SHUT_WR)
-                assert heard_or_refused(tls) == b"", (place, bit)
+                assert output_or_refused(tls) == b"", (place, bit)
     settle(server)
 
 
-def test_random_bytes_behind_a_first_byte_of_tls(server, seed):
+def test_random_bytes_behind_a_first_byte_of_tls_are_refused(server, seed):
     dice = random.Random(seed)
     for _ in range(100):
         plain_end(server, b"\x16\x03" + dice.randbytes(dice.randrange(2000)))
@@ -302,7 +302,7 @@ def test_random_bytes_behind_a_first_byte_of_tls(server, seed):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_any_alert_may_end_a_handshake(server, version):
-    """Before the keys are agreed on anybody may send one, of any level and kind."""
+    """Before the key exchange anyone can send an alert of any level and kind."""
     for level in (1, 2, 255):
         for kind in range(256):
             outgoing = ssl.MemoryBIO()
@@ -328,13 +328,14 @@ def test_renegotiation_is_refused(server):
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
         client.stdin.write(b"R\n")
         client.stdin.flush()
-        heard, _ = client.communicate(timeout=20)
-    assert b"RENEGOTIATING" in heard and re.search(b"no renegotiation|handshake failure", heard)
+        received, _ = client.communicate(timeout=20)
+    assert b"RENEGOTIATING" in received
+    assert re.search(b"no renegotiation|handshake failure", received)
     assert works(server)
 
 
-def test_a_handshake_that_is_not_done_within_the_read_timeout_is_closed(pair):
-    """The time counts from the connection, and a byte now and then does not make it longer."""
+def test_a_handshake_that_exceeds_the_read_timeout_is_closed(pair):
+    """The time counts from the accept, and single bytes do not extend it."""
     with TlsServer(pair, "--read-timeout=2") as server, server.connect_plain() as slow:
         start = time.monotonic()
         try:
@@ -348,19 +349,19 @@ def test_a_handshake_that_is_not_done_within_the_read_timeout_is_closed(pair):
             assert client.call("ping") == "ok"
 
 
-def test_beyond_the_cap_the_oldest_unfinished_handshake_goes(pair):
+def test_the_oldest_handshake_ends_beyond_the_limit(pair):
     with TlsServer(pair, "--threads=1") as server, Client(server) as other:
-        crowd = []
+        connections = []
         try:
             for _ in range(HANDSHAKES_MAX + 100):
-                crowd.append(server.connect_plain())
-                crowd[-1].sendall(b"\x16\x03\x01\x02")
-            first, last = crowd[0], crowd[-1]
+                connections.append(server.connect_plain())
+                connections[-1].sendall(b"\x16\x03\x01\x02")
+            first, last = connections[0], connections[-1]
             assert plain_closed(first, 10) and not plain_closed(last, 0.2)
             assert works(server) and other.call("ping") == "ok"
             assert other.stats()["connections"] <= HANDSHAKES_MAX + 2
         finally:
-            for plain in crowd:
+            for plain in connections:
                 plain.close()
         settle_with(other)
 
@@ -380,7 +381,7 @@ def settle_with(client):
 
 
 class Handshake:
-    """A client's side of one, a step at a time."""
+    """A client's side of a handshake, step by step."""
 
     def __init__(self, server):
         self.plain = server.connect_plain()
@@ -393,7 +394,7 @@ class Handshake:
         self.plain.sendall(self.outgoing.read())
 
     def end_with(self, data):
-        """Say in one what is left of the handshake, `data`, and that this was all."""
+        """Sends the rest of the handshake, `data` and close-notify at once."""
         while True:
             self.incoming.write(self.plain.recv(1 << 16))
             try:
@@ -407,46 +408,46 @@ class Handshake:
         self.plain.sendall(self.outgoing.read())
         self.plain.shutdown(socket.SHUT_WR)
 
-    def hear(self):
-        """All that is said until close-notify."""
-        heard = b""
+    def read_all(self):
+        """Returns the server's output until close-notify."""
+        received = b""
         while piece := self.plain.recv(1 << 16):
             self.incoming.write(piece)
         self.incoming.write_eof()
         while True:
             try:
-                heard += self.tls.read(1 << 16)
+                received += self.tls.read(1 << 16)
             except (ssl.SSLZeroReturnError, ssl.SSLWantReadError):
-                return heard
+                return received
 
 
-def test_a_crowd_that_shakes_hands_at_once_is_served_one_after_the_other(server):
-    """Requests and the end of input come with the end of the handshake, and many do so at once."""
+def test_many_simultaneous_handshakes_are_all_served(server):
+    """Each client sends requests and the end of input with the last step of its handshake."""
     count = 300
     with Client(server) as other:
-        crowd = [Handshake(server) for _ in range(count)]
+        handshakes = [Handshake(server) for _ in range(count)]
         try:
-            for one in crowd:
+            for one in handshakes:
                 one.greet()
             assert other.call("ping") == "ok"
-            for one in crowd:
-                one.end_with(PING * 3 + request("l", "crowd", "0") + b"nonsense")
+            for one in handshakes:
+                one.end_with(PING * 3 + request("l", "handshakes", "0") + b"nonsense")
             assert other.call("ping") == "ok"
-            heard = [one.read_line() for one in crowd]
+            received = [one.read_all() for one in handshakes]
         finally:
-            for one in crowd:
+            for one in handshakes:
                 one.plain.close()
-        assert all(text.startswith(b"ok\nok\nok\n") for text in heard)
-        assert sum(b"ok " in text for text in heard) >= 1
+        assert all(text.startswith(b"ok\nok\nok\n") for text in received)
+        assert sum(b"ok " in text for text in received) >= 1
         settle_with(other)
 
 
-def test_much_that_follows_a_handshake_at_once_is_served(server):
-    """More than is read before the handshake is done."""
+def test_large_input_right_behind_a_handshake_is_served(server):
+    """More than the server reads before the end of the handshake."""
     one = Handshake(server)
     one.greet()
     one.end_with(PING * 100000)
-    assert one.read_line() == b"ok\n" * 100000
+    assert one.read_all() == b"ok\n" * 100000
     one.plain.close()
 
 
@@ -474,7 +475,7 @@ def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, stra
         assert works(server)
 
 
-# ---- certificates anew ----
+# ---- reloading certificates ----
 
 def name_of(server):
     with server.connect() as tls:
@@ -485,7 +486,7 @@ def said(server, text):
     return eventually(lambda: any(text in line for line in server.log))
 
 
-def test_sighup_takes_new_certificates_and_drops_nobody(tmp_path, authority):
+def test_sighup_loads_new_certificates_and_keeps_connections(tmp_path, authority):
     place, new = authority.issue("place"), authority.issue("new", "rsa")
     with TlsServer(place, authority=authority) as server:
         with Client(server) as old, Client(server) as waiter:
@@ -499,14 +500,14 @@ def test_sighup_takes_new_certificates_and_drops_nobody(tmp_path, authority):
             assert old.call("r", "key", token) == "ok"
             assert waiter.read_line().startswith(b"ok ")
             place.certificate.unlink()
-            os.mkfifo(place.certificate)  # is not waited for
+            os.mkfifo(place.certificate)  # a FIFO, which the server must not wait for
             server.terminate(signal.SIGHUP)
             said(server, "the old one stays")
             assert name_of(server) == "new"
             assert old.call("ping") == "ok"
 
 
-def test_certificates_change_all_the_time_under_load(authority):
+def test_the_server_reloads_certificates_under_load(authority):
     place, pairs = authority.issue("turning"), [authority.issue("one"), authority.issue("two")]
     with TlsServer(place, authority=authority) as server, Client(server) as old:
         for turn in range(40):
@@ -526,18 +527,18 @@ def test_sighup_without_tls_is_harmless():
         assert server.wait() == 0
 
 
-# ---- what is refused at the start ----
+# ---- refusals at the start ----
 
 def start(certificate, key, *more):
     return run_server("--port=0", f"--tls-cert={certificate}", f"--tls-key={key}", *more)
 
 
-def test_files_that_cannot_be_used_are_named(tmp_path, authority, pair):
+def test_the_server_names_unusable_files(tmp_path, authority, pair):
     nonsense = tmp_path / "nonsense"
     nonsense.write_text("-----BEGIN NOTHING-----\n")
     empty = tmp_path / "empty"
     empty.touch()
-    pipe = tmp_path / "pipe"  # that nobody writes to: to open it would wait
+    pipe = tmp_path / "pipe"  # a FIFO without a writer, on which open() would wait
     os.mkfifo(pipe)
     for bad in nonsense, empty, tmp_path / "missing", tmp_path, pipe:
         assert_refused(start(bad, pair.key), str(bad))
@@ -547,7 +548,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path, authority, pair):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_named(tmp_path, pair):
+def test_the_server_names_an_unreadable_file(tmp_path, pair):
     secret = tmp_path / "secret"
     secret.write_bytes(pair.key.read_bytes())
     secret.chmod(0)
@@ -571,7 +572,7 @@ def test_an_encrypted_key_is_refused(tmp_path, pair):
     assert "encrypted" in done.stderr
 
 
-def test_a_certificate_out_of_its_time_is_refused(authority):
+def test_an_expired_or_future_certificate_is_refused(authority):
     old, early = authority.issue("old", ends=-60), authority.issue("early", begins=DAY // 2)
     for late, said_so in (old, "expired at 20"), (early, "not valid before 20"):
         done = start(late.certificate, late.key)
@@ -588,7 +589,7 @@ def test_one_file_without_the_other_is_refused(authority, pair, flag, variable):
                    f"DFLOCKD_{variable}")
 
 
-def test_variables_name_the_files_as_well(authority, pair):
+def test_variables_can_name_the_files(authority, pair):
     environment = {"DFLOCKD_TLS_CERT": str(pair.certificate), "DFLOCKD_TLS_KEY": str(pair.key)}
     with Server(environment=environment) as server, \
             client_context(authority).wrap_socket(server.connect(),
@@ -597,7 +598,7 @@ def test_variables_name_the_files_as_well(authority, pair):
         assert tls.recv(10) == b"ok\n"
 
 
-def test_no_log_line_holds_the_key(tmp_path, pair):
+def test_no_log_line_contains_the_private_key(tmp_path, pair):
     with TlsServer(pair, "--debug") as server:
         assert works(server)
         server.terminate(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Tokens: 16 hex digits of a rising fence, 16 of salt nobody can guess."""
+"""Tokens: 16 hex digits of a rising fence, then 16 of random salt."""
 
 import time
 
@@ -17,7 +17,7 @@ def grants(client, keys):
     return [line.split()[1].decode() for line in lines]
 
 
-def test_fences_rise_strictly_over_keys_and_connections():
+def test_fences_rise_across_keys_and_connections():
     with Server("--max-locks", "5000") as server:
         tokens = []
         clients = [Client(server) for _ in range(4)]
@@ -44,19 +44,19 @@ def test_the_fence_rises_over_a_restart():
         assert fence(client.acquire("key")) > before
 
 
-def test_salts_do_not_repeat_nor_follow_from_the_fence():
+def test_salts_are_unique_and_independent_of_the_fence():
     with Server("--max-locks", "5000") as first, Client(first) as one, \
             Server("--max-locks", "5000") as second, Client(second) as two:
         keys = [str(key) for key in range(2000)]
         salts = [token[16:] for token in grants(one, keys) + grants(two, keys)]
     assert len(set(salts)) == len(salts)
-    # Each of 64 bits is set in about half of 4000: 6 standard deviations are 190.
+    # Each of 64 bits is set in half of 4000 salts on average: 6 standard deviations are 190.
     for bit in range(64):
         count = sum(int(salt, 16) >> bit & 1 for salt in salts)
         assert abs(count - 2000) < 200
 
 
-def test_a_token_in_capitals_is_not_the_token():
+def test_an_uppercase_token_is_not_valid():
     with Server() as server, Client(server) as client:
         token = client.acquire("key")
         assert token != token.upper()
@@ -65,7 +65,7 @@ def test_a_token_in_capitals_is_not_the_token():
         assert client.call("r", "key", token) == "ok"
 
 
-def test_every_digit_of_a_token_counts():
+def test_every_digit_of_a_token_is_compared():
     with Server() as server, Client(server) as client:
         token = client.acquire("key")
         for position in range(32):

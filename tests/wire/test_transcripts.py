@@ -1,4 +1,4 @@
-"""Every transcript holds: as written, with its sends cut to pieces, and pipelined."""
+"""Every transcript holds as written, with its sends split, and pipelined."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PATHS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
 def leaves_nothing(script):
-    """Whether the server must be found empty once all connections of this transcript are gone."""
+    """Whether the server must be empty after the connections of this transcript have closed."""
     lasting = {"--auth-token", "--no-auto-release-on-disconnect"}
     ends = {"terminate", "kill"}
     return not lasting & set(script.flags) and not ends & {step.verb for step in script.steps}
@@ -20,7 +20,7 @@ def leaves_nothing(script):
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_transcript(path, style, seed):
+def test_every_transcript_holds(path, style, seed):
     script = transcript.read(path)
     with Server(*script.flags) as server:
         with Conversation(script, server, style, seed) as conversation:

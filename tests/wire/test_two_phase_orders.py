@@ -1,7 +1,7 @@
-"""Enqueue, wait, try, and release in every order give what a small model of one key gives.
+"""Enqueue, wait, try and release in every order agree with a small model of one key.
 
-Two connections: A does all of it, B tries and releases. Every sequence of LENGTH steps is played,
-each on a key of its own.
+Connection A does all four, B tries and releases. The test plays every sequence of LENGTH steps,
+each on its own key.
 """
 
 import itertools
@@ -16,17 +16,17 @@ UNKNOWN = "0" * 32
 
 
 class Model:
-    """What the answers must be. A grant is known by the number of its step."""
+    """The expected replies. The number of its step identifies a grant."""
 
     def __init__(self, limit):
         self.limit = limit
         self.holders = []
-        self.queued = None     # the number of the step at which A queued
+        self.queued = None     # the step at which A enqueued
         self.enqueued = None   # the grant that A's `e` has, or "queued"
         self.known = {"A": [], "B": []}
 
     def step(self, number, who, what):
-        """The word the answer begins with, and the grant it is about (None: no token)."""
+        """Returns the reply's first word, and the grant whose token it holds (None: no token)."""
         return getattr(self, f"_{what}")(number, who)
 
     def _try(self, number, who):
@@ -55,7 +55,7 @@ class Model:
         return "ok", enqueued
 
     def _release(self, _, who):
-        """Of the newest grant that this connection knows of and still holds."""
+        """Releases the newest grant that this connection knows and holds."""
         held = [grant for grant in self.known[who] if grant in self.holders]
         if not held:
             return "error", None
@@ -63,7 +63,7 @@ class Model:
         if self.enqueued == held[-1]:
             self.enqueued = None
         if self.queued is not None:
-            # A's waiter is served; A does not know its token before it asks.
+            # A's waiter gets the lock; A does not know its token before `w`.
             self.holders.append(self.queued)
             self.queued, self.enqueued = None, self.queued
         return "ok", held[-1]
@@ -74,8 +74,8 @@ class Model:
         return number
 
 
-class Speaker:
-    """Puts the steps into requests, and remembers the token of each grant."""
+class Player:
+    """Sends the steps as requests, and keeps the token of each grant."""
 
     def __init__(self, clients, limit):
         self.clients = clients
@@ -94,10 +94,10 @@ class Speaker:
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2], ids=["lock", "semaphore-1", "semaphore-2"])
-def test_every_order_gives_what_the_model_gives(limit):
+def test_every_order_agrees_with_the_model(limit):
     with Server("--max-locks", str(len(STEPS)**LENGTH)) as server, \
             Client(server) as first, Client(server) as second:
-        speaker = Speaker({"A": first, "B": second}, limit)
+        speaker = Player({"A": first, "B": second}, limit)
         for count, steps in enumerate(itertools.product(STEPS, repeat=LENGTH)):
             model, tokens, told = Model(limit or 1), {}, []
             for number, step in enumerate(steps):
@@ -107,5 +107,5 @@ def test_every_order_gives_what_the_model_gives(limit):
                 told.append((step, *heard))
                 fields = 2 if grant is not None and what != "release" else 0
                 assert heard == (word, fields), f"expected {word}: {told}"
-            # Where there are several grants, their tokens differ.
+            # The tokens of several grants differ.
             assert len(set(tokens.values())) == len(tokens)

@@ -1,4 +1,4 @@
-"""--unix-socket: the same protocol on a path; whose file it is, and when it goes."""
+"""--unix-socket: the same protocol on a path; the owner and the removal of its file."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ FLAG = "--unix-socket"
 
 
 class UnixServer(Server):
-    """A server whose clients come by its path."""
+    """A server whose clients connect to its path."""
 
     def __init__(self, path, *args, environment=None):
         super().__init__(FLAG, str(path), *args, environment=environment)
@@ -32,7 +32,7 @@ class UnixServer(Server):
         connection.settimeout(timeout)
         try:
             connection.connect(self.path)
-        except FileNotFoundError as error:  # nobody can come any more
+        except FileNotFoundError as error:  # no client can connect any more
             connection.close()
             raise ConnectionRefusedError(str(error)) from error
         except OSError:
@@ -47,7 +47,7 @@ def path(tmp_path):
 
 
 def leave_behind(path):
-    """A socket file that nobody listens on."""
+    """Creates a socket file without a listener."""
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
@@ -55,7 +55,7 @@ def leave_behind(path):
 
 @pytest.mark.parametrize("style", ["as written", "pipelined"])
 @pytest.mark.parametrize("script", PATHS, ids=lambda path: path.stem)
-def test_every_transcript_holds_on_a_path(script, style, seed, path):
+def test_every_transcript_holds_on_the_unix_socket(script, style, seed, path):
     script = transcript.read(script)
     with UnixServer(path, *script.flags) as server:
         with Conversation(script, server, style, seed) as conversation:
@@ -64,7 +64,7 @@ def test_every_transcript_holds_on_a_path(script, style, seed, path):
             settle(server)
 
 
-def test_path_and_port_are_doors_to_the_same_locks(path):
+def test_path_and_port_serve_the_same_locks(path):
     with UnixServer(path, "--threads", "2") as server, Client(server) as near:
         with socket.create_connection((server.host, server.port), timeout=20) as far:
             near.acquire("key")
@@ -93,7 +93,7 @@ def test_the_file_has_its_mode_whatever_the_umask(path, flags, mode):
         os.umask(before)
 
 
-def test_its_connections_count(path):
+def test_unix_connections_count_as_connections(path):
     with UnixServer(path, "--max-connections", "2") as server:
         with Client(server) as one, Client(server) as two:
             assert one.call("ping") == two.call("ping") == "ok"
@@ -102,8 +102,8 @@ def test_its_connections_count(path):
             assert one.stats()["connections"] == 2
 
 
-def test_all_workers_serve_it(path):
-    """Connections are handed out in turn: none of three workers has all."""
+def test_all_workers_serve_the_path(path):
+    """The server distributes connections in turn: no one of three workers has all."""
     with UnixServer(path, "--threads", "3") as server:
         clients = [Client(server) for _ in range(30)]
         all_serve(server, clients)
@@ -114,14 +114,14 @@ def test_all_workers_serve_it(path):
 # ---- the end ----
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_file_is_removed_at_the_end(path, number):
+def test_the_server_removes_the_file_at_its_exit(path, number):
     with UnixServer(path) as server:
         server.terminate(number)
         assert server.wait() == 0
     assert not path.exists()
 
 
-def test_a_second_signal_leaves_no_file_either(path):
+def test_a_second_signal_also_removes_the_file(path):
     with UnixServer(path) as server, Client(server) as holder:
         holder.acquire("key")
         server.terminate()
@@ -131,10 +131,10 @@ def test_a_second_signal_leaves_no_file_either(path):
     assert not path.exists()
 
 
-def test_while_draining_nobody_new_gets_in_and_holders_may_release(path, tmp_path):
+def test_a_draining_server_refuses_new_clients_and_serves_holders(path, tmp_path):
     with UnixServer(path, "--threads", "2") as server, Client(server) as holder:
         token = holder.acquire("key")
-        # A second name of the file: whoever has it is refused all the same.
+        # A second name of the file does not help a client either.
         other = tmp_path / "other"
         os.link(path, other)
         server.terminate()
@@ -146,33 +146,33 @@ def test_while_draining_nobody_new_gets_in_and_holders_may_release(path, tmp_pat
         assert server.wait() == 0
 
 
-def test_who_connects_while_draining_begins_is_answered_or_refused(path):
+def test_a_client_that_connects_as_draining_begins_is_answered_or_refused(path):
     with UnixServer(path, "--threads", "2") as server:
         stop = threading.Event()
-        heard = []
+        received = []
 
         def connect():
             while not stop.is_set():
                 try:
                     with Client(server) as client:
                         client.send(request("ping"))
-                        heard.append(client.read_line())
+                        received.append(client.read_line())
                 except ConnectionRefusedError:
                     return
 
-        crowd = [threading.Thread(target=connect) for _ in range(4)]
-        for thread in crowd:
+        clients = [threading.Thread(target=connect) for _ in range(4)]
+        for thread in clients:
             thread.start()
-        eventually(lambda: len(heard) > 100)
+        eventually(lambda: len(received) > 100)
         server.terminate()
-        for thread in crowd:
+        for thread in clients:
             thread.join(20)
         stop.set()
         assert server.wait() == 0
-        assert set(heard) <= {b"ok\n", b"error_draining\n"}
+        assert set(received) <= {b"ok\n", b"error_draining\n"}
 
 
-def test_a_file_that_is_anothers_by_then_stays(path):
+def test_the_server_does_not_remove_a_file_of_another_server(path):
     with UnixServer(path) as server, socket.socket(socket.AF_UNIX) as another:
         path.unlink()
         another.bind(str(path))
@@ -181,8 +181,8 @@ def test_a_file_that_is_anothers_by_then_stays(path):
         assert path.exists()
 
 
-def test_a_path_whose_file_is_gone_is_still_the_first_servers(path):
-    """Its clients are served on: a second server would grant the same locks."""
+def test_a_path_belongs_to_its_server_after_its_file_is_removed(path):
+    """The first server still serves its clients: a second one would grant the same locks."""
     with UnixServer(path) as server, Client(server) as holder:
         holder.acquire("key")
         path.unlink()
@@ -192,8 +192,8 @@ def test_a_path_whose_file_is_gone_is_still_the_first_servers(path):
         assert client.call("ping") == "ok"
 
 
-def test_in_another_network_namespace_a_path_has_one_server_too(path):
-    """No announcement is seen there: while the first one drains, the second one fails."""
+def test_a_path_has_one_server_across_network_namespaces(path):
+    """The second server sees no notice there: it fails while the first one drains."""
     apart = ["unshare", "--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh"]
     if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to make a network namespace")
@@ -207,7 +207,7 @@ def test_in_another_network_namespace_a_path_has_one_server_too(path):
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_server_that_cannot_start_leaves_no_file(path):
+def test_a_failed_start_leaves_no_file(path):
     done = run_server("--port=0", f"{FLAG}={path}", prefix=["prlimit", "--nofile=6:6"])
     assert done.returncode == 1
     assert not path.exists()
@@ -215,7 +215,7 @@ def test_a_server_that_cannot_start_leaves_no_file(path):
 
 # ---- the start ----
 
-def test_what_a_killed_server_left_is_replaced(path):
+def test_the_server_replaces_the_file_of_a_killed_server(path):
     for _ in range(3):
         with UnixServer(path) as server, Client(server) as client:
             assert client.call("ping") == "ok"
@@ -226,7 +226,7 @@ def test_what_a_killed_server_left_is_replaced(path):
         assert client.call("ping") == "ok"
 
 
-def test_a_live_server_is_not_replaced(path):
+def test_the_file_of_a_live_server_is_not_replaced(path):
     with UnixServer(path) as server, Client(server) as client:
         assert_refused(run_server("--port=0", f"{FLAG}={path}"), FLAG, "already")
         assert client.call("ping") == "ok"
@@ -245,7 +245,7 @@ def test_a_live_socket_of_another_kind_is_not_replaced(path, kind):
         assert path.stat().st_ino == before.st_ino
 
 
-def test_of_many_started_at_once_on_a_stale_path_one_serves(path):
+def test_only_one_of_many_servers_takes_a_stale_path(path):
     for _ in range(5):
         leave_behind(path)
         started = [subprocess.Popen([str(BINARY), "--port=0", f"{FLAG}={path}"],
@@ -278,7 +278,7 @@ def fill(path, kind):
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "pipe", "link to a socket", "broken link"])
-def test_what_is_no_socket_is_never_touched(path, kind):
+def test_the_server_never_touches_other_kinds_of_files(path, kind):
     fill(path, kind)
     before = path.lstat()
     done = run_server("--port=0", f"{FLAG}={path}")
@@ -299,7 +299,7 @@ def test_the_longest_path_serves_and_a_longer_one_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["nowhere/dflockd.sock", "file/dflockd.sock"])
-def test_a_missing_directory_is_told(tmp_path, where):
+def test_the_server_reports_a_missing_directory(tmp_path, where):
     (tmp_path / "file").write_text("", encoding="ascii")
     done = run_server("--port=0", f"{FLAG}={tmp_path / where}")
     assert_refused(done, FLAG)
@@ -307,7 +307,7 @@ def test_a_missing_directory_is_told(tmp_path, where):
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="no setpriv")
-def test_a_directory_without_permission_is_told(tmp_path):
+def test_the_server_reports_a_directory_without_permission(tmp_path):
     program = tmp_path / "dflockd"
     shutil.copy(BINARY, program)
     closed = tmp_path / "closed"
@@ -330,26 +330,26 @@ def test_a_directory_without_permission_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["rw", "0888", "01000", "-1", ""])
-def test_a_mode_that_is_none_is_refused(path, mode):
+def test_an_invalid_mode_is_refused(path, mode):
     assert_refused(run_server("--port=0", f"{FLAG}={path}", f"--unix-socket-mode={mode}"),
                    "--unix-socket-mode")
     assert not path.exists()
 
 
-def test_an_empty_path_is_none():
+def test_an_empty_path_means_no_path():
     with ServerAsGiven("--port=0", f"{FLAG}=") as server:
         assert not [line for line in server.log if "unix:" in line]
 
 
-def test_out_of_descriptors_who_waits_on_the_path_is_served_later(path):
+def test_out_of_descriptors_a_pending_client_of_the_path_is_served_later(path):
     with UnixServer(path) as server:
         server.kill()
     server = UnixServer(path)
     server.command = ["prlimit", "--nofile=64:64", *server.command]
     with server:
-        crowd = [Client(server) for _ in range(100)]
-        for client in crowd:
+        clients = [Client(server) for _ in range(100)]
+        for client in clients:
             client.send(request("ping"))
-        for client in crowd:
+        for client in clients:
             assert client.read_line() == b"ok\n"
             client.close()

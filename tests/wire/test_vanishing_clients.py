@@ -1,4 +1,4 @@
-"""A client that vanishes, in whatever state and way, leaves nothing behind."""
+"""A client that vanishes in any state and way leaves nothing."""
 
 import random
 
@@ -32,13 +32,13 @@ def mid_long_line(watched):
 
 
 def held(watched):
-    """A key that another connection holds for the rest of the test."""
+    """Returns a key that another connection holds until the end of the test."""
     watched.holder = watched.client()
     watched.holder.acquire("held", "0 600")
 
 
 def waits_for_it(watched):
-    """Someone waits for the key."""
+    """Whether a client waits for the key."""
     return any(lock["key"] == "held" and lock["waiters"] for lock in
                watched.holder.stats()["locks"])
 
@@ -102,7 +102,7 @@ def auth_failed(watched):
 def replies_unread(watched):
     client = watched.client()
     client.acquire("deaf", "0 600")
-    client.send_until_blocked(request("ping") * (2 * MEGABYTE), patience=0.3)
+    client.send_until_blocked(request("ping") * (2 * MEGABYTE), seconds=0.3)
     return client
 
 
@@ -117,10 +117,10 @@ def vanish(watched, state, way):
     client = state(watched)
     getattr(client, way)()
     if way == "fin":
-        # The server ends it. Only then does the client close, and is sure to be gone.
-        while isinstance(heard := client.read_line(), bytes):
+        # The client closes after the server's close, so that it is certainly gone.
+        while isinstance(received := client.read_line(), bytes):
             pass
-        assert heard in (CLOSED, RESET)
+        assert received in (CLOSED, RESET)
         client.close()
     if watched.holder:
         eventually(lambda: not waits_for_it(watched))
@@ -141,10 +141,10 @@ def test_a_client_that_vanishes_before_it_has_authenticated_leaves_nothing(state
         vanish(watched, state, way)
 
 
-def test_a_crowd_that_vanishes_all_at_once_leaves_nothing(seed):
+def test_many_clients_that_vanish_at_once_leave_nothing(seed):
     chance = random.Random(seed)
     with WatchedServer("--write-timeout", "1") as watched:
-        crowd = []
+        clients = []
         for number in range(300):
             client = watched.client()
             client.send(chance.choice([
@@ -152,11 +152,11 @@ def test_a_crowd_that_vanishes_all_at_once_leaves_nothing(seed):
                 request("e", "key") + request("w", "key", "600"), request("sl", "key", "600 3"),
                 request("se", "key", "3") + request("sw", "key", "600"),
                 request("l", f"own-{number}", "0 600"), request("stats") * 20]))
-            crowd.append(client)
+            clients.append(client)
         watched.bystander.served()
-        chance.shuffle(crowd)
-        for client in crowd:
+        chance.shuffle(clients)
+        for client in clients:
             getattr(client, chance.choice(WAYS))()
         watched.bystander.served()
-        for client in crowd:
+        for client in clients:
             client.close()

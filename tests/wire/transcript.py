@@ -1,40 +1,40 @@
-r"""The language of the transcripts: what one or more connections send, and what must come back.
+r"""The language of the transcripts: what connections send, and what they must receive.
 
-A transcript opens with `#` lines that name the rule it checks, then says how the server is started
+A transcript starts with `#` lines that state the rule, then has an optional line with flags
 
-    server: --max-locks 2           flags (none when left out)
+    server: --max-locks 2
 
-and then, a line each, what happens. Connections have capitals as names and open when first named.
+and then one event per line. Connections have capitals as names, and open at their first event.
 
     A> l key 10                     send a request: command, key, and the rest is the arg
-    A> l | key | 10                 the same; fields apart by a bar may be empty
+    A> l | key | 10                 the same; fields between bars may be empty
     A>> l\nkey\n                    send these bytes and nothing else
-    A< ok $t 33                     this line comes, and no other
-    A<< error                       this line has come already
-    A. [0.5]                        nothing comes for so many seconds
+    A< ok $t 33                     the next line is this one
+    A<< error                       this line has arrived already
+    A. [0.5]                        nothing arrives for these seconds
     A connect                       open now
     A refused                       the server accepts no connection
-    A closed                        the server closes, in an orderly way, after no further byte
-    A fin                           send no more, but still read
+    A closed                        the server closes, without reset or further bytes
+    A fin                           shut down writing, but still read
     A gone                          close
     A reset                         close with a reset
     sleep 1.2
-    rising $a $b                    the fence of each token is above that of the one before
-    terminate                       SIGTERM; goes on when no connection is accepted any more
-    kill                            SIGTERM, and at once on
-    exits 0                         the server ends with this status (or any, without a number)
+    rising $a $b                    the fences of the tokens rise
+    terminate                       SIGTERM; continue after the server refuses connections
+    kill                            SIGTERM; continue at once
+    exits 0                         the server ends with this status (any without a number)
 
-In what is sent or expected, `\n \r \t \\ \$ \| \{ \%` and `\x00` are single bytes, `\s` is a blank,
-and `{k*256}` is `k` 256 times. `$t` stands for a token: where it is first expected it takes any 32
-lower-case hex digits, from then on it means those (`${t}0` when more follows). Expected, `%d` is a
-whole number and `%f` any.
+In texts, `\n \r \t \\ \$ \| \{ \%` and `\x00` are single bytes, `\s` is a blank,
+and `{k*256}` is `k` 256 times. `$t` is a token: first expected, it matches any 32 lower-case hex
+digits; afterwards it means those (`${t}0` if a digit follows). In expected lines `%d` matches a
+whole number and `%f` any number.
 """
 
 import re
 import shlex
 from dataclasses import dataclass, field
 
-TALK = re.compile(r"(?P<who>[A-Z][a-z0-9]*)(?P<verb>>>|>|<<|<|\.)(?: (?P<rest>.*))?")
+TRAFFIC = re.compile(r"(?P<who>[A-Z][a-z0-9]*)(?P<verb>>>|>|<<|<|\.)(?: (?P<rest>.*))?")
 EVENT = re.compile(r"(?P<who>[A-Z][a-z0-9]*) (?P<verb>connect|refused|closed|fin|gone|reset)")
 COMMAND = re.compile(r"(?P<verb>sleep|rising|terminate|kill|exits)(?: (?P<rest>.*))?")
 PIECE = re.compile(
@@ -48,11 +48,11 @@ CAPTURE = rb"[0-9a-f]{32}"
 
 
 class TranscriptError(Exception):
-    """The transcript itself is wrong."""
+    """The transcript is invalid."""
 
 
 class Text:
-    """A text with escapes, captures and wild cards: bytes to send, or a pattern to expect."""
+    """A text with escapes, captures and wild cards: bytes to send, or a pattern to match."""
 
     def __init__(self, source):
         self.pieces = []
@@ -81,7 +81,7 @@ class Text:
         return ("number", match["number"])
 
     def bytes(self, captures):
-        """What to send. A token that was never captured is a mistake of the transcript."""
+        """Returns the bytes to send. An unknown token is an error of the transcript."""
         sent = b""
         for piece in self.pieces:
             if isinstance(piece, bytes):
@@ -93,7 +93,7 @@ class Text:
         return sent
 
     def match(self, line, captures):
-        """Whether this is the line; captures the tokens that are new."""
+        """Whether the line matches; captures new tokens."""
         pattern = b""
         fresh = set()
         for piece in self.pieces:
@@ -115,7 +115,7 @@ class Text:
 
 
 def request(source):
-    """The text of the three lines of a request."""
+    """Returns the text of the three lines of a request."""
     if re.search(r"(?<!\\)\|", source):
         fields = [part.strip() for part in re.split(r"(?<!\\)\|", source)]
         if len(fields) != 3:
@@ -128,7 +128,7 @@ def request(source):
 
 @dataclass
 class Step:
-    """One event of a transcript: `verb` as in the table above, `texts` what is sent or expected."""
+    """One event of a transcript: `verb` as above, and the `texts` to send or expect."""
 
     number: int
     source: str
@@ -147,7 +147,7 @@ class Transcript:
 
 
 def _step(number, line):
-    match = TALK.fullmatch(line)
+    match = TRAFFIC.fullmatch(line)
     if match:
         step = Step(number, line, match["verb"], match["who"], match["rest"] or "")
         if step.verb == ">":
@@ -176,7 +176,7 @@ def parse(source, name):
         elif line:
             transcript.steps.append(_step(number, line))
     if not transcript.rule:
-        raise TranscriptError(f"{name}: opens without naming its rule")
+        raise TranscriptError(f"{name}: does not state its rule")
     return transcript
 
 
@@ -185,9 +185,9 @@ def read(path):
 
 
 def pipelined(steps):
-    """The same steps, with consecutive requests of one connection in one send.
+    """Merges consecutive requests of one connection into one send.
 
-    Replies of the same connection do not part them, unless a request needs a token from one.
+    Replies of the same connection do not separate them, unless a request needs a token from one.
     """
     merged = []
     sends, replies = [], []
@@ -206,8 +206,8 @@ def pipelined(steps):
         if step.verb not in (">", ">>", "<") or held and held[0].who != step.who:
             flush()
         if step.verb in (">", ">>"):
-            awaited = {name for reply in replies for text in reply.texts for name in text.names}
-            if any(text.names & awaited for text in step.texts):
+            needed = {name for reply in replies for text in reply.texts for name in text.names}
+            if any(text.names & needed for text in step.texts):
                 flush()
             sends.append(step)
         elif step.verb == "<":

@@ -1,4 +1,4 @@
-# Prints the completion for fish from the tables of flags.awk.
+# Makes the completion for fish of the tables of flags.awk.
 
 function quoted(string)
 {
@@ -47,7 +47,7 @@ function print_is(    i, taking)
     print "end"
 }
 
-# After `--` there is another command line.
+# What stands behind `--` is a command line of its own.
 function print_run()
 {
     print ""
@@ -78,7 +78,7 @@ function print_commands(    i, command)
 }
 
 END {
-    print "# Completion of " program " for fish, generated from `" program " --help`."
+    print "# Completion of " program " for fish, made of what `" program " --help` prints."
     print ""
     print "complete -c " program " -f"
     if (command_count) {

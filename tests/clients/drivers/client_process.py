@@ -1,11 +1,11 @@
-"""Runs one form of one published client, and does with it what the lines on stdin ask for.
+"""Runs one form of one published client, and executes requests from stdin.
 
     client_process.py async|sync MODULE
 
-A request is a JSON line {"id": n, "do": action, "with": {arguments}}; its answer is
+A request is a JSON line {"id": n, "do": action, "with": {arguments}}; its reply is
 {"id": n, "value": v}, or {"id": n, "error": [class, its bases...], "message": text}.
-Requests run side by side: as tasks where the client is async, in threads where it is sync.
-At the end of input the process ends at once, with whatever it holds.
+Requests run concurrently: as tasks if the client is async, in threads if it is sync.
+At the end of input the process ends at once, without releasing its locks.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ objects = {}
 
 
 async def call(function, *arguments, **options):
-    """Call a function of the client: awaited if async, in a thread of its own if sync."""
+    """Calls a function of the client: awaited if async, in a new thread if sync."""
     if ASYNC:
         return await function(*arguments, **options)
     loop = asyncio.get_running_loop()
@@ -37,7 +37,7 @@ async def call(function, *arguments, **options):
 
 
 def by_length(key, servers):
-    """A sharding strategy of one's own."""
+    """A custom sharding strategy."""
     return len(key) % servers
 
 
@@ -52,12 +52,12 @@ def make(kind, options):
 
 
 async def new(name, kind, options):
-    """Make an object of a class of the client, known as `name` from now on."""
+    """Makes an object of a class of the client, with the name `name`."""
     objects[name] = make(kind, options)
 
 
 async def method(name, method, arguments):
-    """Call a method of what `new` made; "enter" and "leave" are those of a with statement."""
+    """Calls a method of an object; "enter" and "leave" are those of a with statement."""
     method = {"enter": ENTER, "leave": LEAVE}.get(method, method)
     value = await call(getattr(objects[name], method), *arguments)
     return True if value is objects[name] else value
@@ -68,7 +68,7 @@ async def field(name, field):
 
 
 async def connect(name, host, port):
-    """Open a connection for the functions of the module, in the way each generation wants it."""
+    """Opens a connection for the functions of the module, in the way of each generation."""
     if hasattr(client, "open_conn"):
         objects[name] = [await call(client.open_conn, host, port, ssl_context=None,
                                     connect_timeout_s=10)]
@@ -80,26 +80,25 @@ async def connect(name, host, port):
 
 
 async def function(name, function, arguments):
-    """Call a function of the module over the connection that `connect` opened."""
+    """Calls a function of the module over the connection that `connect` opened."""
     return await call(getattr(client, function), *objects[name], *arguments)
 
 
 async def package(function, arguments):
-    """Call a function of the package itself, one that does no input or output."""
+    """Calls a function of the package that does no input or output."""
     return getattr(importlib.import_module(MODULE.partition(".")[0]), function)(*arguments)
 
 
-async def crowd(kind, options, workers, rounds, stay_s, entry_log):
-    """Let `workers` go in and out `rounds` times each, writing both in the file `entry_log`.
+async def rounds(kind, options, workers, count, stay_s, entry_log):
+    """Lets `workers` acquire and release `count` times each, and record both in a file.
 
-    A line is one write to a file opened for appending, so the lines of all processes stand in
-    the order in which things happened.
+    A line is one append, so the lines of all processes are in the order of the events.
     """
     file = os.open(entry_log, os.O_WRONLY | os.O_APPEND)
 
     async def work(worker):
         name = f"{os.getpid()}-{worker}"
-        for _ in range(rounds):
+        for _ in range(count):
             held = make(kind, dict(options))
             await call(getattr(held, ENTER))
             os.write(file, f"enter {name} {held.token}\n".encode())
@@ -111,7 +110,7 @@ async def crowd(kind, options, workers, rounds, stay_s, entry_log):
     os.close(file)
 
 
-async def answer(request):
+async def execute(request):
     reply = {"id": request["id"]}
     try:
         reply["value"] = await globals()[request["do"]](**request["with"])
@@ -125,7 +124,7 @@ async def main():
     loop = asyncio.get_running_loop()
     tasks = set()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        task = asyncio.create_task(answer(json.loads(line)))
+        task = asyncio.create_task(execute(json.loads(line)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     os._exit(0)

@@ -1,8 +1,8 @@
-"""Furnishes the namespaces that it was started in, and keeps them until its input ends.
+"""Sets up the namespaces in which it was started, and keeps them until its input ends.
 
     unshare --net --mount keeper.py HOSTS
 
-The loopback interface comes up, and the file HOSTS takes the place of /etc/hosts.
+Starts the loopback interface, and mounts the file HOSTS over /etc/hosts.
 """
 
 import fcntl

@@ -1,8 +1,8 @@
-"""Runs an example unchanged, where it can't have the port and the names that it asks for.
+"""Runs an example unchanged, but directs its port and server names elsewhere.
 
     run_example.py PORTS EXAMPLE
 
-PORTS is a JSON object from the names of servers to their ports on this machine.
+PORTS is a JSON object with the local ports of the server names.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Sends its input to HOST PORT and prints all that comes back."""
+"""Sends its input to HOST PORT and prints the replies."""
 
 import shutil
 import socket
