@@ -1,96 +1,42 @@
 #include "server/connections.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/time_units.h"
-#include "os/sockets.h"
-#include "server/connection.h"
-#include "server/log.h"
 
 enum {
-    AUTH_DELAY_MS = 100,
-    WALK_RETRY_MS = 10,
-    LINGER_MS = 2000, /* for the peer to end its side after we ended ours */
-    EFFECTS_BATCH = 64
+    CONNECTIONS_AUTH_DELAY_MS = 100, /* before the close after a wrong secret */
+    CONNECTIONS_WALK_RETRY_MS = 10,
+    CONNECTIONS_LINGER_MS = 2000, /* for the peer to end its side after the server ended its own */
+    CONNECTIONS_EFFECTS_BATCH = 64
 };
-
-/* ---- log ---- */
-
-/*
- * Addresses are kept only with --debug: the last debug line of a connection comes when the kernel
- * may not know its address any more. Returns NULL if the address is not kept.
- */
-static const char *connection_address(const struct connections *connections,
-                                      const struct connection *connection)
-{
-    if (connection->slot >= segments_capacity(&connections->addresses))
-        return NULL;
-    return segments_at(&connections->addresses, connection->slot);
-}
-
-static void connection_keep_address(struct connections *connections,
-                                    const struct connection *connection)
-{
-    if (log_enabled(LOG_DEBUG) && segments_reserve(&connections->addresses, connection->slot + 1))
-        sockets_describe_peer(connection->descriptor,
-                              segments_at(&connections->addresses, connection->slot));
-}
-
-void connection_log(const struct connections *connections, const struct connection *connection,
-                    const char *message)
-{
-    const char *address;
-    char number[24];
-
-    if (!log_enabled(LOG_DEBUG))
-        return;
-    snprintf(number, sizeof(number), "%llu",
-             (unsigned long long)connection_id_number(connection->session.connection_id));
-    address = connection_address(connections, connection);
-    log_line(LOG_DEBUG, message, "addr", address ? address : "unknown", "conn", number, NULL);
-}
-
-void connection_report(const struct connections *connections, const struct connection *connection,
-                       enum log_event event, const char *reason)
-{
-    const struct log_peer peer = {
-        .descriptor = connection->descriptor,
-        .address = connection_address(connections, connection),
-        .connection = connection_id_number(connection->session.connection_id),
-    };
-
-    log_event_of_peer(event, connections->host.now_ns, &peer, reason);
-}
 
 /* ---- a turn ---- */
 
 void connections_completion(struct connections *connections, const struct completion *completion)
 {
-    struct connection *connection =
-        (struct connection *)(uintptr_t)(completion->tag & ~(uint64_t)REQUEST_MASK);
+    struct connection_context *context = &connections->context;
+    uint64_t address = completion->tag & ~(uint64_t)TRANSPORT_REQUEST_MASK;
+    struct connection *connection = connection_of((struct transport *)(uintptr_t)address);
 
-    switch (completion->tag & REQUEST_MASK) {
-    case REQUEST_RECEIVE:
-        connection_received(connections, connection, completion);
+    switch (completion->tag & TRANSPORT_REQUEST_MASK) {
+    case TRANSPORT_RECEIVE:
+        connection_received(context, connection, completion);
         break;
-    case REQUEST_SEND:
-        connection_sent_at_last(connections, connection, completion);
+    case TRANSPORT_SEND:
+        connection_sent(context, connection, completion);
         break;
-    case REQUEST_SEND_NOW:
-        connection_sent_in_part(connections, connection, completion);
+    case TRANSPORT_WATCH:
+        connection_watched(context, connection, completion);
         break;
-    case REQUEST_WATCH:
-        connection_watched(connections, connection, completion);
-        break;
-    case REQUEST_COUNT:
-        connection = slots_at(&connections->slots, connection_count_slot(completion->tag));
+    case TRANSPORT_COUNT:
+        connection = slots_at(&connections->slots, transport_count_slot(completion->tag));
         if (connection)
-            connection_counted(connections, connection, completion->result);
+            connection_counted(context, connection, completion->result);
         break;
     default:
-        assert(false); /* nothing else is asked for */
+        assert(false); /* there are no other requests */
     }
 }
 
@@ -104,240 +50,241 @@ void connections_expect(uint64_t tag)
         __builtin_prefetch(connection + at, 1);
 }
 
-/*
- * What the client held is gone: where nothing else has happened, its idle time begins. While the
- * server drains, the connection may have to go.
- */
-static void idle(struct connections *connections, struct connection *connection)
+void connections_settle(struct connections *connections)
 {
-    if (connection->want == SESSION_WANT_INPUT && !timeout_runs(&connection->pace) &&
-        !session_watch(&connection->session, &connections->host))
-        timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
-    if (connections->dismissing)
-        connection_add_work(connections, connection);
+    struct transports *transports = &connections->context.transports;
+    struct transport *transport;
+
+    transports->must_not_sleep = !ring_settled(transports->ring);
+    if (transports->must_not_sleep)
+        return;
+    while ((transport = transports_next_sent(transports)))
+        connection_sent_silently(&connections->context, connection_of(transport));
 }
 
-static void effect(struct connections *connections, const struct stripes_effect *effect)
+static void connections_effect(struct connections *connections, const struct stripes_effect *effect)
 {
     struct connection *connection =
         slots_at(&connections->slots, connection_id_slot(effect->connection_id));
 
-    if (!connection || connection->session.connection_id != effect->connection_id ||
-        connection->state != CONNECTION_OPEN)
-        return;
-    if (effect->answer.outcome == LOCK_IDLE) {
-        idle(connections, connection);
-        return;
-    }
-    session_effect(&connection->session, &connections->host, &effect->answer, &connection->output);
-    connection_serve(connections, connection);
-    connection_add_work(connections, connection);
+    if (connection && connection->session.connection_id == effect->connection_id)
+        connection_effect(&connections->context, connection, &effect->answer);
 }
 
 void connections_effects(struct connections *connections)
 {
-    struct stripes_effect effects[EFFECTS_BATCH];
+    struct stripes_effect effects[CONNECTIONS_EFFECTS_BATCH];
     uint32_t count;
 
     do {
-        count = mailbox_take(connections->mailbox, effects, EFFECTS_BATCH);
+        count = mailbox_take(connections->mailbox, effects, CONNECTIONS_EFFECTS_BATCH);
         for (uint32_t i = 0; i < count; i++)
-            effect(connections, &effects[i]);
+            connections_effect(connections, &effects[i]);
     } while (count > 0);
     slots_reuse(&connections->slots);
 }
 
-/*
- * While the server drains: closes the connection if nothing keeps it any more. What the peer sent
- * before is answered first, also if it was not received yet. That is a completion which an
- * overflowing ring does not show yet, or input that is in the socket: both come in a later turn.
- */
-static void connections_dismiss_one(struct connections *connections, struct connection *connection)
+static void connections_remove(struct connections *connections, struct connection *connection)
 {
-    if (connection->state != CONNECTION_OPEN)
-        return;
-    if (connection_unsent(connection) > 0)
-        connection->answered = true;
-    if (!connections->dismissing)
-        return;
-    if (connection_handshakes(connection)) {
-        connection_abort(connections, connection);
-    } else if (!ring_settled(connections->ring)) {
-        connection_add_work(connections, connection);
-    } else if (connection->want == SESSION_WANT_INPUT &&
-               !session_watch(&connection->session, &connections->host) &&
-               !sockets_unread(connection->descriptor)) {
-        connection->unanswered = !connection->answered;
-        connection_close(connections, connection);
+    slots_retire(&connections->slots, connection_id_slot(connection->session.connection_id));
+    pool_give(&connections->pool, connection);
+}
+
+/* One step of one handshake: however many there are, requests wait for one step at most. */
+static void connections_continue_handshake(struct connection_context *context)
+{
+    struct transport *transport;
+
+    while ((transport = transports_next_handshake(&context->transports))) {
+        if (connection_continue_handshake(context, connection_of(transport)))
+            return;
     }
 }
 
-static void work(struct connections *connections, struct connection *connection)
+/*
+ * Starts a receive for each receive buffer at most; more would end at once, for nothing. Those that
+ * were denied a buffer in their turn have waited longest.
+ */
+static void connections_receive_starved(struct connections *connections)
 {
-    if (connection->state == CONNECTION_OPEN &&
-        (connection->want == SESSION_WANT_TURN ||
-         (connection->want == SESSION_WANT_ROOM &&
-          connection->output.length < SESSION_OUTPUT_MAX / 2)))
-        connection_serve(connections, connection);
-    if (connections->host.draining)
-        connections_dismiss_one(connections, connection);
-    if (connection->output.failed || connection_wire(connection)->failed)
-        connection_abort_for_memory(connections, connection);
-    if (connection->state != CONNECTION_GONE) {
-        connection_flush(connections, connection);
-        connection_receive(connections, connection);
+    struct connection_context *context = &connections->context;
+
+    for (uint32_t i = 0; i < connections->buffer_count; i++) {
+        struct list_link *link = list_first(&context->denied);
+        struct connection *connection;
+
+        if (!link)
+            link = list_first(&context->starved);
+        if (!link)
+            return;
+        list_remove(link);
+        connection = CONTAINER_OF(link, struct connection, work_link);
+        connection->queue = CONNECTION_NOT_QUEUED;
+        if (transport_can_receive(&connection->transport))
+            transport_receive(&context->transports, &connection->transport);
     }
-    if (connection->state != CONNECTION_OPEN)
-        connection_go_on_closing(connections, connection);
 }
 
 bool connections_work(struct connections *connections)
 {
+    struct connection_context *context = &connections->context;
     struct list_link *last;
     struct list_link *link;
 
-    connections_handshake(connections);
-    last = connections->work.head.previous;
-    while ((link = list_first(&connections->work))) {
+    connections_continue_handshake(context);
+    last = context->work.head.previous;
+    while ((link = list_first(&context->work))) {
+        struct connection *connection = CONTAINER_OF(link, struct connection, work_link);
+
         list_remove(link);
-        work(connections, CONTAINER_OF(link, struct connection, work_link));
+        connection->queue = CONNECTION_NOT_QUEUED;
+        if (!connection_advance(context, connection))
+            connections_remove(connections, connection);
         if (link == last)
             break;
     }
     connections_receive_starved(connections);
-    return connections->hurry || !list_empty(&connections->work) ||
-           !list_empty(&connections->starved) || !list_empty(&connections->denied) ||
-           !list_empty(&connections->heard);
+    return context->transports.must_not_sleep || !list_empty(&context->work) ||
+           !list_empty(&context->starved) || !list_empty(&context->denied) ||
+           !list_empty(&context->transports.pending_handshakes);
 }
 
 /* ---- time ---- */
 
-/* Buffers are short: those whose peers do not read go, who waited longest first. */
-static void make_room(struct connections *connections)
+/* Buffers are short: aborts connections whose peers do not read, those first that wait longest. */
+static void connections_make_room(struct connection_context *context)
 {
-    size_t excess = budget_excess(connections->buffers);
+    size_t excess = budget_excess(context->buffers);
     struct list_link *link;
 
-    while (excess > 0 && (link = list_first(&connections->writes.list))) {
+    while (excess > 0 && (link = list_first(&context->transports.writes.list))) {
         struct timeout *timeout = CONTAINER_OF(link, struct timeout, link);
-        struct connection *connection = CONTAINER_OF(timeout, struct connection, write);
-        size_t kept = connection_unsent(connection);
+        struct transport *transport = CONTAINER_OF(timeout, struct transport, write);
+        size_t kept = transport_unsent(transport);
 
         excess -= kept < excess ? kept : excess;
-        connection_close_for_room(connections, connection);
+        connection_abort_for_room(context, connection_of(transport));
     }
+}
+
+static struct connection *connections_take_next_step(struct timeouts *timeouts, uint64_t now_ns)
+{
+    struct timeout *timeout = timeouts_take(timeouts, now_ns);
+
+    return timeout ? CONTAINER_OF(timeout, struct connection, next_step) : NULL;
 }
 
 void connections_expire(struct connections *connections)
 {
-    uint64_t now_ns = connections->host.now_ns;
+    struct connection_context *context = &connections->context;
+    uint64_t now_ns = context->session.now_ns;
     struct timeout *timeout;
+    struct transport *transport;
+    struct connection *connection;
 
-    if (budget_tight(connections->buffers))
-        make_room(connections);
-    if (connections->hurry)
+    if (budget_tight(context->buffers))
+        connections_make_room(context);
+    if (context->transports.must_not_sleep)
         return; /* unprocessed completions may bring input or make room */
-    while ((timeout = timeouts_take(&connections->reads, now_ns)))
-        connection_read_timed_out(connections, CONTAINER_OF(timeout, struct connection, pace));
-    while ((timeout = timeouts_take(&connections->writes, now_ns)))
-        connection_write_timed_out(connections, CONTAINER_OF(timeout, struct connection, write));
-    while ((timeout = timeouts_take(&connections->walk_retries, now_ns)))
-        connection_serve(connections, CONTAINER_OF(timeout, struct connection, pace));
-    while ((timeout = timeouts_take(&connections->auth_delays, now_ns)))
-        connection_add_work(connections, CONTAINER_OF(timeout, struct connection, pace));
-    while ((timeout = timeouts_take(&connections->lingers, now_ns)))
-        connection_abort(connections, CONTAINER_OF(timeout, struct connection, pace));
+    while ((timeout = timeouts_take(&context->reads, now_ns)))
+        connection_read_timed_out(context, CONTAINER_OF(timeout, struct connection, read));
+    while ((transport = transports_take_write_timeout(&context->transports, now_ns)))
+        connection_write_timed_out(context, connection_of(transport));
+    while ((connection = connections_take_next_step(&context->walk_retries, now_ns)))
+        connection_retry_walk(context, connection);
+    while ((connection = connections_take_next_step(&context->auth_delays, now_ns)))
+        connection_queue(context, connection);
+    while ((connection = connections_take_next_step(&context->lingers, now_ns)))
+        connection_abort(context, connection);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t connections_earlier(uint64_t a_ns, uint64_t b_ns)
 {
-    return a < b ? a : b;
+    return a_ns < b_ns ? a_ns : b_ns;
 }
 
 uint64_t connections_deadline(const struct connections *connections)
 {
-    uint64_t deadline_ns = timeouts_deadline(&connections->reads);
+    const struct connection_context *context = &connections->context;
+    uint64_t deadline_ns = timeouts_deadline(&context->reads);
 
-    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->writes));
-    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->walk_retries));
-    deadline_ns = least(deadline_ns, timeouts_deadline(&connections->auth_delays));
-    return least(deadline_ns, timeouts_deadline(&connections->lingers));
+    deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->transports.writes));
+    deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->walk_retries));
+    deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->auth_delays));
+    return connections_earlier(deadline_ns, timeouts_deadline(&context->lingers));
 }
 
-/* ---- all of them ---- */
+/* ---- the set ---- */
 
-bool connections_open(struct connections *connections, int descriptor, uint32_t peer)
+static struct connection *connections_allocate(struct connections *connections, int descriptor)
 {
+    struct connection *connection = pool_take(&connections->pool);
+
+    if (!connection)
+        return NULL;
+    memset(connection, 0, sizeof(*connection));
+    if (transport_open(&connections->context.transports, &connection->transport, descriptor))
+        return connection;
+    pool_give(&connections->pool, connection);
+    return NULL;
+}
+
+bool connections_open(struct connections *connections, int descriptor, uint32_t ip_limit)
+{
+    struct connection_context *context = &connections->context;
     uint32_t slot = slots_take(&connections->slots);
-    struct connection *connection = slot == SLOT_NONE ? NULL : pool_take(&connections->pool);
+    struct connection *connection;
+    struct transport *excess;
     uint64_t number;
 
-    if (connection) {
-        memset(connection, 0, sizeof(*connection));
-        if (connections->tls && !connection_start_tls(connections, connection)) {
-            pool_give(&connections->pool, connection);
-            connection = NULL;
-        }
-    }
+    if (slot == SLOT_NONE)
+        return false;
+    connection = connections_allocate(connections, descriptor);
     if (!connection) {
-        if (slot != SLOT_NONE)
-            slots_retire(&connections->slots, slot);
+        slots_retire(&connections->slots, slot);
         return false;
     }
-    number = atomic_fetch_add_explicit(connections->numbers, 1, memory_order_relaxed) + 1;
-    connection->descriptor = descriptor;
-    connection->peer = peer;
-    connection->slot = slot;
+    excess = transports_excess_handshake(&context->transports);
+    if (excess)
+        connection_abort_handshake(context, connection_of(excess));
+    number = atomic_fetch_add_explicit(connections->next_id, 1, memory_order_relaxed) + 1;
     slots_set(&connections->slots, slot, connection);
-    session_start(&connection->session, &connections->host,
-                  connection_id_make(number, connections->worker, slot));
-    timeout_start(&connections->reads, &connection->pace, connections->host.now_ns);
-    connection_add_work(connections, connection);
-    connection_keep_address(connections, connection);
-    connection_log(connections, connection, "connection accepted");
+    connection_start(context, connection, connection_id_make(number, connections->worker, slot),
+                     ip_limit);
     return true;
 }
 
-static void for_each(struct connections *connections,
-                     void (*act)(struct connections *, struct connection *))
+static void connections_for_each(struct connections *connections,
+                                 void (*act)(struct connection_context *, struct connection *))
 {
     for (uint32_t slot = 0; slot < connections->slots.count; slot++) {
         struct connection *connection = slots_at(&connections->slots, slot);
 
         if (connection)
-            act(connections, connection);
+            act(&connections->context, connection);
     }
-}
-
-static void drain(struct connections *connections, struct connection *connection)
-{
-    if (connection->state != CONNECTION_OPEN)
-        return;
-    if (session_drain(&connection->session, &connections->host, &connection->output))
-        connection_serve(connections, connection);
-    connection_add_work(connections, connection);
 }
 
 void connections_drain(struct connections *connections)
 {
-    connections->host.draining = true;
-    for_each(connections, drain);
+    connections->context.session.draining = true;
+    connections_for_each(connections, connection_drain);
 }
 
 void connections_dismiss(struct connections *connections)
 {
-    connections->dismissing = true;
-    for_each(connections, connection_add_work);
+    connections->context.dismissing = true;
+    connections_for_each(connections, connection_queue);
 }
 
 void connections_abort(struct connections *connections)
 {
-    for_each(connections, connection_abort);
+    connections_for_each(connections, connection_abort);
 }
 
 void connections_lose(struct connections *connections)
 {
-    for_each(connections, connection_lose);
+    connections_for_each(connections, connection_lose);
 }
 
 uint64_t connections_count(const struct connections *connections)
@@ -345,47 +292,49 @@ uint64_t connections_count(const struct connections *connections)
     return connections->pool.count;
 }
 
+static void connections_init_context(struct connection_context *context,
+                                     const struct connections_options *options,
+                                     const struct memory *memory)
+{
+    context->session = options->session;
+    context->session.output_pool = &context->transports.output_pool;
+    context->buffers = options->buffers;
+    context->open = options->open;
+    context->ip_limits = options->ip_limits;
+    backlog_source_init(&context->backlogs, context->buffers);
+    transports_init(&context->transports, memory, context->buffers, &context->backlogs,
+                    options->ring, options->tls, options->write_timeout_ns);
+    segments_init(&context->addresses, memory, SOCKETS_PEER_TEXT_MAX);
+    list_init(&context->work);
+    list_init(&context->starved);
+    list_init(&context->denied);
+    timeouts_init(&context->reads, options->read_timeout_ns);
+    timeouts_init(&context->walk_retries, CONNECTIONS_WALK_RETRY_MS * NS_PER_MS);
+    timeouts_init(&context->auth_delays, CONNECTIONS_AUTH_DELAY_MS * NS_PER_MS);
+    timeouts_init(&context->lingers, CONNECTIONS_LINGER_MS * NS_PER_MS);
+}
+
 void connections_init(struct connections *connections, const struct connections_options *options)
 {
     memset(connections, 0, sizeof(*connections));
     connections->memory = options->memory;
-    connections->buffers = options->buffers;
-    connections->ring = options->ring;
-    connections->buffer_count = options->buffer_count;
-    connections->host = options->host;
-    connections->mailbox = stripes_mailbox(options->host.stripes, options->worker);
-    connections->tls = options->tls;
+    connections->mailbox = stripes_mailbox(options->session.stripes, options->worker);
+    connections->next_id = options->next_id;
     connections->worker = options->worker;
-    connections->numbers = options->numbers;
-    connections->open = options->open;
-    connections->ip_limits = options->ip_limits;
+    connections->buffer_count = options->buffer_count;
+    connections_init_context(&connections->context, options, &connections->memory);
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
-    output_pool_init(&connections->output_pool, &connections->buffers->memory);
-    pool_init(&connections->channel_pool, &connections->memory, sizeof(struct channel));
-    list_init(&connections->handshaking);
-    list_init(&connections->heard);
-    connections->host.output_pool = &connections->output_pool;
-    backlog_source_init(&connections->backlogs, connections->buffers);
     slots_init(&connections->slots, &connections->memory, connections->mailbox);
-    segments_init(&connections->addresses, &connections->memory, SOCKETS_PEER_TEXT_MAX);
-    list_init(&connections->work);
-    list_init(&connections->starved);
-    list_init(&connections->denied);
-    list_init(&connections->sent);
-    timeouts_init(&connections->reads, options->read_timeout_ns);
-    timeouts_init(&connections->writes, options->write_timeout_ns);
-    timeouts_init(&connections->walk_retries, (uint64_t)WALK_RETRY_MS * NS_PER_MS);
-    timeouts_init(&connections->auth_delays, (uint64_t)AUTH_DELAY_MS * NS_PER_MS);
-    timeouts_init(&connections->lingers, (uint64_t)LINGER_MS * NS_PER_MS);
 }
 
 void connections_free(struct connections *connections)
 {
+    struct connection_context *context = &connections->context;
+
     assert(connections->pool.count == 0);
     pool_free(&connections->pool);
-    pool_free(&connections->output_pool);
-    pool_free(&connections->channel_pool);
-    backlog_source_free(&connections->backlogs);
+    transports_free(&context->transports);
+    backlog_source_free(&context->backlogs);
     slots_free(&connections->slots);
-    segments_free(&connections->addresses);
+    segments_free(&context->addresses);
 }

@@ -32,8 +32,8 @@ struct output_chunk {
 struct output {
     struct output_chunk *first;
     struct output_chunk *last;
-    size_t length; /* bytes in all chunks */
-    bool failed;   /* memory was short: a reply is missing, and the connection must end */
+    uint32_t length; /* bytes in all chunks */
+    bool failed;     /* memory was short: a reply is missing, and the connection must end */
 };
 
 /* A pool for chunks of any number of outputs of one thread. */

@@ -45,7 +45,7 @@ struct worker {
 
 static uint64_t worker_now(const struct worker *worker)
 {
-    return worker->connections.host.now_ns;
+    return worker->connections.context.session.now_ns;
 }
 
 static uint64_t worker_tag(const struct worker *worker, enum worker_tag tag)
@@ -74,7 +74,7 @@ static void worker_report_refusal(void *context, int error)
 
 static void worker_wake_all(struct worker *worker)
 {
-    worker->connections.host.wake |= UINT64_MAX >> (64 - worker->shared->count);
+    worker->connections.context.session.wake |= UINT64_MAX >> (64 - worker->shared->count);
 }
 
 /* ---- signals ---- */
@@ -247,7 +247,7 @@ static void worker_turn(struct worker *worker, bool busy)
     bool whole = ring_turn(worker->ring, until_ns > worker_now(worker) ? until_ns : 0);
 
     stripes_awake(worker->shared->stripes, worker->number);
-    worker->connections.host.now_ns = clock_monotonic_ns();
+    worker->connections.context.session.now_ns = clock_monotonic_ns();
     if (!whole)
         worker_recover(worker);
     shutdown_follow(&worker->shutdown, worker_now(worker));
@@ -271,7 +271,8 @@ static void worker_send_last_wakeups(struct worker *worker)
     struct completion completion;
 
     do {
-        wakeups_send(&worker->wakeups, &worker->connections.host.wake, worker_now(worker));
+        wakeups_send(&worker->wakeups, &worker->connections.context.session.wake,
+                     worker_now(worker));
         worker_turn(worker, !worker->wakeups.failed);
         while (ring_next(worker->ring, &completion)) {
             if (completion.tag >= TAG_POKE_FAILED && completion.tag < TAG_ACCEPT)
@@ -283,7 +284,7 @@ static void worker_send_last_wakeups(struct worker *worker)
 void worker_run(struct worker *worker)
 {
     struct connections *connections = &worker->connections;
-    struct session_context *host = &connections->host;
+    struct session_context *host = &connections->context.session;
     uint64_t own = 1ull << worker->number;
     bool busy = false;
 
@@ -369,12 +370,12 @@ static void worker_init_connections(struct worker *worker)
         .buffer_count = RING_BUFFERS,
         .tls = shared->credentials->tls,
         .worker = worker->number,
-        .numbers = &shared->next_id,
+        .next_id = &shared->next_id,
         .open = &shared->connections,
         .ip_limits = shared->ip_limits,
         .read_timeout_ns = options->read_timeout_s * NS_PER_S,
         .write_timeout_ns = options->write_timeout_s * NS_PER_S,
-        .host =
+        .session =
             {
                 .stripes = shared->stripes,
                 .default_lease_s = options->default_lease_s,

@@ -64,7 +64,7 @@ void scarce_memory_fail(struct scarce_memory *scarce, uint32_t one_in, uint64_t 
     scarce->seed = seed;
 }
 
-void scarce_memory_watch(struct scarce_memory *scarce, const size_t *position)
+void scarce_memory_watch(struct scarce_memory *scarce, const uint32_t *position)
 {
     scarce->position = position;
     scarce->note_count = 0;

@@ -23,7 +23,7 @@ struct scarce_memory {
     uint64_t failures;
     uint32_t one_in; /* calls of which one fails by chance; 0: none */
     uint64_t seed;
-    const size_t *position; /* of the output that is being written */
+    const uint32_t *position; /* of the output that is being written */
     size_t notes[SCARCE_NOTES];
     uint32_t note_count;
 };
@@ -34,7 +34,7 @@ void scarce_memory_init(struct scarce_memory *scarce);
 void scarce_memory_fail(struct scarce_memory *scarce, uint32_t one_in, uint64_t seed);
 
 /* Forgets the notes; the next ones are of `position`. */
-void scarce_memory_watch(struct scarce_memory *scarce, const size_t *position);
+void scarce_memory_watch(struct scarce_memory *scarce, const uint32_t *position);
 
 /* Whether it failed while the output was `position` bytes long. */
 bool scarce_memory_failed_at(const struct scarce_memory *scarce, size_t position);

@@ -21,7 +21,7 @@ from startup import assert_refused, run_server
 from test_transcripts import PATHS, leaves_nothing
 
 GRANT = re.compile(r"ok [0-9a-f]{32} 33")
-HANDSHAKES_MAX = 1024  # of src/server/connection_tls.c
+HANDSHAKES_MAX = 1024  # of src/server/transport.c
 PING = request("ping")
 # A client that the server refuses without a byte cannot do a handshake.
 OVER_TLS = [path for path in PATHS if path.stem != "connections-max"]
