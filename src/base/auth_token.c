@@ -12,10 +12,10 @@
 #include "dflockd/protocol.h"
 
 enum {
-    FILE_MAX_BYTES = 1 << 20 /* blanks around the token included */
+    FILE_MAX_BYTES = 1 << 20 /* including blanks around the token */
 };
 
-/* What is trimmed from a token is what `auth` trims from a client's (wire/request.c). */
+/* The same bytes as `auth` trims from a client's token (wire/request.c). */
 static bool auth_token_is_blank(char byte)
 {
     return byte == ' ' || (byte >= '\t' && byte <= '\r');
@@ -54,7 +54,7 @@ static void auth_token_set_read_problem(char problem[AUTH_TOKEN_PROBLEM_MAX], co
     snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path, strerror(errno));
 }
 
-/* Closes `file`; NULL stands for one that could not be opened, as errno says. */
+/* Closes `file`. NULL: opening it failed with errno. */
 static char *auth_token_read_file(FILE *file, const char *path,
                                   char problem[AUTH_TOKEN_PROBLEM_MAX])
 {
@@ -62,7 +62,7 @@ static char *auth_token_read_file(FILE *file, const char *path,
     char *token = NULL;
 
     if (file)
-        setvbuf(file, NULL, _IONBF, 0); /* no copy of the secret stays in a buffer of stdio */
+        setvbuf(file, NULL, _IONBF, 0); /* keep no copy of the secret in a stdio buffer */
     if (!text) {
         auth_token_set_read_problem(problem, path);
     } else {

@@ -1,6 +1,6 @@
 /*
- * The secret by which clients are let in: taken from a text or a file, without the blanks around
- * it, as the server takes it from the wire.
+ * The secret that clients authenticate with, from a text or a file. Blanks around it are
+ * trimmed, as the server trims those of a client's token.
  */
 #ifndef BASE_AUTH_TOKEN_H
 #define BASE_AUTH_TOKEN_H
@@ -15,13 +15,13 @@ enum {
 };
 
 /*
- * Both return a copy that auth_token_free takes, or NULL, where `problem` says why. A token has
- * 1 to DFLOCKD_AUTH_LINE_MAX bytes, without newlines and NUL.
+ * Return a copy to release with auth_token_free, or NULL and set `problem`. A token has 1 to
+ * DFLOCKD_AUTH_LINE_MAX bytes without newlines and NUL.
  */
 char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 char *auth_token_read(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 
-/* As auth_token_read, but only from a regular file, so that the caller does not wait for a pipe. */
+/* Like auth_token_read, but accepts only a regular file, so the caller never blocks on a pipe. */
 char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 
 /*
@@ -34,7 +34,7 @@ char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX]);
 bool auth_token_from_flags(struct flags_reading *reading, const char *given, const char *file,
                            char **token, const char **source);
 
-/* Wipes it from memory; NULL is fine. */
+/* Wipes and frees the token. NULL is allowed. */
 void auth_token_free(char *token);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Memory with a limit that several threads share: what is asked for beyond it is refused, as if
- * there were no more. Near the limit the budget is tight: who could do with less should be stopped
- * then, so that what is left is for those who need little.
+ * A memory limit shared by several threads. Allocations beyond it fail as if memory were short.
+ * Near the limit the budget is tight: callers that can do with less should stop then and leave
+ * the reserve to small users.
  */
 #ifndef BASE_BUDGET_H
 #define BASE_BUDGET_H
@@ -13,24 +13,24 @@
 #include "base/memory.h"
 
 enum {
-    BUDGET_RESERVE_PARTS = 8 /* the last of so many parts is what is left when it is tight */
+    BUDGET_RESERVE_PARTS = 8 /* the budget is tight when only this part is left (1 of 8) */
 };
 
 struct budget {
-    struct memory memory; /* to be used as any other, from any thread */
+    struct memory memory; /* for use from any thread */
     struct memory from;
     _Atomic size_t used; /* bytes */
     size_t max;
 };
 
-/* `from` must be one to be called from any thread. The budget must stay where it is. */
+/* `from` must be usable from any thread. The budget must not move. */
 void budget_init(struct budget *budget, const struct memory *from, size_t max);
 
-/* Counts bytes that come from elsewhere; false, and not counted, beyond the limit. */
+/* Counts bytes allocated elsewhere. Returns false and counts nothing beyond the limit. */
 bool budget_take(struct budget *budget, size_t size);
 void budget_give(struct budget *budget, size_t size);
 
-/* What has to come back until it is not tight any more; 0: it is not. */
+/* Returns how many bytes to free until the budget is not tight; 0: it is not. */
 static inline size_t budget_excess(const struct budget *budget)
 {
     size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);

@@ -1,7 +1,7 @@
 /*
- * An intrusive list with a head of one pointer, for heads of which there are many: its links form
- * a ring, so the first one also finds the last. To leave, a link must know its chain; a list
- * (base/list.h) has the larger head and asks for the link alone.
+ * An intrusive list with a head of one pointer, for structures with many heads. Its links form a
+ * ring, so the first link leads to the last. Removing a link needs its chain; a list
+ * (base/list.h) has a larger head and needs only the link.
  */
 #ifndef BASE_CHAIN_H
 #define BASE_CHAIN_H
@@ -22,13 +22,13 @@ static inline bool chain_empty(const struct chain *chain)
     return !chain->first;
 }
 
-/* The last link, or NULL in an empty chain. */
+/* Returns the last link, or NULL if the chain is empty. */
 static inline struct list_link *chain_last(const struct chain *chain)
 {
     return chain->first ? chain->first->previous : NULL;
 }
 
-/* The link behind `link`, which is in the chain, or NULL. */
+/* Returns the link after `link`, which must be in the chain, or NULL. */
 static inline struct list_link *chain_next(const struct chain *chain, const struct list_link *link)
 {
     return link->next == chain->first ? NULL : link->next;

@@ -9,7 +9,7 @@
 #include <strings.h>
 
 enum {
-    VARIABLE_MAX = 64, /* of the name of a variable, prefix included */
+    VARIABLE_MAX = 64, /* of a variable's name with its prefix */
     FLAGS_VALUE_NAME_MAX = 24,
     FLAGS_HELP_MAX = 2048, /* bytes of a flag's help */
     FLAGS_HELP_COLUMNS = 80
@@ -18,7 +18,7 @@ enum {
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what)
 {
     snprintf(reading->problem, FLAGS_PROBLEM_MAX, "%.200s: %.300s", name, what);
-    /* One line, whatever was given. */
+    /* Keep it on one line, whatever the user gave. */
     for (char *at = reading->problem; *at; at++) {
         if (iscntrl((unsigned char)*at))
             *at = '?';
@@ -52,7 +52,7 @@ static bool flags_parse_number(const struct flag *flag, const char *text, uint64
            *value <= flag->most;
 }
 
-/* Takes `text` for `flag`; `name` is how the user wrote it, for the message. */
+/* Stores `text` as the value of `flag`. `name` is the user's spelling, for the message. */
 static bool flags_set_value(struct flags_reading *reading, const struct flag *flag,
                             const char *name, const char *text)
 {
@@ -120,7 +120,7 @@ static bool flags_takes_no_value(const struct flag *flag)
     return flag->type == FLAG_BOOLEAN || flag->type == FLAG_HELP || flag->type == FLAG_VERSION;
 }
 
-/* One flag with its value; `*at` moves behind what was used. */
+/* Reads one flag and its value, and moves `*at` behind them. */
 static bool flags_read_argument(struct flags_reading *reading, int count, char *const *arguments,
                                 int *at)
 {
@@ -170,7 +170,7 @@ static const char *flags_variable_value(const struct flags *flags, const char *v
     return value && *value ? value : NULL;
 }
 
-/* Every value that no flag gave: from its variable, or the initial one. */
+/* Sets each flag that was not given from its variable or its initial value. */
 static bool flags_read_variables(struct flags_reading *reading)
 {
     const struct flags *flags = reading->flags;
@@ -203,7 +203,7 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
     reading->flags = flags;
     reading->options = options;
     while (at < count) {
-        /* As Go's flag package has it: no flag follows, and we take nothing else. */
+        /* Like Go's flag package: no flags follow. Other arguments are refused. */
         if (strcmp(arguments[at], "--") == 0) {
             if (++at == count)
                 break;

@@ -1,9 +1,9 @@
 /*
- * Command lines: a table says which flags a program takes, and where their values go. Flags come
- * first, then environment variables, then initial values.
+ * Reads command lines by a table of flags and the fields for their values. Flags have precedence
+ * over environment variables, and these over initial values.
  *
- * Flags are written as Go's flag package takes them: `-port 1`, `--port 1`, `--port=1`, for a
- * boolean `--debug`, `--debug=false` and also `--no-debug`. A variable that is empty is not set.
+ * The syntax is that of Go's flag package: `-port 1`, `--port 1`, `--port=1`, and for a boolean
+ * `--debug`, `--debug=false` and also `--no-debug`. An empty variable counts as not set.
  */
 #ifndef BASE_FLAGS_H
 #define BASE_FLAGS_H
@@ -18,25 +18,25 @@ enum {
 };
 
 enum flag_type {
-    FLAG_TEXT,    /* const char *: borrowed from the arguments or the environment */
+    FLAG_TEXT,    /* const char *, pointing into the arguments or the environment */
     FLAG_NUMBER,  /* uint64_t: decimal digits, `least` to `most` */
-    FLAG_OCTAL,   /* likewise, octal digits */
+    FLAG_OCTAL,   /* uint64_t: octal digits, `least` to `most` */
     FLAG_BOOLEAN, /* bool */
     FLAG_HELP,
     FLAG_VERSION,
-    /* Known, and not built yet: refused, unless it asks for nothing (0 or empty). */
+    /* Known but not supported: refused unless the value is 0 or empty. */
     FLAG_UNSUPPORTED
 };
 
 struct flag {
     const char *name;         /* without dashes */
     const char *variable;     /* without the table's prefix; NULL: none */
-    const char *variable_old; /* its former name, likewise */
+    const char *variable_old; /* its former name, also without prefix */
     enum flag_type type;
-    size_t field; /* offset of its value in the options */
+    size_t field; /* offset of the value in the options */
     uint64_t least;
     uint64_t most;
-    const char *initial; /* written as a user would; NULL: the field stays 0 */
+    const char *initial; /* in the user's notation; NULL: the field stays 0 */
     const char *help;    /* without a stop; a word in `` names the value; NULL: not shown */
 };
 
@@ -65,7 +65,7 @@ struct flag {
     {                                                            \
         "version", NULL, NULL, FLAG_VERSION, 0, 0, 0, NULL, help \
     }
-/* --help, and -h, which the help does not show. */
+/* --help, and -h, which is not shown. */
 #define HELP_FLAGS                                                         \
     {"help", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, "Print this and exit"}, \
     {                                                                      \
@@ -78,10 +78,10 @@ struct flags {
     const char *variable_prefix;
 };
 
-/* A reading: where each value came from, and what went wrong. */
+/* The state of a reading: the source of each value, and the problem. */
 struct flags_reading {
     const struct flags *flags;
-    void *options; /* what the fields of the table lie in */
+    void *options; /* the struct that contains the fields */
     bool by_flag[FLAGS_MAX];
     bool help;
     bool version;
@@ -92,25 +92,25 @@ enum flags_result {
     FLAGS_RUN,
     FLAGS_HELP,
     FLAGS_VERSION,
-    FLAGS_WRONG /* the reading's `problem` says what */
+    FLAGS_WRONG /* `problem` is set */
 };
 
-/* Reads all but arguments[0] into `options`, whose fields must be 0. */
+/* Reads all arguments except arguments[0] into `options`, which must be all zero. */
 enum flags_result flags_read(struct flags_reading *reading, const struct flags *flags,
                              void *options, int count, char *const *arguments);
 
-/* Whether the flag `name`, which must be in the table, was among the arguments. */
+/* Returns whether the flag `name`, which must be in the table, was among the arguments. */
 bool flags_given(const struct flags_reading *reading, const char *name);
 
 /*
- * Overwrites every value that the flag `name`, or its variable, was given, in the arguments and in
- * the environment as others see them in /proc. What was read from there is gone too.
+ * Overwrites each value of the flag `name` and its variable in the arguments and the
+ * environment, which others can read in /proc. Values that were read from there are gone, too.
  */
 void flags_wipe(const struct flags *flags, const char *name, int count, char *const *arguments);
 
 /*
- * Notes that the value of the flag `name`, which must be in the table, is wrong: the problem names
- * the variable where that gave it. Returns false.
+ * Reports an invalid value of the flag `name`, which must be in the table. The problem names the
+ * variable if the value came from it. Returns false.
  */
 bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what);
 
@@ -121,12 +121,12 @@ struct flag_need {
 };
 
 /*
- * Returns whether no flag is set without the flag that it needs. If not, notes the problem. A text
+ * Returns whether no flag is set without the flag that it needs. If not, sets the problem. A text
  * is set if it is not empty; sets empty texts of `needs` to NULL.
  */
 bool flags_check_needs(struct flags_reading *reading, const struct flag_need *needs, size_t count);
 
-/* Notes that what `name` was given is wrong; returns false. */
+/* Sets the problem to "`name`: `what`". Returns false. */
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what);
 
 /* Prints each flag with the name of its value, its variable and its initial value to stdout. */

@@ -6,7 +6,7 @@ enum {
     CHILDREN = 4
 };
 
-/* The key stands beside the pointer: comparing touches no element. */
+/* The key is stored beside the pointer, so that comparing does not touch the element. */
 struct heap_entry {
     uint64_t key;
     struct heap_node *node;

@@ -1,7 +1,7 @@
 /*
- * A min-heap of deadlines in which an element knows its place, so that any of them can be moved or
- * removed in O(log n). Four children a node: half the levels of a binary heap, and the children
- * of a node share a cache line.
+ * A min-heap of deadlines. Each element knows its place, so any element can be moved or removed
+ * in O(log n). A node has four children: this halves the levels of a binary heap, and the
+ * children of a node share a cache line.
  */
 #ifndef BASE_HEAP_H
 #define BASE_HEAP_H
@@ -11,7 +11,7 @@
 
 #include "base/segments.h"
 
-/* Lies in the element. `place` is its index in the heap plus one, 0 while it is in none. */
+/* Embedded in the element. `place` is the index in the heap plus one, or 0 if it is in no heap. */
 struct heap_node {
     uint32_t place;
 };
@@ -26,30 +26,30 @@ void heap_init(struct heap *heap, const struct memory *memory);
 void heap_free(struct heap *heap);
 
 /*
- * Makes room for `count` elements in all. False when memory is short. Inserting asks for no
- * memory: who may not fail later reserves before.
+ * Makes room for `count` elements. Returns false if memory is short. Inserting allocates
+ * nothing, so a caller that must not fail later reserves first.
  */
 bool heap_reserve(struct heap *heap, uint32_t count);
 
-/* Gives back the room that `count` elements do not need. */
+/* Frees the room beyond `count` elements. */
 void heap_trim(struct heap *heap, uint32_t count);
 
-/* `node` must be in no heap, and room for it reserved. */
+/* `node` must be in no heap, and room must be reserved. */
 void heap_insert(struct heap *heap, struct heap_node *node, uint64_t key);
 
 /* `node` must be in this heap. */
 void heap_update(struct heap *heap, struct heap_node *node, uint64_t key);
 
-/* Nothing happens when `node` is in no heap. */
+/* Does nothing if `node` is in no heap. */
 void heap_remove(struct heap *heap, struct heap_node *node);
 
-/* The element with the smallest key, or NULL. */
+/* Returns the element with the smallest key, or NULL. */
 struct heap_node *heap_top(const struct heap *heap);
 
-/* The smallest key, or UINT64_MAX of an empty heap. */
+/* Returns the smallest key, or UINT64_MAX if the heap is empty. */
 uint64_t heap_top_key(const struct heap *heap);
 
-/* The key of `node`, which must be in this heap. */
+/* Returns the key of `node`, which must be in this heap. */
 uint64_t heap_key(const struct heap *heap, const struct heap_node *node);
 
 static inline bool heap_contains(const struct heap_node *node)
@@ -57,7 +57,7 @@ static inline bool heap_contains(const struct heap_node *node)
     return node->place != 0;
 }
 
-/* Whether order and places are right everywhere; for tests. */
+/* For tests: returns whether order and places are right. */
 bool heap_valid(const struct heap *heap);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * An intrusive list: the link lies in the element, so that joining and leaving allocate nothing
- * and leaving needs no search. A ring through its head; a link not in a list points nowhere.
+ * An intrusive list. The link is embedded in the element, so adding and removing allocate
+ * nothing, and removing needs no search. The links form a ring through the head; a link outside
+ * a list is NULL.
  */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
@@ -19,7 +20,7 @@ struct list {
     struct list_link head;
 };
 
-/* The element that holds `link` as its `member`. */
+/* The element that contains `link` as its `member`. */
 #define CONTAINER_OF(link, type, member) ((type *)((uintptr_t)(link)-offsetof(type, member)))
 
 static inline void list_init(struct list *list)
@@ -66,7 +67,7 @@ static inline void list_remove(struct list_link *link)
     link->previous = NULL;
 }
 
-/* The first link, or NULL in an empty list. */
+/* Returns the first link, or NULL if the list is empty. */
 static inline struct list_link *list_first(const struct list *list)
 {
     return list_empty(list) ? NULL : list->head.next;

@@ -1,10 +1,10 @@
 /*
- * Linear hashing: with bucket_count = mask + 1 + s buckets, the first s of the mask + 1 old ones
- * are split already, and their elements found by one more bit of the hash.
+ * Linear hashing. With bucket_count = mask + 1 + s buckets, the first s of the mask + 1 old ones
+ * are split. Their elements are found by one more bit of the hash.
  *
- * A walk goes through the hashes in the order of their reversed bits. A bucket holds all hashes
- * with its low bits, hence a contiguous range of that order, and splitting or merging buckets only
- * makes ranges finer or coarser: a position stays meaningful.
+ * A walk visits hashes in the order of their reversed bits. A bucket holds all hashes with its
+ * low bits, which are a contiguous range in that order. Splitting and merging only make ranges
+ * finer or coarser, so a position stays valid.
  */
 #include "base/map.h"
 
@@ -127,7 +127,7 @@ void map_remove(struct map *map, struct map_link *link)
     }
     *place = link->next;
     map->count--;
-    /* Two at a time: as many buckets go as came by the time that all elements have gone. */
+    /* Remove two at a time: then all added buckets are gone when all elements are gone. */
     for (int i = 0; i < 2; i++) {
         if (map->count < map->bucket_count / 2 && map->bucket_count > BUCKETS_MIN)
             map_bucket_merge(map);

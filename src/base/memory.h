@@ -1,6 +1,6 @@
 /*
- * Memory as an argument: who builds a structure says where its memory comes from, so that a test
- * can count the calls, make them fail, and see that each block comes back.
+ * Memory as an argument. The creator of a structure chooses its memory, so that a test can count
+ * allocations, make them fail, and find leaks.
  */
 #ifndef BASE_MEMORY_H
 #define BASE_MEMORY_H
@@ -8,13 +8,13 @@
 #include <stddef.h>
 
 enum {
-    CACHE_LINE_BYTES = 64 /* what a processor fetches, or takes from another one to write to */
+    CACHE_LINE_BYTES = 64 /* a cache line, the unit of transfer between processors */
 };
 
 struct memory {
-    /* `size` bytes at a multiple of `alignment` (a power of two), or NULL. Not cleared. */
+    /* Returns `size` bytes at a multiple of `alignment` (a power of two), not cleared, or NULL. */
     void *(*allocate)(void *context, size_t size, size_t alignment);
-    /* Takes back a block; `size` is what it was asked with. */
+    /* Frees a block; `size` is its allocated size. */
     void (*release)(void *context, void *block, size_t size);
     void *context;
 };

@@ -1,6 +1,6 @@
 /*
- * A chunk lies at a multiple of its size, so an object finds its chunk by its address. Objects are
- * carved off as they are first needed: pages that nobody used stay untouched.
+ * A chunk is aligned to its size, so an object's address gives its chunk. Objects are carved on
+ * first use, so unused pages stay untouched.
  */
 #include "base/pool.h"
 
@@ -8,13 +8,14 @@
 
 struct pool_chunk {
     struct list_link link; /* in pool->partial while it has a free object */
-    void *free;            /* chain of objects that came back */
+    void *free;            /* list of returned objects */
     uint32_t carved;       /* objects handed out at least once */
     uint32_t taken;
 };
 
 enum {
-    CHUNK_HEADER_BYTES = 64 /* a cache line, so that objects of whole lines lie on them */
+    CHUNK_HEADER_BYTES =
+        64 /* one cache line, so that objects of whole lines are aligned to lines */
 };
 
 static_assert(sizeof(struct pool_chunk) <= CHUNK_HEADER_BYTES, "a header fits in its line");

@@ -1,6 +1,6 @@
 /*
- * A slab allocator for objects of one size. Memory comes in chunks; a chunk whose objects have all
- * come back is given back too, but for a few spares, so that a pool at rest is small again.
+ * A slab allocator for objects of one size. It allocates chunks and frees a chunk when all its
+ * objects are returned, except for a few spares. So an idle pool is small again.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
@@ -16,34 +16,34 @@ enum {
 
 struct pool {
     const struct memory *memory;
-    struct list partial; /* chunks that have a free object */
+    struct list partial; /* chunks with a free object */
     uint32_t object_bytes;
     uint32_t objects_per_chunk;
-    uint64_t count;  /* objects taken */
-    uint64_t chunks; /* that hold them, and free ones */
+    uint64_t count;  /* objects in use */
+    uint64_t chunks; /* allocated */
     uint32_t empty_chunks;
     uint32_t empty_chunks_max;
 };
 
 /*
- * Objects of `object_bytes`, aligned to 8, or to 64 where that divides their size; `memory` must
- * outlive the pool. One chunk is kept as a spare, which is enough for a count that moves little at
- * a time.
+ * Objects have `object_bytes`, aligned to 8, or to 64 if that divides their size. `memory` must
+ * outlive the pool. The pool keeps one spare chunk, which suffices for a count that changes
+ * little at a time.
  */
 void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes);
 
-/* Keeps so many spare chunks, for a count that keeps coming and going. */
+/* Keeps up to `chunks` spare chunks, for a count that rises and falls by much. */
 void pool_keep(struct pool *pool, uint32_t chunks);
 
-/* Every object must have come back. */
+/* All objects must have been returned. */
 void pool_free(struct pool *pool);
 
-/* An object, not cleared, or NULL when memory is short. */
+/* Returns an object, not cleared, or NULL if memory is short. */
 void *pool_take(struct pool *pool);
 
 /*
- * As pool_take, for a caller that can do without: leaves at least `kept` free objects to the
- * others, for which it gets more memory first. Returns NULL if there is none.
+ * Like pool_take, for a caller that can do without: leaves at least `kept` free objects to
+ * others and allocates a chunk for them first. Returns NULL if memory is short.
  */
 void *pool_take_keeping(struct pool *pool, uint32_t kept);
 

@@ -1,7 +1,7 @@
 /*
- * A growable array whose elements never move: a directory of segments of one size. Growing by one
- * element costs one segment at most, never a copy of the elements, so it stalls nobody however
- * large the array has become.
+ * A growable array whose elements never move: a directory of segments of one size. Growing by
+ * one element allocates at most one segment and copies no elements, so its cost does not depend
+ * on the size.
  */
 #ifndef BASE_SEGMENTS_H
 #define BASE_SEGMENTS_H
@@ -25,24 +25,24 @@ struct segments {
     uint8_t index_shift;   /* a segment has 1 << index_shift elements */
 };
 
-/* `element_bytes` is a power of two of at most SEGMENT_BYTES. `memory` must outlive the array. */
+/* `element_bytes` is a power of two up to SEGMENT_BYTES. `memory` must outlive the array. */
 void segments_init(struct segments *segments, const struct memory *memory, size_t element_bytes);
 
 void segments_free(struct segments *segments);
 
-/* Makes room for `count` elements. False when memory is short; what was there stays. */
+/* Makes room for `count` elements. Returns false if memory is short; existing elements stay. */
 bool segments_reserve(struct segments *segments, size_t count);
 
-/* Gives back what `count` elements do not need, but for one spare segment. */
+/* Frees the segments beyond `count` elements, except for one spare. */
 void segments_trim(struct segments *segments, size_t count);
 
-/* How many elements there is room for. */
+/* Returns the number of elements that have room. */
 static inline size_t segments_capacity(const struct segments *segments)
 {
     return (size_t)segments->segment_count << segments->index_shift;
 }
 
-/* The element at `index`, which must be below the capacity. */
+/* Returns the element at `index`, which must be below the capacity. */
 static inline void *segments_at(const struct segments *segments, size_t index)
 {
     size_t within = index & (((size_t)1 << segments->index_shift) - 1);

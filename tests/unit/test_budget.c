@@ -1,6 +1,6 @@
 /*
- * Memory with a limit: never more than it, all of it can be had, and what comes back can be had
- * again, also by many threads at a time.
+ * The budget never exceeds its limit, grants all of it, and grants returned memory again, also
+ * to many threads at once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@ enum {
     TURNS = 100000
 };
 
-static void no_more_than_the_limit_is_given(void **state)
+static void allocations_stop_at_the_limit(void **state)
 {
     struct memory_counted counted;
     struct budget budget;
@@ -47,7 +47,7 @@ static void no_more_than_the_limit_is_given(void **state)
     memory_counted_assert_returned(&counted);
 }
 
-static void what_memory_refuses_is_not_counted(void **state)
+static void failed_allocations_are_not_counted(void **state)
 {
     struct memory_counted counted;
     struct budget budget;
@@ -74,7 +74,7 @@ static void *take_and_give(void *context)
     return (void *)over;
 }
 
-static void threads_together_stay_below_the_limit(void **state)
+static void threads_together_stay_within_the_limit(void **state)
 {
     struct memory_counted counted;
     struct budget budget;
@@ -97,9 +97,9 @@ static void threads_together_stay_below_the_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_more_than_the_limit_is_given),
-        cmocka_unit_test(what_memory_refuses_is_not_counted),
-        cmocka_unit_test(threads_together_stay_below_the_limit),
+        cmocka_unit_test(allocations_stop_at_the_limit),
+        cmocka_unit_test(failed_allocations_are_not_counted),
+        cmocka_unit_test(threads_together_stay_within_the_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

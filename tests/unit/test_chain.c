@@ -1,5 +1,5 @@
 /*
- * The chain: order from both ends through a head of one pointer.
+ * The chain keeps its order, seen from both ends.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@ enum {
     ITEMS = 4
 };
 
-/* The link is not the first member, so that CONTAINER_OF has something to do. */
+/* The link is not the first member, to test CONTAINER_OF. */
 struct item {
     uint32_t number;
     struct list_link link;
@@ -54,7 +54,7 @@ static void assert_order(const struct chain *chain, const char *order)
     assert_ptr_equal(chain_last(chain), last);
 }
 
-static void an_empty_chain_has_neither_end(void **state)
+static void an_empty_chain_has_no_first_and_no_last(void **state)
 {
     struct fixture f;
 
@@ -79,7 +79,7 @@ static void links_are_pushed_at_either_end(void **state)
     assert_order(&f.chain, "3102");
 }
 
-static void any_link_can_leave(void **state)
+static void any_link_can_be_removed(void **state)
 {
     static const char *const left[] = {"123", "023", "013", "012"};
 
@@ -94,7 +94,7 @@ static void any_link_can_leave(void **state)
     }
 }
 
-static void the_last_one_that_leaves_leaves_it_empty(void **state)
+static void removing_the_last_link_empties_the_chain(void **state)
 {
     struct fixture f;
 
@@ -125,7 +125,7 @@ static void any_link_can_move_to_either_end(void **state)
     }
 }
 
-static void one_alone_is_at_both_ends(void **state)
+static void a_single_link_is_first_and_last(void **state)
 {
     struct fixture f;
 
@@ -140,12 +140,12 @@ static void one_alone_is_at_both_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_chain_has_neither_end),
+        cmocka_unit_test(an_empty_chain_has_no_first_and_no_last),
         cmocka_unit_test(links_are_pushed_at_either_end),
-        cmocka_unit_test(any_link_can_leave),
-        cmocka_unit_test(the_last_one_that_leaves_leaves_it_empty),
+        cmocka_unit_test(any_link_can_be_removed),
+        cmocka_unit_test(removing_the_last_link_empties_the_chain),
         cmocka_unit_test(any_link_can_move_to_either_end),
-        cmocka_unit_test(one_alone_is_at_both_ends),
+        cmocka_unit_test(a_single_link_is_first_and_last),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * What the reader of flags does for a table without variables, and the help that it prints; its
- * forms of flags, numbers, booleans and variables are tried with the server's options.
+ * Flag tables without variables, and the printed help. tests/unit/test_options.c tests the forms
+ * of flags, numbers, booleans and variables.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -54,7 +54,7 @@ static enum flags_result read_one(struct flags_reading *reading, struct sample *
     return flags_read(reading, &flags, sample, argument ? 2 : 1, arguments);
 }
 
-static void what_is_not_given_has_its_initial_value_or_none(void **state)
+static void a_flag_not_given_has_its_initial_value(void **state)
 {
     struct flags_reading reading;
     struct sample sample;
@@ -67,7 +67,7 @@ static void what_is_not_given_has_its_initial_value_or_none(void **state)
     assert_false(flags_given(&reading, "count"));
 }
 
-static void it_is_known_whether_a_flag_was_given(void **state)
+static void flags_given_reports_given_flags(void **state)
 {
     struct flags_reading reading;
     struct sample sample;
@@ -93,7 +93,7 @@ static void a_flag_without_a_variable_is_not_read_from_the_environment(void **st
     unsetenv("FLAGS_TEST_LOUD");
 }
 
-static void a_range_is_named_where_it_is_left(void **state)
+static void a_value_out_of_range_names_the_range(void **state)
 {
     struct flags_reading reading;
     struct sample sample;
@@ -103,7 +103,7 @@ static void a_range_is_named_where_it_is_left(void **state)
     assert_string_equal(reading.problem, "--count: '10' is not a whole number from 2 to 9");
 }
 
-static void a_program_can_add_what_is_wrong(void **state)
+static void a_program_can_report_a_problem(void **state)
 {
     struct flags_reading reading;
     struct sample sample;
@@ -114,7 +114,7 @@ static void a_program_can_add_what_is_wrong(void **state)
     assert_string_equal(reading.problem, "--name: is?no name");
 }
 
-static void what_is_not_built_yet_is_refused_unless_it_asks_for_nothing(void **state)
+static void an_unsupported_flag_is_refused_unless_empty_or_0(void **state)
 {
     struct flags_reading reading;
     struct sample sample;
@@ -126,7 +126,7 @@ static void what_is_not_built_yet_is_refused_unless_it_asks_for_nothing(void **s
     assert_non_null(strstr(reading.problem, "--later: not supported"));
 }
 
-/* Wipes --secret, and compares what is left. */
+/* Wipes --secret and compares the rest. */
 static void assert_wiped(const char *const *given, const char *const *left, int count)
 {
     char copies[6][32];
@@ -144,7 +144,7 @@ static void assert_wiped(const char *const *given, const char *const *left, int 
     }
 }
 
-static void a_secret_is_wiped_wherever_it_was_given(void **state)
+static void a_secret_is_wiped_from_arguments_and_environment(void **state)
 {
     const char *const given[] = {"program", "--secret", "one", "-secret=two", "--name=secret"};
     const char *const left[] = {"program", "--secret", "", "-secret=", "--name=secret"};
@@ -154,7 +154,7 @@ static void a_secret_is_wiped_wherever_it_was_given(void **state)
 
     (void)state;
     assert_wiped(given, left, 5);
-    assert_wiped(others, others_left, 6); /* a value that looks like the flag is none */
+    assert_wiped(others, others_left, 6); /* a value that looks like the flag is not the flag */
     assert_wiped(at_end, at_end, 3);
     setenv("FLAGS_TEST_SECRET", "three", 1);
     assert_wiped(given, left, 1);
@@ -195,13 +195,13 @@ static void help_shows_every_flag_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_not_given_has_its_initial_value_or_none),
-        cmocka_unit_test(it_is_known_whether_a_flag_was_given),
+        cmocka_unit_test(a_flag_not_given_has_its_initial_value),
+        cmocka_unit_test(flags_given_reports_given_flags),
         cmocka_unit_test(a_flag_without_a_variable_is_not_read_from_the_environment),
-        cmocka_unit_test(a_range_is_named_where_it_is_left),
-        cmocka_unit_test(a_program_can_add_what_is_wrong),
-        cmocka_unit_test(what_is_not_built_yet_is_refused_unless_it_asks_for_nothing),
-        cmocka_unit_test(a_secret_is_wiped_wherever_it_was_given),
+        cmocka_unit_test(a_value_out_of_range_names_the_range),
+        cmocka_unit_test(a_program_can_report_a_problem),
+        cmocka_unit_test(an_unsupported_flag_is_refused_unless_empty_or_0),
+        cmocka_unit_test(a_secret_is_wiped_from_arguments_and_environment),
         cmocka_unit_test(help_shows_every_flag_once),
     };
 

@@ -1,5 +1,5 @@
 /*
- * The indexed heap, held against a sorted array that is kept the naive way.
+ * The indexed heap, compared with a sorted array.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 #include "seeded.h"
 
 enum {
-    FEW = 40,         /* where every element is tried out */
+    FEW = 40,         /* for tests of every element */
     ITEMS_MAX = 3000, /* entries of several segments, more than the first directory holds */
     MODEL_ITEMS = 700,
     MODEL_STEPS = 20000
@@ -26,7 +26,7 @@ struct item {
     uint64_t key;
 };
 
-/* A heap, what could be in it, and all keys that are in it, sorted. */
+/* A heap, its possible elements, and the sorted keys of its elements. */
 struct fixture {
     struct memory_counted memory;
     struct heap heap;
@@ -122,7 +122,7 @@ static void assert_as_model(const struct fixture *f)
     assert_int_equal(heap_key(&f->heap, top), f->sorted[0]);
 }
 
-/* What comes out on top is each time what the model has first. */
+/* Checks that the heap's top is always the model's first. */
 static void assert_drains_as_model(struct fixture *f)
 {
     while (f->count > 0) {
@@ -132,7 +132,7 @@ static void assert_drains_as_model(struct fixture *f)
     assert_as_model(f);
 }
 
-/* `count` elements with the keys 10, 20, 30, … in an order that is neither up nor down. */
+/* Inserts `count` elements with the keys 10, 20, 30, … in mixed order. */
 static void fill(struct fixture *f, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -166,7 +166,7 @@ static void elements_with_equal_keys_come_out_once_each(void **state)
         assert_false(heap_contains(&f->items[i].node));
 }
 
-static void the_largest_key_is_a_key_like_others(void **state)
+static void the_largest_key_works(void **state)
 {
     struct fixture *f = *state;
 
@@ -190,12 +190,12 @@ static void any_element_can_be_removed(void **state)
     }
 }
 
-static void any_element_takes_the_place_of_its_new_key(void **state)
+static void an_updated_element_moves_to_its_new_place(void **state)
 {
     struct fixture *f = *state;
 
     for (uint32_t i = 0; i < FEW; i++) {
-        /* to every place: between two others, equal to another, before and behind all */
+        /* to every place: between two, equal to one, before all, behind all */
         for (uint64_t key = 0; key <= (FEW + 1) * 10; key += 5) {
             fill(f, FEW);
             update(f, i, key);
@@ -206,7 +206,7 @@ static void any_element_takes_the_place_of_its_new_key(void **state)
     }
 }
 
-static void removing_what_is_in_no_heap_changes_nothing(void **state)
+static void removing_an_element_outside_the_heap_does_nothing(void **state)
 {
     struct fixture *f = *state;
 
@@ -218,7 +218,7 @@ static void removing_what_is_in_no_heap_changes_nothing(void **state)
     assert_drains_as_model(f);
 }
 
-static void short_memory_fails_the_reservation_and_nothing_else(void **state)
+static void short_memory_fails_only_the_reservation(void **state)
 {
     struct fixture *f = *state;
     uint32_t failures = 0;
@@ -239,7 +239,7 @@ static void short_memory_fails_the_reservation_and_nothing_else(void **state)
     assert_drains_as_model(f);
 }
 
-static void inserting_asks_for_no_memory(void **state)
+static void inserting_allocates_nothing(void **state)
 {
     struct fixture *f = *state;
     uint64_t calls;
@@ -251,7 +251,7 @@ static void inserting_asks_for_no_memory(void **state)
     assert_int_equal(f->memory.calls, calls);
 }
 
-static void trimming_gives_room_back_and_keeps_the_elements(void **state)
+static void trimming_frees_room_and_keeps_the_elements(void **state)
 {
     struct fixture *f = *state;
     uint64_t full;
@@ -276,7 +276,7 @@ static uint64_t random_key(struct seeded *seeded)
     case 1:
         return UINT64_MAX;
     default:
-        return seeded_below(seeded, 100); /* many are equal */
+        return seeded_below(seeded, 100); /* many equal keys */
     }
 }
 
@@ -319,13 +319,13 @@ int main(void)
         TEST(an_empty_heap_has_no_top),
         TEST(elements_come_out_in_the_order_of_their_keys),
         TEST(elements_with_equal_keys_come_out_once_each),
-        TEST(the_largest_key_is_a_key_like_others),
+        TEST(the_largest_key_works),
         TEST(any_element_can_be_removed),
-        TEST(any_element_takes_the_place_of_its_new_key),
-        TEST(removing_what_is_in_no_heap_changes_nothing),
-        TEST(short_memory_fails_the_reservation_and_nothing_else),
-        TEST(inserting_asks_for_no_memory),
-        TEST(trimming_gives_room_back_and_keeps_the_elements),
+        TEST(an_updated_element_moves_to_its_new_place),
+        TEST(removing_an_element_outside_the_heap_does_nothing),
+        TEST(short_memory_fails_only_the_reservation),
+        TEST(inserting_allocates_nothing),
+        TEST(trimming_frees_room_and_keeps_the_elements),
         TEST(random_operations_agree_with_a_sorted_array),
     };
 

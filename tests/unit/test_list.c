@@ -1,5 +1,6 @@
 /*
- * The intrusive list: order from both ends, and links that know whether they are in one.
+ * The intrusive list keeps its order, seen from both ends, and its links know whether they are
+ * in a list.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,7 @@ enum {
     ITEMS = 4
 };
 
-/* The link is not the first member, so that CONTAINER_OF has something to do. */
+/* The link is not the first member, to test CONTAINER_OF. */
 struct item {
     uint32_t number;
     struct list_link link;
@@ -65,7 +66,7 @@ static void an_empty_list_has_no_first(void **state)
     assert_order(&f.list, "");
 }
 
-static void what_is_pushed_at_the_back_comes_last(void **state)
+static void push_back_adds_at_the_end(void **state)
 {
     struct fixture f;
 
@@ -78,7 +79,7 @@ static void what_is_pushed_at_the_back_comes_last(void **state)
     assert_order(&f.list, "012");
 }
 
-static void what_is_pushed_at_the_front_comes_first(void **state)
+static void push_front_adds_at_the_start(void **state)
 {
     struct fixture f;
 
@@ -91,7 +92,7 @@ static void what_is_pushed_at_the_front_comes_first(void **state)
     assert_order(&f.list, "102");
 }
 
-static void what_is_inserted_stands_before_its_place(void **state)
+static void insert_before_adds_before_a_link(void **state)
 {
     struct fixture f;
 
@@ -103,7 +104,7 @@ static void what_is_inserted_stands_before_its_place(void **state)
     assert_order(&f.list, "120");
 }
 
-static void any_link_can_leave_and_come_back(void **state)
+static void any_link_can_be_removed_and_added_again(void **state)
 {
     static const char *const left[] = {"123", "023", "013", "012"};
     static const char *const back[] = {"1230", "0231", "0132", "0123"};
@@ -141,10 +142,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_list_has_no_first),
-        cmocka_unit_test(what_is_pushed_at_the_back_comes_last),
-        cmocka_unit_test(what_is_pushed_at_the_front_comes_first),
-        cmocka_unit_test(what_is_inserted_stands_before_its_place),
-        cmocka_unit_test(any_link_can_leave_and_come_back),
+        cmocka_unit_test(push_back_adds_at_the_end),
+        cmocka_unit_test(push_front_adds_at_the_start),
+        cmocka_unit_test(insert_before_adds_before_a_link),
+        cmocka_unit_test(any_link_can_be_removed_and_added_again),
         cmocka_unit_test(a_link_knows_whether_it_is_in_a_list),
     };
 

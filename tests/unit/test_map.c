@@ -1,6 +1,6 @@
 /*
- * The map that grows and shrinks by one bucket: what is in it is found, whatever the hashes, the
- * memory and the size, and a walk misses nothing that stays.
+ * The map with linear hashing: all elements are found for any hashes, memory and size, and a
+ * walk visits every element that stays.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +68,7 @@ static void spread_hashes(struct fixture *f, struct seeded *seeded)
         f->items[i].hash = seeded_next(seeded);
 }
 
-/* Hashes of which many are equal, and many differ in high bits only. */
+/* Hashes with many equal ones, and many that differ only in high bits. */
 static void crowd_hashes(struct fixture *f, struct seeded *seeded)
 {
     for (uint32_t i = 0; i < ITEMS; i++) {
@@ -146,7 +146,7 @@ static void forget_visits(struct fixture *f)
         f->items[i].visits = 0;
 }
 
-/* A walk during which nothing changes. */
+/* A walk over an unchanged map. */
 static void assert_walk_visits_all(struct fixture *f)
 {
     uint64_t position = 0;
@@ -191,7 +191,7 @@ static void elements_with_equal_hashes_are_all_found(void **state)
     assert_walk_visits_all(f);
 }
 
-static void one_insertion_adds_one_bucket_at_most_and_chains_stay_short(void **state)
+static void an_insertion_adds_at_most_one_bucket_and_chains_stay_short(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
@@ -211,7 +211,7 @@ static void one_insertion_adds_one_bucket_at_most_and_chains_stay_short(void **s
     assert_all_found_if_inside(f);
 }
 
-static void one_removal_drops_two_buckets_at_most_until_few_are_left(void **state)
+static void a_removal_drops_at_most_two_buckets(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
@@ -234,7 +234,7 @@ static void one_removal_drops_two_buckets_at_most_until_few_are_left(void **stat
     assert_all_found_if_inside(f);
 }
 
-static void a_count_that_toggles_asks_for_no_memory(void **state)
+static void a_toggling_count_allocates_nothing(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
@@ -245,7 +245,7 @@ static void a_count_that_toggles_asks_for_no_memory(void **state)
         uint32_t index = step < ITEMS ? step : step - ITEMS;
         uint64_t calls;
 
-        toggle(f, index); /* up to all, then down to none */
+        toggle(f, index); /* grow to all, then shrink to none */
         calls = f->memory.calls;
         for (uint32_t i = 0; i < 8; i++)
             toggle(f, index);
@@ -254,7 +254,7 @@ static void a_count_that_toggles_asks_for_no_memory(void **state)
     assert_int_equal(f->count, 0);
 }
 
-static void without_memory_to_grow_all_stay_findable(void **state)
+static void without_memory_to_grow_all_elements_are_found(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
@@ -281,7 +281,7 @@ static void without_memory_to_grow_all_stay_findable(void **state)
     assert_walk_visits_all(f);
 }
 
-static void reserving_without_memory_fails_and_can_be_tried_again(void **state)
+static void reserving_without_memory_fails_and_can_be_repeated(void **state)
 {
     struct fixture *f = *state;
     struct map map;
@@ -349,17 +349,19 @@ static void take_all_out(struct fixture *f)
     }
 }
 
-/* A walk during which elements come and go; `items` of them take part. */
+/* A walk while `items` elements are inserted and removed. */
 struct troubled_walk {
     struct fixture *fixture;
     struct seeded *seeded;
     uint32_t items;
-    uint32_t burst;  /* most that come or go between two steps */
-    uint32_t period; /* steps until growing turns to shrinking, and back */
+    uint32_t burst;  /* most changes between two steps */
+    uint32_t period; /* steps of growth, then as many of shrinking */
     bool growing;
 };
 
-/* Puts all of them in, so that many can go. Those that stay are few enough for the map to shrink.
+/*
+ * Inserts all, so that many can be removed. Those that stay are few enough for the map to
+ * shrink.
  */
 static void choose_who_stays(struct troubled_walk *walk)
 {
@@ -404,7 +406,7 @@ static void walk_amid_changes(struct troubled_walk *walk)
     take_all_out(f);
 }
 
-static void a_walk_visits_once_what_stays_while_others_come_and_go(void **state)
+static void a_walk_visits_once_what_stays_during_changes(void **state)
 {
     static const uint32_t sizes[] = {40, 100, 400, ITEMS};
     struct fixture *f = *state;
@@ -437,14 +439,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_found_in_an_empty_map),
         TEST(elements_with_equal_hashes_are_all_found),
-        TEST(one_insertion_adds_one_bucket_at_most_and_chains_stay_short),
-        TEST(one_removal_drops_two_buckets_at_most_until_few_are_left),
-        TEST(a_count_that_toggles_asks_for_no_memory),
-        TEST(without_memory_to_grow_all_stay_findable),
-        TEST(reserving_without_memory_fails_and_can_be_tried_again),
+        TEST(an_insertion_adds_at_most_one_bucket_and_chains_stay_short),
+        TEST(a_removal_drops_at_most_two_buckets),
+        TEST(a_toggling_count_allocates_nothing),
+        TEST(without_memory_to_grow_all_elements_are_found),
+        TEST(reserving_without_memory_fails_and_can_be_repeated),
         TEST(random_operations_agree_with_flags),
         TEST(a_walk_of_any_size_visits_each_element_once),
-        TEST(a_walk_visits_once_what_stays_while_others_come_and_go),
+        TEST(a_walk_visits_once_what_stays_during_changes),
     };
 
     return cmocka_run_group_tests_name("map", tests, NULL, NULL);

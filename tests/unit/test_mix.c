@@ -49,7 +49,7 @@ static void a_secret_of_zeros_is_a_permutation_too(void **state)
         assert_true(mix_number(&mix, mix_hash(&mix, number << 26)) == number << 26);
 }
 
-/* The fullest of BUCKETS buckets after NUMBERS numbers that are `step` apart. */
+/* Returns the size of the fullest bucket after NUMBERS numbers with distance `step`. */
 static uint32_t fullest_bucket(const struct mix *mix, uint64_t first, uint64_t step)
 {
     uint32_t counts[BUCKETS] = {0};
@@ -64,8 +64,8 @@ static uint32_t fullest_bucket(const struct mix *mix, uint64_t first, uint64_t s
 }
 
 /*
- * Sixteen numbers a bucket on average. Without a hash, numbers that are a power of two apart all
- * share a bucket: so do the ids of the clients that used one slot one after the other.
+ * Sixteen numbers per bucket on average. Without a hash, numbers at a distance of a power of two
+ * share a bucket, as the ids of the successive clients of one slot do.
  */
 static void numbers_with_the_same_low_bits_spread_over_buckets(void **state)
 {
@@ -80,9 +80,8 @@ static void numbers_with_the_same_low_bits_spread_over_buckets(void **state)
     }
 }
 
-/* Fences that share a bucket under one secret, chosen as an attacker would, spread under another.
- */
-static void collisions_do_not_outlive_their_secret(void **state)
+/* Fences that an attacker chose to share a bucket under one secret spread under another. */
+static void collisions_do_not_survive_a_new_secret(void **state)
 {
     struct seeded seeded = {.state = 3};
     uint32_t counts[BUCKETS] = {0};
@@ -111,7 +110,7 @@ int main(void)
         cmocka_unit_test(the_number_can_be_computed_from_its_hash),
         cmocka_unit_test(a_secret_of_zeros_is_a_permutation_too),
         cmocka_unit_test(numbers_with_the_same_low_bits_spread_over_buckets),
-        cmocka_unit_test(collisions_do_not_outlive_their_secret),
+        cmocka_unit_test(collisions_do_not_survive_a_new_secret),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /*
- * The slab pool: objects stand apart and aligned, come back into use, and their chunks go back.
+ * The slab pool: objects are disjoint and aligned, they are reused, and their chunks are freed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,14 +20,14 @@ enum {
     MODEL_STEPS = 20000
 };
 
-/* From the smallest object to one that has a chunk for itself, also of sizes that are not round. */
+/* From the smallest object to one that fills a chunk, with odd sizes. */
 static const size_t sizes[] = {8, 9, 24, 100, 1000, 4080, 8000, 9001, 16000};
 
 enum {
     SIZES = sizeof(sizes) / sizeof(sizes[0])
 };
 
-/* A pool of objects of one size, and those that were taken. */
+/* A pool of objects of one size, and the objects in use. */
 struct fixture {
     struct memory_counted memory;
     struct pool pool;
@@ -48,7 +48,7 @@ static void fixture_init(struct fixture *f, size_t object_bytes)
     assert_true(f->pool.objects_per_chunk > 0 && f->full <= OBJECTS_MAX);
 }
 
-/* Writes the whole object, so that it would be seen if it overlapped another one. */
+/* Writes the whole object, to detect an overlap. */
 static bool take(struct fixture *f, uint8_t mark)
 {
     uint8_t *object = pool_take(&f->pool);
@@ -110,10 +110,10 @@ static void fill_chunks(struct fixture *f)
     take_up_to(f, f->full + 1 <= OBJECTS_MAX ? f->full + 1 : f->full);
 }
 
-static void objects_stand_apart_and_aligned(void **state)
+static void objects_are_disjoint_and_aligned(void **state)
 {
     (void)state;
-    with_each_size(fill_chunks); /* fixture_end looks at what is written in each */
+    with_each_size(fill_chunks); /* fixture_end checks the contents of each */
 }
 
 static void leave_unused(struct fixture *f)
@@ -121,7 +121,7 @@ static void leave_unused(struct fixture *f)
     assert_int_equal(f->memory.calls, 0);
 }
 
-static void a_pool_takes_no_memory_before_it_is_used(void **state)
+static void an_unused_pool_allocates_nothing(void **state)
 {
     (void)state;
     with_each_size(leave_unused);
@@ -144,7 +144,7 @@ static void toggle_at_each_count(struct fixture *f)
     }
 }
 
-static void what_was_given_back_is_used_again(void **state)
+static void returned_objects_are_reused(void **state)
 {
     (void)state;
     with_each_size(toggle_at_each_count);
@@ -160,7 +160,7 @@ static void refill(struct fixture *f)
     assert_int_equal(f->memory.blocks, CHUNKS);
 }
 
-static void holes_are_filled_before_another_chunk_is_asked_for(void **state)
+static void holes_are_filled_before_a_new_chunk(void **state)
 {
     (void)state;
     with_each_size(refill);
@@ -180,7 +180,7 @@ static void drain_in_three_orders(struct fixture *f)
     }
 }
 
-static void empty_chunks_are_given_back_but_one(void **state)
+static void empty_chunks_are_freed_except_one(void **state)
 {
     (void)state;
     with_each_size(drain_in_three_orders);
@@ -201,7 +201,7 @@ static void come_and_go(struct fixture *f)
     }
 }
 
-static void as_many_empty_chunks_are_kept_as_asked_for(void **state)
+static void pool_keep_keeps_that_many_empty_chunks(void **state)
 {
     (void)state;
     with_each_size(come_and_go);
@@ -218,14 +218,14 @@ static void run_short(struct fixture *f)
     assert_int_equal(f->count, f->pool.objects_per_chunk);
     assert_null(pool_take(&f->pool));
     assert_int_equal(f->pool.count, f->count);
-    /* one that came back, and memory that is there again, end the shortage */
+    /* a returned object and new memory both end the shortage */
     give(f, 0);
     assert_true(take(f, 1));
     f->memory.fail_after = UINT64_MAX;
     assert_true(take(f, 2));
 }
 
-static void short_memory_gives_no_object_and_harms_none(void **state)
+static void short_memory_returns_null_and_keeps_other_objects(void **state)
 {
     (void)state;
     with_each_size(run_short);
@@ -258,13 +258,13 @@ static void objects_keep_their_contents_through_random_operations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_pool_takes_no_memory_before_it_is_used),
-        cmocka_unit_test(objects_stand_apart_and_aligned),
-        cmocka_unit_test(what_was_given_back_is_used_again),
-        cmocka_unit_test(holes_are_filled_before_another_chunk_is_asked_for),
-        cmocka_unit_test(empty_chunks_are_given_back_but_one),
-        cmocka_unit_test(as_many_empty_chunks_are_kept_as_asked_for),
-        cmocka_unit_test(short_memory_gives_no_object_and_harms_none),
+        cmocka_unit_test(an_unused_pool_allocates_nothing),
+        cmocka_unit_test(objects_are_disjoint_and_aligned),
+        cmocka_unit_test(returned_objects_are_reused),
+        cmocka_unit_test(holes_are_filled_before_a_new_chunk),
+        cmocka_unit_test(empty_chunks_are_freed_except_one),
+        cmocka_unit_test(pool_keep_keeps_that_many_empty_chunks),
+        cmocka_unit_test(short_memory_returns_null_and_keeps_other_objects),
         cmocka_unit_test(objects_keep_their_contents_through_random_operations),
     };
 

@@ -1,6 +1,6 @@
 /*
- * The growable array: its elements never move, growing costs a segment at most, and memory that
- * runs short or is given back leaves what is there alone.
+ * The growable array: elements never move, growth allocates one segment, and short memory or
+ * trimming keeps the existing elements.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,13 +25,13 @@ enum {
     SIZES = sizeof(sizes) / sizeof(sizes[0])
 };
 
-/* An array, and where some of its elements, evenly spread, were when they came. */
+/* An array, and the original addresses of some evenly spread elements. */
 struct fixture {
     struct memory_counted memory;
     struct segments segments;
     size_t element_bytes;
     size_t per_segment;
-    size_t stride; /* between those tracked */
+    size_t stride; /* between the tracked ones */
     uint32_t tracked;
     uint8_t *places[TRACKED_MAX];
 };
@@ -58,7 +58,7 @@ static void track(struct fixture *f)
     }
 }
 
-/* Those below `count` are where they were, with what was written to them. */
+/* Checks the address and contents of the elements below `count`. */
 static void assert_unmoved(const struct fixture *f, size_t count)
 {
     for (uint32_t i = 0; i < f->tracked && i * f->stride < count; i++) {
@@ -89,7 +89,7 @@ static void reserve_nothing(struct fixture *f)
     assert_int_equal(f->memory.calls, 0);
 }
 
-static void an_empty_array_takes_no_memory(void **state)
+static void an_empty_array_allocates_nothing(void **state)
 {
     (void)state;
     with_each_size(reserve_nothing);
@@ -111,7 +111,7 @@ static void grow_one_by_one(struct fixture *f)
     assert_true(f->tracked >= SEGMENTS);
 }
 
-static void elements_never_move_and_growing_costs_a_segment(void **state)
+static void elements_never_move_and_growth_allocates_one_segment(void **state)
 {
     (void)state;
     with_each_size(grow_one_by_one);
@@ -132,7 +132,7 @@ static void touch_all(struct fixture *f)
     }
 }
 
-static void elements_stand_apart(void **state)
+static void elements_are_disjoint(void **state)
 {
     (void)state;
     with_each_size(touch_all);
@@ -159,7 +159,7 @@ static void grow_with_failures(struct fixture *f)
     assert_unmoved(f, f->per_segment * SEGMENTS);
 }
 
-static void short_memory_fails_and_leaves_what_was_there(void **state)
+static void short_memory_fails_and_keeps_the_elements(void **state)
 {
     (void)state;
     with_each_size(grow_with_failures);
@@ -180,7 +180,7 @@ static void trim_in_steps(struct fixture *f)
     }
 }
 
-static void trimming_leaves_those_that_are_needed(void **state)
+static void trimming_keeps_the_needed_elements(void **state)
 {
     (void)state;
     with_each_size(trim_in_steps);
@@ -240,7 +240,7 @@ static void cross_boundaries(struct fixture *f)
     }
 }
 
-static void a_count_that_toggles_asks_for_no_memory(void **state)
+static void a_toggling_count_allocates_nothing(void **state)
 {
     (void)state;
     with_each_size(cross_boundaries);
@@ -256,7 +256,7 @@ static void free_and_use_again(struct fixture *f)
     memset(segments_at(&f->segments, 0), 1, f->element_bytes);
 }
 
-static void all_memory_comes_back_and_the_array_can_be_used_again(void **state)
+static void all_memory_is_freed_and_the_array_is_reusable(void **state)
 {
     (void)state;
     with_each_size(free_and_use_again);
@@ -265,15 +265,15 @@ static void all_memory_comes_back_and_the_array_can_be_used_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_array_takes_no_memory),
-        cmocka_unit_test(elements_never_move_and_growing_costs_a_segment),
-        cmocka_unit_test(elements_stand_apart),
-        cmocka_unit_test(short_memory_fails_and_leaves_what_was_there),
-        cmocka_unit_test(trimming_leaves_those_that_are_needed),
+        cmocka_unit_test(an_empty_array_allocates_nothing),
+        cmocka_unit_test(elements_never_move_and_growth_allocates_one_segment),
+        cmocka_unit_test(elements_are_disjoint),
+        cmocka_unit_test(short_memory_fails_and_keeps_the_elements),
+        cmocka_unit_test(trimming_keeps_the_needed_elements),
         cmocka_unit_test(trimming_leaves_one_spare_segment),
         cmocka_unit_test(trimming_to_full_segments_leaves_one_spare_too),
-        cmocka_unit_test(a_count_that_toggles_asks_for_no_memory),
-        cmocka_unit_test(all_memory_comes_back_and_the_array_can_be_used_again),
+        cmocka_unit_test(a_toggling_count_allocates_nothing),
+        cmocka_unit_test(all_memory_is_freed_and_the_array_is_reusable),
     };
 
     return cmocka_run_group_tests_name("segments", tests, NULL, NULL);
