@@ -248,11 +248,11 @@ bool client_connect(struct client *client, char problem[SETUP_PROBLEM_MAX])
     if (thread->settings->new_connection)
         return true;
     for (uint32_t i = 0; i < thread->settings->connections; i++) {
-        int descriptor = setup_connect(client->address, thread->codec, problem);
+        int descriptor = setup_connect(client->server, thread->codec, problem);
 
         if (descriptor < 0)
             return false;
-        links_adopt(&thread->links, &client->links[i], descriptor, client->address);
+        links_adopt(&thread->links, &client->links[i], descriptor, client->server);
     }
     return true;
 }
@@ -277,13 +277,13 @@ void client_start(struct client *client, uint64_t began_ns)
         client_send_batch(client);
         return;
     }
-    descriptor = address_start_connecting(client->address);
+    descriptor = server_start_connecting(client->server);
     if (descriptor < 0) {
         thread->connect_error = -descriptor;
         client_lose_batch(client);
         return;
     }
-    links_adopt(&thread->links, link, descriptor, client->address);
+    links_adopt(&thread->links, link, descriptor, client->server);
     if (codec->auth_request) {
         client->state = CLIENT_AUTHENTICATING;
         client->sent_ns = clock_monotonic_ns();

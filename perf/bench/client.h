@@ -61,7 +61,7 @@ struct client {
     struct list_link link; /* in thread->free or thread->holding */
     enum client_state state;
     uint32_t number; /* among the clients of all threads */
-    const struct address *address;
+    const struct server *server;
     struct link *links; /* settings->connections of them */
     uint32_t turn;      /* index of the next link to use */
     struct link *used;  /* by this batch */

@@ -29,7 +29,7 @@ static bool link_tls_append(void *receiver, const uint8_t *bytes, size_t length)
 }
 
 bool link_tls_open(struct link_tls *link_tls, struct tls_context *context,
-                   const struct address *address)
+                   const struct server *server)
 {
     size_t length;
     uint8_t nothing[1];
@@ -37,7 +37,8 @@ bool link_tls_open(struct link_tls *link_tls, struct tls_context *context,
     tls_free(link_tls->session);
     link_tls->length = 0;
     link_tls->waiting = NULL;
-    link_tls->session = tls_call(context, address->host, link_tls_append, link_tls);
+    link_tls->session =
+        tls_call(context, address_tls_name(&server->address), link_tls_append, link_tls);
     return link_tls->session &&
            tls_read(link_tls->session, nothing, sizeof(nothing), &length) == TLS_WAITS;
 }

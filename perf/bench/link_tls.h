@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bench/address.h"
+#include "bench/server.h"
 #include "os/tls.h"
 
 struct link_tls {
@@ -20,11 +20,11 @@ struct link_tls {
 };
 
 /*
- * Starts a session with `address` and writes its first ciphertext. Returns false if memory is
+ * Starts a session with `server` and writes its first ciphertext. Returns false if memory is
  * short.
  */
 bool link_tls_open(struct link_tls *link_tls, struct tls_context *context,
-                   const struct address *address);
+                   const struct server *server);
 
 /* Frees everything. `link_tls` may be all zero. */
 void link_tls_free(struct link_tls *link_tls);

@@ -103,7 +103,7 @@ static void links_send_ciphertext(struct links *links, struct link *link)
 }
 
 void links_adopt(struct links *links, struct link *link, int descriptor,
-                 const struct address *address)
+                 const struct server *server)
 {
     assert(link->descriptor < 0);
     link->descriptor = descriptor;
@@ -111,7 +111,7 @@ void links_adopt(struct links *links, struct link *link, int descriptor,
     link->partial_length = 0;
     ring_receive(links->ring, descriptor, links_tag(links, link, TAG_RECEIVE));
     /* On failure the server receives nothing and closes the connection. */
-    if (links->tls_context && link_tls_open(link->tls, links->tls_context, address))
+    if (links->tls_context && link_tls_open(link->tls, links->tls_context, server))
         links_send_ciphertext(links, link);
 }
 

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bench/address.h"
 #include "bench/codec.h"
 #include "bench/link_tls.h"
+#include "bench/server.h"
 #include "os/ring.h"
 
 struct link {
@@ -51,11 +51,11 @@ int links_open(struct links *links, uint32_t count);
 void links_close(struct links *links);
 
 /*
- * Gives the link a connection to `address`. The link owns `descriptor`, a blocking socket. With
+ * Gives the link a connection to `server`. The link owns `descriptor`, a blocking socket. With
  * TLS, starts the handshake.
  */
 void links_adopt(struct links *links, struct link *link, int descriptor,
-                 const struct address *address);
+                 const struct server *server);
 
 /* Closes the connection without calling on_closed. */
 void links_drop(struct links *links, struct link *link);

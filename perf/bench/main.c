@@ -96,12 +96,12 @@ static void bench_check_servers(const struct bench *bench)
 {
     char problem[SETUP_PROBLEM_MAX];
 
-    for (uint32_t i = 0; i < bench->settings.address_count; i++) {
-        int descriptor = setup_connect(&bench->settings.addresses[i], &bench->codec, problem);
+    for (uint32_t i = 0; i < bench->settings.server_count; i++) {
+        int descriptor = setup_connect(&bench->settings.servers[i], &bench->codec, problem);
 
         if (descriptor < 0 ||
             (bench->shared.tls &&
-             !setup_try_tls(descriptor, &bench->settings.addresses[i], bench->shared.tls, problem)))
+             !setup_try_tls(descriptor, &bench->settings.servers[i], bench->shared.tls, problem)))
             bench_fail(problem);
         close(descriptor);
     }

@@ -43,7 +43,7 @@ static void runner_init_client(struct runner *runner, uint32_t place)
 
     client->thread = &runner->thread;
     client->number = number;
-    client->address = &settings->addresses[number % settings->address_count];
+    client->server = &settings->servers[number % settings->server_count];
     client->links = &runner->thread.links.links[place * settings->connections];
     client->rounds = &runner->rounds[place * settings->depth];
     client->request = runner->requests + place * settings->depth * client_request_bytes(settings);

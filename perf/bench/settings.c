@@ -298,7 +298,7 @@ static bool settings_check_checker(struct flags_reading *reading)
         return true;
     if (settings->threads > 1)
         return flags_wrong(reading, "--check", "cannot be combined with --threads above 1");
-    if (settings->address_count > 1 || settings->connections > 1)
+    if (settings->server_count > 1 || settings->connections > 1)
         return flags_wrong(reading, "--check", "requires one server and one connection per worker");
     if (settings->key_count > KEYS_CHECKED_LIMIT ||
         settings->workers * settings->depth > KEYS_CHECKED_LIMIT)
@@ -364,8 +364,8 @@ static bool settings_parse_texts(struct flags_reading *reading)
     struct settings *settings = reading->options;
     char problem[ADDRESS_PROBLEM_MAX];
 
-    return (addresses_read(settings->server_list, settings->addresses, &settings->address_count,
-                           problem) ||
+    return (servers_read(settings->servers, &settings->server_count, settings->server_list,
+                         problem) ||
             flags_wrong(reading, "--servers", problem)) &&
            settings_parse_loads(reading) && settings_parse_keys(reading) &&
            settings_check_key(reading) && settings_parse_protocol(reading) &&

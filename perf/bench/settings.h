@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/flags.h"
-#include "bench/address.h"
+#include "bench/server.h"
 
 enum {
     SETTINGS_THREADS_MAX = 64,
@@ -78,8 +78,8 @@ struct settings {
     bool csv;
 
     /* Derived. */
-    struct address addresses[ADDRESSES_MAX];
-    uint32_t address_count;
+    struct server servers[SERVERS_MAX];
+    uint32_t server_count;
     uint32_t weights[LOAD_COUNT];
     uint32_t weight_sum;
     enum key_choice key_choice;

@@ -50,7 +50,7 @@ const char *setup_read_line(int descriptor, struct setup_input *input, uint32_t 
 }
 
 static bool setup_authenticate(int descriptor, const struct codec *codec,
-                               const struct address *address, char problem[SETUP_PROBLEM_MAX])
+                               const struct server *server, char problem[SETUP_PROBLEM_MAX])
 {
     struct setup_input input = {0};
     const char *line = NULL;
@@ -60,22 +60,22 @@ static bool setup_authenticate(int descriptor, const struct codec *codec,
         line = setup_read_line(descriptor, &input, &length);
     if (line && length == 2 && memcmp(line, "ok", 2) == 0)
         return true;
-    snprintf(problem, SETUP_PROBLEM_MAX, "%s refused the auth token: %.*s", address->text,
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s refused the auth token: %.*s", server->address.text,
              line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
     return false;
 }
 
-int setup_connect(const struct address *address, const struct codec *codec,
+int setup_connect(const struct server *server, const struct codec *codec,
                   char problem[SETUP_PROBLEM_MAX])
 {
-    int descriptor = address_connect(address);
+    int descriptor = server_connect(server);
 
     if (descriptor < 0) {
-        snprintf(problem, SETUP_PROBLEM_MAX, "cannot connect to %s: %s", address->text,
+        snprintf(problem, SETUP_PROBLEM_MAX, "cannot connect to %s: %s", server->address.text,
                  strerror(-descriptor));
         return -1;
     }
-    if (codec->auth_request && !setup_authenticate(descriptor, codec, address, problem)) {
+    if (codec->auth_request && !setup_authenticate(descriptor, codec, server, problem)) {
         close(descriptor);
         return -1;
     }
@@ -87,10 +87,11 @@ static bool setup_send_ciphertext(void *receiver, const uint8_t *bytes, size_t l
     return setup_send(*(const int *)receiver, bytes, length);
 }
 
-bool setup_try_tls(int descriptor, const struct address *address, struct tls_context *context,
+bool setup_try_tls(int descriptor, const struct server *server, struct tls_context *context,
                    char problem[SETUP_PROBLEM_MAX])
 {
-    struct tls *tls = tls_call(context, address->host, setup_send_ciphertext, &descriptor);
+    struct tls *tls =
+        tls_call(context, address_tls_name(&server->address), setup_send_ciphertext, &descriptor);
     const char *why = "out of memory";
     uint8_t bytes[4096];
     uint8_t plain[16];
@@ -112,8 +113,8 @@ bool setup_try_tls(int descriptor, const struct address *address, struct tls_con
         }
     }
     if (!ready)
-        snprintf(problem, SETUP_PROBLEM_MAX, "TLS handshake with %s failed: %.200s", address->text,
-                 why);
+        snprintf(problem, SETUP_PROBLEM_MAX, "TLS handshake with %s failed: %.200s",
+                 server->address.text, why);
     if (tls)
         tls_end(tls);
     tls_free(tls);

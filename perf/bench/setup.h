@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bench/address.h"
 #include "bench/codec.h"
+#include "bench/server.h"
 #include "os/tls.h"
 
 enum {
@@ -17,11 +17,11 @@ enum {
 };
 
 /* Connects and authenticates. Returns the descriptor, or -1 and sets `problem`. */
-int setup_connect(const struct address *address, const struct codec *codec,
+int setup_connect(const struct server *server, const struct codec *codec,
                   char problem[SETUP_PROBLEM_MAX]);
 
 /* Tests the TLS handshake on a new connection. Returns false and sets `problem` on failure. */
-bool setup_try_tls(int descriptor, const struct address *address, struct tls_context *context,
+bool setup_try_tls(int descriptor, const struct server *server, struct tls_context *context,
                    char problem[SETUP_PROBLEM_MAX]);
 
 /* Sends all bytes. Returns false if the connection is lost. */
