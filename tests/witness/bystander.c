@@ -1,11 +1,11 @@
 /*
- * Somebody who works while others misbehave: acquires and releases a key of its own all the while,
- * on several connections, checks each answer and takes its time.
+ * A well-behaved client beside misbehaving ones. It acquires and releases a key of its own on
+ * several connections, checks each reply, and measures latencies.
  *
  *   bystander PORT [CONNECTIONS=4] [PAUSE_US=1000]
  *
- * At the end of its input it prints, as JSON, how many requests were answered, their latencies in
- * microseconds, and what was wrong first, if anything was; the status is 0 where nothing was.
+ * At the end of its input it prints JSON: the number of replies, their latencies in
+ * microseconds, and the first violation, if any. The status is 0 without violations.
  */
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -24,8 +24,8 @@
 
 enum {
     CONNECTIONS_MAX = 64,
-    ANSWER_TIMEOUT_S = 60,
-    SUB_BUCKETS = 64, /* of each power of two: latencies are exact to 2 % */
+    REPLY_TIMEOUT_S = 60,
+    SUB_BUCKETS = 64, /* per power of two: latencies are exact to 2 % */
     BUCKETS = 64 * SUB_BUCKETS
 };
 
@@ -60,7 +60,7 @@ static uint32_t bucket_of(uint64_t ns)
 
 static uint64_t bucket_top_ns(uint32_t bucket)
 {
-    /* Above the first two, a bucket's number is that of its power, plus one, and 0 to 63. */
+    /* After the first two powers, a bucket's number is its power plus one, and 0 to 63. */
     uint32_t power = bucket < 2 * SUB_BUCKETS ? 0 : bucket / SUB_BUCKETS - 1;
 
     return ((uint64_t)(bucket - power * SUB_BUCKETS) + 1) << power;
@@ -94,41 +94,41 @@ static double percentile_us(double share)
 
 /* ---- work ---- */
 
-static void wrong(const char *what, const char *answer)
+static void wrong(const char *what, const char *reply)
 {
     pthread_mutex_lock(&seen.mutex);
     if (!seen.problem[0])
-        snprintf(seen.problem, sizeof(seen.problem), "%s: %.100s", what, answer);
+        snprintf(seen.problem, sizeof(seen.problem), "%s: %.100s", what, reply);
     pthread_mutex_unlock(&seen.mutex);
 }
 
-/* Sends a request and reads its answer, without the newline; false where none came. */
-static bool ask(int connection, const char *request, char answer[64])
+/* Sends a request and reads its reply without the newline. Returns false without a reply. */
+static bool ask(int connection, const char *request, char reply[64])
 {
     uint64_t begin_ns = clock_ns();
     size_t length = 0;
 
-    answer[0] = 0;
+    reply[0] = 0;
     if (send(connection, request, strlen(request), MSG_NOSIGNAL) < 0) {
         wrong("cannot send", request);
         return false;
     }
     while (length < 63) {
-        ssize_t got = recv(connection, answer + length, 63 - length, 0);
+        ssize_t got = recv(connection, reply + length, 63 - length, 0);
 
         if (got <= 0) {
-            wrong(got < 0 ? "no answer" : "closed instead of an answer", request);
+            wrong(got < 0 ? "no reply" : "closed instead of an reply", request);
             return false;
         }
         length += (size_t)got;
-        answer[length] = 0;
-        if (answer[length - 1] == '\n') {
-            answer[length - 1] = 0;
+        reply[length] = 0;
+        if (reply[length - 1] == '\n') {
+            reply[length - 1] = 0;
             took(clock_ns() - begin_ns);
             return true;
         }
     }
-    wrong("an answer too long", answer);
+    wrong("an reply too long", reply);
     return false;
 }
 
@@ -139,7 +139,7 @@ static int connect_to_server(void)
         .sin_port = htons(port),
         .sin_addr = {htonl(INADDR_LOOPBACK)},
     };
-    struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
+    struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_S};
     int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
 
@@ -159,7 +159,7 @@ static void *work(void *argument)
     int connection = connect_to_server();
     uint64_t fence_last = 0;
     char request[128];
-    char answer[64];
+    char reply[64];
 
     while (connection >= 0 && !stopping) {
         char token[33];
@@ -168,22 +168,22 @@ static void *work(void *argument)
         uint64_t fence;
 
         snprintf(request, sizeof(request), "l\nbystander-%d-%u\n0 60\n", getpid(), number);
-        if (!ask(connection, request, answer))
+        if (!ask(connection, request, reply))
             break;
-        if (sscanf(answer, "ok %32[0-9a-f] %" SCNu64, token, &lease_s) != 2 || lease_s != 60) {
-            wrong("acquire", answer);
+        if (sscanf(reply, "ok %32[0-9a-f] %" SCNu64, token, &lease_s) != 2 || lease_s != 60) {
+            wrong("acquire", reply);
             break;
         }
         memcpy(fence_text, token, 16);
         fence = strtoull(fence_text, NULL, 16);
         if (fence <= fence_last)
-            wrong("a fence that does not rise", token);
+            wrong("a fence that does not rise above the previous one", token);
         fence_last = fence;
         snprintf(request, sizeof(request), "r\nbystander-%d-%u\n%s\n", getpid(), number, token);
-        if (!ask(connection, request, answer))
+        if (!ask(connection, request, reply))
             break;
-        if (strcmp(answer, "ok") != 0) {
-            wrong("release", answer);
+        if (strcmp(reply, "ok") != 0) {
+            wrong("release", reply);
             break;
         }
         usleep((useconds_t)pause_us);

@@ -11,11 +11,11 @@
 #define RIGHT       0u
 #define WRONG(rule) (1u << (rule))
 
-/* A history tells its events; times start at 1 s. */
+/* A history reports its events to the judge. Times start at 1 s. */
 struct history {
     const char *name;
-    unsigned wrong; /* bits of those enum judge_rule that must be found wrong; no other may be */
-    void (*tell)(struct judge *judge);
+    unsigned wrong; /* bits of enum judge_rule that the judge must report, and no others */
+    void (*report)(struct judge *judge);
 };
 
 static uint64_t at(uint64_t ms)
@@ -39,7 +39,7 @@ static struct judge_claim *enqueue(struct judge *judge, uint64_t ms)
     return claim;
 }
 
-static void give_back(struct judge *judge, struct judge_claim *claim, uint64_t ms)
+static void release(struct judge *judge, struct judge_claim *claim, uint64_t ms)
 {
     judge_releasing(judge, claim, at(ms));
     judge_released(judge, claim, true, at(ms + 1));
@@ -56,13 +56,13 @@ static void hand_over(struct judge *judge)
     third = enqueue(judge, 3);
     judge_waiting(judge, second, LEASE, at(4));
     judge_waiting(judge, third, LEASE, at(4));
-    give_back(judge, first, 5);
+    release(judge, first, 5);
     judge_granted(judge, second, 2, LEASE, at(6));
-    give_back(judge, second, 7);
+    release(judge, second, 7);
     judge_granted(judge, third, 3, LEASE, at(8));
     judge_renewing(judge, third, at(900));
     judge_renewed(judge, third, LEASE, at(901));
-    give_back(judge, third, 1500);
+    release(judge, third, 1500);
 }
 
 static void granted_twice(struct judge *judge)
@@ -72,11 +72,11 @@ static void granted_twice(struct judge *judge)
 
     judge_granted(judge, first, 1, LEASE, at(2));
     judge_granted(judge, second, 2, LEASE, at(3));
-    give_back(judge, first, 4);
-    give_back(judge, second, 5);
+    release(judge, first, 4);
+    release(judge, second, 5);
 }
 
-/* The reply to the second is read before that to the first, whose release was sent meanwhile. */
+/* The second client's reply is read before the first one's, whose release was sent before. */
 static void granted_when_released(struct judge *judge)
 {
     struct judge_claim *first = ask(judge, 0, 0);
@@ -86,10 +86,10 @@ static void granted_when_released(struct judge *judge)
     judge_releasing(judge, first, at(3));
     judge_granted(judge, second, 2, LEASE, at(4));
     judge_released(judge, first, true, at(5));
-    give_back(judge, second, 6);
+    release(judge, second, 6);
 }
 
-static void granted_in_a_lease(struct judge *judge)
+static void granted_during_a_lease(struct judge *judge)
 {
     struct judge_claim *first = ask(judge, 0, 0);
     struct judge_claim *second = ask(judge, 1, 5000);
@@ -107,10 +107,10 @@ static void granted_after_a_lease(struct judge *judge)
     judge_granted(judge, second, 2, LEASE, at(1001));
     judge_releasing(judge, first, at(1100));
     judge_released(judge, first, false, at(1101));
-    give_back(judge, second, 1200);
+    release(judge, second, 1200);
 }
 
-static void granted_in_a_renewed_lease(struct judge *judge)
+static void granted_during_a_renewed_lease(struct judge *judge)
 {
     struct judge_claim *first = ask(judge, 0, 0);
     struct judge_claim *second = ask(judge, 1, 5000);
@@ -121,15 +121,15 @@ static void granted_in_a_renewed_lease(struct judge *judge)
     judge_granted(judge, second, 2, LEASE, at(1400));
 }
 
-/* It waited for long, and got the lock only when the one before gave it back. */
-static void granted_in_the_lease_of_who_waited(struct judge *judge)
+/* A long wait: the grant comes only with the release of the previous holder. */
+static void granted_during_the_lease_of_a_waiter(struct judge *judge)
 {
     struct judge_claim *first = ask(judge, 0, 0);
     struct judge_claim *second = ask(judge, 1, 5000);
     struct judge_claim *third = ask(judge, 2, 5000);
 
     judge_granted(judge, first, 1, LEASE, at(2));
-    give_back(judge, first, 900);
+    release(judge, first, 900);
     judge_granted(judge, second, 2, LEASE, at(902));
     judge_granted(judge, third, 3, LEASE, at(1700));
 }
@@ -144,10 +144,10 @@ static void semaphore_full(struct judge *judge)
         judge_granted(judge, claims[i], 3 - i, LEASE, at(3));
     }
     for (uint64_t i = 0; i < 3; i++)
-        give_back(judge, claims[i], 4);
+        release(judge, claims[i], 4);
 }
 
-/* Asked for at the same time, so that any order of the fences is right. */
+/* Requested at the same time, so any order of fences is valid. */
 static void semaphore_full_at_once(struct judge *judge)
 {
     struct judge_claim *claims[3];
@@ -158,10 +158,10 @@ static void semaphore_full_at_once(struct judge *judge)
     for (uint64_t i = 0; i < 3; i++)
         judge_granted(judge, claims[i], 3 - i, LEASE, at(3));
     for (uint64_t i = 0; i < 3; i++)
-        give_back(judge, claims[i], 4);
+        release(judge, claims[i], 4);
 }
 
-static void semaphore_over_full(struct judge *judge)
+static void semaphore_above_its_limit(struct judge *judge)
 {
     struct judge_claim *claims[4];
 
@@ -180,32 +180,32 @@ static void overtaken(struct judge *judge)
     judge_waiting(judge, first, LEASE, at(2));
     judge_waiting(judge, second, LEASE, at(2));
     judge_granted(judge, second, 1, LEASE, at(3));
-    give_back(judge, second, 4);
+    release(judge, second, 4);
     judge_granted(judge, first, 2, LEASE, at(5));
-    give_back(judge, first, 6);
+    release(judge, first, 6);
 }
 
-/* In the order of the queue, but the fences say otherwise. */
+/* In queue order, but the fences show another order. */
 static void fences_cross(struct judge *judge)
 {
     struct judge_claim *first = enqueue(judge, 0);
     struct judge_claim *second = enqueue(judge, 1);
 
     judge_granted(judge, first, 2, LEASE, at(3));
-    give_back(judge, first, 4);
+    release(judge, first, 4);
     judge_granted(judge, second, 1, LEASE, at(5));
-    give_back(judge, second, 6);
+    release(judge, second, 6);
 }
 
-static void overtaken_perhaps(struct judge *judge)
+static void perhaps_overtaken(struct judge *judge)
 {
     struct judge_claim *first = ask(judge, 0, 5000);
     struct judge_claim *second = ask(judge, 1, 5000);
 
     judge_granted(judge, second, 1, LEASE, at(3));
-    give_back(judge, second, 4);
+    release(judge, second, 4);
     judge_granted(judge, first, 2, LEASE, at(5));
-    give_back(judge, first, 6);
+    release(judge, first, 6);
 }
 
 static void overtaken_and_timed_out(struct judge *judge)
@@ -216,7 +216,7 @@ static void overtaken_and_timed_out(struct judge *judge)
     judge_waiting(judge, first, LEASE, at(2));
     judge_granted(judge, second, 1, 5 * LEASE, at(3));
     judge_timed_out(judge, first, at(1003));
-    give_back(judge, second, 1004);
+    release(judge, second, 1004);
 }
 
 static void fence_repeated(struct judge *judge)
@@ -225,9 +225,9 @@ static void fence_repeated(struct judge *judge)
     struct judge_claim *second = ask(judge, 0, 5000);
 
     judge_granted(judge, first, 7, LEASE, at(1));
-    give_back(judge, first, 2);
+    release(judge, first, 2);
     judge_granted(judge, second, 7, LEASE, at(3));
-    give_back(judge, second, 4);
+    release(judge, second, 4);
 }
 
 static void fence_falls(struct judge *judge)
@@ -236,7 +236,7 @@ static void fence_falls(struct judge *judge)
         struct judge_claim *claim = judge_requested(judge, (uint32_t)i, at(i));
 
         judge_granted(judge, claim, 9 - i, LEASE, at(i));
-        give_back(judge, claim, i);
+        release(judge, claim, i);
     }
 }
 
@@ -254,7 +254,7 @@ static void released_after_its_lease(struct judge *judge)
     struct judge_claim *claim = ask(judge, 0, 0);
 
     judge_granted(judge, claim, 1, LEASE, at(1));
-    give_back(judge, claim, 1100);
+    release(judge, claim, 1100);
 }
 
 static void timed_out_early(struct judge *judge)
@@ -273,7 +273,7 @@ static void left_behind(struct judge *judge)
     enqueue(judge, 0);
 }
 
-static void went_away(struct judge *judge)
+static void vanished(struct judge *judge)
 {
     struct judge_claim *first = ask(judge, 0, 0);
     struct judge_claim *second = ask(judge, 1, 5000);
@@ -283,42 +283,42 @@ static void went_away(struct judge *judge)
     judge_dropped(judge, third, at(4));
     judge_dropped(judge, first, at(5));
     judge_granted(judge, second, 2, LEASE, at(6));
-    give_back(judge, second, 7);
+    release(judge, second, 7);
 }
 
 static const struct history histories[] = {
     {"a hand-over", RIGHT, hand_over},
     {"a lock granted twice", WRONG(JUDGE_EXCLUSION), granted_twice},
     {"a lock granted when the release was sent", RIGHT, granted_when_released},
-    {"a lock granted in a lease", WRONG(JUDGE_EXCLUSION), granted_in_a_lease},
+    {"a lock granted during a lease", WRONG(JUDGE_EXCLUSION), granted_during_a_lease},
     {"a lock granted after a lease", RIGHT, granted_after_a_lease},
-    {"a lock granted in a renewed lease", WRONG(JUDGE_EXCLUSION), granted_in_a_renewed_lease},
-    {"a lock granted in the lease of one who waited", WRONG(JUDGE_EXCLUSION),
-     granted_in_the_lease_of_who_waited},
-    {"a semaphore that is full, with fences that fall", WRONG(JUDGE_FENCE), semaphore_full},
-    {"a semaphore that is full", RIGHT, semaphore_full_at_once},
-    {"a semaphore with one holder too many", WRONG(JUDGE_EXCLUSION), semaphore_over_full},
-    {"one who is overtaken", WRONG(JUDGE_ORDER), overtaken},
-    {"one who is overtaken perhaps", RIGHT, overtaken_perhaps},
-    {"one who is overtaken and times out", WRONG(JUDGE_ORDER), overtaken_and_timed_out},
-    {"grants in order with fences that fall", WRONG(JUDGE_FENCE) | WRONG(JUDGE_ORDER),
-     fences_cross},
-    {"a fence that comes twice", WRONG(JUDGE_FENCE), fence_repeated},
-    {"a fence below that of another key before", WRONG(JUDGE_FENCE), fence_falls},
-    {"a renewal refused in the lease", WRONG(JUDGE_LEASE), renewal_refused},
+    {"a lock granted during a renewed lease", WRONG(JUDGE_EXCLUSION),
+     granted_during_a_renewed_lease},
+    {"a lock granted during the lease of a waiter", WRONG(JUDGE_EXCLUSION),
+     granted_during_the_lease_of_a_waiter},
+    {"a full semaphore with falling fences", WRONG(JUDGE_FENCE), semaphore_full},
+    {"a full semaphore", RIGHT, semaphore_full_at_once},
+    {"a semaphore with one holder too many", WRONG(JUDGE_EXCLUSION), semaphore_above_its_limit},
+    {"an overtaken claim", WRONG(JUDGE_ORDER), overtaken},
+    {"a claim that may be overtaken", RIGHT, perhaps_overtaken},
+    {"an overtaken claim that times out", WRONG(JUDGE_ORDER), overtaken_and_timed_out},
+    {"grants in order with falling fences", WRONG(JUDGE_FENCE) | WRONG(JUDGE_ORDER), fences_cross},
+    {"a repeated fence", WRONG(JUDGE_FENCE), fence_repeated},
+    {"a fence below an earlier one of another key", WRONG(JUDGE_FENCE), fence_falls},
+    {"a renewal refused during the lease", WRONG(JUDGE_LEASE), renewal_refused},
     {"a release accepted after the lease", WRONG(JUDGE_LEASE), released_after_its_lease},
     {"a wait that ends early", WRONG(JUDGE_SERVICE), timed_out_early},
     {"waits that end in time", RIGHT, timed_out_in_time},
-    {"one who is left behind", WRONG(JUDGE_SERVICE), left_behind},
-    {"clients that go away", RIGHT, went_away},
+    {"a claim without a reply", WRONG(JUDGE_SERVICE), left_behind},
+    {"clients that vanish", RIGHT, vanished},
 };
 
-static int judged(const struct history *history, unsigned number)
+static int judge_history(const struct history *history, unsigned number)
 {
     struct judge *judge = judge_new(2, MARGIN);
     int failed = 0;
 
-    history->tell(judge);
+    history->report(judge);
     judge_end(judge);
     for (int rule = 0; rule < JUDGE_RULES; rule++) {
         unsigned found = judge_counts(judge)->violations[rule] > 0 ? WRONG(rule) : 0;
@@ -327,7 +327,7 @@ static int judged(const struct history *history, unsigned number)
             const char *problem = judge_first_violation(judge, (enum judge_rule)rule);
 
             printf("# '%s': %s\n", judge_rule_name((enum judge_rule)rule),
-                   problem ? problem : "not found wrong");
+                   problem ? problem : "no violation found");
             failed = 1;
         }
     }
@@ -344,6 +344,6 @@ int selftest(void)
 
     printf("1..%u\n", count);
     for (unsigned i = 0; i < count; i++)
-        failed |= judged(&histories[i], i + 1);
+        failed |= judge_history(&histories[i], i + 1);
     return failed;
 }

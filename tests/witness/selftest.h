@@ -1,4 +1,7 @@
-/* The judge told of right and wrong histories, as TAP; 0 when it judged them all rightly. */
+/*
+ * Reports valid and invalid histories to the judge and prints TAP. Returns 0 if all verdicts are
+ * right.
+ */
 #ifndef WITNESS_SELFTEST_H
 #define WITNESS_SELFTEST_H
 

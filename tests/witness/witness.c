@@ -1,14 +1,14 @@
 /*
- * A witness of a dflockd: many clients on few keys, and a judge that knows what they did and heard.
+ * Tests a dflockd with many clients on few keys and a judge of their requests and replies.
  *
  *   witness port=N [seconds=5] [connections=64] [keys=4] [semaphores=0|1] [two_phase=0|1]
  *           [kills=0|1] [drains=0|1] [lease=30] [run_out=4] [hold_us=1000] [pause_us=1000]
  *           [last=30] [seed=N] [name=TEXT]
  *   witness selftest
  *
- * With kills, processes that do the same on the same keys are killed and started again all the
- * while. With drains, the server may be told to end: the witness ends then too. What was seen comes
- * as TAP, after a line of figures; the status is 0 when nothing was wrong.
+ * With kills, other processes use the same keys, and are killed and restarted all the time. With
+ * drains, the server may end, and then the witness ends, too. It prints a line of figures and
+ * TAP. The status is 0 without violations.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -32,9 +32,9 @@ enum {
     VICTIMS = 6,
     VICTIM_CONNECTIONS = 4,
     KILL_EVERY_MS = 40,
-    CLIENTS_DUE_US = 500,  /* between two looks at what clients do by themselves */
-    REPORT_EVERY_S = 10,   /* a line of figures */
-    DRAIN_QUIET_MS = 2000, /* nobody connected for so long: the server has ended */
+    CLIENTS_DUE_US = 500,  /* between two calls of client_due */
+    REPORT_EVERY_S = 10,   /* between lines of figures */
+    DRAIN_QUIET_MS = 2000, /* without any connection: the server has ended */
     EVENTS_MAX = 128
 };
 
@@ -50,12 +50,12 @@ struct settings {
     uint64_t kills;
     uint64_t drains;
     uint64_t lease;
-    uint64_t run_out; /* claims in 10,000 whose short lease is left to run out */
-    uint64_t last;    /* seconds that the answers to the last requests may take */
+    uint64_t run_out; /* claims in 10,000 whose short lease expires */
+    uint64_t last;    /* seconds for the replies to the last requests */
     uint64_t hold_us;
     uint64_t pause_us;
     uint64_t seed;
-    uint64_t victim; /* set by ourselves for the processes that are to be killed */
+    uint64_t victim; /* set for the processes to be killed */
     char name[64];
 };
 
@@ -67,7 +67,7 @@ struct victims {
 
 static int usage(const char *problem)
 {
-    fprintf(stderr, "witness: %s; see the head of witness.c\n", problem);
+    fprintf(stderr, "witness: %s; see the top of witness.c\n", problem);
     return 2;
 }
 
@@ -111,7 +111,7 @@ static bool set(struct settings *settings, const char *argument)
     return false;
 }
 
-/* ---- processes to be killed ---- */
+/* ---- processes to kill ---- */
 
 static pid_t start_victim(const struct settings *settings, uint64_t seed)
 {
@@ -146,104 +146,105 @@ static void kill_victim(pid_t *process)
     *process = -1;
 }
 
-static void kill_some(struct victims *victims, struct world *world, const struct settings *settings)
+static void kill_some(struct victims *victims, struct witness *witness,
+                      const struct settings *settings)
 {
-    pid_t *process = &victims->processes[world_random(world, VICTIMS)];
+    pid_t *process = &victims->processes[witness_random(witness, VICTIMS)];
 
-    if (victims->kill_ns > world->now_ns)
+    if (victims->kill_ns > witness->now_ns)
         return;
-    victims->kill_ns = world->now_ns + KILL_EVERY_MS * NS_PER_MS;
+    victims->kill_ns = witness->now_ns + KILL_EVERY_MS * NS_PER_MS;
     victims->killed += *process > 0;
     kill_victim(process);
-    *process = start_victim(settings, world_random(world, 0) + victims->killed);
+    *process = start_victim(settings, witness_random(witness, 0) + victims->killed);
 }
 
 /* ---- the run ---- */
 
-static void show_figures(const struct world *world, const struct victims *victims)
+static void show_figures(const struct witness *witness, const struct victims *victims)
 {
-    const struct judge_counts *counts = judge_counts(world->judge);
+    const struct judge_counts *counts = judge_counts(witness->judge);
 
     printf("# grants=%" PRIu64 " hand_overs=%" PRIu64 " overlaps=%" PRIu64 " pairs=%" PRIu64
-           " fences=%" PRIu64 " answers=%" PRIu64 " run_out=%" PRIu64 " expiries=%" PRIu64
+           " fences=%" PRIu64 " answers=%" PRIu64 " run_out=%" PRIu64 " run_outs=%" PRIu64
            " late_us=%" PRIu64 " expired=%" PRIu64 " vanished=%" PRIu64 " killed=%" PRIu64
            " refusals=%" PRIu64 " cut=%" PRIu64 " resets=%" PRIu64 "\n",
            counts->grants, counts->hand_overs, counts->overlaps, counts->pairs, counts->fences,
-           counts->replies, world->run_out, counts->expiries, counts->late_ns / 1000,
-           world->expired, world->vanished, victims->killed, world->refusals, world->cut,
-           world->resets);
+           counts->replies, witness->run_out, counts->expiries, counts->late_ns / 1000,
+           witness->expired, witness->vanished, victims->killed, witness->refusals, witness->cut,
+           witness->resets);
     fflush(stdout);
 }
 
-/* One look at sockets, and at times where it is time for that. */
-static void turn(struct world *world, struct client **clients, uint64_t count, uint64_t *due_ns)
+/* Handles ready sockets and due actions. */
+static void turn(struct witness *witness, struct client **clients, uint64_t count, uint64_t *due_ns)
 {
     struct epoll_event events[EVENTS_MAX];
-    int ready = epoll_wait(world->epoll, events, EVENTS_MAX, 1);
+    int ready = epoll_wait(witness->epoll, events, EVENTS_MAX, 1);
 
-    world->now_ns = world_clock();
+    witness->now_ns = witness_clock_ns();
     for (int i = 0; i < ready; i++)
         client_ready(events[i].data.ptr);
-    world->now_ns = world_clock();
-    if (world->now_ns < *due_ns)
+    witness->now_ns = witness_clock_ns();
+    if (witness->now_ns < *due_ns)
         return;
-    *due_ns = world->now_ns + CLIENTS_DUE_US * 1000ull;
+    *due_ns = witness->now_ns + CLIENTS_DUE_US * 1000ull;
     for (uint64_t i = 0; i < count; i++)
         client_due(clients[i]);
 }
 
-static void run(struct world *world, struct client **clients, const struct settings *settings,
+static void run(struct witness *witness, struct client **clients, const struct settings *settings,
                 struct victims *victims)
 {
     uint64_t due_ns = 0;
-    uint64_t quiet_ns = world_clock();
-    uint64_t end_ns = world_clock() + settings->seconds * NS_PER_S;
-    uint64_t report_ns = world_clock() + REPORT_EVERY_S * NS_PER_S;
+    uint64_t quiet_ns = witness_clock_ns();
+    uint64_t end_ns = witness_clock_ns() + settings->seconds * NS_PER_S;
+    uint64_t report_ns = witness_clock_ns() + REPORT_EVERY_S * NS_PER_S;
 
-    while (world->now_ns < end_ns) {
-        turn(world, clients, settings->connections, &due_ns);
+    while (witness->now_ns < end_ns) {
+        turn(witness, clients, settings->connections, &due_ns);
         if (settings->kills)
-            kill_some(victims, world, settings);
-        if (world->busy || !world->drains)
-            quiet_ns = world->now_ns;
-        else if (world->now_ns - quiet_ns > DRAIN_QUIET_MS * NS_PER_MS)
+            kill_some(victims, witness, settings);
+        if (witness->busy || !witness->drains)
+            quiet_ns = witness->now_ns;
+        else if (witness->now_ns - quiet_ns > DRAIN_QUIET_MS * NS_PER_MS)
             break;
-        if (world->now_ns >= report_ns && !settings->victim) {
+        if (witness->now_ns >= report_ns && !settings->victim) {
             report_ns += REPORT_EVERY_S * NS_PER_S;
-            show_figures(world, victims);
+            show_figures(witness, victims);
         }
     }
     for (int i = 0; i < VICTIMS; i++)
         kill_victim(&victims->processes[i]);
-    world->ending = true;
-    end_ns = world_clock() + settings->last * NS_PER_S;
-    while (world->busy && world->now_ns < end_ns)
-        turn(world, clients, settings->connections, &due_ns);
+    witness->ending = true;
+    end_ns = witness_clock_ns() + settings->last * NS_PER_S;
+    while (witness->busy && witness->now_ns < end_ns)
+        turn(witness, clients, settings->connections, &due_ns);
 }
 
-static bool check_and_show(const struct world *world, const struct victims *victims)
+static bool check_and_show(const struct witness *witness, const struct victims *victims)
 {
     bool fine = true;
 
-    judge_end(world->judge);
-    show_figures(world, victims);
+    judge_end(witness->judge);
+    show_figures(witness, victims);
     printf("1..%d\n", JUDGE_RULES);
     for (int rule = 0; rule < JUDGE_RULES; rule++) {
-        const char *problem = judge_first_violation(world->judge, (enum judge_rule)rule);
+        const char *problem = judge_first_violation(witness->judge, (enum judge_rule)rule);
 
         printf("%s %d - %s\n", problem ? "not ok" : "ok", rule + 1,
                judge_rule_name((enum judge_rule)rule));
         if (problem)
-            printf("# %" PRIu64 " times; first: %s\n", judge_counts(world->judge)->violations[rule],
-                   problem);
+            printf("# %" PRIu64 " times; first: %s\n",
+                   judge_counts(witness->judge)->violations[rule], problem);
         fine = fine && !problem;
     }
-    return fine && judge_counts(world->judge)->grants > 0;
+    return fine && judge_counts(witness->judge)->grants > 0;
 }
 
-static int witness(const struct settings *settings)
+static int test_server(const struct settings *settings)
 {
-    struct world world = {
+    struct witness witness = {
         .name = settings->name,
         .locks = (uint32_t)settings->keys,
         .semaphores = settings->semaphores ? (uint32_t)settings->keys : 0,
@@ -262,23 +263,23 @@ static int witness(const struct settings *settings)
     struct victims victims = {0};
     bool fine;
 
-    if (!clients || !world.judge || world.epoll < 0)
+    if (!clients || !witness.judge || witness.epoll < 0)
         return usage("out of memory");
-    for (uint32_t i = 0; i < world.semaphores; i++)
-        judge_limit(world.judge, world.locks + i, i + 2);
-    world.now_ns = world_clock();
+    for (uint32_t i = 0; i < witness.semaphores; i++)
+        judge_limit(witness.judge, witness.locks + i, i + 2);
+    witness.now_ns = witness_clock_ns();
     for (uint64_t i = 0; i < settings->connections; i++) {
-        clients[i] = client_new(&world);
+        clients[i] = client_new(&witness);
         if (!clients[i])
             return usage("out of memory");
     }
-    run(&world, clients, settings, &victims);
-    fine = check_and_show(&world, &victims);
+    run(&witness, clients, settings, &victims);
+    fine = check_and_show(&witness, &victims);
     for (uint64_t i = 0; i < settings->connections; i++)
         client_free(clients[i]);
     free(clients);
-    judge_free(world.judge);
-    close(world.epoll);
+    judge_free(witness.judge);
+    close(witness.epoll);
     return fine ? 0 : 1;
 }
 
@@ -293,7 +294,7 @@ int main(int count, char **arguments)
         .last = 30,
         .hold_us = 1000,
         .pause_us = 1000,
-        .seed = world_clock(),
+        .seed = witness_clock_ns(),
     };
 
     if (count == 2 && !strcmp(arguments[1], "selftest"))
@@ -304,12 +305,12 @@ int main(int count, char **arguments)
     }
     if (settings.port == 0 || settings.port > 65535 || settings.keys == 0 || settings.lease == 0 ||
         settings.connections == 0)
-        return usage("port, keys, lease and connections are wanted");
+        return usage("port, keys, lease and connections must be set");
     if (!settings.name[0])
         snprintf(settings.name, sizeof(settings.name), "witness-%" PRIu64, settings.seed);
     if (settings.victim)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
     else
         printf("# seed=%" PRIu64 "\n", settings.seed);
-    return witness(&settings);
+    return test_server(&settings);
 }
