@@ -1,10 +1,10 @@
-"""libdflockd(3) agrees with the header: functions, statuses and members of the options. Its example
-compiles and runs."""
+"""libdflockd(3) agrees with the header: functions, statuses, structures. Its example works."""
 
 import os
 import re
 import subprocess
 
+import pytest
 from lib.server import ROOT, Server
 from programs import BUILD
 
@@ -44,7 +44,7 @@ def test_every_function_is_shown_as_it_is_declared_and_no_other():
 
 def test_every_function_is_explained():
     text = PAGE.split(".Sh DESCRIPTION")[1]
-    explained = set(re.findall(r"^\.Fn (dflockd_\w+)", text, re.M))
+    explained = set(re.findall(r"\bFn (dflockd_\w+)", text))
     assert explained == {line.split(" (")[0].split()[-1] for line in declared()}
 
 
@@ -66,6 +66,22 @@ def test_every_member_of_the_options_is_explained_and_no_other():
     assert {name for line in explained for name in line.split(" , ")} == members
 
 
+def members_of(text, name):
+    body = re.search(rf"^struct {name} {{(.*?)\n}};", text, re.M | re.S)[1]
+    body = re.sub(r"/\*.*?\*/", "", body, flags=re.S)
+    return [plain(member) for member in body.split(";")]
+
+
+@pytest.mark.parametrize("name", [
+    "dflockd_options", "dflockd_lock_options", "dflockd_request", "dflockd_reply"])
+def test_every_structure_is_shown_as_it_is_declared(name):
+    declared_members = [member.replace(
+        "dflockd_shard_function * shard",
+        plain("size_t (*shard)(void *context, const char *key, size_t server_count)"))
+        for member in members_of(HEADER, name)]
+    assert members_of(PAGE, name) == declared_members
+
+
 def test_the_example_holds_a_lock(tmp_path):
     source = re.search(r"\.Bd -literal -offset indent\n(#include.*?)\.Ed", PAGE, re.S)[1]
     with Server() as server:
@@ -79,4 +95,5 @@ def test_the_example_holds_a_lock(tmp_path):
                         f"-Wl,-rpath,{BUILD}"], check=True)
         done = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=False,
                               timeout=20)
-    assert (done.stdout, done.stderr, done.returncode) == ("alone\n", "", 0)
+    assert re.fullmatch(r"alone, fence [1-9]\d*\n", done.stdout)
+    assert (done.stderr, done.returncode) == ("", 0)
