@@ -1,25 +1,23 @@
 /*
- * Clients that drive their leases against a model of a server, in random schedules: messages are
- * late, connections break, the server pauses, drains and restarts, and each client may pause
- * between any two of its steps for longer than its lease, with a clock that it read before.
+ * Clients drive their leases against a model of a server in random schedules. Messages are late,
+ * connections break, the server pauses, drains and restarts. Each client may pause between two
+ * steps for longer than its lease, with a clock that it read before.
  *
- * Safety: at no moment two clients have lease_left_ns above 0, and the server has granted the lock
- * to nobody else.
+ * Safety: two clients never have lease_left_ns above 0 at the same time, and a client that has
+ * holds the server's grant.
  *
- * The exception: a server with auto-release releases a grant as soon as the server sees the end of
- * its connection. A client cannot know that before the client can see that end too. So a client
- * counts as a holder only until the end of its connection is visible to it, even if it is paused
- * and has not looked yet; and in the promised schedules each end is visible to the client no later
- * than to the server. The same holds for a server that restarts and forgets its grants, unless it
- * grants nothing for the longest lease. The schedules outside the promise break connections for the
- * server first: there holders may overlap until the client sees the end or its lease is over. They
- * test the other rules only. LEASE_WATCHED promises nothing either, since others decide when the
- * lease ends: it is left out.
+ * The exception: with auto-release a server releases a grant when the server sees the end of its
+ * connection. A client cannot know that before it can see that end too. So a client counts as a
+ * holder only until it could see the end of its connection, even if it is paused. In the promised
+ * schedules the client can see each end no later than the server. The same holds for a server that
+ * forgets its grants in a restart, unless it grants nothing for the longest lease. The schedules
+ * outside the promise show ends to the server first, so that holders may overlap. They test only
+ * the other rules. LEASE_WATCHED promises nothing, because others renew the lease: it is left out.
  *
- * Liveness: while the server answers in time and clients do not pause, no lease is lost, even if
+ * Liveness: while the server replies in time and clients do not pause, no lease is lost, even if
  * connections break, as long as the server sees the end after `own`.
  *
- * SEED replays a run, EVENTS says how many steps all schedules have together.
+ * SEED replays a run. EVENTS is the number of steps of all schedules.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,17 +55,17 @@ enum phase {
 struct client {
     struct lease lease;
     int link;             /* WORLD_NO_LINK: none */
-    uint32_t outstanding; /* requests on it without a reply */
+    uint32_t outstanding; /* requests without a reply */
     enum phase phase;
     struct message request; /* PHASE_SEND */
     uint64_t clock_ns;      /* when it last read the clock */
-    uint64_t resume_ns;     /* not before it takes its next step */
-    uint64_t caller_ns;     /* when its caller next does something */
+    uint64_t resume_ns;     /* no step before */
+    uint64_t caller_ns;     /* the next call of its program */
     uint64_t lease_s;
-    bool asked; /* in this step */
+    bool asked; /* this step called lease_ask */
 };
 
-/* How often it came to this, so that the test is known to test something. */
+/* How often each event happened. The test fails if an event never did. */
 struct counts {
     uint64_t held;
     uint64_t confirmed;
@@ -154,8 +152,8 @@ static void client_read(struct run *run, struct client *client)
         return;
     client->phase = PHASE_READ;
     link = &world->links[client->link];
-    if (pipe_ready_ns(&link->to_client, link->client_end_ns) <= world->now_ns) {
-        struct message message = pipe_take(&link->to_client);
+    if (world_pipe_ready_ns(&link->to_client, link->client_end_ns) <= world->now_ns) {
+        struct message message = world_pipe_take(&link->to_client);
 
         client_take_reply(run, client, &message);
         return;
@@ -191,11 +189,10 @@ static void client_next(struct run *run, struct client *client)
     }
 }
 
-/* A grant whose reply may be still to come stays with the connection: the next request for one is
- * on another. */
+/* Connects again if the old connection may still get a grant. */
 static void client_ask(struct run *run, struct client *client)
 {
-    uint64_t wait_ns = random_ns(run, 20 * world_s);
+    uint64_t wait_ns = random_ns(run, 20 * NS_PER_S);
     bool clean = client->lease.state == LEASE_NONE &&
                  (client->lease.why == DFLOCKD_STATUS_DONE ||
                   client->lease.why == DFLOCKD_STATUS_TIMED_OUT) &&
@@ -211,13 +208,13 @@ static void client_ask(struct run *run, struct client *client)
     client->request.wait_ns = wait_ns;
 }
 
-/* What the program does that wants the lock. */
+/* The program acquires, renews or releases. */
 static void client_caller(struct run *run, struct client *client)
 {
     client->phase = PHASE_IDLE;
     if (run->world.now_ns < client->caller_ns)
         return;
-    client->caller_ns = run->world.now_ns + 1 + random_ns(run, 3 * client->lease_s * world_s);
+    client->caller_ns = run->world.now_ns + 1 + random_ns(run, 3 * client->lease_s * NS_PER_S);
     switch (client->lease.state) {
     case LEASE_NONE:
     case LEASE_LOST:
@@ -302,14 +299,14 @@ static void client_step(struct run *run, struct client *client)
     if (run->schedule == SCHEDULE_CALM)
         assert_int_not_equal(client->lease.state, LEASE_LOST);
     count_transition(run, client, before);
-    client->resume_ns = run->world.now_ns + 1 + random_ns(run, world_ms);
+    client->resume_ns = run->world.now_ns + 1 + random_ns(run, NS_PER_MS);
     if (world_chance(&run->world, run->pause_one_in))
-        client->resume_ns += random_ns(run, 3 * client->lease_s * world_s);
+        client->resume_ns += random_ns(run, 3 * client->lease_s * NS_PER_S);
 }
 
 /* ---- faults ---- */
 
-/* The end of a connection is visible to its client no later than to the server, if to anybody. */
+/* In promised schedules the client sees the end of a connection no later than the server. */
 static void break_link(struct run *run)
 {
     struct world *world = &run->world;
@@ -321,7 +318,7 @@ static void break_link(struct run *run)
     link = &world->links[client->link];
     if (run->schedule == SCHEDULE_CALM) {
         link->client_end_ns = world_min(link->client_end_ns, world->now_ns);
-        link->server_end_ns = world->now_ns + 3 * world_s + random_ns(run, 10 * world_s);
+        link->server_end_ns = world->now_ns + 3 * NS_PER_S + random_ns(run, 10 * NS_PER_S);
         return;
     }
     link->silent = world_chance(world, 2);
@@ -335,7 +332,7 @@ static void break_link(struct run *run)
     if (world_chance(world, 4))
         return;
     link->server_end_ns =
-        world_min(link->server_end_ns, link->client_end_ns + random_ns(run, 5 * world_s));
+        world_min(link->server_end_ns, link->client_end_ns + random_ns(run, 5 * NS_PER_S));
 }
 
 static void cause_fault(struct run *run)
@@ -347,18 +344,18 @@ static void cause_fault(struct run *run)
         break_link(run);
         return;
     }
-    if (world->now_ns < world->down_until_ns || world->drained_ns != world_never)
+    if (world->now_ns < world->down_until_ns || world->drained_ns != WORLD_NEVER)
         return;
     world->restart = (enum restart_kind)world_below(world, 3);
     switch (world_below(world, 3)) {
     case 0:
-        world->paused_until_ns = world->now_ns + random_ns(run, 5 * world_s);
+        world->paused_until_ns = world->now_ns + random_ns(run, 5 * NS_PER_S);
         break;
     case 1:
-        server_drain(world, world->now_ns + random_ns(run, 5 * world_s));
+        world_server_drain(world, world->now_ns + random_ns(run, 5 * NS_PER_S));
         break;
     default:
-        server_restart(world, random_ns(run, 3 * world_s));
+        world_server_restart(world, random_ns(run, 3 * NS_PER_S));
         break;
     }
 }
@@ -406,13 +403,13 @@ static void start_clients(struct run *run)
         const struct lease_terms terms = {
             .mode = calm || world_chance(world, 2) ? LEASE_RENEWED : LEASE_FIXED,
             .renew_ratio = calm ? 0.5 : 0.1 + 0.1 * (double)world_below(world, 9),
-            .connect_timeout_ns = (1 + world_below(world, 5)) * world_s,
-            .reply_timeout_ns = (1 + world_below(world, 5)) * world_s,
+            .connect_timeout_ns = (1 + world_below(world, 5)) * NS_PER_S,
+            .reply_timeout_ns = (1 + world_below(world, 5)) * NS_PER_S,
         };
 
         client->link = WORLD_NO_LINK;
         client->lease_s = calm ? WORLD_LEASE_MAX_S : 1 + world_below(world, WORLD_LEASE_MAX_S);
-        client->caller_ns = world->now_ns + random_ns(run, world_s);
+        client->caller_ns = world->now_ns + random_ns(run, NS_PER_S);
         lease_init(&client->lease, &terms);
     }
 }
@@ -428,29 +425,29 @@ static void start_run(struct run *run, enum schedule schedule, uint64_t seed)
     run->counts = counts;
     run->schedule = schedule;
     world_init(world, seed);
-    world->delay_max_ns = delays_ms[world_below(world, 5)] * world_ms;
+    world->delay_max_ns = delays_ms[world_below(world, 5)] * NS_PER_MS;
     world->auto_release = !world_chance(world, 4);
     world->own = world_chance(world, 2) ? OWN_KNOWN : (enum own_support)world_below(world, 3);
     run->pause_one_in = pauses[world_below(world, 4)];
-    run->fault_every_ns = (1 + world_below(world, 30)) * world_s;
+    run->fault_every_ns = (1 + world_below(world, 30)) * NS_PER_S;
     if (schedule == SCHEDULE_CALM) {
-        world->delay_max_ns = 50 * world_ms;
+        world->delay_max_ns = 50 * NS_PER_MS;
         world->auto_release = true;
         world->own = OWN_KNOWN;
         run->pause_one_in = 0;
-        run->fault_every_ns = CALM_BREAK_S * world_s;
+        run->fault_every_ns = CALM_BREAK_S * NS_PER_S;
     }
     run->fault_ns = world->now_ns + random_ns(run, run->fault_every_ns);
     start_clients(run);
 }
 
-/* The next event; clients come in a random order if several are due. */
+/* Runs the next event. Chooses a random client if several are due. */
 static void one_event(struct run *run)
 {
     struct world *world = &run->world;
     uint32_t first = (uint32_t)world_below(world, run->client_count);
     struct client *next = NULL;
-    uint64_t due_ns = world_never;
+    uint64_t due_ns = WORLD_NEVER;
 
     for (uint32_t i = 0; i < run->client_count; i++) {
         struct client *client = &run->clients[(first + i) % run->client_count];
@@ -460,12 +457,12 @@ static void one_event(struct run *run)
             due_ns = client_due_ns(run, client);
         }
     }
-    if (run->fault_ns <= due_ns && run->fault_ns <= server_due_ns(world)) {
+    if (run->fault_ns <= due_ns && run->fault_ns <= world_server_due_ns(world)) {
         world->now_ns = run->fault_ns;
         cause_fault(run);
-    } else if (server_due_ns(world) <= due_ns) {
-        world->now_ns = world_max(world->now_ns, server_due_ns(world));
-        server_step(world);
+    } else if (world_server_due_ns(world) <= due_ns) {
+        world->now_ns = world_max(world->now_ns, world_server_due_ns(world));
+        world_server_step(world);
     } else {
         world->now_ns = world_max(world->now_ns, due_ns);
         client_step(run, next);
@@ -473,7 +470,7 @@ static void one_event(struct run *run)
     check_holders(run);
 }
 
-/* In a random order of schedules, each from a seed that is drawn. */
+/* Runs schedules, each with a random seed. */
 static void run_schedules(enum schedule schedule, const char *test, struct counts *counts)
 {
     const char *given = getenv("EVENTS");
@@ -514,12 +511,12 @@ static void two_clients_never_hold_one_lock(void **state)
     assert_true(counts.late_replies > 0 && counts.drained > 0);
 }
 
-static void no_lease_is_lost_while_the_server_answers_in_time(void **state)
+static void no_lease_is_lost_while_the_server_replies_in_time(void **state)
 {
     struct counts counts = {.held = 0};
 
     (void)state;
-    run_schedules(SCHEDULE_CALM, "no_lease_is_lost_while_the_server_answers_in_time", &counts);
+    run_schedules(SCHEDULE_CALM, "no_lease_is_lost_while_the_server_replies_in_time", &counts);
 }
 
 static void a_lost_lease_stays_lost_outside_the_promise_too(void **state)
@@ -535,7 +532,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_clients_never_hold_one_lock),
-        cmocka_unit_test(no_lease_is_lost_while_the_server_answers_in_time),
+        cmocka_unit_test(no_lease_is_lost_while_the_server_replies_in_time),
         cmocka_unit_test(a_lost_lease_stays_lost_outside_the_promise_too),
     };
 
