@@ -1,10 +1,10 @@
 /*
- * Does with a lock what it is told, and says what came of it: for tests in other languages.
+ * Runs actions on a lock and prints their results, for tests in other languages.
  *
  *     attempt server=127.0.0.1:6388 key=foo acquire=5 release
  *
- * Options come first, then actions. Each action prints a line: its name and the status, then what
- * there is to be told. A status is written as in the header, without its prefix.
+ * Options come first, then actions. Each action prints a line: its name, its status without
+ * DFLOCKD_STATUS_, and details.
  */
 #include <dflockd/client.h>
 #include <stdio.h>
@@ -82,7 +82,7 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
         options->tls = true;
     else if (strcmp(name, "insecure") == 0)
         options->tls_insecure = true;
-    else if (strcmp(name, "patience") == 0)
+    else if (strcmp(name, "timeout") == 0)
         options->connect_timeout_ms = (uint32_t)atoi(value);
     else if (strcmp(name, "reply") == 0)
         options->reply_timeout_ms = (uint32_t)atoi(value);
@@ -97,7 +97,7 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
     return true;
 }
 
-/* The status of an action; what else there is to tell, it prints. */
+/* Returns the status of an action, and prints its details. */
 static enum dflockd_status act(struct attempt *attempt, const char *name, unsigned number)
 {
     struct dflockd_lock *lock = attempt->lock;

@@ -1,4 +1,4 @@
-"""Makes tests/lib importable; where the library and the programs that try it were built."""
+"""Makes tests/lib importable, and finds the library and its test programs."""
 
 import random
 import os
@@ -43,7 +43,7 @@ def seed():
 
 @pytest.fixture
 def attempt():
-    """What `attempt` prints: a list of lines, each a list of its words."""
+    """Runs `attempt`. Returns the lines that it prints, each a list of words."""
     def attempt(*arguments, timeout=60):
         done = subprocess.run([PROGRAMS / "attempt", *map(str, arguments)], timeout=timeout,
                               capture_output=True, check=False)
@@ -54,7 +54,7 @@ def attempt():
 
 @pytest.fixture
 def start():
-    """Starts `attempt`, whose stdout can be read; all of them end with the test."""
+    """Starts `attempt` with a pipe for stdout. All of them end with the test."""
     with ExitStack() as stack:
         def start(*arguments):
             process = stack.enter_context(subprocess.Popen(
@@ -66,7 +66,7 @@ def start():
 
 @pytest.fixture
 def shard():
-    """The places of keys, which are bytes, among 1 to 16 servers."""
+    """Returns the servers of keys (bytes) among 1 to 16 servers."""
     def shard(keys):
         done = subprocess.run([PROGRAMS / "shard"], input=b"".join(key + b"\n" for key in keys),
                               timeout=60, capture_output=True, check=True)

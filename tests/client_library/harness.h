@@ -1,6 +1,6 @@
 /*
- * Real servers for the tests of the library, a wire to one that can be cut, and shorthands. Include
- * it behind cmocka.h.
+ * Real servers for the tests of the library, a wire to one that a test can cut, and shorthands.
+ * Include it after cmocka.h.
  */
 #ifndef TESTS_CLIENT_LIBRARY_HARNESS_H
 #define TESTS_CLIENT_LIBRARY_HARNESS_H
@@ -29,7 +29,7 @@ enum {
     ARGUMENTS_MAX = 16,
     LOG_MAX = 4096,
     START_MS = 20000,
-    PATIENCE_MS = 20000
+    WAIT_MS = 20000
 };
 
 static inline int64_t now_ms(void)
@@ -57,7 +57,7 @@ struct served {
     char address[64];
 };
 
-/* Where the log says it listens. */
+/* Reads the port from the log. Returns false until it is there. */
 static inline bool server_listens(struct served *served)
 {
     char text[LOG_MAX] = "";
@@ -110,7 +110,7 @@ static inline void server_signal(const struct served *served, int number)
 
     assert_int_equal(kill(served->pid, number), 0);
     if (number == SIGSTOP)
-        waitpid(served->pid, &status, WUNTRACED); /* all its threads have stopped then */
+        waitpid(served->pid, &status, WUNTRACED); /* returns when all threads have stopped */
 }
 
 static inline void server_kill(struct served *served)
@@ -131,14 +131,14 @@ enum wire_cut {
     WIRE_CUT_CLIENT  /* the server does not see the end until wire_end_half */
 };
 
-/* Carries the bytes of one connection after the other between its own port and a server's. */
+/* Forwards one connection after the other from its own port to a server's. */
 struct wire {
     pthread_t thread;
     int listener;
     int server_port;
     int stop[2];
-    _Atomic(enum wire_cut) cut; /* set to end the connection; NONE once that is done */
-    int half;                   /* the server's side of a connection cut at the CLIENT's; or -1 */
+    _Atomic(enum wire_cut) cut; /* ends the connection; NONE after that */
+    int half;                   /* the server's side after WIRE_CUT_CLIENT; -1: none */
     atomic_int accepted;        /* connections so far */
     char address[64];
 };
@@ -214,7 +214,7 @@ static inline void wire_open(struct wire *wire, const struct served *served)
     assert_int_equal(pthread_create(&wire->thread, NULL, wire_run, wire), 0);
 }
 
-/* The server sees the end of the connection that was cut at the client's side. */
+/* Makes the server see the end after WIRE_CUT_CLIENT. */
 static inline void wire_end_half(struct wire *wire)
 {
     close(wire->half);
@@ -267,19 +267,19 @@ static inline struct dflockd_connection *connect_to(const char *address)
     return connection;
 }
 
-/* The status of the answer to one request on a connection of its own. */
+/* Returns the status of the reply to a request on a new connection. */
 static inline enum dflockd_status ask_once(const char *address,
                                            const struct dflockd_request *request)
 {
     struct dflockd_connection *connection = connect_to(address);
     struct dflockd_reply reply;
-    enum dflockd_status status = dflockd_connection_ask(connection, request, &reply, PATIENCE_MS);
+    enum dflockd_status status = dflockd_connection_ask(connection, request, &reply, WAIT_MS);
 
     dflockd_connection_close(connection);
     return status == DFLOCKD_STATUS_DONE ? reply.status : status;
 }
 
-/* Whether nobody holds the lock: a stranger gets it, and lets go of it. */
+/* Returns whether another client can acquire the lock at once. */
 static inline bool is_free(const char *address, const char *key)
 {
     struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = key};
@@ -287,7 +287,7 @@ static inline bool is_free(const char *address, const char *key)
     return ask_once(address, &request) == DFLOCKD_STATUS_DONE;
 }
 
-/* Whether stats of the first server hold the text. */
+/* Returns whether the stats of the first server contain the text. */
 static inline bool stats_hold(struct dflockd_client *client, const char *text)
 {
     char *json;
@@ -299,13 +299,13 @@ static inline bool stats_hold(struct dflockd_client *client, const char *text)
     return found;
 }
 
-#define eventually(condition)                            \
-    do {                                                 \
-        int64_t eventually_end = now_ms() + PATIENCE_MS; \
-        while (!(condition)) {                           \
-            assert_true(now_ms() < eventually_end);      \
-            sleep_ms(5);                                 \
-        }                                                \
+#define eventually(condition)                        \
+    do {                                             \
+        int64_t eventually_end = now_ms() + WAIT_MS; \
+        while (!(condition)) {                       \
+            assert_true(now_ms() < eventually_end);  \
+            sleep_ms(5);                             \
+        }                                            \
     } while (0)
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Reads keys, a line each, and prints which of 1 to 16 servers each belongs to.
+ * Reads keys, one a line. Prints the server of each among 1 to 16 servers.
  */
 #include <dflockd/client.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-"""Who is let in, and whom the library trusts: secrets, TLS, Unix sockets."""
+"""Secrets, TLS and Unix sockets: which clients and servers are accepted."""
 
 import socket
 import ssl
@@ -40,7 +40,7 @@ def works(lines):
 
 # ---- secrets ----
 
-def test_the_right_secret_lets_in_and_a_wrong_one_does_not(attempt):
+def test_only_the_right_secret_authenticates(attempt):
     with Server("--auth-token", "s3cret") as server:
         assert works(attempt(at(server), "auth=s3cret", "ping", "acquire=0", "release"))
         for wrong in "wrong", "s3cre", "s3cretx", "x" * 65536:
@@ -50,13 +50,13 @@ def test_the_right_secret_lets_in_and_a_wrong_one_does_not(attempt):
         assert status(attempt(at(server), "auth=two\nlines", "ping")) == "INVALID"
 
 
-def test_a_secret_that_nobody_asked_for_is_refused(attempt):
+def test_a_secret_for_a_server_without_one_is_refused(attempt):
     with Server() as server:
         line, = attempt(at(server), "auth=s3cret", "acquire=0")
         assert line[1] == "REFUSED" and "asks for no secret" in " ".join(line)
 
 
-def test_the_secret_is_sent_again_after_a_connection_broke(attempt):
+def test_a_new_connection_authenticates_again(attempt):
     with Server("--auth-token", "s3cret", "--read-timeout", "1") as server:
         assert works(attempt(at(server), "auth=s3cret", "acquire=0", "release", "sleep=1500",
                              "acquire=0", "release"))
@@ -65,7 +65,7 @@ def test_the_secret_is_sent_again_after_a_connection_broke(attempt):
 # ---- TLS ----
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_server_of_the_authority_is_trusted(attempt, authority, pair, version):
+def test_a_certificate_of_the_authority_is_trusted(attempt, authority, pair, version):
     with TlsServer(pair, "--auth-token", "s3cret", version=version) as server:
         ca = f"ca={authority.certificate}"
         assert works(attempt(at(server), "tls=1", ca, "auth=s3cret", "ping", "acquire=0",
@@ -94,7 +94,7 @@ def test_an_unknown_authority_is_not_trusted(attempt, strangers, pair):
         line, = attempt(at(server), "tls=1", f"ca={strangers.certificate}", "acquire=0")
         assert line[1] == "UNTRUSTED"
         assert "signed by nobody who is trusted" in " ".join(line)
-        # Nor by those that the system knows.
+        # The authorities of the system do not know it either.
         assert status(attempt(at(server), "tls=1", "acquire=0")) == "UNTRUSTED"
 
 
@@ -110,7 +110,7 @@ def test_a_certificate_for_another_name_is_not_trusted(attempt, authority, pair)
 
 
 @pytest.mark.parametrize("host, name", [("localhost", "localhost"), ("127.0.0.1", None)])
-def test_a_server_hears_by_which_name_it_was_called(attempt, authority, pair, host, name):
+def test_the_server_receives_the_name_of_the_host(attempt, authority, pair, host, name):
     heard = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -130,21 +130,21 @@ def test_a_server_hears_by_which_name_it_was_called(attempt, authority, pair, ho
     assert heard == [name]
 
 
-def test_an_old_certificate_is_not_trusted(attempt, authority):
-    # Valid when the server starts; the client looks later.
+def test_an_expired_certificate_is_not_trusted(attempt, authority):
+    # Valid when the server starts, and expired when the client connects.
     with TlsServer(authority.issue("soon-old", ends=2)) as server:
         attempt("sleep=3200")
         line, = attempt(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0")
         assert line[1] == "UNTRUSTED" and "not valid now" in " ".join(line)
 
 
-def test_who_wants_no_check_gets_none(attempt, pair):
+def test_tls_insecure_accepts_any_certificate(attempt, pair):
     with TlsServer(pair) as server:
         assert works(attempt(at(server), "tls=1", "insecure=1", "acquire=0", "release"))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_client_shows_the_certificate_that_is_asked_for(attempt, authority, strangers, pair,
+def test_a_client_sends_its_certificate(attempt, authority, strangers, pair,
                                                           version):
     ca = f"ca={authority.certificate}"
     own = authority.issue(f"client-{version}", usage="clientAuth")
@@ -163,7 +163,7 @@ def test_a_client_shows_the_certificate_that_is_asked_for(attempt, authority, st
         assert line[:2] == ["open", "UNTRUSTED"] and "is not the key of" in " ".join(line)
 
 
-def test_tls_and_plain_do_not_meet(attempt, authority, pair):
+def test_tls_and_plain_cannot_connect(attempt, authority, pair):
     with Server() as server:
         assert status(attempt(at(server), "tls=1", f"ca={authority.certificate}", "acquire=0")) in (
             "UNTRUSTED", "UNREACHABLE")
@@ -171,21 +171,21 @@ def test_tls_and_plain_do_not_meet(attempt, authority, pair):
         assert status(attempt(at(server), "acquire=0")) == "DISCONNECTED"
 
 
-# ---- a path ----
+# ---- Unix sockets ----
 
-def test_a_unix_socket_does_what_tcp_does(attempt, tmp_path):
+def test_a_unix_socket_works_as_tcp(attempt, tmp_path):
     path = tmp_path / "socket"
     with Server("--unix-socket", str(path), "--auth-token", "s3cret"):
         assert works(attempt(f"server=unix:{path}", "auth=s3cret", "lease=1", "acquire=0",
                              "sleep=2200", "renew", "release", "enqueue", "wait=1", "ping"))
-    # The kernel closes the socket of a killed process a little later.
+    # The kernel closes the socket of a killed process later.
     end = time.monotonic() + 20
     while status(attempt(f"server=unix:{path}", "acquire=0")) != "UNREACHABLE":
         assert time.monotonic() < end
     assert status(attempt(f"server=unix:{'x' * 200}", "acquire=0")) == "INVALID"
 
 
-def test_tls_over_a_unix_socket_wants_localhost_or_the_name_that_is_given(attempt, tmp_path,
+def test_tls_over_a_unix_socket_expects_localhost_or_tls_server_name(attempt, tmp_path,
                                                                           authority, pair):
     path = tmp_path / "socket"
     ca = f"ca={authority.certificate}"

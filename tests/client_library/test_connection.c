@@ -1,5 +1,5 @@
 /*
- * The layer below: requests and answers in an event loop of the test's own.
+ * Connections: requests and replies in an event loop of the test.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 
 enum {
     PIPELINED = 5000,
-    LONG_KEYS = 3000, /* their requests are less than a connection holds back */
+    LONG_KEYS = 3000, /* their requests are fewer bytes than a connection buffers */
     CONNECTIONS = 8,
     BACKLOG_MAX = 16,
     FULL_MS = 500,
@@ -43,7 +43,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Waits as an event loop does. */
+/* Waits like an event loop. */
 static void wait_for(struct dflockd_connection *connection)
 {
     struct pollfd watched = {.fd = dflockd_connection_descriptor(connection),
@@ -51,7 +51,7 @@ static void wait_for(struct dflockd_connection *connection)
     int timeout = dflockd_connection_timeout(connection);
 
     assert_true(watched.fd >= 0 && watched.events != 0);
-    assert_true(poll(&watched, 1, timeout >= 0 ? timeout : PATIENCE_MS) > 0);
+    assert_true(poll(&watched, 1, timeout >= 0 ? timeout : WAIT_MS) > 0);
 }
 
 static enum dflockd_status hear(struct dflockd_connection *connection, struct dflockd_reply *reply)
@@ -63,7 +63,7 @@ static enum dflockd_status hear(struct dflockd_connection *connection, struct df
     return status;
 }
 
-static void answers_come_in_the_order_of_requests(void **state)
+static void replies_come_in_the_order_of_requests(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection = connect_to(f->served.address);
@@ -110,7 +110,7 @@ static void one_loop_serves_many_connections(void **state)
             watched[i].fd = dflockd_connection_descriptor(connections[i]);
             watched[i].events = dflockd_connection_events(connections[i]);
         }
-        assert_true(poll(watched, CONNECTIONS, PATIENCE_MS) > 0);
+        assert_true(poll(watched, CONNECTIONS, WAIT_MS) > 0);
         for (int i = 0; i < CONNECTIONS; i++) {
             struct dflockd_request release = {
                 .command = DFLOCKD_RELEASE, .key = "key", .token = reply.token};
@@ -132,7 +132,7 @@ static void one_loop_serves_many_connections(void **state)
         dflockd_connection_close(connections[i]);
 }
 
-static void each_command_has_its_answer(void **state)
+static void each_command_has_its_reply(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection = connect_to(f->served.address);
@@ -140,36 +140,36 @@ static void each_command_has_its_answer(void **state)
     struct dflockd_reply reply;
     struct dflockd_request request = {.command = DFLOCKD_SEMAPHORE_ENQUEUE, .key = "k", .limit = 2};
 
-    assert_done(dflockd_connection_ask(connection, &request, &grant, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &grant, WAIT_MS));
     assert_done(grant.status);
     assert_int_equal(grant.outcome, DFLOCKD_ACQUIRED);
     assert_int_equal(grant.lease_s, 33);
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_status(reply.status, DFLOCKD_STATUS_ALREADY);
     request = (struct dflockd_request){
         .command = DFLOCKD_SEMAPHORE_RENEW, .key = "k", .token = grant.token, .lease_s = 77};
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_done(reply.status);
     assert_int_equal(reply.lease_s, 77);
     request.command = DFLOCKD_SEMAPHORE_RELEASE;
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_done(reply.status);
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_status(reply.status, DFLOCKD_STATUS_NOT_HELD);
     request.command = DFLOCKD_SEMAPHORE_WAIT;
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_status(reply.status, DFLOCKD_STATUS_NOT_ENQUEUED);
     request.command = DFLOCKD_PING;
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_done(reply.status);
     request.command = DFLOCKD_AUTH;
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_status(reply.status, DFLOCKD_STATUS_FAILED);
     dflockd_connection_close(connection);
 }
 
-/* A client that reconnects takes its grant along. */
-static void what_is_owned_by_another_connection_outlives_the_first(void **state)
+/* `own` moves a grant to the new connection of a client. */
+static void a_lock_owned_by_another_connection_outlives_the_first(void **state)
 {
     static const bool kinds[] = {false, true};
     struct fixture *f = *state;
@@ -187,23 +187,23 @@ static void what_is_owned_by_another_connection_outlives_the_first(void **state)
         struct dflockd_reply grant;
         struct dflockd_reply reply;
 
-        assert_done(dflockd_connection_ask(first, &acquire, &grant, PATIENCE_MS));
+        assert_done(dflockd_connection_ask(first, &acquire, &grant, WAIT_MS));
         assert_done(grant.status);
         own.token = grant.token;
-        assert_done(dflockd_connection_ask(second, &own, &reply, PATIENCE_MS));
+        assert_done(dflockd_connection_ask(second, &own, &reply, WAIT_MS));
         assert_done(reply.status);
         own.semaphore = !kinds[i];
-        assert_done(dflockd_connection_ask(second, &own, &reply, PATIENCE_MS));
+        assert_done(dflockd_connection_ask(second, &own, &reply, WAIT_MS));
         assert_status(reply.status, DFLOCKD_STATUS_NOT_HELD);
         dflockd_connection_close(first);
         acquire.timeout_s = 1;
-        assert_done(dflockd_connection_ask(second, &acquire, &reply, PATIENCE_MS));
+        assert_done(dflockd_connection_ask(second, &acquire, &reply, WAIT_MS));
         assert_status(reply.status, DFLOCKD_STATUS_TIMED_OUT);
         dflockd_connection_close(second);
     }
 }
 
-static void stats_of_any_length_are_text(void **state)
+static void stats_of_any_length_are_received(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection = connect_to(f->served.address);
@@ -226,12 +226,12 @@ static void stats_of_any_length_are_text(void **state)
     assert_int_equal(reply.text[0], '{');
     assert_int_equal(reply.text[reply.text_length - 1], '}');
     request.command = DFLOCKD_PING;
-    assert_done(dflockd_connection_ask(connection, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_null(reply.text);
     dflockd_connection_close(connection);
 }
 
-static void an_answer_that_did_not_come_in_time_comes_later(void **state)
+static void a_reply_after_the_timeout_is_received_later(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *holder = connect_to(f->served.address);
@@ -239,7 +239,7 @@ static void an_answer_that_did_not_come_in_time_comes_later(void **state)
     struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = "key", .timeout_s = 60};
     struct dflockd_reply reply;
 
-    assert_done(dflockd_connection_ask(holder, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(holder, &request, &reply, WAIT_MS));
     assert_status(dflockd_connection_ask(connection, &request, &reply, 100), DFLOCKD_STATUS_AGAIN);
     assert_status(dflockd_connection_ask(connection, &request, &reply, 100),
                   DFLOCKD_STATUS_INVALID);
@@ -250,7 +250,7 @@ static void an_answer_that_did_not_come_in_time_comes_later(void **state)
     dflockd_connection_close(connection);
 }
 
-static void a_request_out_of_range_is_not_sent(void **state)
+static void an_invalid_request_is_refused(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection = connect_to(f->served.address);
@@ -275,12 +275,12 @@ static void a_request_out_of_range_is_not_sent(void **state)
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_status(dflockd_connection_send(connection, &bad[i]), DFLOCKD_STATUS_INVALID);
-    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS));
     assert_done(reply.status);
     dflockd_connection_close(connection);
 }
 
-static void what_is_under_way_has_a_limit(void **state)
+static void pending_requests_have_a_limit(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection = connect_to(f->served.address);
@@ -294,18 +294,18 @@ static void what_is_under_way_has_a_limit(void **state)
     assert_status(status, DFLOCKD_STATUS_AGAIN);
     for (int heard = 0; heard < sent; heard++)
         assert_done(hear(connection, &reply));
-    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS));
     dflockd_connection_close(connection);
 }
 
-static void a_broken_connection_stays_so_and_says_why(void **state)
+static void a_broken_connection_stays_broken_and_keeps_its_problem(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection = connect_to(f->served.address);
     struct dflockd_request ping = {.command = DFLOCKD_PING};
     struct dflockd_reply reply;
 
-    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS));
     server_kill(&f->served);
     dflockd_connection_send(connection, &ping);
     assert_status(hear(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
@@ -317,7 +317,7 @@ static void a_broken_connection_stays_so_and_says_why(void **state)
     dflockd_connection_close(connection);
 }
 
-static void a_wire_that_says_nothing_is_given_up(void **state)
+static void a_dead_path_is_noticed(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_options options;
@@ -383,7 +383,7 @@ static void full_socket_open(struct full_socket *full)
     assert_int_equal(errno, EAGAIN);
 }
 
-/* Accepts all that wait, and replies ok to each request. */
+/* Accepts all connections, and replies ok to each request. */
 static void full_socket_serve(struct full_socket *full)
 {
     char bytes[64];
@@ -408,7 +408,7 @@ static void full_socket_close(struct full_socket *full)
     rmdir(full->folder);
 }
 
-static void a_full_backlog_is_waited_for_without_spinning(void **state)
+static void a_full_backlog_is_retried_without_spinning(void **state)
 {
     const struct dflockd_request ping = {.command = DFLOCKD_PING};
     struct dflockd_connection *connection;
@@ -427,7 +427,7 @@ static void a_full_backlog_is_waited_for_without_spinning(void **state)
         assert_true(++steps < STEPS_MAX);
     }
     while (dflockd_connection_receive(connection, &reply) == DFLOCKD_STATUS_AGAIN) {
-        assert_true(now_ms() < end + PATIENCE_MS);
+        assert_true(now_ms() < end + WAIT_MS);
         sleep_ms(5);
         full_socket_serve(&full);
     }
@@ -454,9 +454,9 @@ static void a_backlog_that_stays_full_ends_with_the_connect_timeout(void **state
     options.server_count = 1;
     options.connect_timeout_ms = 300;
     assert_done(dflockd_connection_open(&connection, &options, 0));
-    assert_status(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS),
+    assert_status(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS),
                   DFLOCKD_STATUS_UNREACHABLE);
-    assert_in_range(now_ms() - begin, 300, PATIENCE_MS);
+    assert_in_range(now_ms() - begin, 300, WAIT_MS);
     assert_non_null(strstr(dflockd_connection_problem(connection),
                            "the backlog of the socket is full: timed out"));
     dflockd_connection_close(connection);
@@ -465,8 +465,8 @@ static void a_backlog_that_stays_full_ends_with_the_connect_timeout(void **state
 
 /* ---- signals ---- */
 
-/* On a Unix socket the first write to who is gone would raise SIGPIPE, and end the test. */
-static void a_peer_that_is_gone_raises_no_signal(void **state)
+/* On a Unix socket the first write to a closed peer would raise SIGPIPE and end the test. */
+static void a_closed_server_raises_no_signal(void **state)
 {
     struct dflockd_request ping = {.command = DFLOCKD_PING};
     struct dflockd_connection *connection;
@@ -482,7 +482,7 @@ static void a_peer_that_is_gone_raises_no_signal(void **state)
     snprintf(address, sizeof(address), "unix:%s", path);
     server_start(&served, FLAGS("--unix-socket", path));
     connection = connect_to(address);
-    assert_done(dflockd_connection_ask(connection, &ping, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS));
     server_kill(&served);
     sleep_ms(200);
     assert_done(dflockd_connection_send(connection, &ping));
@@ -511,7 +511,7 @@ static void *interrupt_all_the_time(void *argument)
     return NULL;
 }
 
-static void signals_of_the_program_disturb_no_call(void **state)
+static void signals_interrupt_no_call(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_client *client = open_client(f->served.address);
@@ -524,7 +524,7 @@ static void signals_of_the_program_disturb_no_call(void **state)
     pthread_t thread;
 
     sigaction(SIGUSR1, &action, NULL);
-    assert_done(dflockd_connection_ask(holder, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(holder, &request, &reply, WAIT_MS));
     pthread_create(&thread, NULL, interrupt_all_the_time, &self);
     assert_status(dflockd_lock_acquire(lock, 1), DFLOCKD_STATUS_TIMED_OUT);
     pthread_join(thread, NULL);
@@ -534,8 +534,8 @@ static void signals_of_the_program_disturb_no_call(void **state)
     dflockd_client_close(client);
 }
 
-/* A signal to the process finds the program's thread, which alone does not block it. */
-static void the_thread_of_a_client_takes_no_signal(void **state)
+/* The kernel delivers the signal to the program's thread, because all others block it. */
+static void a_clients_thread_blocks_all_signals(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_client *client = open_client(f->served.address);
@@ -559,7 +559,7 @@ static void the_thread_of_a_client_takes_no_signal(void **state)
 
 /* ---- options ---- */
 
-static void options_that_make_no_sense_are_refused_with_a_reason(void **state)
+static void invalid_options_are_refused_with_a_reason(void **state)
 {
     const char *addresses[] = {"",        ":1",   "host:",  "host:0", "host:65536",
                                "host:1x", "[::1", "[::1]x", "unix:",  NULL};
@@ -596,7 +596,7 @@ static void options_that_make_no_sense_are_refused_with_a_reason(void **state)
     assert_status(dflockd_client_open(&client, &options), DFLOCKD_STATUS_INVALID);
 }
 
-static void a_host_is_written_in_each_way(void **state)
+static void every_form_of_a_host_is_accepted(void **state)
 {
     struct fixture *f = *state;
     const char *hosts[] = {"127.0.0.1", "localhost", "[127.0.0.1]", "[::ffff:127.0.0.1]"};
@@ -614,23 +614,23 @@ static void a_host_is_written_in_each_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(answers_come_in_the_order_of_requests),
+        TEST(replies_come_in_the_order_of_requests),
         TEST(one_loop_serves_many_connections),
-        TEST(each_command_has_its_answer),
-        TEST(what_is_owned_by_another_connection_outlives_the_first),
-        TEST(stats_of_any_length_are_text),
-        TEST(an_answer_that_did_not_come_in_time_comes_later),
-        TEST(a_request_out_of_range_is_not_sent),
-        TEST(what_is_under_way_has_a_limit),
-        TEST(a_broken_connection_stays_so_and_says_why),
-        TEST(a_wire_that_says_nothing_is_given_up),
-        cmocka_unit_test(a_full_backlog_is_waited_for_without_spinning),
+        TEST(each_command_has_its_reply),
+        TEST(a_lock_owned_by_another_connection_outlives_the_first),
+        TEST(stats_of_any_length_are_received),
+        TEST(a_reply_after_the_timeout_is_received_later),
+        TEST(an_invalid_request_is_refused),
+        TEST(pending_requests_have_a_limit),
+        TEST(a_broken_connection_stays_broken_and_keeps_its_problem),
+        TEST(a_dead_path_is_noticed),
+        cmocka_unit_test(a_full_backlog_is_retried_without_spinning),
         cmocka_unit_test(a_backlog_that_stays_full_ends_with_the_connect_timeout),
-        cmocka_unit_test(a_peer_that_is_gone_raises_no_signal),
-        TEST(signals_of_the_program_disturb_no_call),
-        TEST(the_thread_of_a_client_takes_no_signal),
-        cmocka_unit_test(options_that_make_no_sense_are_refused_with_a_reason),
-        TEST(a_host_is_written_in_each_way),
+        cmocka_unit_test(a_closed_server_raises_no_signal),
+        TEST(signals_interrupt_no_call),
+        TEST(a_clients_thread_blocks_all_signals),
+        cmocka_unit_test(invalid_options_are_refused_with_a_reason),
+        TEST(every_form_of_a_host_is_accepted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

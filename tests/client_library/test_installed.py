@@ -1,4 +1,4 @@
-"""What is installed is enough for a program: header, libraries, pkg-config. The examples run."""
+"""The installed header, libraries and pkg-config file build a program. The examples run."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from clients import place as places
 from lib.server import Server
 
 TOKEN = "[0-9a-f]{32}"
-# A sanitized library needs a program that is.
+# A sanitized library needs a sanitized program.
 SANITIZE = [f"-fsanitize={os.environ['SANITIZE']}"] if os.environ.get("SANITIZE") else []
 WARNINGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-Wpedantic"]
 
@@ -26,7 +26,7 @@ def run(*command, **more):
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory, root, build):
-    """Where `make install` put everything."""
+    """The prefix of a `make install`."""
     folder = tmp_path_factory.mktemp("installed")
     run("make", "-s", "install", f"PREFIX={folder}", f"BUILD={os.path.relpath(build, root)}",
         cwd=root)
@@ -35,7 +35,7 @@ def prefix(tmp_path_factory, root, build):
 
 @pytest.fixture(scope="session")
 def flags(prefix):
-    """What pkg-config says."""
+    """Runs pkg-config. Returns its output."""
     def flags(*options):
         environment = dict(os.environ, PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig"))
         return run("pkg-config", *options, "libdflockd", env=environment).split()
@@ -44,7 +44,7 @@ def flags(prefix):
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory, root, flags, prefix):
-    """An example, compiled as its user would."""
+    """Compiles an example like a user."""
     def compiled(source, *more, name="program", linking=()):
         program = tmp_path_factory.mktemp("compiled") / name
         run("gcc", *WARNINGS, *SANITIZE, "-pthread", *more, "-o", program, source,
@@ -68,9 +68,9 @@ def answers(server, *lines):
         return connection.makefile().readline()
 
 
-# ---- what is installed ----
+# ---- installed files ----
 
-def test_pkg_config_knows_version_and_place(flags, prefix, root):
+def test_pkg_config_has_version_and_paths(flags, prefix, root):
     header = (prefix / "include" / "dflockd" / "version.h").read_text()
     version = re.search(r'DFLOCKD_VERSION "(.*)"', header)
     assert flags("--modversion") == [version[1]]
@@ -94,7 +94,7 @@ def test_the_shared_library_exports_what_the_header_declares_and_versions_it(pre
     assert "libdflockd.so.0" in run("readelf", "--dynamic", prefix / "lib" / "libdflockd.so.0")
 
 
-def test_the_static_library_defines_nothing_else_that_others_could_meet(prefix):
+def test_the_static_library_exports_no_other_symbols(prefix):
     listed = run("nm", "--defined-only", "--extern-only", "--format=posix",
                  prefix / "lib" / "libdflockd.a")
     names = {line.split()[0] for line in listed.splitlines() if len(line.split()) > 1}
@@ -103,26 +103,26 @@ def test_the_static_library_defines_nothing_else_that_others_could_meet(prefix):
     assert names - sanitizers == declared(prefix)
 
 
-def test_the_libraries_have_no_state_but_a_count_of_threads(build):
-    """A client's state belongs to the client. Only the look-ups of a process have a common limit."""
+def test_the_libraries_have_no_variable_except_a_count_of_threads(build):
+    """State belongs to a client. Only the look-ups of a process share a limit."""
     listed = run("nm", "--format=sysv", build / "library" / "libdflockd.o")
     rows = [[field.strip() for field in line.split("|")] for line in listed.splitlines()]
     written = {row[0] for row in rows if len(row) == 7 and row[3] == "OBJECT"
                and re.match(r"\.(data|bss)(?!\.rel\.ro)", row[6])}
-    # The purpose that a client's certificate must have, which GnuTLS wants writable and only reads.
+    # The purpose of a client's certificate: GnuTLS takes a writable one and only reads it.
     ours = {name for name in written if not name.startswith("_")}
     assert {name.partition(".")[0] for name in ours} == {"purpose", "wanted",
                                                             "lookup_threads"}
 
 
-def test_the_header_is_for_c_and_for_cxx(tmp_path, flags):
+def test_the_header_compiles_as_c_and_cxx(tmp_path, flags):
     for name, compiler, standard in (("c.c", "gcc", "c11"), ("cxx.cc", "g++", "c++11")):
         source = tmp_path / name
         source.write_text("#include <dflockd/client.h>\nint main() { return 0; }\n")
         run(compiler, f"-std={standard}", *WARNINGS, "-fsyntax-only", source, *flags("--cflags"))
 
 
-def test_a_program_can_be_linked_statically_to_it(root, compiled, flags, prefix):
+def test_a_program_links_the_static_library(root, compiled, flags, prefix):
     if SANITIZE:
         pytest.skip("with a sanitizer only the shared one is tried")
     static = [f"{prefix}/lib/libdflockd.a", *flags("--static", "--libs-only-l")[1:], "-pthread"]
@@ -134,12 +134,12 @@ def test_a_program_can_be_linked_statically_to_it(root, compiled, flags, prefix)
 
 # ---- examples ----
 
-def test_the_lock_is_held_for_45_seconds_and_free_after(example):
+def test_hold_keeps_the_lock_for_45_seconds(example):
     with Server() as server:
         holder = subprocess.Popen([example("hold"), at(server)], stdout=subprocess.PIPE, text=True)
         try:
             assert re.fullmatch(f"acquired key=foo token={TOKEN}\n", holder.stdout.readline())
-            end = time.monotonic() + 43  # two leases of 20 seconds have gone by then
+            end = time.monotonic() + 43  # after two leases of 20 seconds
             while time.monotonic() < end:
                 assert answers(server, "l", "foo", "0") == "timeout\n"
                 time.sleep(1)
@@ -182,12 +182,12 @@ def test_a_key_goes_to_one_of_three_servers(example, fleet):
     assert used(fleet, "my-key") == [place]
 
 
-def test_a_strategy_of_ones_own_sends_a_key_to_the_first_server(example, fleet):
+def test_strategy_sends_a_key_to_the_first_server(example, fleet):
     assert re.fullmatch(f"token={TOKEN}\n", run(example("strategy"), *map(at, fleet)))
     assert used(fleet, "my-key") == [0]
 
 
-def test_a_program_goes_on_while_it_waits_in_its_own_loop(example):
+def test_events_continues_while_it_waits(example):
     with Server() as server, server.connect() as holder:
         holder.sendall(b"l\nfoo\n0\n")
         assert holder.recv(100).startswith(b"ok ")
@@ -199,8 +199,8 @@ def test_a_program_goes_on_while_it_waits_in_its_own_loop(example):
         assert re.fullmatch(r"\.{2,}done, fence \d+\n", said)
 
 
-def test_the_examples_of_the_readme_work_as_they_stand(root, tmp_path, compiled):
-    """With the default server, in a network of its own where the kernel permits one."""
+def test_the_examples_of_the_readme_work(root, tmp_path, compiled):
+    """With the default server, in its own network if the kernel permits one."""
     source = tmp_path / "readme.c"
     (text,) = re.findall(r"```c\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
     source.write_text(text)

@@ -1,5 +1,5 @@
 /*
- * Locks and semaphores as a program uses them, against a real server.
+ * Locks and semaphores against a real server.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,7 +74,7 @@ static void a_lock_is_held_from_acquire_to_release(void **state)
     dflockd_lock_free(other);
 }
 
-static void what_was_granted_can_be_asked_for_while_it_is_held(void **state)
+static void fence_token_and_lease_are_known_while_the_lock_is_held(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock_options options;
@@ -105,7 +105,7 @@ static void what_was_granted_can_be_asked_for_while_it_is_held(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_lock_that_is_freed_is_free_for_others(void **state)
+static void freeing_a_lock_releases_it(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -116,7 +116,7 @@ static void a_lock_that_is_freed_is_free_for_others(void **state)
     assert_true(is_free(f->served.address, "key"));
 }
 
-static void acquire_waits_as_long_as_it_is_told(void **state)
+static void acquire_waits_for_its_timeout(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -131,7 +131,7 @@ static void acquire_waits_as_long_as_it_is_told(void **state)
     dflockd_lock_free(other);
 }
 
-static void who_holds_it_already_is_told_so(void **state)
+static void acquiring_a_held_lock_returns_already(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -146,7 +146,7 @@ static void who_holds_it_already_is_told_so(void **state)
     dflockd_lock_free(lock);
 }
 
-static void renewal_at_once_makes_the_lease_what_was_asked(void **state)
+static void renew_sets_the_requested_lease(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -162,7 +162,7 @@ static void renewal_at_once_makes_the_lease_what_was_asked(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_lock_takes_any_bytes_but_blanks_for_its_key(void **state)
+static void a_key_has_any_bytes_except_white_space(void **state)
 {
     struct fixture *f = *state;
     char longest[DFLOCKD_KEY_MAX + 2];
@@ -185,7 +185,7 @@ static void a_lock_takes_any_bytes_but_blanks_for_its_key(void **state)
     assert_null(lock);
 }
 
-static void options_out_of_range_are_refused(void **state)
+static void invalid_lock_options_are_refused(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock_options options;
@@ -209,7 +209,7 @@ static void options_out_of_range_are_refused(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_lock_that_is_acquired_again_uses_its_connection_again(void **state)
+static void a_lock_reuses_its_connection(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -218,12 +218,12 @@ static void a_lock_that_is_acquired_again_uses_its_connection_again(void **state
         assert_done(dflockd_lock_acquire(lock, 0));
         assert_done(dflockd_lock_release(lock));
     }
-    /* Its own, and that which asks for stats. */
+    /* The lock's connection, and that of the request for stats. */
     assert_true(stats_hold(f->client, "\"connections\":2,"));
     dflockd_lock_free(lock);
 }
 
-static void a_connection_that_the_server_tired_of_is_made_anew(void **state)
+static void a_connection_that_the_server_closed_is_replaced(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -248,7 +248,7 @@ static void a_held_lock_outlives_the_read_timeout(void **state)
     dflockd_lock_free(lock);
 }
 
-static void limits_of_the_server_are_told_apart(void **state)
+static void each_limit_of_the_server_has_its_status(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -269,7 +269,7 @@ static void limits_of_the_server_are_told_apart(void **state)
 
 /* ---- in two steps ---- */
 
-static void a_place_in_the_queue_is_waited_for_later(void **state)
+static void wait_returns_the_grant_of_enqueue(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -291,7 +291,7 @@ static void a_place_in_the_queue_is_waited_for_later(void **state)
     dflockd_lock_free(next);
 }
 
-static void a_wait_that_times_out_has_left_the_queue(void **state)
+static void a_wait_that_times_out_leaves_the_queue(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -333,7 +333,7 @@ static void a_grant_that_ended_before_wait_is_lost(void **state)
 
 /* ---- semaphores ---- */
 
-static void a_semaphore_has_as_many_slots_as_it_says(void **state)
+static void a_semaphore_grants_only_its_slots(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock_options options;
@@ -355,7 +355,7 @@ static void a_semaphore_has_as_many_slots_as_it_says(void **state)
     other = new_lock(f->client, "key", &options);
     assert_status(dflockd_lock_try(other), DFLOCKD_STATUS_LIMIT_MISMATCH);
     dflockd_lock_free(other);
-    /* A lock of that name is something else. */
+    /* A lock of that name is independent. */
     assert_true(is_free(f->served.address, "key"));
     for (int i = 0; i < 4; i++)
         dflockd_lock_free(slots[i]);
@@ -377,7 +377,7 @@ static void *cancel_later(void *argument)
     return NULL;
 }
 
-static void a_wait_is_cancelled_from_another_thread(void **state)
+static void another_thread_can_cancel_a_wait(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -403,7 +403,7 @@ static void a_wait_is_cancelled_from_another_thread(void **state)
     dflockd_lock_free(next);
 }
 
-static void a_cancel_before_the_wait_counts_once(void **state)
+static void a_cancel_before_the_wait_cancels_one_wait(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -422,7 +422,7 @@ static void a_cancel_before_the_wait_counts_once(void **state)
 
 /* ---- the client ---- */
 
-static void a_client_asks_for_stats_and_pings(void **state)
+static void a_client_gets_stats_and_pings(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "some-key", NULL);
@@ -437,7 +437,7 @@ static void a_client_asks_for_stats_and_pings(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_server_that_is_not_there_is_unreachable(void **state)
+static void a_missing_server_is_unreachable(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
@@ -472,25 +472,25 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_lock_is_held_from_acquire_to_release),
-        TEST(what_was_granted_can_be_asked_for_while_it_is_held),
-        TEST(a_lock_that_is_freed_is_free_for_others),
-        TEST(acquire_waits_as_long_as_it_is_told),
-        TEST(who_holds_it_already_is_told_so),
-        TEST(renewal_at_once_makes_the_lease_what_was_asked),
-        TEST(a_lock_takes_any_bytes_but_blanks_for_its_key),
-        TEST(options_out_of_range_are_refused),
-        TEST(a_lock_that_is_acquired_again_uses_its_connection_again),
-        TEST_WITH(a_connection_that_the_server_tired_of_is_made_anew, set_up_impatient),
+        TEST(fence_token_and_lease_are_known_while_the_lock_is_held),
+        TEST(freeing_a_lock_releases_it),
+        TEST(acquire_waits_for_its_timeout),
+        TEST(acquiring_a_held_lock_returns_already),
+        TEST(renew_sets_the_requested_lease),
+        TEST(a_key_has_any_bytes_except_white_space),
+        TEST(invalid_lock_options_are_refused),
+        TEST(a_lock_reuses_its_connection),
+        TEST_WITH(a_connection_that_the_server_closed_is_replaced, set_up_impatient),
         TEST_WITH(a_held_lock_outlives_the_read_timeout, set_up_impatient),
-        TEST_WITH(limits_of_the_server_are_told_apart, set_up_narrow),
-        TEST(a_place_in_the_queue_is_waited_for_later),
-        TEST(a_wait_that_times_out_has_left_the_queue),
+        TEST_WITH(each_limit_of_the_server_has_its_status, set_up_narrow),
+        TEST(wait_returns_the_grant_of_enqueue),
+        TEST(a_wait_that_times_out_leaves_the_queue),
         TEST(a_grant_that_ended_before_wait_is_lost),
-        TEST(a_semaphore_has_as_many_slots_as_it_says),
-        TEST(a_wait_is_cancelled_from_another_thread),
-        TEST(a_cancel_before_the_wait_counts_once),
-        TEST(a_client_asks_for_stats_and_pings),
-        TEST(a_server_that_is_not_there_is_unreachable),
+        TEST(a_semaphore_grants_only_its_slots),
+        TEST(another_thread_can_cancel_a_wait),
+        TEST(a_cancel_before_the_wait_cancels_one_wait),
+        TEST(a_client_gets_stats_and_pings),
+        TEST(a_missing_server_is_unreachable),
         cmocka_unit_test(every_status_has_a_text_of_its_own),
     };
 

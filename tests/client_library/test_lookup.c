@@ -1,6 +1,6 @@
 /*
- * Names: the library looks them up in threads of their own. getaddrinfo(3) of this program takes
- * the place of the C library's, so that it ends when the test says so.
+ * The library looks up names in threads. This program replaces getaddrinfo(3), so that a test
+ * decides when it returns.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,7 @@ enum {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool is_silent; /* of silent.test */
-static int lookups;    /* that are running */
+static int lookups;    /* running ones */
 
 typedef int lookup_function(const char *host, const char *port, const struct addrinfo *hints,
                             struct addrinfo **found);
@@ -46,7 +46,7 @@ static int look_up_really(const char *host, const char *port, const struct addri
     return real(host, port, hints, found);
 }
 
-/* Nobody listens at the first address, nobody can connect to the second. */
+/* The first address has no listener. Connecting to the second one fails. */
 static int look_up_three(const char *port, const struct addrinfo *hints, struct addrinfo **found)
 {
     static const char *const addresses[] = {"127.0.0.2", "255.255.255.255", "127.0.0.1"};
@@ -135,7 +135,7 @@ static void *do_nothing(void *argument)
     return argument;
 }
 
-/* A sanitizer starts a thread of its own with the first one. */
+/* A sanitizer starts its own thread with the first one. */
 static int start_first_thread(void **state)
 {
     pthread_t thread;
@@ -162,7 +162,7 @@ static int set_up(void **state)
     return 0;
 }
 
-/* A look-up that was abandoned still has its thread; none must outlive the test. */
+/* The thread of an abandoned look-up still runs; none may outlive the test. */
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
@@ -233,7 +233,7 @@ static void opening_does_not_wait_for_the_look_up(void **state)
     assert_int_equal(poll(&watched, 1, 100), 0);
     assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
     set_silent(false);
-    assert_int_equal(poll(&watched, 1, PATIENCE_MS), 1);
+    assert_int_equal(poll(&watched, 1, WAIT_MS), 1);
     assert_done(ping(connection));
     dflockd_connection_close(connection);
 }
@@ -244,7 +244,7 @@ static void the_connect_timeout_covers_the_look_up(void **state)
 
     assert_ends(connect_by_name(*state, "silent.test", TIMEOUT_MS), DFLOCKD_STATUS_UNREACHABLE,
                 "cannot resolve 'silent.test': timed out");
-    assert_in_range(now_ms() - begin, TIMEOUT_MS, PATIENCE_MS);
+    assert_in_range(now_ms() - begin, TIMEOUT_MS, WAIT_MS);
     eventually(running_lookups() == 1);
 }
 
@@ -279,7 +279,7 @@ static void cancel_ends_an_acquire_during_the_look_up(void **state)
     dflockd_client_close(client);
 }
 
-static void a_late_result_still_counts(void **state)
+static void a_late_result_is_used(void **state)
 {
     struct dflockd_connection *connection = connect_by_name(*state, "late.test", LONG_TIMEOUT_MS);
 
@@ -287,7 +287,7 @@ static void a_late_result_still_counts(void **state)
     dflockd_connection_close(connection);
 }
 
-/* An event loop compares numbers to see that the descriptor is another one. */
+/* An event loop compares numbers to notice another descriptor. */
 static void each_address_is_tried_on_a_descriptor_with_another_number(void **state)
 {
     struct dflockd_connection *connection = connect_by_name(*state, "three.test", LONG_TIMEOUT_MS);
@@ -308,14 +308,14 @@ static void each_address_is_tried_on_a_descriptor_with_another_number(void **sta
             assert_int_equal(found.st_ino, last_inode);
         last = watched.fd;
         last_inode = found.st_ino;
-        assert_true(poll(&watched, 1, PATIENCE_MS) > 0);
+        assert_true(poll(&watched, 1, WAIT_MS) > 0);
         status = dflockd_connection_receive(connection, &reply);
     } while (status == DFLOCKD_STATUS_AGAIN);
     assert_done(status);
     dflockd_connection_close(connection);
 }
 
-static void a_look_up_that_fails_has_its_reason(void **state)
+static void a_failed_look_up_has_a_reason(void **state)
 {
     const struct {
         const char *name;
@@ -337,7 +337,7 @@ static void a_look_up_that_fails_has_its_reason(void **state)
     }
 }
 
-static void look_ups_beyond_the_limit_wait_for_others(void **state)
+static void look_ups_beyond_the_limit_are_delayed(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connections[LOOKUPS_MAX + MORE];
@@ -355,7 +355,7 @@ static void look_ups_beyond_the_limit_wait_for_others(void **state)
     }
 }
 
-static void who_reconnects_for_ever_piles_up_no_threads(void **state)
+static void repeated_reconnecting_does_not_pile_up_threads(void **state)
 {
     struct fixture *f = *state;
 
@@ -382,7 +382,7 @@ static void a_number_needs_no_look_up(void **state)
 
 #ifndef __SANITIZE_THREAD__ /* ThreadSanitizer forbids threads in a child */
 /* The threads of the parent do not count in a child. */
-static void a_child_can_look_up_whatever_its_parent_does(void **state)
+static void a_child_can_look_up_while_its_parent_does(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *connection;
@@ -396,7 +396,7 @@ static void a_child_can_look_up_whatever_its_parent_does(void **state)
     if (child == 0) {
         if (open_name(&connection, f, "late.test", LONG_TIMEOUT_MS, NULL) == DFLOCKD_STATUS_DONE &&
             ping(connection) == DFLOCKD_STATUS_DONE)
-            /* Not _exit: valgrind would report the memory of threads that are the parent's. */
+            /* Not _exit: valgrind would report the memory of the parent's threads. */
             execl("/bin/true", "true", (char *)NULL);
         _exit(1);
     }
@@ -405,7 +405,7 @@ static void a_child_can_look_up_whatever_its_parent_does(void **state)
 }
 #endif
 
-static void without_a_thread_there_is_no_memory(void **state)
+static void a_failed_thread_returns_no_memory(void **state)
 {
     struct dflockd_connection *connection;
     pthread_attr_t usual;
@@ -429,7 +429,7 @@ static void without_a_thread_there_is_no_memory(void **state)
     dflockd_connection_close(connection);
 }
 
-static void without_descriptors_there_is_no_memory(void **state)
+static void a_lack_of_descriptors_returns_no_memory(void **state)
 {
     struct dflockd_connection *connection;
     struct rlimit before;
@@ -448,7 +448,7 @@ static void without_descriptors_there_is_no_memory(void **state)
 }
 
 /* A signal to the process must reach a thread of the program. */
-static void the_thread_of_a_look_up_takes_no_signal(void **state)
+static void a_look_ups_thread_blocks_all_signals(void **state)
 {
     struct dflockd_connection *connection = connect_by_name(*state, "silent.test", LONG_TIMEOUT_MS);
     sigset_t all;
@@ -476,18 +476,18 @@ int main(void)
         TEST(the_connect_timeout_covers_the_look_up),
         TEST(closing_does_not_wait_for_the_look_up),
         TEST(cancel_ends_an_acquire_during_the_look_up),
-        TEST(a_late_result_still_counts),
+        TEST(a_late_result_is_used),
         TEST(each_address_is_tried_on_a_descriptor_with_another_number),
-        TEST(a_look_up_that_fails_has_its_reason),
-        TEST(look_ups_beyond_the_limit_wait_for_others),
-        TEST(who_reconnects_for_ever_piles_up_no_threads),
+        TEST(a_failed_look_up_has_a_reason),
+        TEST(look_ups_beyond_the_limit_are_delayed),
+        TEST(repeated_reconnecting_does_not_pile_up_threads),
         TEST(a_number_needs_no_look_up),
 #ifndef __SANITIZE_THREAD__
-        TEST(a_child_can_look_up_whatever_its_parent_does),
+        TEST(a_child_can_look_up_while_its_parent_does),
 #endif
-        TEST(without_a_thread_there_is_no_memory),
-        TEST(without_descriptors_there_is_no_memory),
-        TEST(the_thread_of_a_look_up_takes_no_signal),
+        TEST(a_failed_thread_returns_no_memory),
+        TEST(a_lack_of_descriptors_returns_no_memory),
+        TEST(a_look_ups_thread_blocks_all_signals),
     };
 
     return cmocka_run_group_tests(tests, start_first_thread, NULL);

@@ -1,6 +1,6 @@
 /*
- * Leases that are kept for long, and every way to lose one: the flag is up and the callback comes,
- * once, and soon.
+ * Leases that are renewed for long, and every way to lose one: dflockd_lock_lost is true, and the
+ * callback is called once and soon.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +12,8 @@
 #include "harness.h"
 
 enum {
-    /* From a loss to its callback, where nothing has to be waited for. For a busy machine; the next
-     * renewal of a lease of 30 s would be later. */
+    /* From a loss to its callback, on a busy machine. The next renewal of a lease of 30 s would be
+     * later. */
     AT_ONCE_MS = 5000
 };
 
@@ -69,7 +69,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* A lock with a lease of `lease_s` that is held. */
+/* A held lock with a lease of `lease_s`. */
 static struct dflockd_lock *hold(struct fixture *f, uint64_t lease_s)
 {
     struct dflockd_lock *lock;
@@ -80,7 +80,7 @@ static struct dflockd_lock *hold(struct fixture *f, uint64_t lease_s)
     return lock;
 }
 
-/* It was lost once, for that reason, `within_ms` of `since_ms`; and stays so. */
+/* The lock was lost once, for this reason, within `within_ms` after `since_ms`, and stays lost. */
 static void assert_lost(struct fixture *f, struct dflockd_lock *lock, enum dflockd_status why,
                         int64_t since_ms, int64_t within_ms)
 {
@@ -107,7 +107,7 @@ static void meddle(struct fixture *f, struct dflockd_lock *lock, enum dflockd_co
     assert_done(ask_once(f->served.address, &request));
 }
 
-/* ---- kept ---- */
+/* ---- renewals ---- */
 
 static void a_lock_is_held_over_several_leases(void **state)
 {
@@ -141,7 +141,7 @@ static void a_semaphore_slot_is_held_over_several_leases(void **state)
     dflockd_lock_free(lock);
 }
 
-/* Seen in the lease that is left: it never falls below what the ratio leaves, and jitter adds. */
+/* The rest of the lease never falls below the ratio and the jitter. */
 static void it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier(void **state)
 {
     struct fixture *f = *state;
@@ -155,7 +155,7 @@ static void it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier(void **state)
     f->options.renew_ratio = 0.4;
     lock = hold(f, 2);
     last = dflockd_lock_lease_ms(lock);
-    for (int64_t end = now_ms() + PATIENCE_MS; turn < 6; sleep_ms(1)) {
+    for (int64_t end = now_ms() + WAIT_MS; turn < 6; sleep_ms(1)) {
         int64_t left = dflockd_lock_lease_ms(lock);
 
         assert_true(now_ms() < end && left > 0);
@@ -188,7 +188,7 @@ static void without_renewal_the_lease_ends(void **state)
     dflockd_lock_free(lock);
 }
 
-static void what_was_lost_can_be_acquired_again_and_lost_again(void **state)
+static void a_lost_lock_can_be_acquired_and_lost_again(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 5);
@@ -207,7 +207,7 @@ static void what_was_lost_can_be_acquired_again_and_lost_again(void **state)
 
 /* ---- lost ---- */
 
-static void a_refused_renewal_is_a_loss(void **state)
+static void a_refused_renewal_loses_the_lock(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 2);
@@ -219,7 +219,7 @@ static void a_refused_renewal_is_a_loss(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_server_that_stays_away_is_a_loss_at_the_end_of_the_lease(void **state)
+static void a_server_that_stays_away_loses_the_lock_at_the_end_of_the_lease(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 2);
@@ -235,8 +235,8 @@ static void a_server_that_stays_away_is_a_loss_at_the_end_of_the_lease(void **st
     dflockd_lock_free(lock);
 }
 
-/* It knows no token of the one before: what held its lock is lost as soon as it answers. */
-static void a_server_that_restarts_without_the_grant_is_a_loss(void **state)
+/* The new server does not know the token: the lock is lost when it replies. */
+static void a_server_that_restarts_without_the_grant_loses_the_lock(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 30);
@@ -251,7 +251,7 @@ static void a_server_that_restarts_without_the_grant_is_a_loss(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_grant_that_the_server_released_at_a_lost_connection_is_a_loss(void **state)
+static void a_grant_released_with_its_connection_is_lost(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 30);
@@ -264,9 +264,9 @@ static void a_grant_that_the_server_released_at_a_lost_connection_is_a_loss(void
     dflockd_lock_free(lock);
 }
 
-/* ---- kept over a lost connection ---- */
+/* ---- lost connections ---- */
 
-/* The server keeps the old connection, and ends it later: by then the grant belongs to the new. */
+/* The server sees the end of the old connection later, when the new one owns the grant. */
 static void assert_survives_a_cut(struct fixture *f, struct dflockd_lock *lock)
 {
     uint64_t fence = dflockd_lock_fence(lock);
@@ -323,10 +323,10 @@ static void an_unverified_lock_can_be_released(void **state)
 }
 
 /*
- * A forked child keeps the connection open. The thread must neither be woken by it for ever nor use
- * a lock that was freed.
+ * A forked child keeps the connection open. It must neither wake the thread all the time nor make
+ * it use a freed lock.
  */
-static void a_forked_child_disturbs_nothing(void **state)
+static void a_forked_child_does_not_disturb_its_parent(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 1);
@@ -353,7 +353,7 @@ static void a_forked_child_disturbs_nothing(void **state)
 
 /* ---- lost by time ---- */
 
-static void a_lease_that_ends_while_the_server_is_stopped_is_a_loss(void **state)
+static void a_lease_that_ends_while_the_server_is_stopped_is_lost(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 1);
@@ -366,7 +366,7 @@ static void a_lease_that_ends_while_the_server_is_stopped_is_a_loss(void **state
     dflockd_lock_free(lock);
 }
 
-static void a_renewal_that_is_waited_for_ends_with_the_lease(void **state)
+static void renew_waits_at_most_until_the_lease_ends(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 1);
@@ -379,8 +379,8 @@ static void a_renewal_that_is_waited_for_ends_with_the_lease(void **state)
     dflockd_lock_free(lock);
 }
 
-/* A job under a lock goes on while its server drains: over several leases, and to the release. */
-static void a_server_that_drains_takes_renewals_and_the_release(void **state)
+/* A holder may finish while the server drains, over several leases. */
+static void a_draining_server_accepts_renewals_and_the_release(void **state)
 {
     struct fixture *f = *state;
     struct served served;
@@ -404,7 +404,7 @@ static void a_server_that_drains_takes_renewals_and_the_release(void **state)
 }
 
 /* The fixture's server drains for a second. */
-static void a_server_that_ends_while_its_lock_is_held_takes_it_along(void **state)
+static void a_server_that_ends_loses_its_locks(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 3);
@@ -415,7 +415,7 @@ static void a_server_that_ends_while_its_lock_is_held_takes_it_along(void **stat
     dflockd_lock_free(lock);
 }
 
-static void a_server_that_drains_ends_a_wait(void **state)
+static void a_draining_server_ends_a_wait(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_connection *holder = connect_to(f->served.address);
@@ -424,11 +424,11 @@ static void a_server_that_drains_ends_a_wait(void **state)
     struct dflockd_reply reply;
     enum dflockd_status status;
 
-    assert_done(dflockd_connection_ask(holder, &request, &reply, PATIENCE_MS));
+    assert_done(dflockd_connection_ask(holder, &request, &reply, WAIT_MS));
     assert_status(dflockd_lock_enqueue(lock), DFLOCKD_STATUS_WAITING);
     server_signal(&f->served, SIGTERM);
     status = dflockd_lock_wait(lock, 60);
-    /* The server answers, or it has closed the connection, which holds no lease, before. */
+    /* The server replies, or has closed the idle connection before. */
     assert_true(status == DFLOCKD_STATUS_DRAINING || status == DFLOCKD_STATUS_DISCONNECTED);
     assert_false(dflockd_lock_held(lock));
     assert_int_equal(f->losses.count, 0);
@@ -436,7 +436,7 @@ static void a_server_that_drains_ends_a_wait(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_lock_that_was_released_is_not_lost_later(void **state)
+static void a_released_lock_is_not_lost_later(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 1);
@@ -449,7 +449,7 @@ static void a_lock_that_was_released_is_not_lost_later(void **state)
     dflockd_lock_free(lock);
 }
 
-static void a_release_of_what_others_released_says_so(void **state)
+static void release_reports_that_others_released_the_lock(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold(f, 30);
@@ -461,7 +461,7 @@ static void a_release_of_what_others_released_says_so(void **state)
     dflockd_lock_free(lock);
 }
 
-/* ---- a grant that may be old ---- */
+/* ---- late grants ---- */
 
 struct sleeper {
     struct dflockd_lock *lock;
@@ -478,7 +478,7 @@ static void *acquire_and_tell(void *argument)
     return NULL;
 }
 
-static void a_grant_that_was_waited_for_counts_from_its_renewal(void **state)
+static void a_late_grant_counts_from_its_renewal(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_client *rival = open_client(f->served.address);
@@ -512,24 +512,24 @@ int main(void)
         TEST(a_semaphore_slot_is_held_over_several_leases),
         TEST(it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier),
         TEST(without_renewal_the_lease_ends),
-        TEST(what_was_lost_can_be_acquired_again_and_lost_again),
-        TEST(a_refused_renewal_is_a_loss),
-        TEST(a_server_that_stays_away_is_a_loss_at_the_end_of_the_lease),
-        TEST(a_server_that_restarts_without_the_grant_is_a_loss),
-        TEST(a_grant_that_the_server_released_at_a_lost_connection_is_a_loss),
+        TEST(a_lost_lock_can_be_acquired_and_lost_again),
+        TEST(a_refused_renewal_loses_the_lock),
+        TEST(a_server_that_stays_away_loses_the_lock_at_the_end_of_the_lease),
+        TEST(a_server_that_restarts_without_the_grant_loses_the_lock),
+        TEST(a_grant_released_with_its_connection_is_lost),
         TEST(a_lock_survives_its_connection),
         TEST(a_slot_of_a_semaphore_survives_its_connection),
         TEST(a_lock_that_is_not_renewed_survives_its_connection),
         TEST(an_unverified_lock_can_be_released),
-        TEST(a_forked_child_disturbs_nothing),
-        TEST(a_lease_that_ends_while_the_server_is_stopped_is_a_loss),
-        TEST(a_renewal_that_is_waited_for_ends_with_the_lease),
-        TEST(a_server_that_drains_takes_renewals_and_the_release),
-        TEST(a_server_that_ends_while_its_lock_is_held_takes_it_along),
-        TEST(a_server_that_drains_ends_a_wait),
-        TEST(a_lock_that_was_released_is_not_lost_later),
-        TEST(a_release_of_what_others_released_says_so),
-        TEST(a_grant_that_was_waited_for_counts_from_its_renewal),
+        TEST(a_forked_child_does_not_disturb_its_parent),
+        TEST(a_lease_that_ends_while_the_server_is_stopped_is_lost),
+        TEST(renew_waits_at_most_until_the_lease_ends),
+        TEST(a_draining_server_accepts_renewals_and_the_release),
+        TEST(a_server_that_ends_loses_its_locks),
+        TEST(a_draining_server_ends_a_wait),
+        TEST(a_released_lock_is_not_lost_later),
+        TEST(release_reports_that_others_released_the_lock),
+        TEST(a_late_grant_counts_from_its_renewal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

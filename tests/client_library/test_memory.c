@@ -1,10 +1,9 @@
 /*
- * Memory that is short, wherever the library asks for some: of the allocations that a use of it
- * causes each one fails in its turn, and from each one on all of them. What was asked for happens,
- * or NO_MEMORY says why it does not; nothing is kept, and nobody holds the lock for longer.
+ * A lack of memory at each allocation of the library: each one fails in its turn, alone or with all
+ * later ones. The call succeeds or returns NO_MEMORY, leaks nothing, and leaves no lock held.
  *
- * Unlike the other tests it is linked with the library's objects, whose calls of the allocator come
- * here. GnuTLS and the C library have their own.
+ * This test links the library's objects, whose calls of the allocator come here. GnuTLS and the C
+ * library use the real allocator.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +27,7 @@ static const char key[] = "short";
 /* ---- the allocator ---- */
 
 static _Atomic int32_t failing = NEVER; /* number of the allocation that fails */
-static atomic_bool lasting;             /* so do all after it */
+static atomic_bool lasting;             /* all later ones fail too */
 static _Atomic int32_t allocations;
 static _Atomic int32_t live;
 
@@ -38,7 +37,7 @@ static bool fails(void)
     bool failed = lasting ? number >= failing : number == failing;
 
     if (failed)
-        errno = ENOMEM; /* as the real ones do */
+        errno = ENOMEM;
     return failed;
 }
 
@@ -137,7 +136,7 @@ static struct dflockd_options options_for(const struct fixture *f, bool tls)
 
 /* ---- uses ---- */
 
-/* Whether it was done. What was not, was not for want of memory: a held lock is lost by it. */
+/* Returns whether it was DONE. Other statuses must come from the lack of memory. */
 static bool done(enum dflockd_status status)
 {
     bool short_of_memory = status == DFLOCKD_STATUS_NO_MEMORY || status == DFLOCKD_STATUS_LOST;
@@ -149,7 +148,7 @@ static bool done(enum dflockd_status status)
     return !short_of_memory;
 }
 
-/* Two locks of a client, of which one waits for the other. */
+/* Two locks of a client; one waits for the other. */
 static void hold(const struct dflockd_options *options)
 {
     struct dflockd_client *client = NULL;
@@ -184,12 +183,12 @@ static bool receive(struct dflockd_connection *connection, struct dflockd_reply 
         struct pollfd watched = {.fd = dflockd_connection_descriptor(connection),
                                  .events = dflockd_connection_events(connection)};
 
-        assert_true(poll(&watched, 1, PATIENCE_MS) > 0);
+        assert_true(poll(&watched, 1, WAIT_MS) > 0);
     }
     return done(status);
 }
 
-/* Many requests at a time on a connection, and an answer that is long. */
+/* Many pending requests on a connection, and a long reply. */
 static void talk(const struct dflockd_options *options)
 {
     struct dflockd_connection *connection = NULL;
@@ -220,7 +219,7 @@ static void talk(const struct dflockd_options *options)
     dflockd_connection_close(connection);
 }
 
-/* ---- what holds then ---- */
+/* ---- tests ---- */
 
 static void each_allocation_fails(const struct dflockd_options *options,
                                   void (*use)(const struct dflockd_options *), bool all_after)
@@ -235,14 +234,14 @@ static void each_allocation_fails(const struct dflockd_options *options,
         use(options);
         met = allocations > failing;
         failing = NEVER;
-        /* The thread of a look-up that was abandoned frees its memory a little later. */
+        /* The thread of an abandoned look-up frees its memory later. */
         eventually(live == 0);
     } while (met);
-    assert_true(number > 5); /* or they do not come here */
+    assert_true(number > 5); /* the allocations come here */
     use(options);
 }
 
-static void locks_say_so_and_nothing_is_kept(void **state)
+static void locks_report_a_lack_of_memory_and_leak_nothing(void **state)
 {
     for (int i = 0; i < 4; i++) {
         struct dflockd_options options = options_for(*state, i & 1);
@@ -251,7 +250,7 @@ static void locks_say_so_and_nothing_is_kept(void **state)
     }
 }
 
-static void connections_say_so_and_nothing_is_kept(void **state)
+static void connections_report_a_lack_of_memory_and_leak_nothing(void **state)
 {
     for (int i = 0; i < 4; i++) {
         struct dflockd_options options = options_for(*state, i & 1);
@@ -260,8 +259,8 @@ static void connections_say_so_and_nothing_is_kept(void **state)
     }
 }
 
-/* A name is looked up in a thread, which hands its result over in memory of the library. */
-static void look_ups_say_so_and_nothing_is_kept(void **state)
+/* The thread of a look-up returns its result in memory of the library. */
+static void look_ups_report_a_lack_of_memory_and_leak_nothing(void **state)
 {
     const struct fixture *f = *state;
     char name[64];
@@ -279,9 +278,9 @@ static void look_ups_say_so_and_nothing_is_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(locks_say_so_and_nothing_is_kept),
-        cmocka_unit_test(connections_say_so_and_nothing_is_kept),
-        cmocka_unit_test(look_ups_say_so_and_nothing_is_kept),
+        cmocka_unit_test(locks_report_a_lack_of_memory_and_leak_nothing),
+        cmocka_unit_test(connections_report_a_lack_of_memory_and_leak_nothing),
+        cmocka_unit_test(look_ups_report_a_lack_of_memory_and_leak_nothing),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,4 +1,4 @@
-"""The library finds the server of a key as the published clients do, or as it is told."""
+"""The library chooses the server of a key like the published clients, or by a custom strategy."""
 
 import json
 import random
@@ -18,7 +18,7 @@ def random_keys(seed, count):
     keys = []
     for number in range(count):
         if number % 2:
-            # Valid UTF-8 of any plane.
+            # Valid UTF-8 from all planes.
             points = [dice.choice([dice.randrange(0x21, 0x7f), dice.randrange(0xa1, 0xd800),
                                    dice.randrange(0x10000, 0x110000)])
                       for _ in range(dice.randrange(1, 60))]
@@ -28,7 +28,7 @@ def random_keys(seed, count):
     return keys
 
 
-def test_ten_thousand_keys_go_where_zlib_says(shard, seed):
+def test_ten_thousand_keys_have_the_shard_of_zlib(shard, seed):
     keys = KEYS + random_keys(seed, 10000)
     places = shard(keys)
     assert len(places) == len(keys)
@@ -43,7 +43,7 @@ def servers():
 
 
 def held(servers, attempt, key, *options):
-    """On which servers the key is held, as stats of each say; the library asks for those too."""
+    """Returns the servers whose stats list the key."""
     addresses = [f"server={server.host}:{server.port}" for server in servers]
     lines = attempt(*addresses, f"key={key}", *options, "acquire=0",
                     *[f"stats={number}" for number in range(len(servers))])
@@ -53,16 +53,16 @@ def held(servers, attempt, key, *options):
             if [entry["key"] for entry in report["locks"]] == [key]]
 
 
-def test_a_key_is_held_on_the_server_that_its_checksum_names(servers, attempt):
+def test_a_key_is_on_the_server_of_its_checksum(servers, attempt):
     for key in ["my-key", "foo", "schlüssel", "キー", "bar"]:
         assert held(servers, attempt, key) == [zlib.crc32(key.encode()) % 3]
 
 
-def test_a_key_is_held_on_the_server_that_ones_own_strategy_names(servers, attempt):
+def test_a_key_is_on_the_server_of_a_custom_strategy(servers, attempt):
     for key in "abcdef":
         assert held(servers, attempt, key, "strategy=first") == [ord(key) % 3]
 
 
-def test_a_strategy_that_names_no_server_is_refused(servers, attempt):
+def test_a_strategy_with_an_invalid_server_is_refused(servers, attempt):
     assert attempt(f"server=127.0.0.1:{servers[0].port}", "strategy=beyond",
                    "acquire=0")[0][:2] == ["acquire", "INVALID"]

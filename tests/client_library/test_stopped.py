@@ -1,4 +1,4 @@
-"""A program that was stopped for a while must not believe that it holds what ended meanwhile."""
+"""A program that was stopped knows that its lease ended meanwhile."""
 
 import signal
 import time
@@ -27,7 +27,7 @@ def test_a_lease_that_ended_while_the_program_was_stopped_is_lost(start):
         assert ["release", "LOST"] in said
 
 
-def test_a_grant_that_ended_before_the_program_heard_of_it_is_none(start):
+def test_a_grant_that_ended_before_its_reply_was_read_is_not_held(start):
     with Server() as server, server.connect() as first, server.connect() as other:
         token = ask(first, "l", "key", "0")[1]
         waiter = start(at(server), "lease=1", "acquire=60")
@@ -35,7 +35,7 @@ def test_a_grant_that_ended_before_the_program_heard_of_it_is_none(start):
             time.sleep(0.01)
         waiter.send_signal(signal.SIGSTOP)
         assert ask(first, "r", "key", token) == ["ok"]
-        # Granted to the one that is stopped, and over after a second: then to the next.
+        # The server grants to the stopped program, and after its lease of 1 s to the next one.
         assert ask(other, "l", "key", "10")[0] == "ok"
         waiter.send_signal(signal.SIGCONT)
         assert waiter.stdout.readline().split()[:2] == ["acquire", "LOST"]

@@ -1,5 +1,5 @@
 /*
- * Many threads of one client, which share nothing but that; and what they guard.
+ * Many threads that use one client.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@ enum {
 struct fixture {
     struct served served;
     struct dflockd_client *client;
-    /* Guarded by nothing but the locks: a thread sanitizer sees where they fail. */
+    /* Only the locks guard these, so that ThreadSanitizer reports if they fail. */
     long counters[KEYS];
     atomic_int inside[KEYS];
     atomic_int inside_semaphore;
@@ -132,7 +132,7 @@ static void *hold_slots(void *argument)
     return NULL;
 }
 
-static void no_more_than_its_slots_are_in_a_semaphore(void **state)
+static void a_semaphore_never_has_more_holders_than_slots(void **state)
 {
     struct worker workers[THREADS];
 
@@ -146,7 +146,7 @@ static void count_loss(void *context, struct dflockd_lock *lock, enum dflockd_st
     ++*(atomic_int *)context;
 }
 
-/* Locks of a lease that is renewed all the time, asked about, renewed and let go of at any moment.
+/* Locks that threads renew, query and release at any moment.
  */
 static void *hold_and_let_go(void *argument)
 {
@@ -181,7 +181,7 @@ static void *hold_and_let_go(void *argument)
     return NULL;
 }
 
-static void renewals_and_releases_may_cross(void **state)
+static void renewals_and_releases_may_run_at_the_same_time(void **state)
 {
     struct worker workers[THREADS];
 
@@ -238,7 +238,7 @@ static void *acquire_while_cancelled(void *argument)
     return NULL;
 }
 
-static void cancelling_at_any_moment_leaves_nothing_behind(void **state)
+static void cancelling_at_any_moment_leaves_no_waiter(void **state)
 {
     struct fixture *f = *state;
     struct worker workers[THREADS];
@@ -260,7 +260,7 @@ static void *hold_until_lost(void *argument)
     struct dflockd_lock *lock;
     atomic_int losses = 0;
     char key[16];
-    int64_t end = now_ms() + PATIENCE_MS;
+    int64_t end = now_ms() + WAIT_MS;
 
     snprintf(key, sizeof(key), "own-%u", worker->seed);
     dflockd_lock_options_init(&options);
@@ -290,7 +290,7 @@ static void *kill_soon(void *argument)
     return NULL;
 }
 
-static void all_are_told_once_when_the_server_dies(void **state)
+static void each_lock_is_lost_once_when_the_server_dies(void **state)
 {
     struct fixture *f = *state;
     struct worker workers[THREADS];
@@ -307,10 +307,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(sixteen_threads_exclude_each_other),
-        TEST(no_more_than_its_slots_are_in_a_semaphore),
-        TEST(renewals_and_releases_may_cross),
-        TEST(cancelling_at_any_moment_leaves_nothing_behind),
-        TEST(all_are_told_once_when_the_server_dies),
+        TEST(a_semaphore_never_has_more_holders_than_slots),
+        TEST(renewals_and_releases_may_run_at_the_same_time),
+        TEST(cancelling_at_any_moment_leaves_no_waiter),
+        TEST(each_lock_is_lost_once_when_the_server_dies),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
