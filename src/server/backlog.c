@@ -14,7 +14,7 @@ void backlog_source_free(struct backlog_source *source)
     pool_free(&source->pool);
 }
 
-static uint8_t *allocate(struct backlog_source *source, uint32_t capacity)
+static uint8_t *backlog_allocate(struct backlog_source *source, uint32_t capacity)
 {
     if (capacity == BACKLOG_MIN)
         return pool_take(&source->pool);
@@ -44,7 +44,7 @@ bool backlog_append(struct backlog *backlog, struct backlog_source *source, cons
 
         while (capacity < kept + length)
             capacity *= 2;
-        larger = allocate(source, capacity);
+        larger = backlog_allocate(source, capacity);
         if (!larger)
             return false;
         if (backlog->bytes)

@@ -1,6 +1,6 @@
 /*
- * Bytes that a connection has received and nobody has used yet. It has no memory while there are
- * none; small ones come from a pool, larger ones count against the budget of all buffers.
+ * Received bytes that can't be used yet. An empty backlog has no memory. A small one comes from a
+ * pool; a larger one counts against the budget of all buffers.
  */
 #ifndef SERVER_BACKLOG_H
 #define SERVER_BACKLOG_H
@@ -12,8 +12,8 @@
 #include "base/pool.h"
 
 enum {
-    BACKLOG_MIN = 1016, /* holds any request but `auth`; from the pool */
-    /* What may still come in after reading was stopped: a ring's worth of buffers. */
+    BACKLOG_MIN = 1016, /* an object of the pool; holds any request except `auth` */
+    /* More than all receive buffers of a ring, which may still be received after a pause. */
     BACKLOG_MAX = 8 * 1024 * 1024
 };
 
@@ -24,7 +24,7 @@ struct backlog {
     uint32_t capacity;
 };
 
-/* Where the memory of backlogs comes from. */
+/* The memory of all backlogs of one thread. */
 struct backlog_source {
     struct budget *buffers;
     struct pool pool;
@@ -38,10 +38,10 @@ static inline uint32_t backlog_length(const struct backlog *backlog)
     return backlog->end - backlog->start;
 }
 
-/* Its bytes, borrowed until it changes; never NULL. */
+/* Returns the bytes, valid until the backlog changes; never NULL. */
 const uint8_t *backlog_bytes(const struct backlog *backlog);
 
-/* False when memory is short, also that for all, or the backlog as large as it may be. */
+/* Returns false if memory or the budget is short, or above BACKLOG_MAX. `length` is not 0. */
 bool backlog_append(struct backlog *backlog, struct backlog_source *source, const uint8_t *bytes,
                     uint32_t length);
 

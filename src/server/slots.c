@@ -1,11 +1,11 @@
 #include "server/slots.h"
 
 /*
- * Between two looks into the mailbox: an answer, and notices of the watch there is and of two that
- * were given up at most, since a session watches once in a read time-out.
+ * Effects for one slot before the mailbox is emptied: a reply, a notice of the current watch, and
+ * notices of two abandoned watches at most, since a session watches once per read timeout.
  */
 enum {
-    EFFECTS_PER_SLOT = 4
+    SLOTS_EFFECTS_PER_SLOT = 4
 };
 
 void slots_init(struct slots *slots, const struct memory *memory, struct mailbox *mailbox)
@@ -22,20 +22,20 @@ void slots_free(struct slots *slots)
     segments_free(&slots->values);
 }
 
-static uint64_t *value_of(const struct slots *slots, uint32_t slot)
+static uint64_t *slots_value_of(const struct slots *slots, uint32_t slot)
 {
     return segments_at(&slots->values, slot);
 }
 
-/* Without a connection it holds twice the next one of its chain plus 1: odd, unlike an address. */
-static uint32_t next_of(const struct slots *slots, uint32_t slot)
+/* A slot without connection holds twice the next slot plus 1: odd, unlike an address. */
+static uint32_t slots_next_of(const struct slots *slots, uint32_t slot)
 {
-    return (uint32_t)(*value_of(slots, slot) >> 1);
+    return (uint32_t)(*slots_value_of(slots, slot) >> 1);
 }
 
-static void chain(struct slots *slots, uint32_t slot, uint32_t *first)
+static void slots_chain(struct slots *slots, uint32_t slot, uint32_t *first)
 {
-    *value_of(slots, slot) = (uint64_t)*first << 1 | 1;
+    *slots_value_of(slots, slot) = (uint64_t)*first << 1 | 1;
     *first = slot;
 }
 
@@ -44,32 +44,32 @@ uint32_t slots_take(struct slots *slots)
     uint32_t slot = slots->free;
 
     if (slot != SLOT_NONE) {
-        slots->free = next_of(slots, slot);
+        slots->free = slots_next_of(slots, slot);
         return slot;
     }
     if (slots->count == CONNECTION_ID_SLOTS ||
         !segments_reserve(&slots->values, slots->count + 1) ||
-        !mailbox_reserve(slots->mailbox, (slots->count + 1) * EFFECTS_PER_SLOT))
+        !mailbox_reserve(slots->mailbox, (slots->count + 1) * SLOTS_EFFECTS_PER_SLOT))
         return SLOT_NONE;
-    *value_of(slots, slots->count) = (uint64_t)SLOT_NONE << 1 | 1;
+    *slots_value_of(slots, slots->count) = (uint64_t)SLOT_NONE << 1 | 1;
     return slots->count++;
 }
 
 void slots_set(struct slots *slots, uint32_t slot, struct connection *connection)
 {
-    *value_of(slots, slot) = (uint64_t)(uintptr_t)connection;
+    *slots_value_of(slots, slot) = (uint64_t)(uintptr_t)connection;
 }
 
 struct connection *slots_at(const struct slots *slots, uint32_t slot)
 {
-    uint64_t value = *value_of(slots, slot);
+    uint64_t value = *slots_value_of(slots, slot);
 
     return value & 1 ? NULL : (struct connection *)(uintptr_t)value;
 }
 
 void slots_retire(struct slots *slots, uint32_t slot)
 {
-    chain(slots, slot, &slots->retired);
+    slots_chain(slots, slot, &slots->retired);
 }
 
 void slots_reuse(struct slots *slots)
@@ -77,7 +77,7 @@ void slots_reuse(struct slots *slots)
     while (slots->retired != SLOT_NONE) {
         uint32_t slot = slots->retired;
 
-        slots->retired = next_of(slots, slot);
-        chain(slots, slot, &slots->free);
+        slots->retired = slots_next_of(slots, slot);
+        slots_chain(slots, slot, &slots->free);
     }
 }

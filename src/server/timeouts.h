@@ -1,6 +1,6 @@
 /*
- * Time-outs of one length stand in a list in the order they were started: starting and stopping
- * cost a few writes each, and the first one is due first.
+ * Timeouts of one duration, in a list in the order of their start: the first expires first, and
+ * starting and stopping cost a few writes.
  */
 #ifndef SERVER_TIMEOUTS_H
 #define SERVER_TIMEOUTS_H
@@ -11,7 +11,7 @@
 
 struct timeouts {
     struct list list;
-    uint64_t duration_ns; /* 0: none ever ends */
+    uint64_t duration_ns; /* 0: none ever expires */
 };
 
 struct timeout {
@@ -36,7 +36,7 @@ static inline void timeout_stop(struct timeout *timeout)
         list_remove(&timeout->link);
 }
 
-/* Starts `timeout`, from anew where it runs, also in another list. */
+/* Starts `timeout`; stops it first if it runs, in any list. */
 static inline void timeout_start(struct timeouts *timeouts, struct timeout *timeout,
                                  uint64_t now_ns)
 {
@@ -45,7 +45,7 @@ static inline void timeout_start(struct timeouts *timeouts, struct timeout *time
     list_push_back(&timeouts->list, &timeout->link);
 }
 
-/* When the first one ends; UINT64_MAX: none does. */
+/* Returns when the first one expires; UINT64_MAX: never. */
 static inline uint64_t timeouts_deadline(const struct timeouts *timeouts)
 {
     const struct list_link *link = list_first(&timeouts->list);
@@ -55,7 +55,7 @@ static inline uint64_t timeouts_deadline(const struct timeouts *timeouts)
     return CONTAINER_OF(link, struct timeout, link)->since_ns + timeouts->duration_ns;
 }
 
-/* The first one, stopped, if it has ended; else NULL. */
+/* Stops and returns the first one if it has expired, else returns NULL. */
 static inline struct timeout *timeouts_take(struct timeouts *timeouts, uint64_t now_ns)
 {
     struct timeout *timeout;

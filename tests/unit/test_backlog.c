@@ -1,7 +1,4 @@
-/*
- * The backlog: what goes in comes out in order, from memory that is the pool's or the budget's and
- * always comes back.
- */
+/* The backlog keeps bytes in order and frees all its memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,7 +55,7 @@ static bool append(struct fixture *f, const void *bytes, size_t length)
     return backlog_append(&f->backlog, &f->source, bytes, (uint32_t)length);
 }
 
-static void an_empty_one_has_no_memory(void **state)
+static void an_empty_backlog_has_no_memory(void **state)
 {
     struct fixture *f = *state;
 
@@ -77,14 +74,14 @@ static uint8_t byte_of(uint64_t at)
     return (uint8_t)(at % 251);
 }
 
-static void what_goes_in_comes_out_in_order(void **state)
+static void bytes_come_out_in_order(void **state)
 {
     struct fixture *f = *state;
     struct seeded random;
     uint64_t in = 0;
     uint64_t out = 0;
 
-    seeded_init(&random, "what_goes_in_comes_out_in_order");
+    seeded_init(&random, "bytes_come_out_in_order");
     for (uint32_t step = 0; step < STEPS; step++) {
         uint32_t kept = backlog_length(&f->backlog);
         uint8_t piece[PIECE_MAX];
@@ -105,7 +102,7 @@ static void what_goes_in_comes_out_in_order(void **state)
     }
 }
 
-static void small_ones_ask_the_pool_alone(void **state)
+static void a_small_backlog_uses_only_the_pool(void **state)
 {
     struct fixture *f = *state;
     static const uint8_t bytes[BACKLOG_MIN + 1];
@@ -121,7 +118,7 @@ static void small_ones_ask_the_pool_alone(void **state)
     assert_int_equal(backlog_length(&f->backlog), BACKLOG_MIN + 1);
 }
 
-static void memory_that_fails_leaves_it_as_it_was(void **state)
+static void a_failed_append_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     static const uint8_t bytes[BACKLOG_MIN];
@@ -134,7 +131,7 @@ static void memory_that_fails_leaves_it_as_it_was(void **state)
     f->memory.fail_after = UINT64_MAX;
 }
 
-static void it_grows_up_to_its_limit(void **state)
+static void a_backlog_grows_up_to_its_limit(void **state)
 {
     struct fixture *f = *state;
     static const uint8_t bytes[1024 * 1024];
@@ -147,7 +144,7 @@ static void it_grows_up_to_its_limit(void **state)
     assert_true(append(f, bytes, 1));
 }
 
-static void where_buffers_are_short_only_small_ones_begin(void **state)
+static void only_small_backlogs_start_when_buffers_are_short(void **state)
 {
     struct fixture *f = *state;
     static const uint8_t bytes[BACKLOG_MIN + 1];
@@ -165,12 +162,12 @@ static void where_buffers_are_short_only_small_ones_begin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_empty_one_has_no_memory, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_goes_in_comes_out_in_order, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(small_ones_ask_the_pool_alone, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(memory_that_fails_leaves_it_as_it_was, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(it_grows_up_to_its_limit, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(where_buffers_are_short_only_small_ones_begin, set_up,
+        cmocka_unit_test_setup_teardown(an_empty_backlog_has_no_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bytes_come_out_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_small_backlog_uses_only_the_pool, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_failed_append_changes_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_backlog_grows_up_to_its_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(only_small_backlogs_start_when_buffers_are_short, set_up,
                                         tear_down),
     };
 

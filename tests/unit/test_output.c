@@ -1,7 +1,4 @@
-/*
- * The chain of replies on their way out: what was committed comes out once, in order, and the
- * chunks go back to the pool.
- */
+/* An output returns committed bytes once and in order, and frees all its chunks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,7 +68,7 @@ static bool write_some(struct fixture *f, size_t reserved, size_t length)
     return true;
 }
 
-/* Takes out `most` bytes, or what can be taken at once; how many. */
+/* Consumes up to `most` bytes of the next chunk. Returns how many. */
 static uint32_t send_some(struct fixture *f, uint32_t most)
 {
     uint32_t length = 0;
@@ -119,7 +116,7 @@ static void small_replies_share_a_chunk(void **state)
     send_all(f);
 }
 
-static void all_that_may_be_reserved_can_be_filled(void **state)
+static void the_largest_reservation_can_be_filled(void **state)
 {
     struct fixture *f = *state;
 
@@ -131,7 +128,7 @@ static void all_that_may_be_reserved_can_be_filled(void **state)
     send_all(f);
 }
 
-static void what_is_reserved_and_not_committed_is_not_sent(void **state)
+static void reserved_bytes_are_sent_only_after_commit(void **state)
 {
     struct fixture *f = *state;
 
@@ -144,7 +141,7 @@ static void what_is_reserved_and_not_committed_is_not_sent(void **state)
     assert_int_equal(send_some(f, UINT32_MAX), 0);
 }
 
-static void what_was_sent_in_part_goes_on_where_it_ended(void **state)
+static void a_partial_send_continues_at_its_end(void **state)
 {
     struct fixture *f = *state;
 
@@ -156,7 +153,7 @@ static void what_was_sent_in_part_goes_on_where_it_ended(void **state)
     assert_int_equal(send_some(f, UINT32_MAX), 0);
 }
 
-static void nothing_left_to_send_means_no_chunk_left(void **state)
+static void sending_all_bytes_frees_all_chunks(void **state)
 {
     struct fixture *f = *state;
 
@@ -170,19 +167,19 @@ static void nothing_left_to_send_means_no_chunk_left(void **state)
     }
 }
 
-static void chunks_fill_the_chunks_of_the_pool(void **state)
+static void output_chunks_fill_the_pool_chunks(void **state)
 {
     struct fixture *f = *state;
 
     for (uint32_t i = 0; i < 16; i++)
         assert_true(write_some(f, OUTPUT_RESERVE_MAX, OUTPUT_RESERVE_MAX));
-    /* Eight in each, and those that are kept free. */
+    /* Eight chunks in each, and the kept ones. */
     assert_int_equal(f->memory.blocks, (16 + OUTPUT_KEPT) / 8);
     send_all(f);
 }
 
-/* Who does not read its replies fails before one that asks for its first. */
-static void the_first_chunk_of_an_output_is_there_when_memory_is_short(void **state)
+/* A peer that does not read its replies fails before one that waits for its first. */
+static void an_empty_output_gets_a_chunk_when_memory_is_short(void **state)
 {
     struct fixture *f = *state;
     struct output others[OUTPUT_KEPT] = {{0}};
@@ -201,7 +198,7 @@ static void the_first_chunk_of_an_output_is_there_when_memory_is_short(void **st
     send_all(f);
 }
 
-static void short_memory_is_noted_and_what_was_there_is_still_sent(void **state)
+static void a_failed_reservation_sets_failed_and_keeps_bytes(void **state)
 {
     struct fixture *f = *state;
 
@@ -217,7 +214,7 @@ static void short_memory_is_noted_and_what_was_there_is_still_sent(void **state)
     assert_int_equal(f->pool.count, 0);
 }
 
-static void the_first_reply_without_memory_fails(void **state)
+static void the_first_reservation_without_memory_fails(void **state)
 {
     struct fixture *f = *state;
 
@@ -227,7 +224,7 @@ static void the_first_reply_without_memory_fails(void **state)
     assert_int_equal(send_some(f, UINT32_MAX), 0);
 }
 
-static void clearing_drops_everything(void **state)
+static void clearing_drops_all_bytes(void **state)
 {
     struct fixture *f = *state;
 
@@ -239,12 +236,12 @@ static void clearing_drops_everything(void **state)
     assert_int_equal(f->pool.count, 0);
     assert_int_equal(f->output.length, 0);
     f->sent = f->written;
-    /* and it can be used again */
+    /* The output can be used again. */
     assert_true(write_some(f, SMALL, SMALL));
     assert_int_equal(send_some(f, UINT32_MAX), SMALL);
 }
 
-static void random_writes_and_sends_keep_every_byte_in_order(void **state)
+static void random_writes_and_sends_keep_all_bytes_in_order(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
@@ -273,16 +270,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_empty_output_has_nothing_to_send_and_no_memory),
         TEST(small_replies_share_a_chunk),
-        TEST(all_that_may_be_reserved_can_be_filled),
-        TEST(what_is_reserved_and_not_committed_is_not_sent),
-        TEST(what_was_sent_in_part_goes_on_where_it_ended),
-        TEST(nothing_left_to_send_means_no_chunk_left),
-        TEST(chunks_fill_the_chunks_of_the_pool),
-        TEST(the_first_chunk_of_an_output_is_there_when_memory_is_short),
-        TEST(short_memory_is_noted_and_what_was_there_is_still_sent),
-        TEST(the_first_reply_without_memory_fails),
-        TEST(clearing_drops_everything),
-        TEST(random_writes_and_sends_keep_every_byte_in_order),
+        TEST(the_largest_reservation_can_be_filled),
+        TEST(reserved_bytes_are_sent_only_after_commit),
+        TEST(a_partial_send_continues_at_its_end),
+        TEST(sending_all_bytes_frees_all_chunks),
+        TEST(output_chunks_fill_the_pool_chunks),
+        TEST(an_empty_output_gets_a_chunk_when_memory_is_short),
+        TEST(a_failed_reservation_sets_failed_and_keeps_bytes),
+        TEST(the_first_reservation_without_memory_fails),
+        TEST(clearing_drops_all_bytes),
+        TEST(random_writes_and_sends_keep_all_bytes_in_order),
     };
 
     return cmocka_run_group_tests_name("output", tests, NULL, NULL);

@@ -1,6 +1,4 @@
-/*
- * Slots: each is one connection's, and after it nobody's until the mailbox has been emptied.
- */
+/* A slot has one connection, and no other before the mailbox has been emptied. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,14 +13,14 @@
 
 enum {
     MANY = 5000,
-    EFFECTS_LEAST = 4 /* that each slot has room for */
+    EFFECTS_LEAST = 4 /* for each slot */
 };
 
 struct fixture {
     struct memory_counted memory;
     struct mailbox mailbox;
     struct slots slots;
-    uint64_t connections[MANY]; /* whose addresses stand for connections */
+    uint64_t connections[MANY]; /* their addresses stand for connections */
 };
 
 static int set_up(void **state)
@@ -54,7 +52,7 @@ static struct connection *connection(struct fixture *f, uint32_t number)
     return (struct connection *)(void *)&f->connections[number];
 }
 
-static void each_is_one_connections(void **state)
+static void each_slot_has_one_connection(void **state)
 {
     struct fixture *f = *state;
 
@@ -70,7 +68,7 @@ static void each_is_one_connections(void **state)
     assert_int_equal(f->slots.count, MANY);
 }
 
-static void one_is_used_again_once_the_mailbox_was_emptied(void **state)
+static void a_slot_is_reused_only_after_the_mailbox_was_emptied(void **state)
 {
     struct fixture *f = *state;
     uint32_t first = slots_take(&f->slots);
@@ -89,7 +87,7 @@ static void one_is_used_again_once_the_mailbox_was_emptied(void **state)
     assert_int_equal(f->slots.count, 3);
 }
 
-static void all_that_retired_come_back(void **state)
+static void all_retired_slots_are_reused(void **state)
 {
     struct fixture *f = *state;
     bool seen[MANY] = {false};
@@ -108,7 +106,7 @@ static void all_that_retired_come_back(void **state)
     assert_int_equal(f->slots.count, MANY);
 }
 
-static void each_has_room_for_its_effects(void **state)
+static void each_slot_has_room_for_its_effects(void **state)
 {
     struct fixture *f = *state;
 
@@ -120,7 +118,7 @@ static void each_has_room_for_its_effects(void **state)
     assert_int_equal(f->mailbox.count, MANY * EFFECTS_LEAST);
 }
 
-static void without_memory_there_is_none(void **state)
+static void without_memory_there_is_no_slot(void **state)
 {
     struct fixture *f = *state;
     uint32_t taken = 0;
@@ -138,12 +136,12 @@ static void without_memory_there_is_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(each_is_one_connections, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(one_is_used_again_once_the_mailbox_was_emptied, set_up,
+        cmocka_unit_test_setup_teardown(each_slot_has_one_connection, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_slot_is_reused_only_after_the_mailbox_was_emptied, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(all_that_retired_come_back, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(each_has_room_for_its_effects, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(without_memory_there_is_none, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(all_retired_slots_are_reused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(each_slot_has_room_for_its_effects, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_memory_there_is_no_slot, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

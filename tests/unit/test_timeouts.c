@@ -1,6 +1,4 @@
-/*
- * Time-outs of one length: the first one started is due first, and not a nanosecond early.
- */
+/* Timeouts of one duration expire in the order of their start, and not a nanosecond early. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +30,7 @@ static struct fixture *started(uint64_t duration_ns)
     return &f;
 }
 
-static void without_any_there_is_no_deadline(void **state)
+static void an_empty_list_has_no_deadline(void **state)
 {
     struct timeouts timeouts;
     struct timeout timeout = {.since_ns = 0};
@@ -44,7 +42,7 @@ static void without_any_there_is_no_deadline(void **state)
     assert_false(timeout_runs(&timeout));
 }
 
-static void the_first_started_is_due_first_and_each_at_its_time(void **state)
+static void timeouts_expire_in_start_order_at_their_time(void **state)
 {
     struct fixture *f = started(DURATION_NS);
 
@@ -61,7 +59,7 @@ static void the_first_started_is_due_first_and_each_at_its_time(void **state)
     assert_int_equal(timeouts_deadline(&f->timeouts), UINT64_MAX);
 }
 
-static void those_that_are_overdue_come_one_after_the_other(void **state)
+static void overdue_timeouts_are_taken_one_by_one(void **state)
 {
     struct fixture *f = started(DURATION_NS);
 
@@ -81,7 +79,7 @@ static void a_duration_of_0_never_ends(void **state)
     assert_true(timeout_runs(&f->each[0]));
 }
 
-static void started_again_it_runs_from_anew(void **state)
+static void a_restarted_timeout_runs_its_full_duration(void **state)
 {
     struct fixture *f = started(DURATION_NS);
 
@@ -94,7 +92,7 @@ static void started_again_it_runs_from_anew(void **state)
     assert_ptr_equal(timeouts_take(&f->timeouts, 30 + DURATION_NS), &f->each[0]);
 }
 
-static void started_in_another_list_it_leaves_the_first(void **state)
+static void a_timeout_started_in_another_list_leaves_the_first(void **state)
 {
     struct fixture *f = started(DURATION_NS);
     struct timeouts others;
@@ -108,7 +106,7 @@ static void started_in_another_list_it_leaves_the_first(void **state)
     assert_null(timeouts_take(&others, 45));
 }
 
-static void what_is_stopped_does_not_end(void **state)
+static void a_stopped_timeout_does_not_expire(void **state)
 {
     struct fixture *f = started(DURATION_NS);
 
@@ -124,13 +122,13 @@ static void what_is_stopped_does_not_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_any_there_is_no_deadline),
-        cmocka_unit_test(the_first_started_is_due_first_and_each_at_its_time),
-        cmocka_unit_test(those_that_are_overdue_come_one_after_the_other),
+        cmocka_unit_test(an_empty_list_has_no_deadline),
+        cmocka_unit_test(timeouts_expire_in_start_order_at_their_time),
+        cmocka_unit_test(overdue_timeouts_are_taken_one_by_one),
         cmocka_unit_test(a_duration_of_0_never_ends),
-        cmocka_unit_test(started_again_it_runs_from_anew),
-        cmocka_unit_test(started_in_another_list_it_leaves_the_first),
-        cmocka_unit_test(what_is_stopped_does_not_end),
+        cmocka_unit_test(a_restarted_timeout_runs_its_full_duration),
+        cmocka_unit_test(a_timeout_started_in_another_list_leaves_the_first),
+        cmocka_unit_test(a_stopped_timeout_does_not_expire),
     };
 
     return cmocka_run_group_tests_name("timeouts", tests, NULL, NULL);
