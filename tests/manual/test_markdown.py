@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import cache
 
 import pytest
 from lib.server import ROOT
@@ -16,6 +17,13 @@ FOREIGN_FLAGS = {"--file", "--security-opt", "--now", "--cflags", "--libs", "--a
 
 each_page = pytest.mark.parametrize("page", PAGES,
                                     ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@cache
+def files():
+    """The paths of all sources."""
+    return [str(path) for top in ("src", "include", "tests", "tools", "perf")
+            for path in (ROOT / top).rglob("*") if path.is_file()]
 
 
 def anchors(page):
@@ -44,11 +52,13 @@ def test_flags_exist(page):
 
 
 @each_page
-def test_paths_of_the_source_exist(page):
-    """Those in backquotes that begin with a directory of the repository."""
+def test_files_in_backquotes_exist(page):
+    """Paths from the top of the repository, or the ends of paths, as `session.c`."""
     text = page.read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:src|include|tests|tools|perf)/[\w./-]*)`", text)
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    names = re.findall(r"`([\w./-]+\.(?:c|h|py)|(?:src|include|tests|tools|perf)/[\w./-]*)`", text)
+    missing = [name for name in names if not (ROOT / name).exists()
+               and not any(path.endswith("/" + name) for path in files())]
+    assert missing == []
 
 
 def test_readme_shows_a_tested_example_and_links_to_each_kind():

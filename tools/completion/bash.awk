@@ -1,12 +1,12 @@
-# Makes the completion for bash of the tables of flags.awk. It needs bash alone; where the package
-# bash-completion is there, it finds the file by its name.
+# Prints the completion for bash from the tables of flags.awk. It needs only bash; the package
+# bash-completion finds the file by its name.
 
 function add(list, word)
 {
     return list (list == "" ? "" : " ") word
 }
 
-# Every flag of a command, as one would write it.
+# Every flag of a command, as a user writes it.
 function spellings(command,    i, name, list)
 {
     for (i = 1; i <= flag_count[command]; i++) {
@@ -18,7 +18,7 @@ function spellings(command,    i, name, list)
     return list
 }
 
-# Sorts flags by what is to be completed behind them: `values`, `files`, and `words` for each.
+# Sorts flags by their values: `values`, `files`, and those of `chosen`, which have choices.
 function sort_flags(command,    i, name)
 {
     for (i = 1; i <= flag_count[command]; i++) {
@@ -62,7 +62,7 @@ function print_flag_values(    i)
 
 function print_flag_name()
 {
-    print "    # A value may follow as a word, or behind an equals sign, which is a word to bash."
+    print "    # A value is a word, or follows an equals sign, which is a word for bash."
     print "    if [[ $current == = ]]; then"
     print "        flag=$previous"
     print "        current="
@@ -76,7 +76,7 @@ function print_flag_name()
     print "    flag=${flag#-}"
 }
 
-# Finds the command among the words before the current one, and whether what follows it is run.
+# Finds the command among the words before the current one, and whether a command line follows.
 function print_command_search(    i, command, running)
 {
     for (i = 1; i <= command_count; i++) {
@@ -93,7 +93,7 @@ function print_command_search(    i, command, running)
     print "            if [[ ${word#-} == @(" taking ") ]]; then"
     print "                [[ ${COMP_WORDS[i + 1]} == = ]] || ((i++))"
     print "            fi"
-    print "            # Equals signs and colons are words of their own to bash."
+    print "            # Equals signs and colons are separate words for bash."
     print "            while [[ ${COMP_WORDS[i + 1]-} == +([=:]) ]]; do"
     print "                ((i += 2))"
     print "            done"
@@ -105,7 +105,7 @@ function print_command_search(    i, command, running)
 
 function print_run()
 {
-    print "# What stands behind `--` is a command line of its own, from word $1 on."
+    print "# After `--`, from word $1 on, there is another command line."
     print "_" identifier "_run()"
     print "{"
     print "    if declare -F _command_offset >/dev/null; then"
@@ -148,7 +148,7 @@ END {
     sort_flags("")
     for (each = 1; each <= command_count; each++)
         sort_flags(commands[each])
-    print "# Completion of " program " for bash, made of what `" program " --help` prints."
+    print "# Completion of " program " for bash, generated from `" program " --help`."
     print ""
     if (command_count)
         print_run()

@@ -1,5 +1,5 @@
-# The words that a flag's value can be, or begin with, where there are few; "" otherwise. A word
-# that more must follow ends with a colon.
+# The choices for a flag's value, or for its beginning; "" if there are none. A choice that needs
+# more text ends with a colon.
 function choices(name)
 {
     if (program == "dflockd-bench" && name == "load")
@@ -13,7 +13,7 @@ function choices(name)
     return ""
 }
 
-# Whether a command line follows the arguments of this command, behind `--`.
+# Whether a command line follows the arguments of this command, after `--`.
 function runs_command(command)
 {
     return arguments[command] ~ / -- /

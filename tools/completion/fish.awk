@@ -1,4 +1,4 @@
-# Makes the completion for fish of the tables of flags.awk.
+# Prints the completion for fish from the tables of flags.awk.
 
 function quoted(string)
 {
@@ -47,7 +47,7 @@ function print_is(    i, taking)
     print "end"
 }
 
-# What stands behind `--` is a command line of its own.
+# After `--` there is another command line.
 function print_run()
 {
     print ""
@@ -78,7 +78,7 @@ function print_commands(    i, command)
 }
 
 END {
-    print "# Completion of " program " for fish, made of what `" program " --help` prints."
+    print "# Completion of " program " for fish, generated from `" program " --help`."
     print ""
     print "complete -c " program " -f"
     if (command_count) {

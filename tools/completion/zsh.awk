@@ -1,4 +1,4 @@
-# Makes the completion for zsh of the tables of flags.awk.
+# Prints the completion for zsh from the tables of flags.awk.
 
 function quoted(string)
 {
@@ -6,7 +6,7 @@ function quoted(string)
     return "'" string "'"
 }
 
-# As _arguments takes a description: in brackets.
+# A description for _arguments, in brackets.
 function described(string)
 {
     gsub(/[][\\:]/, "\\\\&", string)
@@ -37,7 +37,7 @@ function print_flags(command, indent,    i, name)
     }
 }
 
-# Any word may stand there but a flag, for which it would be in the way.
+# Any word except a flag, because this would hide the flags.
 function anything(what)
 {
     return "_guard \"^-*\" " what
@@ -92,7 +92,7 @@ function print_commands(    i)
 
 END {
     print "#compdef " program
-    print "# Completion of " program " for zsh, made of what `" program " --help` prints."
+    print "# Completion of " program " for zsh, generated from `" program " --help`."
     print ""
     if (command_count) {
         print_commands()
