@@ -105,9 +105,10 @@ static int acquire_print(const struct settings *settings, const struct grant *gr
 static int acquire_report_output(const struct grant *grant, int error, bool released)
 {
     if (released)
-        say("standard output: %s; the lock is released", strerror(-error));
+        status_report("standard output: %s; the lock is released", strerror(-error));
     else
-        say("standard output: %s; the server did not confirm the release: the lease ends within "
+        status_report(
+            "standard output: %s; the server did not confirm the release: the lease ends within "
             "%" PRIu64 " s",
             strerror(-error), grant->lease_s);
     return STATUS_OUTPUT;
@@ -219,11 +220,11 @@ static int holder_wait(struct holder *holder)
                            hold_ms < check_ms ? hold_ms : check_ms, &info);
 
     if (signal) {
-        say("gave up: %s", strsignal(signal));
+        status_report("gave up: %s", strsignal(signal));
         return STATUS_SIGNAL + signal;
     }
     if (watched[3].revents) {
-        say("--while: process %" PRIu64 " has ended", holder->settings->while_pid);
+        status_report("--while: process %" PRIu64 " has ended", holder->settings->while_pid);
         return STATUS_LOST;
     }
     return 0;
@@ -262,7 +263,7 @@ static int holder_run(struct holder *holder)
 
     setsid();
     if (loop_open(&holder->loop, none) < 0) {
-        say("cannot wait for signals: %s", strerror(errno));
+        status_report("cannot wait for signals: %s", strerror(errno));
         return STATUS_SYSTEM;
     }
     held_check_init(&holder->check);
@@ -282,13 +283,13 @@ static int acquire_reap(pid_t holder)
 
     while (waitpid(holder, &status, 0) < 0) {
         if (errno != EINTR) {
-            say("cannot wait for the process that holds the lock: %s", strerror(errno));
+            status_report("cannot wait for the process that holds the lock: %s", strerror(errno));
             return STATUS_SYSTEM;
         }
     }
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    say("the process that holds the lock was killed: %s", strsignal(WTERMSIG(status)));
+    status_report("the process that holds the lock was killed: %s", strsignal(WTERMSIG(status)));
     return STATUS_LOST;
 }
 
@@ -333,7 +334,7 @@ static int acquire_await(const struct settings *settings, int socket, pid_t hold
     status = acquire_reap(holder);
     if (error)
         return acquire_report_output(&grant, error, status == STATUS_DONE);
-    say("the lock was lost or released before acquire could end");
+    status_report("the lock was lost or released before acquire could end");
     return STATUS_LOST;
 }
 
@@ -348,8 +349,8 @@ static int acquire_with_holder(const struct settings *settings)
     if (settings->while_pid) {
         holder.while_pid = pidfd_open((pid_t)settings->while_pid, 0);
         if (holder.while_pid < 0) {
-            say("--while: process %" PRIu64 ": %s; give $$, the shell's", settings->while_pid,
-                strerror(errno));
+            status_report("--while: process %" PRIu64 ": %s; give $$, the shell's",
+                          settings->while_pid, strerror(errno));
             free(holder.inherited);
             return STATUS_USAGE;
         }
@@ -357,7 +358,7 @@ static int acquire_with_holder(const struct settings *settings)
     /* If the caller ignores it, the holder's exit status is lost. */
     signal(SIGCHLD, SIG_DFL);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0 || (pid = fork()) < 0) {
-        say("cannot start a process: %s", strerror(errno));
+        status_report("cannot start a process: %s", strerror(errno));
         status = STATUS_SYSTEM;
     } else if (pid == 0) {
         close(sockets[0]);
@@ -393,7 +394,8 @@ static int acquire_print_kept(const struct settings *settings, const struct gran
     nanosleep(&(struct timespec){.tv_nsec = CLOSE_SETTLES_MS * 1000000L}, NULL);
     status = query_run(&query, settings, server, &request);
     if (status == DFLOCKD_STATUS_NOT_HELD)
-        say("granted, and lost with the connection: this server releases on disconnect; leave out "
+        status_report(
+            "granted, and lost with the connection: this server releases on disconnect; leave out "
             "--no-hold");
     else if (status == DFLOCKD_STATUS_DONE)
         error = acquire_print(settings, grant, 0);

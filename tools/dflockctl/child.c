@@ -34,7 +34,7 @@ static void child_report_failure(struct child *child, const char *command, int e
     char *shown = text_shown(command, strlen(command), true);
 
     child->status = error == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
-    say("'%.500s': cannot run it: %s", shown, strerror(error));
+    status_report("'%.500s': cannot run it: %s", shown, strerror(error));
     free(shown);
 }
 
@@ -48,7 +48,7 @@ bool child_start(struct child *child, char *const *command_line, const struct lo
     memset(child, 0, sizeof(*child));
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (pipe2(ends, O_CLOEXEC) < 0 || (child->pid = fork()) < 0) {
-        say("cannot start a process: %s", strerror(errno));
+        status_report("cannot start a process: %s", strerror(errno));
         child->status = STATUS_SYSTEM;
         return false;
     }

@@ -1,5 +1,5 @@
 /*
- * The command that runs while a lock is held, and the processes that it leaves to this one.
+ * The command that runs while a lock is held, and its orphans.
  */
 #ifndef DFLOCKCTL_CHILD_H
 #define DFLOCKCTL_CHILD_H
@@ -12,9 +12,9 @@
 struct child {
     pid_t pid;
     bool ended;
-    int status;     /* what the program exits with: the command's, or 128 and a signal's number */
-    int ended_by;   /* signal that ended it; 0: none, or it has not ended */
-    int stopped_by; /* signal that stopped it; 0: it runs, or has ended */
+    int status;         /* exit status: the command's, or 128 plus the number of a signal */
+    int ended_by;       /* signal that ended it; 0: none, or it has not ended */
+    int stopped_by;     /* signal that stopped it; 0: it runs, or has ended */
     bool others_remain; /* other children of this process are left */
 };
 

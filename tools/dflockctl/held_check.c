@@ -25,7 +25,7 @@ void held_check_begin(struct held_check *check, const struct settings *settings)
     check->settings = settings;
     check->state = HELD_CHECK_UNPROVEN;
     check->retry_ms = RETRY_FIRST_MS;
-    /* Not at once: many a script is done before. */
+    /* Not at once: many scripts end within a second. */
     check->due_ms = loop_now_ms() + CHECK_MS;
 }
 
@@ -92,7 +92,7 @@ static void held_check_probe(struct held_check *check)
 
 static void held_check_conclude(struct held_check *check, enum held_check_state state)
 {
-    /* Its end releases the slot, or else the lease of a second does. */
+    /* The server releases the slot on disconnect, or after the lease of a second. */
     held_check_end(check);
     check->state = state;
     check->due_ms = state == HELD_CHECK_PROVEN ? loop_now_ms() : LOOP_NEVER;

@@ -1,13 +1,11 @@
 /*
- * Notices that another client has released a lock that this process holds, or that its lease has
- * ended. The server does not report either: it closes a connection that holds nothing any more only
- * after its read timeout.
+ * Detects that another client has released a lock that this process holds, or that its lease has
+ * ended. The server reports neither: it only closes a connection without locks after its read
+ * timeout.
  *
- * So once a second the hold asks with `own` on its own connection, which changes nothing if the
- * token holds the lock. A request a second is cheap for a server, and needs nothing that all
- * clients that can release would have to do. No other request would do: a renewal changes the
- * lease, stats are long and do not name the holders of a semaphore, and `own` on another connection
- * would move the lock to that.
+ * So the hold sends `own` once a second on its own connection, which changes nothing if the token
+ * holds the lock. Other requests are not suitable: a renewal changes the lease, `stats` is long and
+ * does not name the holders of a semaphore, and `own` on another connection moves the lock to that.
  *
  * A server that does not know `own` answers `error`, as for a lock that was released, or even
  * closes the connection and so releases the lock. So `own` is tried before on a connection of its
@@ -21,7 +19,7 @@
  *   OWNING       error                 UNSUPPORTED
  *   (both)       anything else, late   UNPROVEN     try again later
  *   PROVEN       due                   PROVEN       hold_check
- *   UNSUPPORTED  -                                  the server's read timeout has to do
+ *   UNSUPPORTED  -                                  wait for the server's read timeout
  */
 #ifndef DFLOCKCTL_HELD_CHECK_H
 #define DFLOCKCTL_HELD_CHECK_H
@@ -34,7 +32,7 @@
 #include "dflockd/client.h"
 
 enum held_check_state {
-    HELD_CHECK_OFF, /* not begun */
+    HELD_CHECK_OFF, /* before held_check_begin */
     HELD_CHECK_UNPROVEN,
     HELD_CHECK_ACQUIRING,
     HELD_CHECK_OWNING,
@@ -57,11 +55,11 @@ void held_check_init(struct held_check *check);
 /* Begins to check the lock that the settings name. They must outlive the check. */
 void held_check_begin(struct held_check *check, const struct settings *settings);
 
-/* What to watch, and when to call held_check_step at the latest. */
+/* Return the descriptor to watch, and when to call held_check_step at the latest. */
 struct pollfd held_check_watched(const struct held_check *check);
 int64_t held_check_next_ms(const struct held_check *check);
 
-/* Does what is due, without waiting. `hold` reports a loss by its next hold_step. */
+/* Processes events without waiting. The next hold_step reports a loss. */
 void held_check_step(struct held_check *check, struct hold *hold);
 
 /* Closes its connection. */

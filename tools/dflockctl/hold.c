@@ -5,17 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/time_units.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/text.h"
 #include "os/clock.h"
 
 enum {
     HOLD_RATIO_PERCENT = 50, /* of the lease at which it is renewed */
-    HOLD_OUTAGE_MS = 1000    /* a request that was pending for longer ends a series of failures */
+    HOLD_OUTAGE_MS = 1000    /* a request pending for longer ends a series of failures */
 };
-
-static const uint64_t hold_ns_per_s = 1000000000;
-static const uint64_t hold_ns_per_ms = 1000000;
 
 static void hold_end(struct hold *hold, enum dflockd_status why)
 {
@@ -43,17 +41,17 @@ static enum dflockd_status hold_connect(void *owner, struct dflockd_connection *
     return status;
 }
 
-/* ---- asking ---- */
+/* ---- requests ---- */
 
-static void hold_ask(struct hold *hold)
+static void hold_request(struct hold *hold)
 {
     uint64_t timeout_s = DFLOCKD_SECONDS_MAX;
 
-    hold->again_ns = UINT64_MAX;
-    hold->asked_ns = clock_boottime_ns();
-    if (hold->until_ns != UINT64_MAX)
-        timeout_s = hold->until_ns > hold->asked_ns
-                        ? (hold->until_ns - hold->asked_ns + hold_ns_per_s - 1) / hold_ns_per_s
+    hold->retry_ns = UINT64_MAX;
+    hold->requested_ns = clock_boottime_ns();
+    if (hold->deadline_ns != UINT64_MAX)
+        timeout_s = hold->deadline_ns > hold->requested_ns
+                        ? (hold->deadline_ns - hold->requested_ns + NS_PER_S - 1) / NS_PER_S
                         : 0;
     claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_s);
 }
@@ -78,15 +76,15 @@ void hold_begin(struct hold *hold, const struct settings *settings)
                                  .owner = hold,
                              });
     hold->claim.server = settings->servers[hold->server];
-    hold->until_ns = UINT64_MAX;
+    hold->deadline_ns = UINT64_MAX;
     if (settings->timeout_s != DFLOCKD_SECONDS_MAX)
-        hold->until_ns = clock_boottime_ns() + settings->timeout_s * hold_ns_per_s;
-    hold_ask(hold);
+        hold->deadline_ns = clock_boottime_ns() + settings->timeout_s * NS_PER_S;
+    hold_request(hold);
 }
 
-/* ---- asking again ---- */
+/* ---- retries ---- */
 
-/* Whether another server, or this one a little later, may grant what was not granted. */
+/* Returns whether the server may grant the same request later. */
 static bool hold_may_return(enum dflockd_status why)
 {
     return why == DFLOCKD_STATUS_UNREACHABLE || why == DFLOCKD_STATUS_DISCONNECTED ||
@@ -95,35 +93,35 @@ static bool hold_may_return(enum dflockd_status why)
 }
 
 /*
- * A waiter survives the restart of its server, unless it has a time-out. A server that was never
- * there is tried again only if --retry says so: its address may be wrong.
+ * A waiter without a timeout survives the restart of its server. Only --retry tries a server again
+ * that never answered: its address may be wrong.
  */
-static bool hold_asks_again(const struct hold *hold, enum dflockd_status why)
+static bool hold_retries(const struct hold *hold, enum dflockd_status why)
 {
     if (!hold_may_return(why) || hold->settings->retry == RETRY_NEVER)
         return false;
     if (hold->settings->retry == RETRY_WAITERS && !hold->reached)
         return false;
-    return clock_boottime_ns() < hold->until_ns;
+    return clock_boottime_ns() < hold->deadline_ns;
 }
 
-/* The request ended without a grant, for this reason. */
+/* The request ended without a grant: `why`. */
 static void hold_fail(struct hold *hold, enum dflockd_status why)
 {
     uint64_t now_ns = clock_boottime_ns();
-    bool waited = hold->claim.probed && now_ns - hold->asked_ns >= HOLD_OUTAGE_MS * hold_ns_per_ms;
+    bool waited = hold->claim.probed && now_ns - hold->requested_ns >= HOLD_OUTAGE_MS * NS_PER_MS;
 
     hold->reached |= hold->claim.probed;
-    if (!hold_asks_again(hold, why)) {
+    if (!hold_retries(hold, why)) {
         hold_end(hold, why);
         return;
     }
     if (waited)
         hold->attempts = 0;
     if (hold->attempts++ == 0)
-        say("%s; trying again", hold->claim.problem);
+        status_report("%s; trying again", hold->claim.problem);
     claim_close(&hold->claim);
-    hold->again_ns = now_ns + lease_backoff_ns(hold->attempts, (uint64_t)getpid());
+    hold->retry_ns = now_ns + lease_backoff_ns(hold->attempts, (uint64_t)getpid());
 }
 
 /* ---- steps ---- */
@@ -142,10 +140,10 @@ int64_t hold_next_ms(const struct hold *hold)
 
     if (hold->state == HOLD_OVER)
         return LOOP_NEVER;
-    if (hold->again_ns < due_ns)
-        due_ns = hold->again_ns;
-    /* Rounded up, so that the time has come then. */
-    return due_ns == UINT64_MAX ? LOOP_NEVER : (int64_t)(due_ns / hold_ns_per_ms) + 1;
+    if (hold->retry_ns < due_ns)
+        due_ns = hold->retry_ns;
+    /* Rounded up, so that the time is not before `due_ns`. */
+    return due_ns == UINT64_MAX ? LOOP_NEVER : (int64_t)(due_ns / NS_PER_MS) + 1;
 }
 
 static void hold_take_grant(struct hold *hold)
@@ -162,10 +160,10 @@ enum hold_state hold_step(struct hold *hold)
 {
     if (hold->state == HOLD_OVER)
         return hold->state;
-    if (hold->again_ns != UINT64_MAX) {
-        if (clock_boottime_ns() < hold->again_ns)
+    if (hold->retry_ns != UINT64_MAX) {
+        if (clock_boottime_ns() < hold->retry_ns)
             return hold->state;
-        hold_ask(hold);
+        hold_request(hold);
     }
     switch (claim_step(&hold->claim)) {
     case LEASE_WAITING:
@@ -216,8 +214,8 @@ enum status hold_report_refused(const struct hold *hold)
     const char *key = hold->settings->words[0];
     char *shown = text_shown(key, strlen(key), true);
 
-    say("no %s '%s': %s%s", hold->settings->limit ? "slot of" : "lock on", shown, hold->problem,
-        status_advice(hold->why));
+    status_report("no %s '%s': %s%s", hold->settings->limit ? "slot of" : "lock on", shown,
+                  hold->problem, status_advice(hold->why));
     free(shown);
     return status_of(hold->why);
 }
@@ -238,6 +236,6 @@ enum dflockd_status hold_release(struct hold *hold)
 void hold_close(struct hold *hold)
 {
     claim_close(&hold->claim);
-    hold->again_ns = UINT64_MAX;
+    hold->retry_ns = UINT64_MAX;
     hold->state = HOLD_OVER;
 }

@@ -1,10 +1,10 @@
 /*
  * A lock or a slot of a semaphore in an event loop: acquired, held and renewed by a claim of the
- * library (client/claim.h), and asked for again if that is wanted.
+ * library (client/claim.h), and requested again after a failure if the settings say so.
  *
  *   state       event                                          next
  *   WAITING     granted                                        HELD
- *   WAITING     no server, and it is to be tried again         WAITING, after a delay
+ *   WAITING     no server, retries                             WAITING, after a delay
  *   WAITING     not granted in time, refused, no server        OVER
  *   HELD        connection lost                                UNVERIFIED
  *   HELD        renewal refused, end of the lease              OVER
@@ -26,7 +26,7 @@
 enum hold_state {
     HOLD_WAITING,
     HOLD_HELD,
-    HOLD_UNVERIFIED, /* the server may have released it; what needs the lock should pause */
+    HOLD_UNVERIFIED, /* the server may have released it */
     HOLD_OVER
 };
 
@@ -40,29 +40,29 @@ struct hold {
 
     /* Private. */
     const struct settings *settings;
-    size_t server; /* its number */
+    size_t server;
     struct claim claim;
     bool reached;      /* a lock server has answered before */
     uint32_t attempts; /* that failed in a row */
-    uint64_t asked_ns;
-    uint64_t until_ns; /* when the time-out of the settings ends */
-    uint64_t again_ns; /* when to ask again; UINT64_MAX: a request is pending */
+    uint64_t requested_ns;
+    uint64_t deadline_ns; /* of --timeout; UINT64_MAX: none */
+    uint64_t retry_ns;    /* when to request again; UINT64_MAX: a request is pending */
 };
 
-/* Asks for the key that the settings name, as they say. May be OVER at once. */
+/* Requests the key of the settings. May be OVER at once. */
 void hold_begin(struct hold *hold, const struct settings *settings);
 
-/* What to watch, and when to call hold_step at the latest. */
+/* Return the descriptor to watch, and when to call hold_step at the latest. */
 struct pollfd hold_watched(const struct hold *hold);
 int64_t hold_next_ms(const struct hold *hold);
 
-/* Does what can be done without waiting. Returns the state. */
+/* Processes events without waiting. Returns the state. */
 enum hold_state hold_step(struct hold *hold);
 
-/* Whether it is to be released: HELD or UNVERIFIED. */
+/* Returns whether there is a grant to release: HELD or UNVERIFIED. */
 bool hold_is_kept(const struct hold *hold);
 
-/* Stops renewing: others do, by its token. It ends with its connection then. */
+/* Stops renewing: others renew it by its token. The grant ends with its connection. */
 void hold_let_others_renew(struct hold *hold);
 
 /*
@@ -72,15 +72,15 @@ void hold_let_others_renew(struct hold *hold);
 void hold_check(struct hold *hold);
 
 /*
- * Releases what is kept, waiting for the reply no longer than --reply-timeout, and closes it.
- * Returns DONE, LOST, or why that is not known.
+ * Releases the grant, waits for the reply up to --reply-timeout, and closes the connection. Returns
+ * DONE, LOST, or why the result is unknown.
  */
 enum dflockd_status hold_release(struct hold *hold);
 
-/* It was not granted: reports why, and what to do next. Returns the exit status for that. */
+/* Reports why the request was not granted, and a remedy. Returns the exit status. */
 enum status hold_report_refused(const struct hold *hold);
 
-/* Closes the connection: the server cancels the waiting, and releases what it held. */
+/* Closes the connection: the server cancels the request, or releases the grant. */
 void hold_close(struct hold *hold);
 
 #endif

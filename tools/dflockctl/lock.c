@@ -36,7 +36,7 @@ static int lock_give_up(struct lock *lock, int signal)
     hold_step(&lock->hold);
     if (hold_is_kept(&lock->hold))
         hold_release(&lock->hold);
-    say("gave up waiting for '%s': %s", lock->key, strsignal(signal));
+    status_report("gave up waiting for '%s': %s", lock->key, strsignal(signal));
     lock->ended_by = signal;
     return STATUS_SIGNAL + signal;
 }
@@ -44,8 +44,8 @@ static int lock_give_up(struct lock *lock, int signal)
 /* A background job does not receive ^C. */
 static void lock_report_wait(const struct lock *lock)
 {
-    say("waiting for '%s'%s", lock->key,
-        tcgetpgrp(STDERR_FILENO) == getpgrp() ? "; press ^C to give up" : "");
+    status_report("waiting for '%s'%s", lock->key,
+                  tcgetpgrp(STDERR_FILENO) == getpgrp() ? "; press ^C to give up" : "");
 }
 
 /* Waits for the grant. Returns DONE, or the exit status. */
@@ -94,7 +94,7 @@ int lock_run(const struct settings *settings)
     int status = loop_open(&lock.loop, forwarded);
 
     if (status < 0) {
-        say("cannot wait for signals: %s", strerror(-status));
+        status_report("cannot wait for signals: %s", strerror(-status));
         return STATUS_SYSTEM;
     }
     lock.key = text_shown(key, strlen(key), true);

@@ -82,8 +82,8 @@ void loop_restore(const struct loop *loop)
     sigprocmask(SIG_SETMASK, &loop->before, NULL);
 }
 
-/* A time that has come rings at once; none never does. */
-static void set_timer(const struct loop *loop, int64_t until_ms)
+/* A time in the past expires at once, LOOP_NEVER never. */
+static void loop_set_timer(const struct loop *loop, int64_t until_ms)
 {
     struct itimerspec timer = {0};
 
@@ -103,11 +103,10 @@ int loop_wait(struct loop *loop, struct pollfd *watched, size_t count, int64_t u
     };
 
     assert(count <= LOOP_WATCHED_MAX);
-    /* Without descriptors `watched` may be NULL. */
     for (size_t i = 0; i < count; i++)
         all[i + 2] = watched[i];
-    set_timer(loop, until_ms);
-    /* Interrupted: by SIGCONT, or a debugger. All is looked at anew. */
+    loop_set_timer(loop, until_ms);
+    /* Interrupted by SIGCONT or a debugger: the caller checks everything again. */
     if (poll(all, count + 2, -1) < 0) {
         for (size_t i = 0; i < count; i++)
             watched[i].revents = 0;

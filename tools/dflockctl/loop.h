@@ -1,6 +1,6 @@
 /*
- * What dflockctl waits for: signals, descriptors, and a time. Signals are blocked and read, so that
- * none comes in the middle of something else, and none is missed.
+ * Waits for signals, descriptors and a time. Signals are blocked and read from a descriptor, so
+ * that none interrupts other code, and none is missed.
  */
 #ifndef DFLOCKCTL_LOOP_H
 #define DFLOCKCTL_LOOP_H
@@ -26,8 +26,7 @@ struct loop {
     bool child_was_ignored;
 };
 
-/* Milliseconds of a clock that nobody sets and that goes on while the machine sleeps, as leases do.
- */
+/* Returns milliseconds of a clock that also runs while the machine sleeps, as leases do. */
 int64_t loop_now_ms(void);
 
 /*
@@ -52,8 +51,9 @@ void loop_close(struct loop *loop);
 void loop_restore(const struct loop *loop);
 
 /*
- * Waits until a signal came, one of `watched` is ready (told in its `revents`), or it is
- * `until_ms`. Returns the number of the signal, with what is known of it, or 0.
+ * Waits until a signal arrives, a descriptor of `watched` is ready, or it is `until_ms`. Sets
+ * `revents`. `watched` may be NULL if `count` is 0. Returns the number of the signal and sets
+ * `*signal`, or returns 0.
  */
 int loop_wait(struct loop *loop, struct pollfd *watched, size_t count, int64_t until_ms,
               struct signalfd_siginfo *signal);

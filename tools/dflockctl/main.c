@@ -26,7 +26,7 @@ int main(int count, char **arguments)
     int status = STATUS_USAGE;
 
     if (standard_descriptors_open() < 0) {
-        say("/dev/null: cannot open it for the standard descriptors");
+        status_report("/dev/null: cannot open it for the standard descriptors");
         return STATUS_SYSTEM;
     }
     setlocale(LC_CTYPE, "");
@@ -43,7 +43,7 @@ int main(int count, char **arguments)
         status = output_finish(STATUS_DONE);
         break;
     case FLAGS_WRONG:
-        say("%s", problem);
+        status_report("%s", problem);
         break;
     case FLAGS_RUN:
         status = settings.command->run(&settings);

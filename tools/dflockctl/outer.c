@@ -109,7 +109,7 @@ static bool outer_start_supervisor(struct outer *outer, struct hold *hold)
     if (socketpair(AF_UNIX, kinds, 0, outer->supervisor_ends) < 0 ||
         socketpair(AF_UNIX, kinds, 0, outer->witness_ends) < 0 ||
         (outer->supervisor = fork()) < 0) {
-        say("cannot start a process: %s", strerror(errno));
+        status_report("cannot start a process: %s", strerror(errno));
         return false;
     }
     if (outer->supervisor == 0) {
@@ -220,7 +220,8 @@ static void outer_end_command(struct outer *outer)
     int64_t kill_ms = loop_now_ms() + (int64_t)outer->settings->grace_s * 1000;
     struct pollfd watched = {.fd = outer->command, .events = POLLIN};
 
-    say("lost '%s': the process that renewed it was killed; the command got SIGTERM, the processes "
+    status_report(
+        "lost '%s': the process that renewed it was killed; the command got SIGTERM, the processes "
         "that it started did not",
         outer->key);
     while (watched.fd >= 0 && !watched.revents && loop_now_ms() < kill_ms) {

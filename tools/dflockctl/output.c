@@ -10,15 +10,13 @@
 #include "dflockctl/text.h"
 #include "os/standard_output.h"
 
-#define BOLD  "\x1b[1m"
-#define PLAIN "\x1b[0m"
+#define OUTPUT_BOLD  "\x1b[1m"
+#define OUTPUT_PLAIN "\x1b[0m"
 
 enum {
-    COLUMNS_MAX = 16,
-    GAP = 2 /* blanks between columns */
+    OUTPUT_COLUMNS_MAX = 16,
+    OUTPUT_GAP = 2 /* blanks between columns */
 };
-
-/* ---- the end ---- */
 
 int output_finish(int status)
 {
@@ -26,7 +24,7 @@ int output_finish(int status)
 
     if (error == 0)
         return status;
-    say("standard output: %s", strerror(-error));
+    status_report("standard output: %s", strerror(-error));
     return status == STATUS_DONE ? STATUS_OUTPUT : status;
 }
 
@@ -48,20 +46,20 @@ json_t *output_key(const char *key)
     return value;
 }
 
-/* In ASCII, so that a key cannot control a terminal, and the output is the same in every locale. */
+/* ASCII only: a key cannot control a terminal, and the output is the same in every locale. */
 void output_json(const json_t *value)
 {
     size_t flags = JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6);
     char *text = json_dumps(value, flags | (text_on_terminal() ? JSON_INDENT(2) : JSON_COMPACT));
 
-    /* Not by json_dumpf, which fails without memory and with a full disk alike. */
+    /* json_dumpf would not distinguish missing memory from a full disk. */
     if (!text)
         die_of_memory();
     printf("%s\n", text);
     free(text);
 }
 
-/* ---- columns ---- */
+/* ---- tables ---- */
 
 void output_cell(struct output_table *table, const char *format, ...)
 {
@@ -79,8 +77,8 @@ void output_cell(struct output_table *table, const char *format, ...)
     va_end(arguments);
 }
 
-static void print_aligned(const struct output_column *column, const char *text, size_t width,
-                          bool last)
+static void output_print_cell(const struct output_column *column, const char *text, size_t width,
+                              bool last)
 {
     int blanks = (int)(width - text_width(text));
 
@@ -88,23 +86,23 @@ static void print_aligned(const struct output_column *column, const char *text, 
         printf("%*s%s", blanks, "", text);
     else
         printf("%s%*s", text, last ? 0 : blanks, "");
-    printf("%*s", last ? 0 : GAP, "");
+    printf("%*s", last ? 0 : OUTPUT_GAP, "");
 }
 
-static void print_heading(const struct output_table *table, const size_t *widths)
+static void output_print_heading(const struct output_table *table, const size_t *widths)
 {
     bool bold = text_in_colour();
 
-    printf("%s", bold ? BOLD : "");
+    printf("%s", bold ? OUTPUT_BOLD : "");
     for (size_t i = 0; i < table->column_count; i++)
-        print_aligned(&table->columns[i], table->columns[i].title, widths[i],
-                      i + 1 == table->column_count);
-    printf("%s\n", bold ? PLAIN : "");
+        output_print_cell(&table->columns[i], table->columns[i].title, widths[i],
+                          i + 1 == table->column_count);
+    printf("%s\n", bold ? OUTPUT_PLAIN : "");
 }
 
-static void print_table(const struct output_table *table)
+static void output_print_table(const struct output_table *table)
 {
-    size_t widths[COLUMNS_MAX];
+    size_t widths[OUTPUT_COLUMNS_MAX];
     size_t count = table->column_count;
 
     for (size_t i = 0; i < count; i++)
@@ -115,11 +113,11 @@ static void print_table(const struct output_table *table)
         if (width > widths[i % count])
             widths[i % count] = width;
     }
-    print_heading(table, widths);
+    output_print_heading(table, widths);
     for (size_t i = 0; i < table->cell_count; i++) {
         bool last = i % count + 1 == count;
 
-        print_aligned(&table->columns[i % count], table->cells[i], widths[i % count], last);
+        output_print_cell(&table->columns[i % count], table->cells[i], widths[i % count], last);
         if (last)
             printf("\n");
     }
@@ -127,9 +125,9 @@ static void print_table(const struct output_table *table)
 
 void output_table(struct output_table *table)
 {
-    assert(table->column_count > 0 && table->column_count <= COLUMNS_MAX);
+    assert(table->column_count > 0 && table->column_count <= OUTPUT_COLUMNS_MAX);
     if (text_on_terminal()) {
-        print_table(table);
+        output_print_table(table);
     } else {
         for (size_t i = 0; i < table->cell_count; i++)
             printf("%s%c", table->cells[i], (i + 1) % table->column_count ? '\t' : '\n');

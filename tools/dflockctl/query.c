@@ -4,7 +4,8 @@
 
 void query_report(const struct settings *settings, size_t server, enum dflockd_status status)
 {
-    say("%s: %s%s", settings->servers[server], dflockd_status_text(status), status_advice(status));
+    status_report("%s: %s%s", settings->servers[server], dflockd_status_text(status),
+                  status_advice(status));
 }
 
 enum dflockd_status query_run(struct query *query, const struct settings *settings, size_t server,
@@ -28,7 +29,7 @@ enum dflockd_status query_run(struct query *query, const struct settings *settin
     else if (query->connection)
         problem = dflockd_connection_problem(query->connection);
     if (status != DFLOCKD_STATUS_NO_REPLY && *problem)
-        say("%s%s", problem, status_advice(status));
+        status_report("%s%s", problem, status_advice(status));
     else
         query_report(settings, server, status);
     return status;

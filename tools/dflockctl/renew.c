@@ -19,7 +19,7 @@ int renew_run(const struct settings *settings)
     error = standard_output_flush();
     if (error == 0)
         return STATUS_DONE;
-    say("standard output: %s; the lease is renewed, for %" PRIu64 " s", strerror(-error),
-        reply.lease_s);
+    status_report("standard output: %s; the lease is renewed, for %" PRIu64 " s", strerror(-error),
+                  reply.lease_s);
     return STATUS_OUTPUT;
 }

@@ -11,17 +11,17 @@
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
 
-/* What every terminal of today understands (ECMA-48, and xterm's alternate screen). */
-#define ENTER "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
-#define LEAVE "\x1b[0m\x1b[?25h\x1b[?1049l"
+/* ECMA-48, and the alternate screen of xterm. */
+#define SCREEN_ENTER "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
+#define SCREEN_LEAVE "\x1b[0m\x1b[?25h\x1b[?1049l"
 
 enum {
-    ROWS_USUAL = 24,
-    COLUMNS_USUAL = 80,
-    SIZE_MAX_CELLS = 1000 /* of either; what claims more is no terminal to look at */
+    SCREEN_ROWS = 24,
+    SCREEN_COLUMNS = 80,
+    SCREEN_SIZE_MAX = 1000 /* rows or columns */
 };
 
-/* Does nothing after a write has failed: the rest of a picture is of no use. */
+/* Does nothing after a failed write: the rest of a picture is useless. */
 static void screen_write(struct screen *screen, const char *bytes, size_t length)
 {
     while (length > 0 && screen->error == 0) {
@@ -53,7 +53,7 @@ bool screen_enter(struct screen *screen)
     quiet.c_cc[VTIME] = 0;
     if (tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet) < 0)
         return false;
-    screen_write(screen, ENTER, strlen(ENTER));
+    screen_write(screen, SCREEN_ENTER, strlen(SCREEN_ENTER));
     screen->entered = true;
     screen->colour = text_in_colour();
     return true;
@@ -63,7 +63,7 @@ void screen_leave(struct screen *screen)
 {
     if (!screen->entered)
         return;
-    screen_write(screen, LEAVE, strlen(LEAVE));
+    screen_write(screen, SCREEN_LEAVE, strlen(SCREEN_LEAVE));
     tcsetattr(STDIN_FILENO, TCSADRAIN, &screen->before);
     screen->entered = false;
 }
@@ -73,12 +73,12 @@ void screen_begin(struct screen *screen)
     struct winsize size = {0};
 
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-    screen->rows = size.ws_row ? size.ws_row : ROWS_USUAL;
-    screen->columns = size.ws_col ? size.ws_col : COLUMNS_USUAL;
-    if (screen->rows > SIZE_MAX_CELLS)
-        screen->rows = SIZE_MAX_CELLS;
-    if (screen->columns > SIZE_MAX_CELLS)
-        screen->columns = SIZE_MAX_CELLS;
+    screen->rows = size.ws_row ? size.ws_row : SCREEN_ROWS;
+    screen->columns = size.ws_col ? size.ws_col : SCREEN_COLUMNS;
+    if (screen->rows > SCREEN_SIZE_MAX)
+        screen->rows = SCREEN_SIZE_MAX;
+    if (screen->columns > SCREEN_SIZE_MAX)
+        screen->columns = SCREEN_SIZE_MAX;
     screen->row = 0;
     screen->picture = open_memstream(&screen->bytes, &screen->length);
     if (!screen->picture)
@@ -92,10 +92,10 @@ size_t screen_left(const struct screen *screen)
 }
 
 /*
- * To the next line, from which what was there goes first: behind a text that fills the line, that
- * would take its last character. No line end behind the last one, which would scroll.
+ * Moves to the next line and erases it. Erasing after the text would remove the last character of a
+ * text that fills the line. A newline after the last line would scroll.
  */
-static void begin_line(struct screen *screen)
+static void screen_begin_line(struct screen *screen)
 {
     fputs(screen->row > 0 ? "\r\n\x1b[K" : "\x1b[K", screen->picture);
     screen->row++;
@@ -115,7 +115,7 @@ void screen_line(struct screen *screen, enum screen_style style, const char *for
     va_end(arguments);
     if (length < 0)
         die_of_memory();
-    begin_line(screen);
+    screen_begin_line(screen);
     fprintf(screen->picture, "%s%.*s%s", screen->colour ? styles[style] : "",
             (int)text_fit(text, screen->columns), text, screen->colour ? "\x1b[0m" : "");
     free(text);
@@ -130,7 +130,7 @@ void screen_skip_to_end(struct screen *screen)
 void screen_show(struct screen *screen)
 {
     while (screen_left(screen) > 0)
-        begin_line(screen);
+        screen_begin_line(screen);
     if (fclose(screen->picture) != 0)
         die_of_memory();
     screen_write(screen, screen->bytes, screen->length);

@@ -1,6 +1,6 @@
 /*
- * A terminal's screen, drawn line by line: on the alternate screen, so that what was there comes
- * back. One write for each picture.
+ * Draws pictures on a terminal, line by line, with one write for each. Uses the alternate screen,
+ * so that the terminal restores the previous content.
  */
 #ifndef DFLOCKCTL_SCREEN_H
 #define DFLOCKCTL_SCREEN_H
@@ -23,35 +23,35 @@ struct screen {
     bool colour;
     size_t rows;
     size_t columns;
-    size_t row; /* the next line of the picture */
+    size_t row; /* next line of the picture */
     FILE *picture;
-    char *bytes; /* of it */
+    char *bytes; /* of the picture */
     size_t length;
 };
 
 /*
- * Takes the terminal over: no echo, keys one by one; signals stay. Returns false if it cannot.
- * `screen` is zeroed before the first call. A write that fails sets its `error`.
+ * Turns off echo and line editing; ^C and ^Z still send signals. `screen` is zeroed before the
+ * first call. A failed write sets its `error`. Returns false if the modes cannot be set.
  */
 bool screen_enter(struct screen *screen);
 
-/* Restores the terminal; may be called again. */
+/* Restores the terminal. Does nothing if that is done. */
 void screen_leave(struct screen *screen);
 
-/* Begins a picture of the size that the terminal has now. */
+/* Begins a picture with the present size of the terminal. */
 void screen_begin(struct screen *screen);
 
-/* The next line, cut where it is too wide; nothing where there is no room for it. */
+/* Draws the next line, cut to the width. Does nothing if no line is left. */
 __attribute__((format(printf, 3, 4))) void
 screen_line(struct screen *screen, enum screen_style style, const char *format, ...);
 
-/* Lines that can still be drawn. */
+/* Returns the number of lines left. */
 size_t screen_left(const struct screen *screen);
 
-/* Leaves lines empty up to the last one. */
+/* Draws empty lines until one is left. */
 void screen_skip_to_end(struct screen *screen);
 
-/* Shows it. */
+/* Writes the picture. */
 void screen_show(struct screen *screen);
 
 #endif

@@ -274,7 +274,8 @@ static bool settings_read_retry(struct flags_reading *reading)
     else
         settings->retry = settings->retry_given ? RETRY_ALWAYS : RETRY_NEVER;
     if (settings->retry == RETRY_ALWAYS && settings->timeout_s == 0)
-        say("--retry: has no effect without time to wait; leave out --try or --timeout 0");
+        status_report(
+            "--retry: has no effect without time to wait; leave out --try or --timeout 0");
     return true;
 }
 

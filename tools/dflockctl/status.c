@@ -91,7 +91,7 @@ const char *status_advice(enum dflockd_status status)
     }
 }
 
-void say(const char *format, ...)
+void status_report(const char *format, ...)
 {
     static const char prefix[] = "dflockctl: ";
     char line[STATUS_LINE_MAX] = "";
@@ -115,7 +115,7 @@ void say(const char *format, ...)
 
 _Noreturn void die_of_memory(void)
 {
-    say("out of memory");
+    status_report("out of memory");
     exit(STATUS_SYSTEM);
 }
 

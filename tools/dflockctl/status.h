@@ -42,7 +42,7 @@ const char *status_advice(enum dflockd_status status);
  * Writes a line to stderr, with '?' for control characters. Never waits and never raises SIGPIPE:
  * the line is lost if stderr is closed, full, or a terminal that ^S has stopped.
  */
-__attribute__((format(printf, 1, 2))) void say(const char *format, ...);
+__attribute__((format(printf, 1, 2))) void status_report(const char *format, ...);
 
 /* Reports that memory is exhausted, and exits. */
 _Noreturn void die_of_memory(void);

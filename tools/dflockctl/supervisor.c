@@ -257,12 +257,13 @@ static int supervisor_finish(struct supervisor *supervisor)
         return STATUS_LOST;
     status = hold_release(hold);
     if (status == DFLOCKD_STATUS_NO_REPLY && was_held) {
-        say("'%s' was held until the command ended, but the server did not confirm the release; "
+        status_report(
+            "'%s' was held until the command ended, but the server did not confirm the release; "
             "the lease ends within %" PRIu64 " s",
             supervisor->key, hold->lease_s);
     } else if (status != DFLOCKD_STATUS_DONE) {
-        say("'%s' %s lost before the command ended: %s", supervisor->key,
-            status == DFLOCKD_STATUS_LOST ? "was" : "may have been", hold->problem);
+        status_report("'%s' %s lost before the command ended: %s", supervisor->key,
+                      status == DFLOCKD_STATUS_LOST ? "was" : "may have been", hold->problem);
         return STATUS_LOST;
     }
     return supervisor->command.status;
@@ -309,7 +310,7 @@ void supervisor_run(const struct supervisor_context *context)
     prctl(PR_SET_NAME, "dflockctl-lock");
     error = loop_reopen(supervisor.loop);
     if (error < 0) {
-        say("cannot wait for signals: %s", strerror(-error));
+        status_report("cannot wait for signals: %s", strerror(-error));
         hold_release(supervisor.hold);
         supervisor.command.status = STATUS_SYSTEM;
         supervisor_exit(&supervisor, STATUS_SYSTEM);

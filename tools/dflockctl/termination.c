@@ -19,12 +19,13 @@ static void termination_report_failures(const struct descendants_result *result)
                                                               : (size_t)DESCENDANTS_FAILURES_MAX;
 
     for (size_t i = 0; i < listed; i++)
-        say("pid %jd: %s; it was not signalled and may still work without the lock",
-            (intmax_t)result->failures[i].pid, strerror(result->failures[i].error));
+        status_report("pid %jd: %s; it was not signalled and may still work without the lock",
+                      (intmax_t)result->failures[i].pid, strerror(result->failures[i].error));
     if (result->failed > listed)
-        say("%zu more processes could not be signalled", result->failed - listed);
+        status_report("%zu more processes could not be signalled", result->failed - listed);
     if (result->search_error)
-        say("/proc: %s; a process below the command is signalled only after its parent has ended",
+        status_report(
+            "/proc: %s; a process below the command is signalled only after its parent has ended",
             strerror(result->search_error));
 }
 
@@ -44,10 +45,10 @@ void termination_begin(struct termination *termination, pid_t command, uint64_t 
         descendants_signal(command, SIGCONT, &continued);
     plural = result.signalled == 1 ? "" : "es";
     if (grace_s > 0)
-        say("%s; sent SIGTERM to %zu process%s, SIGKILL in %" PRIu64 " s", event, result.signalled,
-            plural, grace_s);
+        status_report("%s; sent SIGTERM to %zu process%s, SIGKILL in %" PRIu64 " s", event,
+                      result.signalled, plural, grace_s);
     else
-        say("%s; sent SIGKILL to %zu process%s", event, result.signalled, plural);
+        status_report("%s; sent SIGKILL to %zu process%s", event, result.signalled, plural);
     termination_report_failures(&result);
 }
 

@@ -10,14 +10,14 @@
 
 #include "dflockctl/status.h"
 
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+#define TEXT_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 enum {
-    SHOWN_MAX = 10 /* bytes of a shown character: \u{10ffff} */
+    TEXT_SHOWN_MAX = 10 /* bytes of a shown character: \u{10ffff} */
 };
 
-/* The length of the UTF-8 sequence at `bytes`, with its code point; 0 where there is none. */
-static size_t decode(const char *bytes, size_t length, uint32_t *point)
+/* Returns the length of the UTF-8 sequence at `bytes` and sets `*point`, or returns 0. */
+static size_t text_decode(const char *bytes, size_t length, uint32_t *point)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     uint8_t lead = (uint8_t)bytes[0];
@@ -36,38 +36,39 @@ static size_t decode(const char *bytes, size_t length, uint32_t *point)
     return count;
 }
 
-static bool is_control(uint32_t point)
+static bool text_is_control(uint32_t point)
 {
     return point < ' ' || (point >= 0x7f && point < 0xa0);
 }
 
-/* What makes a terminal write the other way round, so that a line reads as another one. */
-static bool turns_direction(uint32_t point)
+/* Characters that reverse the direction of writing: a key could look like another one. */
+static bool text_changes_direction(uint32_t point)
 {
     return point == 0x61c || point == 0x200e || point == 0x200f ||
            (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
 }
 
-static bool is_printable(uint32_t point)
+static bool text_is_printable(uint32_t point)
 {
-    return iswprint((wint_t)point) && wcwidth((wchar_t)point) >= 0 && !turns_direction(point);
+    return iswprint((wint_t)point) && wcwidth((wchar_t)point) >= 0 &&
+           !text_changes_direction(point);
 }
 
 char *text_shown(const char *bytes, size_t length, bool terminal)
 {
-    char *shown = new_memory(length + 1, SHOWN_MAX);
+    char *shown = new_memory(length + 1, TEXT_SHOWN_MAX);
     char *to = shown;
 
     while (length > 0) {
         uint32_t point = 0;
-        size_t count = decode(bytes, length, &point);
+        size_t count = text_decode(bytes, length, &point);
 
-        if (count == 0 || is_control(point)) {
+        if (count == 0 || text_is_control(point)) {
             to += sprintf(to, "\\x%02x", count == 0 ? (unsigned)(uint8_t)bytes[0] : point);
             count = count ? count : 1;
         } else if (point == '\\') {
             to = stpcpy(to, "\\\\");
-        } else if (terminal && !is_printable(point)) {
+        } else if (terminal && !text_is_printable(point)) {
             to += sprintf(to, "\\u{%x}", point);
         } else {
             to = mempcpy(to, bytes, count);
@@ -81,14 +82,14 @@ char *text_shown(const char *bytes, size_t length, bool terminal)
 
 char *text_valid(const char *bytes, size_t length)
 {
-    char *valid = new_memory(length + 1, sizeof(REPLACEMENT));
+    char *valid = new_memory(length + 1, sizeof(TEXT_REPLACEMENT));
     char *to = valid;
 
     while (length > 0) {
         uint32_t point;
-        size_t count = decode(bytes, length, &point);
+        size_t count = text_decode(bytes, length, &point);
 
-        to = count ? mempcpy(to, bytes, count) : stpcpy(to, REPLACEMENT);
+        to = count ? mempcpy(to, bytes, count) : stpcpy(to, TEXT_REPLACEMENT);
         count = count ? count : 1;
         bytes += count;
         length -= count;
@@ -104,7 +105,7 @@ size_t text_fit(const char *shown, size_t columns)
 
     while (at < length) {
         uint32_t point = 0;
-        size_t count = decode(shown + at, length - at, &point);
+        size_t count = text_decode(shown + at, length - at, &point);
         int width = count ? wcwidth((wchar_t)point) : 1;
 
         if (width > 0 && (size_t)width > columns)
@@ -122,7 +123,7 @@ size_t text_width(const char *shown)
 
     for (size_t at = 0; at < length;) {
         uint32_t point = 0;
-        size_t count = decode(shown + at, length - at, &point);
+        size_t count = text_decode(shown + at, length - at, &point);
         int width = count ? wcwidth((wchar_t)point) : 1;
 
         columns += width > 0 ? (size_t)width : 0;

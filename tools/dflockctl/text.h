@@ -1,5 +1,6 @@
 /*
- * Text of others, shown: a key may hold any bytes, also such as would drive a terminal.
+ * Texts of others as they are printed: a key may contain any bytes, also ones that control a
+ * terminal.
  */
 #ifndef DFLOCKCTL_TEXT_H
 #define DFLOCKCTL_TEXT_H
@@ -8,25 +9,25 @@
 #include <stddef.h>
 
 /*
- * A copy of `length` bytes, to be freed, in which a control character is written \xNN, a backslash
- * is doubled, and bytes that are not UTF-8 are \xNN as well. For a terminal also what its locale
- * cannot print and what turns the direction of writing is written out, as \u{N}. Never NULL.
+ * Returns a copy of `length` bytes, which the caller frees: control characters and bytes that are
+ * not UTF-8 as \xNN, a backslash as two. For a terminal, also characters that its locale cannot
+ * print or that change the direction of writing, as \u{N}. Never NULL.
  */
 char *text_shown(const char *bytes, size_t length, bool terminal);
 
 /*
- * A copy of it, to be freed, in which each byte that is not UTF-8 is U+FFFD: so the servers write
- * keys in JSON. Never NULL.
+ * Returns a copy, which the caller frees, with U+FFFD for each byte that is not UTF-8: as servers
+ * write keys in JSON. Never NULL.
  */
 char *text_valid(const char *bytes, size_t length);
 
-/* Columns that a shown text takes. */
+/* Returns the columns of a shown text. */
 size_t text_width(const char *shown);
 
-/* How many bytes of it fit into `columns`, whole characters only. */
+/* Returns how many bytes of it, in whole characters, fit into `columns`. */
 size_t text_fit(const char *shown, size_t columns);
 
-/* Whether stdout is a terminal that takes tables and, unless NO_COLOR is set, colours. */
+/* Returns whether stdout is a terminal, and whether to use colours there (NO_COLOR). */
 bool text_on_terminal(void);
 bool text_in_colour(void);
 

@@ -28,14 +28,14 @@ static bool token_read(const struct settings *settings, struct dflockd_request *
     request->key = token_word(settings, 0, "DFLOCKD_KEY");
     request->token = token_word(settings, 1, "DFLOCKD_TOKEN");
     if (!request->key)
-        say("%s: no key; try: dflockctl %s --help", command, command);
+        status_report("%s: no key; try: dflockctl %s --help", command, command);
     else if (!settings_check_key(request->key, problem))
-        say("%s", problem);
+        status_report("%s", problem);
     else if (!request->token)
-        say("%s: no token; give the one that acquire printed", command);
+        status_report("%s: no token; give the one that acquire printed", command);
     else if (!token_is_valid(request->token))
-        say("'%.100s': not a token; give the %d hexadecimal digits that acquire printed",
-            request->token, DFLOCKD_TOKEN_LENGTH);
+        status_report("'%.100s': not a token; give the %d hexadecimal digits that acquire printed",
+                      request->token, DFLOCKD_TOKEN_LENGTH);
     else
         return true;
     return false;
@@ -60,7 +60,7 @@ int token_run(const struct settings *settings, enum dflockd_command lock,
     *reply = query.reply;
     query_close(&query);
     if (status == DFLOCKD_STATUS_NOT_HELD)
-        say("'%s': not held by this token; its lease may have ended", request.key);
+        status_report("'%s': not held by this token; its lease may have ended", request.key);
     else if (reply->status != DFLOCKD_STATUS_DONE)
         query_report(settings, server, status);
     return (int)status_of(status);

@@ -274,7 +274,7 @@ static int top_loop(struct top *top)
     int signal = 0;
 
     if (!screen_enter(&top->screen)) {
-        say("the terminal: cannot set its modes: %s", strerror(errno));
+        status_report("the terminal: cannot set its modes: %s", strerror(errno));
         return STATUS_SYSTEM;
     }
     top_draw(top);
@@ -282,7 +282,7 @@ static int top_loop(struct top *top)
         signal = top_step(top, &poll_ms);
     screen_leave(&top->screen);
     if (signal == 0 && top->screen.error) {
-        say("standard output: %s", strerror(top->screen.error));
+        status_report("standard output: %s", strerror(top->screen.error));
         return STATUS_OUTPUT;
     }
     return signal ? STATUS_SIGNAL + signal : STATUS_DONE;
@@ -296,7 +296,7 @@ int top_run(const struct settings *settings)
     int status;
 
     if (!text_on_terminal() || !isatty(STDIN_FILENO)) {
-        say("top: needs a terminal; use dflockctl stats, or ls --sort waiters");
+        status_report("top: needs a terminal; use dflockctl stats, or ls --sort waiters");
         return STATUS_USAGE;
     }
     top = new_memory(1, sizeof(*top));
@@ -305,7 +305,7 @@ int top_run(const struct settings *settings)
         poller_init(&top->pollers[server], settings, server);
     status = loop_open(&top->loop, more);
     if (status < 0) {
-        say("cannot wait for signals: %s", strerror(-status));
+        status_report("cannot wait for signals: %s", strerror(-status));
         status = STATUS_SYSTEM;
     } else {
         status = top_loop(top);
