@@ -22,7 +22,7 @@ def server():
 
 @pytest.fixture
 def nowhere():
-    """An address at which nobody listens, nor will while the test runs."""
+    """An address at which no server listens while the test runs."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"

@@ -25,7 +25,7 @@ def address(server):
 
 
 def environment(servers=(), **extra):
-    """This process's without any DFLOCKD variable, for `servers`."""
+    """The environment of this process, with `servers` and no other DFLOCKD variable."""
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith("DFLOCKD") and name != "NO_COLOR"}
     kept.update(LC_ALL="C.UTF-8", TERM="xterm")
@@ -37,14 +37,14 @@ def environment(servers=(), **extra):
     return {**kept, **extra}
 
 
-def signals_as_usual():
-    """Tests that a shell put into the background have these ignored."""
+def default_signals():
+    """A shell ignores these signals for the tests that it runs in the background."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
-def ctl(servers, *arguments, variables=None, preexec=signals_as_usual, **keywords):
-    """Run it to its end."""
+def ctl(servers, *arguments, variables=None, preexec=default_signals, **keywords):
+    """Run dflockctl to its end."""
     keywords.setdefault("text", True)
     keywords.setdefault("stdout", subprocess.PIPE)
     if "input" not in keywords:
@@ -55,9 +55,9 @@ def ctl(servers, *arguments, variables=None, preexec=signals_as_usual, **keyword
 
 
 class Running:
-    """One in the background; `finish` waits for its end."""
+    """A dflockctl in the background; `finish` waits for its end."""
 
-    def __init__(self, servers, *arguments, variables=None, preexec=signals_as_usual, prefix=()):
+    def __init__(self, servers, *arguments, variables=None, preexec=default_signals, prefix=()):
         self.process = subprocess.Popen(
             [*prefix, str(CTL), *arguments], env=environment(servers, **(variables or {})),
             text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -86,7 +86,7 @@ class Running:
 
 
 class Terminal:
-    """One on a terminal: `screen` is what a person would see, `raw` all that was written."""
+    """A dflockctl on a terminal: `screen` is the visible text, `raw` the bytes written."""
 
     def __init__(self, servers, *arguments, variables=None, rows=24, columns=80, command=None):
         self.screen = pyte.Screen(columns, rows)
@@ -99,7 +99,7 @@ class Terminal:
         self.slave = slave
 
         def own_terminal():
-            signals_as_usual()
+            default_signals()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
@@ -186,7 +186,7 @@ def wait_gone(pid):
 
 
 def holders_of(name):
-    """Processes of `dflockctl acquire NAME` that were left behind."""
+    """The process ids of holders that `dflockctl acquire NAME` left."""
     found = []
     for entry in os.listdir("/proc"):
         try:

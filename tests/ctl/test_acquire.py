@@ -1,4 +1,4 @@
-"""`acquire`, `release` and `renew`: locks whose holder is a script."""
+"""`acquire`, `release` and `renew`: locks that a script holds."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import time
 
 import pytest
 from ctl import (CTL, LOST, NO_SERVER, TIMED_OUT, USAGE, Running, ctl, environment, gone,
-                 holders_of, signals_as_usual)
+                 holders_of, default_signals)
 from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
 from lib.wire_client import Client, eventually, settle
@@ -19,7 +19,7 @@ TOKEN = re.compile("[0-9a-f]{32}\n")
 
 @pytest.fixture
 def name(request):
-    """A key of this test alone, so that processes left behind are told from others'."""
+    """A key that only this test uses, so that it finds only its own holders."""
     key = f"{request.node.name}-{os.getpid()}"
     yield key
     for pid in holders_of(key):
@@ -35,7 +35,7 @@ def patient():
 
 @pytest.fixture
 def hasty():
-    """A server that closes who holds nothing after a second."""
+    """A server that closes idle connections after a second."""
     with Server("--threads", "1", "--read-timeout", "1") as running:
         yield running
 
@@ -53,7 +53,7 @@ def is_free(server, name):
 
 
 def is_free_again(server, name):
-    """As is_free, and leaves it so where a grant outlives its connection."""
+    """As is_free, and releases the lock again."""
     with Client(server) as client:
         reply = client.call("l", name, "0")
         return reply.startswith("ok ") and client.call("r", name, reply.split()[1]) == "ok"
@@ -65,7 +65,7 @@ def shell(server, script, **variables):
                           stdin=subprocess.DEVNULL)
 
 
-def test_what_acquire_took_is_held_until_it_is_released(server, name):
+def test_acquire_holds_until_release(server, name):
     token = acquire(server, name)
     assert not is_free(server, name)
     assert ctl(server, "acquire", name, "--try").returncode == TIMED_OUT
@@ -74,7 +74,7 @@ def test_what_acquire_took_is_held_until_it_is_released(server, name):
     assert is_free(server, name)
 
 
-def test_released_twice_it_is_not_held(server, name):
+def test_a_second_release_fails(server, name):
     token = acquire(server, name)
     assert ctl(server, "release", name, token).returncode == 0
     done = ctl(server, "release", name, token)
@@ -82,7 +82,7 @@ def test_released_twice_it_is_not_held(server, name):
     assert ctl(server, "renew", name, token).returncode == LOST
 
 
-def test_the_lease_ends_it_and_the_process_left_behind(hasty, name):
+def test_the_end_of_the_lease_ends_lock_and_holder(hasty, name):
     acquire(hasty, name, "--lease", "1")
     assert holders_of(name)
     assert not is_free(hasty, name)
@@ -90,7 +90,7 @@ def test_the_lease_ends_it_and_the_process_left_behind(hasty, name):
     eventually(lambda: not holders_of(name))
 
 
-def test_released_the_process_left_behind_ends(hasty, name):
+def test_a_release_ends_the_holder(hasty, name):
     token = acquire(hasty, name, "--lease", "1000")
     assert ctl(hasty, "release", name, token).returncode == 0
     eventually(lambda: not holders_of(name))
@@ -98,7 +98,7 @@ def test_released_the_process_left_behind_ends(hasty, name):
 
 @pytest.mark.parametrize("arguments", [(), ("--while", str(os.getpid())), ("-n", "2")])
 @pytest.mark.parametrize("seconds", [0, 2])
-def test_the_process_left_behind_ends_soon_after_a_release(patient, name, arguments, seconds):
+def test_the_holder_ends_soon_after_a_release(patient, name, arguments, seconds):
     token = acquire(patient, name, *arguments, "--lease", "100000")
     time.sleep(seconds)
     [pid] = holders_of(name)
@@ -108,13 +108,13 @@ def test_the_process_left_behind_ends_soon_after_a_release(patient, name, argume
         eventually(lambda: client.stats()["connections"] == 1)
 
 
-def test_the_process_left_behind_ends_soon_after_the_lease(patient, name):
+def test_the_holder_ends_soon_after_the_lease(patient, name):
     acquire(patient, name, "--lease", "1")
     eventually(lambda: not holders_of(name))
     assert is_free(patient, name)
 
 
-def test_many_released_locks_leave_room_for_connections(name):
+def test_holders_of_released_locks_close_their_connections(name):
     with Server("--read-timeout", "100000", "--max-connections-per-ip", "12") as server:
         for turn in range(3):
             tokens = [acquire(server, f"{name}-{i}", "--lease", "1000") for i in range(8)]
@@ -123,8 +123,8 @@ def test_many_released_locks_leave_room_for_connections(name):
             eventually(lambda: not [pid for i in range(8) for pid in holders_of(f"{name}-{i}")])
 
 
-def test_checking_changes_nothing(patient, name):
-    """A lock that is held stays as it is: held, with its lease, and alone on the server."""
+def test_the_check_of_the_holder_changes_nothing(patient, name):
+    """The lock stays held, its lease is not renewed, and the server has no other entry."""
     acquire(patient, name, "--lease", "1000")
     [pid] = holders_of(name)
     time.sleep(3)
@@ -136,7 +136,7 @@ def test_checking_changes_nothing(patient, name):
     assert stats["semaphores"] == [] and stats["connections"] == 2
 
 
-def test_while_the_server_drains_it_is_still_held(name):
+def test_the_holder_holds_while_the_server_drains(name):
     with Server("--shutdown-timeout", "1000") as server, Client(server) as client:
         kept = client.acquire("other")
         token = acquire(server, name, "--lease", "5", "--while", str(os.getpid()))
@@ -153,8 +153,8 @@ def test_while_the_server_drains_it_is_still_held(name):
         assert server.wait() == 0
 
 
-def test_a_server_without_own_is_not_asked_by_the_holder(name):
-    """It closes a connection for a command that it does not know, and so releases the lock."""
+def test_the_holder_sends_no_own_to_a_server_without_it(name):
+    """Such a server closes the connection on an unknown command, and so releases the lock."""
     with OriginalServer(original_python_or_skip()) as original:
         acquire(original, name, "--while", str(os.getpid()))
         [pid] = holders_of(name)
@@ -163,7 +163,7 @@ def test_a_server_without_own_is_not_asked_by_the_holder(name):
         assert ctl(original, "acquire", name, "--try").returncode == TIMED_OUT
 
 
-def test_renewed_it_is_held_beyond_its_lease(hasty, name):
+def test_renew_extends_the_lease(hasty, name):
     token = acquire(hasty, name, "--lease", "2")
     for _ in range(4):
         time.sleep(1)
@@ -172,7 +172,7 @@ def test_renewed_it_is_held_beyond_its_lease(hasty, name):
         assert not is_free(hasty, name)
 
 
-def test_while_a_process_lives_it_is_renewed_and_then_released(hasty, name):
+def test_while_renews_until_the_process_ends(hasty, name):
     with subprocess.Popen(["sleep", "100"]) as process:
         acquire(hasty, name, "--lease", "1", "--while", str(process.pid))
         time.sleep(2.5)
@@ -191,27 +191,28 @@ def test_the_script_of_the_help_works(server, name):
     assert is_free(server, name)
 
 
-def test_a_script_that_dies_leaves_nothing_locked(server, name):
+def test_the_end_of_a_script_releases_its_lock(server, name):
     done = shell(server, f'$CTL acquire {name} --while $$ || exit; kill -KILL $$')
     assert done.returncode == -signal.SIGKILL and TOKEN.fullmatch(done.stdout)
     eventually(lambda: is_free(server, name))
     eventually(lambda: not holders_of(name))
 
 
-def test_to_kill_the_process_left_behind_is_to_release(server, name):
+def test_killing_the_holder_releases_the_lock(server, name):
     acquire(server, name)
     for pid in holders_of(name):
         os.kill(pid, signal.SIGTERM)
     eventually(lambda: is_free(server, name))
 
 
-def test_the_process_left_behind_keeps_nothing_of_the_caller(server, name, tmp_path):
-    """A pipe of the caller's ends although the process stays, and its folder can be removed."""
+def test_the_holder_keeps_no_descriptor_of_the_caller(server, name, tmp_path):
+    """A pipe of the caller ends although the holder stays, and its folder can be removed."""
     folder = tmp_path / "folder"
     folder.mkdir()
     reading, writing = os.pipe()
     done = subprocess.run([str(CTL), "acquire", name], env=environment(server), check=False,
-                          capture_output=True, text=True, timeout=30, pass_fds=[writing], cwd=folder)
+                          capture_output=True, text=True, timeout=30, pass_fds=[writing],
+                          cwd=folder)
     os.close(writing)
     assert done.returncode == 0
     assert os.read(reading, 1) == b""
@@ -224,7 +225,7 @@ def test_the_process_left_behind_keeps_nothing_of_the_caller(server, name, tmp_p
     assert os.getsid(pid) == pid
 
 
-def test_given_up_while_waiting_nothing_stays(server, name):
+def test_an_interrupt_while_waiting_leaves_no_holder(server, name):
     with Client(server) as client:
         client.acquire(name)
         with Running(server, "acquire", name) as running:
@@ -235,7 +236,7 @@ def test_given_up_while_waiting_nothing_stays(server, name):
     eventually(lambda: not holders_of(name))
 
 
-def test_not_granted_in_time_nothing_stays(server, name):
+def test_a_timeout_leaves_no_holder(server, name):
     with Client(server) as client:
         client.acquire(name)
         done = ctl(server, "acquire", name, "--timeout", "1")
@@ -245,23 +246,23 @@ def test_not_granted_in_time_nothing_stays(server, name):
     settle(server)
 
 
-def ignoring_children():
-    signals_as_usual()
+def ignore_children():
+    default_signals()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
-def test_whether_the_caller_ignores_its_children_makes_no_difference(server, nowhere, name):
-    done = ctl(server, "acquire", name, preexec=ignoring_children)
+def test_acquire_works_if_the_caller_ignores_sigchld(server, nowhere, name):
+    done = ctl(server, "acquire", name, preexec=ignore_children)
     assert done.returncode == 0 and TOKEN.fullmatch(done.stdout)
-    done = ctl(server, "acquire", name, "--try", preexec=ignoring_children)
+    done = ctl(server, "acquire", name, "--try", preexec=ignore_children)
     assert done.returncode == TIMED_OUT and done.stderr.count("\n") == 1
-    done = ctl(nowhere, "acquire", name, preexec=ignoring_children)
+    done = ctl(nowhere, "acquire", name, preexec=ignore_children)
     assert done.returncode == NO_SERVER and done.stderr.count("\n") == 1
-    done = ctl(server, "acquire", name, "--no-hold", "--try", preexec=ignoring_children)
+    done = ctl(server, "acquire", name, "--no-hold", "--try", preexec=ignore_children)
     assert done.returncode == TIMED_OUT and done.stderr.count("\n") == 1
 
 
-def test_the_process_of_while_ends_before_the_grant(server, name):
+def test_acquire_fails_if_the_process_of_while_ends_first(server, name):
     with Client(server) as client, subprocess.Popen(["sleep", "100"]) as process:
         client.acquire(name)
         with Running(server, "acquire", name, "--while", str(process.pid)) as running:
@@ -273,7 +274,7 @@ def test_the_process_of_while_ends_before_the_grant(server, name):
     assert not holders_of(name)
 
 
-def test_the_process_that_waits_for_the_grant_is_ended(server, name):
+def test_acquire_fails_if_its_waiting_holder_is_killed(server, name):
     with Client(server) as client:
         client.acquire(name)
         with Running(server, "acquire", name) as running:
@@ -286,14 +287,14 @@ def test_the_process_that_waits_for_the_grant_is_ended(server, name):
     assert not holders_of(name)
 
 
-def test_without_a_server_it_says_so(nowhere, name):
+def test_acquire_and_release_report_a_missing_server(nowhere, name):
     done = ctl(nowhere, "acquire", name)
     assert (done.returncode, done.stdout) == (NO_SERVER, "")
     assert done.stderr.count("\n") == 1 and nowhere in done.stderr
     assert ctl(nowhere, "release", name, "0" * 32).returncode == NO_SERVER
 
 
-def test_a_slot_of_a_semaphore_is_taken_renewed_and_released(server, name):
+def test_acquire_renew_and_release_work_for_semaphores(server, name):
     tokens = [acquire(server, name, "-n", "2") for _ in range(2)]
     assert ctl(server, "acquire", name, "-n", "2", "--try").returncode == TIMED_OUT
     assert ctl(server, "renew", name, tokens[0]).returncode == 0
@@ -302,7 +303,7 @@ def test_a_slot_of_a_semaphore_is_taken_renewed_and_released(server, name):
     assert ctl(server, "release", name, tokens[0]).returncode == LOST
 
 
-def test_with_json_it_tells_all_of_the_grant(server, name):
+def test_json_has_all_facts_of_the_grant(server, name):
     done = ctl(server, "acquire", name, "--lease", "50", "--json")
     grant = json.loads(done.stdout)
     assert set(grant) == {"key", "token", "fence", "lease_s", "holder_pid"}
@@ -311,15 +312,15 @@ def test_with_json_it_tells_all_of_the_grant(server, name):
     assert holders_of(name) == [grant["holder_pid"]] and not gone(grant["holder_pid"])
 
 
-# ---- nobody stays ----
+# ---- without a holder ----
 
-def test_without_hold_a_server_that_releases_on_disconnect_is_told_of(server, name):
+def test_no_hold_reports_a_server_that_releases_on_disconnect(server, name):
     done = ctl(server, "acquire", name, "--no-hold")
     assert (done.returncode, done.stdout) == (LOST, "")
     assert "releases on disconnect" in done.stderr and "--no-hold" in done.stderr
 
 
-def test_without_hold_a_server_that_keeps_it_does(name):
+def test_no_hold_works_with_a_server_that_keeps_grants(name):
     with Server("--no-auto-release-on-disconnect") as server:
         token = acquire(server, name, "--no-hold", "--lease", "100")
         assert not holders_of(name)
@@ -328,8 +329,8 @@ def test_without_hold_a_server_that_keeps_it_does(name):
         assert is_free(server, name)
 
 
-def test_the_process_left_behind_releases_also_where_the_server_keeps(name):
-    """Its end is the lock's: by a signal, and when the process that it watches ends."""
+def test_the_holder_releases_even_if_the_server_keeps_grants(name):
+    """On a signal, and when the process of --while ends."""
     with Server("--no-auto-release-on-disconnect") as server:
         acquire(server, name, "--lease", "1000")
         os.kill(holders_of(name)[0], signal.SIGTERM)
@@ -340,9 +341,9 @@ def test_the_process_left_behind_releases_also_where_the_server_keeps(name):
         eventually(lambda: is_free_again(server, name))
 
 
-# ---- where the grant comes from ----
+# ---- arguments ----
 
-def test_a_command_under_a_lock_finds_its_grant_in_the_environment(server):
+def test_release_and_renew_read_the_environment(server):
     done = ctl(server, "lock", "key", "--", "sh", "-c", f"{CTL} renew --lease 77 && {CTL} release")
     assert (done.returncode, done.stdout) == (LOST, "77\n")
     assert "lost before the command ended" in done.stderr
@@ -350,13 +351,13 @@ def test_a_command_under_a_lock_finds_its_grant_in_the_environment(server):
 
 @pytest.mark.parametrize("words", [(), ("key",), ("key", ""), ("key", "a b"), ("a b", "0" * 32)])
 @pytest.mark.parametrize("command", ["release", "renew"])
-def test_without_key_or_token_it_says_what_is_needed(server, command, words):
+def test_release_and_renew_report_a_missing_or_invalid_token(server, command, words):
     done = ctl(server, command, *words)
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert done.stderr.count("\n") == 1
 
 
-def test_a_process_that_is_not_there_can_not_be_waited_for(server, name):
+def test_while_reports_a_missing_process(server, name):
     done = ctl(server, "acquire", name, "--while", "2000000000")
     assert done.returncode == USAGE and "--while" in done.stderr
     assert is_free(server, name)

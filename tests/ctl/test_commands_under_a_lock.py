@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ctl import (CTL, LOST, NO_SERVER, PATIENCE, TIMED_OUT, Running, Terminal, ctl, environment,
-                 gone, signals_as_usual, wait_gone)
+                 gone, default_signals, wait_gone)
 from lib.wire_client import Client, eventually
 
 ROUNDS = 50
@@ -41,13 +41,13 @@ FAMILY = ("(sleep 1000 & echo $!); setsid sleep 1000 & echo $!; sleep 1000 & ech
 
 
 def own_session():
-    signals_as_usual()
+    default_signals()
     os.setsid()
 
 
 def own_group():
-    """In the session of the test, so that the group is not orphaned and can be stopped."""
-    signals_as_usual()
+    """In the session of the test: an orphaned group could not be stopped."""
+    default_signals()
     os.setpgid(0, 0)
 
 
@@ -134,7 +134,7 @@ def test_a_signal_to_the_group_reaches_a_command_that_left_it(server, tmp_path):
 
 def test_an_alarm_set_before_reaches_the_command(server):
     def set_alarm():
-        signals_as_usual()
+        default_signals()
         signal.setitimer(signal.ITIMER_REAL, 1)
 
     with Running(server, "lock", "key", "--", "sh", "-c",
@@ -147,7 +147,7 @@ def test_the_hangup_of_the_terminal_reaches_the_command(server, tmp_path):
     path = tmp_path / "hangup"
     pid, master = pty.fork()
     if pid == 0:
-        signals_as_usual()
+        default_signals()
         os.execve(CTL, [str(CTL), "lock", "key", "--", "sh", "-c",
                         f"trap 'echo > {path}; exit' HUP; echo ready; "
                         "while :; do sleep 0.05; done"], environment(server))
@@ -160,11 +160,11 @@ def test_the_hangup_of_the_terminal_reaches_the_command(server, tmp_path):
         os.waitpid(pid, 0)
 
 
-def test_signals_stay_as_they_were_for_the_command(server):
+def test_the_command_inherits_the_signal_dispositions(server):
     show = ["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]
 
     def ignore():
-        signals_as_usual()
+        default_signals()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
     plain = subprocess.run(show, capture_output=True, text=True, check=True, timeout=PATIENCE,
@@ -175,7 +175,7 @@ def test_signals_stay_as_they_were_for_the_command(server):
 # ---- interrupts end dflockctl too ----
 
 @pytest.mark.parametrize("name", ["INT", "QUIT"])
-def test_of_the_commands_interrupt_dflockctl_dies(server, name):
+def test_dflockctl_dies_of_the_interrupt_of_the_command(server, name):
     done = ctl(server, "lock", "key", "--", "sh", "-c", f"kill -{name} $$; sleep 10")
     assert done.returncode == -getattr(signal, f"SIG{name}")
 
@@ -212,7 +212,7 @@ def test_a_stop_of_dflockctl_stops_the_command_and_what_it_started(server):
             wait_gone(pid)
 
 
-def test_a_stopped_command_goes_on_with_dflockctl(server):
+def test_a_stopped_command_continues_with_dflockctl(server):
     with Running(server, "lock", "key", "--lease", "1000", "--", "sh", "-c",
                  "echo $$; sleep 1; echo done", preexec=own_group) as running:
         command = int(running.line())
@@ -224,7 +224,7 @@ def test_a_stopped_command_goes_on_with_dflockctl(server):
         assert running.finish() == (0, "done\n", "")
 
 
-def test_dflockctl_stops_and_goes_on_as_the_command_does(server):
+def test_dflockctl_stops_and_continues_as_the_command_does(server):
     with Running(server, "lock", "key", "--lease", "1000", "--", "sh", "-c",
                  "echo $$; exec sleep 1", preexec=own_group) as running:
         command = int(running.line())
@@ -313,7 +313,7 @@ def test_a_background_command_that_reads_the_terminal_is_stopped(server):
 # ---- killed ----
 
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])
-def test_killed_itself_all_that_the_command_started_ends_under_the_lock(server, kill):
+def test_all_processes_of_the_command_end_if_dflockctl_is_killed(server, kill):
     slow = f"{sys.executable} -c 'import signal, time; signal.signal(15, lambda *_: " \
            "(time.sleep(1.5), exit())); print(\".\", flush=True); time.sleep(1000)'"
     with Running(server, "lock", "key", "--", "sh", "-c",
@@ -329,7 +329,7 @@ def test_killed_itself_all_that_the_command_started_ends_under_the_lock(server, 
         eventually(lambda: not holders(server))
 
 
-def test_killed_itself_what_does_not_heed_sigterm_is_killed(server):
+def test_a_process_that_ignores_sigterm_gets_sigkill(server):
     with Running(server, "lock", "key", "--grace", "1", "--", "sh", "-c",
                  "trap '' TERM; " + FAMILY + "while :; do sleep 1; done") as running:
         pids = pids_until_dot(running)
@@ -352,7 +352,7 @@ def test_if_the_supervisor_is_killed_the_command_ends(server):
             wait_gone(pid)
 
 
-def test_nothing_is_left_behind(server):
+def test_no_process_of_dflockctl_remains(server):
     """Neither a process of dflockctl, nor one that its parent did not reap."""
     script = f"{CTL} lock key -- true; ps -o pid=,stat=,comm= --ppid $$"
     done = subprocess.run(["sh", "-c", script], env=environment(server), capture_output=True,
@@ -444,7 +444,7 @@ def test_a_message_leaves_the_shared_descriptor_as_it_was(nowhere):
 
 # ---- which processes are the command's ----
 
-def test_processes_from_before_are_not_the_commands(server):
+def test_dflockctl_does_not_signal_inherited_children(server):
     """Neither children that dflockctl inherited by exec, nor orphans of these."""
     script = ("sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!; sleep 0.5' & "
               f"sleep 0.2; echo .; exec {CTL} lock key -- sh -c '{FAMILY} sleep 1000'")
@@ -494,7 +494,7 @@ def assert_all_end(server, running, grandchildren_of=FAMILY):
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
-def test_on_a_kernel_without_lists_of_children_all_end(server, tmp_path):
+def test_all_processes_end_without_lists_of_children(server, tmp_path):
     (tmp_path / "shim.c").write_text(SHIM)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c",
                     "-ldl"], check=True, timeout=PATIENCE)
@@ -506,7 +506,7 @@ def test_on_a_kernel_without_lists_of_children_all_end(server, tmp_path):
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer reads /proc")
 @as_root
-def test_without_proc_all_end(server):
+def test_all_processes_end_without_proc(server):
     hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "-")
     if subprocess.run([*hide, "true"], check=False, capture_output=True,
                       timeout=PATIENCE).returncode:
@@ -530,9 +530,9 @@ int main(int count, char **arguments)
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 @pytest.mark.parametrize("grace", ["0", "1"])
 def test_a_process_of_another_user_is_reported(server, grace):
-    """It cannot be signalled, and nobody waits for its end."""
+    """It cannot be signalled, and dflockctl does not wait for its end."""
     def nobody():
-        signals_as_usual()
+        default_signals()
         os.setgid(65534)
         os.setuid(65534)
 
@@ -569,7 +569,7 @@ RAW = "stty raw -echo; echo ready; exec sleep 1000"
 
 
 @pytest.mark.parametrize("grace", ["0", "1000"])
-def test_after_a_loss_the_terminal_has_its_modes_again(server, grace):
+def test_a_loss_restores_the_terminal_modes(server, grace):
     with Terminal(server, "lock", "key", "--grace", grace, "--", "sh", "-c", RAW) as terminal:
         terminal.see("ready")
         assert terminal.modes() != terminal.before
@@ -578,14 +578,14 @@ def test_after_a_loss_the_terminal_has_its_modes_again(server, grace):
         assert terminal.modes() == terminal.before
 
 
-def test_after_a_signal_ended_the_command_the_terminal_has_its_modes_again(server):
+def test_a_killed_command_restores_the_terminal_modes(server):
     with Terminal(server, "lock", "key", "--", "sh", "-c", "stty raw -echo; kill -KILL $$"
                   ) as terminal:
         assert terminal.finish() == 128 + signal.SIGKILL
         assert terminal.modes() == terminal.before
 
 
-def test_modes_that_a_command_leaves_stay(server):
+def test_modes_set_by_a_command_that_exits_remain(server):
     with Terminal(server, "lock", "key", "--", "stty", "-echo") as terminal:
         assert terminal.finish() == 0
         assert terminal.modes() != terminal.before
@@ -604,7 +604,7 @@ def test_the_terminal_of_a_background_job_keeps_its_modes(server):
         terminal.finish()
 
 
-def test_a_lock_is_not_given_up_by_a_signal_to_a_helper(server):
+def test_a_signal_to_all_dflockctl_processes_keeps_the_lock(server):
     """A process that looks for dflockctl by its name may signal all three."""
     with Running(server, "lock", "key", "--", "sh", "-c", "echo; exec sleep 2") as running:
         running.line()

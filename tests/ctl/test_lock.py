@@ -1,4 +1,4 @@
-"""`lock` and `sem`: a command that runs while something is held, and how that ends."""
+"""`lock` and `sem`: a command that runs while a lock is held, and the end of both."""
 
 import fcntl
 import os
@@ -34,23 +34,23 @@ def waits(server, count=1):
 # ---- the command ----
 
 @pytest.mark.parametrize("status", [0, 1, 42, 255])
-def test_the_exit_status_is_the_commands(server, status):
+def test_lock_exits_with_the_status_of_the_command(server, status):
     done = ctl(server, "lock", "key", "--", "sh", "-c", f"exit {status}")
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV"])
-def test_a_signal_that_ends_the_command_is_told_as_shells_do(server, name):
+def test_a_killed_command_gives_128_plus_the_signal(server, name):
     done = ctl(server, "lock", "key", "--", "sh", "-c", f"kill -{name[3:]} $$")
     assert done.returncode == 128 + getattr(signal, name)
 
 
-def test_the_command_reads_and_writes_as_if_alone(server):
+def test_the_command_inherits_stdin_and_stdout(server):
     done = ctl(server, "lock", "key", "--", "tr", "a-z", "A-Z", input="some text")
     assert (done.returncode, done.stdout) == (0, "SOME TEXT")
 
 
-def test_the_command_finds_key_token_and_fence(server):
+def test_the_command_has_key_token_and_fence_in_its_environment(server):
     script = ('echo "$DFLOCKD_KEY $DFLOCKD_TOKEN $DFLOCKD_FENCE"; '
               'printf "r\\n$DFLOCKD_KEY\\n$DFLOCKD_TOKEN\\n"')
     first, second = (ctl(server, "lock", "key", "--", "sh", "-c", script).stdout.split()[:3]
@@ -62,7 +62,7 @@ def test_the_command_finds_key_token_and_fence(server):
     assert int(second[2]) > int(first[2])
 
 
-def test_the_token_is_that_of_the_grant(server):
+def test_the_token_holds_the_lock(server):
     with Running(server, "lock", "key", "--", "sh", "-c",
                  "echo $DFLOCKD_TOKEN; exec sleep 100") as running, Client(server) as client:
         token = running.line()
@@ -70,7 +70,7 @@ def test_the_token_is_that_of_the_grant(server):
         assert client.call("n", "key", token).startswith("ok ")
 
 
-def test_it_is_held_while_the_command_runs_and_free_after(server):
+def test_lock_holds_exactly_while_the_command_runs(server):
     with Running(server, "lock", "key", "--", "sh", "-c", "echo; sleep 0.5") as running:
         running.line()
         assert [lock["key"] for lock in held(server)] == ["key"]
@@ -81,7 +81,7 @@ def test_it_is_held_while_the_command_runs_and_free_after(server):
 @pytest.mark.parametrize("command, status, word", [
     (["/nowhere/at-all"], NOT_FOUND, "No such file"), (["no-such-command-here"], NOT_FOUND, ""),
     (["/etc/passwd"], CANNOT_RUN, "Permission denied"), (["/"], CANNOT_RUN, "")])
-def test_a_command_that_cannot_run_is_told_and_the_lock_is_free(server, command, status, word):
+def test_a_command_that_cannot_run_is_reported_and_releases(server, command, status, word):
     done = ctl(server, "lock", "key", "--", *command)
     assert done.returncode == status
     assert done.stderr.count("\n") == 1 and command[0] in done.stderr and word in done.stderr
@@ -93,20 +93,20 @@ def test_a_key_may_begin_with_a_dash(server):
     assert (done.returncode, done.stdout) == (0, "--try\n")
 
 
-def test_what_follows_the_dashes_is_the_commands(server):
+def test_arguments_after_the_dashes_belong_to_the_command(server):
     done = ctl(server, "lock", "key", "--", "echo", "--timeout", "1", "--", "--auth-token", "x")
     assert done.stdout == "--timeout 1 -- --auth-token x\n"
 
 
 # ---- mutual exclusion ----
 
-def test_of_many_only_one_runs_at_a_time(server, tmp_path):
+def test_lock_runs_one_command_at_a_time(server, tmp_path):
     alone = f"mkdir {tmp_path}/inside || exit 9; sleep 0.02; rmdir {tmp_path}/inside"
     runners = [Running(server, "lock", "key", "--", "sh", "-c", alone) for _ in range(8)]
     assert [running.finish() for running in runners] == [(0, "", "")] * 8
 
 
-def test_of_a_semaphore_as_many_run_as_it_has_slots(server):
+def test_sem_runs_as_many_commands_as_it_has_slots(server):
     runners = [Running(server, "sem", "key", "-n", "2", "--", "sh", "-c", "exec sleep 100")
                for _ in range(3)]
     try:
@@ -120,7 +120,7 @@ def test_of_a_semaphore_as_many_run_as_it_has_slots(server):
             running.__exit__()
 
 
-def test_a_semaphore_renews_and_releases_its_slot(server):
+def test_sem_renews_and_releases_its_slot(server):
     with Running(server, "sem", "key", "-n", "3", "--lease", "1", "--", "sh", "-c",
                  "echo; sleep 2.5"):
         time.sleep(2)
@@ -129,7 +129,7 @@ def test_a_semaphore_renews_and_releases_its_slot(server):
 
 
 @pytest.mark.parametrize("flags", [["--try"], ["--timeout", "0"], ["--timeout=1"]])
-def test_not_granted_in_time_has_its_status(server, flags):
+def test_a_timeout_has_its_exit_status(server, flags):
     with Client(server) as client:
         client.acquire("key")
         done = ctl(server, "lock", *flags, "key", "--", "echo", "ran")
@@ -137,7 +137,7 @@ def test_not_granted_in_time_has_its_status(server, flags):
     assert done.stderr.startswith("dflockctl: no lock on 'key': ") and "show" in done.stderr
 
 
-def test_it_waits_in_the_queue_and_then_runs(server):
+def test_lock_waits_in_the_queue_then_runs(server):
     with Client(server) as client:
         token = client.acquire("key")
         with Running(server, "lock", "key", "--", "echo", "ran") as running:
@@ -146,7 +146,7 @@ def test_it_waits_in_the_queue_and_then_runs(server):
             assert running.finish() == (0, "ran\n", "")
 
 
-def test_it_is_renewed_in_the_background(server):
+def test_lock_renews_in_the_background(server):
     with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c", "echo; sleep 3"):
         time.sleep(2.2)
         assert ctl(server, "lock", "key", "--try", "--", "true").returncode == TIMED_OUT
@@ -155,7 +155,7 @@ def test_it_is_renewed_in_the_background(server):
 # ---- signals ----
 
 @pytest.mark.parametrize("name", FORWARDED)
-def test_a_signal_is_forwarded(server, name):
+def test_lock_forwards_signals(server, name):
     with Running(server, "lock", "key", "--", "sh", "-c", TRAP.format(name[3:])) as running:
         assert running.line() == "ready"
         running.send(getattr(signal, name))
@@ -163,7 +163,7 @@ def test_a_signal_is_forwarded(server, name):
     assert held(server) == []
 
 
-def test_what_was_ignored_stays_ignored(server):
+def test_an_ignored_signal_stays_ignored(server):
     def ignore():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -174,7 +174,7 @@ def test_what_was_ignored_stays_ignored(server):
         assert running.finish() == (0, "alive\n", "")
 
 
-def test_what_was_ignored_does_not_end_the_waiting(server):
+def test_an_ignored_signal_does_not_end_the_wait(server):
     def ignore():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -205,7 +205,7 @@ def test_the_interrupt_of_a_terminal_reaches_the_command_once(server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"])
-def test_a_signal_while_waiting_gives_up(server, name):
+def test_a_signal_ends_the_wait(server, name):
     number = getattr(signal, name)
     with Client(server) as client:
         client.acquire("key")
@@ -219,8 +219,8 @@ def test_a_signal_while_waiting_gives_up(server, name):
         waits(server, 0)
 
 
-def test_granted_while_it_gives_up_it_is_released():
-    """Also where the server keeps a grant whose connection ends."""
+def test_a_grant_after_the_signal_is_released():
+    """Also if the server keeps grants of closed connections."""
     with Server("--no-auto-release-on-disconnect") as server, Client(server) as client:
         token = client.acquire("key")
         with Running(server, "lock", "key", "--lease", "1000", "--", "echo", "ran") as running:
@@ -234,7 +234,7 @@ def test_granted_while_it_gives_up_it_is_released():
         assert held(server) == []
 
 
-def test_a_grant_that_was_heard_of_late_is_renewed_in_time(server):
+def test_a_grant_received_late_is_renewed_in_time(server):
     with Client(server) as client:
         token = client.acquire("key")
         with Running(server, "lock", "key", "--lease", "3", "--", "sleep", "3") as running:
@@ -246,7 +246,7 @@ def test_a_grant_that_was_heard_of_late_is_renewed_in_time(server):
             assert running.finish() == (0, "", "")
 
 
-def test_the_interrupt_of_a_terminal_gives_up_waiting(server):
+def test_the_interrupt_of_a_terminal_ends_the_wait(server):
     with Client(server) as client:
         client.acquire("key")
         with Terminal(server, "lock", "key", "--", "echo", "ran") as terminal:
@@ -256,7 +256,7 @@ def test_the_interrupt_of_a_terminal_gives_up_waiting(server):
             assert "ran" not in terminal.text()
 
 
-def test_killed_itself_its_command_gets_sigterm(server):
+def test_the_command_gets_sigterm_if_dflockctl_is_killed(server):
     with Running(server, "lock", "key", "--", "sh", "-c", "echo $$; exec sleep 100") as running:
         pid = int(running.line())
         running.send(signal.SIGKILL)
@@ -266,7 +266,7 @@ def test_killed_itself_its_command_gets_sigterm(server):
 
 # ---- lost ----
 
-def test_lost_with_the_server_the_command_gets_sigterm_then_sigkill(server):
+def test_a_loss_sends_sigterm_then_sigkill(server):
     with Running(server, "lock", "key", "--grace", "1", "--", "sh", "-c", STUBBORN) as running:
         assert running.line() == "ready"
         server.kill()
@@ -276,7 +276,7 @@ def test_lost_with_the_server_the_command_gets_sigterm_then_sigkill(server):
     assert "lost 'key'" in errors and "SIGTERM" in errors and "SIGKILL in 1 s" in errors
 
 
-def test_lost_and_heeded_it_does_not_wait_for_the_grace(server):
+def test_a_command_that_ends_on_sigterm_shortens_the_grace(server):
     with Running(server, "lock", "key", "--grace", "1000", "--", "sh", "-c",
                  TRAP.format("TERM")) as running:
         assert running.line() == "ready"
@@ -285,7 +285,7 @@ def test_lost_and_heeded_it_does_not_wait_for_the_grace(server):
     assert (status, output) == (LOST, "got\n")
 
 
-def test_without_grace_it_is_killed_at_once(server):
+def test_grace_0_kills_at_once(server):
     with Running(server, "lock", "key", "--grace", "0", "--", "sh", "-c", STUBBORN) as running:
         assert running.line() == "ready"
         server.kill()
@@ -295,8 +295,8 @@ def test_without_grace_it_is_killed_at_once(server):
 
 @pytest.mark.parametrize("flags, trap", [(("--grace", "1000"), ""), (("--grace", "0"), ""),
                                          (("--grace", "1"), "trap '' TERM; ")])
-def test_lost_all_that_the_command_started_ends_too(server, flags, trap):
-    """Also in a session of its own, below a process that is gone, and one that is stopped."""
+def test_a_loss_ends_all_processes_of_the_command(server, flags, trap):
+    """Also one in its own session, an orphan, and a stopped one."""
     script = (trap + "sleep 100 & echo $!; setsid sleep 100 & echo $!; "
               "(sleep 100 & echo $!); sleep 100 & echo $!; kill -STOP $!; echo .; wait")
     with Running(server, "lock", "key", *flags, "--", "sh", "-c", script) as running:
@@ -308,7 +308,7 @@ def test_lost_all_that_the_command_started_ends_too(server, flags, trap):
             wait_gone(pid)
 
 
-def test_a_server_that_is_silent_beyond_the_lease_loses_it(server):
+def test_a_server_silent_beyond_the_lease_is_a_loss(server):
     with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
                  "echo; exec sleep 100") as running:
         running.line()
@@ -321,7 +321,7 @@ def test_a_server_that_is_silent_beyond_the_lease_loses_it(server):
     assert "did not renew the lease in time" in errors
 
 
-def test_released_by_somebody_else_it_is_lost(server):
+def test_a_release_by_another_client_is_a_loss(server):
     with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
                  "echo $DFLOCKD_TOKEN; exec sleep 100") as running, Client(server) as client:
         assert client.call("r", "key", running.line()) == "ok"
@@ -329,8 +329,8 @@ def test_released_by_somebody_else_it_is_lost(server):
     assert status == LOST and "lost 'key'" in errors
 
 
-def test_lost_while_stopped_the_command_ends(server):
-    """Stopped as ^Z does it: nobody renews, and on going on it is known."""
+def test_a_loss_while_stopped_ends_the_command(server):
+    """As by ^Z: dflockctl does not renew, and detects the loss when it continues."""
     with Running(server, "lock", "key", "--lease", "1", "--", "sh", "-c",
                  "echo $$; exec sleep 100") as running:
         command = int(running.line())
@@ -342,8 +342,8 @@ def test_lost_while_stopped_the_command_ends(server):
         wait_gone(command)
 
 
-def test_gone_at_the_very_end_it_is_lost_too(server):
-    """The command ends with success, but nobody can say that the lock was held until then."""
+def test_a_server_killed_at_the_end_of_the_command_is_a_loss(server):
+    """The command succeeds, but dflockctl cannot know that it held the lock until then."""
     script = f"kill -STOP $PPID; kill -KILL {server.pid}; (sleep 0.3; kill -CONT $PPID) & exit 0"
     with Running(server, "lock", "key", "--", "sh", "-c", script) as running:
         status, _, errors = running.finish()
@@ -352,14 +352,14 @@ def test_gone_at_the_very_end_it_is_lost_too(server):
 
 # ---- servers ----
 
-def test_without_a_server_it_says_where_it_looked(nowhere):
+def test_lock_names_the_server_that_is_missing(nowhere):
     done = ctl(nowhere, "lock", "key", "--", "echo", "ran")
     assert (done.returncode, done.stdout) == (NO_SERVER, "")
     assert nowhere in done.stderr and "--servers" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_limits_of_the_server_refuse(server):
+def test_limits_of_the_server_are_reported(server):
     with Server("--max-locks", "1") as small, Client(small) as client:
         client.acquire("other")
         done = ctl(small, "lock", "key", "--", "true")
@@ -375,7 +375,7 @@ def test_limits_of_the_server_refuse(server):
         assert done.returncode == REFUSED and "another limit" in done.stderr
 
 
-def test_a_server_that_is_being_stopped_ends_the_waiting(server):
+def test_a_draining_server_ends_the_wait(server):
     with Client(server) as client:
         client.acquire("key")
         with Running(server, "lock", "--no-retry", "key", "--", "true") as running:
@@ -385,7 +385,7 @@ def test_a_server_that_is_being_stopped_ends_the_waiting(server):
     assert status == NO_SERVER and "being stopped" in errors
 
 
-# ---- asking again ----
+# ---- retries ----
 
 @contextmanager
 def restarted(server):
@@ -436,7 +436,7 @@ def test_a_waiter_with_a_timeout_or_without_retry_ends_with_its_server(flags):
             assert running.finish()[0] == NO_SERVER
 
 
-def test_with_retry_it_waits_for_a_server_that_is_not_there_yet():
+def test_retry_waits_for_a_server_to_start():
     with Server() as server:
         server.kill()
     with Running(server, "lock", "key", "--retry", "--timeout", "60", "--",
@@ -449,14 +449,14 @@ def test_with_retry_it_waits_for_a_server_that_is_not_there_yet():
     assert errors.count("trying again") == 1
 
 
-def test_asking_again_ends_with_the_timeout(nowhere):
+def test_the_timeout_ends_the_retries(nowhere):
     begun = time.monotonic()
     done = ctl(nowhere, "lock", "key", "--retry", "--timeout", "1", "--", "true")
     assert done.returncode == NO_SERVER
     assert time.monotonic() - begun >= 1
 
 
-def test_asking_again_is_given_up_by_a_signal(nowhere):
+def test_a_signal_ends_the_retries(nowhere):
     with Running(nowhere, "lock", "key", "--retry", "--", "true") as running:
         time.sleep(0.5)
         running.send(signal.SIGTERM)
@@ -499,7 +499,7 @@ def test_acquire_prints_no_token_of_a_grant_that_ended_while_it_was_stopped():
 @pytest.mark.parametrize("command", [
     ("lock", "key", "--try", "--", "true"), ("acquire", "key", "--try"), ("ping",), ("stats",),
     ("ls",), ("show", "key"), ("renew", "key", "0" * 32), ("release", "key", "0" * 32)])
-def test_a_server_that_does_not_reply_is_waited_for_no_longer_than_told(server, command):
+def test_timeouts_limit_the_wait_for_a_silent_server(server, command):
     server.terminate(signal.SIGSTOP)
     try:
         begun = time.monotonic()
@@ -520,13 +520,19 @@ def test_a_unix_socket_is_a_server_too(tmp_path):
         assert (done.returncode, done.stdout) == (0, "ran\n")
 
 
+def test_retry_without_time_to_wait_is_reported(server):
+    done = ctl(server, "lock", "key", "--try", "--retry", "--", "true")
+    assert done.returncode == 0 and "--retry: has no effect" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [
     ("lock", "key"), ("lock", "key", "--"), ("lock", "--", "true"), ("lock", "key", "true"),
     ("lock", "a b", "--", "true"), ("lock", "", "--", "true"), ("lock", "k" * 257, "--", "true"),
     ("sem", "key", "--", "true"), ("sem", "key", "-n", "0", "--", "true"),
     ("lock", "key", "--lease", "0", "--", "true"), ("lock", "key", "--grace", "-1", "--", "true"),
-    ("lock", "key", "--try", "--timeout", "3", "--", "true"), ("lock", "key", "-n", "3", "--", "x")])
-def test_what_can_not_be_is_told_in_a_line(server, arguments):
+    ("lock", "key", "--try", "--timeout", "3", "--", "true"),
+    ("lock", "key", "-n", "3", "--", "x")])
+def test_wrong_arguments_are_reported_in_one_line(server, arguments):
     done = ctl(server, *arguments)
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert done.stderr.startswith("dflockctl: ") and done.stderr.count("\n") == 1
@@ -542,7 +548,7 @@ def test_a_release_that_the_server_does_not_confirm_is_reported(server):
     assert "did not confirm the release" in done.stderr
 
 
-def test_signals_while_the_command_ends_are_no_loss(server):
+def test_signals_while_the_command_ends_lose_nothing(server):
     """dflockctl may have received them, and its supervisor may not have read them."""
     for _ in range(20):
         with Running(server, "lock", "key", "--", "sleep", "0.02") as running:
@@ -552,10 +558,10 @@ def test_signals_while_the_command_ends_are_no_loss(server):
             assert running.finish()[::2] == (0, "")
 
 
-# ---- peers that are no lock servers, or silent ones ----
+# ---- stand-in servers ----
 
-class Peer:
-    """Accepts connections and closes each after a moment; `accepted` counts them."""
+class ClosingServer:
+    """Accepts connections and closes each after `seconds`; `accepted` counts them."""
 
     def __init__(self, seconds):
         self.seconds = seconds
@@ -579,14 +585,14 @@ class Peer:
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5])
-def test_a_peer_that_answers_nothing_is_not_asked_again(seconds):
-    peer = Peer(seconds)
-    done = ctl(peer.address, "lock", "key", "--", "true")
-    assert done.returncode == NO_SERVER and peer.accepted == 1
+def test_a_server_that_never_answered_is_not_retried(seconds):
+    stand_in = ClosingServer(seconds)
+    done = ctl(stand_in.address, "lock", "key", "--", "true")
+    assert done.returncode == NO_SERVER and stand_in.accepted == 1
 
 
 class Link:
-    """A TCP proxy to a server. `cut` ends its connections; while `silent` it accepts and is mute."""
+    """A TCP proxy to a server. `cut` ends its connections. While `silent` it only accepts."""
 
     def __init__(self, server):
         self.server = server
@@ -626,7 +632,7 @@ class Link:
 
 
 def test_a_silent_connection_hides_no_loss(server):
-    """The server has released the lock; the peer that is met first tells nothing of that."""
+    """The server has released the lock; the first new connection gets no reply."""
     link = Link(server)
     with Running(link.address, "lock", "key", "--lease", "1000", "--connect-timeout", "1",
                  "--reply-timeout", "1", "--", "sh", "-c", "echo; exec sleep 1000") as running:

@@ -1,4 +1,4 @@
-"""Networks that make a client wait: name servers, and sockets whose server accepts nobody."""
+"""Networks that make a client wait: name servers, and a socket with a full backlog."""
 
 import signal
 import socket
@@ -64,13 +64,13 @@ def test_a_signal_ends_the_look_up(names, number):
     assert output == "" and timed.seconds < RESOLVER_SECONDS / 2
 
 
-def test_a_late_name_server_is_waited_for(names, named):
+def test_a_late_name_server_delays_the_command(names, named):
     with Timed() as timed:
         done = run(names, named("late.test"), "lock", "key", "--", "echo", "ran")
     assert done == (0, "ran\n", "") and timed.seconds >= 1
 
 
-def test_an_unknown_name_has_the_reason(names, named):
+def test_an_unknown_name_is_reported_with_the_reason(names, named):
     status, _, errors = run(names, named("unknown.test"), "ping")
     assert status == NO_SERVER
     assert "cannot resolve 'unknown.test': Name or service not known" in errors
@@ -126,7 +126,7 @@ def full(tmp_path):
         yield full
 
 
-def test_a_full_backlog_is_waited_for(full):
+def test_a_full_backlog_delays_until_the_timeout(full):
     with Timed() as timed:
         done = ctl(full.address, "--connect-timeout", "1", "ping")
     assert done.returncode == NO_SERVER

@@ -1,4 +1,4 @@
-"""Standard output that cannot be written: no command reports success, and `acquire` keeps no lock."""
+"""Standard output that cannot be written: commands fail, and `acquire` keeps no lock."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from ctl import CTL, NO_SERVER, OUTPUT, Running, ctl, environment, holders_of, signals_as_usual
+from ctl import CTL, NO_SERVER, OUTPUT, Running, ctl, environment, holders_of, default_signals
 from lib.server import Server
 from lib.wire_client import Client, eventually
 
@@ -35,17 +35,17 @@ def name(request):
 
 
 def ignoring_broken_pipes():
-    signals_as_usual()
+    default_signals()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def with_default_signals():
-    signals_as_usual()
+    default_signals()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def closing_output():
-    signals_as_usual()
+    default_signals()
     os.close(1)
 
 
@@ -58,7 +58,7 @@ def broken_pipe():
 
 
 def lose(way, server, *arguments, preexec=ignoring_broken_pipes):
-    """Run it to its end with a standard output that cannot be written."""
+    """Run dflockctl with a standard output that cannot be written."""
     if way == CLOSED:
         return ctl(server, *arguments, preexec=closing_output)
     opened = broken_pipe() if way == BROKEN else open("/dev/full", "wb")
@@ -68,7 +68,7 @@ def lose(way, server, *arguments, preexec=ignoring_broken_pipes):
 
 @every_way
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
-def test_output_that_is_lost_is_an_error(server, way, arguments):
+def test_lost_output_is_an_error(server, way, arguments):
     with Client(server) as client:
         client.acquire("key")
         done = lose(way, server, *arguments)
@@ -77,7 +77,7 @@ def test_output_that_is_lost_is_an_error(server, way, arguments):
 
 
 @every_way
-def test_a_long_list_that_is_lost_is_an_error(server, way):
+def test_a_lost_long_list_is_an_error(server, way):
     with Client(server) as client:
         for i in range(400):
             client.acquire(f"{i}-{'k' * 200}")
@@ -88,14 +88,14 @@ def test_a_long_list_that_is_lost_is_an_error(server, way):
             assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_has_enough_ends_the_list_as_with_other_tools(server):
+def test_sigpipe_ends_a_list(server):
     with broken_pipe() as file, Client(server) as client:
         client.acquire("key")
         done = ctl(server, "ls", stdout=file, preexec=with_default_signals)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
 
 
-def test_nothing_to_print_is_not_lost(server, name):
+def test_commands_without_output_ignore_stdout(server, name):
     token = ctl(server, "acquire", name).stdout.strip()
     for arguments in (("release", name, token), ("ls",), ("lock", "key", "--", "true")):
         for way in WAYS:
@@ -116,7 +116,7 @@ def test_a_command_under_a_lock_has_the_output_to_itself(server):
 
 
 @every_way
-def test_renew_says_that_the_lease_is_renewed_all_the_same(server, name, way):
+def test_renew_reports_lost_output_and_the_new_lease(server, name, way):
     token = ctl(server, "acquire", name, "--lease", "5").stdout.strip()
     done = lose(way, server, "renew", name, token, "--lease", "500")
     assert done.returncode == OUTPUT
@@ -132,7 +132,7 @@ def test_renew_says_that_the_lease_is_renewed_all_the_same(server, name, way):
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("arguments", ACQUIRING, ids=" ".join)
 def test_acquire_releases_what_it_cannot_print(name, arguments, way, keeps):
-    """Also where only a release does, since the server keeps locks beyond their connections."""
+    """Also if the server keeps locks of closed connections."""
     if "--no-hold" in arguments and not keeps:
         pytest.skip("such a server keeps nothing")
     arguments = [str(os.getpid()) if one == "SELF" else one for one in arguments]
@@ -162,7 +162,7 @@ def acquire_before_a_full_pipe(server, *arguments):
     os.write(writing, b"x" * 4096)
     process = subprocess.Popen(
         [str(CTL), "acquire", *arguments], env=environment(server), stdout=writing,
-        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=signals_as_usual)
+        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=default_signals)
     os.close(writing)
 
     def drain():
@@ -206,7 +206,7 @@ def test_a_slow_reader_gets_a_token_that_holds_the_lock(server, name):
 
 
 def test_a_token_whose_lock_was_lost_while_it_was_printed_is_reported(server, name):
-    """Stopped in the meantime, as by the terminal or the sleep of the machine."""
+    """The holder is stopped meanwhile, as by a terminal or the sleep of the machine."""
     with Client(server) as client:
         with acquire_before_a_full_pipe(server, name, "--lease", "1", "--json") as (process, drain):
             eventually(lambda: is_held(client, name))
@@ -222,7 +222,7 @@ def test_a_token_whose_lock_was_lost_while_it_was_printed_is_reported(server, na
     eventually(lambda: not holders_of(name))
 
 
-def test_the_token_is_printed_once(server, name):
+def test_acquire_prints_the_token_once(server, name):
     """Neither process prints what the other one has buffered."""
     with Running(server, "acquire", name) as running:
         status, output, errors = running.finish()
@@ -236,7 +236,7 @@ def test_top_ends_when_its_terminal_cannot_be_written(server):
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [str(CTL), "top"], env=environment(server), stdin=typing, stdout=slave,
-        stderr=subprocess.PIPE, start_new_session=True, preexec_fn=signals_as_usual)
+        stderr=subprocess.PIPE, start_new_session=True, preexec_fn=default_signals)
     os.close(slave)
     try:
         assert os.read(master, 16)

@@ -1,4 +1,4 @@
-"""Authentication and TLS: given by flags, variables and files, and kept from others."""
+"""Authentication and TLS: by flags, variables and files; secrets stay hidden from others."""
 
 import os
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_secret_is_given_by_flag_variable_or_file(guarded, secret_file):
 
 @pytest.mark.parametrize("flags", [[], ["--auth-token", "wr0ng-secret"]])
 @pytest.mark.parametrize("words", [["ping"], ["lock", "key", "--", "true"], ["acquire", "key"]])
-def test_without_the_right_secret_it_is_refused(guarded, words, flags):
+def test_a_missing_or_wrong_secret_is_refused(guarded, words, flags):
     done = ctl(guarded, words[0], *flags, *words[1:])
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr.count("\n") == 1 and "--auth-token-file" in done.stderr
@@ -61,7 +61,7 @@ def test_a_refusal_is_reported_once(guarded, words):
     assert done.returncode == REFUSED and done.stderr.count("dflockctl:") == 1
 
 
-def test_a_secret_that_no_server_wants_is_told(server):
+def test_a_secret_for_a_server_without_one_is_reported(server):
     done = ctl(server, "ping", "--auth-token", SECRET)
     assert done.returncode == REFUSED and "asks for no secret" in done.stderr
     assert SECRET not in done.stderr
@@ -86,7 +86,7 @@ def test_a_command_under_a_lock_may_use_the_file(guarded, secret_file):
     assert (done.returncode, done.stdout) == (0, "33\n")
 
 
-def test_what_follows_the_dashes_is_not_taken_for_a_secret(server):
+def test_arguments_of_the_command_are_not_wiped(server):
     done = ctl(server, "lock", "key", "--", "echo", "--auth-token", "kept")
     assert done.stdout == "--auth-token kept\n"
 
@@ -103,10 +103,11 @@ def trusting(authority, *more):
     return ("--tls", "--tls-ca", str(authority.certificate), "--auth-token", SECRET, *more)
 
 
-def test_tls_with_its_authority(tls, authority):
+def test_tls_works_with_a_trusted_authority(tls, authority):
     flags = trusting(authority)
     assert ctl(tls, "ping", *flags).returncode == 0
-    done = ctl(tls, "lock", *flags, "--lease", "1", "tls-key", "--", "sh", "-c", "sleep 1.5; echo ran")
+    done = ctl(tls, "lock", *flags, "--lease", "1", "tls-key", "--", "sh", "-c",
+               "sleep 1.5; echo ran")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
     variables = {"DFLOCKD_TLS": "1", "DFLOCKD_TLS_CA": str(authority.certificate),
                  "DFLOCKD_AUTH_TOKEN": SECRET}
@@ -132,30 +133,30 @@ def test_a_certificate_that_is_not_trusted_is_refused(tls, tmp_path):
     assert ctl(tls, "ping", "--tls", "--tls-insecure", "--auth-token", SECRET).returncode == 0
 
 
-def test_the_name_in_the_certificate_counts(tls, authority):
+def test_the_certificate_must_have_the_server_name(tls, authority):
     assert ctl(tls, "ping", *trusting(authority, "--tls-server-name", "localhost")).returncode == 0
     done = ctl(tls, "ping", *trusting(authority, "--tls-server-name", "elsewhere.example"))
     assert done.returncode == REFUSED and "--tls-server-name" in done.stderr
 
 
-def test_a_file_of_tls_that_is_not_there_is_told(tls):
+def test_a_missing_tls_file_is_reported(tls):
     done = ctl(tls, "ping", "--tls", "--tls-ca", "/nowhere/ca.pem")
     assert done.returncode in (REFUSED, USAGE) and "/nowhere/ca.pem" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_without_tls_it_is_told_that_the_server_may_want_it(tls):
+def test_a_connection_without_tls_hints_at_tls(tls):
     done = ctl(tls, "ping")
     assert done.returncode == NO_SERVER and "--tls" in done.stderr
 
 
-def test_tls_to_a_server_that_has_none_is_told(server, authority):
+def test_tls_to_a_plain_server_is_reported(server, authority):
     done = ctl(server, "ping", "--tls", "--tls-ca", str(authority.certificate))
     assert done.returncode in (NO_SERVER, REFUSED)
     assert done.stderr.count("\n") == 1
 
 
-def test_a_certificate_of_our_own_is_shown(pair, authority):
+def test_the_client_certificate_is_sent(pair, authority):
     client = authority.issue("client", usage="clientAuth")
     own = ("--tls-client-cert", str(client.certificate), "--tls-client-key", str(client.key))
     trust = ("--tls", "--tls-ca", str(authority.certificate))
@@ -164,7 +165,7 @@ def test_a_certificate_of_our_own_is_shown(pair, authority):
         assert ctl(server, "ping", *trust).returncode in (NO_SERVER, REFUSED)
 
 
-def test_a_unix_socket_may_speak_tls(pair, authority, tmp_path):
+def test_tls_works_over_a_unix_socket(pair, authority, tmp_path):
     path = tmp_path / "socket"
     with TlsServer(pair, "--unix-socket", str(path)):
         done = ctl(f"unix:{path}", "ping", "--tls", "--tls-ca", str(authority.certificate))

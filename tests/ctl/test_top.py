@@ -1,4 +1,4 @@
-"""`top`: a live screen, and the terminal as it was when it ends."""
+"""`top`: the screen, and the terminal modes after its end."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def busy(server):
 
 
 def assert_left(terminal):
-    """The screen of before is back, the cursor is shown, and keys are echoed again."""
+    """The previous screen, the cursor and the echo are restored."""
     assert terminal.raw.count(ENTER) == terminal.raw.count(LEAVE) == 1
     assert terminal.raw.rindex(LEAVE) > terminal.raw.rindex(ENTER)
     assert terminal.raw.rindex(b"\x1b[?25h") > terminal.raw.rindex(b"\x1b[?25l")
@@ -43,7 +43,7 @@ def order_of(terminal, *names):
         (number for number, line in enumerate(lines) if line.startswith(name + " ")), -1))
 
 
-def test_it_shows_servers_and_the_most_contended_keys(busy):
+def test_top_shows_servers_and_the_most_contended_keys(busy):
     with Terminal(busy, "top") as terminal:
         terminal.see(address(busy), "hot", "warm", "slots", "1/5")
         lines = terminal.lines()
@@ -63,7 +63,7 @@ def test_it_shows_servers_and_the_most_contended_keys(busy):
 
 @pytest.mark.parametrize("way, status", [
     ("q", 0), ("^C", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
-def test_the_terminal_is_as_it_was_however_it_ends(server, way, status):
+def test_top_restores_the_terminal_at_each_end(server, way, status):
     with Terminal(server, "top") as terminal:
         terminal.see(address(server), "q quit")
         if way.startswith("SIG"):
@@ -74,7 +74,7 @@ def test_the_terminal_is_as_it_was_however_it_ends(server, way, status):
         assert_left(terminal)
 
 
-def test_it_counts_grants(server):
+def test_top_counts_grants(server):
     with Terminal(server, "top") as terminal, Client(server) as client:
         terminal.see(address(server))
 
@@ -91,7 +91,7 @@ def test_it_counts_grants(server):
         assert terminal.finish() == 0
 
 
-def test_without_the_probe_it_takes_no_lock(server):
+def test_no_probe_acquires_no_lock(server):
     with Terminal(server, "top", "--no-probe") as terminal, Client(server) as client:
         terminal.see(address(server), "-")
         time.sleep(1.5)
@@ -99,7 +99,7 @@ def test_without_the_probe_it_takes_no_lock(server):
         assert re.search(rf"{address(server)} +2 +- ", terminal.text())
 
 
-def test_with_the_probe_its_lock_is_shown_by_no_line(server):
+def test_top_does_not_show_its_own_lock(server):
     with Terminal(server, "top") as terminal, Client(server) as client:
         eventually(lambda: [lock["key"] for lock in client.stats()["idle_locks"]]
                    == [f"dflockctl.top.{terminal.process.pid}"])
@@ -113,7 +113,7 @@ def fills(terminal, rows):
             lines[-1].startswith("q quit"))
 
 
-def test_it_follows_the_size_of_the_terminal(busy):
+def test_top_follows_the_size_of_the_terminal(busy):
     with Terminal(busy, "top") as terminal:
         terminal.see("hot", "q quit")
         terminal.resize(12, 120)
@@ -131,7 +131,7 @@ def test_it_follows_the_size_of_the_terminal(busy):
         assert terminal.finish() == 0
 
 
-def test_the_order_can_be_changed(busy):
+def test_keys_change_the_sort_order(busy):
     with Terminal(busy, "top") as terminal:
         terminal.see("hot", "sort: waiters")
         terminal.type(b"r")
@@ -142,7 +142,7 @@ def test_the_order_can_be_changed(busy):
         assert order_of(terminal, "hot", "warm", "slots") == ["hot", "slots", "warm"]
 
 
-def test_what_is_gone_leaves_no_trace_on_the_screen(server):
+def test_released_keys_disappear_from_the_screen(server):
     with Client(server) as client, Terminal(server, "top") as terminal:
         tokens = {key: client.acquire(key, "0 1000") for key in ("a-long-name-of-a-key", "b", "c")}
         terminal.see("3 keys", "a-long-name-of-a-key")
@@ -153,7 +153,7 @@ def test_what_is_gone_leaves_no_trace_on_the_screen(server):
                    == ["KEY", "b", "q"])
 
 
-def test_more_keys_than_lines_are_counted(server):
+def test_top_counts_keys_beyond_the_screen(server):
     with Client(server) as client:
         for number in range(100):
             client.acquire(f"key-{number:03}")
@@ -164,7 +164,7 @@ def test_more_keys_than_lines_are_counted(server):
             assert terminal.lines()[23].startswith("q quit")
 
 
-def test_keys_of_any_bytes_keep_to_their_line(server):
+def test_keys_of_any_bytes_take_one_line(server):
     with Client(server) as client:
         for key in (b"\x1b[2Jcleared", b"w" * 256, "\u65e5\u672c".encode() * 40, b"\xff\xfe"):
             assert client.call("l", key, "0 1000").startswith("ok ")
@@ -176,7 +176,7 @@ def test_keys_of_any_bytes_keep_to_their_line(server):
             assert b"\x1b[2Jcleared" not in terminal.raw
 
 
-def test_a_server_that_goes_and_comes_back_is_told(server):
+def test_top_shows_a_server_restart(server):
     with Server() as other:
         port = other.port
         with Terminal([server, other], "top") as terminal:
@@ -191,7 +191,7 @@ def test_a_server_that_goes_and_comes_back_is_told(server):
             assert terminal.finish() == 0
 
 
-def test_a_server_that_is_silent_does_not_stop_the_screen(server):
+def test_a_silent_server_does_not_block_the_screen(server):
     with Server() as other, Terminal([server, other], "top") as terminal:
         terminal.see(address(server), address(other))
         server.terminate(signal.SIGSTOP)
@@ -204,7 +204,7 @@ def test_a_server_that_is_silent_does_not_stop_the_screen(server):
             server.terminate(signal.SIGCONT)
 
 
-def test_it_stops_and_goes_on(busy):
+def test_space_pauses_and_continues(busy):
     with Terminal(busy, "top") as terminal:
         terminal.see("hot")
         terminal.type(b" ")
@@ -217,7 +217,7 @@ def test_it_stops_and_goes_on(busy):
             terminal.see("new-one")
 
 
-def test_stopped_by_the_terminal_it_gives_the_screen_back(server):
+def test_a_stop_restores_the_screen(server):
     with Terminal(server, "top", command=None) as terminal:
         terminal.see("q quit")
         os.kill(terminal.process.pid, signal.SIGTSTP)
@@ -230,7 +230,7 @@ def test_stopped_by_the_terminal_it_gives_the_screen_back(server):
         assert terminal.modes() == terminal.before
 
 
-def test_what_is_no_terminal_is_told(server):
+def test_top_reports_a_missing_terminal(server):
     done = ctl(server, "top")
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert "terminal" in done.stderr and "stats" in done.stderr

@@ -1,4 +1,4 @@
-"""`ls`, `show`, `stats`, `ping` and `shard`: what servers hold, for people and for programs."""
+"""`ls`, `show`, `stats`, `ping` and `shard`: output for people and for programs."""
 
 import json
 import socket
@@ -11,7 +11,8 @@ from lib.server import Server
 from lib.wire_client import Client, eventually
 
 STRANGE_KEYS = [b"plain", b'quote"and\\backslash', b"\x1b[31mred", b"\xff\xfe\x80", b"\x00nul\x00",
-                "gr\u00fcn".encode(), "\u65e5\u672c".encode(), b"\x7f\x01\x02", "\u202eturned".encode(),
+                "gr\u00fcn".encode(), "\u65e5\u672c".encode(), b"\x7f\x01\x02",
+                "\u202eturned".encode(),
                 "\u009b31m".encode(), b"k" * 256]
 
 
@@ -45,7 +46,7 @@ def listed(server, *arguments):
 
 # ---- ls ----
 
-def test_ls_tells_of_each_key(busy):
+def test_ls_lists_each_key(busy):
     alpha, beta, delta = rows(ctl(busy, "ls"))
     assert alpha[:4] == ["alpha", "lock", "1", "2"] and alpha[6] == address(busy)
     assert 0 < float(alpha[4]) <= 1000 and int(alpha[5]) > 0
@@ -66,7 +67,7 @@ def test_ls_sorts(busy, arguments, order):
     assert [entry["key"] for entry in listed(busy, *arguments)] == order.split()
 
 
-def test_ls_knows_no_other_order(busy):
+def test_ls_reports_an_unknown_sort_column(busy):
     done = ctl(busy, "ls", "--sort", "colour")
     assert done.returncode == USAGE and "--sort" in done.stderr and "waiters" in done.stderr
 
@@ -81,13 +82,13 @@ def test_ls_in_json(busy):
     assert "idle_s" not in delta and gamma["idle_s"] >= 0 and gamma["holders"] == 0
 
 
-def test_ls_of_nothing_is_nothing(server):
+def test_ls_prints_nothing_for_no_keys(server):
     done = ctl(server, "ls")
     assert (done.returncode, done.stdout) == (0, "")
     assert listed(server) == []
 
 
-def test_ls_writes_keys_of_any_bytes_so_that_they_do_no_harm(server):
+def test_ls_escapes_keys_of_any_bytes(server):
     with Client(server) as client:
         for key in STRANGE_KEYS:
             assert client.call("l", key, "0").startswith("ok ")
@@ -106,7 +107,7 @@ def test_ls_writes_keys_of_any_bytes_so_that_they_do_no_harm(server):
         assert one in shown
 
 
-def test_ls_is_a_table_on_a_terminal_only(busy):
+def test_ls_prints_a_table_only_on_a_terminal(busy):
     done = ctl(busy, "ls")
     assert "\x1b" not in done.stdout and "KEY" not in done.stdout
     with Terminal(busy, "ls") as terminal:
@@ -127,7 +128,7 @@ def test_colours_can_be_switched_off(busy, variables):
         assert b"\x1b" not in terminal.raw
 
 
-def test_on_a_terminal_wide_characters_are_aligned_and_directions_kept(server):
+def test_ls_aligns_wide_characters_and_escapes_directions(server):
     with Client(server) as client:
         for key in ("\u65e5\u672c", "abcdef", "\u202eturned"):
             assert client.call("l", key, "0").startswith("ok ")
@@ -143,7 +144,7 @@ def test_on_a_terminal_wide_characters_are_aligned_and_directions_kept(server):
 
 # ---- show ----
 
-def test_show_tells_who_holds_a_key_and_how_many_wait(busy):
+def test_show_prints_holder_and_waiters(busy):
     text = ctl(busy, "show", "alpha").stdout
     assert text.startswith(f"alpha on {address(busy)}\n") and "held by connection" in text
     assert "2 waiting" in text
@@ -153,7 +154,7 @@ def test_show_tells_who_holds_a_key_and_how_many_wait(busy):
     assert done.returncode == 0 and "free: nobody holds it" in done.stdout
 
 
-def test_show_has_both_things_of_a_name(busy):
+def test_show_prints_lock_and_semaphore_of_a_key(busy):
     with Client(busy) as client:
         assert client.call("sl", "alpha", "0 7").startswith("ok ")
         entries = json.loads(ctl(busy, "show", "alpha", "--json").stdout)
@@ -170,7 +171,7 @@ def test_show_finds_keys_of_any_bytes(server, key):
 
 # ---- stats ----
 
-def test_stats_counts(busy):
+def test_stats_prints_totals(busy):
     [row] = rows(ctl(busy, "stats"))
     assert row == [address(busy), "5", "2", "1", "4", "2", "1"]
     [value] = json.loads(ctl(busy, "stats", "--json").stdout)
@@ -181,7 +182,7 @@ def test_stats_counts(busy):
 
 # ---- ping ----
 
-def test_ping_tells_that_each_server_answers(server):
+def test_ping_prints_each_server(server):
     with Server() as other:
         done = ctl([server, other], "ping")
         assert done.returncode == 0 and done.stderr == ""
@@ -192,7 +193,7 @@ def test_ping_tells_that_each_server_answers(server):
     assert all(answer["first_ms"] >= 0 and answer["next_ms"] >= 0 for answer in answers)
 
 
-def test_ping_again_and_again(server):
+def test_ping_repeats(server):
     done = ctl(server, "ping", "--count", "2")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
 
@@ -228,7 +229,7 @@ def test_each_key_goes_to_its_server():
                            == [str(int(server is one)) for one in servers])
 
 
-def test_a_server_that_is_gone_does_not_hide_the_others(busy, nowhere):
+def test_a_missing_server_does_not_hide_the_others(busy, nowhere):
     for command in ("ls", "stats", "ping"):
         done = ctl([nowhere, busy], command)
         assert done.returncode == NO_SERVER
@@ -240,9 +241,9 @@ def test_a_server_that_is_gone_does_not_hide_the_others(busy, nowhere):
     assert [answer["ok"] for answer in json.loads(done.stdout)] == [False, True]
 
 
-# ---- what is no server ----
+# ---- not a dflockd ----
 
-def test_what_is_no_dflockd_is_told():
+def test_stats_reports_a_server_that_is_no_dflockd():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         def answer():
             peer, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""The command line: commands, flags and variables, and what is said of wrong ones."""
+"""The command line: commands, flags and variables, and messages about wrong ones."""
 
 import re
 
@@ -16,30 +16,38 @@ SERVER_FLAGS = {
     "tls-insecure": "TLS_INSECURE", "connect-timeout": "CONNECT_TIMEOUT_S"}
 
 
-def assert_told(done, *wanted):
-    """One line on standard error that names what is wrong, and nothing else."""
+def assert_reported(done, *wanted):
+    """Standard error has one line with all of `wanted`; standard output is empty."""
     assert (done.returncode, done.stdout) == (USAGE, ""), done
     assert done.stderr.startswith("dflockctl: ") and done.stderr.count("\n") == 1, done.stderr
     for one in wanted:
         assert one in done.stderr, done.stderr
 
 
-def test_without_a_command_it_says_how_to_go_on():
-    assert_told(ctl((),), "no command", "--help")
+def test_a_missing_command_is_reported():
+    assert_reported(ctl((),), "no command", "--help")
 
 
 @pytest.mark.parametrize("wrong, like", [
     ("lokc", "lock"), ("locks", "lock"), ("list", None), ("status", "stats"), ("unlock", "lock"),
     ("ping6", "ping"), ("\x1b[31m", None), ("x" * 1000, None), ("", None)])
-def test_an_unknown_command_is_told_with_what_it_may_be(wrong, like):
+def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     done = ctl((), wrong)
-    assert_told(done, f"did you mean: dflockctl {like}" if like else "--help")
+    assert_reported(done, f"did you mean: dflockctl {like}" if like else "--help")
     assert "\x1b" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments, wanted", [
     (("ls", "--colour"), ("--colour", "--help")), (("--colour", "ls"), ("--colour", "--help")),
-    (("show", "--try", "key"), ("--try", "not a flag of show")), (("ls", "key"), ("'key'", "ls --help")),
+    (("show", "--try", "key"), ("--try", "not a flag of show")),
+    (("ls", "key"), ("'key'", "ls --help")), (("lock", "--", "true"), ("no key before --",)),
+    (("lock", "key", "true"), ("-- is missing before 'true'",)),
+    (("lock", "key", "-n", "3", "--", "true"), ("-n: not a flag of lock", "use sem")),
+    (("lock", "key", "--lease", "--", "true"), ("--lease: needs a value",)),
+    (("sem", "key", "-n3", "--", "true"), ("-n3: unknown flag", "-n 3")),
+    (("release", "key", "abc"), ("'abc': not a token",)),
+    (("show", "k" * 300), ("has 300 bytes", "256")),
+    (("ls", "--servers", "a,b:99999"), ("--servers: 'b:99999'",)),
     (("show", "one", "two"), ("'two'", "show --help")), (("show",), ("no key",)),
     (("ls", "--sort"), ("--sort", "needs a value")),
     (("ping", "--count", "x"), ("--count", "'x'")), (("ping", "--count", "0"), ("--count",)),
@@ -53,17 +61,17 @@ def test_an_unknown_command_is_told_with_what_it_may_be(wrong, like):
     (("ls", "--tls-insecure"), ("--tls-insecure", "--tls")),
     (("ls", "--tls", "--tls-client-cert", "a"), ("--tls-client-key",)),
     (("acquire", "key", "--while", "1", "--no-hold"), ("--while", "--no-hold"))])
-def test_what_is_wrong_is_told_in_a_line(arguments, wanted):
-    assert_told(ctl((), *arguments), *wanted)
+def test_wrong_arguments_are_reported_in_one_line(arguments, wanted):
+    assert_reported(ctl((), *arguments), *wanted)
 
 
 @pytest.mark.parametrize("variable, value", [
     ("SERVERS", "a,,b"), ("TLS", "perhaps"), ("TLS_CA", "file"), ("TLS_INSECURE", "1"),
     ("CONNECT_TIMEOUT_S", "soon"), ("AUTH_TOKEN_FILE", "/nowhere/secret"), ("AUTH_TOKEN", " ")])
-def test_a_wrong_variable_is_told_by_its_name(variable, value):
+def test_a_wrong_variable_is_reported_by_name(variable, value):
     name = f"DFLOCKD_{variable}"
     done = ctl((), "ls", variables={name: value})
-    assert_told(done)
+    assert_reported(done)
     assert re.search(rf"\b{name}\b", done.stderr)
 
 
@@ -89,7 +97,7 @@ def test_help_lists_commands_and_exit_statuses(words):
         assert re.search(rf"^ +{status}  ?\w", done.stdout, re.MULTILINE)
 
 
-def test_it_tells_its_version():
+def test_version_is_printed():
     done = ctl((), "--version")
     assert done.returncode == 0 and re.fullmatch(r"dflockctl \d+\.\d+\.\d+\n", done.stdout)
 
@@ -97,21 +105,21 @@ def test_it_tells_its_version():
 @pytest.mark.parametrize("words", [
     ("--servers", "{}", "ping"), ("ping", "--servers", "{}"), ("ping", "--servers={}"),
     ("-servers", "{}", "ping"), ("--servers", "127.0.0.1:1", "ping", "--servers", "{}")])
-def test_flags_stand_before_or_behind_the_command(server, words):
+def test_flags_precede_or_follow_the_command(server, words):
     place = f"{server.host}:{server.port}"
     assert ctl("127.0.0.1:1", *(word.format(place) for word in words)).returncode == 0
 
 
-def test_flags_stand_before_or_behind_the_words(server):
+def test_flags_precede_or_follow_the_words(server):
     for words in (("--timeout", "1", "key"), ("key", "--timeout", "1")):
         assert ctl(server, "lock", *words, "--", "true").returncode == 0
 
 
-def test_the_default_server_is_the_usual_one():
+def test_the_default_server_is_local():
     assert ctl((), "shard", "key").stdout == "127.0.0.1:6388\n"
 
 
-def test_an_empty_variable_is_none():
+def test_an_empty_variable_counts_as_unset():
     with Server() as server:
         empty = {f"DFLOCKD_{name}": "" for name in SERVER_FLAGS.values() if name != "SERVERS"}
         assert ctl(server, "ping", variables=empty).returncode == 0
