@@ -63,8 +63,8 @@ def trickle(text):
 
 
 def answers(count, seconds):
-    """Reads `count` lines from each connection, or until its end. Returns the counts of first words,
-    and of connections that were closed, reset and silent."""
+    """Reads `count` lines from each connection, or until its end. Returns the counts of first
+    words, and of connections that were closed, reset and silent."""
     words = collections.Counter()
     poll = select.epoll()
     left = {}

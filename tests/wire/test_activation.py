@@ -84,9 +84,9 @@ def test_a_passed_tcp_socket_replaces_host_and_port(tcp):
         assert server.port == tcp.getsockname()[1]
         with Client(server) as client:
             assert client.call("ping") == "ok"
-        assert any("service manager" in line for line in server.log)
-        assert [line for line in server.log
-                if re.search(r"listening.*from=service-manager", line)]
+        eventually(lambda: any("service manager" in line for line in server.log))
+        eventually(lambda: any(re.search(r"listening.*from=service-manager", line)
+                               for line in server.log))
 
 
 def test_passed_tcp_and_unix_sockets_serve_the_same_locks(tcp, local):
@@ -102,7 +102,7 @@ def test_passed_tcp_and_unix_sockets_serve_the_same_locks(tcp, local):
             assert near.recv(100).startswith(b"ok ")
 
 
-def test_the_server_also_listens_on_unix_socket_beside_passed_sockets(tcp, tmp_path):
+def test_the_server_also_listens_on_its_path_beside_passed_sockets(tcp, tmp_path):
     path = tmp_path / "own.sock"
     with ActivatedServer([tcp], "--unix-socket", str(path)) as server, Client(server) as client:
         assert client.call("ping") == "ok"

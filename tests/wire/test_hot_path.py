@@ -46,7 +46,6 @@ def allocations_for(pairs, connections):
         acquire_and_release(server, pairs, connections)
         server.terminate()
         assert server.wait() == 0
-        server._reader.join(10)
     text = "".join(server.log)
     stats, _ = json.JSONDecoder().raw_decode(text[text.index('{"jemalloc"'):])
     arenas = stats["jemalloc"]["stats.arenas"]

@@ -54,7 +54,6 @@ def debug_log():
             server.terminate()
             client.close()
         assert server.wait() == 0
-        server._reader.join(10)
         return server.log, tokens
 
 
@@ -96,7 +95,6 @@ def test_the_server_logs_no_ordinary_requests_without_debug():
                 assert client.call("r", "key", client.acquire("key")) == "ok", number
         server.terminate()
         assert server.wait() == 0
-        server._reader.join(10)
         assert len(server.log) < 20
         assert [line for line in server.log if not LINE.fullmatch(line)] == []
 
@@ -113,7 +111,6 @@ def test_a_key_cannot_break_the_format(key):
             eventually(lambda: client.stats()["connections"] == 1)
         server.terminate()
         assert server.wait() == 0
-        server._reader.join(10)
         assert [line for line in server.log if not LINE.fullmatch(line)] == []
 
 

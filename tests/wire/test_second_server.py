@@ -308,7 +308,7 @@ def test_another_program_with_a_ports_notice_delays_no_server():
                 # The server cannot wait for it, and it cannot grant the same locks.
                 assert_refused(run_server(port_of(server)), str(server.port))
                 assert holder.call("r", "key", token) == "ok"
-            assert any("cannot announce draining" in line for line in server.log)
+            eventually(lambda: any("cannot announce draining" in line for line in server.log))
             assert server.wait() == 0
 
 

@@ -170,7 +170,7 @@ def test_the_memory_limit_sets_the_number_of_workers(accounted, flags):
     server.command = command(ONE_RING, *flags)
     with server:
         with Client(server) as client:
-            [line] = [line for line in server.log if "fewer workers" in line]
+            [line] = eventually(lambda: [line for line in server.log if "fewer workers" in line])
             assert "level=WARN" in line and f"workers=1 cpus={min(cpus, 64)} " in line
             assert "LimitMEMLOCK=" in line and f"limit={ONE_RING * 1024}" in line
             eventually(lambda: len(sleeps(server)) == 1)  # the other workers end
