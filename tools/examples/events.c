@@ -1,6 +1,6 @@
 /*
- * In an event loop of the program's own, without a thread: waits for a lock, and goes on with
- * something else meanwhile, which is to print a dot four times a second.
+ * Waits for a lock in the event loop of the program, and prints a dot four times a second
+ * meanwhile.
  *
  *     events [SERVER]
  */
@@ -34,7 +34,7 @@ int main(int count, char **arguments)
             .events = dflockd_connection_events(connection),
         };
 
-        /* A loop with nothing else to do would wait for dflockd_connection_timeout. */
+        /* A loop without other work would wait for dflockd_connection_timeout. */
         if (poll(&watched, 1, TICK_MS) == 0) {
             printf(".");
             fflush(stdout);
@@ -46,6 +46,6 @@ int main(int count, char **arguments)
                (unsigned long long)reply.fence);
     else
         fprintf(stderr, "events: %s\n", dflockd_connection_problem(connection));
-    dflockd_connection_close(connection); /* releases what was acquired on it */
+    dflockd_connection_close(connection); /* releases the lock */
     return status != DFLOCKD_STATUS_DONE;
 }

@@ -1,5 +1,5 @@
 /*
- * Nine workers get the same lock one after the other, in the order in which they came.
+ * Nine workers acquire the same lock. The server grants it in the order of requests.
  *
  *     fifo [SERVER]
  */
@@ -33,7 +33,7 @@ static void *work(void *argument)
         sleep(1);
         printf("released  (%d): %s\n", worker->number, token);
     }
-    dflockd_lock_free(lock); /* releases it */
+    dflockd_lock_free(lock); /* also releases it */
     return NULL;
 }
 

@@ -1,5 +1,5 @@
 /*
- * Holds a lock for 45 seconds, while its lease of 20 seconds is renewed in the background.
+ * Holds a lock for 45 seconds. The library renews its lease of 20 seconds in the background.
  *
  *     hold [SERVER]
  */

@@ -1,5 +1,5 @@
 /*
- * Keys are spread over several servers; each key goes to one of them, the same for every client.
+ * Spreads keys over several servers. All clients use the same server for a key.
  *
  *     sharding [SERVER...]
  */

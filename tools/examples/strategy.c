@@ -1,5 +1,5 @@
 /*
- * A strategy of one's own chooses the server of a key.
+ * Chooses the server of a key by a custom strategy.
  *
  *     strategy [SERVER...]
  */
