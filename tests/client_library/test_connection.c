@@ -54,7 +54,8 @@ static void wait_for(struct dflockd_connection *connection)
     assert_true(poll(&watched, 1, timeout >= 0 ? timeout : WAIT_MS) > 0);
 }
 
-static enum dflockd_status hear(struct dflockd_connection *connection, struct dflockd_reply *reply)
+static enum dflockd_status receive_reply(struct dflockd_connection *connection,
+                                         struct dflockd_reply *reply)
 {
     enum dflockd_status status;
 
@@ -79,7 +80,7 @@ static void replies_come_in_the_order_of_requests(void **state)
         assert_done(dflockd_connection_send(connection, &request));
     }
     for (int i = 0; i < PIPELINED; i++) {
-        assert_done(hear(connection, &reply));
+        assert_done(receive_reply(connection, &reply));
         assert_done(reply.status);
         assert_int_equal(reply.outcome, DFLOCKD_OK);
         assert_int_equal(reply.lease_s, i + 1);
@@ -219,8 +220,8 @@ static void stats_of_any_length_are_received(void **state)
     }
     assert_done(dflockd_connection_send(connection, &request));
     for (int i = 0; i < LONG_KEYS; i++)
-        assert_done(hear(connection, &reply));
-    assert_done(hear(connection, &reply));
+        assert_done(receive_reply(connection, &reply));
+    assert_done(receive_reply(connection, &reply));
     assert_true(reply.text_length > (size_t)LONG_KEYS * DFLOCKD_KEY_MAX);
     assert_int_equal(strlen(reply.text), reply.text_length);
     assert_int_equal(reply.text[0], '{');
@@ -244,7 +245,7 @@ static void a_reply_after_the_timeout_is_received_later(void **state)
     assert_status(dflockd_connection_ask(connection, &request, &reply, 100),
                   DFLOCKD_STATUS_INVALID);
     dflockd_connection_close(holder);
-    assert_done(hear(connection, &reply));
+    assert_done(receive_reply(connection, &reply));
     assert_done(reply.status);
     assert_true(reply.fence > 0);
     dflockd_connection_close(connection);
@@ -292,8 +293,8 @@ static void pending_requests_have_a_limit(void **state)
     while ((status = dflockd_connection_send(connection, &ping)) == DFLOCKD_STATUS_DONE)
         assert_true(++sent < 1 << 20);
     assert_status(status, DFLOCKD_STATUS_AGAIN);
-    for (int heard = 0; heard < sent; heard++)
-        assert_done(hear(connection, &reply));
+    for (int received = 0; received < sent; received++)
+        assert_done(receive_reply(connection, &reply));
     assert_done(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS));
     dflockd_connection_close(connection);
 }
@@ -308,7 +309,7 @@ static void a_broken_connection_stays_broken_and_keeps_its_problem(void **state)
     assert_done(dflockd_connection_ask(connection, &ping, &reply, WAIT_MS));
     server_kill(&f->served);
     dflockd_connection_send(connection, &ping);
-    assert_status(hear(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
+    assert_status(receive_reply(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
     assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
     assert_status(dflockd_connection_send(connection, &ping), DFLOCKD_STATUS_DISCONNECTED);
     assert_non_null(strstr(dflockd_connection_problem(connection), f->served.address));
@@ -486,7 +487,7 @@ static void a_closed_server_raises_no_signal(void **state)
     server_kill(&served);
     sleep_ms(200);
     assert_done(dflockd_connection_send(connection, &ping));
-    assert_status(hear(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
+    assert_status(receive_reply(connection, &reply), DFLOCKD_STATUS_DISCONNECTED);
     dflockd_connection_close(connection);
     unlink(path);
     rmdir(folder);
