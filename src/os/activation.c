@@ -12,7 +12,7 @@ enum {
     DESCRIPTOR_FIRST = 3
 };
 
-static int option_of(int descriptor, int name)
+static int activation_get_option(int descriptor, int name)
 {
     int value = -1;
     socklen_t length = sizeof(value);
@@ -20,19 +20,20 @@ static int option_of(int descriptor, int name)
     return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
 }
 
-/* Takes over one; NULL, or what is wrong with it. */
-static const char *take(int descriptor, struct listener *listener)
+/* Takes over one socket. Returns NULL, or the problem with it. */
+static const char *activation_adopt(int descriptor, struct listener *listener)
 {
-    int family = option_of(descriptor, SO_DOMAIN);
+    int family = activation_get_option(descriptor, SO_DOMAIN);
     int flags = fcntl(descriptor, F_GETFL);
 
     if (flags < 0)
-        return "it is not open";
-    if (option_of(descriptor, SO_TYPE) != SOCK_STREAM || option_of(descriptor, SO_ACCEPTCONN) != 1)
-        return "it is no stream socket that listens (Accept= must be no)";
+        return "not open";
+    if (activation_get_option(descriptor, SO_TYPE) != SOCK_STREAM ||
+        activation_get_option(descriptor, SO_ACCEPTCONN) != 1)
+        return "not a listening stream socket (Accept= must be no)";
     if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
-        return "it is neither of TCP nor a Unix socket";
-    /* The ring waits for blocking sockets only. */
+        return "neither a TCP nor a Unix socket";
+    /* io_uring waits only on blocking sockets. */
     if (fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ||
         fcntl(descriptor, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
         (family != AF_UNIX && !sockets_adopt(descriptor)))
@@ -61,7 +62,7 @@ int activation_take(struct listener listeners[ACTIVATION_MAX], char problem[SOCK
         return -1;
     }
     for (int i = 0; i < count; i++) {
-        const char *wrong = take(DESCRIPTOR_FIRST + i, &listeners[i]);
+        const char *wrong = activation_adopt(DESCRIPTOR_FIRST + i, &listeners[i]);
 
         if (wrong) {
             snprintf(problem, SOCKETS_TEXT_MAX, "LISTEN_FDS: descriptor %d: %s",

@@ -14,8 +14,8 @@ enum {
 };
 
 /*
- * How many there are, 0 without a service manager; or -1, and `problem` says in a line what is
- * wrong with them. Each is a stream socket that listens, of TCP or of a path.
+ * Takes over the passed sockets, which must be listening stream sockets of TCP or a path. Returns
+ * their number, 0 without a service manager. On failure returns -1 and sets `problem`, one line.
  */
 int activation_take(struct listener listeners[ACTIVATION_MAX], char problem[SOCKETS_TEXT_MAX]);
 

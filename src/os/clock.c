@@ -4,7 +4,7 @@
 
 #include "base/time_units.h"
 
-static uint64_t read_ns(clockid_t clock)
+static uint64_t clock_read_ns(clockid_t clock)
 {
     struct timespec now;
 
@@ -14,15 +14,15 @@ static uint64_t read_ns(clockid_t clock)
 
 uint64_t clock_monotonic_ns(void)
 {
-    return read_ns(CLOCK_MONOTONIC);
+    return clock_read_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t clock_boottime_ns(void)
 {
-    return read_ns(CLOCK_BOOTTIME);
+    return clock_read_ns(CLOCK_BOOTTIME);
 }
 
 uint64_t clock_wall_ns(void)
 {
-    return read_ns(CLOCK_REALTIME);
+    return clock_read_ns(CLOCK_REALTIME);
 }

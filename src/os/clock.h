@@ -1,18 +1,18 @@
 /*
- * Time of the machine.
+ * The clocks of the machine.
  */
 #ifndef OS_CLOCK_H
 #define OS_CLOCK_H
 
 #include <stdint.h>
 
-/* Nanoseconds of a clock that never goes back and that nobody sets. */
+/* Returns nanoseconds of a clock that is never set and never goes back. */
 uint64_t clock_monotonic_ns(void);
 
-/* The same, which goes on while the machine sleeps. */
+/* As clock_monotonic_ns, but the clock also runs while the machine is suspended. */
 uint64_t clock_boottime_ns(void);
 
-/* Nanoseconds since 1970; may jump. */
+/* Returns nanoseconds since 1970, of a clock that may jump. */
 uint64_t clock_wall_ns(void);
 
 #endif

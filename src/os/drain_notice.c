@@ -20,13 +20,13 @@
 #define PREFIX "dflockd-draining/"
 
 enum {
-    BACKLOG = 4096, /* connections are never accepted: each waiting server takes a place */
+    BACKLOG = 4096, /* connections are never accepted; each waiting server takes one place */
     CONNECT_ATTEMPTS = 20,
     CONNECT_PAUSE_MS = 50,
     EXTEND_EVERY_MS = 10000
 };
 
-/* FNV-1a: names must differ, but nobody gains by making two equal; see drain_notice_find. */
+/* FNV-1a. Equal names give an attacker no advantage; see drain_notice_find. */
 static uint64_t drain_notice_hash(const char *bytes, size_t length)
 {
     uint64_t hash = 0xcbf29ce484222325;
@@ -122,7 +122,7 @@ int drain_notice_announce(const struct drain_notice_name *name)
     return error;
 }
 
-/* Whether the peer's process belongs to a user whose announcement counts. */
+/* Returns whether the announcement of the peer's user counts. */
 static bool drain_notice_trusts(const struct drain_notice_name *name, int descriptor, pid_t *pid)
 {
     struct ucred peer;
@@ -154,7 +154,7 @@ enum drain_notice_found drain_notice_find(const struct drain_notice_name *name,
                                                                         : DRAIN_NOTICE_NONE;
         else if (errno == ECONNREFUSED || errno == EPROTOTYPE)
             found = DRAIN_NOTICE_NONE;
-        /* EAGAIN: so many wait there that there is no room for one more. */
+        /* EAGAIN: the queue of waiting servers is full. */
         if (found != DRAIN_NOTICE_UNKNOWN || errno != EAGAIN)
             break;
         nanosleep(&pause, NULL);
@@ -170,14 +170,14 @@ enum drain_notice_end drain_notice_wait(const struct drain_notice *notice, int s
 {
     for (;;) {
         struct pollfd events[] = {
-            {.fd = notice->descriptor}, /* POLLHUP comes without being asked for */
+            {.fd = notice->descriptor}, /* poll(2) always reports POLLHUP */
             {.fd = signals, .events = POLLIN},
         };
         struct signalfd_siginfo signal;
 
         notify_service_manager("EXTEND_TIMEOUT_USEC=30000000");
         if (poll(events, 2, EXTEND_EVERY_MS) < 0 && errno != EINTR)
-            return DRAIN_NOTICE_ENDED; /* the caller looks again, and fails if it must */
+            return DRAIN_NOTICE_ENDED; /* the caller tries to listen again */
         if (events[1].revents && read(signals, &signal, sizeof(signal)) == sizeof(signal) &&
             signal.ssi_signo != SIGHUP)
             return DRAIN_NOTICE_STOPPED;

@@ -16,24 +16,24 @@
 #include <sys/types.h>
 
 enum {
-    DRAIN_NOTICE_NAME_MAX = 108 /* with the NUL; as many bytes as an address of a socket has */
+    DRAIN_NOTICE_NAME_MAX = 108 /* with the NUL; the size of sun_path */
 };
 
 struct drain_notice_name {
-    char text[DRAIN_NOTICE_NAME_MAX]; /* "": there is none */
-    uid_t owner; /* whose announcement counts, beside root's and our own user's */
+    char text[DRAIN_NOTICE_NAME_MAX]; /* "": no name */
+    uid_t owner; /* announcements count from this user, root and our own user */
 };
 
-/* What a draining server announced; `descriptor` hangs up when its process ends. */
+/* The announcement of a draining server; `descriptor` hangs up when its process ends. */
 struct drain_notice {
     int descriptor;
-    pid_t pid; /* 0: of another process namespace */
+    pid_t pid; /* 0: in another PID namespace */
 };
 
 enum drain_notice_found {
     DRAIN_NOTICE_NONE,
     DRAIN_NOTICE_FOUND,
-    DRAIN_NOTICE_UNKNOWN /* the announcement, if it is one, does not answer */
+    DRAIN_NOTICE_UNKNOWN /* the socket with this name does not respond */
 };
 
 enum drain_notice_end {
@@ -45,9 +45,9 @@ enum drain_notice_end {
 struct drain_notice_name drain_notice_name_of_tcp(const char *address);
 
 /*
- * The name for a path of a Unix socket. It is made of the identity of the directory, so that all
- * ways to write a path give the same name. The directory's owner could keep any server from
- * listening there, so its announcement counts.
+ * The name for the path of a Unix socket. It contains the identity of the directory, so that all
+ * spellings of a path have one name. Announcements of the directory's owner count, because the
+ * owner can prevent any server from listening there.
  */
 struct drain_notice_name drain_notice_name_of_path(const char *path);
 
@@ -61,16 +61,16 @@ struct drain_notice_name drain_notice_name_of(int listener);
 int drain_notice_announce(const struct drain_notice_name *name);
 
 /*
- * Looks for the announcement of another process. One from a user who is neither root, nor our own,
- * nor `name->owner` does not count: anybody can take an abstract name. On FOUND the caller closes
+ * Looks for the announcement of another process. Only announcements of root, our own user and
+ * `name->owner` count, because any user can take an abstract name. On FOUND the caller closes
  * `notice->descriptor`.
  */
 enum drain_notice_found drain_notice_find(const struct drain_notice_name *name,
                                           struct drain_notice *notice);
 
 /*
- * Waits until the draining process ends, or until SIGTERM or SIGINT comes from the signalfd(2)
- * `signals`; ignores SIGHUP. Meanwhile extends the start timeout of the service manager.
+ * Waits until the draining process ends, or until the signalfd(2) `signals` delivers SIGTERM or
+ * SIGINT; ignores SIGHUP. Meanwhile extends the start timeout of the service manager.
  */
 enum drain_notice_end drain_notice_wait(const struct drain_notice *notice, int signals);
 

@@ -1,6 +1,5 @@
 /*
- * Random bytes of the kernel's CSPRNG, fetched many at a time: a system call once in some hundred
- * tokens, not with each.
+ * Random bytes from the kernel. A stock of them costs one system call for several hundred tokens.
  */
 #ifndef OS_ENTROPY_H
 #define OS_ENTROPY_H
@@ -14,13 +13,13 @@ enum {
 
 struct entropy {
     uint64_t stock[ENTROPY_STOCK];
-    uint32_t left; /* start with 0 */
+    uint32_t left; /* values left in the stock; 0 at first */
 };
 
-/* 64 random bits that were handed out to nobody else. */
+/* Returns 64 random bits, and removes them from the stock. */
 uint64_t entropy_next(struct entropy *entropy);
 
-/* Fills `bytes`. The process ends where the kernel has no randomness to give. */
+/* Fills `bytes`. Aborts the process if the kernel provides no random bytes. */
 void entropy_fill(void *bytes, size_t length);
 
 #endif

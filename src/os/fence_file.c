@@ -17,7 +17,7 @@ enum {
     LOCK_PAUSE_NS = 10000000
 };
 
-static int wrong(char problem[FENCE_FILE_PROBLEM_MAX], const char *path, const char *what)
+static int fence_file_fail(char problem[FENCE_FILE_PROBLEM_MAX], const char *path, const char *what)
 {
     snprintf(problem, FENCE_FILE_PROBLEM_MAX, "%s: %s", path, what);
     return -1;
@@ -44,8 +44,8 @@ int fence_file_store(int file, uint64_t ceiling)
     return fsync(file) < 0 ? -errno : 0;
 }
 
-/* A process that was just killed keeps its lock until the kernel has ended its ring. */
-static int lock(int file)
+/* A killed process keeps its lock until the kernel has closed its ring. */
+static int fence_file_lock(int file)
 {
     static const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
 
@@ -57,8 +57,8 @@ static int lock(int file)
     return 0;
 }
 
-/* The name of a new file is on disk only when its directory is. */
-static int store_name(const char *path)
+/* The name of a new file is on disk after its directory has been synced. */
+static int fence_file_store_name(const char *path)
 {
     char copy[PATH_MAX];
     int directory;
@@ -69,7 +69,7 @@ static int store_name(const char *path)
     directory = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return -errno;
-    /* EINVAL: this file system stores names by other means. */
+    /* EINVAL: this file system does not sync directories. */
     if (fsync(directory) < 0 && errno != EINVAL)
         error = -errno;
     close(directory);
@@ -87,87 +87,88 @@ static int fence_file_set_blocking(int file)
     return flags < 0 || fcntl(file, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-static int check_regular(int file, const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
+static int fence_file_check_regular(int file, const char *path,
+                                    char problem[FENCE_FILE_PROBLEM_MAX])
 {
     struct stat status;
 
     if (fstat(file, &status) < 0)
-        return wrong(problem, path, strerror(errno));
+        return fence_file_fail(problem, path, strerror(errno));
     if (!S_ISREG(status.st_mode))
-        return wrong(problem, path, "not a regular file");
+        return fence_file_fail(problem, path, "not a regular file");
     return 0;
 }
 
 /* Sets `*ceiling` to 0 for an empty file. */
-static int read_ceiling(int file, const char *path, uint64_t *ceiling,
-                        char problem[FENCE_FILE_PROBLEM_MAX])
+static int fence_file_read(int file, const char *path, uint64_t *ceiling,
+                           char problem[FENCE_FILE_PROBLEM_MAX])
 {
     uint64_t big_endian;
     struct stat status;
 
     *ceiling = 0;
     if (fstat(file, &status) < 0)
-        return wrong(problem, path, strerror(errno));
+        return fence_file_fail(problem, path, strerror(errno));
     if (status.st_size == 0)
         return 0;
     if (status.st_size != FENCE_FILE_BYTES) {
         char what[96];
 
-        snprintf(what, sizeof(what), "holds %lld bytes and not %d; not a file of fences",
+        snprintf(what, sizeof(what), "holds %lld bytes and not %d; not a fence state file",
                  (long long)status.st_size, FENCE_FILE_BYTES);
-        return wrong(problem, path, what);
+        return fence_file_fail(problem, path, what);
     }
     if (pread(file, &big_endian, sizeof(big_endian), 0) != sizeof(big_endian))
-        return wrong(problem, path, "cannot be read");
+        return fence_file_fail(problem, path, "cannot be read");
     *ceiling = be64toh(big_endian);
     return 0;
 }
 
-/* Locks the file before it reads it: its owner may write it until then. */
-static int lock_and_read(int file, const char *path, uint64_t *ceiling,
-                         char problem[FENCE_FILE_PROBLEM_MAX])
+/* Locks the file before reading it: the previous server may write it until then. */
+static int fence_file_lock_and_read(int file, const char *path, uint64_t *ceiling,
+                                    char problem[FENCE_FILE_PROBLEM_MAX])
 {
     int error;
 
-    if (check_regular(file, path, problem) < 0)
+    if (fence_file_check_regular(file, path, problem) < 0)
         return -1;
     error = fence_file_set_blocking(file);
     if (error < 0)
-        return wrong(problem, path, strerror(-error));
-    error = lock(file);
+        return fence_file_fail(problem, path, strerror(-error));
+    error = fence_file_lock(file);
     if (error == -EWOULDBLOCK)
-        return wrong(problem, path, "in use by another server, which holds a lock on it");
+        return fence_file_fail(problem, path, "in use by another server, which holds a lock on it");
     if (error < 0)
-        return wrong(problem, path, strerror(-error));
-    if (read_ceiling(file, path, ceiling, problem) < 0)
+        return fence_file_fail(problem, path, strerror(-error));
+    if (fence_file_read(file, path, ceiling, problem) < 0)
         return -1;
-    error = *ceiling == 0 ? store_name(path) : 0;
-    return error < 0 ? wrong(problem, path, strerror(-error)) : 0;
+    error = *ceiling == 0 ? fence_file_store_name(path) : 0;
+    return error < 0 ? fence_file_fail(problem, path, strerror(-error)) : 0;
 }
 
 int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX])
 {
-    /* NONBLOCK: open(2) must not wait for the other end of a FIFO. See fence_file_set_blocking. */
+    /* O_NONBLOCK: open(2) must not wait for a writer of a FIFO. See fence_file_set_blocking. */
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 
     if (file < 0)
-        return wrong(problem, path, strerror(errno));
-    if (lock_and_read(file, path, ceiling, problem) < 0) {
+        return fence_file_fail(problem, path, strerror(errno));
+    if (fence_file_lock_and_read(file, path, ceiling, problem) < 0) {
         close(file);
         return -1;
     }
     return file;
 }
 
-/* Whether a new file could be created. */
-static int check_directory(const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
+/* Checks that a new file could be created. */
+static int fence_file_check_directory(const char *path, char problem[FENCE_FILE_PROBLEM_MAX])
 {
     char copy[PATH_MAX];
 
     if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
-        return wrong(problem, path, strerror(ENAMETOOLONG));
+        return fence_file_fail(problem, path, strerror(ENAMETOOLONG));
     if (faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) < 0)
-        return wrong(problem, path, strerror(errno));
+        return fence_file_fail(problem, path, strerror(errno));
     return 0;
 }
 
@@ -178,12 +179,12 @@ int fence_file_check(const char *path, uint64_t *ceiling, char problem[FENCE_FIL
 
     *ceiling = 0;
     if (file < 0 && errno == ENOENT)
-        return check_directory(path, problem);
+        return fence_file_check_directory(path, problem);
     if (file < 0)
-        return wrong(problem, path, strerror(errno));
-    result = check_regular(file, path, problem);
+        return fence_file_fail(problem, path, strerror(errno));
+    result = fence_file_check_regular(file, path, problem);
     if (result == 0)
-        result = read_ceiling(file, path, ceiling, problem);
+        result = fence_file_read(file, path, ceiling, problem);
     close(file);
     return result;
 }

@@ -1,6 +1,6 @@
 /*
- * The file that keeps fences rising over restarts: 8 bytes, big-endian, a ceiling that no fence
- * handed out so far has reached.
+ * The file that keeps fences rising over restarts: 8 bytes, big-endian, a ceiling above all fences
+ * that were handed out.
  */
 #ifndef OS_FENCE_FILE_H
 #define OS_FENCE_FILE_H
@@ -13,9 +13,9 @@ enum {
 };
 
 /*
- * Opens the file, or creates it for its owner alone, and locks it against other servers until the
- * process ends. `ceiling` is what it holds, 0 where it is new or empty. A descriptor; or -1, with
- * what is wrong in `problem`, which names the path.
+ * Opens the file, or creates it with access for its owner only. Locks it against other servers
+ * until the process ends. Returns a descriptor and sets `*ceiling`, to 0 for a new or empty file.
+ * On failure returns -1 and sets `problem`, which names the path.
  */
 int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX]);
 
@@ -26,10 +26,10 @@ int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE
  */
 int fence_file_check(const char *path, uint64_t *ceiling, char problem[FENCE_FILE_PROBLEM_MAX]);
 
-/* Writes and waits until it is on disk. 0 or -errno. */
+/* Writes `ceiling` and waits until it is on disk. Returns 0 or -errno. */
 int fence_file_store(int file, uint64_t ceiling);
 
-/* As it is written, at the beginning of the file. */
+/* Encodes `ceiling` as the content of the file. */
 void fence_file_encode(uint8_t bytes[FENCE_FILE_BYTES], uint64_t ceiling);
 
 #endif

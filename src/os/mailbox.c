@@ -21,7 +21,7 @@ void mailbox_free(struct mailbox *mailbox)
     pthread_mutex_destroy(&mailbox->mutex);
 }
 
-static uint8_t *message_at(const struct mailbox *mailbox, uint32_t index)
+static uint8_t *mailbox_at(const struct mailbox *mailbox, uint32_t index)
 {
     return mailbox->messages + (index & (mailbox->capacity - 1)) * mailbox->message_bytes;
 }
@@ -40,7 +40,7 @@ bool mailbox_reserve(struct mailbox *mailbox, uint32_t capacity)
         return false;
     pthread_mutex_lock(&mailbox->mutex);
     for (uint32_t i = 0; i < mailbox->count; i++)
-        memcpy(messages + i * mailbox->message_bytes, message_at(mailbox, mailbox->first + i),
+        memcpy(messages + i * mailbox->message_bytes, mailbox_at(mailbox, mailbox->first + i),
                mailbox->message_bytes);
     memory_release(mailbox->memory, mailbox->messages, mailbox->capacity * mailbox->message_bytes);
     mailbox->messages = messages;
@@ -56,7 +56,7 @@ bool mailbox_post(struct mailbox *mailbox, const void *message)
 
     pthread_mutex_lock(&mailbox->mutex);
     assert(mailbox->count < mailbox->capacity);
-    memcpy(message_at(mailbox, mailbox->first + mailbox->count), message, mailbox->message_bytes);
+    memcpy(mailbox_at(mailbox, mailbox->first + mailbox->count), message, mailbox->message_bytes);
     was_empty = mailbox->count++ == 0;
     pthread_mutex_unlock(&mailbox->mutex);
     return was_empty;
@@ -70,10 +70,10 @@ uint32_t mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most)
     count = mailbox->count < most ? mailbox->count : most;
     for (uint32_t i = 0; i < count; i++)
         memcpy((uint8_t *)messages + i * mailbox->message_bytes,
-               message_at(mailbox, mailbox->first + i), mailbox->message_bytes);
+               mailbox_at(mailbox, mailbox->first + i), mailbox->message_bytes);
     mailbox->first += count;
     mailbox->count -= count;
-    /* From the start again: memory that a full mailbox never needed stays untouched. */
+    /* Starts again at the beginning, so that unused memory stays untouched. */
     if (mailbox->count == 0)
         mailbox->first = 0;
     pthread_mutex_unlock(&mailbox->mutex);

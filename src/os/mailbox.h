@@ -1,6 +1,6 @@
 /*
- * Messages of one size from any thread to one: a ring under a mutex. Its owner makes room for all
- * that can be under way before it allows it to be, so that posting never fails.
+ * Messages of one size, from any thread to one thread: a ring under a mutex. The owner makes room
+ * for all messages that may be pending, so that posting never fails.
  */
 #ifndef OS_MAILBOX_H
 #define OS_MAILBOX_H
@@ -27,13 +27,13 @@ void mailbox_init(struct mailbox *mailbox, const struct memory *memory, size_t m
 
 void mailbox_free(struct mailbox *mailbox);
 
-/* Makes room for `capacity` messages in all. False when memory is short. */
+/* Makes room for `capacity` messages in total. Returns false if memory is short. */
 bool mailbox_reserve(struct mailbox *mailbox, uint32_t capacity);
 
-/* Adds a message. True when the mailbox was empty: its owner may have to be woken. */
+/* Adds a message. Returns true if the mailbox was empty: the owner may have to be woken. */
 bool mailbox_post(struct mailbox *mailbox, const void *message);
 
-/* Takes out the oldest messages, up to `most`; how many. */
+/* Removes the oldest messages, up to `most`. Returns their number. */
 uint32_t mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most);
 
 #endif

@@ -1,11 +1,13 @@
 /*
- * Tells the service manager of our state, as sd_notify(3) describes the protocol: a datagram to
- * the socket that NOTIFY_SOCKET names. Where the variable is not set, nothing happens.
+ * Reports the state of this process to the service manager, by the protocol of sd_notify(3): a
+ * datagram to the socket that NOTIFY_SOCKET names.
  */
 #ifndef OS_NOTIFY_H
 #define OS_NOTIFY_H
 
-/* `state` is for example "READY=1". 0, or -errno when it could not be told. */
+/*
+ * Sends `state`, for example "READY=1". Returns 0, also if the variable is not set, or -errno.
+ */
 int notify_service_manager(const char *state);
 
 #endif

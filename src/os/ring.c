@@ -1,8 +1,8 @@
 /*
  * The only file that knows liburing.
  *
- * SINGLE_ISSUER with DEFER_TASKRUN lets the kernel do its part of the completions within our own
- * system call, in one batch, and not in interrupts of our thread.
+ * With SINGLE_ISSUER and DEFER_TASKRUN the kernel processes completions in one batch within our
+ * system call, and does not interrupt the thread.
  */
 #include "os/ring.h"
 
@@ -22,28 +22,28 @@
 
 enum {
     BUFFER_GROUP = 0,
-    BACK_OFF_NS = 5000000, /* between attempts at what the kernel refuses */
-    TRANSIENT_MAX = 16     /* EAGAIN or EBUSY in a row that cost no such pause */
+    BACK_OFF_NS = 5000000, /* between attempts at a refused system call */
+    TRANSIENT_MAX = 16     /* EAGAIN or EBUSY in a row without such a pause */
 };
 
 /*
- * The ring's own tags from here on are neither addresses with low bits nor small numbers. Those of
- * ring_hand have the caller's tag in bits 32 to 47, and the descriptor below.
+ * The ring's own tags start here, above addresses and small numbers. Tags of ring_hand have the
+ * caller's tag in bits 32 to 47 and the descriptor below.
  */
 #define TAG_OWN_MIN (UINT64_MAX << 48)
 #define TAG_ALARM   UINT64_MAX
 
 struct ring {
     struct io_uring uring;
-    struct __kernel_timespec alarm_time; /* read by the kernel when it is submitted */
-    uint64_t alarm_ns;                   /* when the alarm goes off; UINT64_MAX: none is set */
+    struct __kernel_timespec alarm_time; /* the kernel reads it on submission */
+    uint64_t alarm_ns;                   /* UINT64_MAX: no alarm is set */
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
     size_t mapped_bytes; /* of buffer_ring and the buffers behind it */
     uint32_t buffer_count;
     uint32_t buffer_bytes;
     bool accepts_once;
-    bool submitted;     /* all that was queued before the last turn */
+    bool submitted;     /* the last turn submitted all requests */
     bool refill;        /* dropped completions may have named receive buffers */
     bool drop_reported; /* a drop was noticed before the kernel reported it with EBADR */
     uint32_t dropped;   /* completions so far, by the kernel's count */
@@ -52,12 +52,12 @@ struct ring {
     void *context;
 };
 
-static size_t page_round(size_t bytes)
+static size_t ring_round_to_pages(size_t bytes)
 {
     return (bytes + 4095) / 4096 * 4096;
 }
 
-static void buffer_offer(struct ring *ring, uint16_t buffer, int offset)
+static void ring_offer_buffer(struct ring *ring, uint16_t buffer, int offset)
 {
     io_uring_buf_ring_add(ring->buffer_ring, ring->buffers + (size_t)buffer * ring->buffer_bytes,
                           ring->buffer_bytes, buffer, io_uring_buf_ring_mask(ring->buffer_count),
@@ -65,7 +65,7 @@ static void buffer_offer(struct ring *ring, uint16_t buffer, int offset)
 }
 
 /* Gives the kernel all receive buffers. */
-static int buffers_register(struct ring *ring)
+static int ring_register_buffers(struct ring *ring)
 {
     struct io_uring_buf_reg registration = {
         .ring_addr = (uintptr_t)ring->buffer_ring,
@@ -78,14 +78,14 @@ static int buffers_register(struct ring *ring)
         return result;
     io_uring_buf_ring_init(ring->buffer_ring);
     for (uint32_t i = 0; i < ring->buffer_count; i++)
-        buffer_offer(ring, (uint16_t)i, (int)i);
+        ring_offer_buffer(ring, (uint16_t)i, (int)i);
     io_uring_buf_ring_advance(ring->buffer_ring, (int)ring->buffer_count);
     return 0;
 }
 
-static int buffers_create(struct ring *ring, const struct ring_options *options)
+static int ring_create_buffers(struct ring *ring, const struct ring_options *options)
 {
-    size_t ring_bytes = page_round(options->buffers * sizeof(struct io_uring_buf));
+    size_t ring_bytes = ring_round_to_pages(options->buffers * sizeof(struct io_uring_buf));
     size_t bytes = ring_bytes + (size_t)options->buffers * options->buffer_bytes;
     void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -96,14 +96,14 @@ static int buffers_create(struct ring *ring, const struct ring_options *options)
     ring->buffers = (uint8_t *)mapped + ring_bytes;
     ring->buffer_count = options->buffers;
     ring->buffer_bytes = options->buffer_bytes;
-    return buffers_register(ring);
+    return ring_register_buffers(ring);
 }
 
 /*
  * Linux 6.6 to 6.8 may complete a multishot accept with a wrong descriptor under DEFER_TASKRUN
- * (axboe/liburing issue 1062): there each connection is accepted by a request of its own.
+ * (axboe/liburing issue 1062). There each connection needs its own request.
  */
-static bool multishot_accept_broken(void)
+static bool ring_multishot_accept_is_broken(void)
 {
     struct utsname kernel;
     unsigned long minor;
@@ -132,16 +132,16 @@ int ring_open(struct ring **opened, const struct ring_options *options)
         free(ring);
         return error;
     }
-    error = buffers_create(ring, options);
+    error = ring_create_buffers(ring, options);
     if (error < 0) {
         ring_close(ring);
         return error;
     }
-    ring->accepts_once = multishot_accept_broken();
+    ring->accepts_once = ring_multishot_accept_is_broken();
     ring->alarm_ns = UINT64_MAX;
     ring->report = options->report;
     ring->context = options->context;
-    /* An optimisation: where the kernel refuses it, the ring works all the same. */
+    /* An optimisation; the ring also works without it. */
     io_uring_register_ring_fd(&ring->uring);
     *opened = ring;
     return 0;
@@ -155,7 +155,7 @@ void ring_close(struct ring *ring)
     free(ring);
 }
 
-static bool disabled_by_sysctl(void)
+static bool ring_is_disabled_by_sysctl(void)
 {
     FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
     int digit = '0';
@@ -175,7 +175,7 @@ const char *ring_explain(int error)
                "later, and allow io_uring_setup, io_uring_enter and io_uring_register";
     case -EPERM:
     case -EACCES:
-        if (disabled_by_sysctl())
+        if (ring_is_disabled_by_sysctl())
             return "io_uring is switched off by the sysctl kernel.io_uring_disabled; set it to 0 "
                    "(sysctl -w kernel.io_uring_disabled=0)";
         return "io_uring is not permitted here, most likely by a container's seccomp profile; "
@@ -209,10 +209,10 @@ static void ring_back_off(const struct ring *ring, int error)
 }
 
 /*
- * A system call of the ring returned `result`. EINTR is a wake. After EBUSY or EAGAIN the caller
- * sees the completions that are there, which is the remedy as a rule. EBADR: see ring_lost.
+ * Handles the result of a system call. EINTR counts as a wake-up. After EBUSY or EAGAIN the caller
+ * handles completions, which usually helps. EBADR: see ring_has_lost.
  */
-static void ring_check(struct ring *ring, int result)
+static void ring_check_result(struct ring *ring, int result)
 {
     if (result >= 0) {
         ring->refusals = 0;
@@ -232,10 +232,10 @@ static void ring_check(struct ring *ring, int result)
 }
 
 /*
- * A free submission entry. If the queue is full, it is submitted first, between turns. There is
- * nothing to do but to wait for the kernel to take it: a request must not be lost.
+ * Returns a free submission entry. If the queue is full, submits it first, and waits until the
+ * kernel takes it: a request must not be lost.
  */
-static struct io_uring_sqe *entry(struct ring *ring)
+static struct io_uring_sqe *ring_get_entry(struct ring *ring)
 {
     struct io_uring_sqe *sqe;
 
@@ -244,12 +244,12 @@ static struct io_uring_sqe *entry(struct ring *ring)
 
         if (result < 0)
             io_uring_get_events(&ring->uring);
-        ring_check(ring, result);
+        ring_check_result(ring, result);
     }
     return sqe;
 }
 
-static void finish(struct io_uring_sqe *sqe, uint64_t tag, uint32_t flags)
+static void ring_finish_entry(struct io_uring_sqe *sqe, uint64_t tag, uint32_t flags)
 {
     io_uring_sqe_set_flags(sqe, flags);
     io_uring_sqe_set_data64(sqe, tag);
@@ -257,155 +257,155 @@ static void finish(struct io_uring_sqe *sqe, uint64_t tag, uint32_t flags)
 
 void ring_accept(struct ring *ring, int listener, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     if (ring->accepts_once)
         io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
     else
         io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
-    finish(sqe, tag, 0);
+    ring_finish_entry(sqe, tag, 0);
 }
 
 void ring_receive(struct ring *ring, int descriptor, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_recv_multishot(sqe, descriptor, NULL, 0, 0);
-    finish(sqe, tag, IOSQE_BUFFER_SELECT);
+    ring_finish_entry(sqe, tag, IOSQE_BUFFER_SELECT);
     sqe->buf_group = BUFFER_GROUP;
 }
 
 void ring_send_now(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
                    uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     /*
-     * DONTWAIT: the kernel tries once, within the submission, and neither arms a poll nor hands
-     * the request to a thread. WAITALL: less than all counts as failure, and failures are told
-     * in spite of SKIP_SUCCESS, with the count of bytes taken.
+     * DONTWAIT: the kernel tries once, during submission, without a poll or a thread. WAITALL: a
+     * partial send counts as failure, which completes despite SKIP_SUCCESS, with the number of
+     * bytes taken.
      */
     io_uring_prep_send(sqe, descriptor, bytes, length, MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL);
-    finish(sqe, tag, IOSQE_CQE_SKIP_SUCCESS);
+    ring_finish_entry(sqe, tag, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
                uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_send(sqe, descriptor, bytes, length, MSG_NOSIGNAL);
-    finish(sqe, tag, 0);
+    ring_finish_entry(sqe, tag, 0);
 }
 
 void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_poll_add(sqe, descriptor, events);
-    finish(sqe, tag, 0);
+    ring_finish_entry(sqe, tag, 0);
 }
 
 void ring_write(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
                 uint64_t offset, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_write(sqe, descriptor, bytes, length, offset);
-    finish(sqe, tag, 0);
+    ring_finish_entry(sqe, tag, 0);
 }
 
 void ring_sync(struct ring *ring, int descriptor, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_fsync(sqe, descriptor, 0);
-    finish(sqe, tag, 0);
+    ring_finish_entry(sqe, tag, 0);
 }
 
 void ring_cancel(struct ring *ring, int descriptor)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_cancel_fd(sqe, descriptor, IORING_ASYNC_CANCEL_ALL);
-    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+    ring_finish_entry(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_cancel_fd(sqe, descriptor, IORING_ASYNC_CANCEL_ALL);
-    finish(sqe, tag, 0);
+    ring_finish_entry(sqe, tag, 0);
 }
 
 void ring_cancel_tag(struct ring *ring, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_cancel64(sqe, tag, IORING_ASYNC_CANCEL_ALL);
-    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+    ring_finish_entry(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void ring_close_descriptor(struct ring *ring, int descriptor)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_close(sqe, descriptor);
-    finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+    ring_finish_entry(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void ring_poke(struct ring *ring, int target, uint64_t tag, uint64_t failure_tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     io_uring_prep_msg_ring(sqe, target, 0, tag, 0);
-    finish(sqe, failure_tag, IOSQE_CQE_SKIP_SUCCESS);
+    ring_finish_entry(sqe, failure_tag, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag)
 {
-    struct io_uring_sqe *sqe = entry(ring);
+    struct io_uring_sqe *sqe = ring_get_entry(ring);
 
     assert(tag < RING_HAND_TAGS);
     io_uring_prep_msg_ring(sqe, target, (uint32_t)descriptor, tag, 0);
-    finish(sqe, TAG_OWN_MIN | tag << 32 | (uint32_t)descriptor, IOSQE_CQE_SKIP_SUCCESS);
+    ring_finish_entry(sqe, TAG_OWN_MIN | tag << 32 | (uint32_t)descriptor, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 /*
- * One timer stays in the ring from turn to turn, and is touched only to go off earlier. Nearly all
- * deadlines are far off and given up before they come: a wait with a time-out of its own would set
- * and clear a timer of the hardware for each, which on a virtual machine leaves it twice. The price
- * is a turn for nothing when the alarm finds that its deadline was given up.
+ * One timer stays in the ring from turn to turn, and changes only to fire earlier. Nearly all
+ * deadlines are far off and become obsolete before they come. A timeout for each wait would set and
+ * clear a hardware timer each time, which costs two exits on a virtual machine. The price is an
+ * empty turn if the alarm's deadline has become obsolete.
  */
-static void set_alarm(struct ring *ring, uint64_t until_ns)
+static void ring_set_alarm(struct ring *ring, uint64_t until_ns)
 {
     struct io_uring_sqe *sqe;
 
     if (until_ns >= ring->alarm_ns)
         return;
-    sqe = entry(ring);
+    sqe = ring_get_entry(ring);
     ring->alarm_time = (struct __kernel_timespec){
         .tv_sec = (int64_t)(until_ns / NS_PER_S),
         .tv_nsec = (int64_t)(until_ns % NS_PER_S),
     };
     if (ring->alarm_ns == UINT64_MAX) {
         io_uring_prep_timeout(sqe, &ring->alarm_time, 0, IORING_TIMEOUT_ABS);
-        finish(sqe, TAG_ALARM, 0);
+        ring_finish_entry(sqe, TAG_ALARM, 0);
     } else {
-        /* Fails where it has just gone off; then its completion is there, and ends the wait. */
+        /* Fails if the alarm has just fired; then its completion ends the wait. */
         io_uring_prep_timeout_update(sqe, &ring->alarm_time, TAG_ALARM, IORING_TIMEOUT_ABS);
-        finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+        ring_finish_entry(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
     }
     ring->alarm_ns = until_ns;
 }
 
 /*
- * Whether completions were dropped, now that a turn's system call has returned `result`. The kernel
- * counts them, and reports them once, as EBADR, in a later turn that submits nothing. The count is
- * there at once, in the cache line of the queue's flags.
+ * Returns whether completions were dropped before a turn's system call returned `result`. The
+ * kernel reports drops once, as EBADR, in a later turn that submits nothing. Its count of drops, in
+ * the cache line of the queue's flags, is current.
  */
-static bool ring_lost(struct ring *ring, int result)
+static bool ring_has_lost(struct ring *ring, int result)
 {
     uint32_t dropped = *ring->uring.cq.koverflow;
 
@@ -423,31 +423,32 @@ static bool ring_lost(struct ring *ring, int result)
     return true;
 }
 
-/* Forgets what may hang on a dropped completion. */
+/* Resets the state that may depend on a dropped completion. */
 static void ring_recover(struct ring *ring)
 {
     ring->refill = true;
     if (ring->alarm_ns != UINT64_MAX) {
-        struct io_uring_sqe *sqe = entry(ring);
+        struct io_uring_sqe *sqe = ring_get_entry(ring);
 
         io_uring_prep_timeout_remove(sqe, TAG_ALARM, 0);
-        finish(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
+        ring_finish_entry(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
         ring->alarm_ns = UINT64_MAX;
     }
 }
 
 /*
- * A buffer that a dropped completion named is lost until all are registered again. No completion
- * may name one then: all have been seen.
+ * A buffer of a dropped completion is lost until all are registered again. At that time no pending
+ * completion may name a buffer.
  */
-static void buffers_refill(struct ring *ring)
+static void ring_refill_buffers(struct ring *ring)
 {
     int error;
 
     if (io_uring_cq_ready(&ring->uring) > 0 || io_uring_cq_has_overflow(&ring->uring))
         return;
-    io_uring_unregister_buf_ring(&ring->uring, BUFFER_GROUP); /* fails if the last attempt did it */
-    error = buffers_register(ring);
+    io_uring_unregister_buf_ring(&ring->uring,
+                                 BUFFER_GROUP); /* fails if the last attempt succeeded in this */
+    error = ring_register_buffers(ring);
     if (error < 0)
         ring_back_off(ring, error);
     else
@@ -460,16 +461,16 @@ bool ring_turn(struct ring *ring, uint64_t until_ns)
     int result;
 
     if (ring->refill)
-        buffers_refill(ring);
+        ring_refill_buffers(ring);
     if (until_ns == 0) {
         result = io_uring_submit_and_get_events(&ring->uring);
     } else {
-        set_alarm(ring, until_ns);
+        ring_set_alarm(ring, until_ns);
         result = io_uring_submit_and_wait(&ring->uring, 1);
     }
     ring->submitted = io_uring_sq_ready(&ring->uring) == 0;
-    lost = ring_lost(ring, result);
-    ring_check(ring, result);
+    lost = ring_has_lost(ring, result);
+    ring_check_result(ring, result);
     if (lost)
         ring_recover(ring);
     return !lost;
@@ -480,7 +481,7 @@ uint64_t ring_alarm(const struct ring *ring)
     return ring->alarm_ns;
 }
 
-static bool take_completion(struct ring *ring, struct completion *completion)
+static bool ring_take_completion(struct ring *ring, struct completion *completion)
 {
     struct io_uring_cq *queue = &ring->uring.cq;
     unsigned head = *queue->khead;
@@ -514,15 +515,15 @@ uint64_t ring_ahead(const struct ring *ring, uint32_t count)
 
 bool ring_next(struct ring *ring, struct completion *completion)
 {
-    while (take_completion(ring, completion)) {
+    while (ring_take_completion(ring, completion)) {
         if (completion->tag < TAG_OWN_MIN)
             return true;
-        if (completion->tag != TAG_ALARM) { /* nobody took it: see ring_hand */
+        if (completion->tag != TAG_ALARM) { /* ring_hand failed */
             completion->result = (int32_t)(uint32_t)completion->tag;
             completion->tag = completion->tag >> 32 & (RING_HAND_TAGS - 1);
             return true;
         }
-        /* ECANCELED: ring_recover removed it, and may have set another one since. */
+        /* ECANCELED: ring_recover removed this alarm, and another one may be set since. */
         if (completion->result != -ECANCELED)
             ring->alarm_ns = UINT64_MAX;
     }
@@ -531,7 +532,7 @@ bool ring_next(struct ring *ring, struct completion *completion)
 
 void ring_return_buffer(struct ring *ring, uint16_t buffer)
 {
-    buffer_offer(ring, buffer, 0);
+    ring_offer_buffer(ring, buffer, 0);
     io_uring_buf_ring_advance(ring->buffer_ring, 1);
 }
 

@@ -22,50 +22,49 @@
 enum {
     BIND_ATTEMPTS = 20,
     BIND_PAUSE_MS = 50,
-    /* A peer that died silently is noticed after about two and a half minutes. */
+    /* A dead peer is detected after about two and a half minutes. */
     KEEPALIVE_IDLE_S = 15,
     KEEPALIVE_INTERVAL_S = 15,
     KEEPALIVE_COUNT = 9
 };
 
-static bool set_option(int socket, int level, int name, int value)
+static bool sockets_set_option(int socket, int level, int name, int value)
 {
     return setsockopt(socket, level, name, &value, sizeof(value)) == 0;
 }
 
-/* What is accepted inherits these. */
-static bool set_tcp_options(int listener)
+/* Accepted connections inherit these. */
+static bool sockets_set_tcp_options(int listener)
 {
-    return set_option(listener, IPPROTO_TCP, TCP_NODELAY, 1) &&
-           set_option(listener, SOL_SOCKET, SO_KEEPALIVE, 1) &&
-           set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
-           set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
-           set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
+    return sockets_set_option(listener, IPPROTO_TCP, TCP_NODELAY, 1) &&
+           sockets_set_option(listener, SOL_SOCKET, SO_KEEPALIVE, 1) &&
+           sockets_set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
+           sockets_set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
+           sockets_set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
 }
 
 /*
- * The first socket is bound and listens without SO_REUSEPORT, which fails where anybody listens on
- * the port; with it, two servers of one user would share a port, and each would grant the same
- * locks. The option is set afterwards, for the sockets of the other workers. Not already between
- * bind(2) and listen(2): of two servers that start at the same time both may bind, since
- * SO_REUSEADDR allows it until one listens.
+ * The first socket binds and listens without SO_REUSEPORT, so that it fails if another process
+ * listens on the port. With the option, two servers of one user would share a port and grant the
+ * same locks. The option is set after listen(2), for the sockets of the other workers. It is too
+ * early after bind(2): with SO_REUSEADDR two servers can both bind until one of them listens.
  */
-static int open_listener(const struct sockaddr *address, socklen_t length, bool first)
+static int sockets_open_listener(const struct sockaddr *address, socklen_t length, bool first)
 {
     int listener = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool fine = listener >= 0;
     int error;
 
-    fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    fine = fine && sockets_set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
     if (address->sa_family == AF_INET6)
-        fine = fine && set_option(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+        fine = fine && sockets_set_option(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     if (!first)
-        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+        fine = fine && sockets_set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     fine = fine && bind(listener, address, length) == 0;
-    fine = fine && set_tcp_options(listener);
+    fine = fine && sockets_set_tcp_options(listener);
     fine = fine && listen(listener, SOCKETS_BACKLOG) == 0;
     if (first)
-        fine = fine && set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+        fine = fine && sockets_set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     if (fine)
         return listener;
     error = errno;
@@ -76,23 +75,24 @@ static int open_listener(const struct sockaddr *address, socklen_t length, bool 
 }
 
 /*
- * The kernel ends the requests of a killed process's ring, and with them a listener that was
- * accepting, only some time after the process (5 ms were seen, and 44 with 5,000 connections):
- * whoever is started again right after must not fail by that.
+ * After a process is killed, the kernel takes some time to close its ring and the listener that it
+ * was accepting from (measured: 5 ms, and 44 ms with 5,000 connections). A server that is started
+ * right after must not fail because of that.
  */
-static int open_first_listener(const struct sockaddr *address, socklen_t length)
+static int sockets_open_first_listener(const struct sockaddr *address, socklen_t length)
 {
     const struct timespec pause = {.tv_nsec = BIND_PAUSE_MS * 1000000L};
-    int listener = open_listener(address, length, true);
+    int listener = sockets_open_listener(address, length, true);
 
     for (int i = 0; i < BIND_ATTEMPTS && listener < 0 && errno == EADDRINUSE; i++) {
         nanosleep(&pause, NULL);
-        listener = open_listener(address, length, true);
+        listener = sockets_open_listener(address, length, true);
     }
     return listener;
 }
 
-static void describe(const struct sockaddr_storage *address, socklen_t length, char *text)
+static void sockets_write_address(const struct sockaddr_storage *address, socklen_t length,
+                                  char *text)
 {
     char host[INET6_ADDRSTRLEN];
 
@@ -123,14 +123,14 @@ void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX])
 
     if (getsockname(listener, (struct sockaddr *)&address, &length) < 0)
         length = offsetof(struct sockaddr_un, sun_path);
-    describe(&address, length, text);
+    sockets_write_address(&address, length, text);
 }
 
-static const char *explain(int error)
+static const char *sockets_explain(int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return "another process listens there already";
+        return "another process already listens there";
     case EACCES:
         return "no permission; a port below 1024 needs root or CAP_NET_BIND_SERVICE";
     case EADDRNOTAVAIL:
@@ -141,8 +141,8 @@ static const char *explain(int error)
 }
 
 /* Returns 0 or an EAI code of getaddrinfo(3). */
-static int resolve(const char *host, uint16_t port, struct sockaddr_storage *socket_address,
-                   socklen_t *length)
+static int sockets_resolve(const char *host, uint16_t port, struct sockaddr_storage *socket_address,
+                           socklen_t *length)
 {
     struct address address = {0};
     struct address_choices choices;
@@ -160,10 +160,11 @@ static int resolve(const char *host, uint16_t port, struct sockaddr_storage *soc
     return 0;
 }
 
-static bool resolve_or_explain(const char *host, uint16_t port, struct sockaddr_storage *address,
-                               socklen_t *length, char text[SOCKETS_TEXT_MAX])
+static bool sockets_resolve_or_explain(const char *host, uint16_t port,
+                                       struct sockaddr_storage *address, socklen_t *length,
+                                       char text[SOCKETS_TEXT_MAX])
 {
-    int error = resolve(host, port, address, length);
+    int error = sockets_resolve(host, port, address, length);
 
     if (error)
         snprintf(text, SOCKETS_TEXT_MAX, "cannot resolve host '%s': %s", host, gai_strerror(error));
@@ -175,7 +176,7 @@ bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX])
     struct sockaddr_storage address;
     socklen_t length;
 
-    return resolve_or_explain(host, 0, &address, &length, text);
+    return sockets_resolve_or_explain(host, 0, &address, &length, text);
 }
 
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
@@ -185,33 +186,34 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
     socklen_t length = 0;
     int error;
 
-    if (!resolve_or_explain(host, port, &address, &length, text))
+    if (!sockets_resolve_or_explain(host, port, &address, &length, text))
         return -EINVAL;
     for (uint32_t i = 0; i < count; i++) {
-        listeners[i] = i == 0 ? open_first_listener((const struct sockaddr *)&address, length)
-                              : open_listener((const struct sockaddr *)&address, length, false);
+        listeners[i] =
+            i == 0 ? sockets_open_first_listener((const struct sockaddr *)&address, length)
+                   : sockets_open_listener((const struct sockaddr *)&address, length, false);
         if (listeners[i] < 0) {
             error = errno;
             while (i-- > 0)
                 close(listeners[i]);
             snprintf(text, SOCKETS_TEXT_MAX, "cannot listen on %s port %u: %s", host, port,
-                     explain(error));
+                     sockets_explain(error));
             return -error;
         }
-        /* With port 0 the kernel has chosen now; the others follow. */
+        /* With port 0 the kernel has chosen now; the other sockets use the same port. */
         length = sizeof(address);
         getsockname(listeners[i], (struct sockaddr *)&address, &length);
     }
-    describe(&address, length, text);
+    sockets_write_address(&address, length, text);
     return 0;
 }
 
 /*
- * The guard is bound beside the listeners, as one of them would be, and never listens. Once its
- * SO_REUSEADDR and SO_REUSEPORT are cleared, the kernel lets nobody else bind the port. A listener
- * that is shut down instead would do so too, but not with port 0: the kernel gives up a port that
- * it has chosen itself. The connections of this process, which may remain in TIME_WAIT after its
- * end, have SO_REUSEADDR from their listener, and so do not keep the next server from binding.
+ * The guard is bound like one of the listeners, but never listens. After its SO_REUSEADDR and
+ * SO_REUSEPORT are cleared, the kernel lets no other socket bind the port. A listener that is shut
+ * down would do the same, except with port 0: the kernel releases a port that it chose itself.
+ * Connections in TIME_WAIT inherited SO_REUSEADDR from their listener, so that they do not prevent
+ * the next server from binding.
  */
 int sockets_guard(int listener)
 {
@@ -223,12 +225,12 @@ int sockets_guard(int listener)
 
     fine = guard >= 0;
     if (address.ss_family == AF_INET6)
-        fine = fine && set_option(guard, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    fine = fine && set_option(guard, SOL_SOCKET, SO_REUSEADDR, 1) &&
-           set_option(guard, SOL_SOCKET, SO_REUSEPORT, 1) &&
+        fine = fine && sockets_set_option(guard, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    fine = fine && sockets_set_option(guard, SOL_SOCKET, SO_REUSEADDR, 1) &&
+           sockets_set_option(guard, SOL_SOCKET, SO_REUSEPORT, 1) &&
            bind(guard, (const struct sockaddr *)&address, length) == 0 &&
-           set_option(guard, SOL_SOCKET, SO_REUSEADDR, 0) &&
-           set_option(guard, SOL_SOCKET, SO_REUSEPORT, 0);
+           sockets_set_option(guard, SOL_SOCKET, SO_REUSEADDR, 0) &&
+           sockets_set_option(guard, SOL_SOCKET, SO_REUSEPORT, 0);
     if (fine)
         return guard;
     error = -errno;
@@ -242,20 +244,20 @@ bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX
     struct sockaddr_storage address;
     socklen_t length = 0;
 
-    if (resolve(host, port, &address, &length) != 0)
+    if (sockets_resolve(host, port, &address, &length) != 0)
         return false;
-    describe(&address, length, text);
+    sockets_write_address(&address, length, text);
     return true;
 }
 
 bool sockets_adopt(int listener)
 {
-    return set_tcp_options(listener);
+    return sockets_set_tcp_options(listener);
 }
 
 void sockets_close_door(const struct listener *listener)
 {
-    /* By the TCP header: what has SYN and not ACK among its flags is dropped. */
+    /* Drops packets with SYN and without ACK among the flags of the TCP header. */
     enum {
         FLAGS_AT = 13,
         ACK_AND_SYN = 0x12,

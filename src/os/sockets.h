@@ -1,5 +1,5 @@
 /*
- * Listening sockets, and what is asked of connected ones.
+ * Listening sockets, and queries and operations on connected sockets.
  */
 #ifndef OS_SOCKETS_H
 #define OS_SOCKETS_H
@@ -9,88 +9,87 @@
 #include <stdint.h>
 
 enum {
-    SOCKETS_TEXT_MAX = 320, /* of an address, or of what is wrong with it */
-    SOCKETS_BACKLOG = 4096, /* connections that wait to be accepted */
+    SOCKETS_TEXT_MAX = 320, /* of an address or a problem */
+    SOCKETS_BACKLOG = 4096, /* connections in the queue of a listener */
     SOCKETS_PEER_BYTES = 16,
     SOCKETS_PEER_TEXT_MAX = 64 /* of a peer's address */
 };
 
-/* A socket that connections are accepted from. */
 struct listener {
     int descriptor;
-    bool local;  /* a Unix socket */
-    bool passed; /* others listen with it too, before and after us */
+    bool local; /* a Unix socket */
+    bool
+        passed; /* by the service manager; other processes listen on it before and after this one */
 };
 
 /*
- * Listens on `host` and `port` with `count` sockets among which the kernel spreads connections,
- * one for each worker, all on the same port, also when `port` is 0 and the kernel chooses it. What
- * is accepted from them has TCP_NODELAY and keep-alive set. Nobody else may listen there: also not
- * another server of the same user.
+ * Listens on `host` and `port` with `count` sockets, one for each worker. The kernel distributes
+ * connections among them. With `port` 0 the kernel chooses one port for all. Accepted connections
+ * have TCP_NODELAY and keep-alive set. No other process can listen there, not even of the same
+ * user.
  *
- * On success 0, and `text` says where it listens, as address:port; else -errno (-EINVAL if the host
- * has no address), and it says what is wrong.
+ * Returns 0 and sets `text` to address:port. On failure returns -errno (-EINVAL if the host has no
+ * address) and sets `text` to the problem.
  */
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
                    char text[SOCKETS_TEXT_MAX]);
 
 /*
- * Keeps the port of `listener` bound until the process ends, also after all listeners have been
- * closed: connections are refused then, and no other server can listen there. Returns the socket
- * that does so, which must stay open, or -errno.
+ * Keeps the port of `listener` bound until the process ends, even after all listeners are closed:
+ * the kernel then refuses connections, and no other server can listen there. Returns a socket,
+ * which must stay open, or -errno.
  */
 int sockets_guard(int listener);
 
-/* Writes the address that `host` and `port` mean, as sockets_describe does; false if none. */
+/* Writes the address of `host` and `port` as sockets_describe does. Returns false if none. */
 bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX]);
 
-/* Makes a listening socket of TCP that others opened like one of ours. False where errno says. */
+/* Sets our TCP options on a passed listening socket. Returns false and sets errno on failure. */
 bool sockets_adopt(int listener);
 
 /*
- * Returns whether sockets_listen could find an address for `host` now. If not, `text` says what is
- * wrong, as that function does.
+ * Returns whether `host` has an address now. If not, sets `text` to the problem.
  */
 bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX]);
 
-/* Where a socket listens: address:port, or unix:path. */
+/* Writes the address of a listening socket: address:port, or unix:path. */
 void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX]);
 
 /*
- * Lets no new connection begin on a listener of our own that is to be closed soon: what waits in
- * its queue then would be reset by the kernel. Those already begun can still be accepted.
+ * Rejects new connections on a listener of our own that will be closed soon. Connections that have
+ * begun can still be accepted; closing the listener at once would reset them.
  */
 void sockets_close_door(const struct listener *listener);
 
 /*
- * The address of a connection of TCP, in the form of IPv6; that of IPv4 is mapped into it. False
- * where the connection is over already.
+ * Writes the peer's address of a TCP connection as an IPv6 address; an IPv4 address is mapped.
+ * Returns false if the connection has ended.
  */
 bool sockets_peer(int descriptor, uint8_t address[SOCKETS_PEER_BYTES]);
 
-/* The bytes that were received from the peer and not handed out yet; 0 also on any error. */
+/* Returns the number of received bytes in the kernel; 0 also on any error. */
 uint32_t sockets_unread(int descriptor);
 
-/* Whether one of the poll(2) `events`, or an error, is there now. */
+/* Returns whether one of the poll(2) `events` or an error is pending. */
 bool sockets_ready(int descriptor, short events);
 
 /*
- * The address of a connection for the log: 127.0.0.1:4711, [::1]:4711, "unix", or "unknown" if the
- * connection is over already. An IPv4 address is written as one on a socket of IPv6, too.
+ * Writes the peer's address for the log: 127.0.0.1:4711, [::1]:4711, "unix", or "unknown" if the
+ * connection has ended. Mapped IPv4 addresses are written as IPv4.
  */
 void sockets_describe_peer(int descriptor, char text[SOCKETS_PEER_TEXT_MAX]);
 
 /*
- * No more will be sent: the peer reads the end of input. A system call and not a request in the
- * ring, which would hand it to a thread of the kernel; that looks up the descriptor only when it
- * gets to run, and by then it may be another connection's.
+ * Ends output: the peer reads the end of input. This is a system call because the ring would pass
+ * the request to a kernel thread. That thread looks up the descriptor when it runs, and by then the
+ * number may belong to another connection.
  */
 void sockets_end_output(int descriptor);
 
-/* Ends both sides of a connection at once, for whoever has the socket: the peer sees its end. */
+/* Ends both directions of a connection at once, for all owners of the socket. */
 void sockets_end(int descriptor);
 
-/* Raises the limit of open descriptors to the hard limit; what it is then. */
+/* Raises the limit of open descriptors to the hard limit. Returns the resulting limit. */
 uint64_t sockets_raise_limit(void);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * The only file that knows GnuTLS, whose transport here is the memory of who calls.
+ * The only file that uses GnuTLS. Its transport is the caller's memory.
  *
- * GnuTLS keeps the start of a record until its end has come; so what is given is always used up,
- * and nothing of it has to be kept by who gave it.
+ * GnuTLS keeps an incomplete record itself. So it always consumes all input, and the caller need
+ * not keep any.
  */
 #include "os/tls.h"
 
@@ -23,13 +23,13 @@
 enum {
     FILE_MAX_BYTES = 1 << 20,
     CERTIFICATES_MAX = 16, /* of a chain */
-    /* The longest message is a chain of certificates; GnuTLS bounds how many there are. */
+    /* The longest message is a certificate chain; GnuTLS limits their number. */
     HANDSHAKE_MESSAGE_MAX = 64 * 1024
 };
 
 /*
- * No key exchange by RSA and none that needs parameters: each session has secrets of its own. First
- * among groups is the one whose share clients send unasked; another one costs a round trip more.
+ * Only key exchanges with forward secrecy and without parameters. The first group is the one whose
+ * share clients send unrequested; another group costs one more round trip.
  */
 static const char priorities[] =
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:%SERVER_PRECEDENCE:"
@@ -39,9 +39,9 @@ struct tls_context {
     _Atomic uint32_t holders;
     gnutls_certificate_credentials_t credentials;
     gnutls_priority_t priorities;
-    /* A new one with each context: who was let in by old certificates asks again. */
+    /* New in each context: sessions of old certificates cannot be resumed. */
     gnutls_datum_t ticket_key;
-    bool verifies; /* the peer must show a certificate that is trusted */
+    bool verifies; /* the peer must have a trusted certificate */
 };
 
 struct tls {
@@ -58,14 +58,14 @@ struct tls {
 
 /* ---- files ---- */
 
-/* What is wrong with which file, in one line. */
-static void tell(char problem[TLS_PROBLEM_MAX], const char *what, const char *path, const char *why)
+static void tls_set_problem(char problem[TLS_PROBLEM_MAX], const char *what, const char *path,
+                            const char *why)
 {
     snprintf(problem, TLS_PROBLEM_MAX, "%s '%.200s': %s", what, path, why);
 }
 
-/* Memory that held a secret; the compiler must not find that nobody reads it again. */
-static void wipe(gnutls_datum_t *text)
+/* The file may hold a key, so its memory is wiped; the compiler must not remove this. */
+static void tls_wipe(gnutls_datum_t *text)
 {
     if (text->data)
         gnutls_memset(text->data, 0, FILE_MAX_BYTES);
@@ -73,16 +73,16 @@ static void wipe(gnutls_datum_t *text)
     *text = (gnutls_datum_t){0};
 }
 
-/* A pipe or a terminal could keep the server waiting for its bytes. */
-static bool is_regular(int descriptor)
+/* The server would wait for the bytes of a pipe or a terminal. */
+static bool tls_is_regular(int descriptor)
 {
     struct stat status;
 
     return fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/* Up to `size` bytes, with no copy of a key in a buffer of stdio; -1 and errno. */
-static ssize_t read_all(int descriptor, uint8_t *to, size_t size)
+/* Reads up to `size` bytes without stdio, whose buffer would keep a copy of a key. */
+static ssize_t tls_read_all(int descriptor, uint8_t *to, size_t size)
 {
     size_t length = 0;
     ssize_t count;
@@ -95,8 +95,8 @@ static ssize_t read_all(int descriptor, uint8_t *to, size_t size)
     return (ssize_t)length;
 }
 
-static bool read_file(gnutls_datum_t *text, const char *what, const char *path,
-                      char problem[TLS_PROBLEM_MAX])
+static bool tls_read_file(gnutls_datum_t *text, const char *what, const char *path,
+                          char problem[TLS_PROBLEM_MAX])
 {
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     const char *why = NULL;
@@ -104,35 +104,35 @@ static bool read_file(gnutls_datum_t *text, const char *what, const char *path,
 
     *text = (gnutls_datum_t){0};
     if (descriptor < 0) {
-        tell(problem, what, path, strerror(errno));
+        tls_set_problem(problem, what, path, strerror(errno));
         return false;
     }
     text->data = malloc(FILE_MAX_BYTES);
     if (!text->data)
         why = "out of memory";
-    else if (!is_regular(descriptor))
+    else if (!tls_is_regular(descriptor))
         why = "not a regular file";
-    else if ((length = read_all(descriptor, text->data, FILE_MAX_BYTES)) < 0)
+    else if ((length = tls_read_all(descriptor, text->data, FILE_MAX_BYTES)) < 0)
         why = strerror(errno);
     else if (length == FILE_MAX_BYTES)
-        why = "too large for what it should be";
+        why = "too large";
     close(descriptor);
     text->size = (unsigned)length;
     if (!why)
         return true;
-    tell(problem, what, path, why);
-    wipe(text);
+    tls_set_problem(problem, what, path, why);
+    tls_wipe(text);
     return false;
 }
 
-static bool check_dates(gnutls_x509_crt_t certificate, const char *path,
-                        char problem[TLS_PROBLEM_MAX])
+static bool tls_check_dates(gnutls_x509_crt_t certificate, const char *path,
+                            char problem[TLS_PROBLEM_MAX])
 {
     time_t now = time(NULL);
     time_t from = gnutls_x509_crt_get_activation_time(certificate);
     time_t until = gnutls_x509_crt_get_expiration_time(certificate);
     time_t then = now < from ? from : until;
-    char date[32] = "a time unknown";
+    char date[32] = "an unknown time";
     char why[80];
     struct tm parts;
 
@@ -141,12 +141,12 @@ static bool check_dates(gnutls_x509_crt_t certificate, const char *path,
     if (gmtime_r(&then, &parts))
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &parts);
     snprintf(why, sizeof(why), now < from ? "not valid before %s" : "expired at %s", date);
-    tell(problem, "TLS certificate", path, why);
+    tls_set_problem(problem, "TLS certificate", path, why);
     return false;
 }
 
-static bool check_certificate(const gnutls_datum_t *text, const char *path,
-                              char problem[TLS_PROBLEM_MAX])
+static bool tls_check_certificate(const gnutls_datum_t *text, const char *path,
+                                  char problem[TLS_PROBLEM_MAX])
 {
     gnutls_x509_crt_t chain[CERTIFICATES_MAX];
     unsigned count = CERTIFICATES_MAX;
@@ -155,18 +155,19 @@ static bool check_certificate(const gnutls_datum_t *text, const char *path,
     bool fine;
 
     if (result <= 0) {
-        tell(problem, "TLS certificate", path,
-             result == GNUTLS_E_SHORT_MEMORY_BUFFER ? "more than 16 certificates"
-                                                    : "holds no certificate in PEM");
+        tls_set_problem(problem, "TLS certificate", path,
+                        result == GNUTLS_E_SHORT_MEMORY_BUFFER ? "more than 16 certificates"
+                                                               : "holds no certificate in PEM");
         return false;
     }
-    fine = check_dates(chain[0], path, problem);
+    fine = tls_check_dates(chain[0], path, problem);
     for (int i = 0; i < result; i++)
         gnutls_x509_crt_deinit(chain[i]);
     return fine;
 }
 
-static bool check_key(const gnutls_datum_t *text, const char *path, char problem[TLS_PROBLEM_MAX])
+static bool tls_check_key(const gnutls_datum_t *text, const char *path,
+                          char problem[TLS_PROBLEM_MAX])
 {
     gnutls_x509_privkey_t key;
     int result = gnutls_x509_privkey_init(&key);
@@ -176,21 +177,21 @@ static bool check_key(const gnutls_datum_t *text, const char *path, char problem
         gnutls_x509_privkey_deinit(key);
     }
     if (result == GNUTLS_E_DECRYPTION_FAILED)
-        tell(problem, "TLS key", path, "encrypted; it is read without a passphrase only");
+        tls_set_problem(problem, "TLS key", path, "encrypted; use a key without a passphrase");
     else if (result < 0)
-        tell(problem, "TLS key", path, "holds no private key in PEM");
+        tls_set_problem(problem, "TLS key", path, "holds no private key in PEM");
     return result == 0;
 }
 
-static bool use_certificate(struct tls_context *context, const struct tls_files *files,
-                            char problem[TLS_PROBLEM_MAX])
+static bool tls_context_load_certificate(struct tls_context *context, const struct tls_files *files,
+                                         char problem[TLS_PROBLEM_MAX])
 {
     gnutls_datum_t certificate;
     gnutls_datum_t key = {0};
-    bool fine = read_file(&certificate, "TLS certificate", files->certificate, problem) &&
-                check_certificate(&certificate, files->certificate, problem) &&
-                read_file(&key, "TLS key", files->key, problem) &&
-                check_key(&key, files->key, problem);
+    bool fine = tls_read_file(&certificate, "TLS certificate", files->certificate, problem) &&
+                tls_check_certificate(&certificate, files->certificate, problem) &&
+                tls_read_file(&key, "TLS key", files->key, problem) &&
+                tls_check_key(&key, files->key, problem);
 
     if (fine) {
         int result = gnutls_certificate_set_x509_key_mem2(context->credentials, &certificate, &key,
@@ -202,32 +203,33 @@ static bool use_certificate(struct tls_context *context, const struct tls_files 
                      "TLS key '%.150s' is not the key of certificate '%.150s'", files->key,
                      files->certificate);
         else if (!fine)
-            tell(problem, "TLS certificate", files->certificate, gnutls_strerror(result));
+            tls_set_problem(problem, "TLS certificate", files->certificate,
+                            gnutls_strerror(result));
     }
-    wipe(&certificate);
-    wipe(&key);
+    tls_wipe(&certificate);
+    tls_wipe(&key);
     return fine;
 }
 
-static bool trust(struct tls_context *context, const char *what, const char *path,
-                  char problem[TLS_PROBLEM_MAX])
+static bool tls_context_trust(struct tls_context *context, const char *what, const char *path,
+                              char problem[TLS_PROBLEM_MAX])
 {
     gnutls_datum_t text;
     int result;
 
-    if (!read_file(&text, what, path, problem))
+    if (!tls_read_file(&text, what, path, problem))
         return false;
     result =
         gnutls_certificate_set_x509_trust_mem(context->credentials, &text, GNUTLS_X509_FMT_PEM);
-    wipe(&text);
+    tls_wipe(&text);
     if (result <= 0)
-        tell(problem, what, path, "holds no certificate in PEM");
+        tls_set_problem(problem, what, path, "holds no certificate in PEM");
     return result > 0;
 }
 
 /* ---- contexts ---- */
 
-static struct tls_context *context_new(char problem[TLS_PROBLEM_MAX])
+static struct tls_context *tls_context_new(char problem[TLS_PROBLEM_MAX])
 {
     struct tls_context *context = calloc(1, sizeof(*context));
 
@@ -244,14 +246,15 @@ static struct tls_context *context_new(char problem[TLS_PROBLEM_MAX])
 
 struct tls_context *tls_context_load(const struct tls_files *files, char problem[TLS_PROBLEM_MAX])
 {
-    struct tls_context *context = context_new(problem);
+    struct tls_context *context = tls_context_new(problem);
 
     if (!context)
         return NULL;
     context->verifies = files->client_ca != NULL;
     if (gnutls_session_ticket_key_generate(&context->ticket_key) == 0 &&
-        use_certificate(context, files, problem) &&
-        (!files->client_ca || trust(context, "TLS client CA", files->client_ca, problem)))
+        tls_context_load_certificate(context, files, problem) &&
+        (!files->client_ca ||
+         tls_context_trust(context, "TLS client CA", files->client_ca, problem)))
         return context;
     tls_context_drop(context);
     return NULL;
@@ -263,14 +266,14 @@ struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
     struct tls_context *context;
 
     errno = 0;
-    context = context_new(problem);
+    context = tls_context_new(problem);
     if (!context)
         return NULL;
     context->verifies = !insecure;
     if (insecure)
         return context;
     if (ca_file) {
-        if (trust(context, "TLS CA", ca_file, problem))
+        if (tls_context_trust(context, "TLS CA", ca_file, problem))
             return context;
     } else {
         if (gnutls_certificate_set_x509_system_trust(context->credentials) > 0)
@@ -287,7 +290,7 @@ bool tls_context_show(struct tls_context *context, const char *certificate, cons
     const struct tls_files files = {.certificate = certificate, .key = key};
 
     errno = 0;
-    return use_certificate(context, &files, problem);
+    return tls_context_load_certificate(context, &files, problem);
 }
 
 void tls_context_drop(struct tls_context *context)
@@ -327,7 +330,7 @@ void tls_place_change(struct tls_place *place, struct tls_context *context)
     tls_context_drop(old);
 }
 
-static struct tls_context *context_hold(struct tls_context *context)
+static struct tls_context *tls_context_hold(struct tls_context *context)
 {
     atomic_fetch_add(&context->holders, 1);
     return context;
@@ -335,7 +338,7 @@ static struct tls_context *context_hold(struct tls_context *context)
 
 /* ---- the transport ---- */
 
-static ssize_t push(gnutls_transport_ptr_t pointer, const void *bytes, size_t length)
+static ssize_t tls_push(gnutls_transport_ptr_t pointer, const void *bytes, size_t length)
 {
     struct tls *tls = pointer;
 
@@ -345,7 +348,7 @@ static ssize_t push(gnutls_transport_ptr_t pointer, const void *bytes, size_t le
     return -1;
 }
 
-static ssize_t pull(gnutls_transport_ptr_t pointer, void *to, size_t size)
+static ssize_t tls_pull(gnutls_transport_ptr_t pointer, void *to, size_t size)
 {
     struct tls *tls = pointer;
     size_t length = size < tls->input_length ? size : tls->input_length;
@@ -360,8 +363,8 @@ static ssize_t pull(gnutls_transport_ptr_t pointer, void *to, size_t size)
     return (ssize_t)length;
 }
 
-/* GnuTLS asks this where it would wait, which is not done here. */
-static int pull_timeout(gnutls_transport_ptr_t pointer, unsigned milliseconds)
+/* GnuTLS calls this before it would wait; here it never waits. */
+static int tls_pull_timeout(gnutls_transport_ptr_t pointer, unsigned milliseconds)
 {
     const struct tls *tls = pointer;
 
@@ -371,7 +374,7 @@ static int pull_timeout(gnutls_transport_ptr_t pointer, unsigned milliseconds)
 
 /* ---- connections ---- */
 
-/* Takes over the hold on `context`. */
+/* Takes over the caller's hold on `context`. */
 static struct tls *tls_new(struct tls_context *context, unsigned role, tls_sender *send,
                            void *receiver)
 {
@@ -390,9 +393,9 @@ static struct tls *tls_new(struct tls_context *context, unsigned role, tls_sende
                gnutls_credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE, context->credentials) ==
                    0) {
         gnutls_transport_set_ptr(tls->session, tls);
-        gnutls_transport_set_push_function(tls->session, push);
-        gnutls_transport_set_pull_function(tls->session, pull);
-        gnutls_transport_set_pull_timeout_function(tls->session, pull_timeout);
+        gnutls_transport_set_push_function(tls->session, tls_push);
+        gnutls_transport_set_pull_function(tls->session, tls_pull);
+        gnutls_transport_set_pull_timeout_function(tls->session, tls_pull_timeout);
         gnutls_handshake_set_timeout(tls->session, 0);
         gnutls_handshake_set_max_packet_length(tls->session, HANDSHAKE_MESSAGE_MAX);
         return tls;
@@ -407,13 +410,13 @@ struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver)
     struct tls *tls;
 
     pthread_mutex_lock(&place->mutex);
-    context = context_hold(place->context);
+    context = tls_context_hold(place->context);
     pthread_mutex_unlock(&place->mutex);
     tls = tls_new(context, GNUTLS_SERVER, send, receiver);
     if (!tls)
         return NULL;
     if (context->verifies) {
-        /* Not copied by GnuTLS, which looks at it during the handshake. */
+        /* GnuTLS does not copy this, and reads it during the handshake. */
         static unsigned char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
         static gnutls_typed_vdata_st wanted = {
             .type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -430,8 +433,8 @@ struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver)
     return tls;
 }
 
-/* A literal address is no name to choose a certificate by (RFC 6066, 3). */
-static bool is_address(const char *host)
+/* Clients do not send a literal address as server name (RFC 6066, 3). */
+static bool tls_is_address(const char *host)
 {
     struct in6_addr address;
 
@@ -441,11 +444,11 @@ static bool is_address(const char *host)
 struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
                      void *receiver)
 {
-    struct tls *tls = tls_new(context_hold(context), GNUTLS_CLIENT, send, receiver);
+    struct tls *tls = tls_new(tls_context_hold(context), GNUTLS_CLIENT, send, receiver);
 
     if (!tls)
         return NULL;
-    if (host && !is_address(host) &&
+    if (host && !tls_is_address(host) &&
         gnutls_server_name_set(tls->session, GNUTLS_NAME_DNS, host, strlen(host)) < 0) {
         tls_free(tls);
         return NULL;
@@ -471,7 +474,7 @@ void tls_give(struct tls *tls, const uint8_t *bytes, size_t length)
     tls->input_length = length;
 }
 
-static enum tls_result broken(struct tls *tls, int error)
+static enum tls_result tls_fail(struct tls *tls, int error)
 {
     tls->error = error;
     tls->input_length = 0;
@@ -485,15 +488,15 @@ static enum tls_result broken(struct tls *tls, int error)
     return TLS_BROKEN;
 }
 
-/* Whether to go on at once after a call that came to nothing: something is left to be read. */
-static bool again(const struct tls *tls, int result, size_t length_before)
+/* Returns whether to repeat a call without a result: input is left. */
+static bool tls_must_repeat(const struct tls *tls, int result, size_t length_before)
 {
     if (result == GNUTLS_E_WARNING_ALERT_RECEIVED)
         return true;
     return tls->input_length > 0 && tls->input_length < length_before;
 }
 
-/* GnuTLS may come back with AGAIN after a record that was for itself, and others behind it. */
+/* GnuTLS may return AGAIN after a record of its own, though more records follow. */
 enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *length)
 {
     size_t before;
@@ -519,8 +522,8 @@ enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *leng
         if (result == 0)
             return TLS_ENDED;
         if (result == GNUTLS_E_REHANDSHAKE || gnutls_error_is_fatal((int)result))
-            return broken(tls, (int)result);
-    } while (again(tls, (int)result, before));
+            return tls_fail(tls, (int)result);
+    } while (tls_must_repeat(tls, (int)result, before));
     return TLS_WAITS;
 }
 
@@ -551,28 +554,28 @@ void tls_end(struct tls *tls)
     gnutls_bye(tls->session, GNUTLS_SHUT_WR);
 }
 
-static const char *distrust(gnutls_session_t session)
+static const char *tls_explain_distrust(gnutls_session_t session)
 {
     unsigned status = gnutls_session_get_verify_cert_status(session);
 
     if (status & GNUTLS_CERT_UNEXPECTED_OWNER)
         return "the certificate is for another name";
     if (status & GNUTLS_CERT_SIGNER_NOT_FOUND)
-        return "the certificate is signed by nobody who is trusted";
+        return "the certificate is not signed by a trusted CA";
     if (status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED))
         return "the certificate is not valid now";
     return gnutls_strerror(GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
 }
 
-/* A peer may send any number, and most have no name. */
-static const char *alert(gnutls_session_t session)
+/* A peer may send any number; most have no name. */
+static const char *tls_alert_name(gnutls_session_t session)
 {
     const char *name = gnutls_alert_get_name(gnutls_alert_get(session));
 
     return name ? name : "a fatal alert of an unknown kind";
 }
 
-/* The sender fails for no other reason: see push. */
+/* The sender fails only if memory is short: see tls_push. */
 bool tls_short_of_memory(const struct tls *tls)
 {
     return tls->error == GNUTLS_E_MEMORY_ERROR || tls->error == GNUTLS_E_PUSH_ERROR;
@@ -583,9 +586,9 @@ const char *tls_problem(const struct tls *tls)
     if (tls_short_of_memory(tls))
         return "out of memory";
     if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED)
-        return alert(tls->session);
+        return tls_alert_name(tls->session);
     if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
-        return distrust(tls->session);
+        return tls_explain_distrust(tls->session);
     return gnutls_strerror(tls->error);
 }
 

@@ -1,10 +1,11 @@
 /*
- * TLS 1.2 and 1.3 on memory: ciphertext is given, plain bytes come out, and what is to be sent is
- * handed to a function. No descriptor is touched and nothing blocks, so that the ring receives and
- * sends as it does without TLS. The only place that knows GnuTLS.
+ * TLS 1.2 and 1.3 on memory. The caller passes received ciphertext and gets plain bytes; a function
+ * of the caller takes ciphertext to send. TLS uses no descriptor and never blocks, so that the ring
+ * sends and receives as without TLS. Only this module uses GnuTLS.
  *
- * A context is what many connections share; it lives as long as one of them holds it, so that a new
- * one can take its place at any time. Connections belong to one thread each, contexts to all.
+ * A context holds certificates and keys for many connections. It lives as long as a connection
+ * holds it, so that it can be replaced at any time. A connection belongs to one thread, a context
+ * to all.
  */
 #ifndef OS_TLS_H
 #define OS_TLS_H
@@ -16,7 +17,7 @@
 
 enum {
     TLS_PROBLEM_MAX = 400,
-    TLS_FIRST_BYTE = 0x16, /* of what any client of TLS says first */
+    TLS_FIRST_BYTE = 0x16, /* the first byte from a TLS client */
     TLS_RECORD_MAX = 16384 /* plain bytes of one record */
 };
 
@@ -24,55 +25,58 @@ struct tls_context;
 struct tls;
 
 struct tls_files {
-    const char *certificate; /* PEM: the server's own, then those between it and the root */
+    const char *certificate; /* PEM: the server's certificate, then intermediate ones */
     const char *key;
-    const char *client_ca; /* who must have signed the clients' certificates; NULL: none is asked */
+    const char *client_ca; /* CAs for client certificates; NULL: clients need none */
 };
 
 /*
- * A server's context: reads the files, which must fit together and be valid now. NULL where
- * `problem` says in one line what is wrong.
+ * Creates a server's context from the files, which must match and be valid now. On failure returns
+ * NULL and sets `problem`, one line.
  */
 struct tls_context *tls_context_load(const struct tls_files *files, char problem[TLS_PROBLEM_MAX]);
 
 /*
- * A client's context. The server's certificate must be signed by one in `ca_file`, or by one that
- * the system trusts where it is NULL; with `insecure` nothing is asked of it. NULL where `problem`
- * says what is wrong; errno is ENOMEM then where memory is short, and nowhere else.
+ * Creates a client's context. It trusts the CAs in `ca_file`, or those of the system if that is
+ * NULL. With `insecure` it accepts any certificate. On failure returns NULL and sets `problem`;
+ * errno is ENOMEM only if memory is short.
  */
 struct tls_context *tls_context_for_clients(const char *ca_file, bool insecure,
                                             char problem[TLS_PROBLEM_MAX]);
 
-/* A client that is asked for a certificate shows this one. False where `problem` says what is wrong
- * with it, and errno as above. Before the first connection. */
+/*
+ * Sets the certificate that a client sends on request, before the first connection. On failure
+ * returns false and sets `problem` and errno as tls_context_for_clients.
+ */
 bool tls_context_show(struct tls_context *context, const char *certificate, const char *key,
                       char problem[TLS_PROBLEM_MAX]);
 
-/* Lets go of it; NULL is fine. */
+/* Releases the context, which may be NULL. */
 void tls_context_drop(struct tls_context *context);
 
-/* Where all threads find the context of the day. */
+/* The current context, for all threads. */
 struct tls_place {
     pthread_mutex_t mutex;
     struct tls_context *context; /* NULL: no TLS */
 };
 
-/* Takes `context` over. */
+/* Takes over `context`. */
 void tls_place_init(struct tls_place *place, struct tls_context *context);
 void tls_place_free(struct tls_place *place);
 
-/* The same with `context` instead of the old one, which lives on in its connections. */
+/* Takes over `context` in place of the old one. Open connections keep the old one. */
 void tls_place_change(struct tls_place *place, struct tls_context *context);
 
-/* Takes all of `bytes` to be sent; false when there is no memory for them. */
+/* Takes all of `bytes` to send them. Returns false if memory is short. */
 typedef bool tls_sender(void *receiver, const uint8_t *bytes, size_t length);
 
-/* A connection with the context of the day, or NULL when memory is short. */
+/* Creates a server's connection with the current context. Returns NULL if memory is short. */
 struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver);
 
 /*
- * The client's side. `host` is whom the certificate must name, and must live as long; where it is a
- * name the server hears it. NULL: it may be anybody. The first tls_read begins the handshake.
+ * Creates a client's connection. The server's certificate must be for `host`, which must live as
+ * long as the connection; NULL: any name. A host name, unlike an address, is sent to the server.
+ * The first tls_read begins the handshake. Returns NULL if memory is short.
  */
 struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
                      void *receiver);
@@ -80,34 +84,34 @@ struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *
 void tls_free(struct tls *tls);
 
 enum tls_result {
-    TLS_BYTES, /* some were read */
-    TLS_WAITS, /* all that was given is used up */
-    TLS_ENDED, /* the peer said that it sends no more */
-    TLS_BROKEN /* nothing can be read or written any more; the peer was told why */
+    TLS_BYTES, /* some plain bytes were read */
+    TLS_WAITS, /* all input is consumed */
+    TLS_ENDED, /* the peer has ended its output */
+    TLS_BROKEN /* the connection failed, and the peer got an alert */
 };
 
-/* Received bytes, borrowed until tls_read has used them up or tls_give is called again. */
+/* Passes received bytes, borrowed until tls_read has consumed them or the next tls_give. */
 void tls_give(struct tls *tls, const uint8_t *bytes, size_t length);
 
-/* Goes on with the handshake, then reads up to `size` plain bytes, `*length` of them. */
+/* Continues the handshake, then reads up to `size` plain bytes and sets `*length`. */
 enum tls_result tls_read(struct tls *tls, uint8_t *to, size_t size, size_t *length);
 
-/* Whether the handshake is done: nothing may be written before. */
+/* Returns whether the handshake is complete. Do not write before. */
 bool tls_ready(const struct tls *tls);
 
-/* Sends `length` bytes, not 0. False when memory is short. */
+/* Sends `length` bytes, at least 1. Returns false if memory is short. */
 bool tls_write(struct tls *tls, const uint8_t *bytes, size_t length);
 
-/* Says that no more is sent. Only the first time counts, and not before the handshake is done. */
+/* Ends output. No effect before the handshake is complete, or a second time. */
 void tls_end(struct tls *tls);
 
-/* Why it is TLS_BROKEN, in a few words; never NULL. */
+/* Returns the cause of TLS_BROKEN in a few words; never NULL. */
 const char *tls_problem(const struct tls *tls);
 
-/* Whether that is because memory is short, here or where bytes are to be sent. */
+/* Returns whether the cause is short memory, here or in the tls_sender. */
 bool tls_short_of_memory(const struct tls *tls);
 
-/* Whether an earlier session was taken up, which spares most of the handshake. */
+/* Returns whether the handshake resumed an earlier session. */
 bool tls_resumed(const struct tls *tls);
 
 #endif

@@ -19,18 +19,17 @@ enum {
     PAUSE_MS = 50
 };
 
-static const char not_a_socket[] = "what is there is no socket; it was not touched";
+static const char not_a_socket[] = "the file there is not a socket and was not changed";
 
-/* What is at the path. */
 enum occupant {
     OCCUPANT_NONE,
-    OCCUPANT_STALE, /* a socket that nobody listens on */
+    OCCUPANT_STALE, /* a socket without a listener */
     OCCUPANT_LIVE,
     OCCUPANT_NO_SOCKET,
     OCCUPANT_UNKNOWN /* errno says why */
 };
 
-static void take_a_break(void)
+static void unix_socket_pause(void)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
 
@@ -38,26 +37,26 @@ static void take_a_break(void)
 }
 
 /*
- * Looking at the path, removing what is stale and listening is for one at a time, by a lock of the
- * folder; else one of two could remove as stale what the other has just made. Where the folder
- * can't be opened this returns -1, and what follows fails with the better message.
+ * One process at a time checks the path, removes a stale socket and listens, under a lock on the
+ * directory. Otherwise one could remove the new socket of another as stale. If the directory cannot
+ * be opened, returns -1; the next step fails with a better message.
  */
-static int lock_folder(const char *path, bool *locked)
+static int unix_socket_lock_directory(const char *path, bool *locked)
 {
     char copy[UNIX_SOCKET_PATH_MAX + 1];
-    int folder;
+    int directory;
 
     snprintf(copy, sizeof(copy), "%s", path);
-    folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    *locked = folder < 0 || flock(folder, LOCK_EX | LOCK_NB) == 0;
+    directory = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *locked = directory < 0 || flock(directory, LOCK_EX | LOCK_NB) == 0;
     for (int i = 0; i < ATTEMPTS && !*locked; i++) {
-        take_a_break();
-        *locked = flock(folder, LOCK_EX | LOCK_NB) == 0;
+        unix_socket_pause();
+        *locked = flock(directory, LOCK_EX | LOCK_NB) == 0;
     }
-    return folder;
+    return directory;
 }
 
-static enum occupant try_to_connect(const struct sockaddr_un *address)
+static enum occupant unix_socket_probe(const struct sockaddr_un *address)
 {
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     enum occupant occupant = OCCUPANT_LIVE;
@@ -72,8 +71,8 @@ static enum occupant try_to_connect(const struct sockaddr_un *address)
         case ENOENT:
             occupant = OCCUPANT_NONE;
             break;
-        case EAGAIN:     /* so many wait there that there is no room for one more */
-        case EPROTOTYPE: /* of another kind */
+        case EAGAIN:     /* the queue of the listener is full */
+        case EPROTOTYPE: /* not a stream socket */
             break;
         default:
             occupant = OCCUPANT_UNKNOWN;
@@ -83,16 +82,16 @@ static enum occupant try_to_connect(const struct sockaddr_un *address)
     return occupant;
 }
 
-static enum occupant look(const struct sockaddr_un *address)
+static enum occupant unix_socket_find_occupant(const struct sockaddr_un *address)
 {
     struct stat file;
 
     if (lstat(address->sun_path, &file) < 0)
         return errno == ENOENT ? OCCUPANT_NONE : OCCUPANT_UNKNOWN;
-    return S_ISSOCK(file.st_mode) ? try_to_connect(address) : OCCUPANT_NO_SOCKET;
+    return S_ISSOCK(file.st_mode) ? unix_socket_probe(address) : OCCUPANT_NO_SOCKET;
 }
 
-static const char *explain(int error)
+static const char *unix_socket_explain(int error)
 {
     switch (error) {
     case ENOENT:
@@ -102,23 +101,23 @@ static const char *explain(int error)
     case EPERM:
         return "no permission";
     case EADDRINUSE:
-        return "another process listens there already";
+        return "another process already listens there";
     default:
         return strerror(error);
     }
 }
 
 /*
- * Makes the path free. A server that was just killed still listens for some milliseconds, as with
- * TCP (sockets.c): one that is live is looked at again.
+ * Frees the path. A killed server still listens for some milliseconds, as with TCP (sockets.c), so
+ * a live socket is probed again.
  */
-static bool clear(const struct sockaddr_un *address, const char **problem)
+static bool unix_socket_clear_path(const struct sockaddr_un *address, const char **problem)
 {
-    enum occupant occupant = look(address);
+    enum occupant occupant = unix_socket_find_occupant(address);
 
     for (int i = 0; i < ATTEMPTS && occupant == OCCUPANT_LIVE; i++) {
-        take_a_break();
-        occupant = look(address);
+        unix_socket_pause();
+        occupant = unix_socket_find_occupant(address);
     }
     switch (occupant) {
     case OCCUPANT_NONE:
@@ -126,26 +125,26 @@ static bool clear(const struct sockaddr_un *address, const char **problem)
     case OCCUPANT_STALE:
         if (unlink(address->sun_path) == 0 || errno == ENOENT)
             return true;
-        *problem = explain(errno);
+        *problem = unix_socket_explain(errno);
         return false;
     case OCCUPANT_LIVE:
-        *problem = "another process listens there already";
+        *problem = "another process already listens there";
         return false;
     case OCCUPANT_NO_SOCKET:
         *problem = not_a_socket;
         return false;
     case OCCUPANT_UNKNOWN:
-        *problem = explain(errno);
+        *problem = unix_socket_explain(errno);
         return false;
     }
     return false;
 }
 
-static int open_listener(struct unix_socket *unix_socket, const struct sockaddr_un *address,
-                         mode_t mode, const char **problem)
+static int unix_socket_open(struct unix_socket *unix_socket, const struct sockaddr_un *address,
+                            mode_t mode, const char **problem)
 {
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    /* By the umask, since chmod(2) would come when others can connect already. */
+    /* By the umask: before chmod(2), other users could already connect. */
     mode_t before = umask(~mode & 0777);
     bool bound =
         listener >= 0 && bind(listener, (const struct sockaddr *)address, sizeof(*address)) == 0;
@@ -157,7 +156,7 @@ static int open_listener(struct unix_socket *unix_socket, const struct sockaddr_
         unix_socket->inode = file.st_ino;
         return listener;
     }
-    *problem = explain(errno);
+    *problem = unix_socket_explain(errno);
     if (bound)
         unlink(address->sun_path);
     if (listener >= 0)
@@ -166,8 +165,8 @@ static int open_listener(struct unix_socket *unix_socket, const struct sockaddr_
 }
 
 /*
- * The path is free, but it may be so because a draining server has removed it. That one announces
- * first and removes then, so the announcement is there to be seen now.
+ * A draining server may have removed the socket. It announces before it removes, so its
+ * announcement is visible now.
  */
 static bool unix_socket_is_drained(const char *path, struct drain_notice *draining,
                                    const char **problem)
@@ -181,13 +180,14 @@ static bool unix_socket_is_drained(const char *path, struct drain_notice *draini
         *problem = "a draining server listened there";
         return false;
     case DRAIN_NOTICE_UNKNOWN:
-        *problem = "cannot find out whether a draining server listened there";
+        *problem = "cannot determine whether a draining server listened there";
         return false;
     }
     return false;
 }
 
-static bool path_to_address(const char *path, struct sockaddr_un *address, const char **problem)
+static bool unix_socket_set_address(const char *path, struct sockaddr_un *address,
+                                    const char **problem)
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) > UNIX_SOCKET_PATH_MAX) {
@@ -204,7 +204,7 @@ bool unix_socket_check(const char *path, const char **problem)
     char copy[UNIX_SOCKET_PATH_MAX + 1];
     struct stat file;
 
-    if (!path_to_address(path, &address, problem))
+    if (!unix_socket_set_address(path, &address, problem))
         return false;
     snprintf(copy, sizeof(copy), "%s", path);
     if (lstat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) {
@@ -212,19 +212,19 @@ bool unix_socket_check(const char *path, const char **problem)
         return false;
     }
     if (faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) < 0) {
-        *problem = explain(errno);
+        *problem = unix_socket_explain(errno);
         return false;
     }
     return true;
 }
 
-static bool lock_path_of(const char *path, char text[UNIX_SOCKET_LOCK_PATH_MAX + 1])
+static bool unix_socket_lock_path(const char *path, char text[UNIX_SOCKET_LOCK_PATH_MAX + 1])
 {
     return snprintf(text, UNIX_SOCKET_LOCK_PATH_MAX + 1, "%s.lock", path) <=
            UNIX_SOCKET_LOCK_PATH_MAX;
 }
 
-/* Whether `path` still leads to the file that was locked, and not to one that came later. */
+/* Returns whether `path` still names the locked file, and not a newer one. */
 static bool unix_socket_lock_is_current(int lock, const char *path)
 {
     struct stat locked;
@@ -235,9 +235,9 @@ static bool unix_socket_lock_is_current(int lock, const char *path)
 }
 
 /*
- * A lock on a file beside the socket, from before the server listens until its process ends. The
- * socket's own file cannot be locked, and goes when draining begins; and an announcement is not
- * seen from another network namespace, nor believed of another user. The lock holds there too.
+ * Locks a file beside the socket from before the server listens until its process ends. The socket
+ * cannot be locked, and is removed when draining begins. An announcement is invisible in other
+ * network namespaces and is not trusted from other users; the lock is effective there too.
  */
 static int unix_socket_lock(const char *path, const char **problem)
 {
@@ -245,28 +245,26 @@ static int unix_socket_lock(const char *path, const char **problem)
     bool held = false;
     int lock = -1;
 
-    if (!lock_path_of(path, lock_path))
+    if (!unix_socket_lock_path(path, lock_path))
         return -1;
     for (int i = 0; i < ATTEMPTS && !held; i++) {
         if (lock >= 0)
             close(lock);
         lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (lock < 0) {
-            *problem =
-                errno == EACCES || errno == EPERM
-                    ? "no permission for its lock, the file of that name with .lock behind it"
-                    : explain(errno);
+            *problem = errno == EACCES || errno == EPERM
+                           ? "no permission for its lock file, the path with the suffix .lock"
+                           : unix_socket_explain(errno);
             return -1;
         }
         held = flock(lock, LOCK_EX | LOCK_NB) == 0 && unix_socket_lock_is_current(lock, lock_path);
         if (!held)
-            take_a_break();
+            unix_socket_pause();
     }
     if (held)
         return lock;
     close(lock);
-    *problem = "another server uses it, and holds the lock on the file of that name with .lock "
-               "behind it";
+    *problem = "another server uses it and holds its lock file, the path with the suffix .lock";
     return -1;
 }
 
@@ -274,7 +272,7 @@ void unix_socket_release(struct unix_socket *unix_socket)
 {
     char lock_path[UNIX_SOCKET_LOCK_PATH_MAX + 1];
 
-    if (unix_socket->lock > 0 && lock_path_of(unix_socket->lock_of, lock_path))
+    if (unix_socket->lock > 0 && unix_socket_lock_path(unix_socket->lock_of, lock_path))
         unlink(lock_path);
     if (unix_socket->lock > 0)
         close(unix_socket->lock);
@@ -293,26 +291,27 @@ int unix_socket_listen(struct unix_socket *unix_socket, const char *path, mode_t
     struct sockaddr_un address;
     int listener = -1;
     bool locked;
-    int folder;
+    int directory;
     int lock;
 
     draining->descriptor = -1;
-    if (!path_to_address(path, &address, problem))
+    if (!unix_socket_set_address(path, &address, problem))
         return -1;
-    folder = lock_folder(path, &locked);
+    directory = unix_socket_lock_directory(path, &locked);
     if (!locked)
         *problem = "another process keeps its directory locked";
-    else if (clear(&address, problem) && unix_socket_is_drained(path, draining, problem)) {
+    else if (unix_socket_clear_path(&address, problem) &&
+             unix_socket_is_drained(path, draining, problem)) {
         lock = unix_socket_lock(path, problem);
         if (lock >= 0)
-            listener = open_listener(unix_socket, &address, mode, problem);
+            listener = unix_socket_open(unix_socket, &address, mode, problem);
         if (listener >= 0)
             unix_socket_keep_lock(unix_socket, lock, path);
         else if (lock >= 0)
             close(lock);
     }
-    if (folder >= 0)
-        close(folder);
+    if (directory >= 0)
+        close(directory);
     if (listener >= 0)
         snprintf(unix_socket->path, sizeof(unix_socket->path), "%s", path);
     return listener;

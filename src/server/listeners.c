@@ -1,34 +1,34 @@
 /*
- * Two servers never serve one address at the same time: that would be two lock tables, and two
- * clients could be told that they hold the same lock. Serving ends only with the process: holders
- * may renew and release until then, and grants may be on their way. So the next server must not
- * serve before the kernel has ended the first. That holds in each order of events:
+ * Two servers must never serve one address at the same time. They would have two lock tables, and
+ * two clients could hold the same lock. A server serves until its process ends: holders may renew
+ * and release until then, and grants may be in transit. So the next server must not serve before
+ * the kernel has ended the first process. This holds in each order of events:
  *
- * - TCP. A guard (os/sockets.h) keeps the port bound from start until the process ends. Listening
- *   fails until then, whatever the first server is doing. The announcement only decides whether the
- *   next server waits or fails. If it looks before the first announces, it fails. If the first ends
- *   between failing and looking, it fails too; it never serves too early.
- * - A path. The file is no proof, since the draining server removes it. The first announces, then
- *   refuses connections, then removes the file. The next looks at the path, then for the
- *   announcement, then listens. If it finds the path free or stale because of the draining, the
- *   announcement was there before and is there until the process ends. If the first begins to drain
- *   after the next saw that it listens, the next looks again or fails. An announcement is not seen
- *   from another network namespace, and not believed of another user. For these there is a lock on
- *   a file beside the socket, which the first holds until its process ends: the next one fails.
- * - If the name of a path is taken, the first server cannot announce. It then keeps listening on
- *   the path, without accepting, until it ends: the next server finds it alive, and fails.
- * - Two servers that wait for one: both go on when it ends. On TCP one gets the port; on a path one
- *   gets the directory's lock (os/unix_socket.c). The other one fails, or waits for the new one.
- * - A second signal, a crash or a SIGKILL ends the process. The kernel first ends its threads, then
- *   closes its sockets: when the announcement hangs up, the first does nothing any more.
- * - Passed sockets belong to the service manager, which does not start a second server while the
- *   first runs. If it is started by hand while the first drains, the announcement makes it wait; it
- *   looks before it accepts anything. While the first serves, nothing keeps it from serving.
- * - The fence file is opened after all addresses (main.c), so that it is not found in use while the
- *   server should wait.
+ * - TCP: a guard (os/sockets.h) keeps the port bound from the start until the process ends. Until
+ *   then no other server can listen. The announcement only decides whether the next server waits or
+ *   fails. It fails if it looks before the first announces, or if the first ends between its
+ * attempt and its look.
+ * - A path: the file proves nothing, since the draining server removes it. The first server
+ *   announces, then refuses connections, then removes the file. The next server probes the path,
+ * then looks for the announcement, then listens. If draining has freed the path, the announcement
+ *   exists until the process ends. If the first begins to drain after the probe found it listening,
+ *   the next server probes again or fails. An announcement is invisible in other network namespaces
+ *   and not trusted from other users. For these cases the first server holds a lock on a file
+ * beside the socket until its process ends, and the next server fails.
+ * - If another process has the name of the announcement, the first server cannot announce. It then
+ *   keeps its path open without accepting until it ends. The next server finds it alive and fails.
+ * - Two servers wait for one: both continue when it ends. One gets the TCP port, or the lock on the
+ *   directory (os/unix_socket.c). The other fails, or waits for the new server.
+ * - A second signal, a crash or SIGKILL ends the process. The kernel ends its threads before it
+ *   closes its sockets: when the announcement hangs up, the first server no longer acts.
+ * - Passed sockets belong to the service manager, which starts no second server while the first
+ *   runs. If an administrator starts one while the first drains, it waits for the announcement
+ *   before it accepts. While the first serves, nothing prevents the second from serving.
+ * - The server opens the fence file after all addresses (main.c). Otherwise it would find the file
+ * in use when it should wait.
  *
- * Nobody but root, our own user and the owner of the path's directory can make the next server
- * wait. Another user that takes the name of an announcement has no more effect than above.
+ * Only root, our own user and the owner of the path's directory can make the next server wait. If
+ * another user takes the name of an announcement, the effects are those above.
  */
 #include "server/listeners.h"
 
@@ -39,20 +39,21 @@
 
 #include "server/log.h"
 
-static void explain_path(char problem[OPTIONS_PROBLEM_MAX], const char *path, const char *wrong)
+static void listeners_explain_path(char problem[OPTIONS_PROBLEM_MAX], const char *path,
+                                   const char *wrong)
 {
     snprintf(problem, OPTIONS_PROBLEM_MAX, "--unix-socket: cannot listen on '%.200s': %s", path,
              wrong);
 }
 
-/* What one attempt to listen came upon. */
+/* The findings of one attempt to listen. */
 struct listeners_attempt {
     struct drain_notice draining; /* its descriptor is -1 if there is no draining server */
     char address[SOCKETS_TEXT_MAX];
     char *problem; /* of OPTIONS_PROBLEM_MAX bytes */
 };
 
-/* Whether nobody drains under this name; else `attempt` says what is there. */
+/* Returns whether no server drains under this name. If not, sets members of `attempt`. */
 static bool listeners_is_drained(struct listeners_attempt *attempt,
                                  const struct drain_notice_name *name)
 {
@@ -63,7 +64,7 @@ static bool listeners_is_drained(struct listeners_attempt *attempt,
         return false;
     case DRAIN_NOTICE_UNKNOWN:
         snprintf(attempt->problem, OPTIONS_PROBLEM_MAX,
-                 "cannot find out whether a draining server listened on %.300s", attempt->address);
+                 "cannot determine whether a draining server listened on %.300s", attempt->address);
         return false;
     }
     return false;
@@ -82,7 +83,7 @@ static bool listeners_open_path(struct listeners *listeners, const struct option
     listener = unix_socket_listen(&listeners->unix_socket, path, (mode_t)options->unix_socket_mode,
                                   &attempt->draining, &wrong);
     if (listener < 0) {
-        explain_path(attempt->problem, path, wrong);
+        listeners_explain_path(attempt->problem, path, wrong);
         return false;
     }
     listeners->shared[listeners->shared_count++] =
@@ -90,7 +91,7 @@ static bool listeners_open_path(struct listeners *listeners, const struct option
     return true;
 }
 
-/* Looks before the server listens anywhere, so that no client waits while the server waits. */
+/* Checks before the server listens, so that no client waits while the server waits. */
 static bool listeners_path_is_drained(const struct options *options,
                                       struct listeners_attempt *attempt)
 {
@@ -121,8 +122,8 @@ static bool listeners_adopt_passed(struct listeners *listeners, struct listeners
 }
 
 /*
- * The address is in use. By a draining server? One that listens on all addresses is in the way of
- * one on a single address too.
+ * The address is in use. Looks for a draining server that has it. A server on all addresses also
+ * occupies each single address.
  */
 static void listeners_find_tcp(const struct options *options, struct listeners_attempt *attempt)
 {
@@ -168,7 +169,7 @@ static bool listeners_try(struct listeners *listeners, const struct options *opt
            listeners_open_path(listeners, options, attempt);
 }
 
-/* Gives up what an attempt has opened; passed sockets stay for the next attempt. */
+/* Closes the sockets of an attempt. Passed sockets stay open for the next attempt. */
 static void listeners_close(struct listeners *listeners)
 {
     for (uint32_t i = 0; i < listeners->own_count; i++)
@@ -220,7 +221,7 @@ bool listeners_check(const struct options *options, char problem[OPTIONS_PROBLEM
         return false;
     }
     if (path && path[0] && !unix_socket_check(path, &wrong)) {
-        explain_path(problem, path, wrong);
+        listeners_explain_path(problem, path, wrong);
         return false;
     }
     return true;

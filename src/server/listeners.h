@@ -1,6 +1,5 @@
 /*
- * Where connections come in: what the server listens on, by its options or by what the service
- * manager passes on.
+ * The listening sockets of the server, from its options or from the service manager.
  */
 #ifndef SERVER_LISTENERS_H
 #define SERVER_LISTENERS_H
@@ -15,22 +14,22 @@
 #include "server/options.h"
 
 enum {
-    LISTENERS_SHARED_MAX = ACTIVATION_MAX + 1, /* and the Unix socket */
+    LISTENERS_SHARED_MAX = ACTIVATION_MAX + 1, /* passed sockets and the Unix socket */
     LISTENERS_MAX = LISTENERS_SHARED_MAX + 1   /* of one worker */
 };
 
 /*
- * On host and port each worker has a listener of its own, and the kernel spreads connections among
- * them. A path and what is passed on have one listener for all: the first worker accepts from it.
+ * Each worker has its own TCP listener, and the kernel distributes connections among them. A path
+ * and each passed socket have one listener, from which worker 0 accepts for all.
  */
 struct listeners {
     int own[WORKERS_MAX];
-    uint32_t own_count; /* 0 where sockets are passed on */
+    uint32_t own_count; /* 0 if sockets are passed */
     struct listener shared[LISTENERS_SHARED_MAX];
     uint32_t shared_count;
     struct unix_socket unix_socket;
-    int guard; /* see sockets_guard; -1 if sockets are passed on */
-    bool path_stays;
+    int guard;       /* see sockets_guard; -1 if sockets are passed */
+    bool path_stays; /* see listeners_must_stay */
 };
 
 enum listeners_result {
@@ -40,47 +39,46 @@ enum listeners_result {
 };
 
 /*
- * Listens for so many workers. If a draining server had an address before, first waits until its
- * process has ended; the caller must have blocked SIGTERM, SIGINT and SIGHUP, and `signals` is a
- * signalfd(2) of them. To be called while there is one thread, and before anything is opened that a
- * draining server may keep locked.
+ * Listens for `workers` workers. If a draining server has an address, first waits until its process
+ * ends. `signals` is a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which the caller has blocked.
+ * Call it before opening files that a draining server may keep locked.
  *
- * Returns OPEN; FAILED, and `problem` says in a line what is wrong; STOPPED if a signal asked for
- * the end while the server waited.
+ * Returns OPEN, FAILED with `problem` set to one line, or STOPPED if a signal requested the end
+ * during the wait.
  */
 enum listeners_result listeners_open(struct listeners *listeners, const struct options *options,
                                      uint32_t workers, int signals,
                                      char problem[OPTIONS_PROBLEM_MAX]);
 
 /*
- * Returns whether listeners_open could listen with these options now, as far as can be seen without
- * listening. If not, sets `problem`.
+ * Returns whether listeners_open could listen with these options now, as far as this can be checked
+ * without listening. If not, sets `problem`.
  */
 bool listeners_check(const struct options *options, char problem[OPTIONS_PROBLEM_MAX]);
 
-/* Those that the worker accepts from, and closes in the end: how many. */
+/* Copies the listeners that this worker accepts from and closes. Returns their number. */
 uint32_t listeners_of_worker(const struct listeners *listeners, uint32_t worker,
                              struct listener list[LISTENERS_MAX]);
 
-/* A line for each. */
+/* Logs one line for each listener. */
 void listeners_log(const struct listeners *listeners);
 
 /*
- * Announces to the next server that this one drains. To be called when draining begins, before
- * anything else: before a connection is refused and before listeners_hide. Logs what fails.
+ * Announces to the next server that this one drains. Call it first when draining begins, before
+ * connections are refused and before listeners_hide. Logs failures.
  */
 void listeners_announce(struct listeners *listeners);
 
 /*
- * Whether `listener` must stay open and its path in place until the process ends, because draining
- * could not be announced for it.
+ * Returns whether `listener` must stay open, and its path in place, until the process ends, because
+ * the server could not announce draining for it.
  */
 bool listeners_must_stay(const struct listeners *listeners, const struct listener *listener);
 
-/* Nobody finds the path any more. May be called again. */
+/* Removes the path. May be called again. */
 void listeners_hide(struct listeners *listeners);
 
-/* As listeners_hide, when no client is served any more: the next server may have the path. */
+/* Removes the path and releases it for the next server, after the last client was served. */
 void listeners_leave(struct listeners *listeners);
 
 #endif

@@ -73,19 +73,19 @@ bool log_enabled(enum log_level level)
 
 /* ---- lines ---- */
 
-static void put(struct line *line, char byte)
+static void log_put(struct line *line, char byte)
 {
     if (line->length < sizeof(line->text) - 1)
         line->text[line->length++] = byte;
 }
 
-static void put_text(struct line *line, const char *text)
+static void log_put_text(struct line *line, const char *text)
 {
     while (*text)
-        put(line, *text++);
+        log_put(line, *text++);
 }
 
-static bool needs_quotes(const char *value)
+static bool log_needs_quotes(const char *value)
 {
     if (!*value)
         return true;
@@ -98,39 +98,39 @@ static bool needs_quotes(const char *value)
     return false;
 }
 
-static void put_escaped(struct line *line, uint8_t byte)
+static void log_put_escaped(struct line *line, uint8_t byte)
 {
     static const char hex[] = "0123456789abcdef";
 
-    put_text(line, "\\x");
-    put(line, hex[byte >> 4]);
-    put(line, hex[byte & 15]);
+    log_put_text(line, "\\x");
+    log_put(line, hex[byte >> 4]);
+    log_put(line, hex[byte & 15]);
 }
 
-static void put_value(struct line *line, const char *value)
+static void log_put_value(struct line *line, const char *value)
 {
-    if (!needs_quotes(value)) {
-        put_text(line, value);
+    if (!log_needs_quotes(value)) {
+        log_put_text(line, value);
         return;
     }
-    put(line, '"');
+    log_put(line, '"');
     for (; *value; value++) {
         uint8_t byte = (uint8_t)*value;
 
         if (byte == '"' || byte == '\\') {
-            put(line, '\\');
-            put(line, (char)byte);
+            log_put(line, '\\');
+            log_put(line, (char)byte);
         } else if (byte < ' ' || byte == 0x7f) {
-            put_escaped(line, byte);
+            log_put_escaped(line, byte);
         } else {
-            put(line, (char)byte);
+            log_put(line, (char)byte);
         }
     }
-    put(line, '"');
+    log_put(line, '"');
 }
 
 /* Only ASCII leaves here: bytes that are no UTF-8 would spoil a journal or a terminal. */
-static void put_bytes(struct line *line, const uint8_t *bytes, size_t length)
+static void log_put_bytes(struct line *line, const uint8_t *bytes, size_t length)
 {
     bool quotes = length == 0;
 
@@ -138,21 +138,21 @@ static void put_bytes(struct line *line, const uint8_t *bytes, size_t length)
         quotes = bytes[i] <= ' ' || bytes[i] >= 0x7f || bytes[i] == '"' || bytes[i] == '=' ||
                  bytes[i] == '\\';
     if (quotes)
-        put(line, '"');
+        log_put(line, '"');
     for (size_t i = 0; i < length; i++) {
         if (bytes[i] < ' ' || bytes[i] >= 0x7f) {
-            put_escaped(line, bytes[i]);
+            log_put_escaped(line, bytes[i]);
             continue;
         }
         if (bytes[i] == '"' || bytes[i] == '\\')
-            put(line, '\\');
-        put(line, (char)bytes[i]);
+            log_put(line, '\\');
+        log_put(line, (char)bytes[i]);
     }
     if (quotes)
-        put(line, '"');
+        log_put(line, '"');
 }
 
-static void put_time(struct line *line)
+static void log_put_time(struct line *line)
 {
     struct timespec now;
     struct tm utc;
@@ -163,45 +163,45 @@ static void put_time(struct line *line)
     gmtime_r(&now.tv_sec, &utc);
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
     snprintf(millis, sizeof(millis), ".%03dZ", (int)(now.tv_nsec / 1000000));
-    put_text(line, "time=");
-    put_text(line, text);
-    put_text(line, millis);
+    log_put_text(line, "time=");
+    log_put_text(line, text);
+    log_put_text(line, millis);
 }
 
-static void line_begin(struct line *line, enum log_level level, const char *message)
+static void log_begin_line(struct line *line, enum log_level level, const char *message)
 {
     static const char *const names[] = {"DEBUG", "INFO", "WARN", "ERROR"};
 
     line->length = 0;
-    put_time(line);
-    put_text(line, " level=");
-    put_text(line, names[level]);
+    log_put_time(line);
+    log_put_text(line, " level=");
+    log_put_text(line, names[level]);
     /* Always quoted: a message reads as one however many words it has. */
-    put_text(line, " msg=\"");
-    put_text(line, message);
-    put(line, '"');
+    log_put_text(line, " msg=\"");
+    log_put_text(line, message);
+    log_put(line, '"');
 }
 
-static void put_key(struct line *line, const char *key)
+static void log_put_key(struct line *line, const char *key)
 {
-    put(line, ' ');
-    put_text(line, key);
-    put(line, '=');
+    log_put(line, ' ');
+    log_put_text(line, key);
+    log_put(line, '=');
 }
 
-static void put_pairs(struct line *line, va_list pairs)
+static void log_put_pairs(struct line *line, va_list pairs)
 {
     const char *key;
 
     while ((key = va_arg(pairs, const char *))) {
-        put_key(line, key);
-        put_value(line, va_arg(pairs, const char *));
+        log_put_key(line, key);
+        log_put_value(line, va_arg(pairs, const char *));
     }
 }
 
 /* ---- writing ---- */
 
-static bool wait_until_writable(void)
+static bool log_wait_until_writable(void)
 {
     struct pollfd pollfd = {.fd = STDERR_FILENO, .events = POLLOUT};
 
@@ -218,7 +218,7 @@ static size_t log_write(const char *bytes, size_t length)
 
         if (count > 0)
             written += (size_t)count;
-        else if (count < 0 && errno == EAGAIN && wait_until_writable())
+        else if (count < 0 && errno == EAGAIN && log_wait_until_writable())
             continue;
         else if (count == 0 || errno != EINTR)
             break;
@@ -227,7 +227,7 @@ static size_t log_write(const char *bytes, size_t length)
 }
 
 /* Returns how many of the lines in `bytes`, which are whole, end behind the first `from` bytes. */
-static uint64_t count_lines(const char *bytes, size_t from, size_t length)
+static uint64_t log_count_lines(const char *bytes, size_t from, size_t length)
 {
     uint64_t count = 0;
 
@@ -249,7 +249,7 @@ static uint64_t log_writer_write(struct log_writer *log, char *bytes, size_t len
     end += log_write(bytes + start, length + 1 - start);
     if (end > start)
         log->cut = bytes[end - 1] != '\n';
-    return count_lines(bytes, end > 0 ? end : 1, length + 1);
+    return log_count_lines(bytes, end > 0 ? end : 1, length + 1);
 }
 
 /* ---- the buffer; the mutex is held ---- */
@@ -313,10 +313,10 @@ static bool log_writer_report_dropped(struct log_writer *log)
 
     pthread_mutex_unlock(&log->mutex);
     snprintf(number, sizeof(number), "%llu", (unsigned long long)count);
-    line_begin(&line, LOG_WARN, "log lines dropped");
-    put_key(&line, "count");
-    put_value(&line, number);
-    put(&line, '\n');
+    log_begin_line(&line, LOG_WARN, "log lines dropped");
+    log_put_key(&line, "count");
+    log_put_value(&line, number);
+    log_put(&line, '\n');
     memcpy(bytes + 1, line.text, line.length);
     written = log_writer_write(log, bytes, line.length) == 0;
     pthread_mutex_lock(&log->mutex);
@@ -395,7 +395,7 @@ int log_start(void)
     return error;
 }
 
-static struct timespec deadline_in_ms(long ms)
+static struct timespec log_deadline_in_ms(long ms)
 {
     struct timespec deadline;
 
@@ -411,7 +411,7 @@ static struct timespec deadline_in_ms(long ms)
 
 bool log_stop(void)
 {
-    struct timespec deadline = deadline_in_ms(LOG_STOP_MS);
+    struct timespec deadline = log_deadline_in_ms(LOG_STOP_MS);
     bool done;
     int error = 0;
 
@@ -459,9 +459,9 @@ void log_line(enum log_level level, const char *message, ...)
 
     if (!log_enabled(level))
         return;
-    line_begin(&line, level, message);
+    log_begin_line(&line, level, message);
     va_start(pairs, message);
-    put_pairs(&line, pairs);
+    log_put_pairs(&line, pairs);
     va_end(pairs);
     log_end_line(&line);
 }
@@ -470,7 +470,7 @@ void log_plain(const char *text)
 {
     struct line line = {.length = 0};
 
-    put_text(&line, text);
+    log_put_text(&line, text);
     log_end_line(&line);
 }
 
@@ -482,11 +482,11 @@ void log_line_bytes(enum log_level level, const char *message, const char *key, 
 
     if (!log_enabled(level))
         return;
-    line_begin(&line, level, message);
-    put_key(&line, key);
-    put_bytes(&line, bytes, length);
+    log_begin_line(&line, level, message);
+    log_put_key(&line, key);
+    log_put_bytes(&line, bytes, length);
     va_start(pairs, length);
-    put_pairs(&line, pairs);
+    log_put_pairs(&line, pairs);
     va_end(pairs);
     log_end_line(&line);
 }

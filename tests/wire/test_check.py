@@ -91,7 +91,7 @@ def wrong_configurations(folder):
         ([f"--fence-state-file={folder}/pipe"], "not a regular file"),
         ([f"--fence-state-file={folder}/missing/fences"], "No such file"),
         ([f"--unix-socket={folder}/missing/socket"], "its directory does not exist"),
-        ([f"--unix-socket={folder}/empty"], "no socket"),
+        ([f"--unix-socket={folder}/empty"], "not a socket"),
         ([f"--unix-socket={folder}/{'x' * 200}"], "longer than 107 bytes"),
         (["--host=host.invalid"], "cannot resolve host 'host.invalid'"),
     ]
