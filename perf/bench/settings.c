@@ -308,12 +308,11 @@ static bool settings_check_checker(struct flags_reading *reading)
 
 static bool settings_check_tls(struct flags_reading *reading)
 {
+    static const struct flag_need needs[] = {{"tls-ca", "tls"}, {"tls-insecure", "tls"}};
     const struct settings *settings = reading->options;
 
-    if (!settings->tls && settings->tls_ca)
-        return flags_wrong(reading, "--tls-ca", "requires --tls");
-    if (!settings->tls && settings->tls_insecure)
-        return flags_wrong(reading, "--tls-insecure", "requires --tls");
+    if (!flags_check_needs(reading, needs, sizeof(needs) / sizeof(needs[0])))
+        return false;
     if (settings->tls &&
         (settings->idle || settings->held || settings->auth_token || settings->redis))
         return flags_wrong(

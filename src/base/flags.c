@@ -261,7 +261,7 @@ bool flags_check_needs(struct flags_reading *reading, const struct flag_need *ne
 
         if (!flags_is_set(reading, needs[i].flag) || complete)
             continue;
-        snprintf(what, sizeof(what), "needs --%s with it", needs[i].needed);
+        snprintf(what, sizeof(what), "needs --%s as well", needs[i].needed);
         return flags_wrong_value(reading, needs[i].flag, what);
     }
     return true;

@@ -32,24 +32,24 @@ struct line {
 };
 
 enum log_state {
-    LOG_DIRECT,   /* there is no thread: log_line writes */
+    LOG_DIRECT,   /* there is no thread; log_line writes */
     LOG_BUFFERED, /* the thread writes */
     LOG_STOPPING, /* the thread writes the rest and ends */
-    LOG_ABANDONED /* it could not write the rest in time: lines are lost */
+    LOG_ABANDONED /* the thread could not write the rest in time: lines are lost */
 };
 
 /* Positions count bytes since the start; a byte lies in the ring at its position's remainder. */
 struct log_writer {
     pthread_mutex_t mutex; /* of all but `cut` */
-    pthread_cond_t filled; /* the thread waits for a line, or for the end */
-    pthread_cond_t ended;  /* log_stop waits for `done` */
+    pthread_cond_t filled; /* signalled on a new line or log_stop */
+    pthread_cond_t ended;  /* signalled on `done` */
     enum log_state state;
-    bool done; /* the thread has written all that it can */
+    bool done; /* the thread has ended its writing */
     uint64_t put;
     uint64_t taken;
     uint64_t dropped;    /* lines lost since the last report */
-    uint64_t dropped_at; /* the position where the first of these was missing */
-    bool cut;            /* the last line was written in part only; the thread's own */
+    uint64_t dropped_at; /* position of the first of these lines */
+    bool cut;            /* the last line was written only in part; for the thread */
     pthread_t thread;
     char ring[LOG_BUFFER_BYTES];
 };
@@ -129,7 +129,7 @@ static void log_put_value(struct line *line, const char *value)
     log_put(line, '"');
 }
 
-/* Only ASCII leaves here: bytes that are no UTF-8 would spoil a journal or a terminal. */
+/* Writes only ASCII: invalid UTF-8 could spoil a journal or a terminal. */
 static void log_put_bytes(struct line *line, const uint8_t *bytes, size_t length)
 {
     bool quotes = length == 0;
@@ -176,7 +176,7 @@ static void log_begin_line(struct line *line, enum log_level level, const char *
     log_put_time(line);
     log_put_text(line, " level=");
     log_put_text(line, names[level]);
-    /* Always quoted: a message reads as one however many words it has. */
+    /* Always quoted, so that all messages have one form. */
     log_put_text(line, " msg=\"");
     log_put_text(line, message);
     log_put(line, '"');
@@ -208,7 +208,7 @@ static bool log_wait_until_writable(void)
     return poll(&pollfd, 1, -1) > 0 || errno == EINTR;
 }
 
-/* Returns how many of the bytes are written: fewer than `length` only after an error. */
+/* Returns the number of bytes written: fewer than `length` only after an error. */
 static size_t log_write(const char *bytes, size_t length)
 {
     size_t written = 0;
@@ -226,7 +226,7 @@ static size_t log_write(const char *bytes, size_t length)
     return written;
 }
 
-/* Returns how many of the lines in `bytes`, which are whole, end behind the first `from` bytes. */
+/* Returns the number of lines in `bytes` that end after the first `from` bytes. */
 static uint64_t log_count_lines(const char *bytes, size_t from, size_t length)
 {
     uint64_t count = 0;
@@ -237,8 +237,8 @@ static uint64_t log_count_lines(const char *bytes, size_t from, size_t length)
 }
 
 /*
- * Writes whole lines from `bytes` + 1 on; the first byte is a place for the end of a line that an
- * earlier error cut. Returns how many lines are lost.
+ * Writes whole lines from `bytes` + 1 on. The first byte has room for the end of a line that an
+ * earlier error cut. Returns the number of lost lines.
  */
 static uint64_t log_writer_write(struct log_writer *log, char *bytes, size_t length)
 {
@@ -279,7 +279,7 @@ static void log_writer_put(struct log_writer *log, const struct line *line)
     log->put += line->length;
 }
 
-/* Takes whole lines, LOG_BATCH_BYTES at most. Returns their length, not 0 if there is a line. */
+/* Takes whole lines, up to LOG_BATCH_BYTES. Returns their length; 0 only if there is no line. */
 static size_t log_writer_take(struct log_writer *log, char *bytes)
 {
     size_t at = log->taken % LOG_BUFFER_BYTES;
@@ -300,8 +300,8 @@ static size_t log_writer_take(struct log_writer *log, char *bytes)
 /* ---- the thread ---- */
 
 /*
- * Reports the lines that were lost, at the place where they would have stood. The mutex is held
- * before and after the call. Returns false if the report could not be written either.
+ * Reports the lost lines in their place among the others. The mutex is held before and after the
+ * call. Returns false if the report cannot be written either.
  */
 static bool log_writer_report_dropped(struct log_writer *log)
 {
@@ -331,7 +331,7 @@ static void *log_writer_run(void *context)
 {
     static char bytes[1 + LOG_BATCH_BYTES];
     struct log_writer *log = context;
-    bool works = true; /* the last write did */
+    bool writable = true; /* the last write succeeded */
 
     pthread_setname_np(pthread_self(), "dflockd-log");
     pthread_mutex_lock(&log->mutex);
@@ -339,8 +339,8 @@ static void *log_writer_run(void *context)
         size_t length;
         uint64_t lost;
 
-        if (works && log->dropped > 0 && log->taken >= log->dropped_at)
-            works = log_writer_report_dropped(log);
+        if (writable && log->dropped > 0 && log->taken >= log->dropped_at)
+            writable = log_writer_report_dropped(log);
         if (log->put == log->taken && log->state != LOG_BUFFERED)
             break;
         if (log->put == log->taken) {
@@ -351,7 +351,7 @@ static void *log_writer_run(void *context)
         pthread_mutex_unlock(&log->mutex);
         lost = log_writer_write(log, bytes, length);
         pthread_mutex_lock(&log->mutex);
-        works = lost == 0;
+        writable = lost == 0;
         log_writer_drop(log, lost, log->taken);
     }
     log->done = true;
@@ -360,7 +360,7 @@ static void *log_writer_run(void *context)
     return NULL;
 }
 
-/* The thread gets no signal: those that the server waits for are not for it. */
+/* The thread blocks all signals: those that the server waits for must not reach it. */
 static int log_writer_create(struct log_writer *log)
 {
     pthread_attr_t attributes;

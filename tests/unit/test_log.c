@@ -183,7 +183,7 @@ static void the_time_is_the_wall_clock_in_utc(void **state)
     assert_in_range(line.time, before, wall_clock_s());
 }
 
-static void values_are_quoted_where_they_need_it(void **state)
+static void values_are_quoted_if_needed(void **state)
 {
     static const struct {
         const char *value;
@@ -208,7 +208,7 @@ static void values_are_quoted_where_they_need_it(void **state)
 }
 
 /* Whatever bytes a value has, it can neither end its line nor its quotes. */
-static void no_byte_of_a_value_breaks_the_line(void **state)
+static void a_value_cannot_break_its_line(void **state)
 {
     (void)state;
     for (uint32_t byte = 1; byte < 256; byte++) {
@@ -249,7 +249,7 @@ static void a_line_that_is_too_long_is_cut_and_ended(void **state)
     }
 }
 
-static void debug_lines_are_written_only_when_wanted(void **state)
+static void debug_lines_are_written_only_if_enabled(void **state)
 {
     struct capture capture = capture_begin();
     bool enabled[3];
@@ -273,7 +273,7 @@ static void debug_lines_are_written_only_when_wanted(void **state)
     assert_true(log_enabled(LOG_INFO) && log_enabled(LOG_WARN) && log_enabled(LOG_ERROR));
 }
 
-static void a_log_that_is_closed_stops_nothing(void **state)
+static void a_closed_stderr_stops_no_caller(void **state)
 {
     struct capture capture = capture_begin();
     struct line line;
@@ -326,7 +326,7 @@ static void lines_of_several_threads_do_not_mix(void **state)
         assert_int_equal(counts[i], LINES_PER_WRITER);
 }
 
-static void bytes_of_any_kind_are_logged_as_ascii(void **state)
+static void any_bytes_are_logged_as_ascii(void **state)
 {
     static const struct {
         const char *bytes;
@@ -361,7 +361,7 @@ static void bytes_of_any_kind_are_logged_as_ascii(void **state)
     }
 }
 
-static void the_longest_key_leaves_room_for_what_follows(void **state)
+static void the_longest_key_leaves_room_for_the_other_pairs(void **state)
 {
     char key[256];
     struct capture capture = capture_begin();
@@ -427,7 +427,7 @@ static bool flood_an_unread_pipe(int descriptor, int nonblocking)
            now_ms() - start_ms >= LOG_STOP_MS / 2;
 }
 
-static void a_pipe_that_nobody_reads_delays_nobody(void **state)
+static void a_full_pipe_delays_no_caller(void **state)
 {
     (void)state;
     for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
@@ -498,7 +498,7 @@ static bool flood_then_read(int descriptor, int reader)
     return log_stop() && fast && status == 0;
 }
 
-static void lines_that_find_the_buffer_full_are_counted_and_told_of(void **state)
+static void lines_that_find_the_buffer_full_are_counted_and_reported(void **state)
 {
     int ends[2];
 
@@ -526,7 +526,7 @@ static bool write_to_a_full_disk_first(int descriptor, int unused)
     return log_stop();
 }
 
-static void lines_that_cannot_be_written_are_counted_and_told_of(void **state)
+static void lines_that_cannot_be_written_are_counted_and_reported(void **state)
 {
     int ends[2];
     struct tally tally;
@@ -590,20 +590,20 @@ static void the_thread_writes_whole_lines_and_ends_when_all_are_written(void **s
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(debug_lines_are_written_only_when_wanted),
+        cmocka_unit_test(debug_lines_are_written_only_if_enabled),
         cmocka_unit_test(a_line_has_time_level_message_and_pairs),
         cmocka_unit_test(a_message_needs_no_pairs),
         cmocka_unit_test(the_time_is_the_wall_clock_in_utc),
-        cmocka_unit_test(values_are_quoted_where_they_need_it),
-        cmocka_unit_test(no_byte_of_a_value_breaks_the_line),
+        cmocka_unit_test(values_are_quoted_if_needed),
+        cmocka_unit_test(a_value_cannot_break_its_line),
         cmocka_unit_test(a_line_that_is_too_long_is_cut_and_ended),
-        cmocka_unit_test(a_log_that_is_closed_stops_nothing),
+        cmocka_unit_test(a_closed_stderr_stops_no_caller),
         cmocka_unit_test(lines_of_several_threads_do_not_mix),
-        cmocka_unit_test(bytes_of_any_kind_are_logged_as_ascii),
-        cmocka_unit_test(the_longest_key_leaves_room_for_what_follows),
-        cmocka_unit_test(a_pipe_that_nobody_reads_delays_nobody),
-        cmocka_unit_test(lines_that_find_the_buffer_full_are_counted_and_told_of),
-        cmocka_unit_test(lines_that_cannot_be_written_are_counted_and_told_of),
+        cmocka_unit_test(any_bytes_are_logged_as_ascii),
+        cmocka_unit_test(the_longest_key_leaves_room_for_the_other_pairs),
+        cmocka_unit_test(a_full_pipe_delays_no_caller),
+        cmocka_unit_test(lines_that_find_the_buffer_full_are_counted_and_reported),
+        cmocka_unit_test(lines_that_cannot_be_written_are_counted_and_reported),
         cmocka_unit_test(the_thread_writes_whole_lines_and_ends_when_all_are_written),
     };
 

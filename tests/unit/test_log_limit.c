@@ -1,5 +1,5 @@
 /*
- * How many lines of one event may be logged, and how the others are counted.
+ * The limit on lines of one event, and the count of suppressed events.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@ enum {
     EVENTS_OF_THREAD = 20000
 };
 
-static void some_lines_a_second_are_admitted_and_the_rest_is_counted(void **state)
+static void a_few_lines_per_second_are_admitted_and_the_others_counted(void **state)
 {
     struct log_limit limit = {.window = 0};
     uint64_t suppressed = 0;
@@ -106,7 +106,7 @@ static void threads_lose_no_event(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(some_lines_a_second_are_admitted_and_the_rest_is_counted),
+        cmocka_unit_test(a_few_lines_per_second_are_admitted_and_the_others_counted),
         cmocka_unit_test(a_quiet_event_is_always_admitted),
         cmocka_unit_test(a_time_that_is_behind_opens_no_new_second),
         cmocka_unit_test(threads_lose_no_event),

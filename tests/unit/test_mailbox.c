@@ -113,7 +113,7 @@ static void take_all(struct fixture *f)
         take(f, BATCH);
 }
 
-static void an_empty_mailbox_gives_nothing(void **state)
+static void an_empty_mailbox_has_no_messages(void **state)
 {
     struct fixture *f = *state;
 
@@ -123,7 +123,7 @@ static void an_empty_mailbox_gives_nothing(void **state)
     take(f, BATCH);
 }
 
-static void messages_come_out_in_order_and_not_more_than_asked_for(void **state)
+static void messages_are_taken_in_order_and_up_to_the_limit(void **state)
 {
     struct fixture *f = *state;
 
@@ -139,7 +139,7 @@ static void messages_come_out_in_order_and_not_more_than_asked_for(void **state)
     take_all(f);
 }
 
-static void what_was_reserved_can_be_posted(void **state)
+static void reserved_messages_can_be_posted(void **state)
 {
     static const uint32_t counts[] = {1, 2, 63, 64, 65, 127, 128, 129, 1000, 4096};
     struct fixture *f = *state;
@@ -151,7 +151,7 @@ static void what_was_reserved_can_be_posted(void **state)
     }
 }
 
-static void reserving_keeps_what_is_in_it_also_where_it_wraps(void **state)
+static void reserving_keeps_messages_that_wrap_around(void **state)
 {
     for (uint32_t turned = 0; turned < 200; turned += 9) {
         struct fixture *f = *state;
@@ -173,7 +173,7 @@ static void reserving_keeps_what_is_in_it_also_where_it_wraps(void **state)
     }
 }
 
-static void reserving_less_than_there_is_does_nothing(void **state)
+static void reserving_less_room_than_there_is_has_no_effect(void **state)
 {
     struct fixture *f = *state;
     uint64_t calls;
@@ -188,7 +188,7 @@ static void reserving_less_than_there_is_does_nothing(void **state)
     take_all(f);
 }
 
-static void short_memory_fails_and_keeps_what_is_in_it(void **state)
+static void reserving_fails_without_memory_and_keeps_the_messages(void **state)
 {
     struct fixture *f = *state;
 
@@ -206,7 +206,7 @@ static void short_memory_fails_and_keeps_what_is_in_it(void **state)
     take_all(f);
 }
 
-static void posting_and_taking_ask_for_no_memory(void **state)
+static void posting_and_taking_allocate_no_memory(void **state)
 {
     struct fixture *f = *state;
     uint64_t calls;
@@ -345,7 +345,7 @@ static void owner_run(struct crowd *crowd)
     owner_run_round(crowd, &taken, (uint64_t)ROUNDS * POSTERS * PER_ROUND);
 }
 
-static void messages_of_several_threads_arrive_once_and_in_order_of_each(void **state)
+static void messages_of_several_threads_arrive_once_and_in_their_order(void **state)
 {
     struct fixture *f = *state;
     struct crowd crowd = {.mailbox = &f->mailbox};
@@ -373,16 +373,16 @@ static void messages_of_several_threads_arrive_once_and_in_order_of_each(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_empty_mailbox_gives_nothing),
-        TEST(messages_come_out_in_order_and_not_more_than_asked_for),
-        TEST(what_was_reserved_can_be_posted),
-        TEST(reserving_keeps_what_is_in_it_also_where_it_wraps),
-        TEST(reserving_less_than_there_is_does_nothing),
-        TEST(short_memory_fails_and_keeps_what_is_in_it),
-        TEST(posting_and_taking_ask_for_no_memory),
+        TEST(an_empty_mailbox_has_no_messages),
+        TEST(messages_are_taken_in_order_and_up_to_the_limit),
+        TEST(reserved_messages_can_be_posted),
+        TEST(reserving_keeps_messages_that_wrap_around),
+        TEST(reserving_less_room_than_there_is_has_no_effect),
+        TEST(reserving_fails_without_memory_and_keeps_the_messages),
+        TEST(posting_and_taking_allocate_no_memory),
         TEST(random_operations_keep_the_order),
         TEST(a_message_can_have_any_size),
-        TEST(messages_of_several_threads_arrive_once_and_in_order_of_each),
+        TEST(messages_of_several_threads_arrive_once_and_in_their_order),
     };
 
     return cmocka_run_group_tests_name("mailbox", tests, NULL, NULL);

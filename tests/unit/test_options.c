@@ -1,6 +1,5 @@
 /*
- * Flags, variables and defaults: their forms, which of them wins, and what is said about wrong
- * ones.
+ * Flags, variables and defaults: their forms, their precedence, and the problems with wrong values.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,7 +80,7 @@ static void assert_defaults(const struct reading *reading)
     assert_null(reading->options.auth_token);
 }
 
-static void defaults_are_those_of_the_protocol(void **state)
+static void defaults_are_as_documented(void **state)
 {
     struct reading r;
 
@@ -91,7 +90,7 @@ static void defaults_are_those_of_the_protocol(void **state)
     assert_defaults(&r);
 }
 
-static void every_form_of_a_flag_is_understood(void **state)
+static void each_form_of_a_flag_is_accepted(void **state)
 {
     (void)state;
     clear_variables();
@@ -123,7 +122,7 @@ static void every_variable_is_read(void **state)
     }
 }
 
-static void old_variables_are_read_where_the_new_one_is_not_set(void **state)
+static void former_variables_are_read_if_the_new_one_is_not_set(void **state)
 {
     uint32_t seen = 0;
 
@@ -148,7 +147,7 @@ static void old_variables_are_read_where_the_new_one_is_not_set(void **state)
     assert_int_equal(seen, 2);
 }
 
-static void a_flag_wins_over_its_variable(void **state)
+static void a_flag_overrides_its_variable(void **state)
 {
     (void)state;
     for (size_t i = 0; i < NUMBERS; i++) {
@@ -283,7 +282,7 @@ static void assert_number_refused(const struct number_option *of, const char *va
     assert_wrong(&r, name);
 }
 
-static void what_is_no_number_is_refused_by_name(void **state)
+static void a_value_that_is_not_a_number_is_refused_by_name(void **state)
 {
     static const char *const values[] = {
         "",
@@ -341,7 +340,7 @@ static void numbers_out_of_their_range_are_refused_by_name(void **state)
     }
 }
 
-static void zero_is_a_number_where_it_has_a_meaning(void **state)
+static void zero_is_accepted_if_it_has_a_meaning(void **state)
 {
     static const char *const flags[] = {
         "port",        "gc-max-idle",   "max-connections", "max-connections-per-ip",
@@ -427,7 +426,7 @@ static void a_boolean_flag_needs_no_value_and_can_be_negated(void **state)
     }
 }
 
-static void a_boolean_is_written_as_go_writes_it(void **state)
+static void booleans_have_the_forms_of_go(void **state)
 {
     static const struct {
         const char *text;
@@ -455,7 +454,7 @@ static void a_boolean_is_written_as_go_writes_it(void **state)
     }
 }
 
-static void what_is_no_boolean_is_refused_by_name(void **state)
+static void a_value_that_is_not_a_boolean_is_refused_by_name(void **state)
 {
     static const char *const values[] = {"", "maybe", "2", "-1", "tru", "truee", " true", "true "};
 
@@ -545,7 +544,7 @@ static void stray_arguments_are_refused_by_name(void **state)
     }
 }
 
-static void a_flag_at_the_end_misses_its_value(void **state)
+static void a_flag_at_the_end_without_its_value_is_refused(void **state)
 {
     static const char *const others[] = {"host", "auth-token", "auth-token-file", "http-port"};
 
@@ -563,7 +562,7 @@ static void a_flag_at_the_end_misses_its_value(void **state)
     }
 }
 
-static void a_long_argument_is_named_in_short(void **state)
+static void a_long_argument_is_shortened_in_the_problem(void **state)
 {
     static char argument[4 * OPTIONS_PROBLEM_MAX];
     static const char *const starts[] = {"", "--", "--port=", "--debug=", "--no-", "--host"};
@@ -580,7 +579,7 @@ static void a_long_argument_is_named_in_short(void **state)
     }
 }
 
-static void a_problem_is_one_line_whatever_was_given(void **state)
+static void a_problem_is_one_line_for_any_argument(void **state)
 {
     static const char *const given[][2] = {
         {"--port", "1\n2"},       {"--debug=\ntrue", NULL}, {"--non\nsense", NULL},
@@ -602,7 +601,7 @@ static void a_problem_is_one_line_whatever_was_given(void **state)
 
 /* ---- help and version ---- */
 
-static void help_and_version_are_asked_for_in_every_form(void **state)
+static void help_and_version_are_accepted_in_each_form(void **state)
 {
     static const struct {
         const char *argument;
@@ -631,7 +630,7 @@ static void help_and_version_are_asked_for_in_every_form(void **state)
     }
 }
 
-static void a_wrong_variable_does_not_keep_one_from_help(void **state)
+static void help_is_printed_despite_a_wrong_variable(void **state)
 {
     struct reading r;
 
@@ -747,7 +746,7 @@ static const struct {
     {"http-cors-allowed-origins", "HTTP_CORS_ALLOWED_ORIGINS"},
 };
 
-static void what_is_not_supported_is_refused_by_name_and_not_as_unknown(void **state)
+static void an_unsupported_flag_is_refused_by_name_and_not_as_unknown(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
@@ -767,7 +766,7 @@ static void what_is_not_supported_is_refused_by_name_and_not_as_unknown(void **s
     }
 }
 
-static void what_is_not_supported_may_be_switched_off(void **state)
+static void an_unsupported_flag_may_be_switched_off(void **state)
 {
     static const char *const values[] = {"0", ""};
 
@@ -791,32 +790,32 @@ static void what_is_not_supported_may_be_switched_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_those_of_the_protocol),
-        cmocka_unit_test(every_form_of_a_flag_is_understood),
+        cmocka_unit_test(defaults_are_as_documented),
+        cmocka_unit_test(each_form_of_a_flag_is_accepted),
         cmocka_unit_test(every_variable_is_read),
-        cmocka_unit_test(old_variables_are_read_where_the_new_one_is_not_set),
-        cmocka_unit_test(a_flag_wins_over_its_variable),
+        cmocka_unit_test(former_variables_are_read_if_the_new_one_is_not_set),
+        cmocka_unit_test(a_flag_overrides_its_variable),
         cmocka_unit_test(an_empty_variable_is_not_set),
         cmocka_unit_test(the_last_of_equal_flags_wins),
         cmocka_unit_test(the_host_is_any_text),
         cmocka_unit_test(the_mode_of_the_unix_socket_is_octal),
-        cmocka_unit_test(what_is_no_number_is_refused_by_name),
+        cmocka_unit_test(a_value_that_is_not_a_number_is_refused_by_name),
         cmocka_unit_test(numbers_out_of_their_range_are_refused_by_name),
-        cmocka_unit_test(zero_is_a_number_where_it_has_a_meaning),
+        cmocka_unit_test(zero_is_accepted_if_it_has_a_meaning),
         cmocka_unit_test(a_boolean_flag_needs_no_value_and_can_be_negated),
-        cmocka_unit_test(a_boolean_is_written_as_go_writes_it),
-        cmocka_unit_test(what_is_no_boolean_is_refused_by_name),
+        cmocka_unit_test(booleans_have_the_forms_of_go),
+        cmocka_unit_test(a_value_that_is_not_a_boolean_is_refused_by_name),
         cmocka_unit_test(a_boolean_takes_no_value_of_its_own_argument),
         cmocka_unit_test(unknown_flags_are_refused_by_name),
         cmocka_unit_test(stray_arguments_are_refused_by_name),
-        cmocka_unit_test(a_flag_at_the_end_misses_its_value),
-        cmocka_unit_test(a_long_argument_is_named_in_short),
-        cmocka_unit_test(a_problem_is_one_line_whatever_was_given),
-        cmocka_unit_test(help_and_version_are_asked_for_in_every_form),
-        cmocka_unit_test(a_wrong_variable_does_not_keep_one_from_help),
+        cmocka_unit_test(a_flag_at_the_end_without_its_value_is_refused),
+        cmocka_unit_test(a_long_argument_is_shortened_in_the_problem),
+        cmocka_unit_test(a_problem_is_one_line_for_any_argument),
+        cmocka_unit_test(help_and_version_are_accepted_in_each_form),
+        cmocka_unit_test(help_is_printed_despite_a_wrong_variable),
         cmocka_unit_test(help_lists_every_flag_with_its_variables_and_default),
-        cmocka_unit_test(what_is_not_supported_is_refused_by_name_and_not_as_unknown),
-        cmocka_unit_test(what_is_not_supported_may_be_switched_off),
+        cmocka_unit_test(an_unsupported_flag_is_refused_by_name_and_not_as_unknown),
+        cmocka_unit_test(an_unsupported_flag_may_be_switched_off),
     };
 
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);

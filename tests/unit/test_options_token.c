@@ -1,6 +1,6 @@
 /*
- * The auth token: which of its four sources wins, what is trimmed, and what is refused without
- * being told.
+ * The auth token: the precedence of its four sources, its trimming, and refusals that do not
+ * reveal it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -146,7 +146,7 @@ static void the_first_source_of_a_token_wins(void **state)
     }
 }
 
-static void a_source_that_loses_is_not_read(void **state)
+static void a_source_of_lower_precedence_is_not_read(void **state)
 {
     (void)state;
     for (int winner = 0; winner < SOURCES; winner++) {
@@ -166,7 +166,7 @@ static void a_source_that_loses_is_not_read(void **state)
     }
 }
 
-static void a_token_is_trimmed_and_kept_within(void **state)
+static void blanks_around_a_token_are_removed_and_others_kept(void **state)
 {
     (void)state;
     for (int source = 0; source < SOURCES; source++) {
@@ -180,7 +180,7 @@ static void a_token_is_trimmed_and_kept_within(void **state)
 }
 
 /* Else no client could ever give it: `auth` trims these as well. */
-static void a_token_is_trimmed_of_what_auth_trims(void **state)
+static void a_token_is_trimmed_as_by_auth(void **state)
 {
     (void)state;
     for (int source = 0; source < SOURCES; source++)
@@ -230,7 +230,7 @@ static void a_token_file_with_a_nul_at_an_end_is_refused_by_name(void **state)
     assert_token_refused(BY_FILE_VARIABLE, "secret\0\n", 8);
 }
 
-static void a_token_has_64_kib_at_most(void **state)
+static void a_token_of_more_than_64_kib_is_refused(void **state)
 {
     static char token[DFLOCKD_AUTH_LINE_MAX + 8];
 
@@ -246,7 +246,7 @@ static void a_token_has_64_kib_at_most(void **state)
 }
 
 /* A part of a token is another token. */
-static void a_token_file_is_read_whole_or_refused(void **state)
+static void a_token_file_is_read_completely_or_refused(void **state)
 {
     static char token[2 * DFLOCKD_AUTH_LINE_MAX];
 
@@ -284,15 +284,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_source_of_a_token_wins),
-        cmocka_unit_test(a_source_that_loses_is_not_read),
-        cmocka_unit_test(a_token_is_trimmed_and_kept_within),
-        cmocka_unit_test(a_token_is_trimmed_of_what_auth_trims),
+        cmocka_unit_test(a_source_of_lower_precedence_is_not_read),
+        cmocka_unit_test(blanks_around_a_token_are_removed_and_others_kept),
+        cmocka_unit_test(a_token_is_trimmed_as_by_auth),
         cmocka_unit_test(an_empty_token_is_refused_by_name),
         cmocka_unit_test(a_token_of_two_lines_is_refused_by_name),
         cmocka_unit_test(a_token_file_with_a_nul_within_is_refused_by_name),
         cmocka_unit_test(a_token_file_with_a_nul_at_an_end_is_refused_by_name),
-        cmocka_unit_test(a_token_has_64_kib_at_most),
-        cmocka_unit_test(a_token_file_is_read_whole_or_refused),
+        cmocka_unit_test(a_token_of_more_than_64_kib_is_refused),
+        cmocka_unit_test(a_token_file_is_read_completely_or_refused),
         cmocka_unit_test(a_token_file_that_cannot_be_read_is_refused_by_name),
     };
 

@@ -162,7 +162,7 @@ static void test_a_failed_poke_is_reported_by_its_own_tag(void **state)
     assert_no_completion();
 }
 
-static void test_a_poke_arrives_and_says_nothing_to_its_sender(void **state)
+static void test_a_poke_arrives_and_does_not_complete_in_its_sender(void **state)
 {
     struct completion completion;
 
@@ -173,7 +173,7 @@ static void test_a_poke_arrives_and_says_nothing_to_its_sender(void **state)
     assert_no_completion();
 }
 
-static void test_a_descriptor_that_no_ring_takes_comes_back(void **state)
+static void test_a_descriptor_that_another_ring_cannot_take_is_returned(void **state)
 {
     struct completion completion;
 
@@ -187,7 +187,7 @@ static void test_a_descriptor_that_no_ring_takes_comes_back(void **state)
     assert_no_completion();
 }
 
-static void test_an_error_of_a_turn_is_reported_and_costs_a_pause(void **state)
+static void test_a_refused_turn_is_reported_and_followed_by_a_pause(void **state)
 {
     uint64_t begin_ns = clock_monotonic_ns();
 
@@ -207,7 +207,7 @@ static void test_an_error_of_a_turn_is_reported_and_costs_a_pause(void **state)
     assert_int_equal(reports, 3);
 }
 
-static void test_what_passes_by_itself_is_not_reported(void **state)
+static void test_a_transient_refusal_is_not_reported(void **state)
 {
     static const int errors[] = {-EINTR, -EBUSY, -EAGAIN, -ETIME};
 
@@ -223,7 +223,7 @@ static void test_what_passes_by_itself_is_not_reported(void **state)
 }
 
 /* Memory for a request is short: that is EAGAIN too, and may last. */
-static void test_what_should_pass_and_lasts_is_reported(void **state)
+static void test_a_lasting_transient_refusal_is_reported(void **state)
 {
     (void)state;
     error_next = -EAGAIN;
@@ -234,7 +234,7 @@ static void test_what_should_pass_and_lasts_is_reported(void **state)
     assert_int_equal(reported, -EAGAIN);
 }
 
-static void test_a_full_queue_that_is_not_taken_is_tried_again(void **state)
+static void test_a_full_queue_is_submitted_again_until_the_kernel_takes_it(void **state)
 {
     (void)state;
     for (int i = 0; i < SUBMISSIONS; i++)
@@ -249,7 +249,7 @@ static void test_a_full_queue_that_is_not_taken_is_tried_again(void **state)
     assert_int_equal(completion_next().tag, OTHER_TAG);
 }
 
-static void test_dropped_completions_are_told_of_once(void **state)
+static void test_dropped_completions_are_reported_once(void **state)
 {
     (void)state;
     ring_poke(ring, ring_descriptor(ring), TAG, 0);
@@ -265,7 +265,7 @@ static void test_dropped_completions_are_told_of_once(void **state)
     assert_false(ring_turn(ring, 0));
 }
 
-static void test_a_drop_that_only_ebadr_tells_of_counts(void **state)
+static void test_a_drop_that_only_ebadr_reports_counts(void **state)
 {
     (void)state;
     error_next = -EBADR;
@@ -296,7 +296,7 @@ static void test_the_alarm_is_set_again_after_a_drop(void **state)
 }
 
 /* An alarm that is still to come is removed, and its end is not taken for that of the next one. */
-static void test_the_end_of_a_removed_alarm_leaves_the_next_one(void **state)
+static void test_the_completion_of_a_removed_alarm_keeps_the_next_alarm(void **state)
 {
     uint64_t far_ns = clock_monotonic_ns() + 100000 * MS;
     struct completion completion;
@@ -321,7 +321,7 @@ static void test_the_end_of_a_removed_alarm_leaves_the_next_one(void **state)
 }
 
 /* What a dropped completion named is there again: all buffers are received into. */
-static void test_no_receive_buffer_is_lost_by_a_drop(void **state)
+static void test_receive_buffers_survive_a_drop(void **state)
 {
     int pair[2];
 
@@ -356,7 +356,7 @@ static void test_no_receive_buffer_is_lost_by_a_drop(void **state)
     close(pair[1]);
 }
 
-static void test_requests_on_a_descriptor_are_counted_as_they_end(void **state)
+static void test_cancelled_requests_on_a_descriptor_are_counted(void **state)
 {
     struct completion completion;
     int pair[2];
@@ -389,18 +389,18 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_ring, close_ring)
     const struct CMUnitTest tests[] = {
         TEST(test_a_failed_poke_is_reported_by_its_own_tag),
-        TEST(test_a_poke_arrives_and_says_nothing_to_its_sender),
-        TEST(test_a_descriptor_that_no_ring_takes_comes_back),
-        TEST(test_an_error_of_a_turn_is_reported_and_costs_a_pause),
-        TEST(test_what_passes_by_itself_is_not_reported),
-        TEST(test_what_should_pass_and_lasts_is_reported),
-        TEST(test_a_full_queue_that_is_not_taken_is_tried_again),
-        TEST(test_dropped_completions_are_told_of_once),
-        TEST(test_a_drop_that_only_ebadr_tells_of_counts),
+        TEST(test_a_poke_arrives_and_does_not_complete_in_its_sender),
+        TEST(test_a_descriptor_that_another_ring_cannot_take_is_returned),
+        TEST(test_a_refused_turn_is_reported_and_followed_by_a_pause),
+        TEST(test_a_transient_refusal_is_not_reported),
+        TEST(test_a_lasting_transient_refusal_is_reported),
+        TEST(test_a_full_queue_is_submitted_again_until_the_kernel_takes_it),
+        TEST(test_dropped_completions_are_reported_once),
+        TEST(test_a_drop_that_only_ebadr_reports_counts),
         TEST(test_the_alarm_is_set_again_after_a_drop),
-        TEST(test_the_end_of_a_removed_alarm_leaves_the_next_one),
-        TEST(test_no_receive_buffer_is_lost_by_a_drop),
-        TEST(test_requests_on_a_descriptor_are_counted_as_they_end),
+        TEST(test_the_completion_of_a_removed_alarm_keeps_the_next_alarm),
+        TEST(test_receive_buffers_survive_a_drop),
+        TEST(test_cancelled_requests_on_a_descriptor_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

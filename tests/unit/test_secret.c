@@ -1,5 +1,5 @@
 /*
- * The secret of clients, and for how long the previous one is valid beside a new one.
+ * The secret of clients, and the time for which the previous one stays valid.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -53,7 +53,7 @@ static void the_previous_secret_is_valid_until_its_time(void **state)
     secret_free(&secret);
 }
 
-static void of_two_changes_only_the_last_secret_stays_valid(void **state)
+static void only_the_last_previous_secret_stays_valid(void **state)
 {
     struct secret secret;
 
@@ -80,7 +80,7 @@ static void the_same_secret_again_changes_nothing(void **state)
     secret_free(&secret);
 }
 
-static void an_expired_secret_is_gone_from_memory(void **state)
+static void an_expired_secret_is_removed_from_memory(void **state)
 {
     struct secret secret;
 
@@ -96,7 +96,7 @@ static void an_expired_secret_is_gone_from_memory(void **state)
     assert_null(secret.current);
 }
 
-static void *authenticate_all_the_time(void *context)
+static void *authenticate_repeatedly(void *context)
 {
     struct secret *secret = context;
     uintptr_t refused = 0;
@@ -107,7 +107,7 @@ static void *authenticate_all_the_time(void *context)
     return (void *)refused;
 }
 
-static void others_authenticate_while_it_changes(void **state)
+static void threads_authenticate_during_changes(void **state)
 {
     pthread_t threads[THREADS];
     struct secret secret;
@@ -116,7 +116,7 @@ static void others_authenticate_while_it_changes(void **state)
     secret_init(&secret, strdup("one"));
     secret_change(&secret, strdup("two"), 10 * NS_PER_S);
     for (int i = 0; i < THREADS; i++)
-        pthread_create(&threads[i], NULL, authenticate_all_the_time, &secret);
+        pthread_create(&threads[i], NULL, authenticate_repeatedly, &secret);
     for (int i = 0; i < CHANGES; i++)
         secret_change(&secret, strdup(i % 2 ? "two" : "one"), 10 * NS_PER_S);
     for (int i = 0; i < THREADS; i++) {
@@ -133,10 +133,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_the_whole_secret_matches),
         cmocka_unit_test(the_previous_secret_is_valid_until_its_time),
-        cmocka_unit_test(of_two_changes_only_the_last_secret_stays_valid),
+        cmocka_unit_test(only_the_last_previous_secret_stays_valid),
         cmocka_unit_test(the_same_secret_again_changes_nothing),
-        cmocka_unit_test(an_expired_secret_is_gone_from_memory),
-        cmocka_unit_test(others_authenticate_while_it_changes),
+        cmocka_unit_test(an_expired_secret_is_removed_from_memory),
+        cmocka_unit_test(threads_authenticate_during_changes),
     };
 
     return cmocka_run_group_tests_name("secret", tests, NULL, NULL);

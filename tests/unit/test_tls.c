@@ -1,5 +1,5 @@
 /*
- * TLS on memory: a client and a server of ours talk through two buffers, whole or in pieces.
+ * TLS on memory: our client and server exchange bytes through two buffers, in pieces of any size.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,7 +74,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static void hang_up(struct fixture *f)
+static void close_connection(struct fixture *f)
 {
     tls_free(f->server.tls);
     tls_free(f->client.tls);
@@ -86,7 +86,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    hang_up(f);
+    close_connection(f);
     tls_context_drop(f->clients);
     tls_place_free(&f->place);
     tls_made_remove(&f->made);
@@ -96,14 +96,14 @@ static int tear_down(void **state)
 
 static void call(struct fixture *f, const char *host)
 {
-    hang_up(f);
+    close_connection(f);
     f->server.tls = tls_serve(&f->place, take, &f->server.out);
     f->client.tls = tls_call(f->clients, host, take, &f->client.out);
     assert_non_null(f->server.tls);
     assert_non_null(f->client.tls);
 }
 
-static void listen_to(struct side *side, const uint8_t *bytes, size_t length)
+static void receive_from(struct side *side, const uint8_t *bytes, size_t length)
 {
     tls_give(side->tls, bytes, length);
     do {
@@ -126,19 +126,19 @@ static bool carry(struct side *from, struct side *to, size_t piece)
     memcpy(sent, from->out.bytes, length);
     from->out.length = 0;
     for (size_t at = 0; at < length; at += piece)
-        listen_to(to, sent + at, length - at < piece ? length - at : piece);
+        receive_from(to, sent + at, length - at < piece ? length - at : piece);
     return length > 0;
 }
 
 static void carry_all(struct fixture *f, size_t piece)
 {
     if (!tls_ready(f->client.tls))
-        listen_to(&f->client, NULL, 0);
+        receive_from(&f->client, NULL, 0);
     while (carry(&f->client, &f->server, piece) | carry(&f->server, &f->client, piece))
         ;
 }
 
-static void shake_hands(struct fixture *f, size_t piece)
+static void complete_handshake(struct fixture *f, size_t piece)
 {
     call(f, "localhost");
     carry_all(f, piece);
@@ -147,12 +147,12 @@ static void shake_hands(struct fixture *f, size_t piece)
 
 /* ---- talking ---- */
 
-static void bytes_go_through_whole_or_one_at_a_time(void **state)
+static void bytes_arrive_in_pieces_of_any_size(void **state)
 {
     struct fixture *f = *state;
 
     for (size_t piece = 1; piece < PIPE_MAX; piece = piece * 7 + 3) {
-        shake_hands(f, piece);
+        complete_handshake(f, piece);
         assert_true(tls_write(f->client.tls, (const uint8_t *)"question", 8));
         assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
         carry_all(f, piece);
@@ -164,27 +164,27 @@ static void bytes_go_through_whole_or_one_at_a_time(void **state)
     }
 }
 
-static void what_is_longer_than_a_record_goes_through(void **state)
+static void more_bytes_than_a_record_arrive(void **state)
 {
     struct fixture *f = *state;
     struct seeded seeded;
     static uint8_t much[TLS_RECORD_MAX * 5 + 1];
 
-    seeded_init(&seeded, "what_is_longer_than_a_record_goes_through");
+    seeded_init(&seeded, "more_bytes_than_a_record_arrive");
     for (size_t i = 0; i < sizeof(much); i++)
         much[i] = (uint8_t)seeded_below(&seeded, 256);
-    shake_hands(f, 2048);
+    complete_handshake(f, 2048);
     assert_true(tls_write(f->client.tls, much, sizeof(much)));
     carry_all(f, 2048);
     assert_int_equal(f->server.heard_length, sizeof(much));
     assert_memory_equal(f->server.heard, much, sizeof(much));
 }
 
-static void each_side_ends_for_itself(void **state)
+static void each_side_ends_its_own_output(void **state)
 {
     struct fixture *f = *state;
 
-    shake_hands(f, PIPE_MAX);
+    complete_handshake(f, PIPE_MAX);
     tls_end(f->client.tls);
     tls_end(f->client.tls);
     carry_all(f, PIPE_MAX);
@@ -196,7 +196,7 @@ static void each_side_ends_for_itself(void **state)
     assert_int_equal(f->client.last, TLS_ENDED);
 }
 
-static void nothing_is_said_at_the_end_of_an_unfinished_handshake(void **state)
+static void an_incomplete_handshake_ends_without_an_alert(void **state)
 {
     struct fixture *f = *state;
 
@@ -207,11 +207,11 @@ static void nothing_is_said_at_the_end_of_an_unfinished_handshake(void **state)
 
 /* ---- what goes wrong ---- */
 
-static void a_bit_that_changed_breaks_it_and_the_peer_is_told(void **state)
+static void a_changed_bit_fails_the_connection_and_sends_an_alert(void **state)
 {
     struct fixture *f = *state;
 
-    shake_hands(f, PIPE_MAX);
+    complete_handshake(f, PIPE_MAX);
     assert_true(tls_write(f->client.tls, (const uint8_t *)"question", 8));
     f->client.out.bytes[f->client.out.length - 1] ^= 1;
     carry_all(f, PIPE_MAX);
@@ -220,7 +220,7 @@ static void a_bit_that_changed_breaks_it_and_the_peer_is_told(void **state)
     assert_non_null(tls_problem(f->server.tls));
     assert_false(tls_short_of_memory(f->server.tls));
     assert_int_equal(f->client.last, TLS_BROKEN);
-    listen_to(&f->server, (const uint8_t *)"more", 4);
+    receive_from(&f->server, (const uint8_t *)"more", 4);
     assert_int_equal(f->server.last, TLS_BROKEN);
 }
 
@@ -234,7 +234,7 @@ static void offer_only_1_2(struct pipe *hello)
     found[0] = 0xfe;
 }
 
-static void any_fatal_alert_has_a_name(void **state)
+static void each_fatal_alert_has_a_name(void **state)
 {
     struct fixture *f = *state;
     uint8_t record[] = {0x15, 3, 3, 0, 2, 2, 0};
@@ -242,17 +242,17 @@ static void any_fatal_alert_has_a_name(void **state)
     for (uint32_t kind = 1; kind < 256; kind++) { /* 0 is close_notify */
         record[6] = (uint8_t)kind;
         call(f, "localhost");
-        listen_to(&f->client, NULL, 0);
+        receive_from(&f->client, NULL, 0);
         offer_only_1_2(&f->client.out); /* in 1.3 an alert comes sealed */
         carry(&f->client, &f->server, PIPE_MAX);
         assert_int_equal(f->server.last, TLS_WAITS);
-        listen_to(&f->server, record, sizeof(record));
+        receive_from(&f->server, record, sizeof(record));
         assert_int_equal(f->server.last, TLS_BROKEN);
         assert_true(strlen(tls_problem(f->server.tls)) > 0);
     }
 }
 
-static void a_name_that_the_certificate_has_not_is_refused(void **state)
+static void a_certificate_for_another_name_is_refused(void **state)
 {
     struct fixture *f = *state;
 
@@ -270,12 +270,12 @@ static void an_endless_handshake_is_refused(void **state)
 
     call(f, "localhost");
     for (; f->server.last != TLS_BROKEN && given < 100; given++)
-        listen_to(&f->server, record, sizeof(record));
+        receive_from(&f->server, record, sizeof(record));
     assert_true(given < 12);
 }
 
 /* Records that a server of TLS 1.3 must pass over, for the sake of old boxes on the way. */
-static void records_for_nothing_do_not_keep_a_handshake_alive(void **state)
+static void empty_records_do_not_prolong_a_handshake(void **state)
 {
     struct fixture *f = *state;
     static uint8_t records[6 * 1000];
@@ -284,18 +284,18 @@ static void records_for_nothing_do_not_keep_a_handshake_alive(void **state)
     for (size_t at = 0; at < sizeof(records); at += 6)
         memcpy(records + at, "\x14\x03\x03\x00\x01\x01", 6);
     call(f, "localhost");
-    listen_to(&f->client, NULL, 0);
+    receive_from(&f->client, NULL, 0);
     carry(&f->client, &f->server, SIZE_MAX);
     for (; f->server.last != TLS_BROKEN && given < 100; given++)
-        listen_to(&f->server, records, sizeof(records));
+        receive_from(&f->server, records, sizeof(records));
     assert_true(given < 100);
 }
 
-static void memory_that_is_short_breaks_it(void **state)
+static void short_memory_fails_the_connection(void **state)
 {
     struct fixture *f = *state;
 
-    shake_hands(f, PIPE_MAX);
+    complete_handshake(f, PIPE_MAX);
     f->server.out.full = true;
     assert_false(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
     call(f, "localhost");
@@ -312,7 +312,7 @@ static void a_context_lives_as_long_as_its_connections(void **state)
     struct fixture *f = *state;
     char problem[TLS_PROBLEM_MAX];
 
-    shake_hands(f, PIPE_MAX);
+    complete_handshake(f, PIPE_MAX);
     for (int i = 0; i < 3; i++)
         tls_place_change(&f->place, load(&f->made, problem));
     assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
@@ -320,14 +320,14 @@ static void a_context_lives_as_long_as_its_connections(void **state)
     assert_memory_equal(f->client.heard, "answer", 6);
     /* Also one that is in the middle of its handshake. */
     call(f, "localhost");
-    listen_to(&f->client, NULL, 0);
+    receive_from(&f->client, NULL, 0);
     carry(&f->client, &f->server, PIPE_MAX);
     tls_place_change(&f->place, load(&f->made, problem));
     carry_all(f, PIPE_MAX);
     assert_true(tls_ready(f->server.tls) && tls_ready(f->client.tls));
 }
 
-static void files_that_do_not_fit_are_refused(void **state)
+static void files_that_do_not_match_are_refused(void **state)
 {
     struct fixture *f = *state;
     struct tls_made other;
@@ -355,18 +355,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-        TEST(bytes_go_through_whole_or_one_at_a_time),
-        TEST(what_is_longer_than_a_record_goes_through),
-        TEST(each_side_ends_for_itself),
-        TEST(nothing_is_said_at_the_end_of_an_unfinished_handshake),
-        TEST(a_bit_that_changed_breaks_it_and_the_peer_is_told),
-        TEST(any_fatal_alert_has_a_name),
-        TEST(a_name_that_the_certificate_has_not_is_refused),
+        TEST(bytes_arrive_in_pieces_of_any_size),
+        TEST(more_bytes_than_a_record_arrive),
+        TEST(each_side_ends_its_own_output),
+        TEST(an_incomplete_handshake_ends_without_an_alert),
+        TEST(a_changed_bit_fails_the_connection_and_sends_an_alert),
+        TEST(each_fatal_alert_has_a_name),
+        TEST(a_certificate_for_another_name_is_refused),
         TEST(an_endless_handshake_is_refused),
-        TEST(records_for_nothing_do_not_keep_a_handshake_alive),
-        TEST(memory_that_is_short_breaks_it),
+        TEST(empty_records_do_not_prolong_a_handshake),
+        TEST(short_memory_fails_the_connection),
         TEST(a_context_lives_as_long_as_its_connections),
-        TEST(files_that_do_not_fit_are_refused),
+        TEST(files_that_do_not_match_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
