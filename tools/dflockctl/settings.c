@@ -224,31 +224,23 @@ static bool settings_read_auth(struct flags_reading *reading)
 }
 
 /* An option of TLS without --tls is an error: the connection would be in plain text. */
+static const struct flag_need settings_tls_needs[] = {
+    {"tls-ca", "tls"},
+    {"tls-client-cert", "tls"},
+    {"tls-client-key", "tls"},
+    {"tls-server-name", "tls"},
+    {"tls-insecure", "tls"},
+    {"tls-client-cert", "tls-client-key"},
+    {"tls-client-key", "tls-client-cert"},
+};
+
 static bool settings_read_tls(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    struct {
-        const char *flag;
-        const char **value;
-    } texts[] = {
-        {"tls-ca", &settings->tls_ca},
-        {"tls-client-cert", &settings->tls_certificate},
-        {"tls-client-key", &settings->tls_key},
-        {"tls-server-name", &settings->tls_server_name},
-    };
 
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (*texts[i].value && **texts[i].value == '\0')
-            *texts[i].value = NULL;
-        if (*texts[i].value && !settings->tls)
-            return flags_wrong_value(reading, texts[i].flag, "needs --tls as well");
-    }
-    if (settings->tls_insecure && !settings->tls)
-        return flags_wrong_value(reading, "tls-insecure", "needs --tls as well");
-    if (settings->tls_certificate && !settings->tls_key)
-        return flags_wrong_value(reading, "tls-client-cert", "needs --tls-client-key as well");
-    if (settings->tls_key && !settings->tls_certificate)
-        return flags_wrong_value(reading, "tls-client-key", "needs --tls-client-cert as well");
+    if (!flags_check_needs(reading, settings_tls_needs,
+                           sizeof(settings_tls_needs) / sizeof(settings_tls_needs[0])))
+        return false;
     settings->options.tls = settings->tls;
     settings->options.tls_ca_file = settings->tls_ca;
     settings->options.tls_certificate = settings->tls_certificate;
