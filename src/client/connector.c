@@ -142,7 +142,7 @@ static enum dflockd_status connector_fail_lookup(struct connector *connector,
 {
     char text[CONNECTOR_PROBLEM_MAX];
 
-    snprintf(text, sizeof(text), "cannot resolve '%s': %s", connector->address.host, reason);
+    snprintf(text, sizeof(text), "cannot resolve the host: %s", reason);
     return connector_fail(connector, failure, text);
 }
 

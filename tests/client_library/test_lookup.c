@@ -243,7 +243,7 @@ static void the_connect_timeout_covers_the_look_up(void **state)
     int64_t begin = now_ms();
 
     assert_ends(connect_by_name(*state, "silent.test", TIMEOUT_MS), DFLOCKD_STATUS_UNREACHABLE,
-                "cannot resolve 'silent.test': timed out");
+                "cannot resolve the host: timed out");
     assert_in_range(now_ms() - begin, TIMEOUT_MS, WAIT_MS);
     eventually(running_lookups() == 1);
 }
@@ -330,8 +330,8 @@ static void a_failed_look_up_has_a_reason(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char problem[128];
 
-        snprintf(problem, sizeof(problem), "%s:%d: cannot resolve '%s': %s", cases[i].name,
-                 ((struct fixture *)*state)->served.port, cases[i].name, cases[i].problem);
+        snprintf(problem, sizeof(problem), "%s:%d: cannot resolve the host: %s", cases[i].name,
+                 ((struct fixture *)*state)->served.port, cases[i].problem);
         assert_ends(connect_by_name(*state, cases[i].name, LONG_TIMEOUT_MS), cases[i].status,
                     problem);
     }
@@ -346,7 +346,7 @@ static void look_ups_beyond_the_limit_are_delayed(void **state)
         connections[i] = connect_by_name(f, "silent.test", LONG_TIMEOUT_MS);
     eventually(running_lookups() == LOOKUPS_MAX);
     assert_ends(connect_by_name(f, "late.test", TIMEOUT_MS), DFLOCKD_STATUS_UNREACHABLE,
-                "cannot resolve 'late.test': timed out behind other look-ups");
+                "cannot resolve the host: timed out behind other look-ups");
     assert_int_equal(running_lookups(), LOOKUPS_MAX);
     set_silent(false);
     for (int i = 0; i < LOOKUPS_MAX + MORE; i++) {
@@ -423,7 +423,7 @@ static void a_failed_thread_returns_no_memory(void **state)
     pthread_attr_destroy(&huge);
     assert_status(status, DFLOCKD_STATUS_NO_MEMORY);
     assert_null(connection);
-    assert_non_null(strstr(problem, "cannot resolve 'late.test': cannot start a thread"));
+    assert_non_null(strstr(problem, "cannot resolve the host: cannot start a thread"));
     assert_done(open_name(&connection, *state, "late.test", LONG_TIMEOUT_MS, problem));
     assert_done(ping(connection));
     dflockd_connection_close(connection);
