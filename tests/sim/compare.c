@@ -1,6 +1,6 @@
 /*
- * A walk over a stripe shows each of its keys; each is looked up in the model. Beside that, what no
- * table may ever show is looked for, whatever the model says.
+ * A walk over a stripe shows each of its keys, and each is compared with the model. Invariants
+ * of every table are checked as well.
  */
 #include "compare.h"
 
@@ -16,7 +16,7 @@ struct comparison {
 
 static uint64_t lease_left(const struct model *model, const struct model_key *key, uint64_t now_ns)
 {
-    uint64_t deadline_ns = key->owner == MODEL_NOBODY ? 0 : model->claims[key->owner].deadline_ns;
+    uint64_t deadline_ns = key->owner == MODEL_NO_CLAIM ? 0 : model->claims[key->owner].deadline_ns;
 
     return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 }
@@ -31,7 +31,7 @@ static void compare_view(void *context, const struct lock_view *view)
     uint32_t number = (uint32_t)name * 2 + (view->kind == LOCK_KIND_SEMAPHORE);
     const struct model_key *key = &model->keys[number];
     bool idle = model_idle(key);
-    bool owned = key->owner != MODEL_NOBODY && key->limit == 1;
+    bool owned = key->owner != MODEL_NO_CLAIM && key->limit == 1;
     uint64_t owner = owned ? model->claims[key->owner].client : 0;
     uint64_t lease_ns = lease_left(model, key, now_ns);
     uint64_t idle_ns = idle ? now_ns - key->idle_since_ns : 0;
@@ -88,7 +88,7 @@ void compare_all(struct world *world)
     world_count(world, COVERAGE_WALKS);
     if (!stripes_check(world->stripes, &problem))
         world_fail(world, "an invariant is broken: %s", problem);
-    /* The check takes the clock of each stripe along to the next. */
+    /* The check carries the clock of each stripe to the next. */
     for (uint32_t stripe = 1; stripe < world->stripe_count; stripe++) {
         if (world->model.stripe_ns[stripe] < world->model.stripe_ns[stripe - 1])
             world->model.stripe_ns[stripe] = world->model.stripe_ns[stripe - 1];
@@ -102,12 +102,12 @@ void compare_wakes(struct world *world, uint64_t empty_before)
     for (uint32_t i = 0; i < world->policy.workers; i++) {
         if (empty_before >> i & 1 && world->model.mailboxes[i].count > 0 &&
             !(world->wakes >> i & 1))
-            world_fail(world, "worker %u has its first news, and nobody is to wake it", i);
+            world_fail(world, "worker %u has its first effect, but no wake-up", i);
     }
-    world->keeper_woken |= world->wakes >> STRIPES_FENCE_WORKER & 1;
+    world->fence_store_woken |= world->wakes >> STRIPES_FENCE_WORKER & 1;
     if (world->model.fences_called) {
-        if (!world->keeper_woken)
-            world_fail(world, "fences are low, and nobody is to see to it");
+        if (!world->fence_store_woken)
+            world_fail(world, "fences are low, but the store was not asked");
         world_count(world, COVERAGE_FENCES_ASKED);
     }
     world->woken |= world->wakes;

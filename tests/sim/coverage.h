@@ -1,5 +1,5 @@
 /*
- * What was seen, so that nobody need believe that a long run met everything.
+ * Counts of situations that were seen, to prove that a long run met all of them.
  */
 #ifndef TESTS_SIM_COVERAGE_H
 #define TESTS_SIM_COVERAGE_H
@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Name, and how it is called in the report. */
+/* Name, and its text in the report. */
 #define COVERAGE_REPLIES(X)                              \
     X(GRANTED, "ok with a token")                        \
     X(ACQUIRED, "acquired")                              \
@@ -29,51 +29,51 @@
     X(STATS, "stats while much changed")                 \
     X(STATS_EXACT, "stats with all keys unchanged")
 
-#define COVERAGE_ENDS(X)                             \
-    X(GONE_AUTH, "before auth")                      \
-    X(GONE_SILENT, "having nothing")                 \
-    X(GONE_MID_REQUEST, "amid a request")            \
-    X(GONE_BLOCKED_L, "blocked in l")                \
-    X(GONE_BLOCKED_W, "blocked in w")                \
-    X(GONE_QUEUED, "queued by e")                    \
-    X(GONE_UNTOLD, "granted after e, not told")      \
-    X(GONE_HOLDING, "holding")                       \
-    X(GONE_GRANT_ON_WAY, "with a grant on its way")  \
-    X(GONE_NEWS_ON_WAY, "with a timeout on its way") \
-    X(GONE_STATS, "amid stats")                      \
-    X(GONE_SKIPPING, "amid a line too long")         \
-    X(GONE_BY_SERVER, "by the server's own doing")
+#define COVERAGE_ENDS(X)                               \
+    X(GONE_AUTH, "before auth")                        \
+    X(GONE_SILENT, "without claims")                   \
+    X(GONE_MID_REQUEST, "during a request")            \
+    X(GONE_BLOCKED_L, "blocked in l")                  \
+    X(GONE_BLOCKED_W, "blocked in w")                  \
+    X(GONE_QUEUED, "queued by e")                      \
+    X(GONE_UNREPORTED, "granted after e, unreported")  \
+    X(GONE_HOLDING, "holding")                         \
+    X(GONE_GRANT_ON_WAY, "with a grant on its way")    \
+    X(GONE_EFFECT_ON_WAY, "with a timeout on its way") \
+    X(GONE_STATS, "during stats")                      \
+    X(GONE_SKIPPING, "during a line that is too long") \
+    X(GONE_BY_SERVER, "by the server's own activity")
 
-#define COVERAGE_OTHERS(X)                                \
-    X(LOST_GRANT, "grants lost in flight")                \
-    X(LOST_NEWS, "timeouts lost in flight")               \
-    X(GIVEN_BACK, "grants given back")                    \
-    X(HANDED_OVER, "hand-overs")                          \
-    X(LEASES_ENDED, "leases ended")                       \
-    X(COLLECTIONS, "keys collected")                      \
-    X(TIES, "hand-overs at one instant")                  \
-    X(PARTIAL_DISCONNECT, "disconnects in parts")         \
-    X(LATE_CLOCK, "calls with a late clock")              \
-    X(PIPELINED, "requests behind others")                \
-    X(SPLIT, "requests in pieces")                        \
-    X(BEHIND_BLOCKED, "requests behind a blocked one")    \
-    X(REUSED, "slots used again with news for the last")  \
-    X(MEMORY_ERROR, "requests short of memory")           \
-    X(MEMORY_OUTPUT, "sessions ended for want of output") \
-    X(EDGES, "deadlines met to the nanosecond")           \
-    X(WOKEN, "sleepers to be woken")                      \
-    X(DRAINED, "blocked requests drained")                \
-    X(DRAINED_QUEUES, "places in queues drained")         \
-    X(DRAINING_RENEWAL, "renewals while draining")        \
-    X(WATCHED, "watches set")                             \
-    X(FULL, "sessions stopped by a slow reader")          \
-    X(WALK_WAITS, "stats that waited for others'")        \
-    X(OWNED, "grants owned by another")                   \
-    X(FORGOTTEN, "lost leases forgotten with their key")  \
-    X(IDLE, "notices of idleness")                        \
-    X(BUDGET, "runs whose budget came back")              \
-    X(FENCELESS, "requests short of fences")              \
-    X(FENCES_ASKED, "events while fences were low")       \
+#define COVERAGE_OTHERS(X)                                   \
+    X(LOST_GRANT, "grants lost in flight")                   \
+    X(LOST_EFFECT, "timeouts lost in flight")                \
+    X(RELEASED_UNREAD, "grants released unread")             \
+    X(HANDED_OVER, "hand-overs")                             \
+    X(LEASES_ENDED, "leases ended")                          \
+    X(COLLECTIONS, "keys collected")                         \
+    X(TIES, "hand-overs at one instant")                     \
+    X(PARTIAL_DISCONNECT, "disconnects in parts")            \
+    X(LATE_CLOCK, "calls with a late clock")                 \
+    X(PIPELINED, "requests behind others")                   \
+    X(SPLIT, "requests in pieces")                           \
+    X(BEHIND_BLOCKED, "requests behind a blocked one")       \
+    X(REUSED, "slots used again with effect for the last")   \
+    X(MEMORY_ERROR, "requests short of memory")              \
+    X(MEMORY_OUTPUT, "sessions ended without output memory") \
+    X(EDGES, "deadlines met to the nanosecond")              \
+    X(WOKEN, "sleeping workers woken")                       \
+    X(DRAINED, "blocked requests drained")                   \
+    X(DRAINED_QUEUES, "places in queues drained")            \
+    X(DRAINING_RENEWAL, "renewals while draining")           \
+    X(WATCHED, "watches set")                                \
+    X(FULL, "sessions stopped by a slow reader")             \
+    X(WALK_WAITS, "stats that waited for others'")           \
+    X(OWNED, "grants owned by another")                      \
+    X(FORGOTTEN, "lost leases forgotten with their key")     \
+    X(IDLE, "idle effects")                                  \
+    X(BUDGET, "runs that freed their budget")                \
+    X(WITHOUT_FENCE, "requests without a fence")             \
+    X(FENCES_ASKED, "events while fences were low")          \
     X(WALKS, "walks through all invariants")
 
 enum coverage_kind {
@@ -93,7 +93,7 @@ void coverage_add(struct coverage *to, const struct coverage *from);
 /* As comments of TAP. */
 void coverage_print(FILE *to, const struct coverage *coverage);
 
-/* The first that was never seen, or NULL. */
+/* Returns the first situation that was never seen, or NULL. */
 const char *coverage_missing(const struct coverage *coverage);
 
 #endif

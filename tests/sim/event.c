@@ -104,7 +104,7 @@ static bool event_parse(struct event *event, const char *kind, char *fields)
            event->op < DFLOCKD_COMMAND_COUNT && event->flaw < FLAWS && event->token < TOKEN_CHOICES;
 }
 
-/* Comments and results are skipped: what a failed run printed can be replayed as it is. */
+/* Comments and results are skipped, so the output of a failed run can be replayed as it is. */
 static bool is_remark(const char *line)
 {
     return *line == '#' || *line == '\n' || *line == '\0' || strncmp(line, "not ok ", 7) == 0 ||

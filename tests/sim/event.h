@@ -1,6 +1,6 @@
 /*
- * What can happen in the world, as data: all chance is in the event, none in its application, so
- * that a list of events is a run, and a shorter list a shorter run.
+ * The events of the world, as data. All randomness is in the event, none in its application. So
+ * a list of events is a run, and a shorter list is a shorter run.
  */
 #ifndef TESTS_SIM_EVENT_H
 #define TESTS_SIM_EVENT_H
@@ -14,27 +14,29 @@
 enum event_kind {
     EVENT_NONE,
     EVENT_OPEN,    /* client `who` connects */
-    EVENT_SEND,    /* it says a request, of which and of what was said before `number` bytes come */
-    EVENT_READ,    /* `number` bytes more of what it said come */
+    EVENT_SEND,    /* it sends a request, after `number` bytes of its earlier ones have arrived */
+    EVENT_READ,    /* `number` more of its bytes arrive */
     EVENT_TURN,    /* its session gets another turn */
     EVENT_END,     /* it ends its side */
-    EVENT_VANISH,  /* it is gone; `number` steps of the disconnect are done at once */
-    EVENT_FAIL,    /* its line did not come in time */
+    EVENT_VANISH,  /* its connection is lost; `number` steps of the disconnect follow at once */
+    EVENT_FAIL,    /* its line did not arrive in time */
     EVENT_STEP,    /* `number` steps of the disconnect */
-    EVENT_EFFECTS, /* worker `who` takes up to `number` messages out of its mailbox */
-    EVENT_WORKER,  /* worker `who` looks at the clock, and lets `number` things happen */
-    EVENT_ADVANCE, /* `number` milliseconds go by */
-    EVENT_EDGE,   /* worker `who` has its turn one nanosecond before a deadline, then right at it */
-    EVENT_MEMORY, /* from now on memory (`key`: of the table or of output) fails once in `number` */
-    EVENT_DRAIN,  /* worker `who` is told to drain */
-    EVENT_WATCH,  /* does client `who` hold or wait? if so, it is told when it no longer does */
-    EVENT_SLEEP,  /* until when may worker `who` sleep? */
-    EVENT_SLOW,   /* client `who` reads nothing from now on, or all again where `number` is 0 */
-    EVENT_FENCES, /* `number` more fences may be handed out, where they are limited */
+    EVENT_EFFECTS, /* worker `who` handles up to `number` messages of its mailbox */
+    EVENT_WORKER,  /* worker `who` reads the clock and processes up to `number` deadlines */
+    EVENT_ADVANCE, /* `number` milliseconds pass */
+    EVENT_EDGE, /* worker `who` has a turn one nanosecond before a deadline and one at the deadline
+                 */
+    EVENT_MEMORY, /* from now on one in `number` allocations (`key`: of the table or of output)
+                     fails */
+    EVENT_DRAIN,  /* worker `who` starts to drain */
+    EVENT_WATCH,  /* client `who` asks to be notified when it no longer holds or waits */
+    EVENT_SLEEP,  /* worker `who` falls asleep until its next deadline */
+    EVENT_SLOW,   /* client `who` stops reading, or reads everything if `number` is 0 */
+    EVENT_FENCES, /* `number` more fences are available, if they are limited */
     EVENT_KINDS
 };
 
-/* What is wrong with a request. */
+/* What is invalid in a request. */
 enum flaw {
     FLAW_NONE,
     FLAW_COMMAND,
@@ -49,23 +51,23 @@ enum flaw {
     FLAW_LIMIT_LARGE,
     FLAW_TOKEN_SHORT,
     FLAW_TOKEN_UPPER,
-    FLAW_LONG_COMMAND, /* the three that end the session stand last */
+    FLAW_LONG_COMMAND, /* the three that end the session come last */
     FLAW_LONG_KEY,
     FLAW_LONG_ARG,
     FLAWS
 };
 
-/* Which token a request names. */
+/* Which token a request contains. */
 enum token_choice {
-    TOKEN_OWN,     /* one that the client holds on the key, or else TOKEN_HELD */
-    TOKEN_HELD,    /* one that anybody holds on the key, or else TOKEN_STALE */
-    TOKEN_STALE,   /* one that was seen some time ago */
+    TOKEN_OWN,     /* one that the client holds on the key, else TOKEN_HELD */
+    TOKEN_HELD,    /* one that any client holds on the key, else TOKEN_STALE */
+    TOKEN_STALE,   /* one that was seen earlier */
     TOKEN_SALTED,  /* a held one with another salt */
     TOKEN_STRANGE, /* one of another key */
     TOKEN_CHOICES
 };
 
-/* How it is written; bits. */
+/* How the request is written; bits. */
 enum style {
     STYLE_RETURNS = 1,
     STYLE_BLANKS = 2,
@@ -80,7 +82,7 @@ enum memory_choice {
 };
 
 enum {
-    EVENT_ALL = 65535 /* bytes, steps or messages: all there are */
+    EVENT_ALL = 65535 /* all bytes, steps or messages */
 };
 
 struct event {
@@ -112,7 +114,7 @@ void trace_copy(struct trace *to, const struct trace *from);
 void event_print(FILE *to, const struct event *event);
 void trace_print(FILE *to, const struct trace *trace);
 
-/* False, having said what is wrong, when the file can't be read. */
+/* Returns false after printing the problem if the file cannot be read. */
 bool trace_read(struct trace *trace, const char *path);
 
 #endif

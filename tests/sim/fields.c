@@ -1,12 +1,12 @@
 /*
- * Fields are found by their offset and size, so that one table serves printing and reading.
+ * Fields are found by offset and size, so that one table serves printing and parsing.
  */
 #include "fields.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a little-endian machine, as the server itself. */
+/* Little-endian, like the server. */
 static uint64_t value_of(const struct field *field, const void *record)
 {
     uint64_t value = 0;

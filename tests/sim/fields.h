@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* An unsigned number of 1, 2, 4 or 8 bytes; with `words` it is written as one of those. */
+/* An unsigned number of 1, 2, 4 or 8 bytes. With `words`, it is written as one of these. */
 struct field {
     const char *name;
     size_t offset;
@@ -25,7 +25,7 @@ struct field {
 
 void fields_print(FILE *to, const struct field *fields, size_t count, const void *record);
 
-/* Sets what `text` names, which is cut up. False when it can't be read. */
+/* Sets the fields that `text` names. Modifies `text`. Returns false if it is invalid. */
 bool fields_parse(char *text, const struct field *fields, size_t count, void *record);
 
 #endif

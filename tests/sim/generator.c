@@ -1,6 +1,6 @@
 /*
- * Waits are multiples of three seconds and leases are none, so that a lease and a wait that began
- * at one instant do not end at one: what comes first then is not defined.
+ * Waits are multiples of three seconds and leases are not. So a lease and a wait that start at
+ * one instant do not end at one, where the order would be undefined.
  */
 #include "generator.h"
 
@@ -67,12 +67,12 @@ static struct event some_memory(struct generator *generator)
     return event;
 }
 
-/* Nothing when nothing of that kind makes sense now. */
+/* Returns no event if none of that kind applies now. */
 static struct event some_worker_event(struct generator *generator, const struct world *world)
 {
     struct event event = {.who = (uint16_t)below(generator, world->policy.workers)};
     uint32_t chance = below(generator, 1000);
-    uint32_t news = world->model.mailboxes[event.who].count;
+    uint32_t effect = world->model.mailboxes[event.who].count;
 
     if (chance < generator->time_rate) {
         event.kind = EVENT_ADVANCE;
@@ -87,8 +87,8 @@ static struct event some_worker_event(struct generator *generator, const struct 
         return event;
     }
     chance -= generator->turn_rate;
-    if (chance < generator->effect_rate || news > NEWS_MANY) {
-        event.kind = news ? EVENT_EFFECTS : EVENT_NONE;
+    if (chance < generator->effect_rate || effect > NEWS_MANY) {
+        event.kind = effect ? EVENT_EFFECTS : EVENT_NONE;
         event.number = some_steps(generator);
         return event;
     }
@@ -125,7 +125,7 @@ static uint8_t some_limit(struct generator *generator, uint16_t key)
     return (uint8_t)(one_in(generator, 25) ? 1 + below(generator, 5) : 1u + key / 2 % 5);
 }
 
-/* A key that the peer holds with a token that it knows, or -1. */
+/* Returns a key that the peer holds with a known token, or -1. */
 static int held_key(struct generator *generator, const struct world *world, const struct peer *peer)
 {
     const struct model *model = &world->model;
@@ -157,7 +157,7 @@ static uint8_t for_key(uint8_t operation, uint16_t key)
     return key_is_semaphore(key) ? (uint8_t)(operation + DFLOCKD_SEMAPHORE_ACQUIRE) : operation;
 }
 
-/* An operation with a key that it most likely has something to do with. */
+/* Chooses an operation that probably applies to the key. */
 static void choose_operation(struct generator *generator, const struct world *world,
                              const struct peer *peer, struct event *event)
 {
@@ -202,7 +202,7 @@ static struct event some_request(struct generator *generator, const struct world
     uint32_t chance = below(generator, 1000);
 
     choose_operation(generator, world, peer, &event);
-    if (peer->talk.state == TALK_AUTH && !one_in(generator, 10))
+    if (peer->session_model.state == SESSION_MODEL_AUTH && !one_in(generator, 10))
         event.op = DFLOCKD_AUTH;
     else if (chance < (peer->slow ? 700u : 8u))
         event.op = DFLOCKD_STATS;
@@ -245,7 +245,7 @@ static struct event some_death(struct generator *generator, const struct peer *p
     return event;
 }
 
-/* Nothing when that client has nothing to do. */
+/* Returns no event if that client has nothing to do. */
 static struct event some_peer_event(struct generator *generator, const struct world *world)
 {
     const struct peer *peer = &world->peers[below(generator, world->policy.clients)];
@@ -254,7 +254,7 @@ static struct event some_peer_event(struct generator *generator, const struct wo
                 (peer->session.state == SESSION_SKIPPING && one_in(generator, 5));
 
     if (peer->place == PEER_EMPTY) {
-        event.kind = world->workers[peer->worker].host.draining ? EVENT_NONE : EVENT_OPEN;
+        event.kind = world->workers[peer->worker].context.draining ? EVENT_NONE : EVENT_OPEN;
     } else if (peer->place == PEER_CLOSING) {
         event.kind = EVENT_STEP;
         event.number = some_steps(generator);

@@ -1,5 +1,5 @@
 /*
- * Names and their JSON are made by hand here, not with the code that the server has for it.
+ * Names and their JSON are written here by hand, not by the server's code.
  */
 #include "keys.h"
 
@@ -55,7 +55,7 @@ static void make_name(struct key_name *name, uint32_t number)
     }
 }
 
-/* The broken name alone has bytes that are not UTF-8, none of which begins a sequence. */
+/* Only the broken name has bytes that are not UTF-8, and none of these starts a sequence. */
 static void make_json(struct key_name *name, bool broken)
 {
     char *to = name->json;

@@ -1,6 +1,6 @@
 /*
- * The names of keys: short and as long as may be, plain, quoted, binary. Each is a lock's and a
- * semaphore's; key number 2 * name is the lock, the next one the semaphore.
+ * The names of keys: short and of maximum length, plain, quoted, binary. Each names a lock and a
+ * semaphore: key 2 * name is the lock, the next one the semaphore.
  */
 #ifndef TESTS_SIM_KEYS_H
 #define TESTS_SIM_KEYS_H
@@ -19,7 +19,7 @@ enum {
 struct key_name {
     uint8_t bytes[KEY_LENGTH_MAX];
     uint32_t length;
-    char json[KEY_JSON_MAX]; /* the string as stats must write it, with its quotes */
+    char json[KEY_JSON_MAX]; /* the string as `stats` must write it, with quotes */
     uint32_t json_length;
 };
 
@@ -31,10 +31,10 @@ struct key_names {
 
 void key_names_init(struct key_names *names, uint32_t count);
 
-/* The number of a name, or -1. */
+/* Returns the number of a name, or -1. */
 int key_names_find(const struct key_names *names, const uint8_t *bytes, uint32_t length);
 
-/* The number of the name that stands as a JSON string at `json`, or -1. */
+/* Returns the number of the name written as a JSON string at `json`, or -1. */
 int key_names_find_json(const struct key_names *names, const char *json, uint32_t length);
 
 static inline bool key_is_semaphore(uint32_t key)

@@ -4,8 +4,8 @@
  *   sim [seed=N] [events=N] [clients=N] [workers=1..4] [run=N]
  *   sim replay=FILE
  *
- * Speaks TAP. SEED and EVENTS in the environment do as well. A failure prints what was expected
- * and what came, and a trace that `replay` runs; without a seed the runs begin at one of their own.
+ * Prints TAP. Reads SEED and EVENTS from the environment, too. The default seed is the time. A
+ * failure prints the expected and the actual output, and a trace for `replay`.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 
 enum {
     EVENTS_DEFAULT = 1000000,
-    EVENTS_FOR_COVERAGE = 5000000, /* in so many, everything must have been seen */
+    EVENTS_FOR_COVERAGE = 5000000, /* this many events must cover everything */
     RUN_EVENTS_DEFAULT = 20000,
     SHRINK_SECONDS = 15,
     REPLAY_SECONDS = 60
@@ -47,7 +47,7 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return given ? strtoull(given, NULL, 0) : otherwise;
 }
 
-/* What stands behind `name=` in the argument, or NULL. */
+/* Returns the text after `name=` in the argument, or NULL. */
 static const char *value_of(const char *argument, const char *name)
 {
     size_t length = strlen(name);

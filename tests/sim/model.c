@@ -1,5 +1,5 @@
 /*
- * Calls and what follows from them; deadlines are in model_time.c.
+ * Calls and their consequences. model_time.c handles deadlines.
  */
 #include "model.h"
 
@@ -9,9 +9,9 @@
 #include "base/time_units.h"
 #include "server/connection_id.h"
 
-static struct model_answer plain(int outcome)
+static struct model_result plain(int outcome)
 {
-    return (struct model_answer){.outcome = outcome, .claim = MODEL_NOBODY};
+    return (struct model_result){.outcome = outcome, .claim = MODEL_NO_CLAIM};
 }
 
 static struct model_key *key_of(struct model *model, int claim)
@@ -60,18 +60,18 @@ static int claim_new(struct model *model, uint32_t slot, uint32_t key, uint64_t 
     return claim;
 }
 
-/* The first claim of a client in a stripe, or MODEL_NOBODY. */
+/* Returns the first claim of a client in a stripe, or MODEL_NO_CLAIM. */
 static int first_claim(const struct model *model, uint32_t stripe, uint64_t client)
 {
     struct model_cursor cursor = {0};
-    int first = MODEL_NOBODY;
+    int first = MODEL_NO_CLAIM;
     int claim;
 
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
         const struct model_claim *candidate = &model->claims[claim];
 
         if (candidate->client == client &&
-            (first == MODEL_NOBODY || candidate->place < model->claims[first].place))
+            (first == MODEL_NO_CLAIM || candidate->place < model->claims[first].place))
             first = claim;
     }
     return first;
@@ -79,7 +79,7 @@ static int first_claim(const struct model *model, uint32_t stripe, uint64_t clie
 
 static bool has_claim(const struct model *model, uint32_t stripe, uint64_t client)
 {
-    return first_claim(model, stripe, client) != MODEL_NOBODY;
+    return first_claim(model, stripe, client) != MODEL_NO_CLAIM;
 }
 
 static void place_first(struct model *model, int claim)
@@ -92,26 +92,26 @@ static void place_last(struct model *model, int claim)
     model->claims[claim].place = (int64_t)++model->turn;
 }
 
-/* The client's last request in the stripe is over: what it was granted by it, it merely holds. */
-static void told(struct model *model, uint32_t slot, uint32_t stripe)
+/* Ends the client's last request in the stripe. A claim granted by it is then an ordinary hold. */
+static void unblock_claim(struct model *model, uint32_t slot, uint32_t stripe)
 {
     int claim = first_claim(model, stripe, model->clients[slot].id);
 
-    if (claim == MODEL_NOBODY || !model->claims[claim].blocked)
+    if (claim == MODEL_NO_CLAIM || !model->claims[claim].blocked)
         return;
     model->claims[claim].blocked = false;
     place_last(model, claim);
 }
 
-/* A client has one claim less in a stripe: where that was the last one, it may be told. */
-static void tell_idle(struct model *model, uint32_t slot, uint32_t stripe)
+/* Posts the idle effect if the client has lost its last claim in a watched stripe. */
+static void post_idle(struct model *model, uint32_t slot, uint32_t stripe)
 {
     struct model_client *client = &model->clients[slot];
 
     if (!(client->watched >> stripe & 1) || has_claim(model, stripe, client->id))
         return;
     client->watched &= ~(1ull << stripe);
-    model_post(model, client->id, MODEL_IDLE, MODEL_NOBODY);
+    model_post(model, client->id, MODEL_IDLE, MODEL_NO_CLAIM);
 }
 
 static void claim_free(struct model *model, int claim)
@@ -121,12 +121,12 @@ static void claim_free(struct model *model, int claim)
     uint32_t stripe = model->keys[gone->key].stripe;
 
     if (client->id == gone->client && client->blocked == claim)
-        client->blocked = MODEL_NOBODY;
+        client->blocked = MODEL_NO_CLAIM;
     gone->state = MODEL_FREE;
     gone->turn = 0;
     model->free[model->free_count++] = (uint16_t)claim;
     if (client->id == gone->client)
-        tell_idle(model, gone->slot, stripe);
+        post_idle(model, gone->slot, stripe);
 }
 
 static void set_deadline(struct model *model, int claim, uint64_t seconds)
@@ -153,7 +153,7 @@ struct model_enqueued *model_enqueued(struct model *model, uint32_t slot, uint32
     return NULL;
 }
 
-/* The enqueued state that is about `claim`, or NULL. */
+/* Returns the enqueued state of `claim`, or NULL. */
 static struct model_enqueued *enqueued_of(struct model *model, int claim)
 {
     const struct model_claim *about = &model->claims[claim];
@@ -174,7 +174,7 @@ static void end_enqueued(struct model *model, uint32_t slot, struct model_enqueu
     memmove(enqueued, enqueued + 1, (client->enqueued_count - at) * sizeof(*enqueued));
 }
 
-/* The lease on a key that was lost first is forgotten; false if there is none. */
+/* Forgets the oldest lost lease on a key. Returns false if there is none. */
 bool model_forget_lost(struct model *model, uint32_t key)
 {
     struct model_enqueued *first = NULL;
@@ -183,7 +183,7 @@ bool model_forget_lost(struct model *model, uint32_t key)
     for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
         struct model_enqueued *enqueued = model_enqueued(model, slot, key);
 
-        if (enqueued && enqueued->claim == MODEL_NOBODY &&
+        if (enqueued && enqueued->claim == MODEL_NO_CLAIM &&
             (!first || enqueued->lost < first->lost)) {
             first = enqueued;
             slot_of_first = slot;
@@ -230,19 +230,19 @@ static void end_two_phase(struct model *model, int claim)
 void model_post(struct model *model, uint64_t client, int outcome, int claim)
 {
     struct model_mailbox *mailbox = &model->mailboxes[connection_id_worker(client)];
-    struct model_news *news =
-        &mailbox->news[(mailbox->first + mailbox->count++) & (MODEL_NEWS - 1)];
+    struct model_effect *effect =
+        &mailbox->effects[(mailbox->first + mailbox->count++) & (MODEL_EFFECTS - 1)];
 
-    assert(mailbox->count <= MODEL_NEWS);
-    *news = (struct model_news){
+    assert(mailbox->count <= MODEL_EFFECTS);
+    *effect = (struct model_effect){
         .client = client, .outcome = outcome, .claim = claim, .group = model->group};
-    if (claim == MODEL_NOBODY)
+    if (claim == MODEL_NO_CLAIM)
         return;
-    news->turn = model->claims[claim].turn;
-    news->lease_s = model->claims[claim].lease_s;
-    news->deadline_ns = model->claims[claim].deadline_ns;
-    news->fence_low = model->claims[claim].fence_low;
-    news->fence_high = model->claims[claim].fence_high;
+    effect->turn = model->claims[claim].turn;
+    effect->lease_s = model->claims[claim].lease_s;
+    effect->deadline_ns = model->claims[claim].deadline_ns;
+    effect->fence_low = model->claims[claim].fence_low;
+    effect->fence_high = model->claims[claim].fence_high;
 }
 
 static void grant(struct model *model, int claim)
@@ -272,12 +272,12 @@ static void hand_over(struct model *model, struct model_key *key)
         array_remove(key->waiting, &key->waiters, claim);
         grant(model, claim);
         model->handed_over++;
-        assert(client->id == first->client); /* whoever is gone waits no more */
+        assert(client->id == first->client); /* a disconnected client waits for nothing */
         if (client->blocked == claim) {
             end_two_phase(model, claim);
             model_post(model, first->client, DFLOCKD_OK, claim);
         } else {
-            model->claims[claim].untold = true;
+            model->claims[claim].unreported = true;
         }
     }
     settle(model, key);
@@ -293,7 +293,7 @@ void model_leave(struct model *model, int claim)
     else
         array_remove(key->holding, &key->holders, claim);
     if (key->owner == claim)
-        key->owner = MODEL_NOBODY;
+        key->owner = MODEL_NO_CLAIM;
     claim_free(model, claim);
     changed(model, key);
     hand_over(model, key);
@@ -304,7 +304,7 @@ void model_lease_ends(struct model *model, int claim)
     struct model_enqueued *enqueued = enqueued_of(model, claim);
 
     if (enqueued) {
-        enqueued->claim = MODEL_NOBODY;
+        enqueued->claim = MODEL_NO_CLAIM;
         enqueued->place = model->claims[claim].place;
         enqueued->lost = ++model->turn;
     }
@@ -312,12 +312,12 @@ void model_lease_ends(struct model *model, int claim)
     model_leave(model, claim);
 }
 
-static bool over(const struct model *model, int claim)
+static bool is_lease_over(const struct model *model, int claim)
 {
     return model->claims[claim].deadline_ns <= model->now_ns;
 }
 
-/* The claim that the token holds on `key`; a lease that is over ends. */
+/* Returns the claim that the token holds on `key`. Ends it if its lease is over. */
 static int holder(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
 {
     const struct model_key *of = &model->keys[key];
@@ -328,17 +328,17 @@ static int holder(struct model *model, uint32_t key, uint64_t fence, uint64_t sa
 
         if (!holds->known || holds->fence != fence || holds->salt != salt)
             continue;
-        if (!over(model, claim))
+        if (!is_lease_over(model, claim))
             return claim;
         model_lease_ends(model, claim);
-        return MODEL_NOBODY;
+        return MODEL_NO_CLAIM;
     }
-    return MODEL_NOBODY;
+    return MODEL_NO_CLAIM;
 }
 
 /* ---- calls ---- */
 
-/* Whether one claim more can be granted some day, when all who wait are. */
+/* Returns whether one more claim could be granted after all waiters. */
 static bool fence_left(struct model *model)
 {
     uint64_t wanted = model->grants;
@@ -358,12 +358,12 @@ void model_add_fences(struct model *model, uint32_t count)
     model->fences_called = false;
 }
 
-static struct model_answer admit(struct model *model, uint32_t slot, uint32_t key_number,
-                                 uint32_t limit, uint64_t lease_s, bool may_wait)
+static struct model_result has_room(struct model *model, uint32_t slot, uint32_t key_number,
+                                    uint32_t limit, uint64_t lease_s, bool may_wait)
 {
     struct model_key *key = &model->keys[key_number];
     bool full = key->exists && key->holders == key->limit;
-    struct model_answer answer = {.lease_s = lease_s};
+    struct model_result answer = {.lease_s = lease_s};
 
     if (key->exists && key->limit != limit)
         return plain(DFLOCKD_ERROR_LIMIT_MISMATCH);
@@ -374,10 +374,10 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
     if (!key->exists && model->states >= model->policy.states_max)
         return plain(DFLOCKD_ERROR_MAX_LOCKS);
     if (!fence_left(model)) {
-        model->fenceless++;
+        model->without_fence++;
         return plain(DFLOCKD_ERROR);
     }
-    told(model, slot, key->stripe);
+    unblock_claim(model, slot, key->stripe);
     if (!key->exists) {
         key->exists = true;
         key->created = model->step;
@@ -400,33 +400,33 @@ static struct model_answer admit(struct model *model, uint32_t slot, uint32_t ke
 
 static void block(struct model *model, uint32_t slot, int claim, uint64_t wait_s)
 {
-    told(model, slot, key_of(model, claim)->stripe);
+    unblock_claim(model, slot, key_of(model, claim)->stripe);
     place_first(model, claim);
     model->claims[claim].blocked = true;
     model->clients[slot].blocked = claim;
     set_deadline(model, claim, wait_s);
 }
 
-struct model_answer model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
+struct model_result model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
                                   uint64_t wait_s, uint64_t lease_s)
 {
-    struct model_answer answer = admit(model, slot, key, limit, lease_s, wait_s > 0);
+    struct model_result answer = has_room(model, slot, key, limit, lease_s, wait_s > 0);
 
     if (answer.outcome == MODEL_PENDING)
         block(model, slot, answer.claim, wait_s);
     return answer;
 }
 
-struct model_answer model_enqueue(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
+struct model_result model_enqueue(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
                                   uint64_t lease_s)
 {
     struct model_client *client = &model->clients[slot];
     struct model_enqueued *enqueued = model_enqueued(model, slot, key);
-    struct model_answer answer;
+    struct model_result answer;
 
-    if (enqueued && enqueued->claim != MODEL_NOBODY)
+    if (enqueued && enqueued->claim != MODEL_NO_CLAIM)
         return plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    answer = admit(model, slot, key, limit, lease_s, true);
+    answer = has_room(model, slot, key, limit, lease_s, true);
     if (answer.outcome == DFLOCKD_OK)
         answer.outcome = DFLOCKD_ACQUIRED;
     else if (answer.outcome == MODEL_PENDING)
@@ -442,7 +442,7 @@ struct model_answer model_enqueue(struct model *model, uint32_t slot, uint32_t k
     return answer;
 }
 
-struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key, uint64_t wait_s)
+struct model_result model_wait(struct model *model, uint32_t slot, uint32_t key, uint64_t wait_s)
 {
     struct model_enqueued *enqueued = model_enqueued(model, slot, key);
     struct model_claim *waits;
@@ -451,22 +451,23 @@ struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key,
     if (!enqueued)
         return plain(DFLOCKD_ERROR_NOT_ENQUEUED);
     claim = enqueued->claim;
-    if (claim != MODEL_NOBODY && model->claims[claim].state == MODEL_HOLDS && over(model, claim)) {
+    if (claim != MODEL_NO_CLAIM && model->claims[claim].state == MODEL_HOLDS &&
+        is_lease_over(model, claim)) {
         model->leases_ended++;
         model_leave(model, claim);
         return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
-    if (claim == MODEL_NOBODY) {
+    if (claim == MODEL_NO_CLAIM) {
         end_enqueued(model, slot, enqueued);
         return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
     waits = &model->claims[claim];
     if (waits->state == MODEL_HOLDS) {
-        waits->untold = false;
+        waits->unreported = false;
         set_deadline(model, claim, waits->lease_s);
         end_enqueued(model, slot, enqueued);
         place_last(model, claim);
-        return (struct model_answer){DFLOCKD_OK, claim, waits->lease_s};
+        return (struct model_result){DFLOCKD_OK, claim, waits->lease_s};
     }
     if (wait_s == 0) {
         model_leave(model, claim);
@@ -476,49 +477,49 @@ struct model_answer model_wait(struct model *model, uint32_t slot, uint32_t key,
     return plain(MODEL_PENDING);
 }
 
-struct model_answer model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
+struct model_result model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
 {
     int claim = holder(model, key, fence, salt);
 
-    if (claim == MODEL_NOBODY)
+    if (claim == MODEL_NO_CLAIM)
         return plain(DFLOCKD_ERROR);
     model_leave(model, claim);
     return plain(DFLOCKD_OK);
 }
 
-struct model_answer model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
+struct model_result model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
                                 uint64_t lease_s)
 {
     int claim = holder(model, key, fence, salt);
 
-    if (claim == MODEL_NOBODY)
+    if (claim == MODEL_NO_CLAIM)
         return plain(DFLOCKD_ERROR);
     set_deadline(model, claim, lease_s);
-    return (struct model_answer){DFLOCKD_OK, MODEL_NOBODY, lease_s};
+    return (struct model_result){DFLOCKD_OK, MODEL_NO_CLAIM, lease_s};
 }
 
-struct model_answer model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
+struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
                               uint64_t salt)
 {
     int claim = holder(model, key, fence, salt);
-    struct model_claim *owned = &model->claims[claim == MODEL_NOBODY ? 0 : claim];
+    struct model_claim *owned = &model->claims[claim == MODEL_NO_CLAIM ? 0 : claim];
     struct model_client *before = &model->clients[owned->slot];
     bool alive = before->id == owned->client;
 
-    if (claim == MODEL_NOBODY)
+    if (claim == MODEL_NO_CLAIM)
         return plain(DFLOCKD_ERROR);
     if (owned->client == model->clients[slot].id)
         return plain(DFLOCKD_OK);
     end_two_phase(model, claim);
     if (alive && before->blocked == claim)
-        before->blocked = MODEL_NOBODY;
+        before->blocked = MODEL_NO_CLAIM;
     changed(model, &model->keys[key]);
     model->owned++;
     owned->client = model->clients[slot].id;
     owned->blocked = false;
     place_last(model, claim);
     if (alive)
-        tell_idle(model, owned->slot, model->keys[key].stripe);
+        post_idle(model, owned->slot, model->keys[key].stripe);
     owned->slot = (uint16_t)slot;
     return plain(DFLOCKD_OK);
 }
@@ -527,7 +528,7 @@ bool model_cancel(struct model *model, uint32_t slot)
 {
     int claim = model->clients[slot].blocked;
 
-    if (claim == MODEL_NOBODY || model->claims[claim].state != MODEL_WAITS)
+    if (claim == MODEL_NO_CLAIM || model->claims[claim].state != MODEL_WAITS)
         return false;
     model_leave(model, claim);
     return true;
@@ -540,7 +541,7 @@ uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe)
     uint32_t left = 0;
     int claim;
 
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
         if (model->claims[claim].client != client || model->claims[claim].state != MODEL_WAITS)
             continue;
         model_leave(model, claim);
@@ -550,9 +551,9 @@ uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe)
     return left;
 }
 
-/* ---- a client that is gone ---- */
+/* ---- disconnecting clients ---- */
 
-/* The first lost lease that a client may ask for in a stripe, or NULL. */
+/* Returns the first lost lease of a client in a stripe, or NULL. */
 static struct model_enqueued *first_lost(struct model *model, uint32_t slot, uint32_t stripe)
 {
     struct model_client *client = &model->clients[slot];
@@ -561,30 +562,30 @@ static struct model_enqueued *first_lost(struct model *model, uint32_t slot, uin
     for (uint32_t i = 0; i < client->enqueued_count; i++) {
         struct model_enqueued *enqueued = &client->enqueued[i];
 
-        if (model->keys[enqueued->key].stripe == stripe && enqueued->claim == MODEL_NOBODY &&
+        if (model->keys[enqueued->key].stripe == stripe && enqueued->claim == MODEL_NO_CLAIM &&
             (!first || enqueued->place < first->place))
             first = enqueued;
     }
     return first;
 }
 
-/* One thing less; false when there is none that must go. */
+/* Removes one claim. Returns false if none must be removed. */
 static bool disconnect_step(struct model *model, uint32_t slot, uint32_t stripe, bool pending)
 {
     int claim = first_claim(model, stripe, model->clients[slot].id);
-    const struct model_claim *first = claim == MODEL_NOBODY ? NULL : &model->claims[claim];
+    const struct model_claim *first = claim == MODEL_NO_CLAIM ? NULL : &model->claims[claim];
     struct model_enqueued *lost = first_lost(model, slot, stripe);
 
     if (lost && (!first || lost->place < first->place)) {
         end_enqueued(model, slot, lost);
     } else if (!first) {
         return false;
-    } else if (first->state == MODEL_WAITS || model->policy.auto_release || first->untold ||
+    } else if (first->state == MODEL_WAITS || model->policy.auto_release || first->unreported ||
                (first->blocked && pending)) {
-        model->given_back += first->state == MODEL_HOLDS && first->blocked && pending;
+        model->released_unread += first->state == MODEL_HOLDS && first->blocked && pending;
         model_leave(model, claim);
     } else if (first->blocked) {
-        told(model, slot, stripe);
+        unblock_claim(model, slot, stripe);
     } else if (enqueued_of(model, claim)) {
         end_two_phase(model, claim);
         place_last(model, claim);
@@ -623,7 +624,7 @@ void model_unwatch(struct model *model, uint32_t slot, uint32_t stripe)
     model->clients[slot].watched &= ~(1ull << stripe);
 }
 
-/* ---- the whole ---- */
+/* ---- the whole model ---- */
 
 void model_init(struct model *model, const struct policy *policy, uint32_t stripe_count,
                 const uint32_t *stripes)
@@ -638,7 +639,7 @@ void model_init(struct model *model, const struct policy *policy, uint32_t strip
         uint32_t stripe = stripes[key];
 
         model->keys[key].stripe = (uint8_t)stripe;
-        model->keys[key].owner = MODEL_NOBODY;
+        model->keys[key].owner = MODEL_NO_CLAIM;
         model->keys_of[stripe][model->stripe_keys[stripe]++] = (uint16_t)key;
     }
 }
@@ -655,7 +656,7 @@ void model_enter(struct model *model, uint32_t stripe, uint64_t now_ns)
 void model_open(struct model *model, uint32_t slot, uint64_t id)
 {
     model->clients[slot].id = id;
-    model->clients[slot].blocked = MODEL_NOBODY;
+    model->clients[slot].blocked = MODEL_NO_CLAIM;
     model->clients[slot].watched = 0;
     model->clients[slot].enqueued_count = 0;
 }
@@ -671,10 +672,10 @@ int model_next_claim(const struct model *model, uint32_t stripe, struct model_cu
         if (place - key->holders < key->waiters)
             return key->waiting[place - key->holders];
     }
-    return MODEL_NOBODY;
+    return MODEL_NO_CLAIM;
 }
 
-/* Whether a claim other than this one was seen with this token. */
+/* Returns whether another claim was seen with this token. */
 static bool token_taken(const struct model *model, int claim, uint64_t fence)
 {
     for (uint32_t i = 0; i < model->claim_count; i++) {

@@ -19,15 +19,15 @@ uint64_t model_collection(const struct model *model, uint32_t key_number)
     return over_ns ? due_ns - over_ns + interval_ns : due_ns;
 }
 
-/* The claim of a stripe whose deadline comes first, or MODEL_NOBODY. */
+/* Returns the claim of a stripe with the first deadline, or MODEL_NO_CLAIM. */
 static int first_due(struct model *model, uint32_t stripe)
 {
     struct model_cursor cursor = {0};
-    int first = MODEL_NOBODY;
+    int first = MODEL_NO_CLAIM;
     int claim;
 
     model->earliest_ns[stripe] = MODEL_NEVER;
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
         if (model->claims[claim].deadline_ns < model->earliest_ns[stripe]) {
             model->earliest_ns[stripe] = model->claims[claim].deadline_ns;
             first = claim;
@@ -36,16 +36,16 @@ static int first_due(struct model *model, uint32_t stripe)
     return first;
 }
 
-/* The key of a stripe that is to be collected first, or MODEL_NOBODY. */
+/* Returns the key of a stripe to collect first, or MODEL_NO_CLAIM. */
 static int first_collected(const struct model *model, uint32_t stripe)
 {
-    int first = MODEL_NOBODY;
+    int first = MODEL_NO_CLAIM;
 
     for (uint32_t i = 0; i < model->stripe_keys[stripe]; i++) {
         uint32_t key = model->keys_of[stripe][i];
 
         if (model_collection(model, key) != MODEL_NEVER &&
-            (first == MODEL_NOBODY || model->keys[key].idle_turn < model->keys[first].idle_turn))
+            (first == MODEL_NO_CLAIM || model->keys[key].idle_turn < model->keys[first].idle_turn))
             first = (int)key;
     }
     return first;
@@ -55,13 +55,13 @@ uint64_t model_deadline(struct model *model, uint32_t stripe)
 {
     int key = first_collected(model, stripe);
     uint64_t collection_ns =
-        key == MODEL_NOBODY ? MODEL_NEVER : model_collection(model, (uint32_t)key);
+        key == MODEL_NO_CLAIM ? MODEL_NEVER : model_collection(model, (uint32_t)key);
 
     first_due(model, stripe);
     return model->earliest_ns[stripe] < collection_ns ? model->earliest_ns[stripe] : collection_ns;
 }
 
-/* Which of the grants of a group came first is not told: each may have any of their fences. */
+/* The order of grants within a group is unknown, so each may have any of their fences. */
 void model_group_end(struct model *model)
 {
     uint64_t low = MODEL_NEVER;
@@ -80,11 +80,12 @@ void model_group_end(struct model *model)
         struct model_mailbox *mailbox = &model->mailboxes[worker];
 
         for (uint32_t i = 0; i < mailbox->count; i++) {
-            struct model_news *news = &mailbox->news[(mailbox->first + i) & (MODEL_NEWS - 1)];
+            struct model_effect *effect =
+                &mailbox->effects[(mailbox->first + i) & (MODEL_EFFECTS - 1)];
 
-            if (news->group == model->group && news->outcome == DFLOCKD_OK) {
-                news->fence_low = low;
-                news->fence_high = high;
+            if (effect->group == model->group && effect->outcome == DFLOCKD_OK) {
+                effect->fence_low = low;
+                effect->fence_high = high;
             }
         }
     }
@@ -104,10 +105,10 @@ void model_expire(struct model *model, uint32_t stripe, uint32_t steps)
 
     for (; steps > 0; steps--) {
         int claim =
-            model->earliest_ns[stripe] <= model->now_ns ? first_due(model, stripe) : MODEL_NOBODY;
+            model->earliest_ns[stripe] <= model->now_ns ? first_due(model, stripe) : MODEL_NO_CLAIM;
         int key;
 
-        if (claim != MODEL_NOBODY && model->claims[claim].deadline_ns <= model->now_ns) {
+        if (claim != MODEL_NO_CLAIM && model->claims[claim].deadline_ns <= model->now_ns) {
             uint64_t client = model->claims[claim].client;
 
             if (model->claims[claim].deadline_ns != last_ns)
@@ -117,12 +118,12 @@ void model_expire(struct model *model, uint32_t stripe, uint32_t steps)
                 model_lease_ends(model, claim);
             } else {
                 model_leave(model, claim);
-                model_post(model, client, DFLOCKD_TIMEOUT, MODEL_NOBODY);
+                model_post(model, client, DFLOCKD_TIMEOUT, MODEL_NO_CLAIM);
             }
             continue;
         }
         key = first_collected(model, stripe);
-        if (key == MODEL_NOBODY || model_collection(model, (uint32_t)key) > model->now_ns)
+        if (key == MODEL_NO_CLAIM || model_collection(model, (uint32_t)key) > model->now_ns)
             break;
         if (!model_forget_lost(model, (uint32_t)key))
             model_collect(model, &model->keys[key]);
@@ -135,13 +136,13 @@ static bool deadlines_tie(const struct model *model, uint32_t stripe, uint64_t n
     struct model_cursor cursor = {0};
     int claim;
 
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
         struct model_cursor behind = cursor;
         int other;
 
         if (model->claims[claim].deadline_ns > now_ns)
             continue;
-        while ((other = model_next_claim(model, stripe, &behind)) != MODEL_NOBODY) {
+        while ((other = model_next_claim(model, stripe, &behind)) != MODEL_NO_CLAIM) {
             if (model->claims[other].deadline_ns == model->claims[claim].deadline_ns)
                 return true;
         }
@@ -155,14 +156,14 @@ bool model_order_unknown(const struct model *model, uint32_t slot, uint32_t stri
     struct model_cursor cursor = {0};
     int claim;
 
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
         const struct model_claim *granted = &model->claims[claim];
         struct model_cursor behind = cursor;
         int other;
 
         if (granted->client != client || granted->fence_low == granted->fence_high)
             continue;
-        while ((other = model_next_claim(model, stripe, &behind)) != MODEL_NOBODY) {
+        while ((other = model_next_claim(model, stripe, &behind)) != MODEL_NO_CLAIM) {
             if (model->claims[other].client == client &&
                 model->claims[other].fence_low == granted->fence_low)
                 return true;
@@ -171,7 +172,7 @@ bool model_order_unknown(const struct model *model, uint32_t slot, uint32_t stri
     return false;
 }
 
-/* Of leases that ended at the same instant it is not told which one is forgotten first. */
+/* The order of leases that ended at the same instant is unknown. */
 static uint32_t lost_count(struct model *model, uint32_t key)
 {
     uint32_t count = 0;
@@ -179,7 +180,7 @@ static uint32_t lost_count(struct model *model, uint32_t key)
     for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
         const struct model_enqueued *enqueued = model_enqueued(model, slot, key);
 
-        count += enqueued && enqueued->claim == MODEL_NOBODY;
+        count += enqueued && enqueued->claim == MODEL_NO_CLAIM;
     }
     return count;
 }

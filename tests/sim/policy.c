@@ -1,5 +1,5 @@
 /*
- * Small and large, strict and lax servers, in a mixture that meets limits often.
+ * Small and large, strict and lax servers, chosen so that limits are often reached.
  */
 #include "policy.h"
 

@@ -1,5 +1,5 @@
 /*
- * Defining getrandom in the program takes the place of the one in the C library.
+ * This getrandom replaces that of the C library.
  */
 #include "randomness.h"
 

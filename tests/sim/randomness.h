@@ -1,6 +1,6 @@
 /*
- * The kernel's randomness, made from a seed: this program has its own getrandom(2), so that salts
- * and the stripes of keys are the same when a run is repeated.
+ * Kernel randomness from a seed: this program defines its own getrandom(2), so that salts and
+ * the stripes of keys repeat with the run.
  */
 #ifndef TESTS_SIM_RANDOMNESS_H
 #define TESTS_SIM_RANDOMNESS_H

@@ -1,6 +1,6 @@
 /*
- * A token is compared by what is known of it: its fence is one of those that the grant may have,
- * and once it was seen, it stays.
+ * A token is compared as far as it is known: its fence must be in the grant's range, and a token
+ * once seen must stay the same.
  */
 #include "replies.h"
 
@@ -26,8 +26,8 @@ static const char *const outcome_words[DFLOCKD_OUTCOME_COUNT] = {
 
 uint32_t reply_next(const struct world *world)
 {
-    const char *start = world->said + world->said_at;
-    uint32_t rest = world->said_length - world->said_at;
+    const char *start = world->replies + world->replies_at;
+    uint32_t rest = world->replies_length - world->replies_at;
     const char *end = rest ? memchr(start, '\n', rest) : NULL;
 
     return end ? (uint32_t)(end - start) + 1 : 0;
@@ -56,7 +56,7 @@ _Noreturn static void wrong_reply(struct world *world, const struct peer *peer,
     if (length == 0)
         world_fail(world, "client %u: expected \"%s\"; came nothing", peer->number, text);
     world_fail(world, "client %u: expected \"%s\"; came \"%.*s\"", peer->number, text,
-               (int)length - 1, world->said + world->said_at);
+               (int)length - 1, world->replies + world->replies_at);
 }
 
 static bool read_hex(const char *digits, uint64_t *value)
@@ -84,7 +84,7 @@ static void keep_token(struct world *world, uint32_t key, uint64_t fence, uint64
     world->stale_count++;
 }
 
-/* Whether the line `<word> <token> <lease>` shows a grant that it may show. */
+/* Returns whether the line `<word> <token> <lease>` shows a valid grant. */
 static bool grant_fits(struct world *world, const struct expected *expected, const char *line,
                        uint32_t length)
 {
@@ -101,7 +101,7 @@ static bool grant_fits(struct world *world, const struct expected *expected, con
         return false;
     if (fence < expected->fence_low || fence > expected->fence_high)
         return false;
-    if (expected->claim == MODEL_NOBODY)
+    if (expected->claim == MODEL_NO_CLAIM)
         return true;
     if (!model_learn(&world->model, expected->claim, fence, salt))
         return false;
@@ -140,7 +140,7 @@ static void count_reply(struct world *world, const struct expected *expected)
     case DFLOCKD_ERROR_DRAINING:
         kind = COVERAGE_ERROR_DRAINING;
         break;
-    default: /* the others stand in the same order */
+    default: /* the others have the same order */
         kind = (enum coverage_kind)(COVERAGE_TIMEOUT + expected->outcome - DFLOCKD_TIMEOUT);
     }
     world_count(world, kind);
@@ -152,9 +152,9 @@ bool reply_expect(struct world *world, const struct peer *peer, const struct exp
 
     if (length == 0 && peer->output.failed)
         return false;
-    if (length == 0 || !reply_fits(world, expected, world->said + world->said_at, length))
+    if (length == 0 || !reply_fits(world, expected, world->replies + world->replies_at, length))
         wrong_reply(world, peer, expected);
-    world->said_at += length;
+    world->replies_at += length;
     count_reply(world, expected);
     return true;
 }

@@ -1,29 +1,29 @@
 /*
- * The lines that a session says, against those that it must say.
+ * Compares the lines of a session with the required ones.
  */
 #ifndef TESTS_SIM_REPLIES_H
 #define TESTS_SIM_REPLIES_H
 
 #include "world.h"
 
-/* What must be said. */
+/* A required reply. */
 struct expected {
     int outcome;
-    int claim; /* of a grant, or MODEL_NOBODY */
+    int claim; /* of a grant, or MODEL_NO_CLAIM */
     bool granted;
-    bool untold_ends; /* a grant that ends when memory is short for the reply */
+    bool unreported_ends; /* a grant that ends if memory is short for the reply */
     bool renewed;
     uint64_t lease_s;
     uint64_t fence_low;
     uint64_t fence_high;
 };
 
-/* The length of the next line in what was said, with its end; 0 when there is none. */
+/* Returns the length of the next line with its newline, or 0. */
 uint32_t reply_next(const struct world *world);
 
 /*
- * Takes the next line, which must be this. False when there is none because memory was short for
- * it.
+ * Consumes the next line, which must match. Returns false if it is missing because memory was
+ * short.
  */
 bool reply_expect(struct world *world, const struct peer *peer, const struct expected *expected);
 

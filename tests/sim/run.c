@@ -1,5 +1,5 @@
 /*
- * A failed assertion in the server is a failure as any other: its signal is caught.
+ * A failed assertion in the server is a failure like any other: its signal is caught.
  */
 #include "run.h"
 
@@ -14,7 +14,7 @@ enum {
     RUN_SECONDS = 60 /* one that takes longer hangs */
 };
 
-/* For the signals of a failed assertion, a stray access, a call that does not return. */
+/* Handles the signals of failed assertions, invalid accesses and timeouts. */
 static sigjmp_buf escape;
 static volatile sig_atomic_t caught;
 
@@ -41,12 +41,12 @@ static void note_failure(const struct world *world, struct result *result)
     result->failed = true;
     if (caught)
         snprintf(result->text, sizeof(result->text), "%s: the process got a signal: %s",
-                 world ? world->doing : "creation", strsignal(caught));
+                 world ? world->activity : "creation", strsignal(caught));
     else
         memcpy(result->text, world->failure, sizeof(result->text));
 }
 
-/* A world that failed is left as it is: its mutexes may be held, and its records wrong. */
+/* A failed world is not freed: its mutexes may be locked and its records wrong. */
 static void run(const struct trace *given, struct trace *drawn, uint32_t events, uint32_t seconds,
                 struct result *result)
 {

@@ -1,5 +1,5 @@
 /*
- * Blocks come from malloc, so that a sanitizer knows their ends. They are never cleared.
+ * Blocks come from malloc, so that a sanitizer knows their bounds. They are never cleared.
  */
 #include "scarce_memory.h"
 
@@ -9,7 +9,7 @@
 #include "seeded.h"
 
 enum {
-    FRESH = 0xD7 /* fills what is handed out, so that nobody relies on zeros */
+    FRESH = 0xD7 /* fills new blocks, so that no code relies on zeros */
 };
 
 static bool fails(struct scarce_memory *scarce)

@@ -1,6 +1,5 @@
 /*
- * Each attempt runs in a process of its own: it may end in whatever way, and its memory goes with
- * it.
+ * Each attempt runs in its own process, which may end in any way and frees its memory.
  */
 #include "shrink.h"
 
@@ -14,7 +13,7 @@
 #include "run.h"
 
 enum {
-    ATTEMPT_SECONDS = 3, /* one that takes longer hangs, which is a failure as well */
+    ATTEMPT_SECONDS = 3, /* a longer one hangs, which is also a failure */
     CHECK_EACH_BELOW = 2000
 };
 
@@ -38,7 +37,7 @@ _Noreturn static void attempt_child(const struct trace *trace, int to)
     _exit(0);
 }
 
-/* How many of the events are needed to fail; 0 when it does not. */
+/* Returns how many events are needed to fail; 0: it does not fail. */
 static uint32_t attempt(const struct trace *trace)
 {
     uint32_t events = 0;
@@ -70,12 +69,12 @@ static void without(struct trace *to, const struct trace *from, uint32_t start, 
     }
 }
 
-/* Leaves out each piece of `length` events that is not needed; whether there was one. */
-static bool leave_out(struct trace *trace, struct trace *shorter, uint32_t length, time_t end_s)
+/* Removes each unneeded piece of `length` events. Returns whether there was one. */
+static bool remove_pieces(struct trace *trace, struct trace *shorter, uint32_t length, time_t end_s)
 {
     bool any = false;
 
-    /* From the end: what stands there is the least likely to be needed by the rest. */
+    /* Start at the end: later events are the least likely to be needed. */
     for (uint32_t end = trace->count; end > 0 && now_s() < end_s;) {
         uint32_t start = end > length ? end - length : 0;
         uint32_t needed;
@@ -109,7 +108,7 @@ void shrink(struct trace *trace, uint32_t seconds)
             if (attempt(trace) == 0)
                 trace->policy.check_every = every;
         }
-        any = leave_out(trace, &shorter, length, end_s);
+        any = remove_pieces(trace, &shorter, length, end_s);
         if (length > 1 || !any)
             length = length > trace->count && trace->count > 0 ? trace->count / 2 : length / 2;
     }

@@ -1,5 +1,5 @@
 /*
- * Read by hand, strictly: the server has one way to write it.
+ * A strict parser: the server has only one way to write the reply.
  */
 #include "stats_reply.h"
 
@@ -25,7 +25,7 @@ static const char *const titles[SECTIONS] = {
 };
 
 enum {
-    ENTRIES_MAX = KEYS_MAX * 2 /* of a section; one that changes may be there more than once */
+    ENTRIES_MAX = KEYS_MAX * 2 /* per section; a changing key may appear more than once */
 };
 
 struct reader {
@@ -46,7 +46,7 @@ struct entry {
     uint64_t waiters;
 };
 
-_Noreturn static void wrong(struct reader *reader, const char *what)
+_Noreturn static void fail_expected(struct reader *reader, const char *what)
 {
     uint32_t start = reader->at < 80 ? 0 : reader->at - 80;
     uint32_t rest = reader->text->length - start;
@@ -66,7 +66,7 @@ static bool next_is(const struct reader *reader, const char *text)
 static void expect(struct reader *reader, const char *text)
 {
     if (!next_is(reader, text))
-        wrong(reader, text);
+        fail_expected(reader, text);
     reader->at += (uint32_t)strlen(text);
 }
 
@@ -85,11 +85,11 @@ static uint64_t number(struct reader *reader, const char *before)
         value = value * 10 + (uint64_t)(digit - '0');
     }
     if (reader->at == start)
-        wrong(reader, "a number");
+        fail_expected(reader, "a number");
     return value;
 }
 
-/* Seconds with three decimals, as milliseconds. */
+/* Parses seconds with three decimals, in milliseconds. */
 static uint64_t seconds(struct reader *reader, const char *before)
 {
     uint64_t whole = number(reader, before);
@@ -97,7 +97,7 @@ static uint64_t seconds(struct reader *reader, const char *before)
     uint64_t part = number(reader, ".");
 
     if (reader->at - start != 3)
-        wrong(reader, "three decimals");
+        fail_expected(reader, "three decimals");
     return whole * 1000 + part;
 }
 
@@ -109,7 +109,7 @@ static struct entry read_entry(struct reader *reader, enum section section)
     entry.name = key_names_find_json(&reader->world->names, reader->text->bytes + reader->at,
                                      reader->text->length - reader->at);
     if (entry.name < 0)
-        wrong(reader, "a known key");
+        fail_expected(reader, "a known key");
     reader->at += reader->world->names.names[entry.name].json_length;
     if (section == SECTION_LOCKS) {
         entry.owner = number(reader, ",\"owner_conn_id\":");
@@ -138,14 +138,14 @@ static bool changed(const struct reader *reader, const struct model_key *key)
     return key->changed > reader->text->step;
 }
 
-static uint64_t left_ms(uint64_t deadline_ns, uint64_t now_ns)
+static uint64_t remaining_ms(uint64_t deadline_ns, uint64_t now_ns)
 {
     return deadline_ns > now_ns ? (deadline_ns - now_ns) / NS_PER_MS : 0;
 }
 
-/* Whether the entry shows `key` as it was all the time; the clock may have gone on meanwhile. */
-static bool shows(const struct reader *reader, const struct entry *entry, enum section section,
-                  const struct model_key *key)
+/* Returns whether the entry matches `key`, which did not change; the clock may have. */
+static bool matches_key(const struct reader *reader, const struct entry *entry,
+                        enum section section, const struct model_key *key)
 {
     const struct model *model = &reader->world->model;
     uint64_t from_ns = reader->text->from_ns[key->stripe];
@@ -161,8 +161,8 @@ static bool shows(const struct reader *reader, const struct entry *entry, enum s
 
         return entry->waiters == key->waiters &&
                entry->owner == connection_id_number(owner->client) &&
-               entry->lease_ms <= left_ms(owner->deadline_ns, from_ns) &&
-               entry->lease_ms >= left_ms(owner->deadline_ns, to_ns);
+               entry->lease_ms <= remaining_ms(owner->deadline_ns, from_ns) &&
+               entry->lease_ms >= remaining_ms(owner->deadline_ns, to_ns);
     }
     if (from_ns < key->idle_since_ns)
         from_ns = key->idle_since_ns;
@@ -170,7 +170,7 @@ static bool shows(const struct reader *reader, const struct entry *entry, enum s
            entry->idle_ms <= (to_ns - key->idle_since_ns) / NS_PER_MS;
 }
 
-/* Which of the two keys of that name the entry may be about, as bits. */
+/* Returns which of the two keys of that name the entry may show, as bits. */
 static uint32_t candidates(const struct reader *reader, const struct entry *entry,
                            enum section section)
 {
@@ -179,7 +179,8 @@ static uint32_t candidates(const struct reader *reader, const struct entry *entr
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t key = (uint32_t)entry->name * 2 + i;
 
-        if (!reader->seen[key] && shows(reader, entry, section, &reader->world->model.keys[key]))
+        if (!reader->seen[key] &&
+            matches_key(reader, entry, section, &reader->world->model.keys[key]))
             fit |= 1u << i;
     }
     return fit;
@@ -192,7 +193,7 @@ static bool may_be_changed(const struct reader *reader, const struct entry *entr
     return changed(reader, &keys[0]) || changed(reader, &keys[1]);
 }
 
-/* A lock and a semaphore of limit 1 may have one name: whoever can be but one goes first. */
+/* A lock and a semaphore of limit 1 may share a name: entries with one candidate go first. */
 static void match_entries(struct reader *reader, const struct entry *entries, uint32_t count,
                           enum section section)
 {
@@ -210,7 +211,7 @@ static void match_entries(struct reader *reader, const struct entry *entries, ui
     }
     for (uint32_t i = 0; i < count; i++) {
         if (!matched[i] && !may_be_changed(reader, &entries[i]))
-            wrong(reader, reader->world->names.names[entries[i].name].json);
+            fail_expected(reader, reader->world->names.names[entries[i].name].json);
     }
 }
 
@@ -224,7 +225,7 @@ static void read_section(struct reader *reader, enum section section)
         if (count > 0)
             expect(reader, ",");
         if (count == ENTRIES_MAX)
-            wrong(reader, "fewer entries");
+            fail_expected(reader, "fewer entries");
         entries[count] = read_entry(reader, section);
         reader->listed[entries[count++].name]++;
     }
@@ -232,8 +233,8 @@ static void read_section(struct reader *reader, enum section section)
 }
 
 /*
- * A key that exists all the while is listed once, whatever happens to it. One that is collected and
- * created again with another limit may be listed as what it was and as what it is.
+ * A key that exists throughout is listed once. A key that was collected and created again with
+ * another limit may be listed twice.
  */
 static void check_listed(const struct reader *reader, uint32_t name)
 {
@@ -258,12 +259,12 @@ void stats_reply_check(struct world *world, struct stats_text *text)
     bool exact = true;
 
     if (number(&reader, "ok {\"connections\":") != text->connections)
-        wrong(&reader, "another number of connections");
+        fail_expected(&reader, "another number of connections");
     for (int section = 0; section < SECTIONS; section++)
         read_section(&reader, (enum section)section);
     expect(&reader, "]}");
     if (reader.at != text->length)
-        wrong(&reader, "the end");
+        fail_expected(&reader, "the end");
     for (uint32_t name = 0; name < world->model.key_count / 2; name++)
         check_listed(&reader, name);
     for (uint32_t key = 0; key < world->model.key_count; key++) {

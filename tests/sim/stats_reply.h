@@ -1,6 +1,5 @@
 /*
- * The JSON of `stats`: well formed, and with each key that did not change meanwhile exactly once
- * and exactly as it is.
+ * Checks the JSON of `stats`: it is well formed and contains each unchanged key exactly once.
  */
 #ifndef TESTS_SIM_STATS_REPLY_H
 #define TESTS_SIM_STATS_REPLY_H

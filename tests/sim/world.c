@@ -1,5 +1,5 @@
 /*
- * How a world begins, and how it ends: with nothing left.
+ * Creates a world, and checks at its end that nothing is left.
  */
 #include "world.h"
 
@@ -13,7 +13,7 @@
 #include "lock_requests.h"
 #include "randomness.h"
 #include "server/connection_id.h"
-#include "talk.h"
+#include "session_model.h"
 
 enum {
     PROBES_MAX = 1024,
@@ -25,7 +25,7 @@ enum {
 void world_fail(struct world *world, const char *format, ...)
 {
     va_list arguments;
-    int length = snprintf(world->failure, FAILURE_MAX, "%s: ", world->doing);
+    int length = snprintf(world->failure, FAILURE_MAX, "%s: ", world->activity);
 
     va_start(arguments, format);
     vsnprintf(world->failure + length, (size_t)(FAILURE_MAX - length), format, arguments);
@@ -35,9 +35,9 @@ void world_fail(struct world *world, const char *format, ...)
 
 void world_enter(struct world *world, const struct sim_worker *worker, uint32_t stripe)
 {
-    if (worker->host.now_ns < world->model.stripe_ns[stripe])
+    if (worker->context.now_ns < world->model.stripe_ns[stripe])
         world_count(world, COVERAGE_LATE_CLOCK);
-    model_enter(&world->model, stripe, worker->host.now_ns);
+    model_enter(&world->model, stripe, worker->context.now_ns);
 }
 
 /* ---- creation ---- */
@@ -45,7 +45,7 @@ void world_enter(struct world *world, const struct sim_worker *worker, uint32_t 
 static void nothing_shown(void *context, const struct lock_view *view)
 {
     (void)view;
-    world_fail(context, "a key that nobody made");
+    world_fail(context, "a key that was not created");
 }
 
 static uint32_t count_stripes(struct world *world)
@@ -104,7 +104,7 @@ static void create_worker(struct world *world, uint32_t number)
 
     scarce_memory_init(&worker->output_memory);
     output_pool_init(&worker->output_pool, &worker->output_memory.memory);
-    worker->host = (struct session_context){
+    worker->context = (struct session_context){
         .stripes = world->stripes,
         .output_pool = &worker->output_pool,
         .default_lease_s = world->policy.default_lease_s,
@@ -112,8 +112,8 @@ static void create_worker(struct world *world, uint32_t number)
         .connections = &world->connections,
         .now_ns = world->clock_ns,
     };
-    /* Slots are used again at once here, so that more news can be on its way than in a server. */
-    if (!mailbox_reserve(stripes_mailbox(world->stripes, number), MODEL_NEWS))
+    /* Slots are reused at once here, so more effects can be pending than in a server. */
+    if (!mailbox_reserve(stripes_mailbox(world->stripes, number), MODEL_EFFECTS))
         abort();
 }
 
@@ -125,12 +125,12 @@ struct world *world_create(const struct policy *policy, sigjmp_buf *escape)
         abort();
     world->policy = *policy;
     world->escape = escape;
-    world->doing = "creation";
+    world->activity = "creation";
     world->clock_ns = policy->start_ns / NS_PER_MS * NS_PER_MS;
     randomness_seed(policy->seed);
     key_names_init(&world->names, policy->names);
     scarce_memory_init(&world->memory);
-    secret_init(&world->secret, strdup(WORDING_SECRET));
+    secret_init(&world->secret, strdup(SIM_REQUEST_SECRET));
     create_stripes(world);
     create_model(world);
     for (uint32_t i = 0; i < policy->workers; i++)
@@ -175,7 +175,7 @@ static void finish_time(struct world *world)
     }
 }
 
-/* As many states as may be are to be had again, and not one more. */
+/* All states of the limit must be available again, and no more. */
 static void finish_budget(struct world *world)
 {
     uint64_t wake = 0;
@@ -214,7 +214,7 @@ static void finish_memory(struct world *world)
         blocks += worker->output_memory.blocks + worker->output_memory.bytes;
     }
     if (blocks > 0)
-        world_fail(world, "memory was not given back");
+        world_fail(world, "memory was not freed");
 }
 
 void world_finish(struct world *world)
@@ -224,9 +224,9 @@ void world_finish(struct world *world)
     finish_peers(world);
     finish_time(world);
     compare_all(world);
-    world->doing = "at the end";
+    world->activity = "at the end";
     if (world->walks > 0)
-        world_fail(world, "%u walks have no end", world->walks);
+        world_fail(world, "%u walks did not end", world->walks);
     if (world->model.states > 0)
         world_fail(world, "the model holds %u states", (unsigned)world->model.states);
     finish_budget(world);
@@ -235,16 +235,16 @@ void world_finish(struct world *world)
     coverage->counts[COVERAGE_TIES] += world->model.ties;
     coverage->counts[COVERAGE_HANDED_OVER] += world->model.handed_over;
     coverage->counts[COVERAGE_LEASES_ENDED] += world->model.leases_ended;
-    coverage->counts[COVERAGE_GIVEN_BACK] += world->model.given_back;
+    coverage->counts[COVERAGE_RELEASED_UNREAD] += world->model.released_unread;
     coverage->counts[COVERAGE_OWNED] += world->model.owned;
     coverage->counts[COVERAGE_FORGOTTEN] += world->model.forgotten;
-    coverage->counts[COVERAGE_FENCELESS] += world->model.fenceless;
+    coverage->counts[COVERAGE_WITHOUT_FENCE] += world->model.without_fence;
 }
 
 void world_destroy(struct world *world)
 {
     for (uint32_t i = 0; i < world->policy.clients; i++)
-        free(world->peers[i].talk.stats.bytes);
+        free(world->peers[i].session_model.stats.bytes);
     secret_free(&world->secret);
     free(world);
 }

@@ -1,5 +1,5 @@
 /*
- * What each kind of event does to the world.
+ * Applies each kind of event.
  */
 #include <string.h>
 
@@ -7,34 +7,35 @@
 #include "compare.h"
 #include "os/mailbox.h"
 #include "server/connection_id.h"
-#include "talk.h"
+#include "session_model.h"
 #include "world.h"
 
 /* ---- clients ---- */
 
-/* Has an answer for this client in a mailbox, and which. */
-static const struct model_news *news_for(const struct world *world, uint64_t client)
+/* Returns the pending effect for this client, or NULL. */
+static const struct model_effect *pending_effect(const struct world *world, uint64_t client)
 {
     const struct model_mailbox *mailbox = &world->model.mailboxes[connection_id_worker(client)];
 
     for (uint32_t i = 0; i < mailbox->count; i++) {
-        const struct model_news *news = &mailbox->news[(mailbox->first + i) & (MODEL_NEWS - 1)];
+        const struct model_effect *effect =
+            &mailbox->effects[(mailbox->first + i) & (MODEL_EFFECTS - 1)];
 
-        if (news->client == client)
-            return news;
+        if (effect->client == client)
+            return effect;
     }
     return NULL;
 }
 
-/* A worker that does something is awake. */
-static struct sim_worker *wake(struct world *world, uint32_t number)
+/* Marks the worker as awake. */
+static struct sim_worker *wake_worker(struct world *world, uint32_t number)
 {
     struct sim_worker *worker = &world->workers[number];
 
     if (worker->asleep)
         stripes_awake(world->stripes, number);
     worker->asleep = false;
-    /* Where output may be short, it is asked for each time: the pool keeps nothing. */
+    /* With limited output memory, the pool keeps no spares, so that each allocation can fail. */
     if (worker->output_memory.one_in > 0 && worker->output_pool.count == 0) {
         pool_free(&worker->output_pool);
         output_pool_init(&worker->output_pool, &worker->output_memory.memory);
@@ -44,25 +45,25 @@ static struct sim_worker *wake(struct world *world, uint32_t number)
 
 static void open_peer(struct world *world, struct peer *peer)
 {
-    struct sim_worker *worker = wake(world, peer->worker);
+    struct sim_worker *worker = wake_worker(world, peer->worker);
 
-    if (peer->place != PEER_EMPTY || worker->host.draining)
+    if (peer->place != PEER_EMPTY || worker->context.draining)
         return;
-    if (peer->id && news_for(world, peer->id))
+    if (peer->id && pending_effect(world, peer->id))
         world_count(world, COVERAGE_REUSED);
     peer->place = PEER_OPEN;
     peer->want = SESSION_WANT_INPUT;
     peer->ended = false;
     peer->slow = false;
-    peer->heard = 0;
+    peer->compared = 0;
     peer->id = connection_id_make(++world->connections_made, peer->worker, peer->slot);
     peer->length = 0;
     peer->delivered = 0;
     peer->consumed = 0;
     memset(&peer->output, 0, sizeof(peer->output));
-    talk_start(&peer->talk, world->policy.auth);
+    session_model_start(&peer->session_model, world->policy.auth);
     model_open(&world->model, peer->number, peer->id);
-    session_start(&peer->session, &worker->host, peer->id);
+    session_start(&peer->session, &worker->context, peer->id);
     world->connections++;
 }
 
@@ -72,49 +73,50 @@ static void count_held(struct world *world, const struct peer *peer)
     const struct model_client *client = &model->clients[peer->number];
     bool holds = false;
     bool queued = false;
-    bool untold = false;
+    bool unreported = false;
 
     for (uint32_t i = 0; i < client->enqueued_count; i++) {
         int claim = client->enqueued[i].claim;
 
-        queued |= claim != MODEL_NOBODY && model->claims[claim].state == MODEL_WAITS;
-        untold |= claim != MODEL_NOBODY && model->claims[claim].untold;
+        queued |= claim != MODEL_NO_CLAIM && model->claims[claim].state == MODEL_WAITS;
+        unreported |= claim != MODEL_NO_CLAIM && model->claims[claim].unreported;
     }
     for (uint32_t i = 0; i < model->claim_count && !holds; i++)
         holds = model->claims[i].state == MODEL_HOLDS && model->claims[i].client == peer->id;
     if (queued)
         world_count(world, COVERAGE_GONE_QUEUED);
-    if (untold)
-        world_count(world, COVERAGE_GONE_UNTOLD);
+    if (unreported)
+        world_count(world, COVERAGE_GONE_UNREPORTED);
     if (holds)
         world_count(world, COVERAGE_GONE_HOLDING);
-    if (!holds && client->enqueued_count == 0 && peer->talk.state == TALK_READY &&
+    if (!holds && client->enqueued_count == 0 && peer->session_model.state == SESSION_MODEL_READY &&
         peer->delivered == peer->consumed)
         world_count(world, COVERAGE_GONE_SILENT);
 }
 
 static void count_gone(struct world *world, const struct peer *peer)
 {
-    const struct model_news *news = news_for(world, peer->id);
+    const struct model_effect *effect = pending_effect(world, peer->id);
 
     count_held(world, peer);
-    if (peer->talk.state == TALK_AUTH)
+    if (peer->session_model.state == SESSION_MODEL_AUTH)
         world_count(world, COVERAGE_GONE_AUTH);
-    else if (peer->talk.state == TALK_OVER)
+    else if (peer->session_model.state == SESSION_MODEL_ENDED)
         world_count(world, COVERAGE_GONE_BY_SERVER);
     else if (peer->session.state == SESSION_SKIPPING)
         world_count(world, COVERAGE_GONE_SKIPPING);
-    else if (peer->talk.state == TALK_STATS || peer->talk.state == TALK_STATS_WAITING)
+    else if (peer->session_model.state == SESSION_MODEL_STATS ||
+             peer->session_model.state == SESSION_MODEL_STATS_WAITING)
         world_count(world, COVERAGE_GONE_STATS);
-    else if (peer->talk.state == TALK_READY && peer->delivered > peer->consumed)
+    else if (peer->session_model.state == SESSION_MODEL_READY && peer->delivered > peer->consumed)
         world_count(world, COVERAGE_GONE_MID_REQUEST);
-    if (peer->talk.state != TALK_BLOCKED)
+    if (peer->session_model.state != SESSION_MODEL_BLOCKED)
         return;
-    if (news && news->outcome == DFLOCKD_OK)
+    if (effect && effect->outcome == DFLOCKD_OK)
         world_count(world, COVERAGE_GONE_GRANT_ON_WAY);
-    else if (news)
-        world_count(world, COVERAGE_GONE_NEWS_ON_WAY);
-    else if (peer->talk.blocked_in_wait)
+    else if (effect)
+        world_count(world, COVERAGE_GONE_EFFECT_ON_WAY);
+    else if (peer->session_model.blocked_in_wait)
         world_count(world, COVERAGE_GONE_BLOCKED_W);
     else
         world_count(world, COVERAGE_GONE_BLOCKED_L);
@@ -124,8 +126,8 @@ static void step_disconnect(struct world *world, struct peer *peer, uint32_t ste
 {
     if (peer->place != PEER_CLOSING || steps == 0)
         return;
-    wake(world, peer->worker);
-    if (!talk_disconnect(world, peer, steps)) {
+    wake_worker(world, peer->worker);
+    if (!session_model_disconnect(world, peer, steps)) {
         world_count(world, COVERAGE_PARTIAL_DISCONNECT);
         return;
     }
@@ -138,16 +140,16 @@ static void close_peer(struct world *world, struct peer *peer)
     if (peer->output.failed)
         world_count(world, COVERAGE_MEMORY_OUTPUT);
     count_gone(world, peer);
-    talk_hear(world, peer);
+    session_model_read_output(world, peer);
     peer->place = PEER_CLOSING;
-    peer->talk.count = 0;
+    peer->session_model.count = 0;
 }
 
-/* What follows from what the session wants. */
-static void heed(struct world *world, struct peer *peer)
+/* Acts on the session's want. */
+static void act_on_want(struct world *world, struct peer *peer)
 {
     if (peer->want == SESSION_WANT_INPUT && peer->ended && peer->delivered == peer->length)
-        talk_end(world, peer);
+        session_model_end_input(world, peer);
     else if (peer->want != SESSION_WANT_CLOSE &&
              !(peer->want == SESSION_WANT_EFFECT && peer->ended))
         return;
@@ -160,14 +162,14 @@ static void deliver(struct world *world, struct peer *peer, uint32_t bytes)
 
     if (peer->place != PEER_OPEN || bytes == 0 || rest == 0)
         return;
-    wake(world, peer->worker);
+    wake_worker(world, peer->worker);
     if (bytes < rest)
         world_count(world, COVERAGE_SPLIT);
     peer->delivered += bytes < rest ? bytes : rest;
     if (peer->want != SESSION_WANT_INPUT)
         return;
-    talk_read(world, peer);
-    heed(world, peer);
+    session_model_read(world, peer);
+    act_on_want(world, peer);
 }
 
 static void turn(struct world *world, struct peer *peer)
@@ -175,58 +177,61 @@ static void turn(struct world *world, struct peer *peer)
     if (peer->place != PEER_OPEN ||
         (peer->want != SESSION_WANT_TURN && peer->want != SESSION_WANT_WALK))
         return;
-    wake(world, peer->worker);
-    talk_read(world, peer);
-    heed(world, peer);
+    wake_worker(world, peer->worker);
+    session_model_read(world, peer);
+    act_on_want(world, peer);
 }
 
 static void change_pace(struct world *world, struct peer *peer, bool slow)
 {
     if (peer->place != PEER_OPEN)
         return;
-    wake(world, peer->worker);
+    wake_worker(world, peer->worker);
     peer->slow = slow;
     if (slow)
         return;
-    talk_hear(world, peer);
+    session_model_read_output(world, peer);
     if (peer->want != SESSION_WANT_ROOM)
         return;
-    talk_read(world, peer);
-    heed(world, peer);
+    session_model_read(world, peer);
+    act_on_want(world, peer);
 }
 
 static void end_input(struct world *world, struct peer *peer)
 {
     if (peer->place != PEER_OPEN || peer->ended)
         return;
-    wake(world, peer->worker);
+    wake_worker(world, peer->worker);
     peer->ended = true;
-    /* What is on its way comes first. */
+    /* Pending effects come first. */
     deliver(world, peer, EVENT_ALL);
     if (peer->place == PEER_OPEN)
-        heed(world, peer);
+        act_on_want(world, peer);
 }
 
 static void fail_input(struct world *world, struct peer *peer)
 {
     if (peer->place != PEER_OPEN || peer->want != SESSION_WANT_INPUT)
         return;
-    wake(world, peer->worker);
-    talk_fail(world, peer);
+    wake_worker(world, peer->worker);
+    session_model_fail(world, peer);
     close_peer(world, peer);
 }
 
 /* ---- requests ---- */
 
-static void set_token(struct asked *asked, const struct model_claim *claim, uint64_t salt)
+static void set_token(struct sim_request *request, const struct model_claim *claim, uint64_t salt)
 {
-    asked->fence = claim->fence;
-    asked->salt = claim->salt ^ salt;
+    request->fence = claim->fence;
+    request->salt = claim->salt ^ salt;
 }
 
-/* The token of a claim that holds `key` for `client` (0: for anybody); false when there is none. */
+/*
+ * Chooses the token of a claim that holds `key` for `client` (0: any). Returns false if there is
+ * none.
+ */
 static bool held_token(const struct world *world, uint32_t key, uint64_t client, uint64_t salt,
-                       struct asked *asked)
+                       struct sim_request *request)
 {
     const struct model_key *of = &world->model.keys[key];
 
@@ -234,7 +239,7 @@ static bool held_token(const struct world *world, uint32_t key, uint64_t client,
         const struct model_claim *claim = &world->model.claims[of->holding[i]];
 
         if (claim->known && (client == 0 || claim->client == client)) {
-            set_token(asked, claim, salt);
+            set_token(request, claim, salt);
             return true;
         }
     }
@@ -242,40 +247,40 @@ static bool held_token(const struct world *world, uint32_t key, uint64_t client,
 }
 
 static void choose_token(const struct world *world, const struct peer *peer,
-                         const struct event *event, struct asked *asked)
+                         const struct event *event, struct sim_request *request)
 {
     uint32_t stale = world->stale_count < STALE_MAX ? world->stale_count : STALE_MAX;
     const struct token *old = &world->stale[stale ? event->wait % stale : 0];
 
-    if (event->token == TOKEN_OWN && held_token(world, event->key, peer->id, 0, asked))
+    if (event->token == TOKEN_OWN && held_token(world, event->key, peer->id, 0, request))
         return;
-    if (event->token <= TOKEN_HELD && held_token(world, event->key, 0, 0, asked))
+    if (event->token <= TOKEN_HELD && held_token(world, event->key, 0, 0, request))
         return;
-    if (event->token == TOKEN_SALTED && held_token(world, event->key, 0, 1, asked))
+    if (event->token == TOKEN_SALTED && held_token(world, event->key, 0, 1, request))
         return;
     for (uint32_t key = 0; event->token == TOKEN_STRANGE && key < world->model.key_count; key++) {
-        if (key != event->key && held_token(world, key, 0, 0, asked))
+        if (key != event->key && held_token(world, key, 0, 0, request))
             return;
     }
-    asked->fence = old->fence;
-    asked->salt = old->salt;
+    request->fence = old->fence;
+    request->salt = old->salt;
 }
 
-/* A flaw that makes this request wrong. */
-static uint8_t flaw_for(const struct event *event)
+/* Returns a flaw that makes this request invalid. */
+static uint8_t choose_flaw(const struct event *event)
 {
     if (event->op == DFLOCKD_AUTH)
         return event->flaw == FLAW_LONG_ARG ? FLAW_COMMAND : event->flaw;
-    if (asked_keyless(event->op) && event->flaw && event->flaw < FLAW_LONG_COMMAND)
+    if (sim_request_is_keyless(event->op) && event->flaw && event->flaw < FLAW_LONG_COMMAND)
         return FLAW_COMMAND;
     return event->flaw;
 }
 
 static void send_request(struct world *world, struct peer *peer, const struct event *event)
 {
-    struct asked asked = {
+    struct sim_request request = {
         .op = event->op,
-        .flaw = flaw_for(event),
+        .flaw = choose_flaw(event),
         .style = event->style,
         .key = event->key,
         .wait_s = event->wait,
@@ -283,17 +288,17 @@ static void send_request(struct world *world, struct peer *peer, const struct ev
         .lease_s = event->lease,
     };
 
-    if (peer->place != PEER_OPEN || peer->ended || peer->talk.count == ASKED_MAX ||
-        peer->length + WORDING_MAX > WIRE_MAX || event->key >= world->model.key_count)
+    if (peer->place != PEER_OPEN || peer->ended || peer->session_model.count == REQUESTS_MAX ||
+        peer->length + SIM_REQUEST_MAX > WIRE_MAX || event->key >= world->model.key_count)
         return;
-    if (peer->talk.count > 0)
+    if (peer->session_model.count > 0)
         world_count(world, COVERAGE_PIPELINED);
-    if (peer->talk.state == TALK_BLOCKED)
+    if (peer->session_model.state == SESSION_MODEL_BLOCKED)
         world_count(world, COVERAGE_BEHIND_BLOCKED);
-    choose_token(world, peer, event, &asked);
-    peer->length += wording_write((char *)peer->wire + peer->length, &asked, &world->names);
-    asked.end = peer->length;
-    talk_ask(peer, &asked);
+    choose_token(world, peer, event, &request);
+    peer->length += sim_request_write((char *)peer->wire + peer->length, &request, &world->names);
+    request.end = peer->length;
+    session_model_add_request(peer, &request);
     deliver(world, peer, event->number);
 }
 
@@ -301,128 +306,129 @@ static void watch(struct world *world, struct peer *peer)
 {
     if (peer->place != PEER_OPEN)
         return;
-    wake(world, peer->worker);
-    talk_watch(world, peer);
+    wake_worker(world, peer->worker);
+    session_model_watch(world, peer);
 }
 
 /* ---- workers ---- */
 
-/* Takes the news that the message must be out of the model's mailbox. */
-static struct model_news take_news(struct world *world, uint32_t worker, uint64_t client)
+/* Removes the matching effect from the model's mailbox. */
+static struct model_effect remove_effect(struct world *world, uint32_t worker, uint64_t client)
 {
     struct model_mailbox *mailbox = &world->model.mailboxes[worker];
-    struct model_news *first = &mailbox->news[mailbox->first & (MODEL_NEWS - 1)];
-    struct model_news taken;
+    struct model_effect *first = &mailbox->effects[mailbox->first & (MODEL_EFFECTS - 1)];
+    struct model_effect taken;
     uint64_t group = first->group;
 
     for (uint32_t i = 0; i < mailbox->count; i++) {
-        struct model_news *news = &mailbox->news[(mailbox->first + i) & (MODEL_NEWS - 1)];
+        struct model_effect *effect = &mailbox->effects[(mailbox->first + i) & (MODEL_EFFECTS - 1)];
 
-        if (news->client != client)
+        if (effect->client != client)
             continue;
-        if (i > 0 && (group == 0 || news->group != group))
+        if (i > 0 && (group == 0 || effect->group != group))
             break;
-        taken = *news;
-        /* Those before it keep their order. */
+        taken = *effect;
+        /* Earlier effects keep their order. */
         for (; i > 0; i--)
-            mailbox->news[(mailbox->first + i) & (MODEL_NEWS - 1)] =
-                mailbox->news[(mailbox->first + i - 1) & (MODEL_NEWS - 1)];
+            mailbox->effects[(mailbox->first + i) & (MODEL_EFFECTS - 1)] =
+                mailbox->effects[(mailbox->first + i - 1) & (MODEL_EFFECTS - 1)];
         mailbox->first++;
         mailbox->count--;
         return taken;
     }
-    world_fail(world, "worker %u: expected news for connection %llu; came some for %llu", worker,
+    world_fail(world, "worker %u: expected effect for connection %llu; came some for %llu", worker,
                (unsigned long long)connection_id_number(first->client),
                (unsigned long long)connection_id_number(client));
 }
 
-static void compare_news(struct world *world, const struct stripes_effect *message,
-                         const struct model_news *news)
+static void compare_effect(struct world *world, const struct stripes_effect *message,
+                           const struct model_effect *effect)
 {
     const struct lock_answer *answer = &message->answer;
     struct model_claim *claim =
-        news->claim == MODEL_NOBODY ? NULL : &world->model.claims[news->claim];
+        effect->claim == MODEL_NO_CLAIM ? NULL : &world->model.claims[effect->claim];
 
-    if (answer->outcome != news->outcome)
-        world_fail(world, "connection %llu: expected news %d; came %d",
-                   (unsigned long long)connection_id_number(news->client), news->outcome,
+    if (answer->outcome != effect->outcome)
+        world_fail(world, "connection %llu: expected effect %d; came %d",
+                   (unsigned long long)connection_id_number(effect->client), effect->outcome,
                    answer->outcome);
-    if (news->outcome != DFLOCKD_OK)
+    if (effect->outcome != DFLOCKD_OK)
         return;
-    if (answer->lease_s != news->lease_s || answer->deadline_ns != news->deadline_ns ||
-        answer->token.fence < news->fence_low || answer->token.fence > news->fence_high)
+    if (answer->lease_s != effect->lease_s || answer->deadline_ns != effect->deadline_ns ||
+        answer->token.fence < effect->fence_low || answer->token.fence > effect->fence_high)
         world_fail(world,
                    "connection %llu: expected a grant of %llu s until %llu, fence %llx; "
                    "came %llu s until %llu, fence %llx",
-                   (unsigned long long)connection_id_number(news->client),
-                   (unsigned long long)news->lease_s, (unsigned long long)news->deadline_ns,
-                   (unsigned long long)news->fence_low, (unsigned long long)answer->lease_s,
+                   (unsigned long long)connection_id_number(effect->client),
+                   (unsigned long long)effect->lease_s, (unsigned long long)effect->deadline_ns,
+                   (unsigned long long)effect->fence_low, (unsigned long long)answer->lease_s,
                    (unsigned long long)answer->deadline_ns,
                    (unsigned long long)answer->token.fence);
-    if (claim && claim->turn == news->turn &&
-        !model_learn(&world->model, news->claim, answer->token.fence, answer->token.salt))
+    if (claim && claim->turn == effect->turn &&
+        !model_learn(&world->model, effect->claim, answer->token.fence, answer->token.salt))
         world_fail(world, "connection %llu: another token than before",
-                   (unsigned long long)connection_id_number(news->client));
+                   (unsigned long long)connection_id_number(effect->client));
 }
 
 static void take_effect(struct world *world, uint32_t worker, const struct stripes_effect *message)
 {
-    struct model_news news = take_news(world, worker, message->connection_id);
+    struct model_effect effect = remove_effect(world, worker, message->connection_id);
     struct peer *peer =
         &world->peers[connection_id_slot(message->connection_id) * world->policy.workers + worker];
 
-    compare_news(world, message, &news);
+    compare_effect(world, message, &effect);
     if (peer->place != PEER_OPEN || peer->id != message->connection_id) {
-        world_count(world, news.outcome == DFLOCKD_OK ? COVERAGE_LOST_GRANT : COVERAGE_LOST_NEWS);
+        world_count(world,
+                    effect.outcome == DFLOCKD_OK ? COVERAGE_LOST_GRANT : COVERAGE_LOST_EFFECT);
         return;
     }
-    if (news.outcome == MODEL_IDLE) {
+    if (effect.outcome == MODEL_IDLE) {
         world_count(world, COVERAGE_IDLE);
-        talk_watch(world, peer);
+        session_model_watch(world, peer);
         return;
     }
-    talk_effect(world, peer, &message->answer, &news);
-    heed(world, peer);
+    session_model_effect(world, peer, &message->answer, &effect);
+    act_on_want(world, peer);
 }
 
 static void take_effects(struct world *world, uint32_t worker, uint32_t most)
 {
     struct mailbox *mailbox = stripes_mailbox(world->stripes, worker);
 
-    wake(world, worker);
+    wake_worker(world, worker);
     for (uint32_t left = world->model.mailboxes[worker].count; left > 0 && most > 0;
          left--, most--) {
         struct stripes_effect message;
 
         if (mailbox_take(mailbox, &message, 1) != 1)
-            world_fail(world, "worker %u: expected news; came none", worker);
+            world_fail(world, "worker %u: expected effect; came none", worker);
         take_effect(world, worker, &message);
-        wake(world, worker);
+        wake_worker(world, worker);
     }
 }
 
 static void expire(struct world *world, uint32_t number, uint32_t steps)
 {
-    struct sim_worker *worker = wake(world, number);
+    struct sim_worker *worker = wake_worker(world, number);
     struct model *model = &world->model;
-    uint64_t now_ns = worker->host.now_ns;
+    uint64_t now_ns = worker->context.now_ns;
 
     for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers) {
         if (model_ambiguous(model, i, now_ns))
             steps = EVENT_ALL;
     }
-    stripes_expire(world->stripes, now_ns, number, steps, &worker->host.wake);
+    stripes_expire(world->stripes, now_ns, number, steps, &worker->context.wake);
     for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers) {
         if (model_deadline(model, i) > now_ns)
             continue;
         model_enter(model, i, now_ns);
-        /* A later clock that somebody else had there is used from then on. */
+        /* Uses a later clock that another caller has set. */
         now_ns = model->now_ns;
         model_expire(model, i, steps);
     }
 }
 
-/* Its last six digits are those of no other instant for a long time. */
+/* The last six digits repeat after a long time only. */
 static void advance(struct world *world, uint32_t milliseconds)
 {
     uint64_t whole = world->clock_ns / NS_PER_MS + (milliseconds ? milliseconds : 1);
@@ -431,13 +437,13 @@ static void advance(struct world *world, uint32_t milliseconds)
     world->clock_ns = whole * NS_PER_MS + world->ticks;
 }
 
-/* Whether somebody is granted something when what is due at `deadline_ns` happens in `stripe`. */
-static bool hands_over(const struct model *model, uint32_t stripe, uint64_t deadline_ns)
+/* Returns whether the work due at `deadline_ns` in `stripe` grants something. */
+static bool grants_at(const struct model *model, uint32_t stripe, uint64_t deadline_ns)
 {
     struct model_cursor cursor = {0};
     int claim;
 
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NOBODY) {
+    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
         const struct model_claim *due = &model->claims[claim];
 
         if (due->deadline_ns == deadline_ns && due->state == MODEL_HOLDS &&
@@ -460,32 +466,32 @@ static uint64_t earliest_deadline(struct world *world, uint32_t worker)
 }
 
 /*
- * Only where nothing begins at that nanosecond: what begins there could end with what began when
- * this deadline was set. Afterwards all clocks are beyond it.
+ * Only if nothing starts at that nanosecond: it could end together with the work of this
+ * deadline. Afterwards all clocks are later.
  */
-static void edge(struct world *world, uint32_t number)
+static void reach_deadline(struct world *world, uint32_t number)
 {
     uint64_t deadline_ns = earliest_deadline(world, number);
 
     if (deadline_ns == MODEL_NEVER || deadline_ns <= world->clock_ns + 1)
         return;
     for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers) {
-        if (hands_over(&world->model, i, deadline_ns))
+        if (grants_at(&world->model, i, deadline_ns))
             return;
     }
     world_count(world, COVERAGE_EDGES);
     for (int before = 1; before >= 0; before--) {
         world->clock_ns = deadline_ns - (uint64_t)before;
-        world->workers[number].host.now_ns = world->clock_ns;
+        world->workers[number].context.now_ns = world->clock_ns;
         expire(world, number, EVENT_ALL);
         compare_touched(world);
     }
     advance(world, 1);
     for (uint32_t i = 0; i < world->policy.workers; i++)
-        world->workers[i].host.now_ns = world->clock_ns;
+        world->workers[i].context.now_ns = world->clock_ns;
 }
 
-static void scarce(struct world *world, const struct event *event)
+static void set_memory_limit(struct world *world, const struct event *event)
 {
     uint32_t table = event->key == MEMORY_TABLE ? event->number : 0;
     uint32_t output = event->key == MEMORY_OUTPUT ? event->number : 0;
@@ -499,31 +505,31 @@ static void add_fences(struct world *world, uint32_t count)
 {
     if (world->policy.fences == 0)
         return;
-    world->keeper_woken = false;
+    world->fence_store_woken = false;
     model_add_fences(&world->model, count);
     fences_raise(stripes_fences(world->stripes), world->policy.fence_first + world->model.fences);
 }
 
 static void drain(struct world *world, uint32_t number)
 {
-    struct sim_worker *worker = wake(world, number);
+    struct sim_worker *worker = wake_worker(world, number);
 
-    worker->host.draining = true;
+    worker->context.draining = true;
     for (uint32_t i = number; i < world->policy.clients; i += world->policy.workers) {
         struct peer *peer = &world->peers[i];
 
         if (peer->place != PEER_OPEN)
             continue;
-        wake(world, number);
-        talk_drain(world, peer);
-        heed(world, peer);
+        wake_worker(world, number);
+        session_model_drain(world, peer);
+        act_on_want(world, peer);
     }
 }
 
-/* As with a ring's alarm: it stays what it was until it goes off, even where that was given up. */
+/* Like a ring's alarm, it stays set until it expires, even if it is no longer needed. */
 static void fall_asleep(struct world *world, uint32_t number)
 {
-    struct sim_worker *worker = wake(world, number);
+    struct sim_worker *worker = wake_worker(world, number);
     uint64_t alarm_ns = worker->until_ns > world->clock_ns ? worker->until_ns : MODEL_NEVER;
     uint64_t until_ns = earliest_deadline(world, number);
 
@@ -584,11 +590,11 @@ static void apply_to_worker(struct world *world, const struct event *event)
         take_effects(world, number, event->number);
         break;
     case EVENT_WORKER:
-        world->workers[number].host.now_ns = world->clock_ns;
+        world->workers[number].context.now_ns = world->clock_ns;
         expire(world, number, event->number);
         break;
     case EVENT_EDGE:
-        edge(world, number);
+        reach_deadline(world, number);
         break;
     case EVENT_DRAIN:
         drain(world, number);
@@ -607,8 +613,8 @@ static bool is_of_worker(const struct event *event)
 static void compare(struct world *world, uint64_t empty_before)
 {
     for (uint32_t i = 0; i < world->policy.workers; i++) {
-        world->wakes |= world->workers[i].host.wake;
-        world->workers[i].host.wake = 0;
+        world->wakes |= world->workers[i].context.wake;
+        world->workers[i].context.wake = 0;
     }
     compare_touched(world);
     compare_wakes(world, empty_before);
@@ -624,17 +630,17 @@ void world_apply(struct world *world, const struct event *event)
 
     for (uint32_t i = 0; i < world->policy.workers; i++)
         empty_before |= (uint64_t)(world->model.mailboxes[i].count == 0) << i;
-    world->doing = "applying the event";
+    world->activity = "applying the event";
     if (event->kind == EVENT_ADVANCE)
         advance(world, event->number);
     else if (event->kind == EVENT_MEMORY)
-        scarce(world, event);
+        set_memory_limit(world, event);
     else if (event->kind == EVENT_FENCES)
         add_fences(world, event->number);
     else if (is_of_worker(event) && event->who < world->policy.workers)
         apply_to_worker(world, event);
     else if (!is_of_worker(event) && event->who < world->policy.clients)
         apply_to_peer(world, &world->peers[event->who], event);
-    world->doing = "comparing after the event";
+    world->activity = "comparing after the event";
     compare(world, empty_before);
 }

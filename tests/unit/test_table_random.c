@@ -102,7 +102,7 @@ static void compare_token(struct run *run, uint64_t fence, const struct lock_ans
     run->stale[below(run, STALE_MAX)] = answer->token;
 }
 
-static void compare_answer(struct run *run, const struct model_answer *expected,
+static void compare_answer(struct run *run, const struct model_result *expected,
                            const struct lock_answer *answer)
 {
     const struct model_claim *claim;
@@ -120,11 +120,11 @@ static void compare_answer(struct run *run, const struct model_answer *expected,
 static void compare_effect(struct run *run, const struct fixture_effect *effect)
 {
     struct model_mailbox *mailbox = &run->model.mailboxes[0];
-    const struct model_news *news = &mailbox->news[mailbox->first];
+    const struct model_effect *news = &mailbox->effects[mailbox->first];
     uint32_t client = connection_id_slot(effect->connection_id);
 
     EXPECT(run, mailbox->count > 0);
-    mailbox->first = (mailbox->first + 1) & (MODEL_NEWS - 1);
+    mailbox->first = (mailbox->first + 1) & (MODEL_EFFECTS - 1);
     mailbox->count--;
     EXPECT(run, news->client == effect->connection_id);
     EXPECT(run, news->outcome == effect->answer.outcome);
@@ -194,7 +194,7 @@ static void compare_view(void *context, const struct lock_view *view)
     EXPECT(run, view->holders == expected->holders);
     EXPECT(run, view->waiters == expected->waiters);
     EXPECT(run, view->idle_ns == (view->holders ? 0 : now_ns - expected->idle_since_ns));
-    if (view->holders == 0 || expected->owner == MODEL_NOBODY) {
+    if (view->holders == 0 || expected->owner == MODEL_NO_CLAIM) {
         EXPECT(run, view->owner == 0 && view->lease_ns == 0);
         return;
     }
@@ -252,7 +252,7 @@ static void event_acquire(struct run *run, int client, int key)
     uint32_t limit = some_limit(run, key);
     uint64_t wait_s = some_wait(run);
     uint64_t lease_s = some_lease(run);
-    struct model_answer expected;
+    struct model_result expected;
     struct lock_answer answer;
 
     if (run->pending[client])
@@ -271,7 +271,7 @@ static void event_enqueue(struct run *run, int client, int key)
     struct lock_key named = key_of(run, key);
     uint32_t limit = some_limit(run, key);
     uint64_t lease_s = some_lease(run);
-    struct model_answer expected;
+    struct model_result expected;
     struct lock_answer answer;
 
     if (run->pending[client])
@@ -288,7 +288,7 @@ static void event_wait(struct run *run, int client, int key)
 {
     uint64_t wait_s = some_wait(run);
     struct lock_key named;
-    struct model_answer expected;
+    struct model_result expected;
     struct lock_answer answer;
 
     if (run->pending[client])
@@ -338,7 +338,7 @@ static void event_release(struct run *run, int client, int key)
 {
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
-    struct model_answer expected;
+    struct model_result expected;
 
     (void)client;
     begin(run, "release");
@@ -354,7 +354,7 @@ static void event_renew(struct run *run, int client, int key)
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
     uint64_t lease_s = 1 + below(run, LEASE_MAX_S);
-    struct model_answer expected;
+    struct model_result expected;
     struct lock_answer answer;
 
     (void)client;
@@ -371,7 +371,7 @@ static void event_own(struct run *run, int client, int key)
 {
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
-    struct model_answer expected;
+    struct model_result expected;
 
     if (run->pending[client])
         return;

@@ -1,0 +1,616 @@
+/*
+ * The session runs first, over all received bytes. Then the model serves the same requests one
+ * after the other and consumes a line for each.
+ */
+#include "session_model.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replies.h"
+#include "stats_reply.h"
+
+void session_model_start(struct session_model *session_model, bool auth)
+{
+    free(session_model->stats.bytes);
+    memset(session_model, 0, sizeof(*session_model));
+    session_model->state = auth ? SESSION_MODEL_AUTH : SESSION_MODEL_READY;
+    session_model->authenticated = !auth;
+}
+
+void session_model_add_request(struct peer *peer, const struct sim_request *request)
+{
+    struct session_model *session_model = &peer->session_model;
+
+    session_model->request[(session_model->first + session_model->count++) % REQUESTS_MAX] =
+        *request;
+}
+
+/* ---- replies ---- */
+
+static void append_replies(struct world *world, const uint8_t *bytes, size_t length)
+{
+    if (world->replies_length + length > REPLIES_MAX)
+        world_fail(world, "a session writes too much in one turn");
+    memcpy(world->replies + world->replies_length, bytes, length);
+    world->replies_length += (uint32_t)length;
+}
+
+void session_model_read_output(struct world *world, struct peer *peer)
+{
+    struct pool *pool = &worker_of(world, peer)->output_pool;
+    uint32_t length;
+
+    while (output_peek(&peer->output, &length))
+        output_consume(&peer->output, pool, length);
+    if (peer->output.failed)
+        output_clear(&peer->output, pool);
+    peer->compared = 0;
+}
+
+/* Copies the output written since the last call. */
+static void read_replies(struct world *world, struct peer *peer)
+{
+    size_t skipped = 0;
+
+    world->replies_start = peer->compared;
+    world->replies_length = 0;
+    world->replies_at = 0;
+    for (const struct output_chunk *chunk = peer->output.first; chunk; chunk = chunk->next) {
+        size_t length = chunk->end - chunk->start;
+        size_t skip = peer->compared - skipped < length ? peer->compared - skipped : length;
+
+        append_replies(world, chunk->bytes + chunk->start + skip, length - skip);
+        skipped += skip;
+    }
+    peer->compared = peer->output.length;
+    if (!peer->slow || peer->output.failed)
+        session_model_read_output(world, peer);
+}
+
+/* Returns whether the compared output is too long for the session to continue. */
+static bool is_output_full(const struct world *world)
+{
+    return world->replies_start + world->replies_at >= SESSION_OUTPUT_MAX;
+}
+
+/* Releases a grant whose reply could not be written. */
+static void release_unread(struct world *world, const struct peer *peer, int claim)
+{
+    world_enter(world, worker_of(world, peer),
+                world->model.keys[world->model.claims[claim].key].stripe);
+    model_leave(&world->model, claim);
+}
+
+/* The next line must match, unless memory was short for it. That ends the session. */
+static void expect_reply(struct world *world, struct peer *peer, const struct expected *expected)
+{
+    if (reply_expect(world, peer, expected))
+        return;
+    peer->session_model.state = SESSION_MODEL_ENDED;
+    if (expected->granted && expected->unreported_ends)
+        release_unread(world, peer, expected->claim);
+}
+
+static void expect_outcome(struct world *world, struct peer *peer, int outcome)
+{
+    struct expected expected = {.outcome = outcome, .claim = MODEL_NO_CLAIM};
+
+    expect_reply(world, peer, &expected);
+}
+
+/* ---- stats ---- */
+
+static void stats_append(struct stats_text *text, const char *bytes, uint32_t length)
+{
+    if (text->length + length > text->capacity) {
+        text->capacity = (text->length + length) * 2;
+        text->bytes = realloc(text->bytes, text->capacity);
+        if (!text->bytes)
+            abort();
+    }
+    memcpy(text->bytes + text->length, bytes, length);
+    text->length += length;
+}
+
+static void end_walk(struct world *world, struct session_model *session_model)
+{
+    world->walks -= session_model->walking;
+    session_model->walking = false;
+}
+
+/* Consumes more of the reply. Returns true when it is complete. */
+static bool stats_continue(struct world *world, struct peer *peer, uint32_t stripe)
+{
+    struct stats_text *text = &peer->session_model.stats;
+    uint32_t length = reply_next(world);
+    uint32_t most = 8 * world->stripe_count + KEYS_MAX;
+    /* If later requests were served, memory was short for one of these. */
+    bool failed = peer->output.failed && peer->consumed <= peer->session_model.served_end;
+
+    world_enter(world, worker_of(world, peer), stripe);
+    if (length == 0 || failed)
+        length = world->replies_length - world->replies_at;
+    stats_append(text, world->replies + world->replies_at, length);
+    world->replies_at += length;
+    /* The rest may be missing, and no client reads it. */
+    if (failed) {
+        peer->session_model.state = SESSION_MODEL_ENDED;
+        return false;
+    }
+    if (++text->turns > most)
+        world_fail(world, "client %u: stats do not end", peer->number);
+    if (text->length == 0 || text->bytes[text->length - 1] != '\n')
+        return false;
+    text->length--;
+    end_walk(world, &peer->session_model);
+    stats_reply_check(world, text);
+    peer->session_model.state = SESSION_MODEL_READY;
+    return true;
+}
+
+static bool stats_begin(struct world *world, struct peer *peer)
+{
+    struct stats_text *text = &peer->session_model.stats;
+    char start[64];
+    uint32_t length = (uint32_t)snprintf(
+        start, sizeof(start), "ok {\"connections\":%" PRIu64 ",\"locks\":[", world->connections);
+
+    world->walks++;
+    peer->session_model.walking = true;
+    if (world->replies_at == world->replies_length && peer->output.failed) {
+        peer->session_model.state = SESSION_MODEL_ENDED;
+        return false;
+    }
+    if (world->replies_length - world->replies_at < length ||
+        memcmp(world->replies + world->replies_at, start, length) != 0)
+        world_fail(world, "client %u: expected stats to begin with %s", peer->number, start);
+    peer->session_model.state = SESSION_MODEL_STATS;
+    text->length = 0;
+    text->turns = 0;
+    text->step = world->model.step;
+    text->connections = world->connections;
+    memcpy(text->from_ns, world->model.stripe_ns, sizeof(text->from_ns));
+    stats_append(text, start, length);
+    world->replies_at += length;
+    peer->session_model.full = is_output_full(world);
+    return !peer->session_model.full && stats_continue(world, peer, 0);
+}
+
+/* ---- requests ---- */
+
+/* Returns whether the request got the error for short memory. */
+static bool is_memory_error(struct world *world)
+{
+    static const char error[] = "error\n";
+    uint32_t length = reply_next(world);
+
+    if (!scarce_memory_failed_at(&world->memory, world->replies_start + world->replies_at))
+        return false;
+    /* Some allocations may fail without harm. */
+    if (length != sizeof(error) - 1 ||
+        memcmp(world->replies + world->replies_at, error, length) != 0)
+        return false;
+    world_count(world, COVERAGE_MEMORY_ERROR);
+    return true;
+}
+
+static struct model_result apply_to_model(struct world *world, struct peer *peer,
+                                          const struct sim_request *request)
+{
+    struct model *model = &world->model;
+    uint32_t slot = peer->number;
+    uint64_t lease_s = request->lease_s ? request->lease_s : world->policy.default_lease_s;
+
+    switch (request->op) {
+    case DFLOCKD_ACQUIRE:
+    case DFLOCKD_SEMAPHORE_ACQUIRE:
+        if (is_memory_error(world))
+            break;
+        return model_acquire(model, slot, request->key, request->limit, request->wait_s, lease_s);
+    case DFLOCKD_ENQUEUE:
+    case DFLOCKD_SEMAPHORE_ENQUEUE:
+        if (is_memory_error(world))
+            break;
+        return model_enqueue(model, slot, request->key, request->limit, lease_s);
+    case DFLOCKD_WAIT:
+    case DFLOCKD_SEMAPHORE_WAIT:
+        return model_wait(model, slot, request->key, request->wait_s);
+    case DFLOCKD_RELEASE:
+    case DFLOCKD_SEMAPHORE_RELEASE:
+        return model_release(model, request->key, request->fence, request->salt);
+    case DFLOCKD_OWN:
+        if (is_memory_error(world))
+            break;
+        return model_own(model, slot, request->key, request->fence, request->salt);
+    default:
+        return model_renew(model, request->key, request->fence, request->salt, lease_s);
+    }
+    return (struct model_result){.outcome = DFLOCKD_ERROR, .claim = MODEL_NO_CLAIM};
+}
+
+static void set_grant(const struct world *world, struct expected *expected, int claim)
+{
+    const struct model_claim *granted = &world->model.claims[claim];
+
+    expected->granted = true;
+    expected->claim = claim;
+    expected->lease_s = granted->lease_s;
+    expected->fence_low = granted->fence_low;
+    expected->fence_high = granted->fence_high;
+}
+
+static bool is_wait(uint8_t op)
+{
+    return op == DFLOCKD_WAIT || op == DFLOCKD_SEMAPHORE_WAIT;
+}
+
+static bool is_claim(uint8_t op)
+{
+    return op == DFLOCKD_ACQUIRE || op == DFLOCKD_SEMAPHORE_ACQUIRE || op == DFLOCKD_ENQUEUE ||
+           op == DFLOCKD_SEMAPHORE_ENQUEUE;
+}
+
+static bool is_renewal(const struct sim_request *request)
+{
+    return request->op == DFLOCKD_RENEW || request->op == DFLOCKD_SEMAPHORE_RENEW;
+}
+
+static void serve_key(struct world *world, struct peer *peer, const struct sim_request *request)
+{
+    struct session_model *session_model = &peer->session_model;
+    uint8_t stripe = world->model.keys[request->key].stripe;
+    struct expected expected = {.claim = MODEL_NO_CLAIM};
+    struct model_result answer;
+
+    if (is_claim(request->op) || request->op == DFLOCKD_OWN)
+        session_model->stripes |= 1ull << stripe;
+    world_enter(world, worker_of(world, peer), stripe);
+    answer = apply_to_model(world, peer, request);
+    if (answer.outcome == MODEL_PENDING) {
+        session_model->state = SESSION_MODEL_BLOCKED;
+        session_model->blocked_stripe = stripe;
+        session_model->blocked_in_wait = is_wait(request->op);
+        return;
+    }
+    expected.outcome = answer.outcome;
+    if ((answer.outcome == DFLOCKD_OK && answer.claim != MODEL_NO_CLAIM) ||
+        answer.outcome == DFLOCKD_ACQUIRED) {
+        set_grant(world, &expected, answer.claim);
+        expected.unreported_ends = true;
+    } else if (answer.outcome == DFLOCKD_OK && is_renewal(request)) {
+        if (worker_of(world, peer)->context.draining)
+            world_count(world, COVERAGE_DRAINING_RENEWAL);
+        expected.renewed = true;
+        expected.lease_s = answer.lease_s;
+    }
+    expect_reply(world, peer, &expected);
+}
+
+/* Returns whether a draining server serves the request. */
+static bool is_for_holders(const struct sim_request *request)
+{
+    return request->flaw == FLAW_NONE &&
+           (is_renewal(request) || request->op == DFLOCKD_RELEASE ||
+            request->op == DFLOCKD_SEMAPHORE_RELEASE || request->op == DFLOCKD_OWN);
+}
+
+static void serve_and_end(struct world *world, struct peer *peer, int outcome)
+{
+    peer->session_model.state = SESSION_MODEL_ENDED;
+    expect_outcome(world, peer, outcome);
+}
+
+static void serve(struct world *world, struct peer *peer, const struct sim_request *request)
+{
+    struct session_model *session_model = &peer->session_model;
+    const struct session_context *context = &worker_of(world, peer)->context;
+
+    if (sim_request_ends_session(request)) {
+        serve_and_end(world, peer,
+                      session_model->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
+    } else if (context->draining &&
+               !(session_model->state == SESSION_MODEL_READY && is_for_holders(request))) {
+        serve_and_end(world, peer, DFLOCKD_ERROR_DRAINING);
+    } else if (session_model->state == SESSION_MODEL_AUTH) {
+        if (request->op != DFLOCKD_AUTH || request->flaw != FLAW_NONE) {
+            serve_and_end(world, peer, DFLOCKD_ERROR_AUTH);
+            return;
+        }
+        session_model->state = SESSION_MODEL_READY;
+        session_model->authenticated = true;
+        expect_outcome(world, peer, DFLOCKD_OK);
+    } else if (request->flaw != FLAW_NONE || request->op == DFLOCKD_AUTH) {
+        expect_outcome(world, peer, DFLOCKD_ERROR);
+    } else if (request->op == DFLOCKD_PING) {
+        expect_outcome(world, peer, DFLOCKD_OK);
+    } else if (request->op == DFLOCKD_STATS) {
+        session_model->state = SESSION_MODEL_STATS_WAITING;
+    } else {
+        serve_key(world, peer, request);
+    }
+}
+
+/* Does everything that the session must have done with the received bytes. */
+static void serve_pending(struct world *world, struct peer *peer, uint32_t walk_stripe)
+{
+    struct session_model *session_model = &peer->session_model;
+
+    session_model->full = false;
+    while (session_model->state != SESSION_MODEL_BLOCKED &&
+           session_model->state != SESSION_MODEL_ENDED) {
+        struct sim_request request = session_model->request[session_model->first];
+
+        session_model->full = is_output_full(world);
+        if (session_model->full)
+            return;
+        if (session_model->state == SESSION_MODEL_STATS_WAITING &&
+            worker_of(world, peer)->context.draining) {
+            serve_and_end(world, peer, DFLOCKD_ERROR_DRAINING);
+            continue;
+        }
+        if (session_model->state == SESSION_MODEL_STATS_WAITING) {
+            if (world->walks == TABLE_WALKS_MAX || !stats_begin(world, peer))
+                return;
+            continue;
+        }
+        if (session_model->state == SESSION_MODEL_STATS) {
+            if (!stats_continue(world, peer, walk_stripe))
+                return;
+            continue;
+        }
+        if (session_model->count == 0 || request.end > peer->delivered)
+            return;
+        session_model->first = (session_model->first + 1) % REQUESTS_MAX;
+        session_model->count--;
+        session_model->served_end = request.end;
+        serve(world, peer, &request);
+    }
+}
+
+static enum session_want session_model_want(const struct session_model *session_model)
+{
+    if (session_model->full)
+        return SESSION_WANT_ROOM;
+    switch (session_model->state) {
+    case SESSION_MODEL_BLOCKED:
+        return SESSION_WANT_EFFECT;
+    case SESSION_MODEL_STATS_WAITING:
+        return SESSION_WANT_WALK;
+    case SESSION_MODEL_STATS:
+        return SESSION_WANT_TURN;
+    case SESSION_MODEL_ENDED:
+        return SESSION_WANT_CLOSE;
+    default:
+        return SESSION_WANT_INPUT;
+    }
+}
+
+/* Returns whether the session may be discarding a line that is too long. */
+static bool may_be_skipping(const struct session_model *session_model)
+{
+    return session_model->count > 0 &&
+           sim_request_ends_session(&session_model->request[session_model->first]);
+}
+
+static void compare_progress(struct world *world, struct peer *peer,
+                             const struct session_progress *progress)
+{
+    const struct session_model *session_model = &peer->session_model;
+    uint32_t lines = 0;
+
+    if (world->replies_at < world->replies_length)
+        world_fail(world, "client %u: expected nothing more; came \"%.*s\"", peer->number,
+                   (int)(world->replies_length - world->replies_at),
+                   world->replies + world->replies_at);
+    /* During stats, a session notices short output only in its next turn. */
+    if (peer->output.failed && progress->want == SESSION_WANT_TURN)
+        peer->want = SESSION_WANT_CLOSE;
+    else if (progress->want != session_model_want(session_model))
+        world_fail(world, "client %u: expected the session to want %d; it wants %d", peer->number,
+                   (int)session_model_want(session_model), (int)progress->want);
+    if (may_be_skipping(session_model))
+        return;
+    if (session_model->served_end && peer->consumed != session_model->served_end)
+        world_fail(world, "client %u: expected %u bytes to be read; %u were", peer->number,
+                   session_model->served_end, peer->consumed);
+    for (uint32_t i = peer->consumed; i < peer->delivered; i++)
+        lines += peer->wire[i] == '\n';
+    if (progress->want == SESSION_WANT_WALK)
+        world_count(world, COVERAGE_WALK_WAITS);
+    if (progress->want == SESSION_WANT_INPUT && lines != progress->lines)
+        world_fail(world, "client %u: expected %u complete lines; came %u", peer->number, lines,
+                   progress->lines);
+}
+
+/*
+ * Runs the session; the caller compares the output. The input is a block of exact size, so that
+ * a sanitizer detects reads beyond it.
+ */
+static struct session_progress feed_session(struct world *world, struct peer *peer)
+{
+    uint32_t length = peer->delivered - peer->consumed;
+    uint8_t *bytes = malloc(length ? length : 1);
+    struct session_progress progress;
+
+    if (!bytes)
+        abort();
+    memcpy(bytes, peer->wire + peer->consumed, length);
+    progress = session_read(&peer->session, &worker_of(world, peer)->context, bytes, length,
+                            &peer->output);
+    free(bytes);
+    peer->consumed += (uint32_t)progress.consumed;
+    peer->want = (uint8_t)progress.want;
+    read_replies(world, peer);
+    return progress;
+}
+
+/* Resets the buffers when everything sent was served. */
+static void drop_served(struct peer *peer)
+{
+    struct session_model *session_model = &peer->session_model;
+
+    if (peer->consumed < peer->length || session_model->count > 0)
+        return;
+    peer->length = 0;
+    peer->delivered = 0;
+    peer->consumed = 0;
+    session_model->served_end = 0;
+}
+
+void session_model_read(struct world *world, struct peer *peer)
+{
+    uint32_t walk_stripe = peer->session.stats.stripe;
+    struct session_progress progress;
+
+    scarce_memory_watch(&world->memory, &peer->output.length);
+    progress = feed_session(world, peer);
+    serve_pending(world, peer, walk_stripe);
+    if (peer->session_model.full)
+        world_count(world, COVERAGE_FULL);
+    compare_progress(world, peer, &progress);
+    scarce_memory_watch(&world->memory, NULL);
+    drop_served(peer);
+}
+
+/*
+ * Compares a reply that the session wrote outside of its reading, then continues reading.
+ * Returns false if memory was short for it.
+ */
+static bool continue_reading(struct world *world, struct peer *peer,
+                             const struct expected *expected)
+{
+    struct session_progress progress = feed_session(world, peer);
+    bool replies;
+
+    peer->session_model.state = SESSION_MODEL_READY;
+    peer->session_model.full = false;
+    expect_reply(world, peer, expected);
+    replies = peer->session_model.state == SESSION_MODEL_READY;
+    if (replies)
+        serve_pending(world, peer, 0);
+    compare_progress(world, peer, &progress);
+    drop_served(peer);
+    return replies;
+}
+
+void session_model_effect(struct world *world, struct peer *peer, const struct lock_answer *answer,
+                          const struct model_effect *effect)
+{
+    struct session_context *context = &worker_of(world, peer)->context;
+    struct expected expected = {.outcome = effect->outcome, .claim = MODEL_NO_CLAIM};
+
+    if (peer->session_model.state != SESSION_MODEL_BLOCKED)
+        world_fail(world, "client %u: a reply without a pending request", peer->number);
+    if (effect->outcome == DFLOCKD_OK && effect->deadline_ns <= context->now_ns) {
+        expected.outcome = DFLOCKD_ERROR_LEASE_EXPIRED;
+        world_count(world, COVERAGE_LATE_GRANT);
+    } else if (effect->outcome == DFLOCKD_OK) {
+        expected.granted = true;
+        expected.lease_s = effect->lease_s;
+        expected.fence_low = effect->fence_low;
+        expected.fence_high = effect->fence_high;
+        if (world->model.claims[effect->claim].turn == effect->turn)
+            expected.claim = effect->claim;
+    }
+    scarce_memory_watch(&world->memory, &peer->output.length);
+    session_effect(&peer->session, context, answer, &peer->output);
+    /* Without a reply, the request is still pending. */
+    if (!continue_reading(world, peer, &expected))
+        peer->session_model.state = SESSION_MODEL_BLOCKED;
+    scarce_memory_watch(&world->memory, NULL);
+}
+
+void session_model_drain(struct world *world, struct peer *peer)
+{
+    struct expected expected = {.outcome = DFLOCKD_ERROR_DRAINING, .claim = MODEL_NO_CLAIM};
+    struct sim_worker *worker = worker_of(world, peer);
+    bool cancelled = false;
+
+    if (peer->session_model.state == SESSION_MODEL_BLOCKED) {
+        world_enter(world, worker, peer->session_model.blocked_stripe);
+        cancelled = model_cancel(&world->model, peer->number);
+    }
+    for (uint64_t left = peer->session_model.stripes; left; left &= left - 1) {
+        uint32_t stripe = (uint32_t)__builtin_ctzll(left);
+
+        world_enter(world, worker, stripe);
+        if (model_leave_queues(&world->model, peer->number, stripe) > 0)
+            world_count(world, COVERAGE_DRAINED_QUEUES);
+    }
+    if (session_drain(&peer->session, &worker->context, &peer->output) != cancelled)
+        world_fail(world, "client %u: expected its request to be %s", peer->number,
+                   cancelled ? "ended" : "left alone");
+    if (!cancelled)
+        return;
+    world_count(world, COVERAGE_DRAINED);
+    continue_reading(world, peer, &expected);
+}
+
+void session_model_watch(struct world *world, struct peer *peer)
+{
+    struct session_model *session_model = &peer->session_model;
+    bool holds = session_watch(&peer->session, &worker_of(world, peer)->context);
+
+    if (session_model->watching)
+        model_unwatch(&world->model, peer->number, session_model->watched_stripe);
+    session_model->watching = false;
+    for (uint64_t left = session_model->stripes; left && !session_model->watching;
+         left &= left - 1) {
+        session_model->watched_stripe = (uint8_t)__builtin_ctzll(left);
+        session_model->watching =
+            model_watch(&world->model, peer->number, session_model->watched_stripe);
+    }
+    if (holds)
+        world_count(world, COVERAGE_WATCHED);
+    if (holds != session_model->watching)
+        world_fail(world, "client %u: expected it to have %s", peer->number,
+                   session_model->watching ? "something" : "nothing");
+}
+
+void session_model_end_input(struct world *world, struct peer *peer)
+{
+    session_input_ended(&peer->session, &worker_of(world, peer)->context, &peer->output);
+    read_replies(world, peer);
+    if (!peer->session_model.authenticated)
+        serve_and_end(world, peer, DFLOCKD_ERROR_AUTH);
+    peer->session_model.state = SESSION_MODEL_ENDED;
+}
+
+void session_model_fail(struct world *world, struct peer *peer)
+{
+    session_fail(&peer->session, &worker_of(world, peer)->context, &peer->output);
+    read_replies(world, peer);
+    serve_and_end(world, peer,
+                  peer->session_model.authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
+}
+
+bool session_model_disconnect(struct world *world, struct peer *peer, uint32_t steps)
+{
+    struct sim_worker *worker = worker_of(world, peer);
+    struct session_model *session_model = &peer->session_model;
+    bool expected = true;
+    bool done;
+
+    for (uint64_t left = session_model->stripes; left; left &= left - 1) {
+        if (model_order_unknown(&world->model, peer->number, (uint32_t)__builtin_ctzll(left)))
+            steps = EVENT_ALL;
+    }
+    done = session_disconnect(&peer->session, &worker->context, steps);
+    end_walk(world, session_model);
+    while (session_model->stripes && expected) {
+        uint32_t stripe = (uint32_t)__builtin_ctzll(session_model->stripes);
+        bool pending = session_model->state == SESSION_MODEL_BLOCKED &&
+                       session_model->blocked_stripe == stripe;
+
+        world_enter(world, worker, stripe);
+        expected = model_disconnect(&world->model, peer->number, stripe, pending, steps);
+        if (expected)
+            session_model->stripes &= session_model->stripes - 1;
+    }
+    if (done != expected)
+        world_fail(world, "client %u: expected the disconnect to be %s", peer->number,
+                   expected ? "complete" : "unfinished");
+    return done;
+}
