@@ -1,12 +1,12 @@
 /*
- * Whole server-side sessions over real stripes. The input is a program: its first byte says what
- * server it is, then come operations of some bytes each, on six peers and the one or three workers
- * that they belong to. The fuzzer is the workers: it hands over bytes, delivers effects, lets time
- * pass and closes connections as server/connections.c does, and it takes the peers' replies.
+ * Server-side sessions over real stripes. The first byte of the input selects the server's options.
+ * Operations of some bytes each follow, on six peers and their one or three workers. The fuzzer is
+ * the workers: it passes bytes, delivers effects, sets the time and closes connections, as
+ * server/connections.c does, and it receives the replies.
  *
- * The tables stay valid and no wake-up is lost; a peer gets one answer to each of its requests, in
- * their order and with a word that fits; in the end nobody waits for ever, nothing is held and all
- * memory has come back. Entropy is a counter: an input always does the same.
+ * Checks: the tables are valid and no wake-up is lost; a peer gets one answer for each request, in
+ * their order, with a word that fits; in the end no client waits, nothing is held and all memory is
+ * returned. Entropy is a counter, so an input always does the same.
  */
 #include "fuzz.h"
 
@@ -44,7 +44,7 @@ static const char secret[] = "secret";
 
 static uint64_t entropy_state;
 
-/* Takes the place of the system's. */
+/* Replaces the system's function. */
 ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
 {
     uint8_t *to = buffer;
@@ -60,8 +60,8 @@ ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
 /* ---- memory that counts and runs out ---- */
 
 struct heap_of_blocks {
-    uint64_t bytes; /* now out */
-    uint64_t left;  /* so many more calls succeed */
+    uint64_t bytes; /* allocated now */
+    uint64_t left;  /* calls that will succeed */
 };
 
 static void *block_allocate(void *context, size_t size, size_t alignment)
@@ -84,7 +84,7 @@ static void block_release(void *context, void *block, size_t size)
 {
     struct heap_of_blocks *blocks = context;
 
-    must(blocks->bytes >= size, "no more comes back than was asked for");
+    must(blocks->bytes >= size, "no more is released than was allocated");
     blocks->bytes -= size;
     free(block);
 }
@@ -97,8 +97,8 @@ enum peer_state {
     PEER_LEAVING
 };
 
-/* A request that was read and not answered yet. */
-struct asked {
+/* A request that the session has consumed. */
+struct sent_request {
     bool valid;
     enum dflockd_command command;
     uint64_t fence; /* of a release */
@@ -111,14 +111,14 @@ struct peer {
     enum peer_state state;
     enum session_want want;
     bool input_ended;
-    bool unhurried;     /* has no time to say more in, for it holds something */
-    bool authenticated; /* from the replies it got */
-    uint8_t *input;     /* what the session did not consume yet */
+    bool may_be_silent; /* the read timeout does not run: the client holds or waits */
+    bool authenticated; /* as its replies say */
+    uint8_t *input;     /* not consumed by the session */
     size_t input_length;
-    struct asked *asked;
-    size_t asked_first;
-    size_t asked_count; /* with those that were answered */
-    char *line;         /* the reply that is being sent */
+    struct sent_request *requests;
+    size_t answered_count;
+    size_t request_count; /* answered ones included */
+    char *line;           /* a part of a reply */
     size_t line_length;
 };
 
@@ -130,7 +130,7 @@ struct world {
     struct session_context contexts[WORKERS_MOST];
     struct secret secret;
     uint64_t sleeps_until_ns[WORKERS_MOST];
-    uint64_t woken; /* workers that were told to look */
+    uint64_t woken; /* workers that must wake */
     uint32_t workers;
     bool few; /* states and fences */
     bool auth;
@@ -139,10 +139,10 @@ struct world {
     uint32_t checks;
     _Atomic uint64_t connections;
     struct peer peers[PEERS];
-    char tokens[TOKENS][TOKEN_TEXT]; /* the latest that were granted */
+    char tokens[TOKENS][TOKEN_TEXT]; /* of the last grants */
     uint32_t token_count;
-    uint64_t told[INPUT_MAX]; /* fences of grants that somebody heard of and nobody released */
-    uint32_t told_count;
+    uint64_t granted[INPUT_MAX]; /* fences of grants that a peer received and no peer released */
+    uint32_t granted_count;
 };
 
 static struct world world;
@@ -205,20 +205,20 @@ static void world_start(uint8_t kind)
 
 #define BIT(outcome) (1u << DFLOCKD_##outcome)
 
-/* The words with which a request can be answered, but those that can be said to any. */
-static uint32_t words_for(const struct asked *asked)
+/* The outcomes of a request, without those of any request. */
+static uint32_t words_for(const struct sent_request *request)
 {
-    switch (asked->command) {
+    switch (request->command) {
     case DFLOCKD_SEMAPHORE_ACQUIRE:
     case DFLOCKD_ACQUIRE:
         return BIT(OK) | BIT(TIMEOUT) | BIT(ERROR_MAX_LOCKS) | BIT(ERROR_MAX_WAITERS) |
                BIT(ERROR_LEASE_EXPIRED) |
-               (asked->command == DFLOCKD_ACQUIRE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
+               (request->command == DFLOCKD_ACQUIRE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
     case DFLOCKD_SEMAPHORE_ENQUEUE:
     case DFLOCKD_ENQUEUE:
         return BIT(ACQUIRED) | BIT(QUEUED) | BIT(ERROR_ALREADY_ENQUEUED) | BIT(ERROR_MAX_LOCKS) |
                BIT(ERROR_MAX_WAITERS) |
-               (asked->command == DFLOCKD_ENQUEUE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
+               (request->command == DFLOCKD_ENQUEUE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
     case DFLOCKD_SEMAPHORE_WAIT:
     case DFLOCKD_WAIT:
         return BIT(OK) | BIT(TIMEOUT) | BIT(ERROR_NOT_ENQUEUED) | BIT(ERROR_LEASE_EXPIRED);
@@ -252,28 +252,28 @@ static uint64_t lease_in(const char *text)
     return lease_s;
 }
 
-/* `w` may tell again what `e` told. */
+/* `e` and `w` can return the same fence. */
 static void remember_fence(uint64_t fence)
 {
-    for (uint32_t i = 0; i < world.told_count; i++) {
-        if (world.told[i] == fence)
+    for (uint32_t i = 0; i < world.granted_count; i++) {
+        if (world.granted[i] == fence)
             return;
     }
-    must(world.told_count < INPUT_MAX, "there are fewer grants than bytes");
-    world.told[world.told_count++] = fence;
+    must(world.granted_count < INPUT_MAX, "there are fewer grants than bytes");
+    world.granted[world.granted_count++] = fence;
 }
 
 static void forget_fence(uint64_t fence)
 {
-    for (uint32_t i = 0; i < world.told_count; i++) {
-        if (world.told[i] == fence)
-            world.told[i] = world.told[--world.told_count];
+    for (uint32_t i = 0; i < world.granted_count; i++) {
+        if (world.granted[i] == fence)
+            world.granted[i] = world.granted[--world.granted_count];
     }
 }
 
-static void check_grant(const struct asked *asked, const char *rest)
+static void check_grant(const struct sent_request *request, const char *rest)
 {
-    bool waited = asked->command == DFLOCKD_WAIT || asked->command == DFLOCKD_SEMAPHORE_WAIT;
+    bool waited = request->command == DFLOCKD_WAIT || request->command == DFLOCKD_SEMAPHORE_WAIT;
     char fence[DFLOCKD_TOKEN_LENGTH / 2 + 1] = "";
     uint64_t lease_s;
 
@@ -281,7 +281,7 @@ static void check_grant(const struct asked *asked, const char *rest)
              rest[DFLOCKD_TOKEN_LENGTH] == ' ',
          "a token has 32 digits");
     lease_s = lease_in(rest + DFLOCKD_TOKEN_LENGTH + 1);
-    must(waited || lease_s == asked->lease_s, "a grant has the lease that was asked for");
+    must(waited || lease_s == request->lease_s, "a grant has the lease of its request");
     memcpy(fence, rest, sizeof(fence) - 1);
     remember_fence(strtoull(fence, NULL, 16));
     memcpy(world.tokens[world.token_count++ % TOKENS], rest, DFLOCKD_TOKEN_LENGTH);
@@ -292,7 +292,7 @@ static void check_stats(const char *json)
     bool quoted = false;
     int depth = 0;
 
-    must(strncmp(json, "{\"connections\":", 15) == 0, "stats begin as they should");
+    must(strncmp(json, "{\"connections\":", 15) == 0, "stats begin with the number of connections");
     for (const char *at = json; *at; at++) {
         must((uint8_t)*at >= ' ', "stats are one line");
         if (quoted && *at == '\\')
@@ -308,34 +308,34 @@ static void check_stats(const char *json)
     must(!quoted && depth == 0, "stats are whole");
 }
 
-static void check_answer(struct peer *peer, const struct asked *asked, int outcome,
+static void check_answer(struct peer *peer, const struct sent_request *request, int outcome,
                          const char *rest)
 {
-    bool stranger = world.auth && !peer->authenticated;
+    bool unauthenticated = world.auth && !peer->authenticated;
 
-    must(outcome != DFLOCKD_ERROR_AUTH || stranger, "error_auth is for those without auth");
-    must(outcome != DFLOCKD_ERROR || !stranger, "who has no auth is told so");
+    must(outcome != DFLOCKD_ERROR_AUTH || unauthenticated, "error_auth is for those without auth");
+    must(outcome != DFLOCKD_ERROR || !unauthenticated, "a peer without auth gets error_auth");
     if (outcome == DFLOCKD_ERROR || outcome == DFLOCKD_ERROR_AUTH ||
         outcome == DFLOCKD_ERROR_DRAINING) {
         must(!rest, "an error is a word");
         return;
     }
-    must(asked && asked->valid, "a wrong request is an error");
-    must(words_for(asked) & 1u << outcome, "an answer fits its request");
-    if (asked->command == DFLOCKD_AUTH)
+    must(request && request->valid, "an invalid request gets an error");
+    must(words_for(request) & 1u << outcome, "an answer fits its request");
+    if (request->command == DFLOCKD_AUTH)
         peer->authenticated = true;
-    if (outcome == DFLOCKD_ACQUIRED || (outcome == DFLOCKD_OK && words_for(asked) != BIT(OK))) {
+    if (outcome == DFLOCKD_ACQUIRED || (outcome == DFLOCKD_OK && words_for(request) != BIT(OK))) {
         must(rest, "a grant has a token");
-        check_grant(asked, rest);
-    } else if (asked->command == DFLOCKD_RENEW || asked->command == DFLOCKD_SEMAPHORE_RENEW) {
-        must(rest && lease_in(rest) == asked->lease_s, "a renewal has the lease asked for");
-    } else if (asked->command == DFLOCKD_STATS) {
+        check_grant(request, rest);
+    } else if (request->command == DFLOCKD_RENEW || request->command == DFLOCKD_SEMAPHORE_RENEW) {
+        must(rest && lease_in(rest) == request->lease_s, "a renewal has the lease of its request");
+    } else if (request->command == DFLOCKD_STATS) {
         must(rest, "stats have a body");
         check_stats(rest);
     } else {
         must(!rest, "any other answer is a word");
-        if (asked->command == DFLOCKD_RELEASE || asked->command == DFLOCKD_SEMAPHORE_RELEASE)
-            forget_fence(asked->fence);
+        if (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE)
+            forget_fence(request->fence);
     }
 }
 
@@ -343,18 +343,18 @@ static void check_line(struct peer *peer)
 {
     size_t word = strcspn(peer->line, " ");
     int outcome = outcome_of(peer->line, word);
-    const struct asked *asked = NULL;
+    const struct sent_request *request = NULL;
 
     must(strlen(peer->line) == peer->line_length, "a reply has no NUL");
-    must(outcome >= 0, "a reply begins with a word that is known");
-    if (peer->asked_first < peer->asked_count)
-        asked = &peer->asked[peer->asked_first++];
+    must(outcome >= 0, "a reply begins with a known word");
+    if (peer->answered_count < peer->request_count)
+        request = &peer->requests[peer->answered_count++];
     else
-        must(peer->session.state == SESSION_OVER, "nobody answers what was not asked");
-    check_answer(peer, asked, outcome, peer->line[word] ? peer->line + word + 1 : NULL);
+        must(peer->session.state == SESSION_OVER, "there is a request for each answer");
+    check_answer(peer, request, outcome, peer->line[word] ? peer->line + word + 1 : NULL);
 }
 
-/* Takes up to `most` bytes of what is to be sent. */
+/* Receives up to `most` bytes of the output. */
 static void take_output(struct peer *peer, size_t most)
 {
     uint32_t length;
@@ -379,14 +379,14 @@ static void take_output(struct peer *peer, size_t most)
     }
 }
 
-/* All is taken: as many replies as requests, but for the one that is being answered. */
+/* Receives all output: each request has a reply, except one that is pending. */
 static void check_replies(struct peer *peer)
 {
     size_t open;
     bool answering = peer->session.state == SESSION_BLOCKED || peer->session.state == SESSION_STATS;
 
     take_output(peer, SIZE_MAX);
-    open = peer->asked_count - peer->asked_first;
+    open = peer->request_count - peer->answered_count;
     if (peer->output.failed)
         return;
     must(open == answering, "each request has its answer");
@@ -399,7 +399,7 @@ static void open_peer(struct peer *peer)
 {
     uint32_t slot = (uint32_t)(peer - world.peers);
 
-    /* A slot is used again when all effects for its last connection have arrived. */
+    /* A slot is free when all effects for its last connection were delivered. */
     if (peer->state != PEER_GONE || mailbox_of(worker_of(peer))->count > 0)
         return;
     memset(peer, 0, sizeof(*peer));
@@ -409,24 +409,24 @@ static void open_peer(struct peer *peer)
                   connection_id_make(++world.numbers, worker_of(peer), slot));
 }
 
-static void leave(struct peer *peer)
+static void start_leaving(struct peer *peer)
 {
     if (peer->state == PEER_OPEN)
         peer->state = PEER_LEAVING;
 }
 
-/* Some steps of a disconnect; then the peer is gone. */
-static void go_on_leaving(struct peer *peer, uint32_t steps)
+/* Does some steps of the disconnect; after the last one the peer is gone. */
+static void continue_leaving(struct peer *peer, uint32_t steps)
 {
     if (peer->state != PEER_LEAVING || !session_disconnect(&peer->session, context_of(peer), steps))
         return;
     check_replies(peer);
     output_clear(&peer->output, &world.output_pool);
     free(peer->input);
-    free(peer->asked);
+    free(peer->requests);
     free(peer->line);
     peer->input = NULL;
-    peer->asked = NULL;
+    peer->requests = NULL;
     peer->line = NULL;
     peer->state = PEER_GONE;
     world.connections--;
@@ -441,9 +441,10 @@ static void note_requests(struct peer *peer, const uint8_t *bytes, size_t length
     while ((frame = request_read(bytes, length, &request)).framing == REQUEST_COMPLETE) {
         bool lease = request.valid && request.command < DFLOCKD_PING && request.lease_s > 0;
 
-        peer->asked = realloc(peer->asked, (peer->asked_count + 1) * sizeof(*peer->asked));
-        must(peer->asked, "there is memory");
-        peer->asked[peer->asked_count++] = (struct asked){
+        peer->requests =
+            realloc(peer->requests, (peer->request_count + 1) * sizeof(*peer->requests));
+        must(peer->requests, "there is memory");
+        peer->requests[peer->request_count++] = (struct sent_request){
             .valid = request.valid,
             .command = request.command,
             .fence = request.valid ? request.fence : 0,
@@ -469,16 +470,16 @@ static void read_on(struct peer *peer)
     if (peer->input_length > 0)
         memmove(peer->input, peer->input + progress.consumed, peer->input_length);
     peer->want = progress.want;
-    peer->unhurried = false;
+    peer->may_be_silent = false;
     must(!peer->output.failed || progress.want == SESSION_WANT_CLOSE ||
              progress.want == SESSION_WANT_TURN,
-         "who misses a reply is not served any more");
+         "a session that lost a reply serves no request");
     if (progress.want == SESSION_WANT_CLOSE ||
         (peer->input_ended && progress.want == SESSION_WANT_EFFECT)) {
-        leave(peer);
+        start_leaving(peer);
     } else if (peer->input_ended && progress.want == SESSION_WANT_INPUT) {
         session_input_ended(&peer->session, context_of(peer), &peer->output);
-        leave(peer);
+        start_leaving(peer);
     }
 }
 
@@ -501,10 +502,10 @@ static void end_input(struct peer *peer)
         return;
     peer->input_ended = true;
     if (peer->want == SESSION_WANT_EFFECT) {
-        leave(peer);
+        start_leaving(peer);
     } else if (peer->want == SESSION_WANT_INPUT) {
         session_input_ended(&peer->session, context_of(peer), &peer->output);
-        leave(peer);
+        start_leaving(peer);
     }
 }
 
@@ -518,8 +519,8 @@ static void take_turn(struct peer *peer)
         read_on(peer);
 }
 
-/* Whether an answer to `peer`, or a notice, lies in the mailbox. */
-static bool effect_is_under_way(const struct peer *peer, bool notice)
+/* Returns whether the mailbox has an answer for `peer`, or a notice. */
+static bool effect_is_pending(const struct peer *peer, bool notice)
 {
     const struct mailbox *mailbox = mailbox_of(worker_of(peer));
 
@@ -547,20 +548,21 @@ static void drain_all(void)
         if (session_drain(&peer->session, context_of(peer), &peer->output))
             read_on(peer);
         else
-            must(!blocked || effect_is_under_way(peer, false), "who is blocked waits in a queue");
+            must(!blocked || effect_is_pending(peer, false),
+                 "a blocked client without an effect is in a queue");
     }
 }
 
 /* ---- workers ---- */
 
-/* What it held is gone: it has to say something in time from now on. */
-static void hear_of_idleness(struct peer *peer)
+/* LOCK_IDLE: the read timeout runs again if nothing is held any more. */
+static void handle_idle(struct peer *peer)
 {
-    if (peer->want == SESSION_WANT_INPUT && peer->unhurried)
-        peer->unhurried = session_watch(&peer->session, context_of(peer));
+    if (peer->want == SESSION_WANT_INPUT && peer->may_be_silent)
+        peer->may_be_silent = session_watch(&peer->session, context_of(peer));
 }
 
-/* Delivers up to `most` effects; who has emptied the mailbox need not be woken again. */
+/* Delivers up to `most` effects. */
 static void deliver(uint32_t worker, uint32_t most)
 {
     struct stripes_effect effect;
@@ -569,14 +571,14 @@ static void deliver(uint32_t worker, uint32_t most)
         struct peer *peer = &world.peers[connection_id_slot(effect.connection_id)];
 
         must(connection_id_slot(effect.connection_id) < PEERS && worker_of(peer) == worker,
-             "an effect comes to its client's worker");
+             "an effect is in the mailbox of its connection's worker");
         if (peer->state != PEER_OPEN || peer->session.connection_id != effect.connection_id)
             continue;
         if (effect.answer.outcome == LOCK_IDLE) {
-            hear_of_idleness(peer);
+            handle_idle(peer);
             continue;
         }
-        must(peer->session.state == SESSION_BLOCKED, "an effect is for somebody who waits for it");
+        must(peer->session.state == SESSION_BLOCKED, "an answer is for a blocked session");
         session_effect(&peer->session, context_of(peer), &effect.answer, &peer->output);
         read_on(peer);
     }
@@ -584,18 +586,18 @@ static void deliver(uint32_t worker, uint32_t most)
         world.woken &= ~(1ull << worker);
 }
 
-/* The effects that are there come before time-outs, as with a worker. */
+/* Effects are delivered before timeouts, as in a worker. */
 static void read_timed_out(struct peer *peer)
 {
     deliver(worker_of(peer), UINT32_MAX);
-    if (peer->state != PEER_OPEN || peer->want != SESSION_WANT_INPUT || peer->unhurried)
+    if (peer->state != PEER_OPEN || peer->want != SESSION_WANT_INPUT || peer->may_be_silent)
         return;
-    peer->unhurried = peer->input_length == 0 && peer->session.state == SESSION_READY &&
-                      session_watch(&peer->session, context_of(peer));
-    if (peer->unhurried)
+    peer->may_be_silent = peer->input_length == 0 && peer->session.state == SESSION_READY &&
+                          session_watch(&peer->session, context_of(peer));
+    if (peer->may_be_silent)
         return;
     session_fail(&peer->session, context_of(peer), &peer->output);
-    leave(peer);
+    start_leaving(peer);
 }
 
 static void advance(uint32_t worker, uint8_t by)
@@ -633,9 +635,9 @@ static void check_workers(void)
         uint64_t until_ns = stripes_sleep(world.stripes, worker, UINT64_MAX);
         bool woken = world.woken >> worker & 1;
 
-        must(woken || mailbox_of(worker)->count == 0, "who has an effect to deliver is woken");
+        must(woken || mailbox_of(worker)->count == 0, "a worker with effects to deliver is woken");
         must(woken || world.workers == 1 || until_ns >= world.sleeps_until_ns[worker],
-             "who sleeps beyond a deadline is woken");
+             "a worker that sleeps beyond a deadline is woken");
         world.sleeps_until_ns[worker] = until_ns;
     }
     must(world.woken >> world.workers == 0, "only workers are woken");
@@ -649,7 +651,7 @@ static void check_tables(void)
         must(false, problem);
 }
 
-/* A table is looked at after each operation; the many of several workers once in a while. */
+/* Checks one table after each operation, and many tables after CHECK_EACH operations. */
 static void check_world(void)
 {
     if (world.workers == 1 || ++world.checks % CHECK_EACH == 0)
@@ -657,19 +659,19 @@ static void check_world(void)
     check_workers();
 }
 
-/* Who may be silent holds something, or will be told that this is over. */
+/* A peer that may be silent holds or waits, or gets LOCK_IDLE. */
 static void check_unhurried(struct peer *peer)
 {
     must(
-        peer->state != PEER_OPEN || !peer->unhurried || effect_is_under_way(peer, true) ||
+        peer->state != PEER_OPEN || !peer->may_be_silent || effect_is_pending(peer, true) ||
             stripes_watch(world.stripes, peer->session.connection_id, peer->session.watched_stripe),
-        "who holds nothing any more hears of it");
+        "a watched client that holds nothing gets a notice");
 }
 
 /* ---- operations ---- */
 
-/* A request out of two bytes: its command and key, and its numbers. */
-static void say(struct peer *peer, uint8_t what, uint8_t numbers)
+/* Sends a request made of two bytes: command and key, and numbers. */
+static void send_request(struct peer *peer, uint8_t what, uint8_t numbers)
 {
     static const char *const words[] = {
 #define X(name, word) [DFLOCKD_##name] = (word),
@@ -709,7 +711,7 @@ static void say(struct peer *peer, uint8_t what, uint8_t numbers)
     receive(peer, text, (size_t)length);
 }
 
-static void fill(struct peer *peer, uint8_t byte, uint8_t count)
+static void send_run(struct peer *peer, uint8_t byte, uint8_t count)
 {
     uint8_t run[UINT8_MAX];
 
@@ -722,7 +724,7 @@ static void fail_memory(uint8_t after)
     world.blocks.left = after < 128 ? after : UINT64_MAX;
 }
 
-/* As the keeper does once it has stored them. */
+/* As the fence store does after a write. */
 static void add_fences(void)
 {
     struct fences *fences = stripes_fences(world.stripes);
@@ -742,7 +744,7 @@ static void operate_on_peer(struct peer *peer, uint8_t operation, struct input *
     case 1:
     case 2:
         byte = input_byte(input);
-        say(peer, byte, input_byte(input));
+        send_request(peer, byte, input_byte(input));
         break;
     case 3:
         piece = input_take(input, input_byte(input));
@@ -750,14 +752,14 @@ static void operate_on_peer(struct peer *peer, uint8_t operation, struct input *
         break;
     case 4:
         byte = input_byte(input);
-        fill(peer, byte, input_byte(input));
+        send_run(peer, byte, input_byte(input));
         break;
     case 5:
         receive(peer, world.tokens[input_byte(input) % TOKENS], DFLOCKD_TOKEN_LENGTH);
         break;
     case 6:
-        leave(peer);
-        go_on_leaving(peer, input_byte(input));
+        start_leaving(peer);
+        continue_leaving(peer, input_byte(input));
         break;
     case 7:
         end_input(peer);
@@ -830,16 +832,16 @@ static void walk_all(void (*show)(void *context, const struct lock_view *view), 
         continue;
 }
 
-/* With all clients gone, what is still held was told to somebody who can release it. */
+/* All clients are gone: the claims that are still held are grants that a peer received. */
 static void check_holders(void)
 {
     uint64_t holders = 0;
 
     walk_all(count_holders, &holders);
-    must(holders <= world.told_count, "nothing is held that nobody was told of");
+    must(holders <= world.granted_count, "every held claim is a grant that a peer received");
 }
 
-/* All states of the cap can be had, with a fence each: none was counted that is not there. */
+/* All states of the cap can be taken, with a fence each: none has leaked. */
 static void check_budget(void)
 {
     static const uint8_t names[] = "klmn";
@@ -853,11 +855,11 @@ static void check_budget(void)
                              acquire_request(connection_id_make(1, 0, 0), &key, 1, 0, 1), &wake);
 
         must(answer.outcome == (i < STATES_FEW ? DFLOCKD_OK : DFLOCKD_ERROR_MAX_LOCKS),
-             "the cap on states is what it was in the beginning");
+             "the cap on states is the same as at the start");
     }
 }
 
-/* Long after every time-out each wait has its answer. */
+/* After every timeout, each wait has its answer. */
 static void wait_for_answers(void)
 {
     world.now_ns = FOREVER - 2000 * SECOND;
@@ -869,8 +871,7 @@ static void wait_for_answers(void)
     for (uint32_t worker = 0; worker < world.workers; worker++)
         deliver(worker, UINT32_MAX);
     for (const struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
-        must(peer->state != PEER_OPEN || peer->session.state != SESSION_BLOCKED,
-             "nobody waits for ever");
+        must(peer->state != PEER_OPEN || peer->session.state != SESSION_BLOCKED, "every wait ends");
 }
 
 static void world_end(uint8_t kind)
@@ -883,9 +884,9 @@ static void world_end(uint8_t kind)
     if (kind & 128)
         wait_for_answers();
     for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
-        leave(peer);
+        start_leaving(peer);
         while (peer->state == PEER_LEAVING) {
-            go_on_leaving(peer, 1);
+            continue_leaving(peer, 1);
             check_world();
         }
     }
@@ -900,18 +901,18 @@ static void world_end(uint8_t kind)
         check_world();
     }
     for (uint32_t worker = 0; worker < world.workers; worker++)
-        must(stripes_sleep(world.stripes, worker, UINT64_MAX) == UINT64_MAX,
-             "nothing is due any more");
+        must(stripes_sleep(world.stripes, worker, UINT64_MAX) == UINT64_MAX, "no deadline is left");
     walk_all(show_none, NULL);
     if (world.few) {
-        must(fences_outstanding(stripes_fences(world.stripes)) == 0, "no fence is promised to nobody");
+        must(fences_outstanding(stripes_fences(world.stripes)) == 0,
+             "no promise of a fence has leaked");
         add_fences();
         check_budget();
     }
     stripes_destroy(world.stripes);
     secret_free(&world.secret);
     pool_free(&world.output_pool);
-    must(world.blocks.bytes == 0, "all memory comes back");
+    must(world.blocks.bytes == 0, "all memory is released");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
