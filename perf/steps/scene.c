@@ -7,14 +7,14 @@
 
 enum {
     FIRST_OTHER_CLIENT = 1,
-    KEYS_OF_ANOTHER = 10, /* each of the others holds so many keys */
-    STRIDE = 7919         /* prime to powers of ten: a walk that comes everywhere */
+    KEYS_OF_ANOTHER = 10, /* that each other client holds */
+    STRIDE = 7919         /* prime to powers of ten: visits every key */
 };
 
 /*
- * Others' leases end after decades, a second apart, in the order in which a walk comes by; what is
- * held or renewed later ends after all of them. So who renews or releases in this order always has
- * the lease that would end next, as those have who renew their leases after half of their time.
+ * The leases of other clients end after decades, a second apart, in the order in which steps use
+ * them; later leases end after all of these. So each renewal or release finds the lease that ends
+ * next, as with clients that renew after half of their lease.
  */
 #define HELD_LEASE_S 1000000000ull
 
@@ -71,7 +71,7 @@ static void effect(void *context, uint64_t client, const struct lock_answer *ans
     scene->granted_token = answer->token;
 }
 
-/* Made by hand, since far more keys are made than are measured at a time. */
+/* Without snprintf: far more keys are made than measured. */
 static void aim(struct target *target, uint8_t kind, uint64_t number)
 {
     uint64_t left = number;
@@ -118,10 +118,10 @@ static void hold(struct scene *scene, const struct target *target, uint64_t leas
     scene->held_fences[target->number] = answer.token.fence;
 }
 
-/* Keys are held in the order of their numbers, as far as memory goes; a walk jumps about. */
+/* Keys are in memory in the order of their numbers; steps use them in another order. */
 static void hold_all(struct scene *scene)
 {
-    uint64_t *ranks = scene->held_fences; /* until there is a fence in its place */
+    uint64_t *ranks = scene->held_fences; /* until fences replace them */
 
     for (uint64_t i = 0; i < scene->held_count; i++)
         ranks[i * STRIDE % scene->held_count] = i;
@@ -163,7 +163,7 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
 
 void scene_close(struct scene *scene)
 {
-    /* One by one, which is far quicker than have table_free look for them. */
+    /* Far faster than table_free, which searches for clients. */
     for (uint64_t i = 0; i <= scene->held_count / KEYS_OF_ANOTHER; i++)
         table_disconnect(&scene->table, scene->now_ns, FIRST_OTHER_CLIENT + i, false, UINT32_MAX);
     table_free(&scene->table);

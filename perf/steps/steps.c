@@ -8,7 +8,7 @@
 #include "wire/request.h"
 
 enum {
-    HELD_BESIDE = 1000, /* keys held by others where the size is about something else */
+    HELD_BESIDE = 1000, /* keys of other clients, if the size counts something else */
     FIRST_LEAVING = 500000,
     FIRST_WAITER = 1000000
 };
@@ -16,7 +16,7 @@ enum {
 #define WAIT_FOREVER_S 1000000000ull
 #define TOKEN_TEXT     "00000000075bcd15f00dfacecafebabe"
 
-/* As if somebody read all that `bytes` leads to: no compiler then leaves out what was written. */
+/* Keeps the compiler from removing writes to `bytes`. */
 static void use(const void *bytes)
 {
     __asm__ volatile("" : : "r"(bytes) : "memory");
@@ -27,7 +27,7 @@ static bool granted(const struct lock_answer *answer)
     return answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED;
 }
 
-/* ---- the table, beside keys that others hold ---- */
+/* ---- the table, with keys that other clients hold ---- */
 
 static void run_own(struct scene *scene, uint64_t count)
 {
@@ -84,7 +84,7 @@ static void run_two_phase(struct scene *scene, uint64_t count)
     }
 }
 
-/* Each key has a client of its own, whose lease is over when all have one. */
+/* Each key has its own client; all leases are over at the end. */
 static void prepare_expire(struct scene *scene, uint64_t count)
 {
     scene_aim_at_own(scene, count);
@@ -103,7 +103,7 @@ static void run_expire(struct scene *scene, uint64_t count)
     (void)count;
 }
 
-/* ---- one key with waiters, from hand to hand ---- */
+/* ---- one key with waiters ---- */
 
 static struct target *hot_key(struct scene *scene)
 {
@@ -137,7 +137,7 @@ static void run_hand_over(struct scene *scene, uint64_t count)
         target->token = scene->granted_token;
         scene_apply(scene, DFLOCKD_RELEASE, target, 0, 0);
         scene_apply_for(scene, DFLOCKD_ACQUIRE, holder, target, WAIT_FOREVER_S, SCENE_LEASE_S);
-        scene_expect(scene->effects == effects + 1, "hand-over: nobody got the key");
+        scene_expect(scene->effects == effects + 1, "hand-over: no waiter got the key");
     }
 }
 

@@ -383,7 +383,7 @@ static void each_byte_that_is_not_utf_8_is_replaced(void **state)
 }
 
 /* A sequence that goes on behind the key must not be read as part of it. */
-static void what_stands_behind_a_key_is_not_read(void **state)
+static void bytes_behind_a_key_are_not_read(void **state)
 {
     static const char sequence[] = "\xf0\x9f\x94\x92";
 
@@ -392,7 +392,7 @@ static void what_stands_behind_a_key_is_not_read(void **state)
         assert_key_reads(sequence, length, FFFD FFFD FFFD, length * 3);
 }
 
-static void the_longest_entries_fit_the_room_for_them(void **state)
+static void the_longest_entries_fit_the_maximum(void **state)
 {
     static const uint8_t fills[] = {0x00, 0x1f, 0x7f, 0xff, '"', '\\', 'x'};
     uint8_t key[DFLOCKD_KEY_MAX];
@@ -434,8 +434,8 @@ int main(void)
         cmocka_unit_test(every_byte_can_be_a_key),
         cmocka_unit_test(valid_sequences_are_kept),
         cmocka_unit_test(each_byte_that_is_not_utf_8_is_replaced),
-        cmocka_unit_test(what_stands_behind_a_key_is_not_read),
-        cmocka_unit_test(the_longest_entries_fit_the_room_for_them),
+        cmocka_unit_test(bytes_behind_a_key_are_not_read),
+        cmocka_unit_test(the_longest_entries_fit_the_maximum),
     };
 
     return cmocka_run_group_tests_name("reply", tests, NULL, NULL);

@@ -282,7 +282,7 @@ static void any_run_of_blanks_separates_fields(void **state)
     }
 }
 
-static void unknown_commands_are_wrong_and_framed(void **state)
+static void unknown_commands_are_invalid_and_framed(void **state)
 {
     static const char *const words[] = {
         "",      "L",      "R",   "x",     "ll",    "s",     "S",     "sx",    "ss",
@@ -578,7 +578,7 @@ static void own_names_the_kind_and_the_token(void **state)
     assert_request_is(false, "own", "a key", "l " TOKEN);
 }
 
-static void requests_tell_their_kind(void **state)
+static void requests_have_the_kind_of_their_command(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < COMMANDS; i++) {
@@ -798,7 +798,7 @@ static void the_arg_of_auth_has_64_kib_at_most(void **state)
     assert_too_long(2, strlen(start));
 }
 
-static void only_the_arg_of_auth_may_be_longer(void **state)
+static void only_the_arg_of_auth_can_be_longer(void **state)
 {
     static const char *const others[] = {"", " auth", "auth ", "Auth", "auths", "aut", "ping", "l"};
 
@@ -857,7 +857,7 @@ static void an_empty_input_is_partial(void **state)
     reading_end(&reading);
 }
 
-static void three_empty_lines_are_a_wrong_request(void **state)
+static void three_empty_lines_are_an_invalid_request(void **state)
 {
     (void)state;
     assert_request_is(false, "", "", "");
@@ -901,7 +901,7 @@ static void assert_prefixes_partial(void)
     reading_end(&alone);
 }
 
-static void every_beginning_is_partial_and_nothing_behind_is_consumed(void **state)
+static void every_prefix_is_partial_and_only_one_request_is_consumed(void **state)
 {
     static const char *const wrong[] = {
         "\n\n\n",  "\r\n\r\n\r\n",        "x\nkey\n1\n",
@@ -927,7 +927,7 @@ static void every_beginning_is_partial_and_nothing_behind_is_consumed(void **sta
     assert_prefixes_partial();
 }
 
-static void requests_behind_each_other_are_read_one_by_one(void **state)
+static void pipelined_requests_are_read_one_by_one(void **state)
 {
     size_t at = 0;
 
@@ -1001,7 +1001,7 @@ static void put_random_piece(struct seeded *seeded)
         put(pieces[seeded_below(seeded, sizeof(pieces) / sizeof(pieces[0]))]);
 }
 
-static void random_input_is_framed_as_a_naive_reader_frames_it(void **state)
+static void random_input_is_framed_as_by_a_naive_reader(void **state)
 {
     struct seeded seeded;
     uint32_t seen[REQUEST_TOO_LONG + 1] = {0};
@@ -1033,14 +1033,14 @@ int main(void)
         cmocka_unit_test(every_command_has_its_word),
         cmocka_unit_test(every_command_takes_its_fields_and_no_others),
         cmocka_unit_test(any_run_of_blanks_separates_fields),
-        cmocka_unit_test(unknown_commands_are_wrong_and_framed),
+        cmocka_unit_test(unknown_commands_are_invalid_and_framed),
         cmocka_unit_test(ping_and_stats_ignore_key_and_arg),
         cmocka_unit_test(a_key_holds_any_byte_but_blanks),
         cmocka_unit_test(a_key_has_1_to_256_bytes),
         cmocka_unit_test(numbers_are_decimal_with_a_sign_and_within_their_range),
         cmocka_unit_test(a_nul_ends_no_number),
         cmocka_unit_test(own_names_the_kind_and_the_token),
-        cmocka_unit_test(requests_tell_their_kind),
+        cmocka_unit_test(requests_have_the_kind_of_their_command),
         cmocka_unit_test(a_token_is_fence_and_salt_in_hex),
         cmocka_unit_test(a_token_has_32_digits),
         cmocka_unit_test(a_token_holds_lower_case_hex_digits_only),
@@ -1048,13 +1048,13 @@ int main(void)
         cmocka_unit_test(a_line_has_256_bytes_at_most_and_returns_count),
         cmocka_unit_test(a_line_is_too_long_before_it_has_ended),
         cmocka_unit_test(the_arg_of_auth_has_64_kib_at_most),
-        cmocka_unit_test(only_the_arg_of_auth_may_be_longer),
+        cmocka_unit_test(only_the_arg_of_auth_can_be_longer),
         cmocka_unit_test(all_returns_at_the_end_of_a_line_are_stripped),
         cmocka_unit_test(an_empty_input_is_partial),
-        cmocka_unit_test(three_empty_lines_are_a_wrong_request),
-        cmocka_unit_test(every_beginning_is_partial_and_nothing_behind_is_consumed),
-        cmocka_unit_test(requests_behind_each_other_are_read_one_by_one),
-        cmocka_unit_test(random_input_is_framed_as_a_naive_reader_frames_it),
+        cmocka_unit_test(three_empty_lines_are_an_invalid_request),
+        cmocka_unit_test(every_prefix_is_partial_and_only_one_request_is_consumed),
+        cmocka_unit_test(pipelined_requests_are_read_one_by_one),
+        cmocka_unit_test(random_input_is_framed_as_by_a_naive_reader),
     };
 
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);

@@ -148,7 +148,7 @@ static void requests_behind_a_blocked_one_wait(void **state)
     world_end();
 }
 
-static void a_wait_that_times_out_says_so_and_goes_on(void **state)
+static void a_session_continues_after_a_wait_that_times_out(void **state)
 {
     struct peer *holder;
     struct peer *waiter;
@@ -194,7 +194,7 @@ static void converse(size_t first, size_t second, char *replies)
     world_end();
 }
 
-static void wherever_the_bytes_are_split_the_replies_are_the_same(void **state)
+static void replies_do_not_depend_on_how_bytes_are_split(void **state)
 {
     static char whole[4096];
     static char split[4096];
@@ -254,7 +254,7 @@ static void say_line_of(struct peer *peer, size_t length, const char *before, co
     send_text(peer, after);
 }
 
-static void a_line_may_be_as_long_as_the_limit_and_no_longer(void **state)
+static void a_line_can_have_the_maximum_length(void **state)
 {
     static const struct {
         const char *before;
@@ -388,7 +388,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
     world_end();
 }
 
-static void after_its_auth_a_session_ends_as_any_other(void **state)
+static void an_authenticated_session_ends_as_any_other(void **state)
 {
     struct peer *peer;
 
@@ -424,7 +424,7 @@ static enum session_problem problem_of(struct peer *peer, const char *text)
     return problem;
 }
 
-static void a_read_tells_its_first_problem(void **state)
+static void a_read_reports_its_first_problem(void **state)
 {
     static char too_long[300 + 1];
     struct peer *peer;
@@ -447,7 +447,7 @@ static void a_read_tells_its_first_problem(void **state)
     world_end();
 }
 
-static void a_read_tells_why_authentication_failed(void **state)
+static void a_read_reports_why_authentication_failed(void **state)
 {
     static char too_long[300 + 1];
     static const struct {
@@ -543,7 +543,7 @@ static void bytes_of_a_line_too_long_are_no_progress(void **state)
     world_end();
 }
 
-static void a_read_that_timed_out_is_an_error_and_the_end(void **state)
+static void a_read_timeout_is_an_error_and_ends_the_session(void **state)
 {
     struct peer *peer;
 
@@ -674,7 +674,7 @@ static void draining_takes_clients_out_of_all_queues(void **state)
     world_end();
 }
 
-static void a_grant_on_its_way_when_draining_starts_is_told(void **state)
+static void a_grant_on_its_way_is_delivered_while_draining(void **state)
 {
     struct peer *holder;
     struct peer *waiter;
@@ -706,24 +706,24 @@ int main(void)
         cmocka_unit_test(tokens_release_and_renew_from_any_session),
         cmocka_unit_test(fences_in_tokens_rise),
         cmocka_unit_test(requests_behind_a_blocked_one_wait),
-        cmocka_unit_test(a_wait_that_times_out_says_so_and_goes_on),
-        cmocka_unit_test(wherever_the_bytes_are_split_the_replies_are_the_same),
+        cmocka_unit_test(a_session_continues_after_a_wait_that_times_out),
+        cmocka_unit_test(replies_do_not_depend_on_how_bytes_are_split),
         cmocka_unit_test(single_bytes_give_the_same_replies_and_count_the_lines),
-        cmocka_unit_test(a_line_may_be_as_long_as_the_limit_and_no_longer),
+        cmocka_unit_test(a_line_can_have_the_maximum_length),
         cmocka_unit_test(an_endless_line_is_drained_in_bounded_memory),
         cmocka_unit_test(with_auth_the_first_request_must_be_the_right_token),
-        cmocka_unit_test(a_read_tells_its_first_problem),
-        cmocka_unit_test(a_read_tells_why_authentication_failed),
+        cmocka_unit_test(a_read_reports_its_first_problem),
+        cmocka_unit_test(a_read_reports_why_authentication_failed),
         cmocka_unit_test(an_auth_that_is_too_long_or_unfinished_fails),
-        cmocka_unit_test(after_its_auth_a_session_ends_as_any_other),
+        cmocka_unit_test(an_authenticated_session_ends_as_any_other),
         cmocka_unit_test(an_unfinished_line_at_the_end_of_input_is_dropped),
         cmocka_unit_test(a_line_too_long_at_the_end_of_input_is_an_error),
         cmocka_unit_test(bytes_of_a_line_too_long_are_no_progress),
-        cmocka_unit_test(a_read_that_timed_out_is_an_error_and_the_end),
+        cmocka_unit_test(a_read_timeout_is_an_error_and_ends_the_session),
         cmocka_unit_test(draining_ends_blocked_requests_and_serves_holders_only),
         cmocka_unit_test(draining_ends_an_enqueued_wait_and_its_place_in_the_queue),
         cmocka_unit_test(draining_takes_clients_out_of_all_queues),
-        cmocka_unit_test(a_grant_on_its_way_when_draining_starts_is_told),
+        cmocka_unit_test(a_grant_on_its_way_is_delivered_while_draining),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,7 +36,7 @@ static void a_grant_whose_lease_is_over_when_it_arrives_is_an_error(void **state
     world_end();
 }
 
-static void a_grant_on_its_way_to_a_peer_that_is_gone_passes_on(void **state)
+static void a_grant_on_its_way_to_a_closed_peer_passes_on(void **state)
 {
     (void)state;
     for (int keep = 0; keep < 2; keep++) {
@@ -67,7 +67,7 @@ static void a_grant_on_its_way_to_a_peer_that_is_gone_passes_on(void **state)
     }
 }
 
-static void a_blocked_peer_that_goes_leaves_the_queue(void **state)
+static void a_blocked_peer_that_disconnects_leaves_the_queue(void **state)
 {
     struct peer *holder;
     struct peer *gone;
@@ -120,7 +120,7 @@ static void a_peer_that_only_enqueued_leaves_nothing_behind(void **state)
     }
 }
 
-static void a_disconnect_takes_back_what_lies_in_many_stripes(void **state)
+static void a_disconnect_releases_claims_in_many_stripes(void **state)
 {
     enum {
         KEYS = 200
@@ -191,7 +191,7 @@ static void a_session_reads_no_more_while_its_output_is_full(void **state)
     world_end();
 }
 
-static void a_session_that_cannot_answer_for_want_of_memory_ends(void **state)
+static void a_session_without_memory_for_a_reply_ends(void **state)
 {
     struct peer *peer;
 
@@ -207,7 +207,7 @@ static void a_session_that_cannot_answer_for_want_of_memory_ends(void **state)
     world_end();
 }
 
-static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
+static void a_grant_without_memory_for_its_reply_is_always_released(void **state)
 {
     static const char *const asked[] = {"l\nk\n0\n", "e\nk\n\n", "l\nk\n10\n",
                                         "e\nk\n\nw\nk\n10\n"};
@@ -255,7 +255,7 @@ static void a_grant_that_cannot_be_told_is_given_back_in_any_case(void **state)
     }
 }
 
-static void a_request_for_which_there_is_no_memory_is_an_error(void **state)
+static void a_request_without_memory_is_an_error(void **state)
 {
     struct peer *peer;
 
@@ -271,7 +271,7 @@ static void a_request_for_which_there_is_no_memory_is_an_error(void **state)
     world_end();
 }
 
-static void a_session_hears_of_it_when_it_holds_nothing_in_any_stripe(void **state)
+static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
 {
     enum {
         KEYS = 16
@@ -313,15 +313,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_grant_whose_lease_is_over_when_it_arrives_is_an_error),
-        cmocka_unit_test(a_grant_on_its_way_to_a_peer_that_is_gone_passes_on),
-        cmocka_unit_test(a_blocked_peer_that_goes_leaves_the_queue),
+        cmocka_unit_test(a_grant_on_its_way_to_a_closed_peer_passes_on),
+        cmocka_unit_test(a_blocked_peer_that_disconnects_leaves_the_queue),
         cmocka_unit_test(a_peer_that_only_enqueued_leaves_nothing_behind),
-        cmocka_unit_test(a_disconnect_takes_back_what_lies_in_many_stripes),
+        cmocka_unit_test(a_disconnect_releases_claims_in_many_stripes),
         cmocka_unit_test(a_session_reads_no_more_while_its_output_is_full),
-        cmocka_unit_test(a_session_that_cannot_answer_for_want_of_memory_ends),
-        cmocka_unit_test(a_grant_that_cannot_be_told_is_given_back_in_any_case),
-        cmocka_unit_test(a_request_for_which_there_is_no_memory_is_an_error),
-        cmocka_unit_test(a_session_hears_of_it_when_it_holds_nothing_in_any_stripe),
+        cmocka_unit_test(a_session_without_memory_for_a_reply_ends),
+        cmocka_unit_test(a_grant_without_memory_for_its_reply_is_always_released),
+        cmocka_unit_test(a_request_without_memory_is_an_error),
+        cmocka_unit_test(a_session_is_idle_when_it_holds_nothing_in_any_stripe),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,7 @@
 
 #include "session_fixture.h"
 
-static void stats_show_each_kind_of_state_as_promised(void **state)
+static void stats_list_each_kind_of_state(void **state)
 {
     struct peer *holder;
     struct peer *waiter;
@@ -62,7 +62,7 @@ static void stats_list_a_semaphore_of_one_slot_as_a_lock(void **state)
     world_end();
 }
 
-static void stats_are_valid_whatever_bytes_a_key_holds(void **state)
+static void stats_are_valid_for_keys_of_any_bytes(void **state)
 {
     struct peer *peer;
 
@@ -190,7 +190,7 @@ static void crowd_up(struct peer *holder)
 }
 
 /* While one session makes its stats, in turns and with its output full, another is served. */
-static void stats_of_many_keys_come_in_turns_and_stall_nobody(void **state)
+static void stats_of_many_keys_are_written_in_many_turns(void **state)
 {
     struct peer *holder;
     struct peer *watcher;
@@ -230,7 +230,7 @@ static void stats_of_many_keys_come_in_turns_and_stall_nobody(void **state)
     world_end();
 }
 
-static void a_session_may_end_in_the_middle_of_its_stats(void **state)
+static void a_session_can_end_while_it_writes_stats(void **state)
 {
     struct peer *holder;
     struct peer *watcher;
@@ -311,7 +311,7 @@ static void expect_each_flipping_key_once(const struct peer *watcher)
 }
 
 /* Two sessions walk at the same time, one behind the other: neither sees the notes of the other. */
-static void each_key_is_listed_once_though_it_changes_meanwhile(void **state)
+static void each_key_is_listed_once_although_it_changes(void **state)
 {
     static struct flips flips;
     struct peer *watchers[2];
@@ -345,7 +345,7 @@ static void each_key_is_listed_once_though_it_changes_meanwhile(void **state)
     world_end();
 }
 
-static void as_many_walks_as_may_be_are_under_way_and_the_next_one_waits(void **state)
+static void a_walk_beyond_the_maximum_waits(void **state)
 {
     struct lock_walk walks[TABLE_WALKS_MAX];
     struct peer *watcher;
@@ -381,13 +381,13 @@ static void as_many_walks_as_may_be_are_under_way_and_the_next_one_waits(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stats_show_each_kind_of_state_as_promised),
+        cmocka_unit_test(stats_list_each_kind_of_state),
         cmocka_unit_test(stats_list_a_semaphore_of_one_slot_as_a_lock),
-        cmocka_unit_test(stats_are_valid_whatever_bytes_a_key_holds),
-        cmocka_unit_test(stats_of_many_keys_come_in_turns_and_stall_nobody),
-        cmocka_unit_test(a_session_may_end_in_the_middle_of_its_stats),
-        cmocka_unit_test(each_key_is_listed_once_though_it_changes_meanwhile),
-        cmocka_unit_test(as_many_walks_as_may_be_are_under_way_and_the_next_one_waits),
+        cmocka_unit_test(stats_are_valid_for_keys_of_any_bytes),
+        cmocka_unit_test(stats_of_many_keys_are_written_in_many_turns),
+        cmocka_unit_test(a_session_can_end_while_it_writes_stats),
+        cmocka_unit_test(each_key_is_listed_once_although_it_changes),
+        cmocka_unit_test(a_walk_beyond_the_maximum_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,7 +132,7 @@ static struct lock_answer acquire(struct stripes *stripes, uint64_t now_ns, uint
 
 /* ---- keys ---- */
 
-static void equal_keys_lie_in_one_stripe_and_kinds_are_told_apart(void **state)
+static void equal_keys_share_a_stripe_and_kinds_differ(void **state)
 {
     struct stripes *stripes = create(WORKERS, 10, 0);
     uint32_t used[STRIPES_MAX] = {0};
@@ -160,7 +160,7 @@ static void equal_keys_lie_in_one_stripe_and_kinds_are_told_apart(void **state)
     destroy(stripes);
 }
 
-static void each_table_hashes_with_a_secret_of_its_own(void **state)
+static void each_table_has_its_own_hash_secret(void **state)
 {
     struct stripes *stripes = create(1, 10, 0);
     uint64_t first = key_named(stripes, LOCK_KIND_LOCK, "k").hash;
@@ -245,7 +245,7 @@ static void fences_are_promised_for_all_stripes_together(void **state)
     destroy(stripes);
 }
 
-static void the_keeper_is_woken_once_when_fences_are_low(void **state)
+static void the_fence_worker_is_woken_once_when_fences_are_low(void **state)
 {
     struct stripes *stripes = create_with_fences(WORKERS, 100, 0, 9);
     uint64_t wake = 0;
@@ -335,7 +335,7 @@ static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **stat
     destroy(stripes);
 }
 
-static void who_wakes_in_time_anyway_is_not_woken(void **state)
+static void a_worker_that_wakes_in_time_is_not_woken(void **state)
 {
     struct stripes *stripes = create(WORKERS, 10, 0);
     char name[16];
@@ -354,7 +354,7 @@ static void who_wakes_in_time_anyway_is_not_woken(void **state)
     destroy(stripes);
 }
 
-static void a_worker_expires_what_is_at_home_with_it_and_nothing_else(void **state)
+static void a_worker_expires_only_its_home_stripes(void **state)
 {
     struct stripes *stripes = create(WORKERS, 10, 0);
     char name[16];
@@ -408,7 +408,7 @@ static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **stat
     destroy(stripes);
 }
 
-static void the_invariants_hold_though_one_worker_is_behind(void **state)
+static void the_invariants_hold_while_one_worker_is_behind(void **state)
 {
     struct stripes *stripes = create(1, 10, 60);
     struct lock_key j = key_named(stripes, LOCK_KIND_LOCK, "j");
@@ -842,13 +842,13 @@ static void hammer_keys(uint64_t gc_max_idle_s, uint32_t states_left)
     destroy(hammer.stripes);
 }
 
-static void threads_exclude_each_other_in_turn_and_nobody_is_forgotten(void **state)
+static void threads_exclude_each_other_and_every_wait_ends(void **state)
 {
     (void)state;
     hammer_keys(LONG_S, KEYS);
 }
 
-static void threads_share_states_that_come_and_go_and_leave_none(void **state)
+static void threads_share_states_and_leave_none(void **state)
 {
     (void)state;
     hammer_keys(0, 0);
@@ -946,7 +946,7 @@ static void *keep_dates(void *context)
 }
 
 /* Each key has a holder that says nothing more, and waiters of two workers. */
-static void leases_and_waits_end_though_nobody_calls(void **state)
+static void leases_and_waits_end_without_requests(void **state)
 {
     static struct dates dates;
     uint64_t now_ns = clock_ns();
@@ -978,21 +978,21 @@ static void leases_and_waits_end_though_nobody_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equal_keys_lie_in_one_stripe_and_kinds_are_told_apart),
-        cmocka_unit_test(each_table_hashes_with_a_secret_of_its_own),
+        cmocka_unit_test(equal_keys_share_a_stripe_and_kinds_differ),
+        cmocka_unit_test(each_table_has_its_own_hash_secret),
         cmocka_unit_test(salts_are_random_and_each_is_used_once),
         cmocka_unit_test(fences_are_promised_for_all_stripes_together),
-        cmocka_unit_test(the_keeper_is_woken_once_when_fences_are_low),
+        cmocka_unit_test(the_fence_worker_is_woken_once_when_fences_are_low),
         cmocka_unit_test(an_effect_wakes_its_worker_only_when_its_mailbox_was_empty),
         cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
-        cmocka_unit_test(who_wakes_in_time_anyway_is_not_woken),
-        cmocka_unit_test(a_worker_expires_what_is_at_home_with_it_and_nothing_else),
+        cmocka_unit_test(a_worker_that_wakes_in_time_is_not_woken),
+        cmocka_unit_test(a_worker_expires_only_its_home_stripes),
         cmocka_unit_test(a_worker_that_is_behind_sees_no_idle_time_before_its_now),
-        cmocka_unit_test(the_invariants_hold_though_one_worker_is_behind),
-        cmocka_unit_test(threads_exclude_each_other_in_turn_and_nobody_is_forgotten),
-        cmocka_unit_test(threads_share_states_that_come_and_go_and_leave_none),
+        cmocka_unit_test(the_invariants_hold_while_one_worker_is_behind),
+        cmocka_unit_test(threads_exclude_each_other_and_every_wait_ends),
+        cmocka_unit_test(threads_share_states_and_leave_none),
         cmocka_unit_test(the_cap_on_states_is_hard_for_all_threads_together),
-        cmocka_unit_test(leases_and_waits_end_though_nobody_calls),
+        cmocka_unit_test(leases_and_waits_end_without_requests),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

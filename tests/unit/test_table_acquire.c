@@ -30,7 +30,7 @@ static void a_try_lock_never_waits(void **state)
                          "1 r k a = ok", "2 l k 0 30 = ok b 30"));
 }
 
-static void waiters_are_served_first_come_first_served(void **state)
+static void waiters_are_granted_in_request_order(void **state)
 {
     (void)state;
     play(defaults,
@@ -40,7 +40,7 @@ static void waiters_are_served_first_come_first_served(void **state)
                "4 r k d = ok", "order a b", "order b c", "order c d", "see lock k = 1 0 0 0 0 0"));
 }
 
-static void nobody_overtakes_a_waiter(void **state)
+static void a_new_request_does_not_overtake_a_waiter(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "2 l k 10 30 = pending", "3 l k 0 30 = timeout",
@@ -49,7 +49,7 @@ static void nobody_overtakes_a_waiter(void **state)
                          "-> 1 ok c 30", "1 r k c = ok", "3 w k 0 = ok d 30"));
 }
 
-static void nobody_overtakes_a_waiter_of_a_semaphore(void **state)
+static void a_new_request_does_not_overtake_a_waiter_of_a_semaphore(void **state)
 {
     (void)state;
     play(defaults,
@@ -68,7 +68,7 @@ static void a_wait_times_out_at_its_end_and_not_before(void **state)
                          "1 r k a = ok", "2 l k 10 30 = ok b 30"));
 }
 
-static void a_wait_that_timed_out_leaves_those_behind_in_their_places(void **state)
+static void a_wait_that_times_out_keeps_the_order_of_the_others(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 100 = ok a 100", "2 l k 20 30 = pending", "3 l k 10 30 = pending",
@@ -85,7 +85,7 @@ static void the_lease_of_a_waiter_runs_from_its_grant(void **state)
                          "2 r k b = error"));
 }
 
-static void a_lease_that_ends_hands_over(void **state)
+static void an_expired_lease_passes_to_the_next_waiter(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 5 = ok a 5", "2 l k 60 7 = pending", "3 l k 60 9 = pending",
@@ -116,7 +116,7 @@ static void an_expired_lease_is_not_released_and_passes_on(void **state)
                          "1 sr k a = error", "-> 2 ok b 30", "see semaphore k = 1 1 0 2 30 0"));
 }
 
-static void a_token_serves_any_client(void **state)
+static void any_client_can_use_a_token(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "3 n k a 40 = ok 40",
@@ -124,7 +124,7 @@ static void a_token_serves_any_client(void **state)
                          "1 r k b = ok", "2 holds = nothing"));
 }
 
-static void a_token_that_is_not_held_changes_nothing(void **state)
+static void an_invalid_token_changes_nothing(void **state)
 {
     (void)state;
     play(defaults,
@@ -147,7 +147,7 @@ static void a_stale_token_does_not_touch_the_idle_clock(void **state)
                "deadline = 60", "at 60", "see lock k = none"));
 }
 
-static void a_lock_and_a_semaphore_of_one_name_are_two_things(void **state)
+static void a_lock_and_a_semaphore_with_one_name_are_independent(void **state)
 {
     (void)state;
     play(defaults,
@@ -231,7 +231,7 @@ static void another_limit_is_refused_until_the_state_is_collected(void **state)
                "see semaphore k = 3 1 0 2 30 0", "1 sl k 0 2 30 = error_limit_mismatch"));
 }
 
-static void a_client_may_hold_many_things_and_wait_for_its_own(void **state)
+static void a_client_can_hold_many_keys_and_wait_for_its_own(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l j 0 30 = ok a 30", "1 l k 0 30 = ok b 30", "1 sl k 0 2 30 = ok c 30",
@@ -248,7 +248,7 @@ static void a_cancelled_request_gets_no_answer(void **state)
                          "3 r k b = ok", "9 cancel = no"));
 }
 
-static void a_request_whose_effect_is_out_is_not_cancelled(void **state)
+static void a_request_whose_effect_was_sent_is_not_cancelled(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "2 l k 5 30 = pending", "at 5", "-> 2 timeout",
@@ -264,7 +264,7 @@ static void the_longest_waits_and_leases_do_not_overflow(void **state)
                          "1 n k a 9223372036 = ok 9223372036", "1 r k a = ok", "-> 2 ok b 30"));
 }
 
-static void keys_of_every_length_and_byte_are_told_apart(void **state)
+static void keys_of_every_length_and_byte_differ(void **state)
 {
     static struct fixture fixture;
     static uint8_t bytes[DFLOCKD_KEY_MAX];
@@ -293,28 +293,28 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_free_lock_is_granted_at_once),
         cmocka_unit_test(a_try_lock_never_waits),
-        cmocka_unit_test(waiters_are_served_first_come_first_served),
-        cmocka_unit_test(nobody_overtakes_a_waiter),
-        cmocka_unit_test(nobody_overtakes_a_waiter_of_a_semaphore),
+        cmocka_unit_test(waiters_are_granted_in_request_order),
+        cmocka_unit_test(a_new_request_does_not_overtake_a_waiter),
+        cmocka_unit_test(a_new_request_does_not_overtake_a_waiter_of_a_semaphore),
         cmocka_unit_test(a_wait_times_out_at_its_end_and_not_before),
-        cmocka_unit_test(a_wait_that_timed_out_leaves_those_behind_in_their_places),
+        cmocka_unit_test(a_wait_that_times_out_keeps_the_order_of_the_others),
         cmocka_unit_test(the_lease_of_a_waiter_runs_from_its_grant),
-        cmocka_unit_test(a_lease_that_ends_hands_over),
+        cmocka_unit_test(an_expired_lease_passes_to_the_next_waiter),
         cmocka_unit_test(a_renewed_lease_runs_in_full_from_now),
         cmocka_unit_test(an_expired_lease_is_not_renewed_and_passes_on),
         cmocka_unit_test(an_expired_lease_is_not_released_and_passes_on),
-        cmocka_unit_test(a_token_serves_any_client),
-        cmocka_unit_test(a_token_that_is_not_held_changes_nothing),
+        cmocka_unit_test(any_client_can_use_a_token),
+        cmocka_unit_test(an_invalid_token_changes_nothing),
         cmocka_unit_test(a_stale_token_does_not_touch_the_idle_clock),
-        cmocka_unit_test(a_lock_and_a_semaphore_of_one_name_are_two_things),
+        cmocka_unit_test(a_lock_and_a_semaphore_with_one_name_are_independent),
         cmocka_unit_test(a_semaphore_has_as_many_slots_as_its_limit),
         cmocka_unit_test(semaphores_of_many_sizes_fill_and_pass_on_in_order),
         cmocka_unit_test(another_limit_is_refused_until_the_state_is_collected),
-        cmocka_unit_test(a_client_may_hold_many_things_and_wait_for_its_own),
+        cmocka_unit_test(a_client_can_hold_many_keys_and_wait_for_its_own),
         cmocka_unit_test(a_cancelled_request_gets_no_answer),
-        cmocka_unit_test(a_request_whose_effect_is_out_is_not_cancelled),
+        cmocka_unit_test(a_request_whose_effect_was_sent_is_not_cancelled),
         cmocka_unit_test(the_longest_waits_and_leases_do_not_overflow),
-        cmocka_unit_test(keys_of_every_length_and_byte_are_told_apart),
+        cmocka_unit_test(keys_of_every_length_and_byte_differ),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ static const struct rules defaults;
 
 static const struct rules keeping = {.keep_on_disconnect = true};
 
-static void all_that_a_client_held_is_released_and_handed_over(void **state)
+static void a_disconnect_releases_and_grants_to_waiters(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l j 0 30 = ok a 30", "1 l k 0 30 = ok b 30", "1 sl k 0 2 30 = ok c 30",
@@ -27,7 +27,7 @@ static void all_that_a_client_held_is_released_and_handed_over(void **state)
                          "2 gone", "-> 3 ok f 30"));
 }
 
-static void without_auto_release_what_a_client_holds_stays(void **state)
+static void without_auto_release_held_claims_stay(void **state)
 {
     (void)state;
     play(keeping, LINES("1 l k 0 30 = ok a 30", "1 sl k 0 2 30 = ok b 30", "2 l k 60 30 = pending",
@@ -37,7 +37,7 @@ static void without_auto_release_what_a_client_holds_stays(void **state)
                         "3 r k a = ok", "-> 2 ok b 30"));
 }
 
-static void waiters_and_enqueued_states_go_in_any_case(void **state)
+static void a_disconnect_always_removes_waiters_and_enqueued_states(void **state)
 {
     static const struct rules *const both[] = {&defaults, &keeping};
 
@@ -53,7 +53,7 @@ static void waiters_and_enqueued_states_go_in_any_case(void **state)
                    "-> 3 ok d 30", "1 r j a = ok", "see lock j = 1 0 0 0 0 0"));
 }
 
-static void a_client_never_gets_what_it_releases_itself(void **state)
+static void a_disconnected_client_is_not_granted_what_it_releases(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "1 e k 30 = queued", "1 l k 60 30 = pending",
@@ -65,7 +65,7 @@ static void a_client_never_gets_what_it_releases_itself(void **state)
                "1 gone pending", "see semaphore k = 2 0 0 0 0 0", "2 sl k 0 2 30 = ok c 30"));
 }
 
-static void a_grant_on_its_way_is_given_back_in_any_case(void **state)
+static void a_grant_on_its_way_is_always_released(void **state)
 {
     static const struct rules *const both[] = {&defaults, &keeping};
 
@@ -77,7 +77,7 @@ static void a_grant_on_its_way_is_given_back_in_any_case(void **state)
                    "2 holds = nothing", "1 r k b = error", "see lock k = 1 1 0 3 30 0"));
 }
 
-static void an_enqueued_grant_on_its_way_is_given_back_in_any_case(void **state)
+static void an_enqueued_grant_on_its_way_is_always_released(void **state)
 {
     static const struct rules *const both[] = {&defaults, &keeping};
 
@@ -88,7 +88,7 @@ static void an_enqueued_grant_on_its_way_is_given_back_in_any_case(void **state)
                              "2 gone pending", "-> 3 ok c 30", "see lock k = 1 1 0 3 30 0"));
 }
 
-static void a_grant_that_was_told_is_kept_without_auto_release(void **state)
+static void a_received_grant_is_kept_without_auto_release(void **state)
 {
     (void)state;
     play(keeping, LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "1 r k a = ok",
@@ -96,7 +96,7 @@ static void a_grant_that_was_told_is_kept_without_auto_release(void **state)
                         "see lock k = 1 1 1 2 30 0", "4 r k b = ok", "-> 3 ok c 30"));
 }
 
-static void only_the_grant_on_its_way_is_given_back_without_auto_release(void **state)
+static void only_the_grant_on_its_way_is_released_without_auto_release(void **state)
 {
     (void)state;
     play(keeping, LINES("1 l k 0 30 = ok a 30", "2 l j 0 30 = ok b 30", "2 l k 60 30 = pending",
@@ -104,7 +104,7 @@ static void only_the_grant_on_its_way_is_given_back_without_auto_release(void **
                         "see lock k = 1 0 0 0 0 0", "see lock j = 1 1 0 2 30 0"));
 }
 
-static void an_earlier_grant_is_kept_when_a_later_wait_is_cut_off(void **state)
+static void an_earlier_grant_is_kept_if_a_later_wait_is_cancelled(void **state)
 {
     (void)state;
     play(keeping,
@@ -116,7 +116,7 @@ static void an_earlier_grant_is_kept_when_a_later_wait_is_cut_off(void **state)
                         "-> 2 timeout", "2 gone pending", "see lock j = 1 1 0 2 25 0"));
 }
 
-static void an_earlier_grant_is_kept_when_a_later_grant_is_given_back(void **state)
+static void an_earlier_grant_is_kept_if_a_later_grant_is_released(void **state)
 {
     (void)state;
     play(keeping, LINES("1 l j 0 30 = ok a 30", "1 l k 0 30 = ok b 30", "2 e k 30 = queued",
@@ -125,7 +125,7 @@ static void an_earlier_grant_is_kept_when_a_later_grant_is_given_back(void **sta
                         "see lock j = 1 1 0 2 30 0", "see lock k = 1 0 0 0 0 0"));
 }
 
-static void a_grant_nobody_was_told_of_is_given_back_without_auto_release(void **state)
+static void an_unseen_grant_is_released_without_auto_release(void **state)
 {
     (void)state;
     play(keeping, LINES("1 l k 0 30 = ok a 30", "2 e k 30 = queued", "3 l k 60 30 = pending",
@@ -133,7 +133,7 @@ static void a_grant_nobody_was_told_of_is_given_back_without_auto_release(void *
                         "2 w k 0 = error_not_enqueued", "2 holds = nothing"));
 }
 
-static void an_enqueued_grant_that_was_told_is_kept_without_auto_release(void **state)
+static void a_received_enqueued_grant_is_kept_without_auto_release(void **state)
 {
     (void)state;
     play(keeping, LINES("1 e k 30 = acquired a 30", "1 gone", "see lock k = 1 1 0 1 30 0",
@@ -142,7 +142,7 @@ static void an_enqueued_grant_that_was_told_is_kept_without_auto_release(void **
                         "2 l k 60 30 = pending", "3 r k b = ok", "-> 2 ok c 30"));
 }
 
-static void the_memory_of_a_lost_lease_goes_with_the_client(void **state)
+static void a_disconnect_forgets_lost_leases(void **state)
 {
     static const struct rules *const both[] = {&defaults, &keeping};
 
@@ -153,14 +153,14 @@ static void the_memory_of_a_lost_lease_goes_with_the_client(void **state)
                    "deadline = 65", "1 w k 0 = error_not_enqueued", "at 65", "used = 0"));
 }
 
-static void the_gone_client_and_an_unknown_one_leave_nothing_to_do(void **state)
+static void a_disconnect_of_an_unknown_client_does_nothing(void **state)
 {
     (void)state;
     play(defaults, LINES("7 gone", "7 gone pending", "1 l k 0 30 = ok a 30", "7 gone", "1 gone",
                          "1 gone", "see lock k = 1 0 0 0 0 0"));
 }
 
-static void a_disconnect_hands_over_in_fifo_order_whoever_comes_between(void **state)
+static void a_disconnect_grants_in_request_order_among_other_requests(void **state)
 {
     (void)state;
     play(defaults,
@@ -189,7 +189,7 @@ static void a_disconnect_with_no_steps_does_nothing(void **state)
 }
 
 /* A disconnect takes no more calls than the client has things, plus one to see that. */
-static void a_disconnect_costs_what_the_client_has(void **state)
+static void a_disconnect_takes_time_for_the_claims_of_the_client_only(void **state)
 {
     enum {
         OWN = 100
@@ -249,7 +249,7 @@ static uint32_t fullest_bucket(const struct map *map)
  * the high bits only; and fences that differ in the high bits only, as a client can choose them by
  * keeping those of its leases. Neither may make what others ask for slow.
  */
-static void no_bucket_holds_all_dead_clients_or_chosen_fences(void **state)
+static void chosen_ids_and_fences_do_not_share_a_bucket(void **state)
 {
     static struct fixture fixture;
 
@@ -287,14 +287,14 @@ static void a_client_leaves_all_its_queues_and_keeps_its_leases(void **state)
                "1 r k c = ok", "-> 3 ok f 30"));
 }
 
-static void a_client_that_only_waited_is_idle_when_it_left_its_queues(void **state)
+static void a_client_without_leases_is_idle_after_it_leaves_its_queues(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l j 0 90 = ok a 90", "2 e j 30 = queued", "2 watch = yes", "2 leaves",
                          "-> 2 idle", "2 watch = no", "2 leaves", "see lock j = 1 1 0 1 90 0"));
 }
 
-static void a_grant_on_its_way_stays_when_its_client_leaves_its_queues(void **state)
+static void leaving_the_queues_keeps_a_grant_on_its_way(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l j 0 90 = ok a 90", "1 l k 0 90 = ok b 90", "2 e j 30 = queued",
@@ -305,27 +305,27 @@ static void a_grant_on_its_way_stays_when_its_client_leaves_its_queues(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_that_a_client_held_is_released_and_handed_over),
-        cmocka_unit_test(without_auto_release_what_a_client_holds_stays),
-        cmocka_unit_test(waiters_and_enqueued_states_go_in_any_case),
-        cmocka_unit_test(a_client_never_gets_what_it_releases_itself),
-        cmocka_unit_test(a_grant_on_its_way_is_given_back_in_any_case),
-        cmocka_unit_test(an_enqueued_grant_on_its_way_is_given_back_in_any_case),
-        cmocka_unit_test(a_grant_that_was_told_is_kept_without_auto_release),
-        cmocka_unit_test(only_the_grant_on_its_way_is_given_back_without_auto_release),
-        cmocka_unit_test(an_earlier_grant_is_kept_when_a_later_wait_is_cut_off),
-        cmocka_unit_test(an_earlier_grant_is_kept_when_a_later_grant_is_given_back),
-        cmocka_unit_test(a_grant_nobody_was_told_of_is_given_back_without_auto_release),
-        cmocka_unit_test(an_enqueued_grant_that_was_told_is_kept_without_auto_release),
-        cmocka_unit_test(the_memory_of_a_lost_lease_goes_with_the_client),
-        cmocka_unit_test(the_gone_client_and_an_unknown_one_leave_nothing_to_do),
-        cmocka_unit_test(a_disconnect_hands_over_in_fifo_order_whoever_comes_between),
+        cmocka_unit_test(a_disconnect_releases_and_grants_to_waiters),
+        cmocka_unit_test(without_auto_release_held_claims_stay),
+        cmocka_unit_test(a_disconnect_always_removes_waiters_and_enqueued_states),
+        cmocka_unit_test(a_disconnected_client_is_not_granted_what_it_releases),
+        cmocka_unit_test(a_grant_on_its_way_is_always_released),
+        cmocka_unit_test(an_enqueued_grant_on_its_way_is_always_released),
+        cmocka_unit_test(a_received_grant_is_kept_without_auto_release),
+        cmocka_unit_test(only_the_grant_on_its_way_is_released_without_auto_release),
+        cmocka_unit_test(an_earlier_grant_is_kept_if_a_later_wait_is_cancelled),
+        cmocka_unit_test(an_earlier_grant_is_kept_if_a_later_grant_is_released),
+        cmocka_unit_test(an_unseen_grant_is_released_without_auto_release),
+        cmocka_unit_test(a_received_enqueued_grant_is_kept_without_auto_release),
+        cmocka_unit_test(a_disconnect_forgets_lost_leases),
+        cmocka_unit_test(a_disconnect_of_an_unknown_client_does_nothing),
+        cmocka_unit_test(a_disconnect_grants_in_request_order_among_other_requests),
         cmocka_unit_test(a_disconnect_with_no_steps_does_nothing),
-        cmocka_unit_test(a_disconnect_costs_what_the_client_has),
-        cmocka_unit_test(no_bucket_holds_all_dead_clients_or_chosen_fences),
+        cmocka_unit_test(a_disconnect_takes_time_for_the_claims_of_the_client_only),
+        cmocka_unit_test(chosen_ids_and_fences_do_not_share_a_bucket),
         cmocka_unit_test(a_client_leaves_all_its_queues_and_keeps_its_leases),
-        cmocka_unit_test(a_client_that_only_waited_is_idle_when_it_left_its_queues),
-        cmocka_unit_test(a_grant_on_its_way_stays_when_its_client_leaves_its_queues),
+        cmocka_unit_test(a_client_without_leases_is_idle_after_it_leaves_its_queues),
+        cmocka_unit_test(leaving_the_queues_keeps_a_grant_on_its_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,7 +58,7 @@ static int release(const char *name, uint64_t fence)
     return outcome;
 }
 
-static void without_a_fence_nothing_is_granted_queued_or_kept(void **state)
+static void without_a_fence_a_request_is_an_error_and_changes_nothing(void **state)
 {
     (void)state;
     start(1);
@@ -73,7 +73,7 @@ static void without_a_fence_nothing_is_granted_queued_or_kept(void **state)
     fixture_end(&fixture);
 }
 
-static void what_needs_no_fence_is_answered_as_ever(void **state)
+static void requests_that_need_no_fence_work_without_fences(void **state)
 {
     struct lock_key key;
 
@@ -92,7 +92,7 @@ static void what_needs_no_fence_is_answered_as_ever(void **state)
     fixture_end(&fixture);
 }
 
-static void a_waiter_that_was_let_in_is_granted_though_no_fence_is_left(void **state)
+static void a_queued_waiter_is_granted_although_no_fence_is_left(void **state)
 {
     (void)state;
     start(2);
@@ -153,7 +153,7 @@ static void leave_by_disconnecting(void)
     fixture_disconnect(&fixture, WAITER, false, 1);
 }
 
-static void a_waiter_that_leaves_gives_its_promise_back(void **state)
+static void a_waiter_that_leaves_returns_its_promise(void **state)
 {
     (void)state;
     expect_the_promise_back(leave_by_trying);
@@ -162,7 +162,7 @@ static void a_waiter_that_leaves_gives_its_promise_back(void **state)
     expect_the_promise_back(leave_by_disconnecting);
 }
 
-static void a_claim_refused_for_other_reasons_keeps_no_promise(void **state)
+static void a_refused_claim_takes_no_promise(void **state)
 {
     const struct rules one_state = {.states_max = 1};
 
@@ -176,7 +176,7 @@ static void a_claim_refused_for_other_reasons_keeps_no_promise(void **state)
     fixture_end(&fixture);
 }
 
-static void a_table_without_a_limit_asks_for_no_promise(void **state)
+static void a_table_without_a_limit_takes_no_promise(void **state)
 {
     (void)state;
     fixture_start(&fixture, &defaults);
@@ -198,12 +198,12 @@ static void a_table_without_a_limit_asks_for_no_promise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_fence_nothing_is_granted_queued_or_kept),
-        cmocka_unit_test(what_needs_no_fence_is_answered_as_ever),
-        cmocka_unit_test(a_waiter_that_was_let_in_is_granted_though_no_fence_is_left),
-        cmocka_unit_test(a_waiter_that_leaves_gives_its_promise_back),
-        cmocka_unit_test(a_claim_refused_for_other_reasons_keeps_no_promise),
-        cmocka_unit_test(a_table_without_a_limit_asks_for_no_promise),
+        cmocka_unit_test(without_a_fence_a_request_is_an_error_and_changes_nothing),
+        cmocka_unit_test(requests_that_need_no_fence_work_without_fences),
+        cmocka_unit_test(a_queued_waiter_is_granted_although_no_fence_is_left),
+        cmocka_unit_test(a_waiter_that_leaves_returns_its_promise),
+        cmocka_unit_test(a_refused_claim_takes_no_promise),
+        cmocka_unit_test(a_table_without_a_limit_takes_no_promise),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,7 @@ static void a_key_that_exists_is_never_refused_by_the_cap(void **state)
                "5 e k 30 = acquired e 30"));
 }
 
-static void a_cap_of_nothing_refuses_all_and_keeps_nothing(void **state)
+static void a_cap_of_0_refuses_all_keys(void **state)
 {
     static struct fixture fixture;
     struct lock_key key;
@@ -110,7 +110,7 @@ static void waiters_beyond_the_cap_are_refused(void **state)
                "4 l k 60 30 = pending", "5 l k 60 30 = error_max_waiters"));
 }
 
-static void the_cap_on_waiters_wins_over_a_timeout_of_nothing(void **state)
+static void the_cap_on_waiters_is_reported_before_a_timeout_of_0(void **state)
 {
     (void)state;
     play((struct rules){.waiters_max = 1},
@@ -118,7 +118,7 @@ static void the_cap_on_waiters_wins_over_a_timeout_of_nothing(void **state)
                "3 l k 0 30 = error_max_waiters", "at 5", "2 cancel = yes", "3 l k 0 30 = timeout"));
 }
 
-static void the_cap_on_waiters_is_for_each_key_apart(void **state)
+static void the_cap_on_waiters_counts_per_key(void **state)
 {
     (void)state;
     play((struct rules){.waiters_max = 1},
@@ -127,7 +127,7 @@ static void the_cap_on_waiters_is_for_each_key_apart(void **state)
                "5 sl k 60 1 30 = error_max_waiters"));
 }
 
-static void a_slot_that_is_free_is_granted_whatever_the_cap_on_waiters(void **state)
+static void a_free_slot_is_granted_at_any_cap_on_waiters(void **state)
 {
     (void)state;
     play((struct rules){.waiters_max = 1},
@@ -135,7 +135,7 @@ static void a_slot_that_is_free_is_granted_whatever_the_cap_on_waiters(void **st
                "4 sl k 9 3 30 = pending", "5 sl k 9 3 30 = error_max_waiters"));
 }
 
-static void another_limit_wins_over_the_cap_on_waiters(void **state)
+static void a_limit_mismatch_is_reported_before_the_cap_on_waiters(void **state)
 {
     (void)state;
     play((struct rules){.waiters_max = 1, .states_max = 1},
@@ -150,13 +150,13 @@ int main(void)
         cmocka_unit_test(locks_and_semaphores_share_the_cap),
         cmocka_unit_test(idle_states_count_until_they_are_collected),
         cmocka_unit_test(a_key_that_exists_is_never_refused_by_the_cap),
-        cmocka_unit_test(a_cap_of_nothing_refuses_all_and_keeps_nothing),
+        cmocka_unit_test(a_cap_of_0_refuses_all_keys),
         cmocka_unit_test(two_tables_share_one_budget),
         cmocka_unit_test(waiters_beyond_the_cap_are_refused),
-        cmocka_unit_test(the_cap_on_waiters_wins_over_a_timeout_of_nothing),
-        cmocka_unit_test(the_cap_on_waiters_is_for_each_key_apart),
-        cmocka_unit_test(a_slot_that_is_free_is_granted_whatever_the_cap_on_waiters),
-        cmocka_unit_test(another_limit_wins_over_the_cap_on_waiters),
+        cmocka_unit_test(the_cap_on_waiters_is_reported_before_a_timeout_of_0),
+        cmocka_unit_test(the_cap_on_waiters_counts_per_key),
+        cmocka_unit_test(a_free_slot_is_granted_at_any_cap_on_waiters),
+        cmocka_unit_test(a_limit_mismatch_is_reported_before_the_cap_on_waiters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 
 static const struct rules defaults;
 
-static void a_table_that_gets_no_memory_does_not_start(void **state)
+static void table_init_fails_without_memory(void **state)
 {
     static struct fixture fixture;
     uint64_t allocations = 0;
@@ -138,7 +138,7 @@ static void crowd_start(struct crowd *crowd)
     }
 }
 
-static void memory_that_fails_once_loses_nothing(void **state)
+static void one_failed_allocation_loses_no_claim(void **state)
 {
     static struct crowd crowd;
     uint64_t needed;
@@ -166,7 +166,7 @@ static void memory_that_fails_once_loses_nothing(void **state)
     }
 }
 
-static void without_memory_the_answer_is_error_and_no_trace_is_left(void **state)
+static void without_memory_a_request_is_an_error_and_changes_nothing(void **state)
 {
     static struct crowd crowd;
 
@@ -216,7 +216,7 @@ static void short_memory_keeps_an_enqueued_state_as_it_was(void **state)
 }
 
 /* What needs no memory: all but a new claim. */
-static void letting_go_and_handing_over_never_need_memory(void **state)
+static void releasing_and_granting_need_no_memory(void **state)
 {
     static struct crowd crowd;
     struct table *table = &crowd.fixture.table;
@@ -319,7 +319,7 @@ static void connect_hold_and_vanish(struct fixture *fixture, const struct lock_k
     assert_true(table_disconnect(&fixture->table, fixture->now_ns, client, false, 10));
 }
 
-static void a_table_at_work_asks_for_no_memory(void **state)
+static void a_table_in_steady_use_allocates_nothing(void **state)
 {
     static const struct routine routines[] = {
         {"acquire, release", pair},
@@ -369,7 +369,7 @@ static void take_own(struct fixture *fixture, uint32_t client)
         DFLOCKD_OK);
 }
 
-static void a_table_that_was_large_becomes_small_again(void **state)
+static void a_table_shrinks(void **state)
 {
     static struct fixture fixture;
     uint64_t bytes_small;
@@ -397,7 +397,7 @@ static void a_table_that_was_large_becomes_small_again(void **state)
     fixture_end(&fixture);
 }
 
-static void a_table_is_freed_in_whatever_state_it_is(void **state)
+static void a_table_can_be_freed_in_any_state(void **state)
 {
     static struct crowd crowd;
 
@@ -418,14 +418,14 @@ static void a_table_is_freed_in_whatever_state_it_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_table_that_gets_no_memory_does_not_start),
-        cmocka_unit_test(memory_that_fails_once_loses_nothing),
-        cmocka_unit_test(without_memory_the_answer_is_error_and_no_trace_is_left),
+        cmocka_unit_test(table_init_fails_without_memory),
+        cmocka_unit_test(one_failed_allocation_loses_no_claim),
+        cmocka_unit_test(without_memory_a_request_is_an_error_and_changes_nothing),
         cmocka_unit_test(short_memory_keeps_an_enqueued_state_as_it_was),
-        cmocka_unit_test(letting_go_and_handing_over_never_need_memory),
-        cmocka_unit_test(a_table_at_work_asks_for_no_memory),
-        cmocka_unit_test(a_table_that_was_large_becomes_small_again),
-        cmocka_unit_test(a_table_is_freed_in_whatever_state_it_is),
+        cmocka_unit_test(releasing_and_granting_need_no_memory),
+        cmocka_unit_test(a_table_in_steady_use_allocates_nothing),
+        cmocka_unit_test(a_table_shrinks),
+        cmocka_unit_test(a_table_can_be_freed_in_any_state),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

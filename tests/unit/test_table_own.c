@@ -45,7 +45,7 @@ static void only_the_token_of_a_grant_that_holds_the_key_owns_it(void **state)
                          "-> 2 ok b 30", "3 o k a = error"));
 }
 
-static void owning_what_one_has_changes_nothing(void **state)
+static void owning_an_own_claim_changes_nothing(void **state)
 {
     (void)state;
     play(defaults,
@@ -55,7 +55,7 @@ static void owning_what_one_has_changes_nothing(void **state)
                "1 w k 0 = ok a 30", "1 o k a = ok", "1 gone", "see lock k = 1 0 0 0 0 0"));
 }
 
-static void the_enqueued_state_of_the_client_before_ends(void **state)
+static void the_enqueued_state_of_the_former_client_ends(void **state)
 {
     (void)state;
     play(defaults, LINES("1 e k 30 = acquired a 30", "2 o k a = ok", "1 w k 0 = error_not_enqueued",
@@ -90,7 +90,7 @@ static void a_grant_whose_client_is_gone_can_be_owned(void **state)
                "see lock k = 1 0 0 0 0 0"));
 }
 
-static void the_client_before_is_told_that_it_has_nothing_any_more(void **state)
+static void the_former_client_gets_an_idle_notice(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "1 watch = yes", "2 watch = no", "2 o k a = ok",
@@ -99,7 +99,7 @@ static void the_client_before_is_told_that_it_has_nothing_any_more(void **state)
                          "2 o k a = ok", "2 o j b = ok", "-> 1 idle"));
 }
 
-static void a_queue_is_served_as_if_nothing_had_passed(void **state)
+static void a_change_of_owner_leaves_the_queue_alone(void **state)
 {
     (void)state;
     play(defaults,
@@ -144,13 +144,13 @@ int main(void)
         cmocka_unit_test(an_owned_grant_outlives_the_client_that_acquired_it),
         cmocka_unit_test(the_token_and_the_lease_stay_as_they_were),
         cmocka_unit_test(only_the_token_of_a_grant_that_holds_the_key_owns_it),
-        cmocka_unit_test(owning_what_one_has_changes_nothing),
-        cmocka_unit_test(the_enqueued_state_of_the_client_before_ends),
+        cmocka_unit_test(owning_an_own_claim_changes_nothing),
+        cmocka_unit_test(the_enqueued_state_of_the_former_client_ends),
         cmocka_unit_test(the_enqueued_state_of_the_owner_stays),
         cmocka_unit_test(a_grant_that_came_as_an_effect_can_be_owned),
         cmocka_unit_test(a_grant_whose_client_is_gone_can_be_owned),
-        cmocka_unit_test(the_client_before_is_told_that_it_has_nothing_any_more),
-        cmocka_unit_test(a_queue_is_served_as_if_nothing_had_passed),
+        cmocka_unit_test(the_former_client_gets_an_idle_notice),
+        cmocka_unit_test(a_change_of_owner_leaves_the_queue_alone),
         cmocka_unit_test(owning_without_memory_is_an_error_and_changes_nothing),
     };
 

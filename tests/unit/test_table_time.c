@@ -15,7 +15,7 @@
 
 static const struct rules defaults;
 
-static void the_deadline_is_that_of_whatever_comes_first(void **state)
+static void the_deadline_is_the_earliest_one(void **state)
 {
     (void)state;
     play(defaults, LINES("deadline = none", "1 l k 0 30 = ok a 30", "deadline = 30",
@@ -26,7 +26,7 @@ static void the_deadline_is_that_of_whatever_comes_first(void **state)
                          "deadline = 90", "1 gone", "deadline = 60", "at 60", "deadline = none"));
 }
 
-static void what_is_overdue_happens_in_the_order_of_its_deadlines(void **state)
+static void overdue_deadlines_are_processed_in_their_order(void **state)
 {
     (void)state;
     play(defaults,
@@ -35,7 +35,7 @@ static void what_is_overdue_happens_in_the_order_of_its_deadlines(void **state)
                "-> 3 timeout", "-> 4 ok d 30", "-> 2 timeout", "see lock i = 1 1 0 4 30 0"));
 }
 
-static void a_hand_over_by_expiry_may_be_overdue_itself_and_yet_has_a_full_lease(void **state)
+static void a_late_grant_has_a_full_lease(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 5 = ok a 5", "2 l k 100 5 = pending", "3 l k 100 5 = pending",
@@ -56,7 +56,7 @@ static void a_lease_that_is_over_gives_no_authority_before_it_is_expired(void **
                          "late 10", "2 n k b 5 = error", "1 l k 0 5 = ok c 5"));
 }
 
-static void expiry_does_as_many_things_as_it_may(void **state)
+static void expiry_stops_after_its_steps(void **state)
 {
     static struct fixture fixture;
     static const char *const names[] = {"a", "b", "c", "d", "e"};
@@ -117,7 +117,7 @@ static void use_of_a_key_starts_its_idle_time_again(void **state)
                "deadline = 30", "at 29.9", "used = 1", "at 30", "used = 0"));
 }
 
-static void states_that_became_idle_at_different_times_go_in_that_order(void **state)
+static void idle_states_are_collected_in_the_order_they_became_idle(void **state)
 {
     (void)state;
     play((struct rules){.gc_max_idle_s = 10, .gc_interval_s = 1},
@@ -127,7 +127,7 @@ static void states_that_became_idle_at_different_times_go_in_that_order(void **s
                "used = 0"));
 }
 
-static void with_no_idle_time_states_go_at_once(void **state)
+static void without_an_idle_time_states_are_collected_at_once(void **state)
 {
     (void)state;
     play((struct rules){.collect_at_once = true},
@@ -160,7 +160,7 @@ static void a_client_in_a_queue_holds_something(void **state)
                "1 w k 0 = timeout", "1 holds = 9", "2 gone", "2 holds = nothing"));
 }
 
-static void a_watched_client_that_holds_nothing_any_more_is_told_once(void **state)
+static void a_watched_client_gets_one_idle_notice(void **state)
 {
     (void)state;
     /* released by another, at the end of the lease, and of the last of several */
@@ -185,7 +185,7 @@ static void a_later_lease_that_is_over_does_not_hide_an_earlier_one(void **state
                          "at 5", "1 holds = 100"));
 }
 
-static void the_walk_shows_what_is_there(void **state)
+static void a_walk_shows_every_key(void **state)
 {
     (void)state;
     play(defaults,
@@ -197,7 +197,7 @@ static void the_walk_shows_what_is_there(void **state)
                "see lock k = 1 0 0 0 0 10.25"));
 }
 
-static void a_lease_that_is_over_shows_as_nothing_left(void **state)
+static void a_lease_that_is_over_is_shown_with_0_left(void **state)
 {
     (void)state;
     play(defaults,
@@ -252,7 +252,7 @@ static void take_numbered(struct fixture *fixture, uint32_t number)
         DFLOCKD_OK);
 }
 
-static void a_walk_shows_each_key_once_while_others_come_and_go(void **state)
+static void a_walk_shows_each_key_once_while_other_keys_change(void **state)
 {
     static struct fixture fixture;
     static struct census census;
@@ -351,26 +351,26 @@ static void a_lease_that_is_over_is_reported_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_deadline_is_that_of_whatever_comes_first),
-        cmocka_unit_test(what_is_overdue_happens_in_the_order_of_its_deadlines),
-        cmocka_unit_test(a_hand_over_by_expiry_may_be_overdue_itself_and_yet_has_a_full_lease),
+        cmocka_unit_test(the_deadline_is_the_earliest_one),
+        cmocka_unit_test(overdue_deadlines_are_processed_in_their_order),
+        cmocka_unit_test(a_late_grant_has_a_full_lease),
         cmocka_unit_test(a_wait_whose_end_has_come_is_not_granted_by_a_later_lease),
         cmocka_unit_test(a_lease_that_is_over_gives_no_authority_before_it_is_expired),
-        cmocka_unit_test(expiry_does_as_many_things_as_it_may),
+        cmocka_unit_test(expiry_stops_after_its_steps),
         cmocka_unit_test(a_lease_that_is_over_is_reported_once),
         cmocka_unit_test(idle_states_are_collected_at_the_tick_after_their_time),
         cmocka_unit_test(a_state_that_is_due_exactly_at_a_tick_goes_with_it),
         cmocka_unit_test(use_of_a_key_starts_its_idle_time_again),
-        cmocka_unit_test(states_that_became_idle_at_different_times_go_in_that_order),
-        cmocka_unit_test(with_no_idle_time_states_go_at_once),
+        cmocka_unit_test(idle_states_are_collected_in_the_order_they_became_idle),
+        cmocka_unit_test(without_an_idle_time_states_are_collected_at_once),
         cmocka_unit_test(a_client_is_known_to_hold_until_its_lease_ends),
         cmocka_unit_test(a_client_in_a_queue_holds_something),
-        cmocka_unit_test(a_watched_client_that_holds_nothing_any_more_is_told_once),
+        cmocka_unit_test(a_watched_client_gets_one_idle_notice),
         cmocka_unit_test(a_later_lease_that_is_over_does_not_hide_an_earlier_one),
-        cmocka_unit_test(the_walk_shows_what_is_there),
-        cmocka_unit_test(a_lease_that_is_over_shows_as_nothing_left),
+        cmocka_unit_test(a_walk_shows_every_key),
+        cmocka_unit_test(a_lease_that_is_over_is_shown_with_0_left),
         cmocka_unit_test(a_lost_lease_shows_its_key_as_idle),
-        cmocka_unit_test(a_walk_shows_each_key_once_while_others_come_and_go),
+        cmocka_unit_test(a_walk_shows_each_key_once_while_other_keys_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

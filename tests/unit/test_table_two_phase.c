@@ -21,7 +21,7 @@ static void a_free_lock_is_acquired_by_enqueueing(void **state)
                "1 se k 2 20 = acquired b 20", "1 r k a = ok", "1 sr k b = ok"));
 }
 
-static void waiting_for_what_was_acquired_gives_the_same_grant_a_full_lease(void **state)
+static void a_wait_for_an_enqueued_grant_starts_its_lease_again(void **state)
 {
     (void)state;
     play(defaults,
@@ -30,7 +30,7 @@ static void waiting_for_what_was_acquired_gives_the_same_grant_a_full_lease(void
                "see lock k = 1 1 0 1 0.000000001 0", "at 59", "see lock k = 1 0 0 0 0 0"));
 }
 
-static void enqueued_clients_stand_in_the_one_queue(void **state)
+static void enqueued_and_blocked_clients_share_one_queue(void **state)
 {
     (void)state;
     play(defaults,
@@ -40,7 +40,7 @@ static void enqueued_clients_stand_in_the_one_queue(void **state)
                "3 r k c = ok", "-> 4 ok d 30", "order a b", "order b c", "order c d"));
 }
 
-static void a_grant_before_the_wait_is_told_by_the_wait(void **state)
+static void a_wait_returns_an_earlier_grant(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "2 e k 10 = queued", "deadline = 30", "at 7",
@@ -79,7 +79,7 @@ static void waiting_without_having_enqueued_is_refused(void **state)
                "2 w j 10 = error_not_enqueued", "see lock k = 1 1 1 1 30 0", "used = 1"));
 }
 
-static void an_acquired_lease_lost_before_the_wait_is_said_once(void **state)
+static void a_wait_reports_a_lost_acquired_lease_once(void **state)
 {
     (void)state;
     play(defaults, LINES("1 e k 5 = acquired a 5", "2 l k 60 30 = pending", "at 5", "-> 2 ok b 30",
@@ -95,7 +95,7 @@ static void a_lease_that_is_over_by_the_wait_is_lost_and_passes_on(void **state)
                          "1 w k 20 = pending", "2 r k b = ok", "-> 1 ok c 30"));
 }
 
-static void a_queued_grant_lost_before_the_wait_is_said(void **state)
+static void a_wait_reports_a_lost_queued_grant(void **state)
 {
     (void)state;
     play(defaults,
@@ -104,7 +104,7 @@ static void a_queued_grant_lost_before_the_wait_is_said(void **state)
                "2 e k 5 = queued", "3 r k c = ok", "2 w k 60 = ok d 5"));
 }
 
-static void enqueueing_anew_works_at_once_after_a_lost_lease(void **state)
+static void a_client_can_enqueue_again_after_a_lost_lease(void **state)
 {
     (void)state;
     play(defaults, LINES("1 e k 5 = acquired a 5", "at 5", "1 e k 7 = acquired b 7",
@@ -138,7 +138,7 @@ static void a_key_in_use_remembers_lost_leases(void **state)
                "used = 0"));
 }
 
-static void a_wait_of_nothing_in_the_queue_leaves_it(void **state)
+static void a_wait_of_0_seconds_leaves_the_queue(void **state)
 {
     (void)state;
     play(defaults,
@@ -205,19 +205,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_free_lock_is_acquired_by_enqueueing),
-        cmocka_unit_test(waiting_for_what_was_acquired_gives_the_same_grant_a_full_lease),
-        cmocka_unit_test(enqueued_clients_stand_in_the_one_queue),
-        cmocka_unit_test(a_grant_before_the_wait_is_told_by_the_wait),
+        cmocka_unit_test(a_wait_for_an_enqueued_grant_starts_its_lease_again),
+        cmocka_unit_test(enqueued_and_blocked_clients_share_one_queue),
+        cmocka_unit_test(a_wait_returns_an_earlier_grant),
         cmocka_unit_test(a_semaphore_is_enqueued_for_and_waited_for),
         cmocka_unit_test(a_second_enqueue_is_refused_while_the_first_lasts),
         cmocka_unit_test(waiting_without_having_enqueued_is_refused),
-        cmocka_unit_test(an_acquired_lease_lost_before_the_wait_is_said_once),
+        cmocka_unit_test(a_wait_reports_a_lost_acquired_lease_once),
         cmocka_unit_test(a_lease_that_is_over_by_the_wait_is_lost_and_passes_on),
-        cmocka_unit_test(a_queued_grant_lost_before_the_wait_is_said),
-        cmocka_unit_test(enqueueing_anew_works_at_once_after_a_lost_lease),
+        cmocka_unit_test(a_wait_reports_a_lost_queued_grant),
+        cmocka_unit_test(a_client_can_enqueue_again_after_a_lost_lease),
         cmocka_unit_test(a_lost_lease_keeps_its_key_no_longer_than_the_idle_time),
         cmocka_unit_test(a_key_in_use_remembers_lost_leases),
-        cmocka_unit_test(a_wait_of_nothing_in_the_queue_leaves_it),
+        cmocka_unit_test(a_wait_of_0_seconds_leaves_the_queue),
         cmocka_unit_test(a_wait_that_times_out_leaves_the_queue_and_its_state),
         cmocka_unit_test(an_enqueued_client_that_does_not_wait_stays_queued),
         cmocka_unit_test(releasing_an_enqueued_token_clears_the_state),
