@@ -128,5 +128,5 @@ valgrind:
 	tools/install-deps build test develop
 	$(MAKE) check BUILD=build/valgrind OPTIMISE=-O1 ALLOCATOR= SUITES="valgrind"
 
--include $(PURE_CLIENT:.o=.d) $(UNIT_TESTS:=.d) $(CLIENT_PROGRAMS:=.d) $(SHORT_RANGES:.o=.d) \
-         $(FUZZERS:=.d) $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) $(wildcard tests/witness/*.c))
+-include $(PURE_CLIENT:.o=.d) $(UNIT_SUPPORT:.o=.d) $(UNIT_TESTS:=.d) $(CLIENT_PROGRAMS:=.d) \
+         $(SHORT_RANGES:.o=.d) $(FUZZERS:=.d) $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) $(wildcard tests/witness/*.c))
