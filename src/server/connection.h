@@ -7,8 +7,8 @@
  *
  *   state      event                             next state  action
  *   OPEN       session over, peer gone, dismiss  CLOSE_DUE
- *   CLOSE_DUE  connection_advance                CLOSING     drop the backlog, disconnect the
- * session CLOSING    all is sent                       LINGERING   end the output, drop the input
+ *   CLOSE_DUE  connection_advance                CLOSING     drop the backlog, end the session
+ *   CLOSING    all is sent                       LINGERING   end the output, drop the input
  *   CLOSING    likewise, and the peer has ended  ABORT_DUE
  *   LINGERING  peer has ended, or time is over   ABORT_DUE
  *   any        failure, limit, shortage, stop    ABORT_DUE

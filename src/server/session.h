@@ -29,8 +29,8 @@
  *    worker, which is part of the id. The mailbox has room for each connection's answer and notice,
  *    so posting cannot fail. If the mailbox was empty, the caller wakes the worker.
  * 4. The worker takes the effect and finds the connection by its slot. If another connection has
- * the slot now, it drops the effect. session_effect writes the reply, and the session is READY. If
- *    the lease of a grant is already over, the reply is error_lease_expired.
+ *    the slot now, it drops the effect. session_effect writes the reply, and the session is READY.
+ *    If the lease of a grant is already over, the reply is error_lease_expired.
  * 5. A client that disconnects in between: session_disconnect says that its request is pending, and
  *    the table releases a grant that is on its way.
  * 6. Between requests, the read timeout must not close a connection whose client holds a lease or

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from ctl import (CTL, LOST, NO_SERVER, PATIENCE, TIMED_OUT, Running, Terminal, c
 from lib.wire_client import Client, eventually
 
 ROUNDS = 50
+STALL_S = 0.05  # half of the time within which dflockctl takes two signals for one
 SANITIZED = b"__asan_init" in CTL.read_bytes()
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 # Counts a signal in a file, and ends some time after the first one.
@@ -87,6 +89,30 @@ def end_all(pids):
 
 # ---- each signal once ----
 
+class Stalls:
+    """Counts how often this machine did not run a thread in time."""
+
+    def __init__(self):
+        self.count = 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+    def _watch(self):
+        before = time.monotonic()
+        while not self.ended.wait(STALL_S / 5):
+            now = time.monotonic()
+            self.count += now - before > STALL_S
+            before = now
+
+
 def send_to_process(running):
     os.kill(running.pid, signal.SIGTERM)
 
@@ -110,16 +136,19 @@ def send_to_each(running):
 def test_a_signal_reaches_the_command_exactly_once(server, tmp_path, send, prefix):
     def count(index):
         path = tmp_path / str(index)
+        stalls_before = stalls.count
         with Running(server, "lock", f"key{index}", "--", sys.executable, "-c", COUNTER,
                      str(int(signal.SIGTERM)), str(path), preexec=own_session,
                      prefix=prefix) as running:
             assert running.line() == "ready"
             send(running)
             assert running.finish()[1:] == ("", "")
-        return path.read_text()
+        counted = path.read_text()
+        # A machine that stalls may part the signals of one sender.
+        assert counted == "x" or counted == "xx" and stalls.count > stalls_before
 
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(count, range(ROUNDS))) == ["x"] * ROUNDS
+    with Stalls() as stalls, ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(ROUNDS)))
 
 
 def test_a_signal_to_the_group_reaches_a_command_that_left_it(server, tmp_path):

@@ -458,7 +458,7 @@ def test_the_timeout_ends_the_retries(nowhere):
 
 def test_a_signal_ends_the_retries(nowhere):
     with Running(nowhere, "lock", "key", "--retry", "--", "true") as running:
-        time.sleep(0.5)
+        assert "trying again" in running.process.stderr.readline()
         running.send(signal.SIGTERM)
         assert running.finish()[0] == 128 + signal.SIGTERM
 
