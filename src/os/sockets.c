@@ -255,7 +255,7 @@ bool sockets_adopt(int listener)
     return sockets_set_tcp_options(listener);
 }
 
-void sockets_close_door(const struct listener *listener)
+void sockets_reject_new(const struct listener *listener)
 {
     /* Drops packets with SYN and without ACK among the flags of the TCP header. */
     enum {

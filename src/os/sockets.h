@@ -59,7 +59,7 @@ void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX]);
  * Rejects new connections on a listener of our own that will be closed soon. Connections that have
  * begun can still be accepted; closing the listener at once would reset them.
  */
-void sockets_close_door(const struct listener *listener);
+void sockets_reject_new(const struct listener *listener);
 
 /*
  * Writes the peer's address of a TCP connection as an IPv6 address; an IPv4 address is mapped.

@@ -191,7 +191,7 @@ void acceptor_begin_drain(struct acceptor *acceptor)
         if (listener->passed || listeners_must_stay(acceptor->options.listeners, listener))
             acceptor_close_listener(acceptor, i);
         else
-            sockets_close_door(listener);
+            sockets_reject_new(listener);
     }
 }
 

@@ -2,9 +2,9 @@
  * How the server stops. Draining begins in worker 0, for all workers.
  *
  *   phase      event                      next       action
- *   SERVING    draining begins            ADMITTING  begin no new connections; drain the open ones
- *   ADMITTING  SHUTDOWN_ADMIT_MS passed   CLOSING    close listeners, and connections without
- * leases any        --shutdown-timeout passed  same       abort all connections
+ *   SERVING    draining begins            ADMITTING  refuse new connections; drain the open ones
+ *   ADMITTING  SHUTDOWN_ADMIT_MS passed   CLOSING    close listeners; dismiss connections
+ *   any        --shutdown-timeout passed  same       abort all connections
  *
  * ADMITTING gives connections that had begun before draining a reply instead of a reset.
  *

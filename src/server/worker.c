@@ -284,11 +284,11 @@ static void worker_send_last_wakeups(struct worker *worker)
 void worker_run(struct worker *worker)
 {
     struct connections *connections = &worker->connections;
-    struct session_context *host = &connections->context.session;
+    struct session_context *context = &connections->context.session;
     uint64_t own = 1ull << worker->number;
     bool busy = false;
 
-    host->now_ns = clock_monotonic_ns();
+    context->now_ns = clock_monotonic_ns();
     while (!shutdown_is_complete(&worker->shutdown)) {
         uint64_t open = connections_count(connections);
         struct completion completion;
@@ -296,17 +296,17 @@ void worker_run(struct worker *worker)
         acceptor_request(&worker->acceptor, worker_now(worker));
         worker_turn(worker, busy);
         stripes_expire(worker->shared->stripes, worker_now(worker), worker->number, EXPIRE_STEPS,
-                       &host->wake);
+                       &context->wake);
         while (ring_next(worker->ring, &completion)) {
             connections_expect(ring_ahead(worker->ring, COMPLETIONS_AHEAD));
             worker_complete(worker, &completion);
         }
         connections_settle(connections);
-        host->wake &= ~own;
+        context->wake &= ~own;
         connections_effects(connections);
         worker_expire(worker);
-        busy = connections_work(connections) || (host->wake & own);
-        wakeups_send(&worker->wakeups, &host->wake, worker_now(worker));
+        busy = connections_work(connections) || (context->wake & own);
+        wakeups_send(&worker->wakeups, &context->wake, worker_now(worker));
         if (connections_count(connections) < open)
             acceptor_end_pause(&worker->acceptor, worker_now(worker));
         if (shutdown_report(&worker->shutdown))
