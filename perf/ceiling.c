@@ -1,7 +1,7 @@
 /*
- * The server that does nothing: one ring as ours is set up, multishot accept and receive, and for
- * every three newlines the answer `ok <32 hex> 33`. It is the least that a lock server on this
- * transport can cost, and what ours is measured against.
+ * The ceiling: a server that replies `ok <32 hex> 33` to every three newlines and does nothing
+ * else. Its ring is set up like dflockd's, with multishot accept and receive. Its cost is the
+ * minimum for a lock server on this transport; perf/compare measures dflockd against it.
  *
  *   ceiling PORT [THREADS]
  */
@@ -15,22 +15,22 @@
 
 enum {
     TAG_ACCEPT = 1,
-    ANSWER_BYTES = 39,
-    ANSWERS_MAX = 2048,
+    REPLY_BYTES = 39,
+    REPLIES_MAX = 2048,
     DESCRIPTORS_MAX = 65536,
     THREADS_MAX = 64
 };
 
-static uint8_t answers[ANSWERS_MAX * ANSWER_BYTES];
-static uint8_t newlines[DESCRIPTORS_MAX]; /* of an incomplete request, by descriptor */
+static uint8_t replies[REPLIES_MAX * REPLY_BYTES];
+static uint8_t newlines[DESCRIPTORS_MAX]; /* of the incomplete request on each descriptor */
 
-/* Tags hold the descriptor and what was asked for. */
-static uint64_t tag(int descriptor, uint64_t request)
+/* Returns the tag of an operation: the descriptor and the kind of request. */
+static uint64_t ceiling_tag(int descriptor, uint64_t request)
 {
     return (uint64_t)descriptor << 8 | request;
 }
 
-static void answer(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length)
+static void ceiling_reply(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length)
 {
     uint32_t lines = newlines[descriptor];
 
@@ -38,17 +38,18 @@ static void answer(struct ring *ring, int descriptor, const uint8_t *bytes, uint
         lines += bytes[i] == '\n';
     newlines[descriptor] = (uint8_t)(lines % 3);
     if (lines >= 3)
-        ring_send_now(ring, descriptor, answers, lines / 3 * ANSWER_BYTES, tag(descriptor, 3));
+        ring_send_now(ring, descriptor, replies, lines / 3 * REPLY_BYTES,
+                      ceiling_tag(descriptor, 3));
 }
 
-static void complete(struct ring *ring, int listener, const struct completion *completion)
+static void ceiling_complete(struct ring *ring, int listener, const struct completion *completion)
 {
     int descriptor = (int)(completion->tag >> 8);
 
     if (completion->tag == TAG_ACCEPT) {
         if (completion->result >= 0 && completion->result < DESCRIPTORS_MAX) {
             newlines[completion->result] = 0;
-            ring_receive(ring, completion->result, tag(completion->result, 2));
+            ring_receive(ring, completion->result, ceiling_tag(completion->result, 2));
         }
         if (!completion->more)
             ring_accept(ring, listener, TAG_ACCEPT);
@@ -57,17 +58,17 @@ static void complete(struct ring *ring, int listener, const struct completion *c
     if ((completion->tag & 255) != 2)
         return;
     if (completion->bytes) {
-        answer(ring, descriptor, completion->bytes, (uint32_t)completion->result);
+        ceiling_reply(ring, descriptor, completion->bytes, (uint32_t)completion->result);
         ring_return_buffer(ring, completion->buffer);
     }
     if (completion->result == 0)
         ring_close_descriptor(ring, descriptor);
     else if (!completion->more)
-        ring_receive(ring, descriptor, tag(descriptor, 2));
+        ring_receive(ring, descriptor, ceiling_tag(descriptor, 2));
 }
 
-/* A thread with a ring and a listener of its own, as a worker of ours has. */
-static void *serve(void *context)
+/* Runs a thread with its own ring and listener, like a worker of dflockd. Does not return. */
+static void *ceiling_serve(void *context)
 {
     const int *listener = context;
     struct ring_options options = {
@@ -85,7 +86,7 @@ static void *serve(void *context)
 
         ring_turn(ring, UINT64_MAX);
         while (ring_next(ring, &completion))
-            complete(ring, *listener, &completion);
+            ceiling_complete(ring, *listener, &completion);
     }
 }
 
@@ -99,9 +100,9 @@ int main(int count, char **arguments)
         fprintf(stderr, "usage: ceiling PORT [THREADS]\n");
         return 2;
     }
-    for (int i = 0; i < ANSWERS_MAX; i++)
-        memcpy(answers + (size_t)i * ANSWER_BYTES, "ok 0123456789abcdef0123456789abcdef 33\n",
-               ANSWER_BYTES);
+    for (int i = 0; i < REPLIES_MAX; i++)
+        memcpy(replies + (size_t)i * REPLY_BYTES, "ok 0123456789abcdef0123456789abcdef 33\n",
+               REPLY_BYTES);
     if (sockets_listen("127.0.0.1", (uint16_t)strtoul(arguments[1], NULL, 10), listeners,
                        (uint32_t)threads, text) < 0) {
         fprintf(stderr, "ceiling: %s\n", text);
@@ -110,10 +111,10 @@ int main(int count, char **arguments)
     for (unsigned long i = 1; i < threads; i++) {
         pthread_t thread;
 
-        if (pthread_create(&thread, NULL, serve, &listeners[i]) != 0) {
-            fprintf(stderr, "ceiling: no thread\n");
+        if (pthread_create(&thread, NULL, ceiling_serve, &listeners[i]) != 0) {
+            fprintf(stderr, "ceiling: cannot create a thread\n");
             return 1;
         }
     }
-    serve(&listeners[0]);
+    ceiling_serve(&listeners[0]);
 }

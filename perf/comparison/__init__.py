@@ -1,1 +1,1 @@
-"""Compares dflockd with the least a server can cost, with Redis, and with the original."""
+"""Compares dflockd with the ceiling, with Redis, and with the original server."""

@@ -1,4 +1,4 @@
-"""Others at work, whose latency tells whether something delays them: tests/witness/bystander."""
+"""A second load, which shows by its latency whether the first one delays other clients."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ PAUSE_US = 1000
 
 
 class Bystander:
-    """At work while the context lasts; `figures`, in milliseconds, afterwards."""
+    """Runs tests/witness/bystander during the context. Sets `figures` (ms) at its end."""
 
     def __init__(self, server):
         self.command = pinned([BUILD / "tests" / "witness" / "bystander", server.port, CONNECTIONS,
@@ -26,9 +26,10 @@ class Bystander:
     def __exit__(self, kind, *_):
         output, _ = self.process.communicate(timeout=90)
         if kind is None:
-            told = json.loads(output)
-            # The original's tokens have no fences, which is all that is wrong with it.
-            assert not told["problem"] or (not self.fences and "fence" in told["problem"]), told
-            self.figures = {f"others_{name}_ms": told[f"{name}_us"] / 1000
+            result = json.loads(output)
+            # The original's tokens have no fences; this is the only permitted problem.
+            problem = result["problem"]
+            assert not problem or (not self.fences and "fence" in problem), result
+            self.figures = {f"others_{name}_ms": result[f"{name}_us"] / 1000
                             for name in ("p50", "p99", "max")}
-            self.figures["others_requests"] = told["requests"]
+            self.figures["others_requests"] = result["requests"]

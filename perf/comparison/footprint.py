@@ -1,15 +1,15 @@
-"""Rows about what a server takes where nothing happens: memory, and CPU time."""
+"""Rows about the memory and the CPU time of an idle server."""
 
 import math
 import time
 from contextlib import ExitStack, contextmanager
 
 from comparison import process
-from comparison.holder import Crowd, Talk, acquire, key, raise_descriptor_limit
+from comparison.holder import Connections, Pipeline, acquire, key, raise_descriptor_limit
 from comparison.row import Bound, Figure, Row
 from comparison.servers import Ceiling, Dflockd, Original, Redis
 
-PATIENT = "--read-timeout", "3600"  # who says nothing stays
+NO_READ_TIMEOUT = "--read-timeout", "3600"  # idle connections stay open
 BYTES = Figure("bytes", "B")
 IDLE_SECONDS = 10
 IDLE_CONNECTIONS = 8000
@@ -20,7 +20,7 @@ SPARE_DESCRIPTORS = 200
 
 
 def grown(server, count, act):
-    """Bytes that the process has grown by, for each of `count` things that `act` brings about."""
+    """Returns the bytes that the process grows by for each of the `count` objects of `act`."""
     before = process.resident_bytes(server.pid)
     act()
     time.sleep(SETTLE_SECONDS)
@@ -28,12 +28,12 @@ def grown(server, count, act):
 
 
 def fresh(kind, measure, size):
-    """A function that starts a server, warms it up and measures."""
-    flags = PATIENT if kind in (Dflockd, Original) else ()
+    """Returns a function that starts a server, warms it up and measures."""
+    flags = NO_READ_TIMEOUT if kind in (Dflockd, Original) else ()
 
     def act():
-        with kind(*flags) as server, Crowd(server, 10), Talk(server) as talk:
-            talk.warm_up()
+        with kind(*flags) as server, Connections(server, 10), Pipeline(server) as pipeline:
+            pipeline.warm_up()
             time.sleep(SETTLE_SECONDS)
             return measure(server, size)
     return act
@@ -41,8 +41,8 @@ def fresh(kind, measure, size):
 
 class Memory(Row):
     figures = (BYTES,)
-    sizes = {}  # of each kind of server
-    connected = False  # it takes a connection for each
+    sizes = {}  # the sizes of each kind of server
+    connected = False  # each object is a connection
 
     @contextmanager
     def contestants(self, seconds):
@@ -59,8 +59,8 @@ class MemoryConnection(Memory):
     name = "memory-connection"
     title = "memory of an idle connection"
     target = "<= 512 B of the process's RSS"
-    how = ("what the resident memory of a new process that was sent 2 MiB of refused requests "
-           "(Rss of smaps_rollup) grows by with so many connections that say nothing")
+    how = ("growth of the resident memory (Rss of smaps_rollup) for each of so many silent "
+           "connections, of a new process that has received 2 MiB of refused requests")
     sizes = {Ceiling: (8000,), Dflockd: (800, 8000, 16000, 80000), Redis: (8000,),
              Original: (8000,)}
     connected = True
@@ -71,14 +71,14 @@ class MemoryConnection(Memory):
     @staticmethod
     def measure(server, size):
         with ExitStack() as stack:
-            return grown(server, size, lambda: stack.enter_context(Crowd(server, size)))
+            return grown(server, size, lambda: stack.enter_context(Connections(server, size)))
 
 
 class MemoryLock(Memory):
     name = "memory-lock"
     title = "memory of a held lock, 20-byte key"
     target = "<= 200 B"
-    how = "the same for so many locks held on one connection"
+    how = "the same for each of so many locks held on one connection"
     sizes = {Dflockd: (10000, 100000, 1000000), Redis: (100000, 1000000), Original: (100000,)}
     targets = (Bound("dflockd/10000", "bytes", 200, "B", what="10,000"),
                Bound("dflockd/100000", "bytes", 200, "B", what="100,000"),
@@ -86,15 +86,15 @@ class MemoryLock(Memory):
 
     @staticmethod
     def measure(server, size):
-        with Talk(server) as talk:
-            return grown(server, size, lambda: talk.hold(size))
+        with Pipeline(server) as pipeline:
+            return grown(server, size, lambda: pipeline.hold(size))
 
 
 class MemoryEnqueued(Memory):
     name = "memory-enqueued"
     title = "memory of a waiter, enqueued by `e`"
     target = "<= 128 B"
-    how = ("one connection holds so many keys; the growth is that by another one's being "
+    how = ("one connection holds so many keys; the growth is for another connection that is "
            "enqueued for each of them")
     sizes = {Dflockd: (10000, 100000, 1000000), Original: (10000,)}
     targets = (Bound("dflockd/10000", "bytes", 128, "B", what="10,000"),
@@ -103,7 +103,7 @@ class MemoryEnqueued(Memory):
 
     @staticmethod
     def measure(server, size):
-        with Talk(server) as holder, Talk(server) as waiter:
+        with Pipeline(server) as holder, Pipeline(server) as waiter:
             holder.hold(size)
             return grown(server, size, lambda: waiter.enqueue(size))
 
@@ -112,8 +112,8 @@ class MemoryBlocked(Memory):
     name = "memory-blocked"
     title = "memory of a waiter, in `l`, connection apart"
     target = "<= 128 B"
-    how = ("so many connections, each of which has been answered once, then wait for one key; the "
-           "growth is that of the second step alone, for which the first may have left room")
+    how = ("so many connections, which have received one reply each, wait for one key; the growth "
+           "is for the wait alone, which may reuse memory of the first request")
     sizes = {Dflockd: (800, 8000), Original: (8000,)}
     connected = True
     targets = (Bound("dflockd/800", "bytes", 128, "B", what="800"),
@@ -121,19 +121,19 @@ class MemoryBlocked(Memory):
 
     @staticmethod
     def measure(server, size):
-        with Talk(server) as holder, Crowd(server, size) as crowd:
+        with Pipeline(server) as holder, Connections(server, size) as connections:
             holder.hold(1)
-            crowd.send(lambda _: acquire(key(0), "0"))
-            crowd.hear()
-            return grown(server, size, lambda: crowd.send(lambda _: acquire(key(0), "3600")))
+            connections.send(lambda _: acquire(key(0), "0"))
+            connections.read_replies()
+            return grown(server, size, lambda: connections.send(lambda _: acquire(key(0), "3600")))
 
 
 class Idle(Row):
     name = "idle"
     title = "8,000 idle connections and 100,000 leases, 10 s with nothing due"
     target = "0.0 % CPU, no wake-up"
-    how = ("time on the processor (schedstat) and context switches of both kinds, of all threads; "
-           "dflockd with 1 and with 2 workers")
+    how = ("CPU time (schedstat) and context switches, voluntary or not, of all threads; dflockd "
+           "with 1 and with 2 workers")
     figures = Figure("cpu_percent", "% CPU", 2), Figure("wake_ups", "wake-ups")
     targets = (Bound("dflockd", "cpu_percent", 0, "% CPU", digits=1),
                Bound("dflockd", "wake_ups", 0, "wake-ups"),
@@ -142,16 +142,16 @@ class Idle(Row):
     @contextmanager
     def contestants(self, seconds):
         yield {
-            "dflockd": lambda: self.measure(Dflockd(*PATIENT)),
-            "dflockd, 2 workers": lambda: self.measure(Dflockd(*PATIENT, threads=2)),
+            "dflockd": lambda: self.measure(Dflockd(*NO_READ_TIMEOUT)),
+            "dflockd, 2 workers": lambda: self.measure(Dflockd(*NO_READ_TIMEOUT, threads=2)),
             "redis": lambda: self.measure(Redis()),
-            "python": lambda: self.measure(Original(*PATIENT)),
+            "python": lambda: self.measure(Original(*NO_READ_TIMEOUT)),
         }
 
     @staticmethod
-    def measure(starting):
-        with starting as server, Crowd(server, IDLE_CONNECTIONS), Talk(server) as talk:
-            talk.hold(IDLE_LEASES)
+    def measure(unstarted):
+        with unstarted as server, Connections(server, IDLE_CONNECTIONS), Pipeline(server) as pipeline:
+            pipeline.hold(IDLE_LEASES)
             time.sleep(QUIET_SECONDS)
             cpu_ns, switches = process.cpu_ns(server.pid), process.switches(server.pid)
             begin = time.monotonic()

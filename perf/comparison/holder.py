@@ -1,20 +1,20 @@
-"""Clients that hold keys, wait for them, or do nothing, in numbers."""
+"""Many clients that hold keys, wait for them, or do nothing."""
 
 import resource
 import socket
 
 from comparison.place import DESCRIPTORS
 
-WINDOW = 500  # requests under way
+WINDOW = 500  # pending requests
 PORTS_OF_AN_ADDRESS = 25000
 HELD_SECONDS = 100000
 CONNECT_SECONDS = 30
-WARM_UP_BYTES = 2 << 20  # twice what dflockd's buffers for receiving hold
+WARM_UP_BYTES = 2 << 20  # twice the size of dflockd's receive buffers
 IP_BIND_ADDRESS_NO_PORT = 24  # of linux/in.h, unknown to Python 3.11
 
 
 def raise_descriptor_limit():
-    """For the thousands of sockets of some rows; children inherit it. Returns what it is then."""
+    """Raises the limit for this process and its children. Returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for limits in ((DESCRIPTORS, max(hard, DESCRIPTORS)), (hard, hard)):
         try:
@@ -26,7 +26,7 @@ def raise_descriptor_limit():
 
 
 def key(number, space="held"):
-    """A key of 20 bytes."""
+    """Returns a key of 20 bytes."""
     return f"{space}:{number:0{19 - len(space)}}"
 
 
@@ -48,8 +48,8 @@ def redis_set(key_text):
     return ("\r\n".join(parts) + "\r\n").encode()
 
 
-class Talk:
-    """A connection over which many requests are pipelined, and each must be granted."""
+class Pipeline:
+    """A connection with many pipelined requests, each of which must succeed."""
 
     def __init__(self, server):
         self.server = server
@@ -62,14 +62,14 @@ class Talk:
     def __exit__(self, *_):
         self.socket.close()
 
-    def ask(self, requests, word):
-        """Send them in windows; every answer begins with `word`."""
+    def request(self, requests, word):
+        """Sends requests in windows. Every reply must begin with `word`."""
         for begin in range(0, len(requests), WINDOW):
             window = requests[begin:begin + WINDOW]
             self.socket.sendall(b"".join(window))
             lines = self.lines(len(window))
             wrong = next((line for line in lines if not line.startswith(word)), None)
-            assert wrong is None, f"{wrong} is no answer to be expected"
+            assert wrong is None, f"unexpected reply: {wrong}"
 
     def lines(self, count):
         parts = []
@@ -80,35 +80,39 @@ class Talk:
         return b"".join(parts).splitlines()
 
     def warm_up(self):
-        """Ask for what holds nothing until whatever the server reads into was read into."""
+        """Sends requests that hold nothing until the server has used all its receive buffers."""
         redis = self.server.protocol == "redis"
         request = b"PING\r\n" if redis else release(key(0), "0" * 32)
-        self.ask([request] * (WARM_UP_BYTES // len(request)), b"")
+        self.request([request] * (WARM_UP_BYTES // len(request)), b"")
 
     def hold(self, count, first=0):
-        """Hold `count` keys from number `first` on, for longer than a row lasts."""
+        """Acquires `count` keys from number `first` on, for longer than a row lasts."""
         redis = self.server.protocol == "redis"
         make, word = (redis_set, b"+OK") if redis else (acquire, b"ok ")
         for begin in range(first, first + count, 100 * WINDOW):
             end = min(begin + 100 * WINDOW, first + count)
-            self.ask([make(key(number)) for number in range(begin, end)], word)
+            self.request([make(key(number)) for number in range(begin, end)], word)
 
     def enqueue(self, count):
-        """Wait for keys that somebody else holds."""
-        self.ask([enqueue(key(number)) for number in range(count)], b"queued")
+        """Enqueues for keys that another client holds."""
+        self.request([enqueue(key(number)) for number in range(count)], b"queued")
 
 
 def leave_leases(server, count):
-    """Clients that connect one after the other, acquire a key each, and are gone: a server without
-    auto-release keeps their leases. They all use one connection slot."""
+    """Lets clients connect one after the other, acquire a key each, and disconnect.
+
+    A server without auto-release keeps their leases. They all use one connection slot.
+    """
     for number in range(count):
-        with Talk(server) as client:
-            client.ask([acquire(key(number))], b"ok ")
+        with Pipeline(server) as client:
+            client.request([acquire(key(number))], b"ok ")
 
 
 def keep_similar_fences(server, client, count, low_bits=8):
-    """Acquire keys, and keep those leases whose fences have the same low bits: what a client can
-    do that wants its fences to share a bucket of a hash map that it could predict."""
+    """Acquires keys, and keeps those leases whose fences have the same low bits.
+
+    An attacker could do this to put its fences into one bucket of a predictable hash map.
+    """
     wanted, kept, number = None, 0, 0
     while kept < count:
         names = [key(number + i) for i in range(WINDOW)]
@@ -120,17 +124,17 @@ def keep_similar_fences(server, client, count, low_bits=8):
         others = [release(name, token) for name, token, fence in zip(names, tokens, fences)
                   if fence != wanted]
         kept += WINDOW - len(others)
-        client.ask(others, b"ok")
+        client.request(others, b"ok")
 
 
-class Crowd:
-    """Connections that say nothing until they are told to."""
+class Connections:
+    """Connections that are silent until `send`."""
 
     def __init__(self, server, count):
         self.sockets = []
         for number in range(count):
             one = socket.socket()
-            # A local address has some 28,000 ports for this; the connecting picks one.
+            # A local address has about 28,000 such ports; connect() picks one.
             one.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             one.bind((f"127.0.1.{1 + number // PORTS_OF_AN_ADDRESS}", 0))
             one.settimeout(CONNECT_SECONDS)
@@ -145,11 +149,11 @@ class Crowd:
             one.close()
 
     def send(self, make_request):
-        """Each sends the request for its number."""
+        """Sends the request for its number on each connection."""
         for number, one in enumerate(self.sockets):
             one.sendall(make_request(number))
 
-    def hear(self):
-        """Wait for an answer to each."""
+    def read_replies(self):
+        """Waits for a reply on each connection."""
         for one in self.sockets:
             assert one.recv(4096), "the server has closed the connection"

@@ -1,4 +1,4 @@
-"""How late leases end: seen by those who wait for the keys."""
+"""The row about late ends of leases, measured by waiters for their keys."""
 
 import gc
 import math
@@ -8,21 +8,21 @@ import time
 from contextlib import ExitStack, contextmanager
 
 from comparison.bystander import Bystander
-from comparison.footprint import PATIENT
-from comparison.holder import WINDOW, Talk, acquire, key
+from comparison.footprint import NO_READ_TIMEOUT
+from comparison.holder import WINDOW, Pipeline, acquire, key
 from comparison.row import Bound, Figure, Row
 from comparison.servers import Dflockd, Original
 
-ALONE = 200         # leases that end one by one,
-ALONE_SECONDS = 2.0  # over this time
-WITNESSES = 1000    # of those that end together, as many are waited for
+ALONE = 200          # leases that end one by one
+ALONE_SECONDS = 2.0  # the time in which they end
+WITNESSES = 1000     # waiters for leases that end together
 LEASE_SECONDS = 3
 WAIT_SECONDS = 30
 TOO_LATE_SECONDS = 10
 
 
 class Waiters:
-    """A connection for each key that is waited for; notes how late it was granted."""
+    """Waiters, one connection for each key. Measures how late they receive their grants."""
 
     def __init__(self, server, count):
         self.selector = selectors.DefaultSelector()
@@ -38,7 +38,7 @@ class Waiters:
             one.close()
 
     def wait_for(self, number, key_text, due):
-        """The lease on the key is over at `due`, if it began when it was asked for."""
+        """Waits for a key. Its lease ends at `due` if it began when it was requested."""
         one = self.sockets[number]
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         one.sendall(acquire(key_text, str(WAIT_SECONDS)))
@@ -46,7 +46,7 @@ class Waiters:
         self.selector.register(one, selectors.EVENT_READ)
 
     def lateness(self):
-        """Seconds after its due time at which each was granted, in rising order."""
+        """Returns the seconds from the due time to the grant of each waiter, in rising order."""
         late = []
         while len(late) < len(self.due):
             events = self.selector.select(TOO_LATE_SECONDS)
@@ -66,35 +66,38 @@ def figures_of(late, others, spread):
 
 
 def alone(server):
-    """Leases that end one by one."""
-    with Talk(server) as holder, Waiters(server, ALONE) as waiters:
+    """Measures leases that end one by one."""
+    with Pipeline(server) as holder, Waiters(server, ALONE) as waiters:
         begin = time.monotonic()
         for number in range(ALONE):
             time.sleep(max(0, begin + number * ALONE_SECONDS / ALONE - time.monotonic()))
-            asked = time.monotonic()
-            holder.ask([acquire(key(number), f"0 {LEASE_SECONDS}")], b"ok ")
-            waiters.wait_for(number, key(number), asked + LEASE_SECONDS)
+            requested = time.monotonic()
+            holder.request([acquire(key(number), f"0 {LEASE_SECONDS}")], b"ok ")
+            waiters.wait_for(number, key(number), requested + LEASE_SECONDS)
         with Bystander(server) as others:
             late = waiters.lateness()
     return figures_of(late, others.figures, ALONE_SECONDS)
 
 
 def together(server, count):
-    """`count` leases that end within a second. They are asked for in windows, so that the first of
-    a window, which is the one that is waited for, is granted as soon as it is asked for."""
+    """Measures `count` leases that end within a second.
+
+    They are requested in windows. A waiter waits for the first lease of each window, which the
+    server grants as soon as it is requested.
+    """
     window = min(WINDOW, max(1, count // WITNESSES))
     firsts = range(0, count, window)
     requests = [[acquire(key(number), f"0 {LEASE_SECONDS}")
                  for number in range(first, min(first + window, count))] for first in firsts]
     gc.collect()
-    with Talk(server) as holder, Waiters(server, len(firsts)) as waiters:
+    with Pipeline(server) as holder, Waiters(server, len(firsts)) as waiters:
         begin = time.monotonic()
         for number, first in enumerate(firsts):
-            asked = time.monotonic()
-            holder.ask(requests[number], b"ok ")
-            waiters.wait_for(number, key(first), asked + LEASE_SECONDS)
+            requested = time.monotonic()
+            holder.request(requests[number], b"ok ")
+            waiters.wait_for(number, key(first), requested + LEASE_SECONDS)
         spread = time.monotonic() - begin
-        # Others are watched from shortly before the first lease ends until the last has ended.
+        # The bystander runs from shortly before the first lease ends until the last has ended.
         time.sleep(max(0, begin + LEASE_SECONDS - 0.1 - time.monotonic()))
         with Bystander(server) as others:
             late = waiters.lateness()
@@ -103,15 +106,15 @@ def together(server, count):
 
 class Leases(Row):
     name = "leases"
-    title = "a lease's end"
+    title = "end of a lease"
     target = ("p99 <= 5 ms, never more than 20 ms late, also when 100,000 end in the same second, "
               "others' p99 <= 5 ms meanwhile")
     how = (f"{ALONE} leases that end one every {ALONE_SECONDS / ALONE * 1000:.0f} ms, and 1,000 to "
-           "100,000 that were granted, and so end, as fast as they could be asked for "
-           f"(within the time under 'spread'); up to {WITNESSES:,} of them are waited for. "
-           "Late is a grant to the waiter, as it sees it, after the time when the lease was asked "
-           "for plus its length: too much rather than too little, by the way of two messages. "
-           "Others are 4 connections that work all the while, from the CPU of the load")
+           "100,000 that the server granted as fast as possible (within the time under 'spread') "
+           f"and that end so; up to {WITNESSES:,} of them have a waiter. Lateness is the time from "
+           "the request for the lease plus its length to the waiter's receipt of its grant; the "
+           "travel of two messages is included. Others are 4 connections that send requests "
+           "meanwhile, from the CPU of the load")
     figures = (Figure("late_p99_ms", "ms p99", 1), Figure("late_max_ms", "ms max", 1),
                Figure("others_p99_ms", "ms others' p99", 2), Figure("spread_s", "s spread", 2))
     sizes = 1000, 10000, 100000
@@ -126,8 +129,8 @@ class Leases(Row):
     @contextmanager
     def contestants(self, seconds):
         with ExitStack() as stack:
-            ours = stack.enter_context(Dflockd(*PATIENT))
-            original = stack.enter_context(Original(*PATIENT))
+            ours = stack.enter_context(Dflockd(*NO_READ_TIMEOUT))
+            original = stack.enter_context(Original(*NO_READ_TIMEOUT))
             result = {"dflockd/alone": lambda: alone(ours), "python/alone": lambda: alone(original)}
             result.update((f"dflockd/{size}", lambda size=size: together(ours, size))
                           for size in self.sizes)

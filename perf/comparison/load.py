@@ -1,4 +1,4 @@
-"""Load on a server by dflockd-bench, on a CPU of its own, and what it tells."""
+"""Runs dflockd-bench on its own CPU, and reads its figures."""
 
 import json
 import subprocess
@@ -6,19 +6,19 @@ import subprocess
 from comparison.place import BUILD, LOAD_CPU, pinned
 
 WARM_UP_SECONDS = 1
-# What of the whole distribution is kept, to be drawn.
+# The points of the latency distribution that are kept for the plot.
 SHARES = 0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999
 
 
 class Failed(Exception):
-    """The load was not what it should have been; the text says how."""
+    """The load failed; the text has the reason."""
 
 
 def run(server, seconds, *flags, cpus=(LOAD_CPU,), distribution=None, address=None):
-    """Figures of `seconds` of load; times in microseconds, each for one request.
+    """Returns the figures of `seconds` of load; times are microseconds for one request.
 
-    `address` is another one than the server's usual. `distribution` is a file: then the figures
-    also hold the times of SHARES of all requests.
+    `address` replaces the server's usual address. If `distribution` is a file, the figures also
+    have the times of SHARES of all requests.
     """
     command = [BUILD / "dflockd-bench", "--servers", address or server.address, "--protocol",
                server.protocol, "--server-pid", server.pid, "--duration", seconds,
@@ -29,18 +29,18 @@ def run(server, seconds, *flags, cpus=(LOAD_CPU,), distribution=None, address=No
                           stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise Failed(f"{' '.join(done.args)}: {(done.stderr or done.stdout).strip()[-500:]}")
-    told = json.loads(done.stdout)
-    if told["errors"] or told["lost"] or not told["requests"]:
+    result = json.loads(done.stdout)
+    if result["errors"] or result["lost"] or not result["requests"]:
         raise Failed(f"{' '.join(done.args)}: {done.stdout.strip()[-800:]}")
     figures = {
-        "requests_per_s": told["requests_per_s"],
-        "rounds_per_s": told["rounds_per_s"],
-        "cpu_us": told["server_cpu_us_per_request"],
-        "round_cpu_us": told["server_cpu_us_per_request"] * told["requests"] / told["rounds"],
-        "load_share": told["own_cpu_share"],
-        "round_p50": told["round_us"]["p50"],
+        "requests_per_s": result["requests_per_s"],
+        "rounds_per_s": result["rounds_per_s"],
+        "cpu_us": result["server_cpu_us_per_request"],
+        "round_cpu_us": result["server_cpu_us_per_request"] * result["requests"] / result["rounds"],
+        "load_share": result["own_cpu_share"],
+        "round_p50": result["round_us"]["p50"],
     }
-    figures.update((name, told["latency_us"][name]) for name in
+    figures.update((name, result["latency_us"][name]) for name in
                    ("mean", "p50", "p90", "p99", "p99_9", "max"))
     if distribution:
         figures.update(read_distribution(distribution))
@@ -48,7 +48,7 @@ def run(server, seconds, *flags, cpus=(LOAD_CPU,), distribution=None, address=No
 
 
 def read_distribution(file):
-    """The times of SHARES, by names like "share 0.99"."""
+    """Returns the times of SHARES, by names like "share 0.99"."""
     points = []
     for line in file.read_text(encoding="ascii").splitlines():
         words = line.split()

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from comparison import load
-from comparison.holder import Talk, keep_similar_fences, leave_leases
+from comparison.holder import Pipeline, keep_similar_fences, leave_leases
 from comparison.place import LOAD_CPU, SERVER_CPU
 from comparison.row import Figure, Ratio, Row
 from comparison.servers import ALL, Ceiling, Dflockd, Original
@@ -16,7 +16,7 @@ KEYS_HELD = 0, 1000, 10000, 100000, 1000000
 DEAD_CLIENTS = 0, 12000, 120000
 SIMILAR_FENCES = 0, 4000
 WAITERS = 10, 100, 1000, 10000
-# What a figure may differ by where nothing differs but the moment.
+# The difference of two equal measurements that counts as noise.
 NOISE = 0.03
 FLAT = 1.15
 
@@ -57,7 +57,7 @@ class Own16(Load):
     name = "own-16"
     title = "acquire and release of own keys, 16 connections"
     target = "CPU per op <= 1.10 x ceiling"
-    how = "closed loop: each connection sends its next request when the last one is answered"
+    how = "closed loop: each connection sends its next request after the reply to the last one"
     flags = workers(16)
     brief = REQUESTS, CPU
     distribution = True
@@ -87,9 +87,9 @@ class PipelinedPing(Load):
     name = "pipelined-ping"
     title = "32 connections, 20 pings pipelined"
     target = ">= 0.85 x ceiling"
-    how = ("32 connections send 20 requests at a time. Where the load, not the server, is what "
-           "limits the throughput, its ratio says too little: the CPU for a request must be within "
-           "the inverse of the same bound as well")
+    how = ("32 connections send 20 requests at a time. If the load limits the throughput, not the "
+           "server, the ratio of throughput is not enough: the CPU for a request must also be "
+           "within the inverse of the same bound")
     flags = workers(32, "--depth", "20", "--load", "ping")
     servers = Ceiling, Dflockd
     brief = REQUESTS, CPU
@@ -112,14 +112,14 @@ class Connect(Load):
     name = "connect"
     title = "connect, acquire, release, close"
     target = "CPU <= 1.25 x ceiling"
-    how = "16 clients, each with a new connection for every cycle; CPU is that of a cycle"
+    how = "16 clients, each with a new connection for every cycle; CPU is for one cycle"
     flags = workers(16, "--new-connection")
     figures = CYCLES, CYCLE_CPU
     targets = (Ratio("dflockd", "ceiling", "round_cpu_us", at_most=1.25, what="CPU"),)
 
 
 class Held(Row):
-    """A load on servers of ours that differ in how many keys others hold meanwhile."""
+    """The same load on servers of dflockd that differ in the number of keys held by others."""
 
     flags = ()
     sizes = ()
@@ -131,7 +131,7 @@ class Held(Row):
             for size in self.sizes:
                 server = stack.enter_context(Dflockd())
                 if size:
-                    stack.enter_context(Talk(server)).hold(size)
+                    stack.enter_context(Pipeline(server)).hold(size)
                 result[f"dflockd/{size}"] = lambda server=server: load.run(
                     server, seconds, *self.flags)
             yield result
@@ -141,7 +141,7 @@ class ConnectHeld(Held):
     name = "connect-held"
     title = "the same with 100,000 and with 1,000,000 keys held by others"
     target = "within 5 % of the empty server"
-    how = "three servers of ours, with so many keys held on one other connection"
+    how = "three servers of dflockd, with so many keys held on one other connection"
     flags = Connect.flags
     sizes = 0, 100000, 1000000
     figures = CYCLES, CYCLE_CPU
@@ -155,7 +155,7 @@ class ConnectHeld(Held):
 class GrowthKeys(Held):
     name = "growth-keys"
     title = "own keys, 16 connections, beside keys held by others"
-    target = "a cost that grows where the work does not is a defect"
+    target = "if the work stays the same, a growing cost is a defect"
     how = "as before; the work of 16 connections stays the same"
     flags = Own16.flags
     sizes = KEYS_HELD
@@ -166,10 +166,10 @@ class GrowthKeys(Held):
 
 class GrowthDeadClients(Row):
     name = "growth-dead-clients"
-    title = "connect, acquire, release, close, beside leases whose clients are gone"
-    target = "a cost that grows where the work does not is a defect"
-    how = ("servers with --no-auto-release-on-disconnect: so many clients have connected one after "
-           "the other, acquired a key each, and gone, before the load of `connect`")
+    title = "connect, acquire, release, close, beside leases of disconnected clients"
+    target = "if the work stays the same, a growing cost is a defect"
+    how = ("servers with --no-auto-release-on-disconnect: before the load of `connect`, so many "
+           "clients connect one after the other, acquire a key each, and disconnect")
     figures = CYCLES, CYCLE_CPU
     targets = (Ratio("dflockd/120000", "dflockd/0", "round_cpu_us", at_most=FLAT,
                      what="CPU, 120,000 beside 0"),)
@@ -189,9 +189,9 @@ class GrowthDeadClients(Row):
 class GrowthSimilarFences(Row):
     name = "growth-similar-fences"
     title = "own keys, 16 connections, beside leases kept for their fences"
-    target = "a cost that grows where the work does not is a defect"
+    target = "if the work stays the same, a growing cost is a defect"
     how = ("as before, beside a client that acquires and releases until it holds so many leases "
-           "whose fences have the same low 8 bits")
+           "with the same low 8 bits in their fences")
     flags = Own16.flags
     figures = REQUESTS, CPU
     targets = (Ratio("dflockd/4000", "dflockd/0", "cpu_us", at_most=FLAT,
@@ -203,15 +203,17 @@ class GrowthSimilarFences(Row):
             result = {}
             for size in SIMILAR_FENCES:
                 server = stack.enter_context(Dflockd())
-                keep_similar_fences(server, stack.enter_context(Talk(server)), size)
+                keep_similar_fences(server, stack.enter_context(Pipeline(server)), size)
                 result[f"dflockd/{size}"] = lambda server=server: load.run(
                     server, seconds, *self.flags)
             yield result
 
 
 class Pace:
-    """Hand-overs on a server, and then own keys at the rate they had: the same number of messages
-    over the same connections, one after the other, only that nothing is handed over."""
+    """Measures hand-overs on a server, and then own keys at the rate of these hand-overs.
+
+    Both have the same number of messages on as many connections, one after the other.
+    """
 
     def __init__(self, server, seconds, count):
         self.server, self.seconds, self.count = server, seconds, count
@@ -230,10 +232,10 @@ class Pace:
 class HandOver(Row):
     name = "hand-over"
     title = "hand-over, 32 connections on one key"
-    target = "<= 1.15 x our own cost on own keys"
-    how = ("32 connections acquire and release the same key, beside 32 connections with a key of "
-           "their own on the same server, who are served many at a time; and beside the latter at "
-           "the rate of the hand-overs, one at a time, as hand-overs are")
+    target = "<= 1.15 x dflockd's cost on own keys"
+    how = ("32 connections acquire and release the same key. Compared with 32 connections with own "
+           "keys on the same server, many of which it serves at a time; and with own keys at the "
+           "rate of the hand-overs, one at a time as hand-overs are")
     figures = REQUESTS, CPU
     targets = (Ratio("dflockd", "dflockd own keys", "cpu_us", at_most=1.15, what="CPU"),)
 
@@ -255,9 +257,9 @@ class HandOverWaiters(Row):
     name = "hand-over-waiters"
     title = "10 to 10,000 waiters on one key"
     target = "hand-over cost flat from 10 to 10,000"
-    how = ("so many connections acquire and release the same key. Beside it, as many connections "
-           "with keys of their own at the rate of the hand-overs: what the kernel's sockets alone "
-           f"cost when they are many. Flat is taken to be within {FLAT - 1:.0%}")
+    how = ("so many connections acquire and release the same key. Compared with as many "
+           "connections with own keys at the rate of the hand-overs: the cost of that many kernel sockets. "
+           f"Flat means within {FLAT - 1:.0%}")
     figures = Figure("rounds_per_s", "hand-overs/s"), CYCLE_CPU
     targets = (Ratio("dflockd/10000", "dflockd/10", "round_cpu_us", at_most=FLAT,
                      what="CPU, 10,000 beside 10"),)
@@ -276,7 +278,7 @@ class HandOverWaiters(Row):
 class GrowthConnections(Row):
     name = "growth-connections"
     title = "own keys, 1 to 1,000 connections"
-    target = "a cost that grows where the work does not is a defect"
+    target = "if the work stays the same, a growing cost is a defect"
     how = "as with 16 connections; dflockd and the ceiling also with 10,000"
     figures = REQUESTS, CPU, P50, P99
     targets = (Ratio("dflockd/1000", "ceiling/1000", "cpu_us", at_most=1.10, what="CPU, 1,000"),
@@ -302,9 +304,9 @@ class TwoWorkers(Row):
     title = "2 workers on 2 cores"
     target = ("not slower than 1 on any row; own keys: no request touches another thread "
               "(not measured here)")
-    how = ("servers with --threads 1 and --threads 2, and the load, all free to run on both CPUs: "
-           "with two of them the load takes from the server what it needs. The ceiling with as many "
-           "threads, as far as it does the work, shows what a second worker can gain here at all. "
+    how = ("servers with --threads 1 and --threads 2, and the load, may all use both CPUs; so the "
+           "load takes CPU time from two workers. The ceiling with as many threads shows the "
+           "largest gain of a second worker, for loads that the ceiling can serve. "
            f"Within {NOISE:.0%} counts as not slower")
     figures = REQUESTS, CPU, P99
     loads = {

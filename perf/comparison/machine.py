@@ -1,4 +1,4 @@
-"""What all was measured on, and of which versions."""
+"""The machine and the versions of all programs that were measured."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ def virtual():
 
 
 def commit():
-    """The one that is checked out, and whether files differ from it."""
+    """Returns the commit that is checked out, with a note if files differ from it."""
     changed = output("git", "status", "--porcelain", "--untracked-files=no")
     return output("git", "rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
 

@@ -1,4 +1,4 @@
-"""Rounds, each contestant of a row in turns, again and again; and the file that keeps figures."""
+"""Measures the contestants of each row in turns, in rounds; and keeps the figures in a file."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from comparison.load import Failed
 from comparison.place import FIGURES
 
 
-def say(text):
+def report(text):
     print(text, file=sys.stderr, flush=True)
 
 
 def rounds_of(row, count, seconds):
-    """The figures of each round: label to name to number."""
+    """Returns the figures of each round: label to name to number."""
     rounds = []
     with row.contestants(seconds) as contestants:
         for number in range(1 if row.once else count):
@@ -22,33 +22,33 @@ def rounds_of(row, count, seconds):
             for label, measure in contestants.items():
                 figures[label] = measure()
                 if not row.once:
-                    say(f"  {number + 1} {label}: " + shown(row, figures[label]))
+                    report(f"  {number + 1} {label}: " + show(row, figures[label]))
             rounds.append(figures)
     return rounds
 
 
-def shown(row, figures):
+def show(row, figures):
     return ", ".join(figure.show(figures[figure.name]) for figure in row.figures)
 
 
 def measure(rows, count, seconds):
-    """All of the rows, as far as they can be; returns the names of those that can't.
+    """Measures the rows. Returns the names of those that failed.
 
-    A row's figures replace those it had in the file at once, so that a run may be broken off.
+    Each row's figures are written to the file at once, so that a run can be interrupted.
     """
     failed = []
     for row in rows:
-        say(f"{row.name}: {row.title}")
+        report(f"{row.name}: {row.title}")
         try:
             rounds = rounds_of(row, count, seconds)
         except (Failed, AssertionError, OSError, RuntimeError, CalledProcessError) as problem:
-            say(f"  {type(problem).__name__}: {problem}")
+            report(f"  {type(problem).__name__}: {problem}")
             failed.append(row.name)
             continue
-        told = machine.describe()
+        described = machine.describe()
         figures = read()
-        figures["machine"] = told
-        figures["rows"][row.name] = {"date": told["date"], "commit": told["commit"],
+        figures["machine"] = described
+        figures["rows"][row.name] = {"date": described["date"], "commit": described["commit"],
                                      "seconds": seconds, "rounds": rounds}
         FIGURES.parent.mkdir(parents=True, exist_ok=True)
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -56,7 +56,7 @@ def measure(rows, count, seconds):
 
 
 def read():
-    """What was measured up to now."""
+    """Returns all figures that were measured until now."""
     if not FIGURES.exists():
         return {"machine": {}, "rows": {}}
     return json.loads(FIGURES.read_text(encoding="utf-8"))

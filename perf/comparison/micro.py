@@ -1,5 +1,7 @@
-"""The lock table, the parser and the replies alone: time by build/perf/micro, instructions by
-perf/instructions."""
+"""Rows about lock table, parser and replies without kernel and network.
+
+Times come from build/perf/micro, instructions from perf/instructions.
+"""
 
 import json
 import os
@@ -17,14 +19,14 @@ def free_bytes():
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def told(command, figure):
+def figures_of(command, figure):
     output = subprocess.run(pinned(command, LOAD_CPU), capture_output=True, text=True,
                             check=True).stdout
     return {f"{one['step']}/{one['size']}": {figure: one[figure]} for one in json.loads(output)}
 
 
 class Alone(Row):
-    """All steps come from one run of a program, as the contestants of one round."""
+    """A row with one round. Its contestants are all steps of one run of a program."""
 
     once = True
 
@@ -43,7 +45,7 @@ class Micro(Alone):
 
     def run(self):
         keys = MOST_KEYS if free_bytes() > MOST_KEYS_BYTES else MOST_KEYS // 10
-        return told([BUILD / "perf" / "micro", "--json", "--size-max", keys], "ns")
+        return figures_of([BUILD / "perf" / "micro", "--json", "--size-max", keys], "ns")
 
 
 class Instructions(Alone):
@@ -51,8 +53,8 @@ class Instructions(Alone):
     title = "the same in instructions"
 
     def run(self):
-        return told([ROOT / "perf" / "instructions", "--build", BUILD, "--json", "--size-max",
-                     COUNTED_KEYS], "instructions")
+        return figures_of([ROOT / "perf" / "instructions", "--build", BUILD, "--json",
+                           "--size-max", COUNTED_KEYS], "instructions")
 
 
 ROWS = Micro(), Instructions()

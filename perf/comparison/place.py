@@ -1,4 +1,4 @@
-"""Where things are, and which CPUs are whose."""
+"""The paths, and the CPUs of server and load."""
 
 import os
 from pathlib import Path
@@ -16,5 +16,5 @@ SERVER_CPU, LOAD_CPU = USABLE[0], USABLE[-1]
 
 
 def pinned(command, *cpus):
-    """`command`, to be run on these CPUs only."""
+    """Returns the command that runs `command` on these CPUs only."""
     return ["taskset", "--cpu-list", ",".join(map(str, cpus)), *map(str, command)]

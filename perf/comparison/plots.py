@@ -1,4 +1,4 @@
-"""The plots of the report, as SVG that is the same again where the figures are."""
+"""The plots of the report, as SVG files. Equal figures give equal files."""
 
 import matplotlib
 from matplotlib import pyplot
@@ -9,7 +9,7 @@ from comparison.loads import CONNECTIONS, KEYS_HELD, MORE_CONNECTIONS, WAITERS
 from comparison.place import PLOTS
 from comparison.row import of_rounds
 
-# Read on white and on black: nothing behind, and nothing very light or very dark before it.
+# Readable on white and on black: a transparent background, no very light or very dark colour.
 GREY = "#808890"
 COLOURS = {"ceiling": GREY, "dflockd": "#3584e4", "redis": "#d9534f", "python": "#2f9e5f"}
 NAMES = {"ceiling": "ceiling (does nothing)", "dflockd": "dflockd", "redis": "Redis 7",
@@ -32,7 +32,7 @@ STYLE = {
 
 
 def number(value, _=None):
-    """1k, 10k, 1M."""
+    """Returns the number as in 1k, 10k, 1M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
@@ -51,7 +51,7 @@ def panel(axes, title, x_label, y_label):
 
 
 def line(axes, name, xs, ys, **style):
-    # What does nothing is thin and dashed, that it is not taken for a server among others.
+    # The ceiling is thin and dashed, because it is not a lock server.
     if name == "ceiling":
         style = {"linestyle": "--", "linewidth": 1.3, **style}
     axes.plot(xs, ys, color=COLOURS[name], marker=MARKS[name],
@@ -59,7 +59,7 @@ def line(axes, name, xs, ys, **style):
 
 
 def legend_below(figure, axes, columns):
-    """One legend for all panels."""
+    """Draws one legend for all panels."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncol=columns, bbox_to_anchor=(0.5, 0))
 
@@ -168,7 +168,7 @@ def steps(rows):
     save(figure, "steps")
 
 
-# Each with what it draws, and what it needs to be measured.
+# Each plot with its title and the rows that it needs.
 PLOTTED = (
     (connections, "Throughput and latency over connections", {"growth-connections"}),
     (latency, "Distribution of latency", {"own-16"}),
@@ -179,7 +179,7 @@ PLOTTED = (
 
 
 def draw(rows):
-    """Draws what can be drawn of the rows that were measured; name and title of each."""
+    """Draws the plots whose rows were measured. Returns their names and titles."""
     matplotlib.use("svg")
     drawn = []
     with matplotlib.rc_context(STYLE):

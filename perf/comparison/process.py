@@ -1,4 +1,4 @@
-"""What a process has used: CPU time, context switches, memory."""
+"""CPU time, context switches and memory of a process."""
 
 import re
 from pathlib import Path
@@ -12,18 +12,18 @@ def tasks(pid):
 
 
 def cpu_ns(pid):
-    """Time on a processor, of all threads, by the clock of the scheduler."""
+    """Returns the CPU time of all threads, as the scheduler counts it."""
     return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0])
                for task in tasks(pid))
 
 
 def switches(pid):
-    """How often its threads began to run: context switches of both kinds, of all threads."""
+    """Returns the number of context switches, voluntary or not, of all threads."""
     return sum(int(count) for task in tasks(pid)
                for count in SWITCHES.findall((task / "status").read_text(encoding="utf-8")))
 
 
 def resident_bytes(pid):
-    """Counted page by page; VmRSS of `status` may be some hundred kilobytes behind."""
+    """Returns the exact resident memory. VmRSS of `status` can lag by some 100 kB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
     return int(RESIDENT.search(text)[1]) * 1024

@@ -1,4 +1,4 @@
-"""The report, perf/report.md, made of the figures that are kept."""
+"""Writes the report, perf/report.md, from the figures that were kept."""
 
 from comparison import plots
 from comparison.place import REPORT, TRIED
@@ -11,13 +11,13 @@ BUSY = 0.95
 
 
 def label_order(label):
-    """As in a telephone book, but numbers by their size."""
+    """Returns a sort key: the name, then the size as a number."""
     name, _, size = label.partition("/")
     return name, int(size) if size.isdigit() else -1
 
 
 def sized(label):
-    """A label for a reader: sizes with commas."""
+    """Returns a label with commas in its size."""
     name, _, size = label.partition("/")
     return f"{name}, {int(size):,}" if size.isdigit() else ", ".join(filter(None, (name, size)))
 
@@ -34,7 +34,7 @@ def table(heads, lines):
 # ---- the table of targets ----
 
 def cell(row, rounds, server):
-    """What a server reached, for each size where there are several."""
+    """Returns a server's figures, for each size if there are several."""
     parts = []
     for label in labels_of(rounds):
         name, _, size = label.partition("/")
@@ -47,7 +47,7 @@ def cell(row, rounds, server):
 
 
 def judged(target, rounds):
-    """A target's figure beside its bound, and whether it holds; None where nothing was measured."""
+    """Returns a target's figure with its bound, and whether it holds; None if not measured."""
     measured = target.measured(rounds)
     if measured is None:
         return None
@@ -65,7 +65,7 @@ def judgements(row, rounds):
 
 
 def verdict(row, kept):
-    """The texts of two cells: what was measured, and whether that is enough."""
+    """Returns the texts of two cells: the figures of the targets, and the verdict."""
     if row.name not in kept:
         return NOTHING, "not measured"
     rounds = kept[row.name]["rounds"]
@@ -83,7 +83,7 @@ def targets(kept):
         rounds = kept[row.name]["rounds"] if row.name in kept else [{}]
         lines.append([row.title, row.target,
                       *(cell(row, rounds, server) for server in COLUMNS), *verdict(row, kept)])
-    return table(["work", "must be", *COLUMNS.values(), "measured", ""], lines)
+    return table(["work", "target", *COLUMNS.values(), "measured", ""], lines)
 
 
 def summary(kept):
@@ -98,7 +98,7 @@ def summary(kept):
 # ---- row by row ----
 
 def details(row, kept):
-    """Everything that was measured of a row."""
+    """Returns the section of a row: its method, figures and targets."""
     entry = kept[row.name]
     rounds = entry["rounds"]
     heads = ["", *(figure.unit for figure in row.figures)]
@@ -125,7 +125,7 @@ def details(row, kept):
 
 
 def steps(kept):
-    """Nanoseconds and instructions of the parts alone, side by side."""
+    """Returns the section of the micro-benchmarks: nanoseconds and instructions of each step."""
     times = kept["micro"]["rounds"][0] if "micro" in kept else {}
     counts = kept["instructions"]["rounds"][0] if "instructions" in kept else {}
     lines = []
@@ -136,41 +136,42 @@ def steps(kept):
                       f"{counts[label]['instructions']:,.0f}" if label in counts else NOTHING])
     return (
         "## The parts alone\n\n"
-        "Nanoseconds by `build/perf/micro`, without kernel and network; instructions by "
-        "`perf/instructions`, under valgrind. The size is that of keys held by others; for "
-        "`hand-over` of waiters on the key, for `disconnect` of keys that the client holds, each "
-        "of which counts as a step. Of `try`, `renew` and `release` each is about another held "
-        "key, which the processor has not looked at for long, and of the latter two about the one "
-        "whose lease would end next; of `own` and `two-phase` about one of a thousand.\n\n"
+        "`build/perf/micro` measures nanoseconds without kernel and network; `perf/instructions` "
+        "counts instructions under valgrind. The size is the number of keys held by others; for "
+        "`hand-over`, of waiters on the key; for `disconnect`, of keys that the client holds, each "
+        "of which counts as a step. Each `try`, `renew` and `release` uses another held key, which "
+        "is no longer in the processor's caches; the latter two use the key whose lease ends next. "
+        "`own` and `two-phase` use a thousand keys in turn.\n\n"
         + table(["step", "size", "ns", "instructions"], lines))
 
 
-# ---- all of it ----
+# ---- the whole report ----
 
-def machine(told):
+def machine(described):
     return (
-        f"Measured on {told['date']}: {told['cpu']}, {told['cores']} cores, "
-        f"{told['memory_gib']} GiB, {told['kernel']}; commit {told['commit']}; {told['redis']}; "
-        f"the server of PyPI's dflockd 0.5.0 on {told['python']}.\n")
+        f"Measured on {described['date']}: {described['cpu']}, {described['cores']} cores, "
+        f"{described['memory_gib']} GiB, {described['kernel']}; commit {described['commit']}; "
+        f"{described['redis']}; "
+        f"the server of PyPI's dflockd 0.5.0 on {described['python']}.\n")
 
 
 HOW = """
-`perf/compare` measures all of this, in one run of about 40 minutes, and writes this file. Each
-server is pinned to one CPU and the load, `dflockd-bench`, to another; every row starts servers of
-its own. Load warms up for a second before it is measured. A row goes in rounds, in each of which
-every server has its turn, so that what else happens on the machine happens to all of them. Figures
-are medians over the rounds; a ratio is that of the medians, and in brackets stand the least and
-the largest of a single round. CPU is that of the server's process (`/proc/PID/stat`), for each
-request; an acquire and a release are two. *Ceiling* (`perf/ceiling.c`) is a server that does
-nothing: it answers every request the same, on a ring like ours. Where the load's CPU is at its
-limit, throughput says more about the load than about the server; CPU does not.
+`perf/compare` measures all rows in one run of about 40 minutes, and writes this file. Each server
+is pinned to one CPU and the load, `dflockd-bench`, to another. Every row starts its own servers.
+The load warms up for a second before each measurement. A row has several rounds. In each round,
+every server has its turn, so that other work on the machine affects all servers alike. Figures are
+medians over the rounds. A ratio is that of the medians; the brackets have the smallest and the
+largest ratio of a round. CPU is the CPU time of the server's process (`/proc/PID/stat`) for each
+request; an acquire and a release are two requests. *Ceiling* (`perf/ceiling.c`) is a server that
+sends the same reply to every request, on a ring like dflockd's. If the load's CPU is at its limit,
+throughput measures the load rather than the server, but CPU still measures the server.
 """
 
 
 def write(figures):
     kept = figures["rows"]
     if not kept:
-        raise SystemExit("compare: nothing has been measured yet")
+        raise SystemExit("compare: no figures; run perf/compare without --report")
     parts = ["# How fast it is\n", machine(figures["machine"]), summary(kept),
              "## Targets\n", targets(kept)]
     drawn = plots.draw(kept)

@@ -1,7 +1,7 @@
-"""A row of the comparison: what is measured of whom, and what it must come to.
+"""A row of the comparison: its contestants, figures and targets.
 
-A row is measured in rounds. A round asks each contestant once, in turns, for figures: names to
-numbers. Contestants are known by labels: "dflockd", or "dflockd/1000" where a size is varied.
+A row is measured in rounds. In a round, each contestant in turn returns its figures, a dictionary
+of names to numbers. A contestant's label is "dflockd", or "dflockd/1000" if the size varies.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as the report shows it."""
+    """How the report shows a figure."""
 
     name: str
     unit: str
@@ -24,7 +24,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A figure of one label beside that of another, of the same round."""
+    """A target: a figure of label `of`, divided by that of label `to`."""
 
     of: str
     to: str
@@ -35,7 +35,7 @@ class Ratio:
     optional: bool = False  # not every machine can measure it
 
     def measured(self, rounds):
-        """The ratio of the medians, and the least and largest of a round."""
+        """Returns the ratio of the medians, and the smallest and largest of a round; or None."""
         if not all(label in one for one in rounds for label in (self.of, self.to)):
             return None
         each = [one[self.of][self.figure] / one[self.to][self.figure] for one in rounds]
@@ -55,7 +55,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Bound:
-    """A figure of one label that must not be above a bound."""
+    """A target: an upper bound for a figure of one label."""
 
     of: str
     figure: str
@@ -82,20 +82,22 @@ class Bound:
 
 
 def of_rounds(rounds, label, figure):
-    """The median of a figure over the rounds."""
+    """Returns the median of a figure over the rounds."""
     return median(one[label][figure] for one in rounds)
 
 
 class Row(ABC):
-    """Attributes: `name` for the command line, `title`, `target` as it is asked for, `targets` that
-    are checked, `figures` to be shown of each contestant, in the table of targets only those of
-    `brief`, and `how` it is measured."""
+    """`name` is for the command line. `target` is the target's text; `targets` are checked.
+
+    The report shows `figures` of each contestant, in the table of targets only those of `brief`.
+    `how` describes the measurement.
+    """
 
     name = title = target = how = ""
     targets = ()
     figures = brief = ()
-    once = False  # its figures repeat by themselves, one round is enough
+    once = False  # the figures are repeatable: one round is enough
 
     @abstractmethod
     def contestants(self, seconds):
-        """A context in which a dictionary of labels to functions that measure is valid."""
+        """Returns a context of a dictionary: labels to functions that measure."""

@@ -15,7 +15,7 @@ from lib.original_server import OriginalServer, original_python
 from lib.server import Server
 
 START_SECONDS = 20
-# More than any row wants; nobody is refused, so the limits cost nobody anything.
+# More than any row needs, so that no server refuses a request.
 LOCKS_MAX = 20000000
 CLIENTS_MAX = 100000
 
@@ -27,7 +27,7 @@ def free_port():
 
 
 class Dflockd(Server):
-    """Ours, with one worker thread where nothing else is said."""
+    """A dflockd server, with one worker thread by default."""
 
     name = "dflockd"
     protocol = "dflockd"
@@ -43,7 +43,7 @@ class Dflockd(Server):
 
 
 class Original(OriginalServer):
-    """The server of PyPI's `dflockd` 0.5.0, in the environment that the tests make."""
+    """The server of PyPI's `dflockd` 0.5.0, in the environment of the tests."""
 
     name = "python"
     protocol = "dflockd"
@@ -63,7 +63,7 @@ class Original(OriginalServer):
 
 
 class Command(ABC):
-    """A server that is there once it takes a connection."""
+    """A server that has started when it accepts a connection."""
 
     protocol = "dflockd"
 
@@ -73,7 +73,7 @@ class Command(ABC):
 
     @abstractmethod
     def command(self):
-        """What starts it, on `self.port`."""
+        """Returns the command that starts the server on `self.port`."""
 
     @property
     def address(self):
@@ -109,7 +109,7 @@ class Command(ABC):
 
 
 class Ceiling(Command):
-    """The server that does nothing (perf/ceiling.c)."""
+    """The server of perf/ceiling.c."""
 
     name = "ceiling"
 
@@ -122,7 +122,7 @@ class Ceiling(Command):
 
 
 class Redis(Command):
-    """Redis, in memory alone."""
+    """Redis without persistence."""
 
     name = "redis"
     protocol = "redis"

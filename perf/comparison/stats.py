@@ -1,26 +1,26 @@
-"""What `stats` over many keys costs others."""
+"""The row about the delay that `stats` over many keys causes to other clients."""
 
 import time
 from contextlib import ExitStack, contextmanager
 
 from comparison.bystander import Bystander
-from comparison.footprint import PATIENT
-from comparison.holder import Talk
+from comparison.footprint import NO_READ_TIMEOUT
+from comparison.holder import Pipeline
 from comparison.row import Bound, Figure, Row
 from comparison.servers import Dflockd
 
 PAUSE_SECONDS = 0.05
 
 
-def watch(server, seconds, ask_stats):
-    """Others' latency meanwhile, and how long `stats` took."""
+def measure(server, seconds, with_stats):
+    """Returns the bystander's latency, and the longest time of a `stats`."""
     took = []
-    with Talk(server) as talk, Bystander(server) as others:
+    with Pipeline(server) as pipeline, Bystander(server) as others:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if ask_stats:
+            if with_stats:
                 begin = time.monotonic()
-                talk.ask([b"stats\n_\n\n"], b"ok {")
+                pipeline.request([b"stats\n_\n\n"], b"ok {")
                 took.append(time.monotonic() - begin)
             time.sleep(PAUSE_SECONDS)
     return {"stats_ms": 1000 * max(took, default=0), **others.figures}
@@ -30,8 +30,8 @@ class Stats(Row):
     name = "stats"
     title = "`stats` over 100,000 keys"
     target = "no other request waits more than 10 ms for it"
-    how = ("4 connections at work while one asks for `stats` again and again, and beside it while "
-           "nobody does; they and the reader of `stats` share the CPU of the load")
+    how = ("4 connections send requests while another one requests `stats` repeatedly, or while "
+           "none does; they and the reader of `stats` share the CPU of the load")
     figures = (Figure("others_p99_ms", "ms others' p99", 2),
                Figure("others_max_ms", "ms others' max", 1), Figure("stats_ms", "ms for it", 0))
     sizes = 10000, 100000, 1000000
@@ -42,10 +42,11 @@ class Stats(Row):
         with ExitStack() as stack:
             result = {}
             for size in self.sizes:
-                server = stack.enter_context(Dflockd(*PATIENT))
-                stack.enter_context(Talk(server)).hold(size)
-                result[f"nobody asks/{size}"] = lambda server=server: watch(server, seconds, False)
-                result[f"dflockd/{size}"] = lambda server=server: watch(server, seconds, True)
+                server = stack.enter_context(Dflockd(*NO_READ_TIMEOUT))
+                stack.enter_context(Pipeline(server)).hold(size)
+                result[f"without stats/{size}"] = (
+                    lambda server=server: measure(server, seconds, False))
+                result[f"dflockd/{size}"] = lambda server=server: measure(server, seconds, True)
             yield result
 
 

@@ -1,4 +1,4 @@
-"""Rows about other ways to connect than TCP."""
+"""Rows about Unix sockets and TLS."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ FLAGS = Own16.flags
 class UnixSocket(Row):
     name = "unix-socket"
     title = "Unix socket, 16 connections"
-    target = "CPU per op <= 0.7 x our TCP"
+    target = "CPU per op <= 0.7 x dflockd's TCP"
     how = "own keys, over both sockets of the same server"
     figures = REQUESTS, CPU, P50, P99
     brief = REQUESTS, CPU
