@@ -150,7 +150,8 @@ class Idle(Row):
 
     @staticmethod
     def measure(unstarted):
-        with unstarted as server, Connections(server, IDLE_CONNECTIONS), Pipeline(server) as pipeline:
+        with unstarted as server, Connections(server, IDLE_CONNECTIONS), \
+                Pipeline(server) as pipeline:
             pipeline.hold(IDLE_LEASES)
             time.sleep(QUIET_SECONDS)
             cpu_ns, switches = process.cpu_ns(server.pid), process.switches(server.pid)

@@ -258,8 +258,8 @@ class HandOverWaiters(Row):
     title = "10 to 10,000 waiters on one key"
     target = "hand-over cost flat from 10 to 10,000"
     how = ("so many connections acquire and release the same key. Compared with as many "
-           "connections with own keys at the rate of the hand-overs: the cost of that many kernel sockets. "
-           f"Flat means within {FLAT - 1:.0%}")
+           "connections with own keys at the rate of the hand-overs: the cost of that many kernel "
+           f"sockets. Flat means within {FLAT - 1:.0%}")
     figures = Figure("rounds_per_s", "hand-overs/s"), CYCLE_CPU
     targets = (Ratio("dflockd/10000", "dflockd/10", "round_cpu_us", at_most=FLAT,
                      what="CPU, 10,000 beside 10"),)
