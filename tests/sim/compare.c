@@ -66,8 +66,8 @@ static void compare_stripe(struct world *world, uint32_t stripe)
     uint32_t expected = 0;
 
     while (index == stripe)
-        stripes_walk(world->stripes, 0, (struct lock_walk){0}, &index, &position, compare_view,
-                     &comparison);
+        stripes_walk(world->driver.stripes, 0, (struct lock_walk){0}, &index, &position,
+                     compare_view, &comparison);
     for (uint32_t i = 0; i < world->model.stripe_keys[stripe]; i++)
         expected += world->model.keys[world->model.keys_of[stripe][i]].exists;
     if (comparison.shown != expected)
@@ -86,7 +86,7 @@ void compare_all(struct world *world)
     const char *problem = NULL;
 
     world_count(world, COVERAGE_WALKS);
-    if (!stripes_check(world->stripes, &problem))
+    if (!stripes_check(world->driver.stripes, &problem))
         world_fail(world, "an invariant is broken: %s", problem);
     /* The check carries the clock of each stripe to the next. */
     for (uint32_t stripe = 1; stripe < world->stripe_count; stripe++) {

@@ -126,7 +126,8 @@ static uint8_t some_limit(struct generator *generator, uint16_t key)
 }
 
 /* Returns a key that the peer holds with a known token, or -1. */
-static int held_key(struct generator *generator, const struct world *world, const struct peer *peer)
+static int held_key(struct generator *generator, const struct world *world,
+                    const struct sim_peer *peer)
 {
     const struct model *model = &world->model;
     uint32_t start = model->claim_count ? below(generator, model->claim_count) : 0;
@@ -134,14 +135,15 @@ static int held_key(struct generator *generator, const struct world *world, cons
     for (uint32_t i = 0; i < model->claim_count; i++) {
         const struct model_claim *claim = &model->claims[(start + i) % model->claim_count];
 
-        if (claim->state == MODEL_HOLDS && claim->known && claim->client == peer->id)
+        if (claim->state == MODEL_HOLDS && claim->known &&
+            claim->client == peer->driven.session.connection_id)
             return claim->key;
     }
     return -1;
 }
 
 static int enqueued_key(struct generator *generator, const struct world *world,
-                        const struct peer *peer)
+                        const struct sim_peer *peer)
 {
     const struct model_client *client = &world->model.clients[peer->number];
 
@@ -159,7 +161,7 @@ static uint8_t for_key(uint8_t operation, uint16_t key)
 
 /* Chooses an operation that probably applies to the key. */
 static void choose_operation(struct generator *generator, const struct world *world,
-                             const struct peer *peer, struct event *event)
+                             const struct sim_peer *peer, struct event *event)
 {
     uint32_t chance = below(generator, 100);
     uint8_t operation = DFLOCKD_ACQUIRE;
@@ -196,7 +198,7 @@ static void choose_operation(struct generator *generator, const struct world *wo
 }
 
 static struct event some_request(struct generator *generator, const struct world *world,
-                                 const struct peer *peer)
+                                 const struct sim_peer *peer)
 {
     struct event event = {.kind = EVENT_SEND, .who = (uint16_t)peer->number};
     uint32_t chance = below(generator, 1000);
@@ -227,12 +229,12 @@ static struct event some_request(struct generator *generator, const struct world
 
 /* ---- clients ---- */
 
-static bool is_full(const struct peer *peer)
+static bool is_full(const struct sim_peer *peer)
 {
-    return peer->place == PEER_OPEN && peer->want == SESSION_WANT_ROOM;
+    return peer->driven.state == PEER_OPEN && peer->driven.want == SESSION_WANT_ROOM;
 }
 
-static struct event some_death(struct generator *generator, const struct peer *peer)
+static struct event some_death(struct generator *generator, const struct sim_peer *peer)
 {
     struct event event = {.kind = EVENT_VANISH, .who = (uint16_t)peer->number};
 
@@ -248,14 +250,15 @@ static struct event some_death(struct generator *generator, const struct peer *p
 /* Returns no event if that client has nothing to do. */
 static struct event some_peer_event(struct generator *generator, const struct world *world)
 {
-    const struct peer *peer = &world->peers[below(generator, world->policy.clients)];
+    const struct sim_peer *peer = &world->peers[below(generator, world->policy.clients)];
     struct event event = {.who = (uint16_t)peer->number};
     bool dies = below(generator, 1000) < generator->death_rate ||
-                (peer->session.state == SESSION_SKIPPING && one_in(generator, 5));
+                (peer->driven.session.state == SESSION_SKIPPING && one_in(generator, 5));
 
-    if (peer->place == PEER_EMPTY) {
-        event.kind = world->workers[peer->worker].context.draining ? EVENT_NONE : EVENT_OPEN;
-    } else if (peer->place == PEER_CLOSING) {
+    if (peer->driven.state == PEER_GONE) {
+        event.kind =
+            world->driver.workers[peer->driven.worker].context.draining ? EVENT_NONE : EVENT_OPEN;
+    } else if (peer->driven.state == PEER_LEAVING) {
         event.kind = EVENT_STEP;
         event.number = some_steps(generator);
     } else if (is_full(peer) && one_in(generator, 3)) {
@@ -267,13 +270,13 @@ static struct event some_peer_event(struct generator *generator, const struct wo
     } else if (one_in(generator, peer->slow ? 200 : 1000)) {
         event.kind = EVENT_SLOW;
         event.number = !peer->slow;
-    } else if (peer->want == SESSION_WANT_WALK ||
-               (peer->want == SESSION_WANT_TURN && !one_in(generator, 8))) {
+    } else if (peer->driven.want == SESSION_WANT_WALK ||
+               (peer->driven.want == SESSION_WANT_TURN && !one_in(generator, 8))) {
         event.kind = EVENT_TURN;
-    } else if (peer->delivered < peer->length && one_in(generator, 2)) {
+    } else if (peer->driven.end < peer->length && one_in(generator, 2)) {
         event.kind = EVENT_READ;
         event.number = one_in(generator, 3) ? 1 + below(generator, 40) : EVENT_ALL;
-    } else if (peer->want == SESSION_WANT_INPUT || one_in(generator, 30)) {
+    } else if (peer->driven.want == SESSION_WANT_INPUT || one_in(generator, 30)) {
         event = some_request(generator, world, peer);
     }
     return event;

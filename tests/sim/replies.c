@@ -46,7 +46,7 @@ static void expected_text(const struct expected *expected, char *text, size_t si
         snprintf(text, size, "%s", word);
 }
 
-_Noreturn static void wrong_reply(struct world *world, const struct peer *peer,
+_Noreturn static void wrong_reply(struct world *world, const struct sim_peer *peer,
                                   const struct expected *expected)
 {
     char text[128];
@@ -146,11 +146,11 @@ static void count_reply(struct world *world, const struct expected *expected)
     world_count(world, kind);
 }
 
-bool reply_expect(struct world *world, const struct peer *peer, const struct expected *expected)
+bool reply_expect(struct world *world, const struct sim_peer *peer, const struct expected *expected)
 {
     uint32_t length = reply_next(world);
 
-    if (length == 0 && peer->output.failed)
+    if (length == 0 && peer->driven.output.failed)
         return false;
     if (length == 0 || !reply_fits(world, expected, world->replies + world->replies_at, length))
         wrong_reply(world, peer, expected);

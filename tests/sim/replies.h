@@ -25,6 +25,7 @@ uint32_t reply_next(const struct world *world);
  * Consumes the next line, which must match. Returns false if it is missing because memory was
  * short.
  */
-bool reply_expect(struct world *world, const struct peer *peer, const struct expected *expected);
+bool reply_expect(struct world *world, const struct sim_peer *peer,
+                  const struct expected *expected);
 
 #endif

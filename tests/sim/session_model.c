@@ -19,7 +19,7 @@ void session_model_start(struct session_model *session_model, bool auth)
     session_model->authenticated = !auth;
 }
 
-void session_model_add_request(struct peer *peer, const struct sim_request *request)
+void session_model_add_request(struct sim_peer *peer, const struct sim_request *request)
 {
     struct session_model *session_model = &peer->session_model;
 
@@ -37,35 +37,31 @@ static void append_replies(struct world *world, const uint8_t *bytes, size_t len
     world->replies_length += (uint32_t)length;
 }
 
-void session_model_read_output(struct world *world, struct peer *peer)
+void session_model_read_output(struct world *world, struct sim_peer *peer)
 {
-    struct pool *pool = &worker_of(world, peer)->output_pool;
-    uint32_t length;
-
-    while (output_peek(&peer->output, &length))
-        output_consume(&peer->output, pool, length);
-    if (peer->output.failed)
-        output_clear(&peer->output, pool);
+    driver_take_output(&world->driver, &peer->driven, SIZE_MAX);
+    if (peer->driven.output.failed)
+        output_clear(&peer->driven.output, &worker_of(world, peer)->output_pool);
     peer->compared = 0;
 }
 
 /* Copies the output written since the last call. */
-static void read_replies(struct world *world, struct peer *peer)
+static void read_replies(struct world *world, struct sim_peer *peer)
 {
     size_t skipped = 0;
 
     world->replies_start = peer->compared;
     world->replies_length = 0;
     world->replies_at = 0;
-    for (const struct output_chunk *chunk = peer->output.first; chunk; chunk = chunk->next) {
+    for (const struct output_chunk *chunk = peer->driven.output.first; chunk; chunk = chunk->next) {
         size_t length = chunk->end - chunk->start;
         size_t skip = peer->compared - skipped < length ? peer->compared - skipped : length;
 
         append_replies(world, chunk->bytes + chunk->start + skip, length - skip);
         skipped += skip;
     }
-    peer->compared = peer->output.length;
-    if (!peer->slow || peer->output.failed)
+    peer->compared = peer->driven.output.length;
+    if (!peer->slow || peer->driven.output.failed)
         session_model_read_output(world, peer);
 }
 
@@ -76,7 +72,7 @@ static bool is_output_full(const struct world *world)
 }
 
 /* Releases a grant whose reply could not be written. */
-static void release_unread(struct world *world, const struct peer *peer, int claim)
+static void release_unread(struct world *world, const struct sim_peer *peer, int claim)
 {
     world_enter(world, worker_of(world, peer),
                 world->model.keys[world->model.claims[claim].key].stripe);
@@ -84,7 +80,8 @@ static void release_unread(struct world *world, const struct peer *peer, int cla
 }
 
 /* The next line must match, unless memory was short for it. That ends the session. */
-static void expect_reply(struct world *world, struct peer *peer, const struct expected *expected)
+static void expect_reply(struct world *world, struct sim_peer *peer,
+                         const struct expected *expected)
 {
     if (reply_expect(world, peer, expected))
         return;
@@ -93,7 +90,7 @@ static void expect_reply(struct world *world, struct peer *peer, const struct ex
         release_unread(world, peer, expected->claim);
 }
 
-static void expect_outcome(struct world *world, struct peer *peer, int outcome)
+static void expect_outcome(struct world *world, struct sim_peer *peer, int outcome)
 {
     struct expected expected = {.outcome = outcome, .claim = MODEL_NO_CLAIM};
 
@@ -121,13 +118,14 @@ static void end_walk(struct world *world, struct session_model *session_model)
 }
 
 /* Consumes more of the reply. Returns true when it is complete. */
-static bool stats_continue(struct world *world, struct peer *peer, uint32_t stripe)
+static bool stats_continue(struct world *world, struct sim_peer *peer, uint32_t stripe)
 {
     struct stats_text *text = &peer->session_model.stats;
     uint32_t length = reply_next(world);
     uint32_t most = 8 * world->stripe_count + KEYS_MAX;
     /* If later requests were served, memory was short for one of these. */
-    bool failed = peer->output.failed && peer->consumed <= peer->session_model.served_end;
+    bool failed =
+        peer->driven.output.failed && peer->driven.start <= peer->session_model.served_end;
 
     world_enter(world, worker_of(world, peer), stripe);
     if (length == 0 || failed)
@@ -150,16 +148,17 @@ static bool stats_continue(struct world *world, struct peer *peer, uint32_t stri
     return true;
 }
 
-static bool stats_begin(struct world *world, struct peer *peer)
+static bool stats_begin(struct world *world, struct sim_peer *peer)
 {
     struct stats_text *text = &peer->session_model.stats;
     char start[64];
-    uint32_t length = (uint32_t)snprintf(
-        start, sizeof(start), "ok {\"connections\":%" PRIu64 ",\"locks\":[", world->connections);
+    uint32_t length =
+        (uint32_t)snprintf(start, sizeof(start), "ok {\"connections\":%" PRIu64 ",\"locks\":[",
+                           world->driver.connections);
 
     world->walks++;
     peer->session_model.walking = true;
-    if (world->replies_at == world->replies_length && peer->output.failed) {
+    if (world->replies_at == world->replies_length && peer->driven.output.failed) {
         peer->session_model.state = SESSION_MODEL_ENDED;
         return false;
     }
@@ -170,7 +169,7 @@ static bool stats_begin(struct world *world, struct peer *peer)
     text->length = 0;
     text->turns = 0;
     text->step = world->model.step;
-    text->connections = world->connections;
+    text->connections = world->driver.connections;
     memcpy(text->from_ns, world->model.stripe_ns, sizeof(text->from_ns));
     stats_append(text, start, length);
     world->replies_at += length;
@@ -196,7 +195,7 @@ static bool is_memory_error(struct world *world)
     return true;
 }
 
-static struct model_result apply_to_model(struct world *world, struct peer *peer,
+static struct model_result apply_to_model(struct world *world, struct sim_peer *peer,
                                           const struct sim_request *request)
 {
     struct model *model = &world->model;
@@ -257,7 +256,7 @@ static bool is_renewal(const struct sim_request *request)
     return request->op == DFLOCKD_RENEW || request->op == DFLOCKD_SEMAPHORE_RENEW;
 }
 
-static void serve_key(struct world *world, struct peer *peer, const struct sim_request *request)
+static void serve_key(struct world *world, struct sim_peer *peer, const struct sim_request *request)
 {
     struct session_model *session_model = &peer->session_model;
     uint8_t stripe = world->model.keys[request->key].stripe;
@@ -296,13 +295,13 @@ static bool is_for_holders(const struct sim_request *request)
             request->op == DFLOCKD_SEMAPHORE_RELEASE || request->op == DFLOCKD_OWN);
 }
 
-static void serve_and_end(struct world *world, struct peer *peer, int outcome)
+static void serve_and_end(struct world *world, struct sim_peer *peer, int outcome)
 {
     peer->session_model.state = SESSION_MODEL_ENDED;
     expect_outcome(world, peer, outcome);
 }
 
-static void serve(struct world *world, struct peer *peer, const struct sim_request *request)
+static void serve(struct world *world, struct sim_peer *peer, const struct sim_request *request)
 {
     struct session_model *session_model = &peer->session_model;
     const struct session_context *context = &worker_of(world, peer)->context;
@@ -333,7 +332,7 @@ static void serve(struct world *world, struct peer *peer, const struct sim_reque
 }
 
 /* Does everything that the session must have done with the received bytes. */
-static void serve_pending(struct world *world, struct peer *peer, uint32_t walk_stripe)
+static void serve_pending(struct world *world, struct sim_peer *peer, uint32_t walk_stripe)
 {
     struct session_model *session_model = &peer->session_model;
 
@@ -360,7 +359,7 @@ static void serve_pending(struct world *world, struct peer *peer, uint32_t walk_
                 return;
             continue;
         }
-        if (session_model->count == 0 || request.end > peer->delivered)
+        if (session_model->count == 0 || request.end > peer->driven.end)
             return;
         session_model->first = (session_model->first + 1) % REQUESTS_MAX;
         session_model->count--;
@@ -394,7 +393,7 @@ static bool may_be_skipping(const struct session_model *session_model)
            sim_request_ends_session(&session_model->request[session_model->first]);
 }
 
-static void compare_progress(struct world *world, struct peer *peer,
+static void compare_progress(struct world *world, struct sim_peer *peer,
                              const struct session_progress *progress)
 {
     const struct session_model *session_model = &peer->session_model;
@@ -405,17 +404,17 @@ static void compare_progress(struct world *world, struct peer *peer,
                    (int)(world->replies_length - world->replies_at),
                    world->replies + world->replies_at);
     /* During stats, a session notices short output only in its next turn. */
-    if (peer->output.failed && progress->want == SESSION_WANT_TURN)
-        peer->want = SESSION_WANT_CLOSE;
+    if (peer->driven.output.failed && progress->want == SESSION_WANT_TURN)
+        peer->driven.want = SESSION_WANT_CLOSE;
     else if (progress->want != session_model_want(session_model))
         world_fail(world, "client %u: expected the session to want %d; it wants %d", peer->number,
                    (int)session_model_want(session_model), (int)progress->want);
     if (may_be_skipping(session_model))
         return;
-    if (session_model->served_end && peer->consumed != session_model->served_end)
-        world_fail(world, "client %u: expected %u bytes to be read; %u were", peer->number,
-                   session_model->served_end, peer->consumed);
-    for (uint32_t i = peer->consumed; i < peer->delivered; i++)
+    if (session_model->served_end && peer->driven.start != session_model->served_end)
+        world_fail(world, "client %u: expected %u bytes to be read; %zu were", peer->number,
+                   session_model->served_end, peer->driven.start);
+    for (size_t i = peer->driven.start; i < peer->driven.end; i++)
         lines += peer->wire[i] == '\n';
     if (progress->want == SESSION_WANT_WALK)
         world_count(world, COVERAGE_WALK_WAITS);
@@ -424,47 +423,34 @@ static void compare_progress(struct world *world, struct peer *peer,
                    progress->lines);
 }
 
-/*
- * Runs the session; the caller compares the output. The input is a block of exact size, so that
- * a sanitizer detects reads beyond it.
- */
-static struct session_progress feed_session(struct world *world, struct peer *peer)
+/* Runs the session; the caller compares the output. */
+static struct session_progress feed_session(struct world *world, struct sim_peer *peer)
 {
-    uint32_t length = peer->delivered - peer->consumed;
-    uint8_t *bytes = malloc(length ? length : 1);
-    struct session_progress progress;
+    struct session_progress progress = driver_read(&world->driver, &peer->driven);
 
-    if (!bytes)
-        abort();
-    memcpy(bytes, peer->wire + peer->consumed, length);
-    progress = session_read(&peer->session, &worker_of(world, peer)->context, bytes, length,
-                            &peer->output);
-    free(bytes);
-    peer->consumed += (uint32_t)progress.consumed;
-    peer->want = (uint8_t)progress.want;
     read_replies(world, peer);
     return progress;
 }
 
 /* Resets the buffers when everything sent was served. */
-static void drop_served(struct peer *peer)
+static void drop_served(struct sim_peer *peer)
 {
     struct session_model *session_model = &peer->session_model;
 
-    if (peer->consumed < peer->length || session_model->count > 0)
+    if (peer->driven.start < peer->length || session_model->count > 0)
         return;
     peer->length = 0;
-    peer->delivered = 0;
-    peer->consumed = 0;
+    peer->driven.end = 0;
+    peer->driven.start = 0;
     session_model->served_end = 0;
 }
 
-void session_model_read(struct world *world, struct peer *peer)
+void session_model_read(struct world *world, struct sim_peer *peer)
 {
-    uint32_t walk_stripe = peer->session.stats.stripe;
+    uint32_t walk_stripe = peer->driven.session.stats.stripe;
     struct session_progress progress;
 
-    scarce_memory_watch(&world->memory, &peer->output.length);
+    scarce_memory_watch(&world->memory, &peer->driven.output.length);
     progress = feed_session(world, peer);
     serve_pending(world, peer, walk_stripe);
     if (peer->session_model.full)
@@ -478,7 +464,7 @@ void session_model_read(struct world *world, struct peer *peer)
  * Compares a reply that the session wrote outside of its reading, then continues reading.
  * Returns false if memory was short for it.
  */
-static bool continue_reading(struct world *world, struct peer *peer,
+static bool continue_reading(struct world *world, struct sim_peer *peer,
                              const struct expected *expected)
 {
     struct session_progress progress = feed_session(world, peer);
@@ -495,8 +481,8 @@ static bool continue_reading(struct world *world, struct peer *peer,
     return replies;
 }
 
-void session_model_effect(struct world *world, struct peer *peer, const struct lock_answer *answer,
-                          const struct model_effect *effect)
+void session_model_effect(struct world *world, struct sim_peer *peer,
+                          const struct lock_answer *answer, const struct model_effect *effect)
 {
     struct session_context *context = &worker_of(world, peer)->context;
     struct expected expected = {.outcome = effect->outcome, .claim = MODEL_NO_CLAIM};
@@ -514,18 +500,18 @@ void session_model_effect(struct world *world, struct peer *peer, const struct l
         if (world->model.claims[effect->claim].turn == effect->turn)
             expected.claim = effect->claim;
     }
-    scarce_memory_watch(&world->memory, &peer->output.length);
-    session_effect(&peer->session, context, answer, &peer->output);
+    scarce_memory_watch(&world->memory, &peer->driven.output.length);
+    session_effect(&peer->driven.session, context, answer, &peer->driven.output);
     /* Without a reply, the request is still pending. */
     if (!continue_reading(world, peer, &expected))
         peer->session_model.state = SESSION_MODEL_BLOCKED;
     scarce_memory_watch(&world->memory, NULL);
 }
 
-void session_model_drain(struct world *world, struct peer *peer)
+void session_model_drain(struct world *world, struct sim_peer *peer)
 {
     struct expected expected = {.outcome = DFLOCKD_ERROR_DRAINING, .claim = MODEL_NO_CLAIM};
-    struct sim_worker *worker = worker_of(world, peer);
+    struct driver_worker *worker = worker_of(world, peer);
     bool cancelled = false;
 
     if (peer->session_model.state == SESSION_MODEL_BLOCKED) {
@@ -539,7 +525,7 @@ void session_model_drain(struct world *world, struct peer *peer)
         if (model_leave_queues(&world->model, peer->number, stripe) > 0)
             world_count(world, COVERAGE_DRAINED_QUEUES);
     }
-    if (session_drain(&peer->session, &worker->context, &peer->output) != cancelled)
+    if (session_drain(&peer->driven.session, &worker->context, &peer->driven.output) != cancelled)
         world_fail(world, "client %u: expected its request to be %s", peer->number,
                    cancelled ? "ended" : "left alone");
     if (!cancelled)
@@ -548,10 +534,10 @@ void session_model_drain(struct world *world, struct peer *peer)
     continue_reading(world, peer, &expected);
 }
 
-void session_model_watch(struct world *world, struct peer *peer)
+void session_model_watch(struct world *world, struct sim_peer *peer)
 {
     struct session_model *session_model = &peer->session_model;
-    bool holds = session_watch(&peer->session, &worker_of(world, peer)->context);
+    bool holds = session_watch(&peer->driven.session, &worker_of(world, peer)->context);
 
     if (session_model->watching)
         model_unwatch(&world->model, peer->number, session_model->watched_stripe);
@@ -569,26 +555,27 @@ void session_model_watch(struct world *world, struct peer *peer)
                    session_model->watching ? "something" : "nothing");
 }
 
-void session_model_end_input(struct world *world, struct peer *peer)
+void session_model_end_input(struct world *world, struct sim_peer *peer)
 {
-    session_input_ended(&peer->session, &worker_of(world, peer)->context, &peer->output);
+    session_input_ended(&peer->driven.session, &worker_of(world, peer)->context,
+                        &peer->driven.output);
     read_replies(world, peer);
     if (!peer->session_model.authenticated)
         serve_and_end(world, peer, DFLOCKD_ERROR_AUTH);
     peer->session_model.state = SESSION_MODEL_ENDED;
 }
 
-void session_model_fail(struct world *world, struct peer *peer)
+void session_model_fail(struct world *world, struct sim_peer *peer)
 {
-    session_fail(&peer->session, &worker_of(world, peer)->context, &peer->output);
+    session_fail(&peer->driven.session, &worker_of(world, peer)->context, &peer->driven.output);
     read_replies(world, peer);
     serve_and_end(world, peer,
                   peer->session_model.authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
 }
 
-bool session_model_disconnect(struct world *world, struct peer *peer, uint32_t steps)
+bool session_model_disconnect(struct world *world, struct sim_peer *peer, uint32_t steps)
 {
-    struct sim_worker *worker = worker_of(world, peer);
+    struct driver_worker *worker = worker_of(world, peer);
     struct session_model *session_model = &peer->session_model;
     bool expected = true;
     bool done;
@@ -597,7 +584,7 @@ bool session_model_disconnect(struct world *world, struct peer *peer, uint32_t s
         if (model_order_unknown(&world->model, peer->number, (uint32_t)__builtin_ctzll(left)))
             steps = EVENT_ALL;
     }
-    done = session_disconnect(&peer->session, &worker->context, steps);
+    done = driver_disconnect(&world->driver, &peer->driven, steps);
     end_walk(world, session_model);
     while (session_model->stripes && expected) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(session_model->stripes);

@@ -33,7 +33,7 @@ void world_fail(struct world *world, const char *format, ...)
     siglongjmp(*world->escape, 1);
 }
 
-void world_enter(struct world *world, const struct sim_worker *worker, uint32_t stripe)
+void world_enter(struct world *world, const struct driver_worker *worker, uint32_t stripe)
 {
     if (worker->context.now_ns < world->model.stripe_ns[stripe])
         world_count(world, COVERAGE_LATE_CLOCK);
@@ -53,33 +53,44 @@ static uint32_t count_stripes(struct world *world)
     uint32_t index = 0;
     uint64_t position = 0;
 
-    while (stripes_walk(world->stripes, 0, (struct lock_walk){0}, &index, &position, nothing_shown,
-                        world))
+    while (stripes_walk(world->driver.stripes, 0, (struct lock_walk){0}, &index, &position,
+                        nothing_shown, world))
         ;
     return index;
 }
 
-static void create_stripes(struct world *world)
+static void start_driver(struct world *world)
 {
     const struct policy *policy = &world->policy;
-    struct stripes_options options = {
-        .workers = policy->workers,
-        .memory = world->memory.memory,
-        .policy =
+    struct driver_options options = {
+        .stripes =
             {
-                .waiters_max = policy->waiters_max,
-                .gc_max_idle_ns = policy->gc_idle_s * NS_PER_S,
-                .gc_interval_ns = policy->gc_interval_s * NS_PER_S,
-                .release_on_disconnect = policy->auto_release,
+                .workers = policy->workers,
+                .memory = world->memory.memory,
+                .policy =
+                    {
+                        .waiters_max = policy->waiters_max,
+                        .gc_max_idle_ns = policy->gc_idle_s * NS_PER_S,
+                        .gc_interval_ns = policy->gc_interval_s * NS_PER_S,
+                        .release_on_disconnect = policy->auto_release,
+                    },
+                .states_max = policy->states_max,
+                .fence_first = policy->fence_first,
+                .fence_ceiling = policy->fences ? policy->fence_first + policy->fences : 0,
             },
-        .states_max = policy->states_max,
-        .fence_first = policy->fence_first,
-        .fence_ceiling = policy->fences ? policy->fence_first + policy->fences : 0,
+        .workers = policy->workers,
+        /* Slots are reused at once here, so more effects can be pending than in a server. */
+        .effects_max = MODEL_EFFECTS,
+        .default_lease_s = policy->default_lease_s,
+        .now_ns = world->clock_ns,
+        .auth_token = policy->auth ? SIM_REQUEST_SECRET : NULL,
     };
 
-    world->stripes = stripes_create(&options);
-    if (!world->stripes)
-        abort();
+    for (uint32_t i = 0; i < policy->workers; i++) {
+        scarce_memory_init(&world->workers[i].output_memory);
+        options.output_memory[i] = &world->workers[i].output_memory.memory;
+    }
+    driver_start(&world->driver, &options);
     world->stripe_count = count_stripes(world);
 }
 
@@ -91,30 +102,11 @@ static void create_model(struct world *world)
         const struct key_name *name = &world->names.names[key / 2];
         struct slice bytes = {.bytes = name->bytes, .length = name->length};
         enum lock_kind kind = key_is_semaphore(key) ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
-        struct lock_key hashed = stripes_key(world->stripes, kind, bytes);
+        struct lock_key hashed = stripes_key(world->driver.stripes, kind, bytes);
 
-        stripes[key] = stripes_index(world->stripes, &hashed);
+        stripes[key] = stripes_index(world->driver.stripes, &hashed);
     }
     model_init(&world->model, &world->policy, world->stripe_count, stripes);
-}
-
-static void create_worker(struct world *world, uint32_t number)
-{
-    struct sim_worker *worker = &world->workers[number];
-
-    scarce_memory_init(&worker->output_memory);
-    output_pool_init(&worker->output_pool, &worker->output_memory.memory);
-    worker->context = (struct session_context){
-        .stripes = world->stripes,
-        .output_pool = &worker->output_pool,
-        .default_lease_s = world->policy.default_lease_s,
-        .secret = world->policy.auth ? &world->secret : NULL,
-        .connections = &world->connections,
-        .now_ns = world->clock_ns,
-    };
-    /* Slots are reused at once here, so more effects can be pending than in a server. */
-    if (!mailbox_reserve(stripes_mailbox(world->stripes, number), MODEL_EFFECTS))
-        abort();
 }
 
 struct world *world_create(const struct policy *policy, sigjmp_buf *escape)
@@ -130,15 +122,15 @@ struct world *world_create(const struct policy *policy, sigjmp_buf *escape)
     randomness_seed(policy->seed);
     key_names_init(&world->names, policy->names);
     scarce_memory_init(&world->memory);
-    secret_init(&world->secret, strdup(SIM_REQUEST_SECRET));
-    create_stripes(world);
+    start_driver(world);
     create_model(world);
-    for (uint32_t i = 0; i < policy->workers; i++)
-        create_worker(world, i);
     for (uint32_t i = 0; i < policy->clients; i++) {
-        world->peers[i].number = i;
-        world->peers[i].worker = (uint8_t)(i % policy->workers);
-        world->peers[i].slot = i / policy->workers;
+        struct sim_peer *peer = &world->peers[i];
+
+        peer->number = i;
+        peer->driven.worker = i % policy->workers;
+        peer->driven.input = peer->wire;
+        peer->driven.input_max = WIRE_MAX;
     }
     return world;
 }
@@ -179,19 +171,19 @@ static void finish_time(struct world *world)
 static void finish_budget(struct world *world)
 {
     uint64_t wake = 0;
-    uint64_t client = connection_id_make(world->connections_made + 1, 0, 0);
+    uint64_t client = connection_id_make(world->driver.connections_made + 1, 0, 0);
 
     if (world->policy.states_max > PROBES_MAX)
         return;
     if (world->policy.fences)
-        fences_raise(stripes_fences(world->stripes),
+        fences_raise(stripes_fences(world->driver.stripes),
                      world->policy.fence_first + world->model.fences + PROBES_MAX);
     for (uint32_t i = 0; i <= world->policy.states_max; i++) {
         char name[16];
         uint32_t length = (uint32_t)snprintf(name, sizeof(name), "probe-%u", i);
         struct slice bytes = {.bytes = (const uint8_t *)name, .length = length};
-        struct lock_key key = stripes_key(world->stripes, LOCK_KIND_LOCK, bytes);
-        struct lock_answer answer = apply_to_stripes(world->stripes, world->clock_ns,
+        struct lock_key key = stripes_key(world->driver.stripes, LOCK_KIND_LOCK, bytes);
+        struct lock_answer answer = apply_to_stripes(world->driver.stripes, world->clock_ns,
                                                      acquire_request(client, &key, 1, 0, 1), &wake);
 
         if ((answer.outcome == DFLOCKD_OK) != (i < world->policy.states_max))
@@ -205,12 +197,11 @@ static void finish_memory(struct world *world)
 {
     uint64_t blocks;
 
-    stripes_destroy(world->stripes);
+    driver_end(&world->driver);
     blocks = world->memory.blocks + world->memory.bytes;
     for (uint32_t i = 0; i < world->policy.workers; i++) {
-        struct sim_worker *worker = &world->workers[i];
+        const struct sim_worker *worker = &world->workers[i];
 
-        pool_free(&worker->output_pool);
         blocks += worker->output_memory.blocks + worker->output_memory.bytes;
     }
     if (blocks > 0)
@@ -245,6 +236,5 @@ void world_destroy(struct world *world)
 {
     for (uint32_t i = 0; i < world->policy.clients; i++)
         free(world->peers[i].session_model.stats.bytes);
-    secret_free(&world->secret);
     free(world);
 }

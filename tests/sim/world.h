@@ -10,7 +10,6 @@
 #define TESTS_SIM_WORLD_H
 
 #include <setjmp.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,7 +18,7 @@
 #include "keys.h"
 #include "model.h"
 #include "scarce_memory.h"
-#include "server/session.h"
+#include "session_driver.h"
 #include "sim_request.h"
 
 enum {
@@ -68,34 +67,17 @@ struct session_model {
     struct stats_text stats;
 };
 
-enum peer_place {
-    PEER_EMPTY,
-    PEER_OPEN,
-    PEER_CLOSING /* lost; its claims are being removed */
-};
-
-struct peer {
-    uint8_t place; /* enum peer_place */
-    uint8_t want;  /* enum session_want */
-    bool ended;    /* it sends nothing more */
-    bool slow;     /* it does not read */
-    uint8_t worker;
+struct sim_peer {
+    struct peer driven;
+    bool slow;       /* it does not read */
     uint32_t number; /* of the peer, from 0 */
-    uint32_t slot;
-    uint64_t id;
-    uint32_t length;    /* bytes sent */
-    uint32_t delivered; /* of these, received */
-    uint32_t consumed;  /* of these, served */
-    size_t compared;    /* output bytes compared but not read */
-    struct session session;
-    struct output output;
+    uint32_t length; /* bytes sent; `driven.end` of these are received */
+    size_t compared; /* output bytes compared but not read */
     struct session_model session_model;
     uint8_t wire[WIRE_MAX];
 };
 
 struct sim_worker {
-    struct session_context context;
-    struct pool output_pool;
     struct scarce_memory output_memory;
     bool asleep;
     uint64_t until_ns; /* end of its sleep; 0: awake */
@@ -111,13 +93,10 @@ struct world {
     struct policy policy;
     struct key_names names;
     struct scarce_memory memory;
-    struct stripes *stripes;
-    struct secret secret;
+    struct driver driver;
     uint32_t stripe_count;
     uint64_t clock_ns;
     uint32_t ticks;
-    uint64_t connections_made;
-    _Atomic uint64_t connections;
     uint32_t walks;         /* running `stats` */
     uint64_t woken;         /* workers to wake since they fell asleep */
     uint64_t wakes;         /* in this event */
@@ -135,7 +114,7 @@ struct world {
     uint32_t replies_at;
     char replies[REPLIES_MAX];
     struct model model;
-    struct peer peers[SIM_CLIENTS_MAX];
+    struct sim_peer peers[SIM_CLIENTS_MAX];
 };
 
 /* Returns a world ready for events. Jumps to `escape` with `failure` set on any mismatch. */
@@ -153,9 +132,9 @@ void world_apply(struct world *world, const struct event *event);
 _Noreturn void world_fail(struct world *world, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-static inline struct sim_worker *worker_of(struct world *world, const struct peer *peer)
+static inline struct driver_worker *worker_of(struct world *world, const struct sim_peer *peer)
 {
-    return &world->workers[peer->worker];
+    return driver_worker_of(&world->driver, &peer->driven);
 }
 
 static inline uint32_t stripe_home(const struct world *world, uint32_t stripe)
@@ -169,6 +148,6 @@ static inline void world_count(struct world *world, enum coverage_kind kind)
 }
 
 /* Prepares the model for a call on `stripe` with the clock of `worker`. */
-void world_enter(struct world *world, const struct sim_worker *worker, uint32_t stripe);
+void world_enter(struct world *world, const struct driver_worker *worker, uint32_t stripe);
 
 #endif

@@ -5,7 +5,6 @@
 
 #include "base/time_units.h"
 #include "compare.h"
-#include "os/mailbox.h"
 #include "server/connection_id.h"
 #include "session_model.h"
 #include "world.h"
@@ -28,46 +27,40 @@ static const struct model_effect *pending_effect(const struct world *world, uint
 }
 
 /* Marks the worker as awake. */
-static struct sim_worker *wake_worker(struct world *world, uint32_t number)
+static struct driver_worker *wake_worker(struct world *world, uint32_t number)
 {
-    struct sim_worker *worker = &world->workers[number];
+    struct sim_worker *sleeper = &world->workers[number];
+    struct driver_worker *worker = &world->driver.workers[number];
 
-    if (worker->asleep)
-        stripes_awake(world->stripes, number);
-    worker->asleep = false;
+    if (sleeper->asleep)
+        stripes_awake(world->driver.stripes, number);
+    sleeper->asleep = false;
     /* With limited output memory, the pool keeps no spares, so that each allocation can fail. */
-    if (worker->output_memory.one_in > 0 && worker->output_pool.count == 0) {
+    if (sleeper->output_memory.one_in > 0 && worker->output_pool.count == 0) {
         pool_free(&worker->output_pool);
-        output_pool_init(&worker->output_pool, &worker->output_memory.memory);
+        output_pool_init(&worker->output_pool, &sleeper->output_memory.memory);
     }
     return worker;
 }
 
-static void open_peer(struct world *world, struct peer *peer)
+static void open_peer(struct world *world, struct sim_peer *peer)
 {
-    struct sim_worker *worker = wake_worker(world, peer->worker);
+    const struct driver_worker *worker = wake_worker(world, peer->driven.worker);
 
-    if (peer->place != PEER_EMPTY || worker->context.draining)
+    if (peer->driven.state != PEER_GONE || worker->context.draining)
         return;
-    if (peer->id && pending_effect(world, peer->id))
+    if (peer->driven.session.connection_id &&
+        pending_effect(world, peer->driven.session.connection_id))
         world_count(world, COVERAGE_REUSED);
-    peer->place = PEER_OPEN;
-    peer->want = SESSION_WANT_INPUT;
-    peer->ended = false;
+    driver_connect(&world->driver, &peer->driven, peer->number);
     peer->slow = false;
     peer->compared = 0;
-    peer->id = connection_id_make(++world->connections_made, peer->worker, peer->slot);
     peer->length = 0;
-    peer->delivered = 0;
-    peer->consumed = 0;
-    memset(&peer->output, 0, sizeof(peer->output));
     session_model_start(&peer->session_model, world->policy.auth);
-    model_open(&world->model, peer->number, peer->id);
-    session_start(&peer->session, &worker->context, peer->id);
-    world->connections++;
+    model_open(&world->model, peer->number, peer->driven.session.connection_id);
 }
 
-static void count_held(struct world *world, const struct peer *peer)
+static void count_held(struct world *world, const struct sim_peer *peer)
 {
     const struct model *model = &world->model;
     const struct model_client *client = &model->clients[peer->number];
@@ -82,7 +75,8 @@ static void count_held(struct world *world, const struct peer *peer)
         unreported |= claim != MODEL_NO_CLAIM && model->claims[claim].unreported;
     }
     for (uint32_t i = 0; i < model->claim_count && !holds; i++)
-        holds = model->claims[i].state == MODEL_HOLDS && model->claims[i].client == peer->id;
+        holds = model->claims[i].state == MODEL_HOLDS &&
+                model->claims[i].client == peer->driven.session.connection_id;
     if (queued)
         world_count(world, COVERAGE_GONE_QUEUED);
     if (unreported)
@@ -90,25 +84,26 @@ static void count_held(struct world *world, const struct peer *peer)
     if (holds)
         world_count(world, COVERAGE_GONE_HOLDING);
     if (!holds && client->enqueued_count == 0 && peer->session_model.state == SESSION_MODEL_READY &&
-        peer->delivered == peer->consumed)
+        peer->driven.end == peer->driven.start)
         world_count(world, COVERAGE_GONE_SILENT);
 }
 
-static void count_gone(struct world *world, const struct peer *peer)
+static void count_gone(struct world *world, const struct sim_peer *peer)
 {
-    const struct model_effect *effect = pending_effect(world, peer->id);
+    const struct model_effect *effect = pending_effect(world, peer->driven.session.connection_id);
 
     count_held(world, peer);
     if (peer->session_model.state == SESSION_MODEL_AUTH)
         world_count(world, COVERAGE_GONE_AUTH);
     else if (peer->session_model.state == SESSION_MODEL_ENDED)
         world_count(world, COVERAGE_GONE_BY_SERVER);
-    else if (peer->session.state == SESSION_SKIPPING)
+    else if (peer->driven.session.state == SESSION_SKIPPING)
         world_count(world, COVERAGE_GONE_SKIPPING);
     else if (peer->session_model.state == SESSION_MODEL_STATS ||
              peer->session_model.state == SESSION_MODEL_STATS_WAITING)
         world_count(world, COVERAGE_GONE_STATS);
-    else if (peer->session_model.state == SESSION_MODEL_READY && peer->delivered > peer->consumed)
+    else if (peer->session_model.state == SESSION_MODEL_READY &&
+             peer->driven.end > peer->driven.start)
         world_count(world, COVERAGE_GONE_MID_REQUEST);
     if (peer->session_model.state != SESSION_MODEL_BLOCKED)
         return;
@@ -122,98 +117,93 @@ static void count_gone(struct world *world, const struct peer *peer)
         world_count(world, COVERAGE_GONE_BLOCKED_L);
 }
 
-static void step_disconnect(struct world *world, struct peer *peer, uint32_t steps)
+static void step_disconnect(struct world *world, struct sim_peer *peer, uint32_t steps)
 {
-    if (peer->place != PEER_CLOSING || steps == 0)
+    if (peer->driven.state != PEER_LEAVING || steps == 0)
         return;
-    wake_worker(world, peer->worker);
-    if (!session_model_disconnect(world, peer, steps)) {
+    wake_worker(world, peer->driven.worker);
+    if (!session_model_disconnect(world, peer, steps))
         world_count(world, COVERAGE_PARTIAL_DISCONNECT);
-        return;
-    }
-    peer->place = PEER_EMPTY;
-    world->connections--;
 }
 
-static void close_peer(struct world *world, struct peer *peer)
+static void close_peer(struct world *world, struct sim_peer *peer)
 {
-    if (peer->output.failed)
+    if (peer->driven.output.failed)
         world_count(world, COVERAGE_MEMORY_OUTPUT);
     count_gone(world, peer);
     session_model_read_output(world, peer);
-    peer->place = PEER_CLOSING;
+    peer->driven.state = PEER_LEAVING;
     peer->session_model.count = 0;
 }
 
 /* Acts on the session's want. */
-static void act_on_want(struct world *world, struct peer *peer)
+static void act_on_want(struct world *world, struct sim_peer *peer)
 {
-    if (peer->want == SESSION_WANT_INPUT && peer->ended && peer->delivered == peer->length)
+    enum peer_action action = driver_next_action(&peer->driven);
+
+    if (action == PEER_END_INPUT)
         session_model_end_input(world, peer);
-    else if (peer->want != SESSION_WANT_CLOSE &&
-             !(peer->want == SESSION_WANT_EFFECT && peer->ended))
-        return;
-    close_peer(world, peer);
+    if (action != PEER_STAY)
+        close_peer(world, peer);
 }
 
-static void deliver(struct world *world, struct peer *peer, uint32_t bytes)
+static void deliver(struct world *world, struct sim_peer *peer, uint32_t bytes)
 {
-    uint32_t rest = peer->length - peer->delivered;
+    uint32_t rest = peer->length - (uint32_t)peer->driven.end;
 
-    if (peer->place != PEER_OPEN || bytes == 0 || rest == 0)
+    if (peer->driven.state != PEER_OPEN || bytes == 0 || rest == 0)
         return;
-    wake_worker(world, peer->worker);
+    wake_worker(world, peer->driven.worker);
     if (bytes < rest)
         world_count(world, COVERAGE_SPLIT);
-    peer->delivered += bytes < rest ? bytes : rest;
-    if (peer->want != SESSION_WANT_INPUT)
+    peer->driven.end += bytes < rest ? bytes : rest;
+    if (peer->driven.want != SESSION_WANT_INPUT)
         return;
     session_model_read(world, peer);
     act_on_want(world, peer);
 }
 
-static void turn(struct world *world, struct peer *peer)
+static void turn(struct world *world, struct sim_peer *peer)
 {
-    if (peer->place != PEER_OPEN ||
-        (peer->want != SESSION_WANT_TURN && peer->want != SESSION_WANT_WALK))
+    if (peer->driven.state != PEER_OPEN || !driver_can_continue(&peer->driven))
         return;
-    wake_worker(world, peer->worker);
+    wake_worker(world, peer->driven.worker);
     session_model_read(world, peer);
     act_on_want(world, peer);
 }
 
-static void change_pace(struct world *world, struct peer *peer, bool slow)
+static void change_pace(struct world *world, struct sim_peer *peer, bool slow)
 {
-    if (peer->place != PEER_OPEN)
+    if (peer->driven.state != PEER_OPEN)
         return;
-    wake_worker(world, peer->worker);
+    wake_worker(world, peer->driven.worker);
     peer->slow = slow;
     if (slow)
         return;
     session_model_read_output(world, peer);
-    if (peer->want != SESSION_WANT_ROOM)
+    if (peer->driven.want != SESSION_WANT_ROOM)
         return;
     session_model_read(world, peer);
     act_on_want(world, peer);
 }
 
-static void end_input(struct world *world, struct peer *peer)
+static void end_input(struct world *world, struct sim_peer *peer)
 {
-    if (peer->place != PEER_OPEN || peer->ended)
+    if (peer->driven.state != PEER_OPEN || peer->driven.input_ended)
         return;
-    wake_worker(world, peer->worker);
-    peer->ended = true;
+    wake_worker(world, peer->driven.worker);
+    peer->driven.input_ended = true;
     /* Pending effects come first. */
     deliver(world, peer, EVENT_ALL);
-    if (peer->place == PEER_OPEN)
+    if (peer->driven.state == PEER_OPEN)
         act_on_want(world, peer);
 }
 
-static void fail_input(struct world *world, struct peer *peer)
+static void fail_input(struct world *world, struct sim_peer *peer)
 {
-    if (peer->place != PEER_OPEN || peer->want != SESSION_WANT_INPUT)
+    if (peer->driven.state != PEER_OPEN || peer->driven.want != SESSION_WANT_INPUT)
         return;
-    wake_worker(world, peer->worker);
+    wake_worker(world, peer->driven.worker);
     session_model_fail(world, peer);
     close_peer(world, peer);
 }
@@ -246,13 +236,14 @@ static bool held_token(const struct world *world, uint32_t key, uint64_t client,
     return false;
 }
 
-static void choose_token(const struct world *world, const struct peer *peer,
+static void choose_token(const struct world *world, const struct sim_peer *peer,
                          const struct event *event, struct sim_request *request)
 {
     uint32_t stale = world->stale_count < STALE_MAX ? world->stale_count : STALE_MAX;
     const struct token *old = &world->stale[stale ? event->wait % stale : 0];
 
-    if (event->token == TOKEN_OWN && held_token(world, event->key, peer->id, 0, request))
+    if (event->token == TOKEN_OWN &&
+        held_token(world, event->key, peer->driven.session.connection_id, 0, request))
         return;
     if (event->token <= TOKEN_HELD && held_token(world, event->key, 0, 0, request))
         return;
@@ -276,7 +267,7 @@ static uint8_t choose_flaw(const struct event *event)
     return event->flaw;
 }
 
-static void send_request(struct world *world, struct peer *peer, const struct event *event)
+static void send_request(struct world *world, struct sim_peer *peer, const struct event *event)
 {
     struct sim_request request = {
         .op = event->op,
@@ -288,8 +279,9 @@ static void send_request(struct world *world, struct peer *peer, const struct ev
         .lease_s = event->lease,
     };
 
-    if (peer->place != PEER_OPEN || peer->ended || peer->session_model.count == REQUESTS_MAX ||
-        peer->length + SIM_REQUEST_MAX > WIRE_MAX || event->key >= world->model.key_count)
+    if (peer->driven.state != PEER_OPEN || peer->driven.input_ended ||
+        peer->session_model.count == REQUESTS_MAX || peer->length + SIM_REQUEST_MAX > WIRE_MAX ||
+        event->key >= world->model.key_count)
         return;
     if (peer->session_model.count > 0)
         world_count(world, COVERAGE_PIPELINED);
@@ -302,11 +294,11 @@ static void send_request(struct world *world, struct peer *peer, const struct ev
     deliver(world, peer, event->number);
 }
 
-static void watch(struct world *world, struct peer *peer)
+static void watch(struct world *world, struct sim_peer *peer)
 {
-    if (peer->place != PEER_OPEN)
+    if (peer->driven.state != PEER_OPEN)
         return;
-    wake_worker(world, peer->worker);
+    wake_worker(world, peer->driven.worker);
     session_model_watch(world, peer);
 }
 
@@ -373,11 +365,10 @@ static void compare_effect(struct world *world, const struct stripes_effect *mes
 static void take_effect(struct world *world, uint32_t worker, const struct stripes_effect *message)
 {
     struct model_effect effect = remove_effect(world, worker, message->connection_id);
-    struct peer *peer =
-        &world->peers[connection_id_slot(message->connection_id) * world->policy.workers + worker];
+    struct sim_peer *peer = &world->peers[driver_index_of(&world->driver, message)];
 
     compare_effect(world, message, &effect);
-    if (peer->place != PEER_OPEN || peer->id != message->connection_id) {
+    if (!driver_is_for(message, &peer->driven)) {
         world_count(world,
                     effect.outcome == DFLOCKD_OK ? COVERAGE_LOST_GRANT : COVERAGE_LOST_EFFECT);
         return;
@@ -393,14 +384,12 @@ static void take_effect(struct world *world, uint32_t worker, const struct strip
 
 static void take_effects(struct world *world, uint32_t worker, uint32_t most)
 {
-    struct mailbox *mailbox = stripes_mailbox(world->stripes, worker);
-
     wake_worker(world, worker);
     for (uint32_t left = world->model.mailboxes[worker].count; left > 0 && most > 0;
          left--, most--) {
         struct stripes_effect message;
 
-        if (mailbox_take(mailbox, &message, 1) != 1)
+        if (!driver_take_effect(&world->driver, worker, &message))
             world_fail(world, "worker %u: expected effect; came none", worker);
         take_effect(world, worker, &message);
         wake_worker(world, worker);
@@ -409,7 +398,7 @@ static void take_effects(struct world *world, uint32_t worker, uint32_t most)
 
 static void expire(struct world *world, uint32_t number, uint32_t steps)
 {
-    struct sim_worker *worker = wake_worker(world, number);
+    struct driver_worker *worker = wake_worker(world, number);
     struct model *model = &world->model;
     uint64_t now_ns = worker->context.now_ns;
 
@@ -417,7 +406,7 @@ static void expire(struct world *world, uint32_t number, uint32_t steps)
         if (model_ambiguous(model, i, now_ns))
             steps = EVENT_ALL;
     }
-    stripes_expire(world->stripes, now_ns, number, steps, &worker->context.wake);
+    stripes_expire(world->driver.stripes, now_ns, number, steps, &worker->context.wake);
     for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers) {
         if (model_deadline(model, i) > now_ns)
             continue;
@@ -482,13 +471,13 @@ static void reach_deadline(struct world *world, uint32_t number)
     world_count(world, COVERAGE_EDGES);
     for (int before = 1; before >= 0; before--) {
         world->clock_ns = deadline_ns - (uint64_t)before;
-        world->workers[number].context.now_ns = world->clock_ns;
+        world->driver.workers[number].context.now_ns = world->clock_ns;
         expire(world, number, EVENT_ALL);
         compare_touched(world);
     }
     advance(world, 1);
     for (uint32_t i = 0; i < world->policy.workers; i++)
-        world->workers[i].context.now_ns = world->clock_ns;
+        world->driver.workers[i].context.now_ns = world->clock_ns;
 }
 
 static void set_memory_limit(struct world *world, const struct event *event)
@@ -507,18 +496,19 @@ static void add_fences(struct world *world, uint32_t count)
         return;
     world->fence_store_woken = false;
     model_add_fences(&world->model, count);
-    fences_raise(stripes_fences(world->stripes), world->policy.fence_first + world->model.fences);
+    fences_raise(stripes_fences(world->driver.stripes),
+                 world->policy.fence_first + world->model.fences);
 }
 
 static void drain(struct world *world, uint32_t number)
 {
-    struct sim_worker *worker = wake_worker(world, number);
+    struct driver_worker *worker = wake_worker(world, number);
 
     worker->context.draining = true;
     for (uint32_t i = number; i < world->policy.clients; i += world->policy.workers) {
-        struct peer *peer = &world->peers[i];
+        struct sim_peer *peer = &world->peers[i];
 
-        if (peer->place != PEER_OPEN)
+        if (peer->driven.state != PEER_OPEN)
             continue;
         wake_worker(world, number);
         session_model_drain(world, peer);
@@ -529,12 +519,13 @@ static void drain(struct world *world, uint32_t number)
 /* Like a ring's alarm, it stays set until it expires, even if it is no longer needed. */
 static void fall_asleep(struct world *world, uint32_t number)
 {
-    struct sim_worker *worker = wake_worker(world, number);
+    struct sim_worker *worker = &world->workers[number];
     uint64_t alarm_ns = worker->until_ns > world->clock_ns ? worker->until_ns : MODEL_NEVER;
     uint64_t until_ns = earliest_deadline(world, number);
 
+    wake_worker(world, number);
     until_ns = alarm_ns < until_ns ? alarm_ns : until_ns;
-    worker->until_ns = stripes_sleep(world->stripes, number, alarm_ns);
+    worker->until_ns = stripes_sleep(world->driver.stripes, number, alarm_ns);
     worker->asleep = world->policy.workers > 1;
     world->woken &= ~(1ull << number);
     if (worker->until_ns != until_ns)
@@ -544,7 +535,7 @@ static void fall_asleep(struct world *world, uint32_t number)
 
 /* ---- events ---- */
 
-static void apply_to_peer(struct world *world, struct peer *peer, const struct event *event)
+static void apply_to_peer(struct world *world, struct sim_peer *peer, const struct event *event)
 {
     switch (event->kind) {
     case EVENT_OPEN:
@@ -563,7 +554,7 @@ static void apply_to_peer(struct world *world, struct peer *peer, const struct e
         end_input(world, peer);
         break;
     case EVENT_VANISH:
-        if (peer->place == PEER_OPEN)
+        if (peer->driven.state == PEER_OPEN)
             close_peer(world, peer);
         step_disconnect(world, peer, event->number);
         break;
@@ -590,7 +581,7 @@ static void apply_to_worker(struct world *world, const struct event *event)
         take_effects(world, number, event->number);
         break;
     case EVENT_WORKER:
-        world->workers[number].context.now_ns = world->clock_ns;
+        world->driver.workers[number].context.now_ns = world->clock_ns;
         expire(world, number, event->number);
         break;
     case EVENT_EDGE:
@@ -613,8 +604,8 @@ static bool is_of_worker(const struct event *event)
 static void compare(struct world *world, uint64_t empty_before)
 {
     for (uint32_t i = 0; i < world->policy.workers; i++) {
-        world->wakes |= world->workers[i].context.wake;
-        world->workers[i].context.wake = 0;
+        world->wakes |= world->driver.workers[i].context.wake;
+        world->driver.workers[i].context.wake = 0;
     }
     compare_touched(world);
     compare_wakes(world, empty_before);

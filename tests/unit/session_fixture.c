@@ -12,37 +12,39 @@
 
 struct world world;
 static struct peer peers[PEERS_MAX];
+static uint8_t inputs[PEERS_MAX][INPUT_MAX];
+static char replies[PEERS_MAX][REPLIES_MAX];
 
 void world_start(struct setting setting)
 {
-    struct stripes_options options = {
-        .workers = setting.workers ? setting.workers : 1,
-        .policy = {.gc_max_idle_ns = 60 * SECOND,
-                   .gc_interval_ns = 5 * SECOND,
-                   .release_on_disconnect = !setting.keep_on_disconnect},
-        .states_max = 100000,
-        .fence_first = 1,
+    struct driver_options options = {
+        .stripes =
+            {
+                .workers = setting.workers ? setting.workers : 1,
+                .policy = {.gc_max_idle_ns = 60 * SECOND,
+                           .gc_interval_ns = 5 * SECOND,
+                           .release_on_disconnect = !setting.keep_on_disconnect},
+                .states_max = 100000,
+                .fence_first = 1,
+            },
+        .workers = 1,
+        .effects_max = MAILBOX_ROOM,
+        .default_lease_s = DEFAULT_LEASE_S,
+        .now_ns = SECOND,
+        .auth_token = setting.auth_token,
+        .output_memory = {&world.output_memory.memory},
     };
 
     memset(&world, 0, sizeof(world));
     memory_counted_init(&world.memory);
     memory_counted_init(&world.output_memory);
-    options.memory = world.memory.memory;
-    world.stripes = stripes_create(&options);
-    assert_non_null(world.stripes);
-    assert_true(mailbox_reserve(stripes_mailbox(world.stripes, 0), MAILBOX_ROOM));
-    output_pool_init(&world.output_pool, &world.output_memory.memory);
+    options.stripes.memory = world.memory.memory;
+    driver_start(&world.driver, &options);
     atomic_init(&world.connections, 7);
-    if (setting.auth_token)
-        secret_init(&world.secret, strdup(setting.auth_token));
-    world.context = (struct session_context){
-        .stripes = world.stripes,
-        .output_pool = &world.output_pool,
-        .default_lease_s = DEFAULT_LEASE_S,
-        .secret = setting.auth_token ? &world.secret : NULL,
-        .connections = &world.connections,
-        .now_ns = SECOND,
-    };
+    world.stripes = world.driver.stripes;
+    world.context = &world.driver.workers[0].context;
+    world.context->connections = &world.connections;
+    world.output_pool = &world.driver.workers[0].output_pool;
     world.peers = peers;
 }
 
@@ -58,54 +60,34 @@ void world_end(void)
 {
     check_stripes();
     for (uint32_t i = 0; i < world.peer_count; i++)
-        output_clear(&world.peers[i].output, &world.output_pool);
-    stripes_destroy(world.stripes);
-    if (world.context.secret)
-        secret_free(&world.secret);
-    pool_free(&world.output_pool);
+        output_clear(&world.peers[i].output, world.output_pool);
+    driver_end(&world.driver);
     memory_counted_assert_returned(&world.memory);
     memory_counted_assert_returned(&world.output_memory);
 }
 
 struct peer *connect_peer(void)
 {
-    struct peer *peer = &world.peers[world.peer_count];
+    uint32_t index = world.peer_count++;
+    struct peer *peer = &world.peers[index];
 
-    assert_true(world.peer_count < PEERS_MAX);
-    memset(&peer->output, 0, sizeof(peer->output));
-    peer->want = SESSION_WANT_INPUT;
-    peer->start = peer->end = 0;
-    peer->reply_length = 0;
-    session_start(&peer->session, &world.context,
-                  connection_id_make(world.peer_count + 1, 0, world.peer_count));
-    world.peer_count++;
+    assert_true(index < PEERS_MAX);
+    peer->input = inputs[index];
+    peer->input_max = INPUT_MAX;
+    peer->replies = replies[index];
+    peer->replies_max = REPLIES_MAX;
+    driver_connect(&world.driver, peer, index);
     return peer;
 }
 
 void flush(struct peer *peer)
 {
-    uint32_t length;
-    const uint8_t *bytes;
-
-    while ((bytes = output_peek(&peer->output, &length))) {
-        assert_true(peer->reply_length + length < REPLIES_MAX);
-        memcpy(peer->replies + peer->reply_length, bytes, length);
-        peer->reply_length += length;
-        output_consume(&peer->output, &world.output_pool, length);
-    }
-    peer->replies[peer->reply_length] = '\0';
+    driver_take_output(&world.driver, peer, SIZE_MAX);
 }
 
 struct session_progress read_once(struct peer *peer)
 {
-    struct session_progress progress =
-        session_read(&peer->session, &world.context, peer->input + peer->start,
-                     peer->end - peer->start, &peer->output);
-
-    assert_true(progress.consumed <= peer->end - peer->start);
-    peer->start += progress.consumed;
-    peer->want = progress.want;
-    return progress;
+    return driver_read(&world.driver, peer);
 }
 
 void read_on(struct peer *peer)
@@ -113,14 +95,12 @@ void read_on(struct peer *peer)
     do {
         read_once(peer);
         flush(peer);
-    } while (peer->want == SESSION_WANT_TURN || peer->want == SESSION_WANT_ROOM);
+    } while (peer->want != SESSION_WANT_WALK && driver_can_continue(peer));
 }
 
 void receive(struct peer *peer, const void *bytes, size_t length)
 {
-    assert_true(peer->end + length <= INPUT_MAX);
-    memcpy(peer->input + peer->end, bytes, length);
-    peer->end += length;
+    driver_add_input(peer, bytes, length);
     read_on(peer);
 }
 
@@ -133,29 +113,30 @@ void deliver(void)
 {
     struct stripes_effect effect;
 
-    while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
-        struct peer *peer = &world.peers[connection_id_slot(effect.connection_id)];
+    while (driver_take_effect(&world.driver, 0, &effect)) {
+        uint32_t index = driver_index_of(&world.driver, &effect);
+        struct peer *peer = &world.peers[index];
 
-        assert_true(connection_id_slot(effect.connection_id) < world.peer_count);
-        assert_int_equal(peer->session.connection_id, effect.connection_id);
+        assert_true(index < world.peer_count);
+        assert_true(driver_is_for(&effect, peer));
         if (effect.answer.outcome == LOCK_IDLE)
             continue;
-        session_effect(&peer->session, &world.context, &effect.answer, &peer->output);
+        session_effect(&peer->session, world.context, &effect.answer, &peer->output);
         read_on(peer);
     }
 }
 
 void pass_until(uint64_t seconds)
 {
-    world.context.now_ns = seconds * SECOND;
+    world.context->now_ns = seconds * SECOND;
     for (uint32_t worker = 0; worker < 4; worker++)
-        stripes_expire(world.stripes, world.context.now_ns, worker, STEPS, &world.context.wake);
+        stripes_expire(world.stripes, world.context->now_ns, worker, STEPS, &world.context->wake);
     check_stripes();
 }
 
 void disconnect(struct peer *peer)
 {
-    while (!session_disconnect(&peer->session, &world.context, 1))
+    while (!driver_disconnect(&world.driver, peer, 1))
         check_stripes();
     check_stripes();
 }

@@ -7,9 +7,8 @@
 
 #include "lock_requests.h"
 #include "memory_counted.h"
-#include "os/mailbox.h"
 #include "server/connection_id.h"
-#include "server/session.h"
+#include "session_driver.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -22,17 +21,6 @@ enum {
     STEPS = 1000
 };
 
-struct peer {
-    struct session session;
-    struct output output;
-    enum session_want want;
-    size_t start; /* of the bytes that the session has not consumed */
-    size_t end;
-    uint8_t input[INPUT_MAX];
-    size_t reply_length;
-    char replies[REPLIES_MAX]; /* sent, as text */
-};
-
 struct setting {
     uint32_t workers; /* 0: one; more make more stripes. All peers belong to worker 0. */
     const char *auth_token;
@@ -42,11 +30,11 @@ struct setting {
 struct world {
     struct memory_counted memory;
     struct memory_counted output_memory;
-    struct stripes *stripes;
-    struct pool output_pool;
-    _Atomic uint64_t connections;
-    struct session_context context;
-    struct secret secret;
+    struct driver driver;
+    _Atomic uint64_t connections;    /* for stats */
+    struct stripes *stripes;         /* of the driver, as the next two */
+    struct session_context *context; /* of worker 0 */
+    struct pool *output_pool;
     uint32_t peer_count;
     struct peer *peers;
 };

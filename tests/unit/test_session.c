@@ -374,7 +374,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
     peer = connect_peer();
     send_text(peer, "auth\n_\nsec");
     assert_int_equal(peer->want, SESSION_WANT_INPUT);
-    session_input_ended(&peer->session, &world.context, &peer->output);
+    session_input_ended(&peer->session, world.context, &peer->output);
     expect_replies(peer, "error_auth\n");
     read_on(peer);
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
@@ -382,7 +382,7 @@ static void an_auth_that_is_too_long_or_unfinished_fails(void **state)
 
     peer = connect_peer();
     send_text(peer, "auth\n_\n");
-    session_fail(&peer->session, &world.context, &peer->output);
+    session_fail(&peer->session, world.context, &peer->output);
     expect_replies(peer, "error_auth\n");
     assert_true(peer->session.auth_failed);
     world_end();
@@ -402,7 +402,7 @@ static void an_authenticated_session_ends_as_any_other(void **state)
 
     peer = connect_peer();
     send_text(peer, "auth\n_\nsecret\nping\n");
-    session_input_ended(&peer->session, &world.context, &peer->output);
+    session_input_ended(&peer->session, world.context, &peer->output);
     read_on(peer);
     expect_replies(peer, "ok\n");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
@@ -417,8 +417,7 @@ static enum session_problem problem_of(struct peer *peer, const char *text)
 {
     enum session_problem problem;
 
-    memcpy(peer->input + peer->end, text, strlen(text));
-    peer->end += strlen(text);
+    driver_add_input(peer, text, strlen(text));
     problem = read_once(peer).problem;
     flush(peer);
     return problem;
@@ -484,7 +483,7 @@ static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
     peer = connect_peer();
     send_text(peer, "ping\n\n\nl\nk\n0");
     expect_replies(peer, "ok\n");
-    session_input_ended(&peer->session, &world.context, &peer->output);
+    session_input_ended(&peer->session, world.context, &peer->output);
     read_on(peer);
     expect_replies(peer, "");
     assert_int_equal(peer->want, SESSION_WANT_CLOSE);
@@ -505,7 +504,7 @@ static void a_line_too_long_at_the_end_of_input_is_an_error(void **state)
         peer = connect_peer();
         say_line_of(peer, 300, before[i], "");
         expect_replies(peer, "");
-        session_input_ended(&peer->session, &world.context, &peer->output);
+        session_input_ended(&peer->session, world.context, &peer->output);
         assert_int_equal(peer->session.state, SESSION_OVER);
         expect_replies(peer, "error\n");
         world_end();
@@ -515,10 +514,7 @@ static void a_line_too_long_at_the_end_of_input_is_an_error(void **state)
 /* Whether the session says that it served something, which starts the read time-out again. */
 static bool serves(struct peer *peer, const char *text)
 {
-    size_t length = strlen(text);
-
-    memcpy(peer->input + peer->end, text, length);
-    peer->end += length;
+    driver_add_input(peer, text, strlen(text));
     return read_once(peer).served;
 }
 
@@ -551,7 +547,7 @@ static void a_read_timeout_is_an_error_and_ends_the_session(void **state)
     world_start((struct setting){0});
     peer = connect_peer();
     send_text(peer, "l\nk\n");
-    session_fail(&peer->session, &world.context, &peer->output);
+    session_fail(&peer->session, world.context, &peer->output);
     expect_replies(peer, "error\n");
     send_text(peer, "0\nping\n\n\n");
     expect_replies(peer, "");
@@ -580,15 +576,15 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     strcpy(token, reply_token(holder));
     snprintf(own_argument, sizeof(own_argument), "l %s", token);
     send_text(waiter, "l\nk\n10\nping\n\n\n");
-    world.context.draining = true;
-    assert_false(session_drain(&holder->session, &world.context, &holder->output));
-    assert_true(session_drain(&waiter->session, &world.context, &waiter->output));
+    world.context->draining = true;
+    assert_false(session_drain(&holder->session, world.context, &holder->output));
+    assert_true(session_drain(&waiter->session, world.context, &waiter->output));
     read_on(waiter);
     /* The blocked request ends with one, and the request behind it with another. */
     expect_replies(waiter, "error_draining\nerror_draining\n");
     assert_int_equal(waiter->want, SESSION_WANT_CLOSE);
     disconnect(waiter);
-    assert_true(session_watch(&holder->session, &world.context));
+    assert_true(session_watch(&holder->session, world.context));
     send_with_token(holder, "sr", "k", token, "");
     send_with_token(holder, "sn", "k", token, "");
     send_with_token(holder, "n", "k", token, " 50");
@@ -599,7 +595,7 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     send_with_token(holder, "r", "k", token, "");
     expect_replies(holder, "error\nerror\nok 50\nok\nok\nerror\nerror\nerror\n");
     assert_int_equal(holder->want, SESSION_WANT_INPUT);
-    assert_false(session_watch(&holder->session, &world.context));
+    assert_false(session_watch(&holder->session, world.context));
     deliver();
     send_text(holder, "l\nk\n0\nping\n\n\n");
     expect_replies(holder, "error_draining\n");
@@ -633,7 +629,7 @@ static void draining_ends_an_enqueued_wait_and_its_place_in_the_queue(void **sta
     strcpy(token, reply_token(holder));
     send_text(waiter, "se\nk\n1\nsw\nk\n10\n");
     send_text(next, "sl\nk\n10 1\n");
-    session_drain(&waiter->session, &world.context, &waiter->output);
+    session_drain(&waiter->session, world.context, &waiter->output);
     expect_replies(waiter, "queued\nerror_draining\n");
     send_with_token(holder, "sr", "k", token, "");
     deliver();
@@ -660,13 +656,13 @@ static void draining_takes_clients_out_of_all_queues(void **state)
         send_text(waiter, request[i]);
         expect_replies(waiter, "queued\n");
     }
-    assert_true(session_watch(&waiter->session, &world.context));
-    world.context.draining = true;
-    assert_false(session_drain(&waiter->session, &world.context, &waiter->output));
-    assert_false(session_drain(&holder->session, &world.context, &holder->output));
+    assert_true(session_watch(&waiter->session, world.context));
+    world.context->draining = true;
+    assert_false(session_drain(&waiter->session, world.context, &waiter->output));
+    assert_false(session_drain(&holder->session, world.context, &holder->output));
     expect_replies(waiter, "");
-    assert_false(session_watch(&waiter->session, &world.context));
-    assert_true(session_watch(&holder->session, &world.context));
+    assert_false(session_watch(&waiter->session, world.context));
+    assert_true(session_watch(&holder->session, world.context));
     send_with_token(holder, "r", "j", token, "");
     expect_replies(holder, "ok\n");
     send_text(waiter, "w\nj\n10\n");
@@ -688,8 +684,8 @@ static void a_grant_on_its_way_is_delivered_while_draining(void **state)
     strcpy(token, reply_token(holder));
     send_text(waiter, "l\nk\n10 20\n");
     send_with_token(holder, "r", "k", token, "");
-    world.context.draining = true;
-    session_drain(&waiter->session, &world.context, &waiter->output);
+    world.context->draining = true;
+    session_drain(&waiter->session, world.context, &waiter->output);
     expect_replies(waiter, "");
     deliver();
     strcpy(token, reply_token(waiter));

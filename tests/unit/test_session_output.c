@@ -56,9 +56,9 @@ static void a_grant_on_its_way_to_a_closed_peer_passes_on(void **state)
         send_text(next, "l\nk\n10\n");
         send_with_token(holder, "r", "k", token, "");
         /* It leaves with its effect under way: nobody takes that. */
-        session_input_ended(&gone->session, &world.context, &gone->output);
+        session_input_ended(&gone->session, world.context, &gone->output);
         disconnect(gone);
-        assert_int_equal(mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1), 1);
+        assert_int_equal(driver_take_effect(&world.driver, 0, &effect), 1);
         assert_int_equal(effect.connection_id, gone->session.connection_id);
         deliver();
         expect_replies(next, "ok T 33\n");
@@ -83,7 +83,7 @@ static void a_blocked_peer_that_disconnects_leaves_the_queue(void **state)
     strcpy(token, reply_token(holder));
     send_text(gone, "l\nk\n10\nping\n\n\n");
     send_text(next, "l\nk\n10\n");
-    session_input_ended(&gone->session, &world.context, &gone->output);
+    session_input_ended(&gone->session, world.context, &gone->output);
     disconnect(gone);
     send_with_token(holder, "r", "k", token, "");
     deliver();
@@ -133,12 +133,12 @@ static void a_disconnect_releases_claims_in_many_stripes(void **state)
     world_start((struct setting){.workers = 4});
     holder = connect_peer();
     next = connect_peer();
-    assert_false(session_watch(&holder->session, &world.context));
+    assert_false(session_watch(&holder->session, world.context));
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0 %d\n", i, 10 + i);
         send_text(holder, text);
     }
-    assert_true(session_watch(&holder->session, &world.context));
+    assert_true(session_watch(&holder->session, world.context));
     disconnect(holder);
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
@@ -146,7 +146,7 @@ static void a_disconnect_releases_claims_in_many_stripes(void **state)
         expect_replies(next, "ok T 33\n");
     }
     disconnect(next);
-    assert_false(session_watch(&next->session, &world.context));
+    assert_false(session_watch(&next->session, world.context));
     world_end();
 }
 
@@ -166,8 +166,7 @@ static void a_session_reads_no_more_while_its_output_is_full(void **state)
     peer = connect_peer();
     for (int i = 0; i < PINGS; i++)
         memcpy(pings + 7 * i, "ping\n\n\n", 7);
-    memcpy(peer->input, pings, PINGS * 7);
-    peer->end = PINGS * 7;
+    driver_add_input(peer, pings, PINGS * 7);
     do {
         size_t before = peer->start;
 
@@ -228,7 +227,7 @@ static void a_grant_without_memory_for_its_reply_is_always_released(void **state
         if (waits)
             held = apply_to_stripes(world.stripes, SECOND,
                                     acquire_request(connection_id_make(9, 0, 9), &key, 1, 0, 30),
-                                    &world.context.wake);
+                                    &world.context->wake);
         /* `queued` is told yet. */
         if (i < 3)
             world.output_memory.fail_after = 0;
@@ -238,13 +237,13 @@ static void a_grant_without_memory_for_its_reply_is_always_released(void **state
             int count = 0;
 
             world.output_memory.fail_after = 0;
-            while ((taken[count] = pool_take(&world.output_pool)))
+            while ((taken[count] = pool_take(world.output_pool)))
                 count++;
             apply_to_stripes(world.stripes, SECOND, release_request(&key, held.token),
-                             &world.context.wake);
+                             &world.context->wake);
             deliver();
             while (count > 0)
-                pool_give(&world.output_pool, taken[--count]);
+                pool_give(world.output_pool, taken[--count]);
         }
         assert_int_equal(peer->want, SESSION_WANT_CLOSE);
         world.output_memory.fail_after = UINT64_MAX;
@@ -283,7 +282,7 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
     (void)state;
     world_start((struct setting){.workers = 4});
     peer = connect_peer();
-    assert_false(session_watch(&peer->session, &world.context));
+    assert_false(session_watch(&peer->session, world.context));
     for (int i = 0; i < KEYS; i++) {
         char text[32];
 
@@ -291,7 +290,7 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
         send_text(peer, text);
         strcpy(tokens[i], reply_token(peer));
     }
-    watched = session_watch(&peer->session, &world.context);
+    watched = session_watch(&peer->session, world.context);
     assert_true(watched);
     for (int i = 0; i < KEYS; i++) {
         struct stripes_effect effect;
@@ -299,9 +298,9 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
 
         snprintf(key, sizeof(key), "k%d", i);
         send_with_token(peer, "r", key, tokens[i], "");
-        while (mailbox_take(stripes_mailbox(world.stripes, 0), &effect, 1)) {
+        while (driver_take_effect(&world.driver, 0, &effect)) {
             assert_int_equal(effect.answer.outcome, LOCK_IDLE);
-            watched = session_watch(&peer->session, &world.context);
+            watched = session_watch(&peer->session, world.context);
         }
         assert_int_equal(watched, i + 1 < KEYS);
     }

@@ -20,7 +20,7 @@ PURE_CLIENT = $(BUILD)/src/client/lease.o
 
 # Code that the unit tests share, and code without cmocka that the simulation and fuzzers share too.
 UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
-TEST_SUPPORT = $(BUILD)/tests/unit/lock_requests.o
+TEST_SUPPORT = $(BUILD)/tests/unit/lock_requests.o $(BUILD)/tests/unit/session_driver.o
 SIM_MODEL    = $(BUILD)/tests/sim/model.o $(BUILD)/tests/sim/model_time.o
 $(UNIT_SUPPORT): CPPFLAGS += -Itests/unit
 

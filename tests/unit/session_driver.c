@@ -1,0 +1,162 @@
+#include "session_driver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/connection_id.h"
+
+static void driver_must(bool holds, const char *rule)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "session driver: violated: %s\n", rule);
+    abort();
+}
+
+static void driver_start_worker(struct driver *driver, const struct driver_options *options,
+                                uint32_t number)
+{
+    struct driver_worker *worker = &driver->workers[number];
+
+    output_pool_init(&worker->output_pool, options->output_memory[number]);
+    worker->context = (struct session_context){
+        .stripes = driver->stripes,
+        .output_pool = &worker->output_pool,
+        .default_lease_s = options->default_lease_s,
+        .secret = options->auth_token ? &driver->secret : NULL,
+        .connections = &driver->connections,
+        .now_ns = options->now_ns,
+    };
+    driver_must(mailbox_reserve(stripes_mailbox(driver->stripes, number), options->effects_max),
+                "a mailbox has room");
+}
+
+void driver_start(struct driver *driver, const struct driver_options *options)
+{
+    memset(driver, 0, sizeof(*driver));
+    driver_must(options->workers <= DRIVER_WORKERS_MAX, "the driver has room for the workers");
+    if (options->auth_token)
+        secret_init(&driver->secret, strdup(options->auth_token));
+    driver->stripes = stripes_create(&options->stripes);
+    driver_must(driver->stripes, "stripes start");
+    driver->worker_count = options->workers;
+    for (uint32_t number = 0; number < driver->worker_count; number++)
+        driver_start_worker(driver, options, number);
+}
+
+void driver_end(struct driver *driver)
+{
+    stripes_destroy(driver->stripes);
+    if (driver->workers[0].context.secret)
+        secret_free(&driver->secret);
+    for (uint32_t number = 0; number < driver->worker_count; number++)
+        pool_free(&driver->workers[number].output_pool);
+}
+
+void driver_connect(struct driver *driver, struct peer *peer, uint32_t index)
+{
+    memset(&peer->output, 0, sizeof(peer->output));
+    peer->state = PEER_OPEN;
+    peer->want = SESSION_WANT_INPUT;
+    peer->input_ended = false;
+    peer->worker = index % driver->worker_count;
+    peer->start = peer->end = 0;
+    peer->reply_length = 0;
+    session_start(
+        &peer->session, &driver->workers[peer->worker].context,
+        connection_id_make(++driver->connections_made, peer->worker, index / driver->worker_count));
+    driver->connections++;
+}
+
+void driver_add_input(struct peer *peer, const void *bytes, size_t length)
+{
+    driver_must(length <= peer->input_max - peer->end, "the input has room");
+    if (length > 0)
+        memcpy(peer->input + peer->end, bytes, length);
+    peer->end += length;
+}
+
+struct session_progress driver_read(struct driver *driver, struct peer *peer)
+{
+    size_t length = peer->end - peer->start;
+    uint8_t *bytes = malloc(length ? length : 1);
+    struct session_progress progress;
+
+    driver_must(bytes, "there is memory");
+    if (length > 0)
+        memcpy(bytes, peer->input + peer->start, length);
+    progress = session_read(&peer->session, &driver_worker_of(driver, peer)->context, bytes, length,
+                            &peer->output);
+    free(bytes);
+    driver_must(progress.consumed <= length, "a session consumes only received bytes");
+    peer->start += progress.consumed;
+    peer->want = progress.want;
+    return progress;
+}
+
+bool driver_can_continue(const struct peer *peer)
+{
+    return peer->want == SESSION_WANT_TURN || peer->want == SESSION_WANT_WALK ||
+           (peer->want == SESSION_WANT_ROOM && peer->output.length < SESSION_OUTPUT_MAX / 2);
+}
+
+enum peer_action driver_next_action(const struct peer *peer)
+{
+    if (peer->input_ended && peer->want == SESSION_WANT_INPUT)
+        return PEER_END_INPUT;
+    if (peer->want == SESSION_WANT_CLOSE ||
+        (peer->input_ended && peer->want == SESSION_WANT_EFFECT))
+        return PEER_CLOSE;
+    return PEER_STAY;
+}
+
+void driver_take_output(struct driver *driver, struct peer *peer, size_t most)
+{
+    struct pool *pool = &driver_worker_of(driver, peer)->output_pool;
+    const uint8_t *bytes;
+    uint32_t length;
+
+    while (most > 0 && (bytes = output_peek(&peer->output, &length))) {
+        if (length > most)
+            length = (uint32_t)most;
+        if (peer->replies) {
+            driver_must(length < peer->replies_max - peer->reply_length, "the replies have room");
+            memcpy(peer->replies + peer->reply_length, bytes, length);
+            peer->reply_length += length;
+        }
+        output_consume(&peer->output, pool, length);
+        most -= length;
+    }
+    if (peer->replies)
+        peer->replies[peer->reply_length] = '\0';
+}
+
+bool driver_take_effect(struct driver *driver, uint32_t worker, struct stripes_effect *effect)
+{
+    if (mailbox_take(stripes_mailbox(driver->stripes, worker), effect, 1) == 0)
+        return false;
+    driver_must(connection_id_worker(effect->connection_id) == worker,
+                "an effect is in the mailbox of its connection's worker");
+    return true;
+}
+
+uint32_t driver_index_of(const struct driver *driver, const struct stripes_effect *effect)
+{
+    return connection_id_slot(effect->connection_id) * driver->worker_count +
+           connection_id_worker(effect->connection_id);
+}
+
+bool driver_is_for(const struct stripes_effect *effect, const struct peer *peer)
+{
+    return peer->state == PEER_OPEN && peer->session.connection_id == effect->connection_id;
+}
+
+bool driver_disconnect(struct driver *driver, struct peer *peer, uint32_t steps)
+{
+    if (!session_disconnect(&peer->session, &driver_worker_of(driver, peer)->context, steps))
+        return false;
+    peer->state = PEER_GONE;
+    driver->connections--;
+    return true;
+}
