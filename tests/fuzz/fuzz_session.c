@@ -13,9 +13,8 @@
 #include <sys/random.h>
 
 #include "lock_requests.h"
-#include "os/mailbox.h"
 #include "server/connection_id.h"
-#include "server/session.h"
+#include "session_driver.h"
 
 #define SECOND  UINT64_C(1000000000)
 #define NOW_MAX (4000000000 * SECOND) /* the end of the longest lease fits in 64 bits then */
@@ -28,6 +27,8 @@ enum {
     TOKENS = 8,
     TOKEN_TEXT = DFLOCKD_TOKEN_LENGTH + 1,
     BACKLOG_MOST = 96 * 1024,
+    INPUT_BYTES = 512 * 1024, /* more than the operations of one run send */
+    REPLY_BYTES = 1024 * 1024,
     EFFECTS_MOST = 64, /* one for each peer, and those of peers that are gone */
     CHECK_EACH = 8,
     STATES_FEW = 3,
@@ -91,12 +92,6 @@ static void block_release(void *context, void *block, size_t size)
 
 /* ---- the world ---- */
 
-enum peer_state {
-    PEER_GONE,
-    PEER_OPEN,
-    PEER_LEAVING
-};
-
 /* A request that the session has consumed. */
 struct sent_request {
     bool valid;
@@ -105,40 +100,26 @@ struct sent_request {
     uint64_t lease_s;
 };
 
-struct peer {
-    struct session session;
-    struct output output;
-    enum peer_state state;
-    enum session_want want;
-    bool input_ended;
+struct fuzz_peer {
+    struct peer driven;
     bool may_be_silent; /* the read timeout does not run: the client holds or waits */
     bool authenticated; /* as its replies say */
-    uint8_t *input;     /* not consumed by the session */
-    size_t input_length;
     struct sent_request *requests;
     size_t answered_count;
     size_t request_count; /* answered ones included */
-    char *line;           /* a part of a reply */
-    size_t line_length;
 };
 
 struct world {
     struct heap_of_blocks blocks;
     struct memory memory;
-    struct stripes *stripes;
-    struct pool output_pool;
-    struct session_context contexts[WORKERS_MOST];
-    struct secret secret;
+    struct driver driver;
     uint64_t sleeps_until_ns[WORKERS_MOST];
     uint64_t woken; /* workers that must wake */
-    uint32_t workers;
-    bool few; /* states and fences */
+    bool few;       /* states and fences */
     bool auth;
     uint64_t now_ns;
-    uint64_t numbers; /* of connections */
     uint32_t checks;
-    _Atomic uint64_t connections;
-    struct peer peers[PEERS];
+    struct fuzz_peer peers[PEERS];
     char tokens[TOKENS][TOKEN_TEXT]; /* of the last grants */
     uint32_t token_count;
     uint64_t granted[INPUT_MAX]; /* fences of grants that a peer received and no peer released */
@@ -146,59 +127,61 @@ struct world {
 };
 
 static struct world world;
+static uint8_t inputs[PEERS][INPUT_BYTES];
+static char replies[PEERS][REPLY_BYTES];
 
-static uint32_t worker_of(const struct peer *peer)
+static uint32_t worker_of(const struct fuzz_peer *peer)
 {
-    return (uint32_t)(peer - world.peers) % world.workers;
+    return (uint32_t)(peer - world.peers) % world.driver.worker_count;
 }
 
-static struct session_context *context_of(const struct peer *peer)
+static struct session_context *context_of(const struct fuzz_peer *peer)
 {
-    return &world.contexts[worker_of(peer)];
+    return &world.driver.workers[worker_of(peer)].context;
 }
 
 static struct mailbox *mailbox_of(uint32_t worker)
 {
-    return stripes_mailbox(world.stripes, worker);
+    return stripes_mailbox(world.driver.stripes, worker);
 }
 
 static void world_start(uint8_t kind)
 {
-    struct stripes_options options = {
-        .workers = kind & 1 ? WORKERS_MOST : 1,
-        .policy = {.waiters_max = kind & 2 ? 2 : 0,
-                   .gc_max_idle_ns = kind & 4 ? 0 : IDLE_S * SECOND,
-                   .gc_interval_ns = GC_S * SECOND,
-                   .release_on_disconnect = !(kind & 8)},
-        .states_max = kind & 16 ? STATES_FEW : STATES_MANY,
-        .fence_first = 1,
-        .fence_ceiling = kind & 16 ? 1 + FENCES_FEW : 0,
+    struct driver_options options = {
+        .stripes =
+            {
+                .workers = kind & 1 ? WORKERS_MOST : 1,
+                .policy = {.waiters_max = kind & 2 ? 2 : 0,
+                           .gc_max_idle_ns = kind & 4 ? 0 : IDLE_S * SECOND,
+                           .gc_interval_ns = GC_S * SECOND,
+                           .release_on_disconnect = !(kind & 8)},
+                .states_max = kind & 16 ? STATES_FEW : STATES_MANY,
+                .fence_first = 1,
+                .fence_ceiling = kind & 16 ? 1 + FENCES_FEW : 0,
+            },
+        .effects_max = EFFECTS_MOST,
+        .default_lease_s = DEFAULT_LEASE_S,
+        .now_ns = SECOND,
+        .auth_token = kind & 32 ? secret : NULL,
     };
 
     memset(&world, 0, sizeof(world));
     entropy_state = 1;
     world.blocks.left = UINT64_MAX;
     world.memory = (struct memory){block_allocate, block_release, &world.blocks};
-    world.workers = options.workers;
     world.few = kind & 16;
     world.auth = kind & 32;
-    world.now_ns = SECOND;
-    secret_init(&world.secret, strdup(secret));
-    options.memory = world.memory;
-    world.stripes = stripes_create(&options);
-    must(world.stripes, "stripes start");
-    output_pool_init(&world.output_pool, &world.memory);
-    for (uint32_t worker = 0; worker < world.workers; worker++) {
-        must(mailbox_reserve(mailbox_of(worker), EFFECTS_MOST), "a mailbox has room");
-        world.contexts[worker] = (struct session_context){
-            .stripes = world.stripes,
-            .output_pool = &world.output_pool,
-            .default_lease_s = DEFAULT_LEASE_S,
-            .secret = world.auth ? &world.secret : NULL,
-            .connections = &world.connections,
-            .now_ns = world.now_ns,
-        };
-    }
+    world.now_ns = options.now_ns;
+    options.workers = options.stripes.workers;
+    options.stripes.memory = world.memory;
+    for (uint32_t worker = 0; worker < options.workers; worker++)
+        options.output_memory[worker] = &world.memory;
+    driver_start(&world.driver, &options);
+    for (uint32_t i = 0; i < PEERS; i++)
+        world.peers[i].driven = (struct peer){.input = inputs[i],
+                                              .input_max = INPUT_BYTES,
+                                              .replies = replies[i],
+                                              .replies_max = REPLY_BYTES};
 }
 
 /* ---- replies ---- */
@@ -308,7 +291,7 @@ static void check_stats(const char *json)
     must(!quoted && depth == 0, "stats are whole");
 }
 
-static void check_answer(struct peer *peer, const struct sent_request *request, int outcome,
+static void check_answer(struct fuzz_peer *peer, const struct sent_request *request, int outcome,
                          const char *rest)
 {
     bool unauthenticated = world.auth && !peer->authenticated;
@@ -339,101 +322,89 @@ static void check_answer(struct peer *peer, const struct sent_request *request, 
     }
 }
 
-static void check_line(struct peer *peer)
+static void check_line(struct fuzz_peer *peer, const char *line, size_t length)
 {
-    size_t word = strcspn(peer->line, " ");
-    int outcome = outcome_of(peer->line, word);
+    size_t word = strcspn(line, " ");
+    int outcome = outcome_of(line, word);
     const struct sent_request *request = NULL;
 
-    must(strlen(peer->line) == peer->line_length, "a reply has no NUL");
+    must(strlen(line) == length, "a reply has no NUL");
     must(outcome >= 0, "a reply begins with a known word");
     if (peer->answered_count < peer->request_count)
         request = &peer->requests[peer->answered_count++];
     else
-        must(peer->session.state == SESSION_OVER, "there is a request for each answer");
-    check_answer(peer, request, outcome, peer->line[word] ? peer->line + word + 1 : NULL);
+        must(peer->driven.session.state == SESSION_OVER, "there is a request for each answer");
+    check_answer(peer, request, outcome, line[word] ? line + word + 1 : NULL);
 }
 
-/* Receives up to `most` bytes of the output. */
-static void take_output(struct peer *peer, size_t most)
+/* Receives up to `most` bytes of the output. Keeps a part of a reply until the rest comes. */
+static void take_output(struct fuzz_peer *peer, size_t most)
 {
-    uint32_t length;
-    const uint8_t *bytes;
+    struct peer *driven = &peer->driven;
+    char *line = driven->replies;
+    char *end;
 
-    while (most > 0 && (bytes = output_peek(&peer->output, &length))) {
-        if (length > most)
-            length = (uint32_t)most;
-        peer->line = realloc(peer->line, peer->line_length + length + 1);
-        must(peer->line, "there is memory");
-        for (uint32_t i = 0; i < length; i++) {
-            peer->line[peer->line_length] = bytes[i] == '\n' ? '\0' : (char)bytes[i];
-            if (bytes[i] != '\n') {
-                peer->line_length++;
-                continue;
-            }
-            check_line(peer);
-            peer->line_length = 0;
-        }
-        output_consume(&peer->output, &world.output_pool, length);
-        most -= length;
+    driver_take_output(&world.driver, driven, most);
+    while ((end = memchr(line, '\n', driven->reply_length))) {
+        *end = '\0';
+        check_line(peer, line, (size_t)(end - line));
+        driven->reply_length -= (size_t)(end + 1 - line);
+        line = end + 1;
     }
+    memmove(driven->replies, line, driven->reply_length);
 }
 
 /* Receives all output: each request has a reply, except one that is pending. */
-static void check_replies(struct peer *peer)
+static void check_replies(struct fuzz_peer *peer)
 {
     size_t open;
-    bool answering = peer->session.state == SESSION_BLOCKED || peer->session.state == SESSION_STATS;
+    bool answering = peer->driven.session.state == SESSION_BLOCKED ||
+                     peer->driven.session.state == SESSION_STATS;
 
     take_output(peer, SIZE_MAX);
     open = peer->request_count - peer->answered_count;
-    if (peer->output.failed)
+    if (peer->driven.output.failed)
         return;
     must(open == answering, "each request has its answer");
-    must(peer->line_length == 0 || peer->session.state == SESSION_STATS, "a reply has an end");
+    must(peer->driven.reply_length == 0 || peer->driven.session.state == SESSION_STATS,
+         "a reply has an end");
 }
 
 /* ---- peers, as server/connections.c has them ---- */
 
-static void open_peer(struct peer *peer)
+static void open_peer(struct fuzz_peer *peer)
 {
-    uint32_t slot = (uint32_t)(peer - world.peers);
+    uint32_t index = (uint32_t)(peer - world.peers);
 
     /* A slot is free when all effects for its last connection were delivered. */
-    if (peer->state != PEER_GONE || mailbox_of(worker_of(peer))->count > 0)
+    if (peer->driven.state != PEER_GONE || mailbox_of(worker_of(peer))->count > 0)
         return;
-    memset(peer, 0, sizeof(*peer));
-    peer->state = PEER_OPEN;
-    world.connections++;
-    session_start(&peer->session, context_of(peer),
-                  connection_id_make(++world.numbers, worker_of(peer), slot));
+    peer->may_be_silent = false;
+    peer->authenticated = false;
+    peer->answered_count = peer->request_count = 0;
+    driver_connect(&world.driver, &peer->driven, index);
 }
 
-static void start_leaving(struct peer *peer)
+static void start_leaving(struct fuzz_peer *peer)
 {
-    if (peer->state == PEER_OPEN)
-        peer->state = PEER_LEAVING;
+    if (peer->driven.state == PEER_OPEN)
+        peer->driven.state = PEER_LEAVING;
 }
 
 /* Does some steps of the disconnect; after the last one the peer is gone. */
-static void continue_leaving(struct peer *peer, uint32_t steps)
+static void continue_leaving(struct fuzz_peer *peer, uint32_t steps)
 {
-    if (peer->state != PEER_LEAVING || !session_disconnect(&peer->session, context_of(peer), steps))
+    if (peer->driven.state != PEER_LEAVING ||
+        !driver_disconnect(&world.driver, &peer->driven, steps))
         return;
     check_replies(peer);
-    output_clear(&peer->output, &world.output_pool);
-    free(peer->input);
+    output_clear(&peer->driven.output, context_of(peer)->output_pool);
     free(peer->requests);
-    free(peer->line);
-    peer->input = NULL;
     peer->requests = NULL;
-    peer->line = NULL;
-    peer->state = PEER_GONE;
-    world.connections--;
 }
 
 /* Remembers the requests in what the session consumed. */
-static void note_requests(struct peer *peer, const uint8_t *bytes, size_t length)
+static void note_requests(struct fuzz_peer *peer, const uint8_t *bytes, size_t length)
 {
     struct request request;
     struct request_frame frame;
@@ -455,72 +426,59 @@ static void note_requests(struct peer *peer, const uint8_t *bytes, size_t length
     }
 }
 
-/* One call of the session with all that is there, and what follows from its answer. */
-static void read_on(struct peer *peer)
+/* Acts on the session's want. */
+static void act_on_want(struct fuzz_peer *peer)
 {
-    uint8_t *bytes = exact_copy(peer->input, peer->input_length);
-    struct session_progress progress =
-        session_read(&peer->session, context_of(peer), bytes, peer->input_length, &peer->output);
+    enum peer_action action = driver_next_action(&peer->driven);
 
-    must(progress.consumed <= peer->input_length, "no more is consumed than is there");
-    must(progress.lines < 3, "a request of three lines is complete");
-    note_requests(peer, bytes, progress.consumed);
-    free(bytes);
-    peer->input_length -= progress.consumed;
-    if (peer->input_length > 0)
-        memmove(peer->input, peer->input + progress.consumed, peer->input_length);
-    peer->want = progress.want;
-    peer->may_be_silent = false;
-    must(!peer->output.failed || progress.want == SESSION_WANT_CLOSE ||
-             progress.want == SESSION_WANT_TURN,
-         "a session that lost a reply serves no request");
-    if (progress.want == SESSION_WANT_CLOSE ||
-        (peer->input_ended && progress.want == SESSION_WANT_EFFECT)) {
+    if (action == PEER_END_INPUT)
+        session_input_ended(&peer->driven.session, context_of(peer), &peer->driven.output);
+    if (action != PEER_STAY)
         start_leaving(peer);
-    } else if (peer->input_ended && progress.want == SESSION_WANT_INPUT) {
-        session_input_ended(&peer->session, context_of(peer), &peer->output);
-        start_leaving(peer);
-    }
 }
 
-static void receive(struct peer *peer, const void *bytes, size_t length)
+/* One call of the session with all received bytes, and the actions that its result needs. */
+static void read_on(struct fuzz_peer *peer)
 {
-    if (peer->state != PEER_OPEN || peer->input_ended || peer->input_length + length > BACKLOG_MOST)
+    const uint8_t *bytes = peer->driven.input + peer->driven.start;
+    struct session_progress progress = driver_read(&world.driver, &peer->driven);
+
+    must(progress.lines < 3, "a request of three lines is complete");
+    note_requests(peer, bytes, progress.consumed);
+    peer->may_be_silent = false;
+    must(!peer->driven.output.failed || progress.want == SESSION_WANT_CLOSE ||
+             progress.want == SESSION_WANT_TURN,
+         "a session that lost a reply serves no request");
+    act_on_want(peer);
+}
+
+static void receive(struct fuzz_peer *peer, const void *bytes, size_t length)
+{
+    if (peer->driven.state != PEER_OPEN || peer->driven.input_ended ||
+        peer->driven.end - peer->driven.start + length > BACKLOG_MOST)
         return;
-    peer->input = realloc(peer->input, peer->input_length + length + 1);
-    must(peer->input, "there is memory");
-    if (length > 0)
-        memcpy(peer->input + peer->input_length, bytes, length);
-    peer->input_length += length;
-    if (peer->want == SESSION_WANT_INPUT)
+    driver_add_input(&peer->driven, bytes, length);
+    if (peer->driven.want == SESSION_WANT_INPUT)
         read_on(peer);
 }
 
-static void end_input(struct peer *peer)
+static void end_input(struct fuzz_peer *peer)
 {
-    if (peer->state != PEER_OPEN || peer->input_ended)
+    if (peer->driven.state != PEER_OPEN || peer->driven.input_ended)
         return;
-    peer->input_ended = true;
-    if (peer->want == SESSION_WANT_EFFECT) {
-        start_leaving(peer);
-    } else if (peer->want == SESSION_WANT_INPUT) {
-        session_input_ended(&peer->session, context_of(peer), &peer->output);
-        start_leaving(peer);
-    }
+    peer->driven.input_ended = true;
+    act_on_want(peer);
 }
 
 /* A turn of a peer that waits for one, or for room. */
-static void take_turn(struct peer *peer)
+static void take_turn(struct fuzz_peer *peer)
 {
-    if (peer->state != PEER_OPEN)
-        return;
-    if (peer->want == SESSION_WANT_TURN || peer->want == SESSION_WANT_WALK ||
-        (peer->want == SESSION_WANT_ROOM && peer->output.length < SESSION_OUTPUT_MAX / 2))
+    if (peer->driven.state == PEER_OPEN && driver_can_continue(&peer->driven))
         read_on(peer);
 }
 
 /* Returns whether the mailbox has an answer for `peer`, or a notice. */
-static bool effect_is_pending(const struct peer *peer, bool notice)
+static bool effect_is_pending(const struct fuzz_peer *peer, bool notice)
 {
     const struct mailbox *mailbox = mailbox_of(worker_of(peer));
 
@@ -529,7 +487,7 @@ static bool effect_is_pending(const struct peer *peer, bool notice)
         struct stripes_effect effect;
 
         memcpy(&effect, mailbox->messages + index * mailbox->message_bytes, sizeof(effect));
-        if (effect.connection_id == peer->session.connection_id &&
+        if (effect.connection_id == peer->driven.session.connection_id &&
             (effect.answer.outcome == LOCK_IDLE) == notice)
             return true;
     }
@@ -538,14 +496,14 @@ static bool effect_is_pending(const struct peer *peer, bool notice)
 
 static void drain_all(void)
 {
-    for (uint32_t worker = 0; worker < world.workers; worker++)
-        world.contexts[worker].draining = true;
-    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
-        bool blocked = peer->session.state == SESSION_BLOCKED;
+    for (uint32_t worker = 0; worker < world.driver.worker_count; worker++)
+        world.driver.workers[worker].context.draining = true;
+    for (struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
+        bool blocked = peer->driven.session.state == SESSION_BLOCKED;
 
-        if (peer->state != PEER_OPEN)
+        if (peer->driven.state != PEER_OPEN)
             continue;
-        if (session_drain(&peer->session, context_of(peer), &peer->output))
+        if (session_drain(&peer->driven.session, context_of(peer), &peer->driven.output))
             read_on(peer);
         else
             must(!blocked || effect_is_pending(peer, false),
@@ -556,10 +514,10 @@ static void drain_all(void)
 /* ---- workers ---- */
 
 /* LOCK_IDLE: the read timeout runs again if nothing is held any more. */
-static void handle_idle(struct peer *peer)
+static void handle_idle(struct fuzz_peer *peer)
 {
-    if (peer->want == SESSION_WANT_INPUT && peer->may_be_silent)
-        peer->may_be_silent = session_watch(&peer->session, context_of(peer));
+    if (peer->driven.want == SESSION_WANT_INPUT && peer->may_be_silent)
+        peer->may_be_silent = session_watch(&peer->driven.session, context_of(peer));
 }
 
 /* Delivers up to `most` effects. */
@@ -567,19 +525,20 @@ static void deliver(uint32_t worker, uint32_t most)
 {
     struct stripes_effect effect;
 
-    while (most-- > 0 && mailbox_take(mailbox_of(worker), &effect, 1) == 1) {
-        struct peer *peer = &world.peers[connection_id_slot(effect.connection_id)];
+    while (most-- > 0 && driver_take_effect(&world.driver, worker, &effect)) {
+        uint32_t index = driver_index_of(&world.driver, &effect);
+        struct fuzz_peer *peer = &world.peers[index];
 
-        must(connection_id_slot(effect.connection_id) < PEERS && worker_of(peer) == worker,
-             "an effect is in the mailbox of its connection's worker");
-        if (peer->state != PEER_OPEN || peer->session.connection_id != effect.connection_id)
+        must(index < PEERS, "an effect is for a slot in use");
+        if (!driver_is_for(&effect, &peer->driven))
             continue;
         if (effect.answer.outcome == LOCK_IDLE) {
             handle_idle(peer);
             continue;
         }
-        must(peer->session.state == SESSION_BLOCKED, "an answer is for a blocked session");
-        session_effect(&peer->session, context_of(peer), &effect.answer, &peer->output);
+        must(peer->driven.session.state == SESSION_BLOCKED, "an answer is for a blocked session");
+        session_effect(&peer->driven.session, context_of(peer), &effect.answer,
+                       &peer->driven.output);
         read_on(peer);
     }
     if (mailbox_of(worker)->count == 0)
@@ -587,16 +546,18 @@ static void deliver(uint32_t worker, uint32_t most)
 }
 
 /* Effects are delivered before timeouts, as in a worker. */
-static void read_timed_out(struct peer *peer)
+static void read_timed_out(struct fuzz_peer *peer)
 {
     deliver(worker_of(peer), UINT32_MAX);
-    if (peer->state != PEER_OPEN || peer->want != SESSION_WANT_INPUT || peer->may_be_silent)
+    if (peer->driven.state != PEER_OPEN || peer->driven.want != SESSION_WANT_INPUT ||
+        peer->may_be_silent)
         return;
-    peer->may_be_silent = peer->input_length == 0 && peer->session.state == SESSION_READY &&
-                          session_watch(&peer->session, context_of(peer));
+    peer->may_be_silent = peer->driven.start == peer->driven.end &&
+                          peer->driven.session.state == SESSION_READY &&
+                          session_watch(&peer->driven.session, context_of(peer));
     if (peer->may_be_silent)
         return;
-    session_fail(&peer->session, context_of(peer), &peer->output);
+    session_fail(&peer->driven.session, context_of(peer), &peer->driven.output);
     start_leaving(peer);
 }
 
@@ -610,68 +571,68 @@ static void advance(uint32_t worker, uint8_t by)
         world.now_ns += 60 * SECOND << (by - 224u) / 2;
     if (world.now_ns > NOW_MAX)
         world.now_ns = NOW_MAX;
-    world.contexts[worker].now_ns = world.now_ns;
+    world.driver.workers[worker].context.now_ns = world.now_ns;
 }
 
 static void expire(uint32_t worker, uint32_t steps)
 {
-    struct session_context *context = &world.contexts[worker];
+    struct session_context *context = &world.driver.workers[worker].context;
 
-    stripes_awake(world.stripes, worker);
+    stripes_awake(world.driver.stripes, worker);
     world.sleeps_until_ns[worker] = 0;
     context->now_ns = world.now_ns;
-    stripes_expire(world.stripes, context->now_ns, worker, steps, &context->wake);
+    stripes_expire(world.driver.stripes, context->now_ns, worker, steps, &context->wake);
 }
 
 /* ---- what must hold after each operation ---- */
 
 static void check_workers(void)
 {
-    for (uint32_t worker = 0; worker < world.workers; worker++) {
-        world.woken |= world.contexts[worker].wake;
-        world.contexts[worker].wake = 0;
+    for (uint32_t worker = 0; worker < world.driver.worker_count; worker++) {
+        world.woken |= world.driver.workers[worker].context.wake;
+        world.driver.workers[worker].context.wake = 0;
     }
-    for (uint32_t worker = 0; worker < world.workers; worker++) {
-        uint64_t until_ns = stripes_sleep(world.stripes, worker, UINT64_MAX);
+    for (uint32_t worker = 0; worker < world.driver.worker_count; worker++) {
+        uint64_t until_ns = stripes_sleep(world.driver.stripes, worker, UINT64_MAX);
         bool woken = world.woken >> worker & 1;
 
         must(woken || mailbox_of(worker)->count == 0, "a worker with effects to deliver is woken");
-        must(woken || world.workers == 1 || until_ns >= world.sleeps_until_ns[worker],
+        must(woken || world.driver.worker_count == 1 || until_ns >= world.sleeps_until_ns[worker],
              "a worker that sleeps beyond a deadline is woken");
         world.sleeps_until_ns[worker] = until_ns;
     }
-    must(world.woken >> world.workers == 0, "only workers are woken");
+    must(world.woken >> world.driver.worker_count == 0, "only workers are woken");
 }
 
 static void check_tables(void)
 {
     const char *problem = NULL;
 
-    if (!stripes_check(world.stripes, &problem))
+    if (!stripes_check(world.driver.stripes, &problem))
         must(false, problem);
 }
 
 /* Checks one table after each operation, and many tables after CHECK_EACH operations. */
 static void check_world(void)
 {
-    if (world.workers == 1 || ++world.checks % CHECK_EACH == 0)
+    if (world.driver.worker_count == 1 || ++world.checks % CHECK_EACH == 0)
         check_tables();
     check_workers();
 }
 
 /* A peer that may be silent holds or waits, or gets LOCK_IDLE. */
-static void check_unhurried(struct peer *peer)
+static void check_unhurried(struct fuzz_peer *peer)
 {
-    must(
-        peer->state != PEER_OPEN || !peer->may_be_silent || effect_is_pending(peer, true) ||
-            stripes_watch(world.stripes, peer->session.connection_id, peer->session.watched_stripe),
-        "a watched client that holds nothing gets a notice");
+    must(peer->driven.state != PEER_OPEN || !peer->may_be_silent || effect_is_pending(peer, true) ||
+             stripes_watch(world.driver.stripes, peer->driven.session.connection_id,
+                           peer->driven.session.watched_stripe),
+         "a watched client that holds nothing gets a notice");
 }
 
 /* ---- operations ---- */
 
 /* Sends a request made of two bytes: command and key, and numbers. */
-static void send_request(struct peer *peer, uint8_t what, uint8_t numbers)
+static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
 {
     static const char *const words[] = {
 #define X(name, word) [DFLOCKD_##name] = (word),
@@ -711,7 +672,7 @@ static void send_request(struct peer *peer, uint8_t what, uint8_t numbers)
     receive(peer, text, (size_t)length);
 }
 
-static void send_run(struct peer *peer, uint8_t byte, uint8_t count)
+static void send_run(struct fuzz_peer *peer, uint8_t byte, uint8_t count)
 {
     uint8_t run[UINT8_MAX];
 
@@ -727,13 +688,13 @@ static void fail_memory(uint8_t after)
 /* As the fence store does after a write. */
 static void add_fences(void)
 {
-    struct fences *fences = stripes_fences(world.stripes);
+    struct fences *fences = stripes_fences(world.driver.stripes);
 
     if (world.few)
         fences_raise(fences, fences_ceiling(fences) + FENCES_FEW);
 }
 
-static void operate_on_peer(struct peer *peer, uint8_t operation, struct input *input)
+static void operate_on_peer(struct fuzz_peer *peer, uint8_t operation, struct input *input)
 {
     struct input piece;
     uint8_t byte;
@@ -781,7 +742,7 @@ static void operate(struct input *input)
     uint8_t byte = input_byte(input);
     uint8_t operation = byte & 15;
     uint8_t who = byte >> 4;
-    uint32_t worker = who % world.workers;
+    uint32_t worker = who % world.driver.worker_count;
 
     switch (operation) {
     case 11:
@@ -827,8 +788,8 @@ static void walk_all(void (*show)(void *context, const struct lock_view *view), 
     uint64_t position = 0;
     uint32_t stripe = 0;
 
-    while (stripes_walk(world.stripes, world.now_ns, (struct lock_walk){0}, &stripe, &position,
-                        show, context))
+    while (stripes_walk(world.driver.stripes, world.now_ns, (struct lock_walk){0}, &stripe,
+                        &position, show, context))
         continue;
 }
 
@@ -848,10 +809,10 @@ static void check_budget(void)
     uint64_t wake = 0;
 
     for (uint32_t i = 0; i <= STATES_FEW; i++) {
-        struct lock_key key = stripes_key(world.stripes, LOCK_KIND_LOCK,
+        struct lock_key key = stripes_key(world.driver.stripes, LOCK_KIND_LOCK,
                                           (struct slice){.bytes = names + i, .length = 1});
         struct lock_answer answer =
-            apply_to_stripes(world.stripes, FOREVER,
+            apply_to_stripes(world.driver.stripes, FOREVER,
                              acquire_request(connection_id_make(1, 0, 0), &key, 1, 0, 1), &wake);
 
         must(answer.outcome == (i < STATES_FEW ? DFLOCKD_OK : DFLOCKD_ERROR_MAX_LOCKS),
@@ -863,29 +824,30 @@ static void check_budget(void)
 static void wait_for_answers(void)
 {
     world.now_ns = FOREVER - 2000 * SECOND;
-    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
-        peer->input_length = 0;
-    for (uint32_t worker = 0; worker < world.workers; worker++)
+    for (struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++)
+        peer->driven.start = peer->driven.end;
+    for (uint32_t worker = 0; worker < world.driver.worker_count; worker++)
         expire(worker, UINT32_MAX);
     check_world();
-    for (uint32_t worker = 0; worker < world.workers; worker++)
+    for (uint32_t worker = 0; worker < world.driver.worker_count; worker++)
         deliver(worker, UINT32_MAX);
-    for (const struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
-        must(peer->state != PEER_OPEN || peer->session.state != SESSION_BLOCKED, "every wait ends");
+    for (const struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++)
+        must(peer->driven.state != PEER_OPEN || peer->driven.session.state != SESSION_BLOCKED,
+             "every wait ends");
 }
 
 static void world_end(uint8_t kind)
 {
     world.blocks.left = UINT64_MAX;
-    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++)
+    for (struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++)
         check_unhurried(peer);
     if (kind & 64)
         drain_all();
     if (kind & 128)
         wait_for_answers();
-    for (struct peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
+    for (struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++) {
         start_leaving(peer);
-        while (peer->state == PEER_LEAVING) {
+        while (peer->driven.state == PEER_LEAVING) {
             continue_leaving(peer, 1);
             check_world();
         }
@@ -894,24 +856,23 @@ static void world_end(uint8_t kind)
     check_holders();
     for (world.now_ns = FOREVER - 1000 * SECOND; world.now_ns < FOREVER;
          world.now_ns += 100 * SECOND) {
-        for (uint32_t worker = 0; worker < world.workers; worker++) {
+        for (uint32_t worker = 0; worker < world.driver.worker_count; worker++) {
             deliver(worker, UINT32_MAX);
             expire(worker, UINT32_MAX);
         }
         check_world();
     }
-    for (uint32_t worker = 0; worker < world.workers; worker++)
-        must(stripes_sleep(world.stripes, worker, UINT64_MAX) == UINT64_MAX, "no deadline is left");
+    for (uint32_t worker = 0; worker < world.driver.worker_count; worker++)
+        must(stripes_sleep(world.driver.stripes, worker, UINT64_MAX) == UINT64_MAX,
+             "no deadline is left");
     walk_all(show_none, NULL);
     if (world.few) {
-        must(fences_outstanding(stripes_fences(world.stripes)) == 0,
+        must(fences_outstanding(stripes_fences(world.driver.stripes)) == 0,
              "no promise of a fence has leaked");
         add_fences();
         check_budget();
     }
-    stripes_destroy(world.stripes);
-    secret_free(&world.secret);
-    pool_free(&world.output_pool);
+    driver_end(&world.driver);
     must(world.blocks.bytes == 0, "all memory is released");
 }
 
