@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Runs suites of tests, shows what each says, and closes with a line of counts.
+"""Runs test suites, shows their output, and prints a line of counts at the end.
 
-Suites: unit (cmocka programs and scripts that speak TAP), sim (the simulation), fuzz (the fuzzers),
-wire (a server over TCP), clients (the published clients), ctl (dflockctl), faults (a server while
-others misbehave), library (the client library), manual (manual pages and completions), packages
-(those of Debian, installed and purged), valgrind (the short unit tests and those of the library
-under it). What each of them is good for: tests/README.md.
+Suites: unit (cmocka programs and scripts that print TAP), sim (the simulation), fuzz (the fuzzers),
+wire (a server over TCP), clients (the published clients), ctl (dflockctl), faults (a server with
+misbehaving clients or kernel errors), library (the client library), manual (manual pages and
+completions), packages (Debian packages, installed and purged), valgrind (short unit tests and the
+library's tests under valgrind). tests/README.md describes them.
 """
 
 import argparse
@@ -23,11 +23,9 @@ FUZZ_SECONDS = 60
 SUITE_SECONDS = 1800
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
             "--errors-for-leak-kinds=definite,possible"]
-# Millions of events or many threads: for other tools than valgrind.
+# Millions of events or many threads: too slow under valgrind.
 LONG_TESTS = {"test_stripes"}
-
-
-# Tests at a time: most of them wait; those of faults work.
+# Simultaneous tests: most tests wait, but those of faults use the CPU.
 PROCESSES = {"wire": "8", "clients": "8", "ctl": "8", "faults": "2", "client_library": "4",
              "manual": "2", "packages": "0"}
 
@@ -49,7 +47,7 @@ class Counts:
 
 
 def run_tap(counts, command, environment):
-    """A program that prints `ok` and `not ok` lines; one that dies has failed once more."""
+    """Runs a program that prints TAP. A crash or a timeout counts as one failure."""
     try:
         result = subprocess.run(command, cwd=ROOT, env=environment, text=True, errors="replace",
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -68,12 +66,12 @@ def run_tap(counts, command, environment):
         elif line.startswith("ok "):
             counts.add("skipped" if "# SKIP" in line else "passed")
             tests += 1
-    fine = status == 0 and counts.failed == before and tests > 0
-    if not fine:
+    passed = status == 0 and counts.failed == before and tests > 0
+    if not passed:
         print(output)
         if counts.failed == before:
             counts.add("failed")
-    print(f"{'ok' if fine else 'FAILED':7}{label} ({tests} tests)", flush=True)
+    print(f"{'ok' if passed else 'FAILED':7}{label} ({tests} tests)", flush=True)
 
 
 def run_unit(counts, build, wrapper=()):
@@ -89,7 +87,7 @@ def run_unit(counts, build, wrapper=()):
 
 
 def run_library(counts, build, wrapper=()):
-    """Programs that include only the library's header, against real servers."""
+    """Runs programs that include only the library's header, against real servers."""
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", DFLOCKD=str(build / "dflockd"))
     for source in sorted((ROOT / "tests" / "client_library").glob("test_*.c")):
         program = build / source.with_suffix("").relative_to(ROOT)
@@ -129,7 +127,8 @@ def run_pytest(counts, build, suite):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", default="build", help="where the programs were built")
+    parser.add_argument("--build", default="build",
+                        help="folder of the built programs; default: build")
     parser.add_argument("suites", nargs="+")
     arguments = parser.parse_args()
     build = (ROOT / arguments.build).resolve()
