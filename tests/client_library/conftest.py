@@ -1,7 +1,5 @@
 """Makes tests/lib importable, and finds the library and its test programs."""
 
-import random
-import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -12,6 +10,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from lib.names import named, names  # noqa: E402,F401
+from lib.seed import seed  # noqa: E402,F401
 from lib.server import BINARY, ROOT  # noqa: E402
 
 BUILD = BINARY.resolve().parent
@@ -31,14 +31,6 @@ def root():
 @pytest.fixture(scope="session")
 def programs():
     return PROGRAMS
-
-
-@pytest.fixture
-def seed():
-    """A fresh seed for each test; `LIBRARY_SEED` replays one."""
-    value = int(os.environ.get("LIBRARY_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"seed {value} (LIBRARY_SEED={value} replays it)")
-    return value
 
 
 @pytest.fixture

@@ -4,26 +4,11 @@ import subprocess
 import time
 
 import pytest
-from lib.names import names_or_skip
-from lib.server import Server
-
-
-@pytest.fixture(scope="module")
-def names():
-    with names_or_skip() as names:
-        yield names
-
-
-@pytest.fixture
-def named(names):
-    """A server in the network of the names. Returns its address with a name."""
-    with names.serve(Server("--host", "127.0.0.1", "--threads", "1")) as server:
-        yield lambda name: f"server={name}:{server.port}"
 
 
 @pytest.fixture
 def attempt_within(names, programs):
-    """Runs `attempt` in the network of the names. Returns its output."""
+    """Runs `attempt` in the namespaces of the name server. Returns its output."""
     def attempt_within(*arguments):
         done = subprocess.run(names.within([programs / "attempt", *arguments]), timeout=60,
                               capture_output=True, text=True, check=False)
@@ -35,7 +20,8 @@ def attempt_within(names, programs):
 @pytest.mark.parametrize("name", ["prompt.test", "late.test", "two.test"])
 def test_a_name_resolves_to_a_server(attempt_within, named, name):
     """The first address of two.test has no listener."""
-    assert attempt_within(named(name), "acquire=5", "release") == "acquire DONE \nrelease DONE \n"
+    output = attempt_within(f"server={named(name)}", "acquire=5", "release")
+    assert output == "acquire DONE \nrelease DONE \n"
 
 
 def test_an_unknown_name_has_a_reason(attempt_within):

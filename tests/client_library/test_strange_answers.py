@@ -1,48 +1,28 @@
 """The client reports servers that break the protocol, and survives them."""
 
 import random
-import socket
-import threading
 import time
 
 import pytest
+from lib.stand_in import StandIn
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 GRANT = f"ok {TOKEN} 33\n".encode()
 
 
-class FakeServer:
+class FakeServer(StandIn):
     """Replies to the requests of each connection with the given bytes, one after the other.
 
     None closes the connection. It does not reply after the last one.
     """
 
     def __init__(self, *replies):
+        super().__init__()
         self.replies = replies
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
 
-    def __enter__(self):
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.thread.join(10)
-
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            with connection:
-                try:
-                    self._reply(connection)
-                except OSError:
-                    pass
+    def serve(self, connection):
+        with connection:
+            self._reply(connection)
 
     def _reply(self, connection):
         requests = connection.makefile("rb")
@@ -101,7 +81,7 @@ class ServerWithRounds(FakeServer):
 
 def status_of(attempt, *replies, action="acquire=1", timeout=2000, reply=5000):
     with FakeServer(*replies) as server:
-        return attempt(f"server=127.0.0.1:{server.port}", f"timeout={timeout}", f"reply={reply}",
+        return attempt(f"server={server.address}", f"timeout={timeout}", f"reply={reply}",
                        action)[0][1]
 
 
@@ -126,7 +106,7 @@ def test_an_invalid_reply_to_acquire_is_strange(attempt, reply_line):
 
 def test_a_reply_without_a_request_loses_the_lock(attempt):
     with FakeServer(GRANT + GRANT) as server:
-        lines = attempt(f"server=127.0.0.1:{server.port}", "acquire=1", "sleep=200", "release")
+        lines = attempt(f"server={server.address}", "acquire=1", "sleep=200", "release")
     # The reply comes with the grant, or after it.
     assert lines[0][:2] == ["acquire", "STRANGE_ANSWER"] or ["lost", "STRANGE_ANSWER"] in lines
     assert lines[-1][1] in ("LOST", "NOT_HELD")
@@ -148,7 +128,7 @@ def test_a_reply_to_another_request_is_strange(attempt, action, reply_line):
 ])
 def test_a_failed_renewal_loses_the_lock_with_its_reason(attempt, reply_line, status):
     with FakeServer(f"ok {TOKEN} 1\n".encode(), reply_line) as server:
-        lines = attempt(f"server=127.0.0.1:{server.port}", "acquire=1", "sleep=1500", "release")
+        lines = attempt(f"server={server.address}", "acquire=1", "sleep=1500", "release")
     assert [line[:2] for line in lines if line[0] != "sleep"] == [
         ["acquire", "DONE"], ["lost", status], ["release", "LOST"]]
 
@@ -158,17 +138,17 @@ def test_a_failed_renewal_loses_the_lock_with_its_reason(attempt, reply_line, st
     (b"ok\n", "DONE"), (b"ok\nok\n", "DONE")])
 def test_release_returns_the_servers_reply(attempt, reply_line, status):
     with FakeServer(GRANT, reply_line) as server:
-        lines = attempt(f"server=127.0.0.1:{server.port}", "acquire=1", "release")
+        lines = attempt(f"server={server.address}", "acquire=1", "release")
     assert lines[1][:2] == ["release", status]
 
 
 def test_release_works_while_a_renewal_is_pending(attempt):
     with FakeServer(f"ok {TOKEN} 1\n".encode(), b"", b"ok 1\nok\n") as server:
-        lines = attempt(f"server=127.0.0.1:{server.port}", "acquire=1", "sleep=700", "release")
+        lines = attempt(f"server={server.address}", "acquire=1", "sleep=700", "release")
     assert lines[-1][:2] == ["release", "DONE"]
     # The reply to the renewal is not the reply to the release.
     with FakeServer(f"ok {TOKEN} 1\n".encode(), b"", b"error\nok\n") as server:
-        lines = attempt(f"server=127.0.0.1:{server.port}", "acquire=1", "sleep=700", "release")
+        lines = attempt(f"server={server.address}", "acquire=1", "sleep=700", "release")
     assert lines[-1][:2] == ["release", "DONE"]
 
 
@@ -190,21 +170,21 @@ def test_random_bytes_do_not_crash_the_client(attempt, seed):
         replies = [b"".join(dice.choices(words, k=dice.randrange(1, 12))) + b"\n"
                    for _ in range(4)]
         with FakeServer(*replies, None) as server:
-            attempt(f"server=127.0.0.1:{server.port}", "timeout=200", "lease=1", "acquire=0",
+            attempt(f"server={server.address}", "timeout=200", "lease=1", "acquire=0",
                     "renew", "release", "enqueue", "wait=0", "stats", "ping")
 
 
 # ---- missing replies ----
 
 def words_of(attempt, server, *actions):
-    return attempt(f"server=127.0.0.1:{server.port}", "reply=300", *actions)
+    return attempt(f"server={server.address}", "reply=300", *actions)
 
 
 def test_a_request_without_a_reply_ends_in_time(attempt):
     begun = time.monotonic()
     with FakeServer() as server:
         [line] = words_of(attempt, server, "timeout=1000", "acquire=0")
-    assert line[1] == "NO_REPLY" and f"127.0.0.1:{server.port}:" in line
+    assert line[1] == "NO_REPLY" and f"{server.address}:" in line
     assert "no reply yet" not in " ".join(line)
     assert time.monotonic() - begun < 10
 
@@ -238,26 +218,27 @@ def test_a_confirmation_without_a_reply_does_not_last_as_long_as_the_lease(attem
 def test_a_server_without_own_loses_the_lock_with_the_connection(start, reply_line):
     """The second connection gets a reply to the probe, and none or `error` to `own`."""
     with ServerWithRounds([GRANT, None], [b"ok\n", reply_line]) as server:
-        holder = start(f"server=127.0.0.1:{server.port}", "acquire=0", "sleep=1000", "release")
-        said = [line.split()[:2] for line in holder.stdout]
-    assert ["acquire", "DONE"] in said and ["release", "LOST"] in said
-    assert [line for line in said if line[0] == "lost"] == [
+        holder = start(f"server={server.address}", "acquire=0", "sleep=1000", "release")
+        output = [line.split()[:2] for line in holder.stdout]
+    assert ["acquire", "DONE"] in output and ["release", "LOST"] in output
+    assert [line for line in output if line[0] == "lost"] == [
         ["lost", "DISCONNECTED" if reply_line is None else "NOT_HELD"]]
 
 
 def test_a_connection_that_ends_before_any_reply_does_not_lose_the_lock(start):
     """Like a proxy whose server is down, then up again with the grant."""
-    with ServerWithRounds([GRANT, None], [None], [None], [b"ok\n", b"ok\n", b"ok 33\n", b"ok\n"]) as server:
-        holder = start(f"server=127.0.0.1:{server.port}", "acquire=0", "sleep=2000", "release")
-        said = [line.split()[:2] for line in holder.stdout]
-    assert [line for line in said if line[0] == "lost"] == []
-    assert ["release", "DONE"] in said
+    with ServerWithRounds([GRANT, None], [None], [None],
+                          [b"ok\n", b"ok\n", b"ok 33\n", b"ok\n"]) as server:
+        holder = start(f"server={server.address}", "acquire=0", "sleep=2000", "release")
+        output = [line.split()[:2] for line in holder.stdout]
+    assert [line for line in output if line[0] == "lost"] == []
+    assert ["release", "DONE"] in output
 
 
 def test_a_draining_server_does_not_lose_the_lock(start):
     with ServerWithRounds([GRANT, None], [b"error_draining\n", None],
-                [b"ok\n", b"ok\n", b"ok 33\n", b"ok\n"]) as server:
-        holder = start(f"server=127.0.0.1:{server.port}", "acquire=0", "sleep=2000", "release")
-        said = [line.split()[:2] for line in holder.stdout]
-    assert [line for line in said if line[0] == "lost"] == []
-    assert ["release", "DONE"] in said
+                          [b"ok\n", b"ok\n", b"ok 33\n", b"ok\n"]) as server:
+        holder = start(f"server={server.address}", "acquire=0", "sleep=2000", "release")
+        output = [line.split()[:2] for line in holder.stdout]
+    assert [line for line in output if line[0] == "lost"] == []
+    assert ["release", "DONE"] in output

@@ -11,6 +11,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 sys.path.append(str(HERE.parent / "wire"))
 
 from lib.certificates import Authority  # noqa: E402
+from lib.names import named, names  # noqa: E402,F401
 from lib.server import Server  # noqa: E402
 
 

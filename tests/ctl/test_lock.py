@@ -15,6 +15,7 @@ import pytest
 from ctl import (CANNOT_RUN, CTL, LOST, NO_SERVER, NOT_FOUND, REFUSED, TIMED_OUT, USAGE, Running,
                  Terminal, ctl, environment, holders_of, wait_gone)
 from lib.server import Server
+from lib.stand_in import StandIn
 from lib.wire_client import Client, eventually
 
 FORWARDED = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM"]
@@ -560,60 +561,46 @@ def test_signals_while_the_command_ends_lose_nothing(server):
 
 # ---- stand-in servers ----
 
-class ClosingServer:
+class ClosingServer(StandIn):
     """Accepts connections and closes each after `seconds`; `accepted` counts them."""
 
     def __init__(self, seconds):
+        super().__init__()
         self.seconds = seconds
         self.accepted = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
 
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.accepted += 1
-            threading.Thread(target=self._end, args=(connection,), daemon=True).start()
-
-    def _end(self, connection):
+    def serve(self, connection):
+        self.accepted += 1
         time.sleep(self.seconds)
         connection.close()
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5])
 def test_a_server_that_never_answered_is_not_retried(seconds):
-    stand_in = ClosingServer(seconds)
-    done = ctl(stand_in.address, "lock", "key", "--", "true")
+    with ClosingServer(seconds) as stand_in:
+        done = ctl(stand_in.address, "lock", "key", "--", "true")
     assert done.returncode == NO_SERVER and stand_in.accepted == 1
 
 
-class Link:
-    """A TCP proxy to a server. `cut` ends its connections. While `silent` it only accepts."""
+class Link(StandIn):
+    """A TCP proxy to a server. `cut` ends its connections. While `silent`, it only accepts."""
 
     def __init__(self, server):
+        super().__init__()
         self.server = server
         self.silent = False
         self.ends = []
         self.mute = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
 
-    def _serve(self):
-        while True:
-            client, _ = self.listener.accept()
-            if self.silent:
-                self.mute += 1
-                self.ends.append(client)
-                continue
-            there = self.server.connect()
-            self.ends += [client, there]
-            for source, sink in [(client, there), (there, client)]:
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+    def serve(self, connection):
+        if self.silent:
+            self.mute += 1
+            self.ends.append(connection)
+            return
+        there = self.server.connect()
+        self.ends += [connection, there]
+        for source, sink in [(connection, there), (there, connection)]:
+            threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
     @staticmethod
     def _carry(source, sink):
@@ -631,9 +618,14 @@ class Link:
                 pass
 
 
-def test_a_silent_connection_hides_no_loss(server):
+@pytest.fixture
+def link(server):
+    with Link(server) as link:
+        yield link
+
+
+def test_a_silent_connection_hides_no_loss(link):
     """The server has released the lock; the first new connection gets no reply."""
-    link = Link(server)
     with Running(link.address, "lock", "key", "--lease", "1000", "--connect-timeout", "1",
                  "--reply-timeout", "1", "--", "sh", "-c", "echo; exec sleep 1000") as running:
         running.line()
@@ -645,8 +637,7 @@ def test_a_silent_connection_hides_no_loss(server):
     assert status == LOST and "does not know the grant" in errors
 
 
-def test_acquire_does_not_succeed_while_the_lock_is_unverified(server):
-    link = Link(server)
+def test_acquire_does_not_succeed_while_the_lock_is_unverified(server, link):
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b"x" * 4096)

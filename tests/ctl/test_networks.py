@@ -7,26 +7,11 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from ctl import NO_SERVER, Running, ctl
-from lib.names import names_or_skip
-from lib.server import Server
 
 # getaddrinfo(3) gives up on a silent name server after 10 s.
 RESOLVER_SECONDS = 10
 COMMANDS = [("lock", "key", "--", "echo", "ran"), ("acquire", "key"), ("ls",), ("stats",),
             ("ping",), ("release", "key", "0" * 32)]
-
-
-@pytest.fixture(scope="module")
-def names():
-    with names_or_skip() as names:
-        yield names
-
-
-@pytest.fixture
-def named(names):
-    """A server in the network of the names, and how its address is written with each of them."""
-    with names.serve(Server("--host", "127.0.0.1", "--threads", "1")) as server:
-        yield lambda name: f"{name}:{server.port}"
 
 
 class Timed:
@@ -78,7 +63,7 @@ def test_an_unknown_name_is_reported_with_the_reason(names, named):
 
 @pytest.mark.parametrize("name", ["prompt.test", "two.test"])
 def test_a_name_leads_to_a_server(names, named, name):
-    """Nobody listens at the first address of two.test."""
+    """The first address of two.test has no listener."""
     assert run(names, named(name), "lock", "key", "--", "echo", "ran") == (0, "ran\n", "")
 
 
@@ -91,23 +76,23 @@ class FullSocket:
         self.address = f"unix:{path}"
         self._sockets = ExitStack()
         self._accepted = []
-        self._listener = self._keep(socket.socket(socket.AF_UNIX))
+        self._listener = self._add(socket.socket(socket.AF_UNIX))
         self._listener.bind(str(path))
         self._listener.listen(0)
         with suppress(BlockingIOError):
             while True:
-                self._keep(socket.socket(socket.AF_UNIX)).connect(str(path))
+                self._add(socket.socket(socket.AF_UNIX)).connect(str(path))
 
-    def _keep(self, made):
-        self._sockets.enter_context(made)
-        made.setblocking(False)
-        return made
+    def _add(self, new):
+        self._sockets.enter_context(new)
+        new.setblocking(False)
+        return new
 
     def serve(self):
-        """Accepts all that wait, and replies ok to each request."""
+        """Accepts all waiting connections, and replies ok to each request."""
         with suppress(BlockingIOError):
             while True:
-                self._accepted.append(self._keep(self._listener.accept()[0]))
+                self._accepted.append(self._add(self._listener.accept()[0]))
         for connection in self._accepted:
             with suppress(BlockingIOError):
                 if connection.recv(64):

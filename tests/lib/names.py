@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.namespace import Forbidden, Namespace  # noqa: E402
+from lib.server import Server  # noqa: E402
 
 NAME_SERVER = ("127.0.0.1", 53)
 LATE_SECONDS = 1
@@ -50,14 +51,22 @@ class Names(Namespace):
         return server
 
 
-@contextmanager
-def names_or_skip():
+@pytest.fixture(scope="module")
+def names():
+    """Namespaces with a name server, or skips the test."""
     with ExitStack() as stack:
         try:
             names = stack.enter_context(Names())
         except Forbidden as reason:
             pytest.skip(f"needs network and mount namespaces: {reason}")
         yield names
+
+
+@pytest.fixture
+def named(names):
+    """A server in the namespaces. Returns its address with a given host name."""
+    with names.serve(Server("--host", "127.0.0.1", "--threads", "1")) as server:
+        yield lambda name: f"{name}:{server.port}"
 
 
 # ---- the name server ----

@@ -19,13 +19,13 @@ class Namespace:
     def __enter__(self):
         user = [] if ROOT_USER else ["--map-root-user"]
         try:
-            self._keeper = subprocess.Popen(
+            self._process = subprocess.Popen(
                 ["unshare", *user, "--net", "--mount", "--", *self.program],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True)
         except FileNotFoundError as reason:
             raise Forbidden(str(reason)) from reason
-        answer = self._keeper.stdout.readline().strip()
+        answer = self._process.stdout.readline().strip()
         entered = answer == "ready" and subprocess.run(
             self.within(["true"]), stderr=subprocess.DEVNULL).returncode == 0
         if not entered:
@@ -34,13 +34,13 @@ class Namespace:
         return self
 
     def __exit__(self, *_):
-        self._keeper.kill()
-        self._keeper.communicate()
+        self._process.kill()
+        self._process.communicate()
 
     @property
     def prefix(self):
         user = [] if ROOT_USER else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self._keeper.pid), *user, "--net", "--mount", "--"]
+        return ["nsenter", "--target", str(self._process.pid), *user, "--net", "--mount", "--"]
 
     def within(self, command):
         """Returns the command that runs `command` in the namespaces."""

@@ -1,0 +1,36 @@
+"""Base class of fake servers and proxies."""
+
+import socket
+import threading
+from contextlib import suppress
+
+
+class StandIn:
+    """A listener on a free port. A subclass serves one connection after the other by `serve`."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+
+    def serve(self, connection):
+        raise NotImplementedError
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(10)
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with suppress(OSError):
+                self.serve(connection)
