@@ -440,12 +440,12 @@ static void a_full_pipe_delays_no_caller(void **state)
     }
 }
 
-/* Counts lines in a pipe until `last` has come. The counts of dropped lines are added up. */
+/* The lines in a pipe up to `last`, and the sum of the reported counts of dropped lines. */
 struct tally {
     uint64_t written;
-    uint64_t told;
+    uint64_t dropped;
     bool ended;
-    bool whole; /* each line has the shape of one */
+    bool whole; /* each line is complete */
 };
 
 static struct tally tally_lines(int descriptor)
@@ -460,7 +460,7 @@ static struct tally tally_lines(int descriptor)
         tally.whole = tally.whole && strncmp(text, "time=", 5) == 0 && strchr(text, '\n') &&
                       !strstr(text + 1, "time=");
         if (count)
-            tally.told += strtoull(strrchr(count, '=') + 1, NULL, 10);
+            tally.dropped += strtoull(strrchr(count, '=') + 1, NULL, 10);
         else if (strstr(text, "msg=\"flood\""))
             tally.written++;
         tally.ended = strstr(text, "msg=\"last\"") != NULL;
@@ -469,7 +469,7 @@ static struct tally tally_lines(int descriptor)
     return tally;
 }
 
-/* The pipe's reading end is open here too: it is emptied when the flood is over. */
+/* This process also has the pipe's read end; a child reads it after the flood. */
 static bool flood_then_read(int descriptor, int reader)
 {
     struct tally tally;
@@ -484,9 +484,9 @@ static bool flood_then_read(int descriptor, int reader)
     child = fork();
     if (child == 0) {
         tally = tally_lines(reader);
-        _exit(tally.whole && tally.ended && tally.told > 0 &&
-                      tally.written + tally.told >= FLOOD_LINES &&
-                      tally.written + tally.told <= FLOOD_LINES + LAST_LINES
+        _exit(tally.whole && tally.ended && tally.dropped > 0 &&
+                      tally.written + tally.dropped >= FLOOD_LINES &&
+                      tally.written + tally.dropped <= FLOOD_LINES + LAST_LINES
                   ? 0
                   : 1);
     }
@@ -538,8 +538,8 @@ static void lines_that_cannot_be_written_are_counted_and_reported(void **state)
     tally = tally_lines(ends[0]);
     close(ends[0]);
     assert_true(tally.whole);
-    assert_int_equal(tally.written + tally.told, 101);
-    assert_true(tally.written >= 1 && tally.told >= 1);
+    assert_int_equal(tally.written + tally.dropped, 101);
+    assert_true(tally.written >= 1 && tally.dropped >= 1);
 }
 
 static bool log_from_threads(int descriptor, int unused)

@@ -63,7 +63,7 @@ static void a_time_that_is_behind_opens_no_new_second(void **state)
 struct crowd_member {
     struct log_limit *limit;
     uint64_t admitted;
-    uint64_t told;
+    uint64_t suppressed;
 };
 
 static void *crowd_run(void *context)
@@ -75,7 +75,7 @@ static void *crowd_run(void *context)
 
         if (log_limit_admit(member->limit, i * NS_PER_S / 1000, &suppressed)) {
             member->admitted++;
-            member->told += suppressed;
+            member->suppressed += suppressed;
         }
     }
     return NULL;
@@ -96,7 +96,7 @@ static void threads_lose_no_event(void **state)
     }
     for (int i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
-        sum += members[i].admitted + members[i].told;
+        sum += members[i].admitted + members[i].suppressed;
         admitted += members[i].admitted;
     }
     assert_int_equal(sum + limit.suppressed, THREADS * EVENTS_OF_THREAD);

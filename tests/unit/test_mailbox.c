@@ -1,6 +1,6 @@
 /*
- * Mailboxes: messages come out in order whatever was reserved meanwhile, and whoever posts into an
- * empty one learns that its owner may sleep.
+ * Mailboxes: messages stay in order despite reservations, and a poster into an empty mailbox must
+ * wake the owner.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -272,8 +272,8 @@ static void a_message_can_have_any_size(void **state)
 /* ---- several threads ---- */
 
 /*
- * Posters that may go on as the owner makes room, and an owner that sleeps until someone posts into
- * the empty mailbox. Were it not told, it would sleep for ever.
+ * Posters continue as the owner makes room. The owner sleeps until a message arrives in the empty
+ * mailbox; without a wake-up, it would sleep forever.
  */
 struct crowd {
     struct mailbox *mailbox;

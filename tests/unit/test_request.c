@@ -192,7 +192,7 @@ static void begin_fields(const struct command_case *of, uint32_t count, const ch
     put("\n");
 }
 
-/* Fields are told apart by what the cases put there: 10 is a timeout, 5 a limit, 20 a lease. */
+/* The values in the cases identify the fields: 10 is a timeout, 5 a limit, 20 a lease. */
 static void assert_fields(const struct reading *reading, const struct command_case *of,
                           uint32_t count)
 {
@@ -477,7 +477,7 @@ static uint64_t limit_of(const struct request *request)
     return request->limit;
 }
 
-/* Where a number may stand: an arg but for the number, which is %s, and its range. */
+/* A use of a number: the arg with %s in place of the number, and the range. */
 struct number_use {
     const char *command;
     const char *arg_before;

@@ -1,6 +1,6 @@
 /*
- * The ring when the kernel refuses a system call or drops completions. The functions of liburing
- * that submit and wait are taken over here; they fail when told to.
+ * The ring when the kernel refuses a system call or drops completions. This file replaces
+ * liburing's functions that submit and wait, so that a test can make them fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>

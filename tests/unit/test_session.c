@@ -1,6 +1,5 @@
 /*
- * What a session reads: requests however they are split, lines that are too long, auth, the end of
- * input, and draining.
+ * The input of a session: requests split anywhere, overlong lines, auth, end of input, draining.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,7 +172,7 @@ static const char conversation[] =
     "ping\n\n\nl\r\nk\r\n0 30\r\nl\nk\n0\nstats\n\n\nnonsense\n\n\ne\nj\n\nw\nj\n0\n"
     "sl\ns\n0 2\nse\ns\n2 9\nl\n\n0\nr\nk\nshort\nl\nk\n2\nsw\ns\n5\nping\n\n\n";
 
-/* Says the conversation in pieces that end at `first`, `second` and the end. */
+/* Sends the conversation in pieces that end at `first`, `second` and the end. */
 static void converse(size_t first, size_t second, char *replies)
 {
     size_t length = strlen(conversation);
@@ -242,7 +241,7 @@ static void single_bytes_give_the_same_replies_and_count_the_lines(void **state)
     world_end();
 }
 
-/* ---- lines that are too long ---- */
+/* ---- overlong lines ---- */
 
 static void say_line_of(struct peer *peer, size_t length, const char *before, const char *after)
 {
@@ -410,9 +409,9 @@ static void an_authenticated_session_ends_as_any_other(void **state)
     world_end();
 }
 
-/* ---- what the log is told ---- */
+/* ---- problems for the log ---- */
 
-/* One read of `text`, whatever it is answered. */
+/* Reads `text` once and returns its problem; ignores the reply. */
 static enum session_problem problem_of(struct peer *peer, const char *text)
 {
     enum session_problem problem;
@@ -440,7 +439,7 @@ static void a_read_reports_its_first_problem(void **state)
     assert_int_equal(problem_of(peer, "l\nkey\nx\nping\n_\n_\n"), SESSION_PROBLEM_INVALID_REQUEST);
     assert_int_equal(problem_of(peer, "ping\n_\n"), SESSION_PROBLEM_NONE);
     assert_int_equal(problem_of(peer, "_\n"), SESSION_PROBLEM_NONE);
-    /* As soon as it is seen: its end may never come. */
+    /* The problem is reported at once, because the end of the line may never come. */
     assert_int_equal(problem_of(peer, too_long), SESSION_PROBLEM_LINE_TOO_LONG);
     assert_int_equal(problem_of(peer, too_long), SESSION_PROBLEM_NONE);
     world_end();
@@ -472,7 +471,7 @@ static void a_read_reports_why_authentication_failed(void **state)
     }
 }
 
-/* ---- the end of input, and time-outs ---- */
+/* ---- end of input and timeouts ---- */
 
 static void an_unfinished_line_at_the_end_of_input_is_dropped(void **state)
 {
@@ -511,7 +510,7 @@ static void a_line_too_long_at_the_end_of_input_is_an_error(void **state)
     }
 }
 
-/* Whether the session says that it served something, which starts the read time-out again. */
+/* Returns whether the session reports progress, which restarts the read timeout. */
 static bool serves(struct peer *peer, const char *text)
 {
     driver_add_input(peer, text, strlen(text));

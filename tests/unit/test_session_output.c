@@ -1,6 +1,6 @@
 /*
- * What a session is told and tells: grants on their way, clients that go, and output that is full
- * or for which there is no memory.
+ * The effects and the output of a session: pending grants, disconnects, full output, lack of
+ * memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +55,7 @@ static void a_grant_on_its_way_to_a_closed_peer_passes_on(void **state)
         send_text(gone, "l\nk\n10\n");
         send_text(next, "l\nk\n10\n");
         send_with_token(holder, "r", "k", token, "");
-        /* It leaves with its effect under way: nobody takes that. */
+        /* The client disconnects while its effect is pending. */
         session_input_ended(&gone->session, world.context, &gone->output);
         disconnect(gone);
         assert_int_equal(driver_take_effect(&world.driver, 0, &effect), 1);
@@ -228,7 +228,7 @@ static void a_grant_without_memory_for_its_reply_is_always_released(void **state
             held = apply_to_stripes(world.stripes, SECOND,
                                     acquire_request(connection_id_make(9, 0, 9), &key, 1, 0, 30),
                                     &world.context->wake);
-        /* `queued` is told yet. */
+        /* The reply `queued` still gets memory. */
         if (i < 3)
             world.output_memory.fail_after = 0;
         send_text(peer, asked[i]);

@@ -1,5 +1,5 @@
 /*
- * What a session answers to `stats`: the promised form whatever keys hold, a part in each turn.
+ * The reply to `stats`: valid for all keys, and written in parts, one in each turn.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,7 +79,7 @@ static void stats_are_valid_for_keys_of_any_bytes(void **state)
     world_end();
 }
 
-/* Reads what stats say, in the one order that is allowed. */
+/* Parses the reply to `stats`, whose fields have a fixed order. */
 struct reader {
     const char *at;
 };
@@ -122,7 +122,7 @@ enum {
     CROWD = 4000
 };
 
-/* An entry of the kind that `number` got below; `seen` counts how often each was shown. */
+/* Parses an entry of a key; `seen` counts the entries of each key. */
 static void expect_entry(struct reader *reader, uint32_t section, uint8_t *seen)
 {
     uint64_t number;
@@ -189,7 +189,7 @@ static void crowd_up(struct peer *holder)
     pass_until(3);
 }
 
-/* While one session makes its stats, in turns and with its output full, another is served. */
+/* Another session is served between the turns, also while the output is full. */
 static void stats_of_many_keys_are_written_in_many_turns(void **state)
 {
     struct peer *holder;
@@ -251,7 +251,7 @@ static void a_session_can_end_while_it_writes_stats(void **state)
 }
 
 enum {
-    FLIPPING = 512 /* keys that are held now, and idle a moment later */
+    FLIPPING = 512 /* keys that change between held and idle */
 };
 
 struct flips {
@@ -279,7 +279,7 @@ static void flip_key(struct flips *flips)
     }
 }
 
-/* One turn of `stats`, in which `flips` keys change; true when the reply is complete. */
+/* Makes one turn of `stats` and flips `count` keys. Returns true when the reply is complete. */
 static bool walk_once(struct peer *watcher, struct flips *flips, uint32_t count)
 {
     read_once(watcher);
@@ -310,7 +310,7 @@ static void expect_each_flipping_key_once(const struct peer *watcher)
     }
 }
 
-/* Two sessions walk at the same time, one behind the other: neither sees the notes of the other. */
+/* Two sessions walk at the same time; neither uses the notes of the other. */
 static void each_key_is_listed_once_although_it_changes(void **state)
 {
     static struct flips flips;

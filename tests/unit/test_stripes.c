@@ -1,6 +1,6 @@
 /*
- * Stripes: who has to be woken for what, told by single calls; then several threads that hammer a
- * few keys, with witnesses of their own for who holds what, and none that sleeps for ever.
+ * Stripes: single calls show which workers must wake. Then several threads contend for a few keys;
+ * they check mutual exclusion, and that every wait ends.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,11 +26,11 @@ enum {
     WORKERS = 4,
     CLIENTS = 8, /* of each worker */
     LOCKS = 3,
-    KEYS = LOCKS + 1, /* and a semaphore */
+    KEYS = LOCKS + 1, /* plus a semaphore */
     SLOTS = 3,        /* of the semaphore */
     ROUNDS = 6000,    /* of each client */
     LONG_S = 100000,  /* longer than any test */
-    PATIENCE_S = 20,  /* whoever sleeps as long was forgotten */
+    SLEEP_MAX_S = 20, /* a worker that sleeps longer missed its wake-up */
     STEPS = 1000
 };
 
@@ -57,7 +57,7 @@ static void release(void *context, void *block, size_t size)
 
 static _Atomic int64_t blocks_out;
 
-/* Fences from 1 on and below `fence_ceiling`, 0: without limit. */
+/* Fences start at 1 and are below `fence_ceiling`; 0: no limit. */
 static struct stripes *create_with_fences(uint32_t workers, uint64_t states_max,
                                           uint64_t gc_max_idle_s, uint64_t fence_ceiling)
 {
@@ -109,7 +109,7 @@ static struct lock_key key_named(const struct stripes *stripes, enum lock_kind k
         (struct slice){.bytes = (const uint8_t *)name, .length = (uint32_t)strlen(name)});
 }
 
-/* A key whose stripe has `home` for its home worker; `name` takes its bytes. */
+/* Returns a key whose stripe has the home worker `home`; `name` holds its bytes. */
 static struct lock_key key_at_home(const struct stripes *stripes, uint32_t home, char name[16])
 {
     for (uint32_t i = 0;; i++) {
@@ -185,7 +185,7 @@ static int compare_salts(const void *a, const void *b)
 static void salts_are_random_and_each_is_used_once(void **state)
 {
     enum {
-        GRANTS = 2000 /* of each stripes: more than what is fetched from the kernel at a time */
+        GRANTS = 2000 /* of each stripes; more than one read from the kernel supplies */
     };
     static uint64_t salts[2 * GRANTS];
     uint64_t any = 0;
@@ -264,7 +264,7 @@ static void the_fence_worker_is_woken_once_when_fences_are_low(void **state)
     destroy(stripes);
 }
 
-/* ---- whom to wake ---- */
+/* ---- workers to wake ---- */
 
 static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **state)
 {
@@ -310,19 +310,19 @@ static void an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it(void **stat
     struct lock_token token;
 
     (void)state;
-    /* Awake: it will look for itself. */
+    /* An awake worker computes its deadline before it sleeps. */
     token = acquire(stripes, 0, 1, &key, 0, 50, &wake).token;
     assert_int_equal(wake, 0);
     assert_true(stripes_sleep(stripes, 3, UINT64_MAX) == 50 * SECOND);
     assert_true(stripes_sleep(stripes, 1, UINT64_MAX) == UINT64_MAX);
-    /* Later, or another's. */
+    /* A later deadline, or one of another home. */
     assert_int_equal(apply_to_stripes(stripes, 0, renew_request(&key, token, 60), &wake).outcome,
                      DFLOCKD_OK);
     assert_int_equal(wake, 0);
     acquire(stripes, 0, 1, &other, 0, 70, &wake);
     assert_int_equal(wake, 1 << 1);
     wake = 0;
-    /* Earlier. */
+    /* An earlier deadline. */
     assert_int_equal(apply_to_stripes(stripes, 0, renew_request(&key, token, 10), &wake).outcome,
                      DFLOCKD_OK);
     assert_int_equal(wake, 1 << 3);
@@ -380,7 +380,7 @@ static void a_worker_expires_only_its_home_stripes(void **state)
     destroy(stripes);
 }
 
-/* ---- workers' clocks: each has the time its turn began ---- */
+/* ---- workers' clocks: each has the time at which its turn began ---- */
 
 static void show_idle(void *context, const struct lock_view *view)
 {
@@ -442,11 +442,11 @@ struct client {
     struct lock_token token;
 };
 
-/* A worker sleeps until it is rung for; a ring while it is awake is not lost. */
-struct bell {
+/* A worker sleeps until a wake-up. A wake-up of an awake worker is not lost. */
+struct wake_up {
     pthread_mutex_t mutex;
-    pthread_cond_t rung;
-    bool rings;
+    pthread_cond_t changed;
+    bool pending;
 };
 
 struct hammer;
@@ -454,11 +454,11 @@ struct hammer;
 struct worker {
     struct hammer *hammer;
     uint32_t number;
-    struct bell bell;
-    uint64_t alarm_ns; /* when it last fell asleep, it was to wake then */
+    struct wake_up wake_up;
+    uint64_t alarm_ns; /* the end of its last sleep */
     struct seeded seeded;
     struct client clients[CLIENTS];
-    int queue[KEYS][CLIENTS]; /* those of its clients that are blocked, as they came */
+    int queue[KEYS][CLIENTS]; /* its blocked clients, in order */
     int queued[KEYS];
     uint64_t grants[KEYS];
 };
@@ -469,9 +469,9 @@ struct hammer {
     struct worker workers[WORKERS];
     _Atomic uint64_t numbers; /* of clients */
     _Atomic(const char *) failure;
-    _Atomic int held[KEYS];       /* the witness */
-    uint64_t guarded[LOCKS];      /* touched only by who holds the lock */
-    uint64_t fence_before[LOCKS]; /* so is this */
+    _Atomic int held[KEYS];       /* actual holders */
+    uint64_t guarded[LOCKS];      /* only the holder of the lock changes it */
+    uint64_t fence_before[LOCKS]; /* likewise */
 };
 
 static void note(struct hammer *hammer, bool holds, const char *failure)
@@ -493,54 +493,55 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
-static void ring(struct bell *bell)
+static void wake_up_post(struct wake_up *wake_up)
 {
-    pthread_mutex_lock(&bell->mutex);
-    bell->rings = true;
-    pthread_cond_signal(&bell->rung);
-    pthread_mutex_unlock(&bell->mutex);
+    pthread_mutex_lock(&wake_up->mutex);
+    wake_up->pending = true;
+    pthread_cond_signal(&wake_up->changed);
+    pthread_mutex_unlock(&wake_up->mutex);
 }
 
-/* False when nobody rang in all the time a test may take. */
-static bool sleep_until(struct bell *bell, uint64_t until_ns)
+/* Returns false if no wake-up came within SLEEP_MAX_S, and `until_ns` is later. */
+static bool sleep_until(struct wake_up *wake_up, uint64_t until_ns)
 {
-    uint64_t most_ns = clock_ns() + PATIENCE_S * SECOND;
-    bool patient = until_ns > most_ns;
+    uint64_t most_ns = clock_ns() + SLEEP_MAX_S * SECOND;
+    bool limited = until_ns > most_ns;
     struct timespec until;
-    bool rang;
+    bool woken;
 
-    if (patient)
+    if (limited)
         until_ns = most_ns;
     until.tv_sec = (time_t)(until_ns / SECOND);
     until.tv_nsec = (long)(until_ns % SECOND);
-    pthread_mutex_lock(&bell->mutex);
-    while (!bell->rings && pthread_cond_timedwait(&bell->rung, &bell->mutex, &until) == 0)
+    pthread_mutex_lock(&wake_up->mutex);
+    while (!wake_up->pending &&
+           pthread_cond_timedwait(&wake_up->changed, &wake_up->mutex, &until) == 0)
         ;
-    rang = bell->rings;
-    bell->rings = false;
-    pthread_mutex_unlock(&bell->mutex);
-    return rang || !patient;
+    woken = wake_up->pending;
+    wake_up->pending = false;
+    pthread_mutex_unlock(&wake_up->mutex);
+    return woken || !limited;
 }
 
-/* As with a ring's alarm, which goes off also where what it was set for was given up. */
+/* Like a ring's alarm, the alarm stays set although its deadline was cancelled. */
 static bool fall_asleep(struct worker *worker)
 {
     struct stripes *stripes = worker->hammer->stripes;
     uint64_t alarm_ns = worker->alarm_ns > clock_ns() ? worker->alarm_ns : UINT64_MAX;
-    bool fine;
+    bool in_time;
 
     worker->alarm_ns = stripes_sleep(stripes, worker->number, alarm_ns);
-    fine = sleep_until(&worker->bell, worker->alarm_ns);
+    in_time = sleep_until(&worker->wake_up, worker->alarm_ns);
     stripes_awake(stripes, worker->number);
-    return fine;
+    return in_time;
 }
 
-/* Wakes whom a call said; whether that was also `worker` itself. */
-static bool wake_up(struct worker *worker, uint64_t wake)
+/* Wakes the other workers in `wake`. Returns whether `worker` is in it too. */
+static bool wake_workers(struct worker *worker, uint64_t wake)
 {
     for (uint32_t other = 0; other < WORKERS; other++) {
         if (other != worker->number && (wake >> other & 1))
-            ring(&worker->hammer->workers[other].bell);
+            wake_up_post(&worker->hammer->workers[other].wake_up);
     }
     return wake >> worker->number & 1;
 }
@@ -689,7 +690,7 @@ static void step_blocked(struct worker *worker, int index, uint64_t *wake)
     }
 }
 
-/* Whether the client can go on without an effect. */
+/* Returns whether the client can continue without an effect. */
 static bool step(struct worker *worker, int index, uint64_t *wake)
 {
     struct client *client = &worker->clients[index];
@@ -750,7 +751,7 @@ static void *work(void *context)
             busy |= step(worker, i, &wake);
             done += worker->clients[i].condition == DONE;
         }
-        busy |= wake_up(worker, wake);
+        busy |= wake_workers(worker, wake);
         if (done == CLIENTS)
             break;
         if (busy)
@@ -770,14 +771,14 @@ static void worker_start(struct hammer *hammer, uint32_t number, uint64_t seed)
     worker->seeded.state = seed;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&worker->bell.mutex, NULL);
-    pthread_cond_init(&worker->bell.rung, &attributes);
+    pthread_mutex_init(&worker->wake_up.mutex, NULL);
+    pthread_cond_init(&worker->wake_up.changed, &attributes);
     pthread_condattr_destroy(&attributes);
     for (int i = 0; i < CLIENTS; i++)
         start_client(worker, i);
 }
 
-/* Nobody holds or waits any more. */
+/* Checks that the key has no holders and no waiters. */
 static void count_idle(void *context, const struct lock_view *view)
 {
     assert_int_equal(view->holders + view->waiters, 0);
@@ -796,7 +797,7 @@ static uint32_t states_shown(struct stripes *stripes)
     return count;
 }
 
-/* Runs `run` with each worker in a thread of its own, and fails with what a witness says. */
+/* Runs `run` in a thread for each worker. Fails with the failure that a thread noted. */
 static void run_threads(struct hammer *hammer, void *(*run)(void *))
 {
     pthread_t threads[WORKERS];
@@ -810,8 +811,8 @@ static void run_threads(struct hammer *hammer, void *(*run)(void *))
     for (uint32_t i = 0; i < WORKERS; i++)
         pthread_join(threads[i], NULL);
     for (uint32_t i = 0; i < WORKERS; i++) {
-        pthread_mutex_destroy(&hammer->workers[i].bell.mutex);
-        pthread_cond_destroy(&hammer->workers[i].bell.rung);
+        pthread_mutex_destroy(&hammer->workers[i].wake_up.mutex);
+        pthread_cond_destroy(&hammer->workers[i].wake_up.changed);
     }
     if (atomic_load(&hammer->failure))
         fail_msg("%s", atomic_load(&hammer->failure));
@@ -854,7 +855,7 @@ static void threads_share_states_and_leave_none(void **state)
     hammer_keys(0, 0);
 }
 
-/* ---- a cap for all threads ---- */
+/* ---- the limit on states with many threads ---- */
 
 enum {
     CAP = 3,
@@ -906,21 +907,21 @@ static void the_cap_on_states_is_hard_for_all_threads_together(void **state)
     destroy(hammer.stripes);
 }
 
-/* ---- time passes while all sleep ---- */
+/* ---- deadlines while all workers sleep ---- */
 
 enum {
     DATES = 24
 };
 
 struct dates {
-    struct hammer hammer; /* first: its workers point to it */
+    struct hammer hammer; /* must be first, because its workers point to it */
     struct lock_key keys[DATES];
     char names[DATES][16];
-    _Atomic int left; /* effects that must come */
+    _Atomic int left; /* effects not yet received */
 };
 
-/* Sleeps as the stripes say, until all effects have come to their workers. */
-static void *keep_dates(void *context)
+/* Sleeps until each deadline, until the workers have received all effects. */
+static void *receive_effects(void *context)
 {
     struct worker *worker = context;
     struct dates *dates = (struct dates *)(void *)worker->hammer;
@@ -934,18 +935,18 @@ static void *keep_dates(void *context)
             int expected =
                 connection_id_slot(effect.connection_id) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
 
-            note(&dates->hammer, effect.answer.outcome == expected, "another effect than due");
+            note(&dates->hammer, effect.answer.outcome == expected, "an unexpected effect");
             if (atomic_fetch_sub(&dates->left, 1) == 1)
                 wake = (1 << WORKERS) - 1;
         }
-        if (wake_up(worker, wake))
+        if (wake_workers(worker, wake))
             continue;
-        note(&dates->hammer, fall_asleep(worker), "a deadline was slept through");
+        note(&dates->hammer, fall_asleep(worker), "a worker slept past a deadline");
     }
     return NULL;
 }
 
-/* Each key has a holder that says nothing more, and waiters of two workers. */
+/* Each key has a silent holder and a waiter of another worker. */
 static void leases_and_waits_end_without_requests(void **state)
 {
     static struct dates dates;
@@ -970,7 +971,7 @@ static void leases_and_waits_end_without_requests(void **state)
                          LOCK_PENDING);
     }
     atomic_store(&dates.left, DATES);
-    run_threads(&dates.hammer, keep_dates);
+    run_threads(&dates.hammer, receive_effects);
     assert_int_equal(atomic_load(&dates.left), 0);
     destroy(dates.hammer.stripes);
 }

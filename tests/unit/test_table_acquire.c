@@ -1,6 +1,6 @@
 /*
- * The lock table: acquire, release and renew. Who gets a slot, in which order, under which token,
- * and what changes nothing. The transcripts' language is that of table_transcript.h.
+ * The lock table: acquire, release and renew. Order of grants, tokens, and requests that change
+ * nothing. table_transcript.h describes the language of the transcripts.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -169,7 +169,7 @@ static void a_semaphore_has_as_many_slots_as_its_limit(void **state)
                "see semaphore k = 3 0 0 0 0 0"));
 }
 
-/* Fills a semaphore of `limit` slots and queues as many waiters; each release serves the next. */
+/* Fills a semaphore and queues `limit` waiters; each release grants a slot to the next. */
 static void fill_and_pass_on(uint32_t limit)
 {
     struct fixture fixture;

@@ -1,6 +1,6 @@
 /*
- * The lock table: disconnects. What a client that is gone leaves behind, with and without
- * auto-release. Each transcript is also played in steps of one thing at a time.
+ * The lock table: the claims of a disconnected client, with and without auto-release. Each
+ * transcript is also played with one claim in each step.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -188,7 +188,7 @@ static void a_disconnect_with_no_steps_does_nothing(void **state)
     fixture_end(&fixture);
 }
 
-/* A disconnect takes no more calls than the client has things, plus one to see that. */
+/* A disconnect takes at most one call for each claim of the client, plus one. */
 static void a_disconnect_takes_time_for_the_claims_of_the_client_only(void **state)
 {
     enum {
@@ -221,7 +221,7 @@ static void a_disconnect_takes_time_for_the_claims_of_the_client_only(void **sta
 
 enum {
     CROWD = 4096,
-    CROWD_SHARE = 32 /* in a bucket, where there is about one on average */
+    CROWD_SHARE = 32 /* most in a bucket; the average is about 1 */
 };
 
 static void count_visit(void *context, struct map_link *link)
@@ -245,9 +245,9 @@ static uint32_t fullest_bucket(const struct map *map)
 }
 
 /*
- * Without auto-release: clients that are gone, of one connection slot, so that their ids differ in
- * the high bits only; and fences that differ in the high bits only, as a client can choose them by
- * keeping those of its leases. Neither may make what others ask for slow.
+ * Without auto-release, the ids of disconnected clients of one connection slot differ in the high
+ * bits only. A client can keep leases whose fences differ in the high bits only. Neither may slow
+ * down other clients.
  */
 static void chosen_ids_and_fences_do_not_share_a_bucket(void **state)
 {

@@ -1,6 +1,6 @@
 /*
- * The lock table when fences run out: who is let in can always be granted, and nobody else is let
- * in; what is promised and not used comes back, whichever way a waiter leaves.
+ * The lock table when fences run out. Each accepted claim has a promised fence, so that a grant
+ * never fails. An unused promise is returned, however the waiter leaves.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,7 +107,7 @@ static void a_queued_waiter_is_granted_although_no_fence_is_left(void **state)
     fixture_end(&fixture);
 }
 
-/* HOLDER has "a", WAITER waits for it with the last fence, and leaves in some way. */
+/* HOLDER has "a". WAITER waits for it with the last fence, and leaves by `leave`. */
 static void expect_the_promise_back(void (*leave)(void))
 {
     start(2);

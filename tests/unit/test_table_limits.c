@@ -1,6 +1,6 @@
 /*
- * The lock table: limits. The cap on states (--max-locks), on a key's waiters (--max-waiters), and
- * which answer wins where more than one would fit.
+ * The lock table: limits on states (--max-locks) and on a key's waiters (--max-waiters), and the
+ * precedence of errors.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * The lock table and memory: what happens when it runs out, that a table at work asks for none,
- * and that every block comes back.
+ * The lock table and memory: failed allocations, no allocations in a steady state, and the release
+ * of every block.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +35,7 @@ static void table_init_fails_without_memory(void **state)
 /* ---- every allocation fails in turn ---- */
 
 enum {
-    CROWD_KEYS = 40, /* of many lengths: each has a pool of its own */
+    CROWD_KEYS = 40, /* of many lengths; each length has its own pool */
     CROWD_CLIENTS = 200
 };
 
@@ -54,7 +54,7 @@ static struct lock_key crowd_key(const struct crowd *crowd, uint32_t index)
                        crowd->names[index]);
 }
 
-/* What the table holds by the answers it gave, against what it shows. */
+/* Adds the claims of a key, to compare them with the replies. */
 static void add_up(void *context, const struct lock_view *view)
 {
     struct crowd *sum = context;
@@ -98,7 +98,7 @@ static void crowd_note(struct crowd *crowd, uint32_t index, const struct lock_an
     crowd_compare(crowd);
 }
 
-/* Each client asks for a key, every third one by enqueueing; then all that hold release. */
+/* Each client requests a key, every third one by `e`; then all holders release. */
 static void crowd_play(struct crowd *crowd)
 {
     struct table *table = &crowd->fixture.table;
@@ -192,7 +192,7 @@ static void short_memory_keeps_an_enqueued_state_as_it_was(void **state)
                      DFLOCKD_ACQUIRED);
     fixture.now_ns = 5 * FIXTURE_SECOND;
     fixture_expire(&fixture, 1);
-    /* The claim's chunk is a spare one: use it up, then ask. */
+    /* The chunk of the lost claim is a spare one; others must use it up first. */
     fixture.memory.fail_after = 0;
     for (uint64_t client = 2;; client++) {
         struct lock_answer answer =
@@ -215,7 +215,7 @@ static void short_memory_keeps_an_enqueued_state_as_it_was(void **state)
     fixture_end(&fixture);
 }
 
-/* What needs no memory: all but a new claim. */
+/* Only a new claim needs memory. */
 static void releasing_and_granting_need_no_memory(void **state)
 {
     static struct crowd crowd;
@@ -247,7 +247,7 @@ static void releasing_and_granting_need_no_memory(void **state)
     fixture_end(&crowd.fixture);
 }
 
-/* ---- a table at work ---- */
+/* ---- steady state ---- */
 
 enum {
     PAIRS = 1000000
@@ -350,13 +350,13 @@ static void a_table_in_steady_use_allocates_nothing(void **state)
     }
 }
 
-/* ---- every block comes back ---- */
+/* ---- release of every block ---- */
 
 enum {
     MANY = 20000
 };
 
-/* A life of each client: a key of its own is taken, and let go with the connection. */
+/* Acquires a key of the client's own; its disconnect releases it. */
 static void take_own(struct fixture *fixture, uint32_t client)
 {
     char name[16];
@@ -388,7 +388,7 @@ static void a_table_shrinks(void **state)
     fixture_check(&fixture);
     assert_int_equal(atomic_load(&fixture.budget.used), 0);
     assert_true(fixture.memory.bytes < bytes_large / 10);
-    /* The maps give back a bucket with each that leaves. */
+    /* The maps release a bucket with each removed element. */
     for (uint32_t client = 0; client < MANY; client++) {
         take_own(&fixture, client);
         assert_true(table_disconnect(&fixture.table, 0, client, false, 10));

@@ -1,6 +1,6 @@
 /*
- * `own`: a grant passes from one client to another, for what a disconnect releases and for what
- * keeps a connection from being idle.
+ * `own` moves a grant from one client to another. It decides which disconnect releases the grant,
+ * and which connection is not idle.
  */
 #include <setjmp.h>
 #include <stdarg.h>

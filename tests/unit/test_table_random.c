@@ -383,7 +383,7 @@ static void event_own(struct run *run, int client, int key)
     compare(run);
 }
 
-/* The client sees the effect that is out. */
+/* The client receives the pending effect. */
 static void event_deliver(struct run *run, int client, int key)
 {
     (void)key;

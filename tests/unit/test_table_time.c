@@ -1,6 +1,6 @@
 /*
- * The lock table: time. Deadlines, expiry in steps, the collection of idle states, how long a
- * client is known to hold something, and the walk that statistics are made of.
+ * The lock table: deadlines, expiry in steps, collection of idle states, the time until which a
+ * client holds a lease, and the walk for statistics.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -163,21 +163,21 @@ static void a_client_in_a_queue_holds_something(void **state)
 static void a_watched_client_gets_one_idle_notice(void **state)
 {
     (void)state;
-    /* released by another, at the end of the lease, and of the last of several */
+    /* A notice follows a release by another client, and the end of the last lease. */
     play(defaults, LINES("1 watch = no", "1 l k 0 30 = ok a 30", "1 watch = yes", "2 r k a = ok",
                          "-> 1 idle", "1 l k 0 30 = ok b 30", "2 r k b = ok"));
     play(defaults, LINES("1 l k 0 30 = ok a 30", "1 l j 0 20 = ok b 20", "1 watch = yes", "at 20",
                          "at 30", "-> 1 idle", "at 60"));
-    /* a queue counts, and a lease that was got in it; a lost one behind `e` does not */
+    /* A place in a queue and its lease count; a lost lease of `e` does not. */
     play(defaults,
          LINES("1 l k 0 30 = ok a 30", "2 e k 5 = queued", "2 watch = yes", "1 r k a = ok", "at 5",
                "-> 2 idle", "2 watch = no", "2 w k 0 = error_lease_expired"));
     play(defaults, LINES("1 l k 0 30 = ok a 30", "1 watch = yes", "1 unwatch", "1 r k a = ok"));
-    /* who is gone is told nothing */
+    /* A disconnected client gets no notice. */
     play(defaults, LINES("1 l k 0 30 = ok a 30", "1 watch = yes", "1 gone"));
 }
 
-/* An idle time-out may not close a connection that holds an unexpired lease. */
+/* An idle timeout must not close a connection that holds an unexpired lease. */
 static void a_later_lease_that_is_over_does_not_hide_an_earlier_one(void **state)
 {
     (void)state;
@@ -283,7 +283,7 @@ static void a_walk_shows_each_key_once_while_other_keys_change(void **state)
     fixture_end(&fixture);
 }
 
-/* ---- what the log is told ---- */
+/* ---- expired leases for the log ---- */
 
 static struct {
     uint64_t client;
@@ -323,7 +323,7 @@ static void a_lease_that_is_over_is_reported_once(void **state)
     fixture.table.context.lease_expired = note_expired;
     lock = fixture_key(&fixture, LOCK_KIND_LOCK, "lock");
     semaphore = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "semaphore");
-    /* By its deadline, with one who waits; then found by a renewal; then by `w`. */
+    /* The lease ends at its deadline; then at a renewal; then at `w`. */
     apply_to_table(&fixture.table, 0, acquire_request(1, &lock, 1, 0, 10));
     apply_to_table(&fixture.table, 0, acquire_request(2, &lock, 1, 60, 10));
     table_expire(&fixture.table, 10 * FIXTURE_SECOND, 100);
@@ -335,7 +335,7 @@ static void a_lease_that_is_over_is_reported_once(void **state)
     apply_to_table(&fixture.table, 20 * FIXTURE_SECOND, enqueue_request(3, &semaphore, 2, 10));
     apply_to_table(&fixture.table, 30 * FIXTURE_SECOND, wait_request(3, &semaphore, 0));
     expect_expired(3, "semaphore", LOCK_KIND_SEMAPHORE);
-    /* Not: a release, a disconnect, and a wait that times out. */
+    /* A release, a disconnect and a timeout of a wait are not reported. */
     token = apply_to_table(&fixture.table, 30 * FIXTURE_SECOND, acquire_request(1, &lock, 1, 0, 10))
                 .token;
     apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, release_request(&lock, token));

@@ -1,6 +1,5 @@
 /*
- * The lock table: `e`, then `w`. What an enqueued state is, what ends it, and what the lease of a
- * grant that nobody waited for comes to.
+ * The lock table: `e`, then `w`. The enqueued state, its end, and the lease of a grant before `w`.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -13,7 +13,7 @@
 
 enum {
     PIPE_MAX = 1 << 20,
-    HEARD_MAX = 1 << 18,
+    RECEIVED_MAX = 1 << 18,
     HOUR = 3600
 };
 
@@ -27,8 +27,8 @@ struct pipe {
 struct side {
     struct tls *tls;
     struct pipe out;
-    uint8_t heard[HEARD_MAX];
-    size_t heard_length;
+    uint8_t received[RECEIVED_MAX];
+    size_t received_length;
     enum tls_result last;
 };
 
@@ -109,10 +109,10 @@ static void receive_from(struct side *side, const uint8_t *bytes, size_t length)
     do {
         size_t count = 0;
 
-        side->last = tls_read(side->tls, side->heard + side->heard_length,
-                              HEARD_MAX - side->heard_length, &count);
+        side->last = tls_read(side->tls, side->received + side->received_length,
+                              RECEIVED_MAX - side->received_length, &count);
         if (side->last == TLS_BYTES)
-            side->heard_length += count;
+            side->received_length += count;
     } while (side->last == TLS_BYTES);
     tls_give(side->tls, NULL, 0);
 }
@@ -156,10 +156,10 @@ static void bytes_arrive_in_pieces_of_any_size(void **state)
         assert_true(tls_write(f->client.tls, (const uint8_t *)"question", 8));
         assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
         carry_all(f, piece);
-        assert_memory_equal(f->server.heard, "question", 8);
-        assert_memory_equal(f->client.heard, "answer", 6);
-        assert_int_equal(f->server.heard_length, 8);
-        assert_int_equal(f->client.heard_length, 6);
+        assert_memory_equal(f->server.received, "question", 8);
+        assert_memory_equal(f->client.received, "answer", 6);
+        assert_int_equal(f->server.received_length, 8);
+        assert_int_equal(f->client.received_length, 6);
         assert_int_equal(f->server.last, TLS_WAITS);
     }
 }
@@ -176,8 +176,8 @@ static void more_bytes_than_a_record_arrive(void **state)
     complete_handshake(f, 2048);
     assert_true(tls_write(f->client.tls, much, sizeof(much)));
     carry_all(f, 2048);
-    assert_int_equal(f->server.heard_length, sizeof(much));
-    assert_memory_equal(f->server.heard, much, sizeof(much));
+    assert_int_equal(f->server.received_length, sizeof(much));
+    assert_memory_equal(f->server.received, much, sizeof(much));
 }
 
 static void each_side_ends_its_own_output(void **state)
@@ -192,7 +192,7 @@ static void each_side_ends_its_own_output(void **state)
     assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
     tls_end(f->server.tls);
     carry_all(f, PIPE_MAX);
-    assert_memory_equal(f->client.heard, "answer", 6);
+    assert_memory_equal(f->client.received, "answer", 6);
     assert_int_equal(f->client.last, TLS_ENDED);
 }
 
@@ -216,7 +216,7 @@ static void a_changed_bit_fails_the_connection_and_sends_an_alert(void **state)
     f->client.out.bytes[f->client.out.length - 1] ^= 1;
     carry_all(f, PIPE_MAX);
     assert_int_equal(f->server.last, TLS_BROKEN);
-    assert_int_equal(f->server.heard_length, 0);
+    assert_int_equal(f->server.received_length, 0);
     assert_non_null(tls_problem(f->server.tls));
     assert_false(tls_short_of_memory(f->server.tls));
     assert_int_equal(f->client.last, TLS_BROKEN);
@@ -274,7 +274,7 @@ static void an_endless_handshake_is_refused(void **state)
     assert_true(given < 12);
 }
 
-/* Records that a server of TLS 1.3 must pass over, for the sake of old boxes on the way. */
+/* A TLS 1.3 server must ignore such records, for compatibility with old middleboxes. */
 static void empty_records_do_not_prolong_a_handshake(void **state)
 {
     struct fixture *f = *state;
@@ -317,7 +317,7 @@ static void a_context_lives_as_long_as_its_connections(void **state)
         tls_place_change(&f->place, load(&f->made, problem));
     assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
     carry_all(f, PIPE_MAX);
-    assert_memory_equal(f->client.heard, "answer", 6);
+    assert_memory_equal(f->client.received, "answer", 6);
     /* Also one that is in the middle of its handshake. */
     call(f, "localhost");
     receive_from(&f->client, NULL, 0);
