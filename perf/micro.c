@@ -1,14 +1,13 @@
 /*
- * The lock table, the parser and the replies alone: what each step takes, without kernel and
- * network, over tables of different sizes.
+ * Measures each step of lock table, parser and replies without kernel and network, with tables of
+ * different sizes.
  *
  *   micro [--step NAME] [--size N] [--size-max N] [--milliseconds N] [--json]
  *   micro --step NAME [--size N] --count N
  *   micro --list
  *
- * A figure is the median of several rounds; beside it stands the least, which other processes
- * disturbed the least. With --count a step is done so often and nothing is measured: a profiler
- * does that (perf/instructions).
+ * A figure is the median of several rounds; the second is the minimum, which has the least noise.
+ * With --count, runs a step that many times without measuring, for a profiler (perf/instructions).
  */
 #include <inttypes.h>
 #include <sodium.h>
@@ -40,18 +39,17 @@ struct settings {
 #define FLAGS_STRUCT struct settings
 
 static const struct flag table[] = {
-    TEXT_FLAG("step", NULL, step, NULL, "Only this step, as the table names it"),
+    TEXT_FLAG("step", NULL, step, NULL, "Only the step of this name"),
     NUMBER_FLAG("size", NULL, NULL, size, 1, SIZE_LIMIT, NULL,
                 "Only this size: keys held by others, waiters, or claims of the client"),
     NUMBER_FLAG("size-max", NULL, NULL, size_max, 1, SIZE_LIMIT, "1000000",
                 "The largest size; 10000000 keys take 2.5 GB"),
     NUMBER_FLAG("count", NULL, NULL, count, 0, SIZE_LIMIT, "0",
-                "Do the step so often and measure nothing"),
+                "Run the step this many times without measuring"),
     NUMBER_FLAG("milliseconds", NULL, NULL, milliseconds, 1, 10000, "10",
-                "Time of each of the rounds whose median is told"),
+                "Milliseconds of each round"),
     BOOLEAN_FLAG("json", NULL, json, NULL, "Print one JSON array"),
-    BOOLEAN_FLAG("list", NULL, list, NULL,
-                 "Print the steps: name, what its size counts, what it does"),
+    BOOLEAN_FLAG("list", NULL, list, NULL, "Print the steps: name, unit of the size, description"),
     HELP_FLAGS,
     VERSION_FLAG("Print the version and exit"),
 };
@@ -64,7 +62,7 @@ struct figure {
 };
 
 static struct scene scene;
-static uint64_t scene_held = UINT64_MAX; /* of the open scene; UINT64_MAX: none is open */
+static uint64_t scene_held = UINT64_MAX; /* of the open scene; UINT64_MAX: no scene is open */
 
 static uint64_t clock_ns(void)
 {
@@ -76,7 +74,7 @@ static uint64_t clock_ns(void)
 
 /* ---- measuring ---- */
 
-/* Steps of one size share a scene, since a large one takes seconds to make. */
+/* Steps of one size share a scene, because a large one takes seconds to make. */
 static void scene_for(const struct step *step, uint64_t size)
 {
     uint64_t held = steps_held(step, size);
@@ -90,7 +88,7 @@ static void scene_for(const struct step *step, uint64_t size)
     scene_held = held;
 }
 
-/* Does the step `count` times in one go and returns what that took. */
+/* Runs the step `count` times. Returns the nanoseconds. */
 static uint64_t do_chunk(const struct step *step, uint64_t count)
 {
     uint64_t begin_ns;
@@ -142,21 +140,21 @@ static struct figure measure(const struct step *step, uint64_t size, uint64_t mi
     return (struct figure){.median_ns = rounds[ROUNDS / 2], .least_ns = rounds[0]};
 }
 
-/* ---- telling ---- */
+/* ---- reporting ---- */
 
-static void tell(const struct settings *settings, const struct step *step, uint64_t size)
+static void report(const struct settings *settings, const struct step *step, uint64_t size)
 {
-    static bool told;
+    static bool reported;
     struct figure figure = measure(step, size, settings->milliseconds);
     char size_text[32] = "";
 
     if (settings->json) {
         printf("%s\n{\"step\": \"%s\", \"size\": %" PRIu64
                ", \"size_of\": \"%s\", \"ns\": %.2f, \"least_ns\": %.2f}",
-               told ? "," : "[", step->name, size, steps_size_name(step->size_of), figure.median_ns,
-               figure.least_ns);
+               reported ? "," : "[", step->name, size, steps_size_name(step->size_of),
+               figure.median_ns, figure.least_ns);
     } else {
-        if (!told)
+        if (!reported)
             printf("%-14s %17s %10s %10s  %s\n", "step", "beside", "ns", "least", "what");
         if (step->size_of != SIZE_NONE)
             snprintf(size_text, sizeof(size_text), "%" PRIu64 " %s", size,
@@ -165,19 +163,19 @@ static void tell(const struct settings *settings, const struct step *step, uint6
                figure.least_ns, step->what);
     }
     fflush(stdout);
-    told = true;
+    reported = true;
 }
 
-/* Powers of ten from `least` to `most`, or the one size that was asked for. */
-static void tell_sizes(const struct settings *settings, const struct step *step, uint64_t least,
-                       uint64_t most)
+/* Reports powers of ten from `least` to `most`, or only the size of --size. */
+static void report_sizes(const struct settings *settings, const struct step *step, uint64_t least,
+                         uint64_t most)
 {
     if (settings->size) {
-        tell(settings, step, settings->size);
+        report(settings, step, settings->size);
         return;
     }
     for (uint64_t size = least; size <= most && size <= settings->size_max; size *= 10)
-        tell(settings, step, size);
+        report(settings, step, size);
 }
 
 static bool wanted(const struct settings *settings, const struct step *step)
@@ -185,8 +183,8 @@ static bool wanted(const struct settings *settings, const struct step *step)
     return !settings->step || strcmp(settings->step, step->name) == 0;
 }
 
-/* Size by size, so that the steps of a size share a scene; then what has other sizes or none. */
-static void tell_all(const struct settings *settings)
+/* Size by size, so that steps of one size share a scene; then the steps with other units. */
+static void report_all(const struct settings *settings)
 {
     const struct step *step;
     uint64_t least = settings->size ? settings->size : 1000;
@@ -195,16 +193,16 @@ static void tell_all(const struct settings *settings)
     for (uint64_t size = least; size <= most; size *= 10) {
         for (uint32_t i = 0; (step = steps_at(i)); i++) {
             if (wanted(settings, step) && step->size_of == SIZE_KEYS)
-                tell(settings, step, size);
+                report(settings, step, size);
         }
     }
     for (uint32_t i = 0; (step = steps_at(i)); i++) {
         if (!wanted(settings, step) || step->size_of == SIZE_KEYS)
             continue;
         if (step->size_of == SIZE_NONE)
-            tell(settings, step, 0);
+            report(settings, step, 0);
         else
-            tell_sizes(settings, step, step->size_of == SIZE_CLAIMS ? 1 : 10, 100000);
+            report_sizes(settings, step, step->size_of == SIZE_CLAIMS ? 1 : 10, 100000);
     }
     if (settings->json)
         printf("\n]\n");
@@ -282,7 +280,7 @@ int main(int count, char **arguments)
     else if (settings.count)
         do_count(&settings, find(settings.step));
     else
-        tell_all(&settings);
+        report_all(&settings);
     if (scene_held != UINT64_MAX)
         scene_close(&scene);
     return EXIT_SUCCESS;

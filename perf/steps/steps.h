@@ -1,6 +1,6 @@
 /*
- * What is measured: the steps, by name. A step is run `count` times on a scene, by steps_run; what
- * must be there before and is not measured is made by steps_prepare, and tidied by steps_restore.
+ * The measured steps. steps_run runs a step `count` times on a scene. `prepare` and `restore` of a
+ * step set up and tidy the scene; they are not measured.
  */
 #ifndef STEPS_STEPS_H
 #define STEPS_STEPS_H
@@ -18,8 +18,8 @@ enum size_of {
 struct step {
     const char *name;
     enum size_of size_of;
-    const char *what; /* is done once, for a reader */
-    /* Each may be NULL but `run`. */
+    const char *what; /* description of one step */
+    /* All except `run` can be NULL. */
     void (*begin)(struct scene *scene, uint64_t size);
     void (*prepare)(struct scene *scene, uint64_t count);
     void (*run)(struct scene *scene, uint64_t count);
@@ -32,11 +32,11 @@ const struct step *steps_at(uint32_t index);
 
 const char *steps_size_name(enum size_of size_of);
 
-/* What of the keys held by others a step of this size wants, and how many it does at a time. */
+/* Returns the number of keys held by others for a step of this size, and of steps in a chunk. */
 uint64_t steps_held(const struct step *step, uint64_t size);
 uint64_t steps_chunk(const struct step *step, uint64_t size);
 
-/* The measured part; never inlined, so that a profiler can be told to look at it alone. */
+/* The measured part. It is never inlined, so that a profiler can select it. */
 void steps_run(const struct step *step, struct scene *scene, uint64_t count);
 
 #endif

@@ -273,7 +273,7 @@ static void server_warn_of_fewer_workers(const struct server *server, int error)
 
 /*
  * Numbers the workers that have a ring. With --threads 0 fewer workers than CPUs are enough: since
- * Linux 6.14, RLIMIT_MEMLOCK limits the memory of rings, and nothing tells how many fit.
+ * Linux 6.14, RLIMIT_MEMLOCK limits the memory of rings, and their size in it is unknown.
  */
 static bool server_number_workers(struct server *server, char problem[OPTIONS_PROBLEM_MAX])
 {

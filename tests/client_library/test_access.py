@@ -17,8 +17,8 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def strangers(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("strangers"), "strangers")
+def other_authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("other"), "other")
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +89,9 @@ def test_a_lock_over_tls_is_lost_with_its_server(start, authority, pair):
         assert holder.stdout.readline().split() == ["lost", "LOST"]
 
 
-def test_an_unknown_authority_is_not_trusted(attempt, strangers, pair):
+def test_an_unknown_authority_is_not_trusted(attempt, other_authority, pair):
     with TlsServer(pair) as server:
-        line, = attempt(at(server), "tls=1", f"ca={strangers.certificate}", "acquire=0")
+        line, = attempt(at(server), "tls=1", f"ca={other_authority.certificate}", "acquire=0")
         assert line[1] == "UNTRUSTED"
         assert "not signed by a trusted CA" in " ".join(line)
         # The authorities of the system do not know it either.
@@ -111,10 +111,10 @@ def test_a_certificate_for_another_name_is_not_trusted(attempt, authority, pair)
 
 @pytest.mark.parametrize("host, name", [("localhost", "localhost"), ("127.0.0.1", None)])
 def test_the_server_receives_the_name_of_the_host(attempt, authority, pair, host, name):
-    heard = []
+    names = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
-    context.sni_callback = lambda _, said, __: heard.append(said)
+    context.sni_callback = lambda _, name, __: names.append(name)
 
     def serve(listener):
         plain, _ = listener.accept()
@@ -127,7 +127,7 @@ def test_the_server_receives_the_name_of_the_host(attempt, authority, pair, host
         port = listener.getsockname()[1]
         attempt(f"server={host}:{port}", "tls=1", f"ca={authority.certificate}", "acquire=0")
         server.join(20)
-    assert heard == [name]
+    assert names == [name]
 
 
 def test_an_expired_certificate_is_not_trusted(attempt, authority):
@@ -144,11 +144,10 @@ def test_tls_insecure_accepts_any_certificate(attempt, pair):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_client_sends_its_certificate(attempt, authority, strangers, pair,
-                                                          version):
+def test_a_client_sends_its_certificate(attempt, authority, other_authority, pair, version):
     ca = f"ca={authority.certificate}"
     own = authority.issue(f"client-{version}", usage="clientAuth")
-    other = strangers.issue(f"stranger-{version}", usage="clientAuth")
+    other = other_authority.issue(f"other-{version}", usage="clientAuth")
     with TlsServer(pair, "--tls-client-ca", str(authority.certificate),
                    version=version) as server:
         assert works(attempt(at(server), "tls=1", ca, f"certificate={own.certificate}",

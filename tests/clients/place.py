@@ -21,7 +21,7 @@ PORT = 6388
 ADDRESSES = {"localhost": "127.0.0.1", "server1": "127.0.0.2", "server2": "127.0.0.3",
              "server3": "127.0.0.4"}
 DRIVERS = Path(__file__).with_name("drivers")
-KEEPER, RUN_EXAMPLE, CALL = (DRIVERS / name for name in ("keeper.py", "run_example.py", "call.py"))
+SET_UP, RUN_EXAMPLE, CALL = (DRIVERS / name for name in ("set_up.py", "run_example.py", "call.py"))
 
 
 class HostsNamespace(Namespace):
@@ -29,7 +29,7 @@ class HostsNamespace(Namespace):
 
     def __init__(self):
         self._hosts = tempfile.NamedTemporaryFile("w", suffix=".hosts")
-        super().__init__(sys.executable, str(KEEPER), self._hosts.name)
+        super().__init__(sys.executable, str(SET_UP), self._hosts.name)
 
     def __enter__(self):
         self._hosts.writelines(f"{address} {name}\n" for name, address in ADDRESSES.items())

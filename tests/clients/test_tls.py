@@ -38,7 +38,7 @@ def test_a_lock_is_acquired_renewed_and_released_over_tls(client, start_client, 
 
 @with_tls
 def test_the_client_refuses_an_untrusted_server(start_client, tmp_path, pair):
-    stranger = Authority(tmp_path, "stranger")
+    other = Authority(tmp_path, "other")
     with TlsServer(pair) as server:
         with pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED"):
-            start_client().lock("key", server, ssl_context=str(stranger.certificate)).acquire()
+            start_client().lock("key", server, ssl_context=str(other.certificate)).acquire()

@@ -125,8 +125,8 @@ def test_acquire_keeps_a_lock_over_tls(tls, authority):
 
 
 def test_a_certificate_that_is_not_trusted_is_refused(tls, tmp_path):
-    stranger = Authority(tmp_path, "stranger")
-    done = ctl(tls, "ping", *trusting(stranger))
+    other = Authority(tmp_path, "other")
+    done = ctl(tls, "ping", *trusting(other))
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr.count("\n") == 1 and "--tls-ca" in done.stderr
     assert ctl(tls, "ping", "--tls", "--auth-token", SECRET).returncode == REFUSED

@@ -454,14 +454,14 @@ def test_large_input_right_behind_a_handshake_is_served(server):
 # ---- clients with certificates ----
 
 @pytest.fixture(scope="session")
-def strangers(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("strangers"), "strangers")
+def other_authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("other"), "other")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, strangers, version):
+def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, other_authority, version):
     right = authority.issue(f"client{version}", usage="clientAuth")
-    others = [None, strangers.issue(f"stranger{version}", usage="clientAuth"),
+    others = [None, other_authority.issue(f"other{version}", usage="clientAuth"),
               authority.issue(f"server-only{version}", usage="serverAuth"),
               authority.issue(f"old{version}", usage="clientAuth", ends=-60)]
     with TlsServer(pair, "--tls-client-ca", str(authority.certificate), version=version,
@@ -471,7 +471,7 @@ def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, stra
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 with server.connect(context=client_context(authority, version, other)) as tls:
                     tls.sendall(PING)
-                    pytest.fail(f"let in, and told {tls.recv(10)}")
+                    pytest.fail(f"accepted, and replied {tls.recv(10)}")
         assert works(server)
 
 

@@ -83,7 +83,7 @@ class Player:
         self.requests = {"enqueue": (f"{prefix}e", extra), "wait": (f"{prefix}w", "0"),
                          "try": (f"{prefix}l", f"0 {extra}"), "release": (f"{prefix}r", None)}
 
-    def say(self, key, who, what, grant, tokens):
+    def send(self, key, who, what, grant, tokens):
         command, arg = self.requests[what]
         if what == "release":
             arg = tokens.get(grant, UNKNOWN)
@@ -97,15 +97,15 @@ class Player:
 def test_every_order_agrees_with_the_model(limit):
     with Server("--max-locks", str(len(STEPS)**LENGTH)) as server, \
             Client(server) as first, Client(server) as second:
-        speaker = Player({"A": first, "B": second}, limit)
+        player = Player({"A": first, "B": second}, limit)
         for count, steps in enumerate(itertools.product(STEPS, repeat=LENGTH)):
-            model, tokens, told = Model(limit or 1), {}, []
+            model, tokens, replies = Model(limit or 1), {}, []
             for number, step in enumerate(steps):
                 who, what = step.split()
                 word, grant = model.step(number, who, what)
-                heard = speaker.say(f"key-{count}", who, what, grant, tokens)
-                told.append((step, *heard))
+                reply = player.send(f"key-{count}", who, what, grant, tokens)
+                replies.append((step, *reply))
                 fields = 2 if grant is not None and what != "release" else 0
-                assert heard == (word, fields), f"expected {word}: {told}"
+                assert reply == (word, fields), f"expected {word}: {replies}"
             # The tokens of several grants differ.
             assert len(set(tokens.values())) == len(tokens)

@@ -10,7 +10,7 @@
 #include "dflockctl/settings.h"
 #include "dflockctl/status.h"
 
-/* Zeroed but for `settings` before the first request. */
+/* Before the first request, all fields except `settings` are zero. */
 struct snapshot {
     const struct settings *settings;
     struct key_stats_list list;

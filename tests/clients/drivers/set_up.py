@@ -1,6 +1,6 @@
-"""Sets up the namespaces in which it was started, and keeps them until its input ends.
+"""Sets up its namespaces, which exist until its input ends.
 
-    unshare --net --mount keeper.py HOSTS
+    unshare --net --mount set_up.py HOSTS
 
 Starts the loopback interface, and mounts the file HOSTS over /etc/hosts.
 """
