@@ -1,5 +1,4 @@
-"""dflockd-bench in short runs: its requests, counts, verdicts and reports. No test measures speed.
-"""
+"""dflockd-bench in short runs: requests, counts, checks and reports. No test measures speed."""
 
 import csv
 import io
@@ -39,7 +38,7 @@ REQUESTS = {
 
 
 def bench(*arguments, stdout=subprocess.PIPE):
-    """Runs the bench to its end."""
+    """Runs the bench until it ends."""
     return subprocess.run([str(BENCH), *map(str, arguments)], stdout=stdout, text=True,
                           stderr=subprocess.PIPE, timeout=RUN_SECONDS, check=False,
                           stdin=subprocess.DEVNULL)
@@ -71,7 +70,7 @@ def server():
         yield running
 
 
-def test_a_server_may_be_a_path(tmp_path):
+def test_a_server_address_can_be_a_path(tmp_path):
     path = tmp_path / "socket"
     with Server("--unix-socket", str(path)) as server:
         done = bench("--servers", f"unix:{path}", "--quiet", "--json", *SHORT)
@@ -123,7 +122,7 @@ def test_a_seed_repeats_the_random_choices(server):
 
 @pytest.mark.parametrize("keys", ["own", "shared", "uniform:3", "zipf:3", "zipf:100:1.2"])
 @pytest.mark.parametrize("name", ["lock", "two-phase"])
-def test_every_choice_of_keys_gets_its_grants(server, keys, name):
+def test_every_distribution_of_keys_gets_its_grants(server, keys, name):
     result = load(server, *SHORT, "--keys", keys, "--load", name)
     assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
 
@@ -160,7 +159,7 @@ def test_the_bench_leaves_no_locks(server):
     assert_clean(server)
 
 
-# ---- how rounds follow each other ----
+# ---- order of rounds ----
 
 
 def test_each_round_can_use_a_new_connection(server):
@@ -222,7 +221,7 @@ def test_idle_connections_and_held_keys_do_not_disturb_the_load(server):
     with Client(server) as client:
         seen = {}
 
-        def look():
+        def poll():
             for _ in range(100):
                 stats = client.stats()
                 for name, value in (("connections", stats["connections"]),
@@ -230,11 +229,11 @@ def test_idle_connections_and_held_keys_do_not_disturb_the_load(server):
                     seen[name] = max(seen.get(name, 0), value)
                 time.sleep(0.02)
 
-        looker = threading.Thread(target=look)
-        looker.start()
+        poller = threading.Thread(target=poll)
+        poller.start()
         load(server, "--duration", 1, "--warmup-seconds", 0, "--workers", 2, "--idle", 40,
              "--held", 700)
-        looker.join()
+        poller.join()
     assert seen["connections"] >= 40 + 2 and seen["locks"] >= 700
     assert_clean(server)
 
@@ -297,8 +296,8 @@ def test_the_bench_authenticates_first(tmp_path, life):
     with Server("--auth-token-file", str(secret)) as server:
         result = load(server, *SHORT, *life, "--auth-token-file", secret, "--idle", 2, "--held", 2)
         assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
-        silent = load(server, *SHORT, status=2)
-        assert set(silent["errors"]) == {"error_auth"} and silent["lost"] > 0
+        unauthenticated = load(server, *SHORT, status=2)
+        assert set(unauthenticated["errors"]) == {"error_auth"} and unauthenticated["lost"] > 0
         secret.write_text("wrong\n")
         done = bench("--servers", address(server), *SHORT, "--auth-token-file", secret)
         assert_refused(done, "error_auth")
@@ -332,7 +331,7 @@ def test_refused_connections_count_as_lost():
         load(server, "--workers", WORKERS, "--rounds", ROUNDS, status=2)
 
 
-# ---- the watch ----
+# ---- --check ----
 
 
 @pytest.mark.parametrize("arguments", [
@@ -341,7 +340,7 @@ def test_refused_connections_count_as_lost():
     ("--keys", "zipf:4", "--new-connection", "--load", "two-phase"),
     ("--keys", "shared", "--load", "semaphore", "--limit", "2", "--hold", "500"),
     ("--keys", "shared", "--hold", "1500000", "--lease", "1", "--rounds", "1")], ids=" ".join)
-def test_the_watch_accepts_a_correct_server(server, arguments):
+def test_check_accepts_a_correct_server(server, arguments):
     done = bench("--servers", address(server), "--quiet", "--json", "--check", *SHORT, *arguments)
     assert done.returncode == 0 and done.stderr == "", done
     check = json.loads(done.stdout)["check"]
@@ -357,7 +356,7 @@ def test_the_watch_accepts_a_correct_server(server, arguments):
     ("early", "no timeout is early", ("--hold", "50000", "--rounds", "6", "--timeout", "5")),
     ("expire", "lease", ("--hold", "600000", "--rounds", "2", "--lease", "1")),
     ("late", "lease", ("--hold", "1300000", "--rounds", "1", "--lease", "1", "--keys", "own"))])
-def test_the_watch_detects_a_server_that_cheats(cheat, rule, arguments):
+def test_check_detects_a_server_that_cheats(cheat, rule, arguments):
     process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
