@@ -67,11 +67,11 @@ static_assert(DFLOCKD_LIMIT_MAX < 1 << 21 && DFLOCKD_KEY_MAX < 1 << 9,
  *   (none)          `e`, a slot is free       HELD_ENQUEUED    reply: the grant
  *   (none)          `e`, no slot is free      QUEUED           reply: queued
  *   BLOCKED         a slot becomes free       HELD_BLOCKED     effect: the grant
- *   BLOCKED         time-out                  (none)           effect: timeout
+ *   BLOCKED         timeout                   (none)           effect: timeout
  *   QUEUED          a slot becomes free       HELD_UNSEEN
  *   QUEUED          `w`                       QUEUED_BLOCKED
  *   QUEUED_BLOCKED  a slot becomes free       HELD_BLOCKED     effect: the grant
- *   QUEUED_BLOCKED  time-out                  (none)           effect: timeout
+ *   QUEUED_BLOCKED  timeout                   (none)           effect: timeout
  *   HELD_BLOCKED    the client's next request HELD
  *   HELD_ENQUEUED   `w`                       HELD             reply: the grant, a new lease
  *   HELD_UNSEEN     `w`                       HELD             reply: the grant, a new lease

@@ -33,7 +33,7 @@ static const char *connection_address(const struct connection_context *context,
     return segments_at(&context->addresses, slot);
 }
 
-/* For the last debug line: the kernel may not know the address any more then. */
+/* Keeps the address for the last debug line, because the kernel may have forgotten it by then. */
 static void connection_keep_address(struct connection_context *context,
                                     const struct connection *connection)
 {
@@ -548,9 +548,9 @@ static void connection_check_peer_end(struct connection_context *context,
 }
 
 /*
- * While the server drains: closes the connection if its client holds nothing and all that it sent
- * has a reply. What it sent may still be in the socket, or in a completion that an overflowing ring
- * does not show yet: both come in a later turn.
+ * While the server drains: closes the connection if its client holds nothing and all its requests
+ * have replies. Requests may still be in the socket, or in a completion that an overflowing ring
+ * does not show yet; the worker reads both in a later turn.
  */
 static void connection_dismiss(struct connection_context *context, struct connection *connection)
 {

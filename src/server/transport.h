@@ -154,7 +154,7 @@ enum transport_result transport_read_next(struct transports *transports,
                                           struct transport *transport,
                                           struct transport_bytes *bytes);
 
-/* The received bytes are about to go: drops what was not read of them. */
+/* Ends the reading of received bytes before they are released. Drops unread bytes. */
 void transport_end_read(struct transports *transports, struct transport *transport);
 
 void transport_pause(struct transports *transports, struct transport *transport);

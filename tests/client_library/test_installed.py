@@ -195,8 +195,8 @@ def test_events_continues_while_it_waits(example):
                                    text=True)
         time.sleep(1.5)
         holder.close()
-        said, _ = program.communicate(timeout=60)
-        assert re.fullmatch(r"\.{2,}done, fence \d+\n", said)
+        output, _ = program.communicate(timeout=60)
+        assert re.fullmatch(r"\.{2,}done, fence \d+\n", output)
 
 
 def test_the_examples_of_the_readme_work(root, tmp_path, compiled):

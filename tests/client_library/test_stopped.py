@@ -22,9 +22,9 @@ def test_a_lease_that_ended_while_the_program_was_stopped_is_lost(start):
         holder.send_signal(signal.SIGSTOP)
         assert ask(other, "l", "key", "10")[0] == "ok"
         holder.send_signal(signal.SIGCONT)
-        said = [line.split()[:2] for line in holder.stdout]
-        assert said.count(["lost", "LOST"]) + said.count(["lost", "NOT_HELD"]) == 1
-        assert ["release", "LOST"] in said
+        output = [line.split()[:2] for line in holder.stdout]
+        assert output.count(["lost", "LOST"]) + output.count(["lost", "NOT_HELD"]) == 1
+        assert ["release", "LOST"] in output
 
 
 def test_a_grant_that_ended_before_its_reply_was_read_is_not_held(start):

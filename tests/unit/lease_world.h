@@ -101,7 +101,7 @@ struct world {
     uint64_t token;
     uint64_t end_ns;
     int owner;     /* a link */
-    bool reserved; /* nobody has the grant: RESTART_DELAYS */
+    bool reserved; /* no client has the grant: RESTART_DELAYS */
     uint64_t last_token;
     uint64_t last_order;
 

@@ -12,7 +12,7 @@
 
 enum {
     MEMORY_COUNTED_FRESH = 0xD7, /* fills a new block */
-    MEMORY_COUNTED_GUARD = 0x5A, /* fills what was added behind it, to round its size up */
+    MEMORY_COUNTED_GUARD = 0x5A, /* fills the bytes after it, which round its size up */
     MEMORY_COUNTED_GUARD_LEAST = 8
 };
 
@@ -20,10 +20,10 @@ enum {
 
 struct memory_counted {
     struct memory memory;
-    uint64_t calls;      /* allocations asked for, also those that failed */
-    uint64_t blocks;     /* now out */
-    uint64_t bytes;      /* now out */
-    uint64_t fail_after; /* so many more succeed, it counts down; UINT64_MAX: never */
+    uint64_t calls;      /* of allocate, including failed ones */
+    uint64_t blocks;     /* allocated now */
+    uint64_t bytes;      /* allocated now */
+    uint64_t fail_after; /* allocations that still succeed, counts down; UINT64_MAX: all */
 };
 
 /* Lies right in front of each block. */

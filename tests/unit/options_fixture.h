@@ -73,7 +73,7 @@ static inline void read_two(struct reading *reading, const char *first, const ch
     read_arguments(reading, arguments);
 }
 
-/* Says what was read where it is not what was expected. */
+/* Checks the result. On a difference, prints the options that were read. */
 static inline void assert_result(const struct reading *reading, enum options_result result,
                                  const char *what)
 {
@@ -91,7 +91,7 @@ static inline void assert_problem(const struct reading *reading, const char *sta
     assert_null(strchr(reading->problem, '\n'));
 }
 
-/* One line that begins with the name of the flag or variable, and goes on. */
+/* Checks that the problem is one line that begins with the name of the flag or variable. */
 static inline void assert_wrong(struct reading *reading, const char *name)
 {
     char start[2 * NAME_MAX_BYTES];

@@ -21,7 +21,7 @@ struct player {
     struct fixture fixture;
     struct lock_token names[TRANSCRIPT_NAMES]; /* fence 0: the letter is free */
     uint32_t steps;
-    uint32_t effect; /* the next one to compare */
+    uint32_t effect; /* index of the next one to compare */
     const char *line;
     char buffer[TRANSCRIPT_LINE_MAX];
     char *words[TRANSCRIPT_WORDS_MAX];
@@ -49,7 +49,7 @@ static void player_expect(const struct player *player, const char *actual)
         player_fail(player, actual);
 }
 
-/* Cuts the line into words, and off what is expected. */
+/* Splits the line into words and the expected text. */
 static void player_split(struct player *player, const char *line)
 {
     char *rest = NULL;
@@ -97,7 +97,7 @@ static uint64_t player_time(const struct player *player, uint32_t index)
     return (uint64_t)(strtod(player_word(player, index), NULL) * (double)FIXTURE_SECOND + 0.5);
 }
 
-/* Seconds without needless zeros. */
+/* Formats seconds without trailing zeros. */
 static void player_put_seconds(char *to, size_t size, uint64_t ns)
 {
     uint64_t fraction = ns % FIXTURE_SECOND;
@@ -110,7 +110,7 @@ static void player_put_seconds(char *to, size_t size, uint64_t ns)
         to[--length] = '\0';
 }
 
-/* The name of `token`; it gets `wanted` where both are new. */
+/* Returns the name of `token`. If both are new, the token gets the name `wanted`. */
 static char player_name(struct player *player, struct lock_token token, char wanted)
 {
     for (int i = 0; i < TRANSCRIPT_NAMES; i++) {
@@ -125,7 +125,7 @@ static char player_name(struct player *player, struct lock_token token, char wan
     return wanted;
 }
 
-/* `text` is what is expected: it names a token that is new. */
+/* `text` is the expected text, which names new tokens. */
 static void player_compare(struct player *player, const struct lock_answer *answer,
                            const char *text)
 {
@@ -162,7 +162,7 @@ static struct lock_token player_token(const struct player *player, uint32_t inde
     struct lock_token token;
 
     if (word[0] < 'a' || word[0] > 'z' || player->names[word[0] - 'a'].fence == 0)
-        player_fail(player, "not a line of a transcript: a token nobody saw");
+        player_fail(player, "not a line of a transcript: an unknown token");
     token = player->names[word[0] - 'a'];
     if (word[1] == '!')
         token.salt ^= 1;
@@ -365,7 +365,7 @@ static void play_line(struct player *player, const char *line)
         return;
     }
     if (player->effect < player->fixture.effect_count)
-        player_fail(player, "an effect of the event before that nobody expects");
+        player_fail(player, "an unexpected effect of the event before");
     player->fixture.effect_count = 0;
     player->effect = 0;
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -391,7 +391,7 @@ static void play_once(const struct rules *rules, const char *const *lines, uint3
     for (; *lines; lines++)
         play_line(&player, *lines);
     if (player.effect < player.fixture.effect_count)
-        player_fail(&player, "an effect that nobody expects");
+        player_fail(&player, "an unexpected effect");
     fixture_end(&player.fixture);
 }
 

@@ -36,7 +36,7 @@ enum {
     DEADLINE_MS = 10000 /* for what takes some milliseconds */
 };
 
-/* What stderr was, and where what is written to it can be read meanwhile. */
+/* The former stderr, and the read end of the pipe that replaces it. */
 struct capture {
     int stderr_before;
     int reader;
@@ -282,7 +282,7 @@ static void a_closed_stderr_stops_no_caller(void **state)
     close(STDERR_FILENO);
     log_line(LOG_ERROR, "to nobody", NULL);
     capture_end(&capture);
-    assert_true(log_value("value", &line)); /* and goes on later */
+    assert_true(log_value("value", &line)); /* logging works again later */
 }
 
 static void *write_lines(void *context)
@@ -422,7 +422,7 @@ static bool flood_an_unread_pipe(int descriptor, int nonblocking)
         return false;
     fast = flood();
     start_ms = now_ms();
-    /* It cannot write all, and says so in time. */
+    /* It cannot write all lines, and returns in time. */
     return fast && !log_stop() && now_ms() - start_ms < LOG_STOP_MS + DEADLINE_MS &&
            now_ms() - start_ms >= LOG_STOP_MS / 2;
 }

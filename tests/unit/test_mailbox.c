@@ -135,7 +135,7 @@ static void messages_are_taken_in_order_and_up_to_the_limit(void **state)
     post(f, 5);
     take(f, BATCH);
     take(f, BATCH);
-    post(f, 1); /* whether it was empty is asked for in post() */
+    post(f, 1); /* post() checks whether it was empty */
     take_all(f);
 }
 
@@ -351,7 +351,7 @@ static void messages_of_several_threads_arrive_once_and_in_their_order(void **st
     struct crowd crowd = {.mailbox = &f->mailbox};
     struct poster posters[POSTERS];
 
-    alarm(GUARD_SECONDS); /* ends an owner that nobody wakes */
+    alarm(GUARD_SECONDS); /* ends the test if no poster wakes the owner */
     assert_int_equal(sem_init(&crowd.wake, 0, 0), 0);
     for (uint32_t i = 0; i < POSTERS; i++) {
         posters[i] = (struct poster){.crowd = &crowd, .number = i};

@@ -729,7 +729,7 @@ static void help_lists_every_flag_with_its_variables_and_default(void **state)
     assert_help_has(help, "help", none);
 }
 
-/* ---- what is known and not supported ---- */
+/* ---- known options that are not supported ---- */
 
 static const struct {
     const char *flag;

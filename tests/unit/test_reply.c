@@ -382,7 +382,7 @@ static void each_byte_that_is_not_utf_8_is_replaced(void **state)
                          strlen(cases[i].expected));
 }
 
-/* A sequence that goes on behind the key must not be read as part of it. */
+/* A UTF-8 sequence that continues behind the key must not be read. */
 static void bytes_behind_a_key_are_not_read(void **state)
 {
     static const char sequence[] = "\xf0\x9f\x94\x92";

@@ -131,7 +131,7 @@ static void assert_request_is(bool valid, const char *command, const char *key, 
     assert_text_is(valid);
 }
 
-/* A slice borrows: it lies in what was read, and was not copied. */
+/* A slice points into the input; its bytes are not copied. */
 static void assert_slice(const struct reading *reading, struct slice slice, const void *bytes,
                          size_t length)
 {

@@ -18,7 +18,7 @@
 static void each_request_has_its_reply_in_order(void **state)
 {
     static const struct {
-        const char *said;
+        const char *input;
         const char *replies;
     } cases[] = {
         {"ping\n\n\n", "ok\n"},
@@ -59,7 +59,7 @@ static void each_request_has_its_reply_in_order(void **state)
 
         world_start((struct setting){0});
         peer = connect_peer();
-        send_text(peer, cases[i].said);
+        send_text(peer, cases[i].input);
         expect_replies(peer, cases[i].replies);
         assert_int_equal(peer->want, SESSION_WANT_INPUT);
         assert_int_equal(peer->start, peer->end);
@@ -323,7 +323,7 @@ static void an_endless_line_is_drained_in_bounded_memory(void **state)
 static void with_auth_the_first_request_must_be_the_right_token(void **state)
 {
     static const struct {
-        const char *said;
+        const char *input;
         const char *replies;
         enum session_want want;
     } cases[] = {
@@ -349,7 +349,7 @@ static void with_auth_the_first_request_must_be_the_right_token(void **state)
 
         world_start((struct setting){.auth_token = "secret"});
         peer = connect_peer();
-        send_text(peer, cases[i].said);
+        send_text(peer, cases[i].input);
         expect_replies(peer, cases[i].replies);
         assert_int_equal(peer->want, cases[i].want);
         assert_int_equal(peer->session.auth_failed, refused);
@@ -449,7 +449,7 @@ static void a_read_reports_why_authentication_failed(void **state)
 {
     static char too_long[300 + 1];
     static const struct {
-        const char *said;
+        const char *input;
         enum session_problem problem;
     } cases[] = {
         {"auth\n_\nsecret\nping\n_\n_\n", SESSION_PROBLEM_NONE},
@@ -466,7 +466,7 @@ static void a_read_reports_why_authentication_failed(void **state)
     memset(too_long, 'x', sizeof(too_long) - 1);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         world_start((struct setting){.auth_token = "secret"});
-        assert_int_equal(problem_of(connect_peer(), cases[i].said), cases[i].problem);
+        assert_int_equal(problem_of(connect_peer(), cases[i].input), cases[i].problem);
         world_end();
     }
 }

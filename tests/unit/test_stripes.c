@@ -727,9 +727,10 @@ static void take_effects(struct worker *worker)
              "another's effect");
         if (client->id != effect.connection_id)
             continue;
-        note(hammer, client->condition == BLOCKED, "an effect that nobody waits for");
+        note(hammer, client->condition == BLOCKED, "an effect for a client that does not wait");
         note(hammer, effect.answer.outcome == DFLOCKD_OK, "a wait ended without a grant");
-        note(hammer, worker->queue[client->key][0] == index, "one was served before its turn");
+        note(hammer, worker->queue[client->key][0] == index,
+             "a client was granted before its turn");
         queue_remove(worker, client->key, index);
         enter(worker, client, &effect.answer);
     }

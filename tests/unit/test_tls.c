@@ -17,11 +17,11 @@ enum {
     HOUR = 3600
 };
 
-/* One direction: what was sent and not given yet. */
+/* One direction: the bytes that were sent and not delivered yet. */
 struct pipe {
     uint8_t bytes[PIPE_MAX];
     size_t length;
-    bool full; /* takes nothing more */
+    bool full; /* accepts no more bytes */
 };
 
 struct side {
@@ -224,7 +224,7 @@ static void a_changed_bit_fails_the_connection_and_sends_an_alert(void **state)
     assert_int_equal(f->server.last, TLS_BROKEN);
 }
 
-/* Makes the extension that says 1.3 in a client's first message one that nobody knows. */
+/* Replaces the extension for 1.3 in a client's first message by an unknown one. */
 static void offer_only_1_2(struct pipe *hello)
 {
     static const uint8_t versions[] = {0, 43, 0, 5, 4, 3, 4, 3, 3}; /* RFC 8446, 4.2.1 */

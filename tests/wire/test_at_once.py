@@ -1,7 +1,7 @@
-"""What comes upon a worker while a silent send is under way: nobody waits for what happens beside.
+"""Simultaneous events while a silent send is pending: no client waits for another event.
 
-What the test does at once, the worker finds in this order: the first thing wakes it, and the others
-come with its next turn, the one that sends what the first was answered with.
+A test causes several events at once. The first wakes the worker. The others are in the worker's
+next turn, which also sends the reply to the first.
 """
 
 from at_once import QUIET, at_once, blocked

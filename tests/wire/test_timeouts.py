@@ -228,7 +228,7 @@ def test_the_read_timeout_runs_again_after_a_pause(rest):
 
 
 def test_pending_stats_are_served_while_reading_is_paused():
-    """A client that has closed meanwhile is not counted any more, and does not delay the exit."""
+    """A client that has closed meanwhile is no longer counted, and does not delay the exit."""
     options = ["--max-locks", "100000", "--read-timeout", "3", "--write-timeout", "2",
                "--shutdown-timeout", "0"]
     with Server(*options) as server, Client(server) as holder:

@@ -482,7 +482,7 @@ def name_of(server):
         return dict(field[0] for field in tls.tls.getpeercert()["subject"])["commonName"]
 
 
-def said(server, text):
+def wait_for_log(server, text):
     return eventually(lambda: any(text in line for line in server.log))
 
 
@@ -495,14 +495,14 @@ def test_sighup_loads_new_certificates_and_keeps_connections(tmp_path, authority
             assert name_of(server) == "place"
             place.replace(new)
             server.terminate(signal.SIGHUP)
-            said(server, "certificate reloaded")
+            wait_for_log(server, "certificate reloaded")
             assert name_of(server) == "new"
             assert old.call("r", "key", token) == "ok"
             assert waiter.read_line().startswith(b"ok ")
             place.certificate.unlink()
             os.mkfifo(place.certificate)  # a FIFO, which the server must not wait for
             server.terminate(signal.SIGHUP)
-            said(server, "the old one stays")
+            wait_for_log(server, "the old one stays")
             assert name_of(server) == "new"
             assert old.call("ping") == "ok"
 
@@ -521,7 +521,7 @@ def test_sighup_without_tls_is_harmless():
     with Server() as server:
         with Client(server) as client:
             server.terminate(signal.SIGHUP)
-            said(server, "nothing to reload")
+            wait_for_log(server, "nothing to reload")
             assert client.call("ping") == "ok"
         server.terminate()
         assert server.wait() == 0
@@ -602,7 +602,7 @@ def test_no_log_line_contains_the_private_key(tmp_path, pair):
     with TlsServer(pair, "--debug") as server:
         assert works(server)
         server.terminate(signal.SIGHUP)
-        said(server, "certificate reloaded")
+        wait_for_log(server, "certificate reloaded")
         log = "".join(server.log)
     secret = [line for line in Path(pair.key).read_text().splitlines() if "-----" not in line]
     assert secret and not any(line in log for line in secret)
