@@ -107,11 +107,11 @@ const char *address_tls_name(const struct address *address)
 
 static void address_resolve_path(const struct address *address, struct address_choices *choices)
 {
-    struct sockaddr_un *socket = (struct sockaddr_un *)&choices->at[0].socket;
+    struct sockaddr_un socket = {.sun_family = AF_UNIX};
 
-    *socket = (struct sockaddr_un){.sun_family = AF_UNIX};
-    memcpy(socket->sun_path, address->host, strlen(address->host));
-    choices->at[0].length = sizeof(*socket);
+    memcpy(socket.sun_path, address->host, strlen(address->host));
+    memcpy(&choices->at[0].socket, &socket, sizeof(socket));
+    choices->at[0].length = sizeof(socket);
     choices->count = 1;
 }
 
