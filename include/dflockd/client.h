@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "dflockd/protocol.h"
+#include "dflockd/version.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -239,8 +240,7 @@ struct dflockd_lock_options {
 void dflockd_lock_options_init(struct dflockd_lock_options *options);
 
 /*
- * Makes a lock or semaphore slot, which is not held yet. `options` may be NULL. Returns DONE and
- * sets
+ * Makes a lock or semaphore slot, which is not held yet. `options` may be NULL. Returns DONE with
  * `*lock`, which the caller must free. Otherwise sets it to NULL and returns INVALID or NO_MEMORY.
  */
 enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_client *client,

@@ -70,9 +70,8 @@ short claim_events(const struct claim *claim);
 uint64_t claim_due_ns(const struct claim *claim);
 
 /*
- * Waits until the claim is HELD or QUEUED or the request has failed, or until `cancel_fd` is
- * readable
- * (-1: none). Returns DONE (HELD), WAITING (QUEUED), CANCELLED, or why it is not held. CANCELLED
+ * Waits until the claim is HELD or QUEUED, the request has failed, or `cancel_fd` (-1: none) is
+ * readable. Returns DONE (HELD), WAITING (QUEUED), CANCELLED, or why it is not held. CANCELLED
  * closes the connection, so that the server cancels too.
  */
 enum dflockd_status claim_await(struct claim *claim, int cancel_fd);

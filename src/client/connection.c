@@ -548,7 +548,7 @@ static enum dflockd_status connection_finish_auth(struct dflockd_connection *con
                                 dflockd_status_text(status));
     if (status != DFLOCKD_STATUS_DONE)
         return connection_break(connection, DFLOCKD_STATUS_REFUSED,
-                                "the server asks for no secret");
+                                "the server does not use a secret");
     connection->auth_pending = false;
     connection->stage = STAGE_READY;
     return DFLOCKD_STATUS_DONE;

@@ -19,9 +19,8 @@ enum dflockd_status connection_open(struct dflockd_connection **connection,
 
 /*
  * Waits for a reply until `deadline_ns` of clock_monotonic_ns. Returns as
- * dflockd_connection_receive, AGAIN at the deadline, or CANCELLED as soon as `cancel_fd` is
- * readable
- * (-1: none).
+ * dflockd_connection_receive, AGAIN at the deadline, or CANCELLED as soon as `cancel_fd` (-1: none)
+ * is readable.
  */
 enum dflockd_status connection_await(struct dflockd_connection *connection,
                                      struct dflockd_reply *reply, uint64_t deadline_ns,

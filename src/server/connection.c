@@ -304,6 +304,16 @@ static enum transport_result connection_serve_all(struct connection_context *con
     return result;
 }
 
+/*
+ * A client that has ended its side is never granted anything. So a blocked request is given up when
+ * that event comes, and not when the connection advances: an effect of this turn may grant it.
+ */
+static void connection_give_up_blocked(struct connection *connection)
+{
+    if (connection->want == SESSION_WANT_EFFECT && transport_peer_ended(&connection->transport))
+        connection_request_close(connection);
+}
+
 /* Acts on a verdict from FAILED on. connection_advance sees the end of the input by itself. */
 static void connection_fail(struct connection_context *context, struct connection *connection,
                             enum transport_result result)
@@ -338,6 +348,7 @@ void connection_received(struct connection_context *context, struct connection *
     }
     if (result >= TRANSPORT_FAILED)
         connection_fail(context, connection, result);
+    connection_give_up_blocked(connection);
     connection_queue(context, connection);
 }
 
@@ -370,6 +381,7 @@ void connection_watched(struct connection_context *context, struct connection *c
     if (transport_watched(&context->transports, &connection->transport, completion) ==
         TRANSPORT_FAILED)
         connection_request_abort(context, connection);
+    connection_give_up_blocked(connection);
     connection_queue(context, connection);
 }
 
@@ -501,6 +513,9 @@ void connection_read_timed_out(struct connection_context *context, struct connec
     bool paused = transport_paused(transport) && !handshakes;
     uint32_t unread;
 
+    /* The last byte was received during a pause: the timeout of the pause has no purpose. */
+    if (!paused && connection->want != SESSION_WANT_INPUT)
+        return;
     if (connection->state != CONNECTION_OPEN)
         return;
     if (paused && connection->session.state == SESSION_BLOCKED) {
@@ -536,9 +551,10 @@ static void connection_check_peer_end(struct connection_context *context,
     if (transport_handshakes(transport)) {
         if (ended && !transport_handshake_pending(transport))
             connection_request_abort(context, connection);
-    } else if (connection->want == SESSION_WANT_EFFECT) {
-        connection_request_close(connection);
-    } else if (connection->want == SESSION_WANT_INPUT && ended) {
+        return;
+    }
+    connection_give_up_blocked(connection);
+    if (connection->want == SESSION_WANT_INPUT && ended) {
         session_input_ended(&connection->session, &context->session, &transport->output);
         /* Not a failed attempt: a monitor that checks whether the port is open does the same. */
         if (connection->session.auth_failed)
@@ -572,7 +588,10 @@ static void connection_dismiss(struct connection_context *context, struct connec
     }
 }
 
-/* Pauses or resumes reading by the length of what is kept. */
+/*
+ * Pauses or resumes reading by the length of what is kept. A session that wants input gets it
+ * however much is kept, which is one incomplete request then.
+ */
 static void connection_regulate(struct connection_context *context, struct connection *connection)
 {
     struct transport *transport = &connection->transport;
@@ -581,9 +600,11 @@ static void connection_regulate(struct connection_context *context, struct conne
     bool wants_input = connection->want == SESSION_WANT_INPUT;
     bool handshakes;
 
-    if (paused ? kept > CONNECTION_BACKLOG_RESUME : kept <= CONNECTION_BACKLOG_PAUSE)
-        return;
     handshakes = transport_handshakes(transport);
+    if (paused && kept > CONNECTION_BACKLOG_RESUME && (!wants_input || handshakes))
+        return;
+    if (!paused && kept <= CONNECTION_BACKLOG_PAUSE)
+        return;
     if (paused)
         transport_resume(&context->transports, transport);
     else if (transport->input != TRANSPORT_INPUT_ENDED && (!wants_input || handshakes))

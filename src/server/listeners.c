@@ -7,14 +7,14 @@
  * - TCP: a guard (os/sockets.h) keeps the port bound from the start until the process ends. Until
  *   then no other server can listen. The announcement only decides whether the next server waits or
  *   fails. It fails if it looks before the first announces, or if the first ends between its
- * attempt and its look.
+ *   attempt and its look.
  * - A path: the file proves nothing, since the draining server removes it. The first server
  *   announces, then refuses connections, then removes the file. The next server probes the path,
- * then looks for the announcement, then listens. If draining has freed the path, the announcement
+ *   then looks for the announcement, then listens. If draining has freed the path, the announcement
  *   exists until the process ends. If the first begins to drain after the probe found it listening,
  *   the next server probes again or fails. An announcement is invisible in other network namespaces
  *   and not trusted from other users. For these cases the first server holds a lock on a file
- * beside the socket until its process ends, and the next server fails.
+ *   beside the socket until its process ends, and the next server fails.
  * - If another process has the name of the announcement, the first server cannot announce. It then
  *   keeps its path open without accepting until it ends. The next server finds it alive and fails.
  * - Two servers wait for one: both continue when it ends. One gets the TCP port, or the lock on the
@@ -25,7 +25,7 @@
  *   runs. If an administrator starts one while the first drains, it waits for the announcement
  *   before it accepts. While the first serves, nothing prevents the second from serving.
  * - The server opens the fence file after all addresses (main.c). Otherwise it would find the file
- * in use when it should wait.
+ *   in use when it should wait.
  *
  * Only root, our own user and the owner of the path's directory can make the next server wait. If
  * another user takes the name of an announcement, the effects are those above.

@@ -53,7 +53,7 @@ def test_only_the_right_secret_authenticates(attempt):
 def test_a_secret_for_a_server_without_one_is_refused(attempt):
     with Server() as server:
         line, = attempt(at(server), "auth=s3cret", "acquire=0")
-        assert line[1] == "REFUSED" and "asks for no secret" in " ".join(line)
+        assert line[1] == "REFUSED" and "does not use a secret" in " ".join(line)
 
 
 def test_a_new_connection_authenticates_again(attempt):

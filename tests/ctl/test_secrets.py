@@ -63,7 +63,7 @@ def test_a_refusal_is_reported_once(guarded, words):
 
 def test_a_secret_for_a_server_without_one_is_reported(server):
     done = ctl(server, "ping", "--auth-token", SECRET)
-    assert done.returncode == REFUSED and "asks for no secret" in done.stderr
+    assert done.returncode == REFUSED and "does not use a secret" in done.stderr
     assert SECRET not in done.stderr
 
 

@@ -85,6 +85,7 @@ class Server:
     def stopped(self):
         """Stops the process: afterwards the server finds everything that happened meanwhile."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)  # all threads stand still
         try:
             yield
             time.sleep(0.2)

@@ -227,6 +227,31 @@ def test_the_read_timeout_runs_again_after_a_pause(rest):
             assert client.read_line() == CLOSED
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_long_incomplete_request_behind_a_pause_is_received_or_ends(ended):
+    """More than 64 KiB behind a waiting request, of which 60,000 belong to one line."""
+    line = b"x" * 60000
+    with Server("--read-timeout", "2") as server, Client(server) as holder:
+        token = holder.acquire("key", "0 600")
+        client = Client(server)
+        client.send(request("l", "key", "60") + request("ping") * 1000 + b"auth\n_\n" + line)
+        eventually(lambda: holder.stats()["locks"][0]["waiters"] == 1)
+        time.sleep(0.2)  # until reading is paused
+        if ended:
+            client.fin()
+        else:
+            client.send(b"\n" + request("ping"))
+        if ended:
+            assert client.read_line() in (CLOSED, RESET)
+        assert holder.call("r", "key", token) == "ok"
+        if not ended:
+            assert client.read_line().startswith(b"ok ")
+            assert {client.read_line() for _ in range(1000)} == {b"ok\n"}
+            assert client.read_line() != SILENCE
+        client.close()
+        eventually(lambda: holder.stats()["connections"] == 1)
+
+
 def test_pending_stats_are_served_while_reading_is_paused():
     """A client that has closed meanwhile is no longer counted, and does not delay the exit."""
     options = ["--max-locks", "100000", "--read-timeout", "3", "--write-timeout", "2",

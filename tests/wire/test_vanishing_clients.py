@@ -1,9 +1,11 @@
 """A client that vanishes in any state and way leaves nothing."""
 
 import random
+import time
 
 import pytest
 from bystander import WatchedServer
+from lib.server import Server
 from lib.wire_client import CLOSED, MEGABYTE, RESET, Client, eventually, request
 
 AUTH = "s3cret"
@@ -160,3 +162,25 @@ def test_many_clients_that_vanish_at_once_leave_nothing(seed):
         watched.bystander.served()
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize("behind", [0, 9000], ids=["reading", "paused"])
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_a_client_that_has_ended_is_not_granted_in_the_same_turn(behind, ends_first):
+    """Nor is what it sent behind the request served. The server is stopped, so that the release
+    and the end reach it at once."""
+    with Server("--no-auto-release-on-disconnect", "--threads", "1") as server, \
+            Client(server) as holder, Client(server) as waiter:
+        token = holder.acquire("held", "0 600")
+        waiter.send(request("l", "held", "30 600") + request("l", "other", "0 600") +
+                    request("ping") * behind)
+        eventually(lambda: any(lock["waiters"] for lock in holder.stats()["locks"]))
+        time.sleep(0.2)  # until reading is paused
+        with server.stopped():
+            if ends_first:
+                waiter.fin()
+            holder.send(request("r", "held", token))
+            waiter.fin()
+        assert waiter.read_line() in (CLOSED, RESET)
+        assert holder.read_line() == b"ok\n"
+        assert holder.stats()["locks"] == []

@@ -2,8 +2,8 @@
  * Polls a server without waiting for it: its statistics, and how many grants it makes a second.
  *
  * The fences of a server count its grants. So each poll acquires a lock of its own, and compares
- * the fence with that of the poll before. The order of the requests
- * is acquire, release, stats, so that the statistics do not show the lock as held.
+ * the fence with that of the poll before. The requests are acquire, release, stats in this order,
+ * so that the statistics do not show the lock as held.
  */
 #ifndef DFLOCKCTL_POLLER_H
 #define DFLOCKCTL_POLLER_H

@@ -89,7 +89,8 @@ static bool settings_fail_unknown_flag(const struct settings_reader *reader, con
     if (!command)
         return settings_fail(reader->problem, "%.*s: unknown flag; try: dflockctl --help", length,
                              argument);
-    if (argument[1] == 'n' && isdigit((unsigned char)argument[2]))
+    if (argument[1] == 'n' && isdigit((unsigned char)argument[2]) &&
+        settings_find_flag(&command->flags, "-n"))
         return settings_fail(reader->problem, "%.*s: unknown flag; write: -n %.40s", length,
                              argument, argument + 2);
     if (strcmp(command->name, "lock") == 0 &&
@@ -133,7 +134,9 @@ static bool settings_take_word(struct settings_reader *reader)
         return true;
     }
     if (command->runs)
-        return settings_fail(reader->problem, "-- is missing before '%.100s'", word);
+        return settings_fail(reader->problem,
+                             "'%.100s': too many arguments before --; write: dflockctl %s %s", word,
+                             command->name, command->arguments);
     return settings_fail(reader->problem, "'%.100s': too many arguments; try: dflockctl %s --help",
                          word, command->name);
 }
@@ -182,8 +185,8 @@ static bool settings_check_words(const struct settings_reader *reader)
         return settings_fail(problem, "%s: no key; try: dflockctl %s --help", command->name,
                              command->name);
     if (command->runs && !settings->command_line && reader->only_words)
-        return settings_fail(problem, "%s: no key before --; write: dflockctl %s %s", command->name,
-                             command->name, command->arguments);
+        return settings_fail(problem, "%s: no key or no command; write: dflockctl %s %s",
+                             command->name, command->name, command->arguments);
     if (settings->word_count > 0 && !settings_check_key(settings->words[0], problem))
         return false;
     if (command->runs && (!settings->command_line || !settings->command_line[0]))

@@ -65,7 +65,8 @@ const char *status_advice(enum dflockd_status status)
     case DFLOCKD_STATUS_TIMED_OUT:
         return "; dflockctl show prints the holder, --timeout sets the time to wait";
     case DFLOCKD_STATUS_LIMIT_MISMATCH:
-        return "; dflockctl show prints it, give it with -n";
+        return "; give the limit of the other clients with -n, or wait until the server removes "
+               "the idle key";
     case DFLOCKD_STATUS_MAX_LOCKS:
     case DFLOCKD_STATUS_MAX_WAITERS:
         return "; try again later, or raise the server's limit";

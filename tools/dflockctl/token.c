@@ -34,8 +34,8 @@ static bool token_read(const struct settings *settings, struct dflockd_request *
     else if (!request->token)
         status_report("%s: no token; give the one that acquire printed", command);
     else if (!token_is_valid(request->token))
-        status_report("'%.100s': not a token; give the %d hexadecimal digits that acquire printed",
-                      request->token, DFLOCKD_TOKEN_LENGTH);
+        status_report("%s: not a token; give the %d hexadecimal digits that acquire printed",
+                      command, DFLOCKD_TOKEN_LENGTH);
     else
         return true;
     return false;
