@@ -78,8 +78,8 @@ const char *dflockd_status_text(enum dflockd_status status);
 typedef size_t dflockd_shard_function(void *context, const char *key, size_t server_count);
 
 /*
- * Set the defaults with dflockd_options_init. A function that is given options borrows what they
- * point to until it returns. It keeps only `shard_context`.
+ * Set the defaults with dflockd_options_init. A function uses the memory that its options point to
+ * only until it returns. It keeps only `shard_context`.
  */
 struct dflockd_options {
     /* "host:port", "host" (port 6388), "[::1]:6388" or "unix:/path". Default: 127.0.0.1:6388. */
@@ -157,9 +157,9 @@ enum dflockd_status dflockd_connection_open(struct dflockd_connection **connecti
 
 /*
  * Returns the descriptor that the event loop must watch, and the events of poll(2) to watch it for:
- * POLLIN, POLLOUT or both. Each call for the connection can change both. A descriptor that replaces
- * another one has another number. Use it only to wait: it is not always a socket. Returns -1 and 0
- * if the connection is broken.
+ * POLLIN, POLLOUT or both. Each call for the connection can change both. A new descriptor always has
+ * a new number, so the loop can compare numbers. Use it only to wait: it is not always a socket.
+ * Returns -1 and 0 if the connection is broken.
  */
 int dflockd_connection_descriptor(const struct dflockd_connection *connection);
 short dflockd_connection_events(const struct dflockd_connection *connection);
@@ -173,14 +173,14 @@ int dflockd_connection_timeout(const struct dflockd_connection *connection);
 /*
  * Adds a request to the pending ones; replies come in the same order. Sends nothing yet: the next
  * dflockd_connection_receive does. Returns DONE, INVALID, NO_MEMORY, AGAIN (too many requests are
- * pending: receive first), or what broke the connection.
+ * pending: receive first), or the error that broke the connection.
  */
 enum dflockd_status dflockd_connection_send(struct dflockd_connection *connection,
                                             const struct dflockd_request *request);
 
 /*
  * Connects, sends and receives as far as possible without waiting, then takes the next reply.
- * Returns DONE and sets `*reply`, AGAIN, or what broke the connection: UNREACHABLE, DISCONNECTED,
+ * Returns DONE and sets `*reply`, AGAIN, or the error that broke the connection: UNREACHABLE, DISCONNECTED,
  * UNTRUSTED, REFUSED, STRANGE_ANSWER, NO_MEMORY. A broken connection stays broken.
  */
 enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connection,
@@ -199,7 +199,7 @@ enum dflockd_status dflockd_connection_ask(struct dflockd_connection *connection
  * --no-auto-release-on-disconnect. Does nothing if it is NULL. */
 void dflockd_connection_close(struct dflockd_connection *connection);
 
-/* Returns what broke the connection, with the server's address; "" if it is not broken. The text
+/* Returns the error that broke the connection, with the server's address; "" if it is not broken. The text
  * lives as long as the connection. */
 const char *dflockd_connection_problem(const struct dflockd_connection *connection);
 
@@ -224,8 +224,8 @@ struct dflockd_lock_options {
     uint32_t limit;   /* slots of a semaphore; 0, the default: a lock */
     uint64_t lease_s; /* 0, the default: the server's default */
     bool renew;       /* renew in the background; default true */
-    /* The part of the lease after which it is renewed, between 0 and 1; default 0.5. Random jitter
-     * makes it up to a tenth earlier. */
+    /* Fraction of the lease after which it is renewed, between 0 and 1; default 0.5. Random jitter
+     * makes the renewal up to a tenth earlier. */
     double renew_ratio;
     /*
      * The client's thread calls this once for each loss. `why` is NOT_HELD (the server does not
@@ -271,7 +271,7 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * with the same token and fence. The lock is lost if one reply is a refusal, if the server does not
  * know `own`, or if the lease ends first.
  *
- * Each call may also return what broke the connection (see dflockd_connection_receive), NO_REPLY,
+ * Each call may also return the error that broke the connection (see dflockd_connection_receive), NO_REPLY,
  * INVALID, NO_MEMORY, FAILED or DRAINING. Then the lock is not held.
  */
 
@@ -297,7 +297,7 @@ enum dflockd_status dflockd_lock_renew(struct dflockd_lock *lock, uint64_t lease
 /*
  * Releases the lock, or leaves the queue. In all cases the lock is neither held nor queued
  * afterwards. Returns DONE, LOST (it was not held any more), or NOT_HELD (it was never held).
- * Returns NO_REPLY or what broke the connection if the result is unknown.
+ * Returns NO_REPLY or the error that broke the connection if the result is unknown.
  */
 enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock);
 
@@ -312,10 +312,13 @@ void dflockd_lock_cancel(struct dflockd_lock *lock);
 bool dflockd_lock_held(struct dflockd_lock *lock);
 bool dflockd_lock_lost(struct dflockd_lock *lock);
 
-/* Return the fence, the milliseconds left of the lease by this machine's clock, and whether `token`
- * was set; 0, 0 and false if the lock is not held. */
+/* Returns the fence of the grant; 0 if the lock is not held. */
 uint64_t dflockd_lock_fence(struct dflockd_lock *lock);
+
+/* Returns the milliseconds left of the lease by this machine's clock; 0 if the lock is not held. */
 int64_t dflockd_lock_lease_ms(struct dflockd_lock *lock);
+
+/* Sets `token` and returns true; returns false if the lock is not held. */
 bool dflockd_lock_token(struct dflockd_lock *lock, char token[DFLOCKD_TOKEN_LENGTH + 1]);
 
 /* Copies why the lock is not held or why its connection was lost, with the server's address; "" if

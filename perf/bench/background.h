@@ -17,8 +17,7 @@ struct background {
     uint32_t idle_count;
     struct holder *holders;
     uint32_t holder_count;
-    uint64_t
-        next_renewal_ns; /* when the holders renew next, so that no server closes them as idle */
+    uint64_t next_renewal_ns; /* of the holders, so that no server closes them as idle */
 };
 
 /* Returns the number of connections that the settings ask for. */

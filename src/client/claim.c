@@ -286,8 +286,7 @@ uint64_t claim_due_ns(const struct claim *claim)
     return lease_ns < connection_ns ? lease_ns : connection_ns;
 }
 
-/* Waits for the connection or `cancel_fd` until `until_ns`. Returns whether `cancel_fd` is ready.
- */
+/* Waits for the connection or `cancel_fd` until `until_ns`. Returns true for `cancel_fd`. */
 static bool claim_poll(const struct claim *claim, uint64_t until_ns, int cancel_fd)
 {
     struct pollfd watched[] = {

@@ -76,8 +76,7 @@ uint64_t claim_due_ns(const struct claim *claim);
  */
 enum dflockd_status claim_await(struct claim *claim, int cancel_fd);
 
-/* Renews by `lease_s` seconds (0: as the terms say) as soon as possible. Returns as lease_demand.
- */
+/* Renews by `lease_s` seconds (0: as the terms say) at once. Returns as lease_demand. */
 uint64_t claim_demand(struct claim *claim, uint64_t lease_s);
 
 /*

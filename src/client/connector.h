@@ -42,8 +42,7 @@ int connector_take_socket(struct connector *connector);
 int connector_descriptor(const struct connector *connector);
 short connector_events(const struct connector *connector);
 
-/* Returns when to call connector_step even if the descriptor is not ready, of clock_monotonic_ns.
- */
+/* Returns when to call connector_step although nothing is ready, of clock_monotonic_ns. */
 uint64_t connector_due_ns(const struct connector *connector);
 
 /* Returns why the last step failed. The text lives as long as the connector. */

@@ -15,8 +15,7 @@
 struct claim *claim_create(struct table *table, uint64_t connection_id, struct resource *resource,
                            uint64_t lease_s, bool two_phase);
 
-/* Gives a slot of its resource to a waiting claim that is not in the queue: a new token and lease.
- */
+/* Gives a slot, a new token and a lease to a waiting claim that is not in the queue. */
 void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum claim_state state);
 
 /* The answer `outcome` with the claim's token, lease and deadline. */

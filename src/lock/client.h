@@ -18,8 +18,7 @@ void client_remove_unused(struct table *table, struct client *client);
 
 uint64_t client_connection_id(const struct table *table, const struct client *client);
 
-/* Returns the claim that the last request waits for, or was granted later; NULL if there is none.
- */
+/* Returns the claim of the pending request, or of one that an effect granted; or NULL. */
 struct claim *client_blocked_claim(const struct client *client);
 
 /* Sets a holding claim to CLAIM_HELD, and puts it behind the other claims. */

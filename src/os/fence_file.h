@@ -1,5 +1,5 @@
 /*
- * The file that keeps fences rising over restarts: 8 bytes, big-endian, a ceiling above all fences
+ * The file that keeps fences rising across restarts: 8 bytes, big-endian, a ceiling above all fences
  * that were handed out.
  */
 #ifndef OS_FENCE_FILE_H

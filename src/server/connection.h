@@ -54,7 +54,7 @@ struct connection {
     uint8_t state;            /* enum connection_state */
     uint8_t want;             /* enum session_want */
     uint8_t queue;            /* enum connection_queue */
-    bool disconnected : 1;    /* the session holds nothing any more */
+    bool disconnected : 1;    /* session_disconnect is complete */
     bool counted : 1;         /* by --max-connections, IP limits and statistics */
     bool overdue : 1;         /* the read timeout was over while input waited */
     bool replied : 1;         /* since draining began */
@@ -88,7 +88,7 @@ static inline struct connection *connection_of(struct transport *transport)
     return CONTAINER_OF(transport, struct connection, transport);
 }
 
-/* Has the connection advanced at the end of the turn. */
+/* Queues the connection, to advance it at the end of the turn. */
 static inline void connection_queue(struct connection_context *context,
                                     struct connection *connection)
 {

@@ -64,8 +64,7 @@ void connections_completion(struct connections *connections, const struct comple
 /* Prefetches the connection of a completion that comes soon. Any tag is fine. */
 void connections_expect(uint64_t tag);
 
-/* All completions of the turn are processed: silent sends have succeeded, if the ring is settled.
- */
+/* All completions of the turn are processed: silent sends are done, if the ring is settled. */
 void connections_settle(struct connections *connections);
 
 /* Processes the effects in the mailbox. */

@@ -1,5 +1,5 @@
 /*
- * Stores the ceiling of fences, so that they never repeat or fall over restarts. A ceiling is on
+ * Stores the ceiling of fences, so that they never repeat or fall across restarts. A ceiling is on
  * disk before the server hands out fences below it. A new server starts at the stored ceiling, or
  * at the wall clock's time if that is later.
  *

@@ -1,8 +1,8 @@
 /*
  * The supply of fences of the process. Fences rise by one, below a ceiling that fence_store.h
- * raises. A waiter is granted later, when a request can no longer be refused. So a claim is
- * promised a fence when it enters the queue or is granted at once: a promise fails if all fences
- * below the ceiling are used or promised. A grant uses the promise; a waiter that leaves returns
+ * raises. The grant of a waiter cannot be refused any more. So a claim is promised a fence when it
+ * enters the queue or is granted at once. A promise fails if all fences below the ceiling are used
+ * or promised. A grant uses the promise; a waiter that leaves returns
  * it. All functions but fences_init may be called from any thread.
  */
 #ifndef SERVER_FENCES_H

@@ -24,7 +24,7 @@ struct ip_limits *ip_limits_create(const struct memory *memory, uint64_t connect
 void ip_limits_destroy(struct ip_limits *limits);
 
 /*
- * Counts a connection of `address`. Returns the number of the count, or IP_LIMITS_NONE if the
+ * Counts a connection of `address`. Returns the index of its counter, or IP_LIMITS_NONE if the
  * address has reached its limit or memory is short. From any thread.
  */
 uint32_t ip_limits_enter(struct ip_limits *limits, const uint8_t address[SOCKETS_PEER_BYTES]);

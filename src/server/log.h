@@ -30,7 +30,7 @@ void log_set_debug(bool debug);
 bool log_enabled(enum log_level level);
 
 /*
- * Starts the log thread. Before this call log_line writes itself and may block, for tests and for
+ * Starts the log thread. Before this call log_line writes directly and may block, for tests and for
  * the start of the server. Returns 0 or a negative errno of pthread_create(3).
  */
 int log_start(void);
@@ -38,7 +38,7 @@ int log_start(void);
 /*
  * Writes the pending lines and ends the thread, within LOG_STOP_MS. Returns false if stderr did not
  * take all lines by then: the rest and all later lines are lost. Otherwise, and if the thread was
- * not started, returns true, and log_line writes itself. For one thread at a time.
+ * not started, returns true, and log_line writes directly. For one thread at a time.
  */
 bool log_stop(void);
 

@@ -62,7 +62,7 @@ static const struct flag options_table[] = {
     TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,
               "File with the secret that clients must send first"),
     TEXT_FLAG("fence-state-file", "FENCE_STATE_FILE", fence_state_file, NULL,
-              "File that keeps fences rising over restarts, even if the clock is set back"),
+              "File that keeps fences rising across restarts, even if the clock is set back"),
     TEXT_FLAG("unix-socket", "UNIX_SOCKET", unix_socket, NULL,
               "Path of an additional Unix socket to listen on"),
     {"unix-socket-mode", "UNIX_SOCKET_MODE", NULL, FLAG_OCTAL,

@@ -31,8 +31,8 @@ void secret_init(struct secret *secret, char *token);
 void secret_free(struct secret *secret);
 
 /*
- * Returns whether `bytes` are the current secret, or the previous one while it is valid. The time
- * that this takes reveals the lengths of the secrets, and nothing else of them.
+ * Returns whether `bytes` are the current secret, or the previous one while it is valid. Its
+ * duration depends only on the lengths of the secrets.
  */
 bool secret_matches(struct secret *secret, uint64_t now_ns, const uint8_t *bytes, size_t length);
 

@@ -22,21 +22,21 @@
  *    stripes_apply. The hash of the key selects a stripe; with its mutex held, table_apply finds no
  *    free slot, queues a claim and answers LOCK_PENDING. The session is BLOCKED: it remembers the
  *    stripe, and reads no further request. The connection keeps what it receives.
- * 2. A release, or the end of a lease or of the wait, comes to the table, by a request of any
- *    worker or by stripes_expire of the stripe's home worker. The table grants the slot to the
- *    first waiter, or ends its claim. It calls `effect` with the connection id and the answer.
+ * 2. The table processes a release in a request of any worker, or an expired lease or wait in
+ *    stripes_expire of the stripe's home worker. It grants the slot to the first waiter, or ends
+ *    the waiter's claim. It calls `effect` with the connection id and the answer.
  * 3. With the mutex still held, the stripe posts the effect to the mailbox of the connection's
  *    worker, which is part of the id. The mailbox has room for each connection's answer and notice,
  *    so posting cannot fail. If the mailbox was empty, the caller wakes the worker.
  * 4. The worker takes the effect and finds the connection by its slot. If another connection has
  *    the slot now, it drops the effect. session_effect writes the reply, and the session is READY.
  *    If the lease of a grant is already over, the reply is error_lease_expired.
- * 5. A client that disconnects in between: session_disconnect says that its request is pending, and
- *    the table releases a grant that is on its way.
+ * 5. If the client ends its side in between, the connection closes and drops effects that follow.
+ *    session_disconnect passes that a request is pending; the table releases a grant in transit.
  * 6. Between requests, the read timeout must not close a connection whose client holds a lease or
- *    is in a queue. When the timeout ends, the connection calls session_watch. It asks the stripes
- *    in which the client may have claims; one that has some watches the client, and the timeout
- *    stays stopped. When the last claim there ends, the effect LOCK_IDLE follows on the same way.
+ *    is in a queue. When the timeout ends, the connection calls session_watch. It asks each stripe
+ *    in which the client may have claims. The first one that has some watches the client, and the
+ *    timeout stays stopped. When the last claim there ends, LOCK_IDLE follows on the same way.
  *    The connection then calls session_watch again. If no stripe has claims, the timeout starts.
  */
 #ifndef SERVER_SESSION_H

@@ -3,13 +3,15 @@
  * of a key selects it. Effects for clients of other workers go into their mailboxes with the
  * stripe's mutex held, so they arrive in order.
  *
- * The lock order: a stripe's mutex, then a mailbox's or the log's. A thread that holds one of these
- * two locks nothing else, and no thread holds two of a kind. A single worker locks no stripe.
+ * Lock order: stripe, then mailbox or log. A thread that holds the mutex of a mailbox or of the log
+ * takes no other. No thread holds two stripes. A single worker locks no stripe.
  *
- * Each stripe has a home worker, which sleeps until the stripe's next deadline at most. Calls add
- * workers that the caller must wake to `*wake`, a bit for each: a worker whose mailbox was empty,
- * the home of a stripe whose deadline is now before the end of its sleep, and STRIPES_FENCE_WORKER
- * if fences are low.
+ * Each stripe has a home worker, which sleeps until the stripe's next deadline at most. Calls set
+ * in `*wake` a bit for each worker that the caller must wake:
+ *
+ * - a worker whose mailbox was empty
+ * - the home of a stripe whose deadline is now before the end of its sleep
+ * - STRIPES_FENCE_WORKER, if fences are low
  */
 #ifndef SERVER_STRIPES_H
 #define SERVER_STRIPES_H

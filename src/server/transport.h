@@ -109,7 +109,7 @@ struct transports {
     struct list pending_handshakes; /* those with input for the next step, in its order */
     struct list silent;             /* pending silent sends, by transport.write.link */
     struct timeouts writes;         /* sends that wait for the peer to read */
-    bool must_not_sleep; /* a silent send or an unseen completion is followed by more work */
+    bool must_not_sleep; /* work follows, so the next turn must not wait */
     uint8_t plain[TRANSPORT_PLAIN_BYTES];
 };
 
@@ -171,7 +171,7 @@ static inline bool transport_paused(const struct transport *transport)
 enum transport_result transport_watched(struct transports *transports, struct transport *transport,
                                         const struct completion *completion);
 
-/* Whether the peer is known to have ended its side, even if not all its bytes are received. */
+/* Returns whether the peer has ended its side, even if not all its bytes are received. */
 static inline bool transport_peer_ended(const struct transport *transport)
 {
     return transport->input >= TRANSPORT_LAST;
@@ -184,19 +184,19 @@ static inline bool transport_handshakes(const struct transport *transport)
     return transport->stream && list_linked(&transport->stream->handshaking_link);
 }
 
-/* Whether received bytes wait for a step of the handshake. */
+/* Returns whether received bytes wait for a step of the handshake. */
 static inline bool transport_handshake_pending(const struct transport *transport)
 {
     return transport->stream && list_linked(&transport->stream->pending_link);
 }
 
-/* Bytes kept for the handshake. */
+/* Returns the number of bytes kept for the handshake. */
 static inline uint32_t transport_kept(const struct transport *transport)
 {
     return transport->stream ? backlog_length(&transport->stream->handshake_input) : 0;
 }
 
-/* The transport whose step of a handshake comes next, or NULL. */
+/* Returns the transport whose step of a handshake comes next, or NULL. */
 struct transport *transports_next_handshake(struct transports *transports);
 
 /* Does one step with all kept bytes. Verdicts as for transport_read. */
@@ -204,18 +204,18 @@ enum transport_result transport_continue_handshake(struct transports *transports
                                                    struct transport *transport,
                                                    struct transport_bytes *bytes);
 
-/* The oldest handshake if there are too many, or NULL. */
+/* Returns the transport of the oldest handshake if there are too many, or NULL. */
 struct transport *transports_excess_handshake(struct transports *transports);
 
-/* Gives the handshake up, if there is one, and drops its input. */
+/* Abandons the handshake, if there is one, and drops its input. */
 void transport_stop_handshake(struct transports *transports, struct transport *transport);
 
-/* Why TLS failed. */
+/* Returns why TLS failed. */
 const char *transport_problem(const struct transport *transport);
 
 /* ---- sending ---- */
 
-/* Bytes that the kernel does not have yet. */
+/* Returns the number of bytes that the kernel does not have yet. */
 static inline size_t transport_unsent(const struct transport *transport)
 {
     size_t length = transport->output.length;
@@ -223,7 +223,7 @@ static inline size_t transport_unsent(const struct transport *transport)
     return transport->stream ? length + transport->stream->ciphertext.length : length;
 }
 
-/* Whether memory was short for bytes that were to be sent. */
+/* Returns whether memory was short for bytes to send. */
 static inline bool transport_output_failed(const struct transport *transport)
 {
     return transport->output.failed || (transport->stream && transport->stream->ciphertext.failed);

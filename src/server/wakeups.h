@@ -19,7 +19,7 @@ struct wakeups {
 
 void wakeups_init(struct wakeups *wakeups, struct ring *ring, const int *rings, uint32_t worker);
 
-/* Wakes the workers in `*wake`, and those that failed before. Leaves this worker's bit only. */
+/* Wakes the workers in `*wake`, and those that failed before. Clears all other bits. */
 void wakeups_send(struct wakeups *wakeups, uint64_t *wake, uint64_t now_ns);
 
 /* Worker `other` could not be woken: `error` is a negative errno. */

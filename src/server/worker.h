@@ -40,7 +40,7 @@ struct worker_shared {
     int signals; /* a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which worker 0 reads */
 };
 
-/* Returns 0 if the kernel gives this thread a ring as workers need it, else as worker_open does. */
+/* Returns 0 if the kernel permits the ring of a worker, else the error of worker_open. */
 int worker_probe(void);
 
 /*

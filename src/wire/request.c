@@ -146,8 +146,7 @@ static bool request_read_limit(struct slice field, uint32_t *limit)
     return true;
 }
 
-/* Parses `[<timeout>] [<token>] [<limit>] [<lease>]`: the command says which; a lease is optional.
- */
+/* Parses `[<timeout>] [<token>] [<limit>] [<lease>]`, as the command needs. */
 static bool request_read_arg(struct slice arg, struct request *request)
 {
     bool semaphore = command_of_semaphores(request->command);

@@ -1,4 +1,4 @@
-"""--fence-state-file: fences rise over restarts, and a start refuses unusable files."""
+"""--fence-state-file: fences rise across restarts, and a start refuses unusable files."""
 
 import os
 import stat

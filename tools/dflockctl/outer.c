@@ -87,8 +87,7 @@ static void outer_start_witness(struct outer *outer)
 
 /* ---- the supervisor ---- */
 
-/* The connection is the supervisor's. The server must see its end although this process lives on.
- */
+/* The connection is the supervisor's; when that ends, no other process may keep it open. */
 static void outer_leave_connection(const struct hold *hold)
 {
     int descriptor = hold_watched(hold).fd;

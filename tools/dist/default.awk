@@ -2,7 +2,7 @@
 END {
     print "# Options of the lock server, read by dflockd.service. Remove the # of the options that you set,"
     print "# then: systemctl restart dflockd. The values are the server's defaults. The unit also sets"
-    print "# DFLOCKD_FENCE_STATE_FILE, so that fences rise over restarts. See dflockd(8)."
+    print "# DFLOCKD_FENCE_STATE_FILE, so that fences rise across restarts. See dflockd(8)."
     for (i = 1; i <= flag_count[""]; i++) {
         at = "" SUBSEP flags["", i]
         if (variable[at] == "" || text[at] ~ /^Not supported/)
