@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/system_memory.h"
+
 enum {
     FIRST_OTHER_CLIENT = 1,
     KEYS_OF_ANOTHER = 10, /* that each other client holds */
@@ -37,21 +39,6 @@ void scene_expect(bool right, const char *what)
         return;
     fprintf(stderr, "micro: %s\n", what);
     exit(EXIT_FAILURE);
-}
-
-static void *allocate(void *context, size_t size, size_t alignment)
-{
-    (void)context;
-    if (alignment <= _Alignof(max_align_t))
-        return malloc(size);
-    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-}
-
-static void release(void *context, void *block, size_t size)
-{
-    (void)context;
-    (void)size;
-    free(block);
 }
 
 static void token_next(void *context, struct lock_token *token)
@@ -142,7 +129,7 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
     };
     struct lock_context context = {
         .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},
-        .memory = {.allocate = allocate, .release = release},
+        .memory = system_memory,
         .token_next = token_next,
         .effect = effect,
         .user_data = scene,

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -13,28 +12,12 @@
 
 #include "base/time_units.h"
 #include "os/clock.h"
+#include "os/system_memory.h"
 
 enum {
     RENEWER_TIMER = 0,      /* its number in events; numbers of watches begin with 1 */
     RENEWER_EVENTS_MAX = 64 /* of one turn */
 };
-
-static void *renewer_allocate(void *context, size_t size, size_t alignment)
-{
-    void *block;
-
-    (void)context;
-    return posix_memalign(&block, alignment, size) == 0 ? block : NULL;
-}
-
-static void renewer_free(void *context, void *block, size_t size)
-{
-    (void)context;
-    (void)size;
-    free(block);
-}
-
-static const struct memory renewer_memory = {.allocate = renewer_allocate, .release = renewer_free};
 
 /* ---- the timer ---- */
 
@@ -267,8 +250,8 @@ bool renewer_open(struct renewer *renewer)
     };
     pthread_mutex_init(&renewer->mutex, NULL);
     pthread_cond_init(&renewer->changed, NULL);
-    heap_init(&renewer->deadlines, &renewer_memory);
-    map_init(&renewer->watches, &renewer_memory);
+    heap_init(&renewer->deadlines, &system_memory);
+    map_init(&renewer->watches, &system_memory);
     list_init(&renewer->losses);
     if (renewer->timer >= 0)
         renewer->events = renewer_create_events(renewer->timer);

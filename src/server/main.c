@@ -24,6 +24,7 @@
 #include "os/sockets.h"
 #include "os/standard_descriptors.h"
 #include "os/standard_output.h"
+#include "os/system_memory.h"
 #include "os/tls.h"
 #include "server/connection_id.h"
 #include "server/log.h"
@@ -100,21 +101,6 @@ static int server_fail_at_ring(int error)
 
     snprintf(text, sizeof(text), "cannot start: %s", ring_explain(error));
     return server_fail(text);
-}
-
-static void *server_allocate(void *context, size_t size, size_t alignment)
-{
-    (void)context;
-    if (alignment <= _Alignof(max_align_t))
-        return malloc(size);
-    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-}
-
-static void server_release(void *context, void *block, size_t size)
-{
-    (void)context;
-    (void)size;
-    free(block);
 }
 
 static size_t server_buffered_max(const struct options *options)
@@ -379,7 +365,7 @@ static int server_start(struct server *server)
     shared->listeners = &server->listeners;
     shared->credentials = &server->credentials;
     shared->shutdown.timeout_ns = server->options.shutdown_timeout_s * NS_PER_S;
-    shared->memory = (struct memory){.allocate = server_allocate, .release = server_release};
+    shared->memory = system_memory;
     budget_init(&shared->buffers, &shared->memory, server_buffered_max(&server->options));
     server->thread_count =
         server->options.threads ? (uint32_t)server->options.threads : server_usable_cpus();
