@@ -74,6 +74,18 @@ static uint8_t byte_of(uint64_t at)
     return (uint8_t)(at % 251);
 }
 
+/* Returns whether the kept bytes begin with byte `at` of the text. */
+static bool keeps_text(const struct fixture *f, uint64_t at)
+{
+    const uint8_t *bytes = backlog_bytes(&f->backlog);
+    uint32_t length = backlog_length(&f->backlog);
+    uint32_t i = 0;
+
+    while (i < length && bytes[i] == byte_of(at + i))
+        i++;
+    return i == length;
+}
+
 static void bytes_come_out_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -88,8 +100,7 @@ static void bytes_come_out_in_order(void **state)
         uint32_t length = 1 + seeded_below(&random, PIECE_MAX);
 
         assert_int_equal(kept, in - out);
-        for (uint32_t i = 0; i < kept; i++)
-            assert_int_equal(backlog_bytes(&f->backlog)[i], byte_of(out + i));
+        assert_true(keeps_text(f, out));
         if (kept < length || seeded_below(&random, 2)) {
             for (uint32_t i = 0; i < length; i++)
                 piece[i] = byte_of(in + i);
