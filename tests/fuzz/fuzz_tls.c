@@ -9,6 +9,7 @@
  */
 #include "fuzz.h"
 
+#include "os/tls.h"
 #include "tls_files.h"
 
 enum {

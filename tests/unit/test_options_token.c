@@ -10,7 +10,12 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "dflockd/protocol.h"
 #include "options_fixture.h"
 
 /* Where a token can come from; the first one given wins. */

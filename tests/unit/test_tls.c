@@ -8,6 +8,12 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "os/tls.h"
 #include "seeded.h"
 #include "tls_files.h"
 

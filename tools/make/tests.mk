@@ -20,7 +20,7 @@ PURE_CLIENT = $(BUILD)/src/client/lease.o
 
 # Code that the unit tests share, and code without cmocka that the simulation and fuzzers share too.
 UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
-TEST_SUPPORT = $(BUILD)/tests/unit/lock_requests.o $(BUILD)/tests/unit/session_driver.o
+TEST_SUPPORT = $(patsubst %,$(BUILD)/tests/unit/%.o,lock_requests session_driver tls_files)
 SIM_MODEL    = $(BUILD)/tests/sim/model.o $(BUILD)/tests/sim/model_time.o
 $(UNIT_SUPPORT): CPPFLAGS += -Itests/unit
 
@@ -51,10 +51,11 @@ $(BUILD)/tests/client_library/%: tests/client_library/%.c $(BUILD)/libdflockd.so
 comma     = ,
 ALLOCATOR_CALLS = malloc calloc strdup posix_memalign free
 $(BUILD)/tests/client_library/test_memory: tests/client_library/test_memory.c $(CLIENT_OBJECTS) \
-                                           $(MAKEFILES_USED)
+                                           tests/unit/tls_files.c $(MAKEFILES_USED)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -fno-lto -MMD -MP $(LDFLAGS) \
-	    $(ALLOCATOR_CALLS:%=-Wl$(comma)--wrap=%) -o $@ $< $(CLIENT_OBJECTS) -lgnutls -lcmocka
+	    $(ALLOCATOR_CALLS:%=-Wl$(comma)--wrap=%) -o $@ $< tests/unit/tls_files.c \
+	    $(CLIENT_OBJECTS) -lgnutls -lcmocka
 
 # The simulation, the witness, and a server that reserves only 256 fences at a time
 
