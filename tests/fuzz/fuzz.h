@@ -1,6 +1,6 @@
 /*
- * What the fuzzers share: a check that ends the run with a word on what did not hold, and the input
- * as something to take bytes from.
+ * Shared by the fuzzers: a check that ends the run with a message, and the input as a stream of
+ * bytes.
  */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
@@ -22,7 +22,8 @@ static inline void must(bool holds, const char *what)
     abort();
 }
 
-/* A copy with nothing behind it, so that reading beyond its end is seen; to be freed. */
+/* Returns a copy of exact size, so that a sanitizer detects reads beyond it; the caller frees it.
+ */
 static inline uint8_t *exact_copy(const uint8_t *bytes, size_t length)
 {
     uint8_t *copy = malloc(length);
@@ -38,7 +39,7 @@ struct input {
     size_t length;
 };
 
-/* The next byte, 0 behind the end. */
+/* Returns the next byte; 0 at the end. */
 static inline uint8_t input_byte(struct input *input)
 {
     if (input->length == 0)
@@ -47,7 +48,7 @@ static inline uint8_t input_byte(struct input *input)
     return *input->bytes++;
 }
 
-/* The next bytes, as many of `length` as are left. */
+/* Returns the next `length` bytes, or as many as are left. */
 static inline struct input input_take(struct input *input, size_t length)
 {
     struct input taken = {.bytes = input->bytes, .length = length};

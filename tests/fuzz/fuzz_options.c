@@ -1,6 +1,6 @@
 /*
- * Reading the options. The input is cut at its NUL bytes: a piece that begins with '$' is a
- * variable (`$PORT=1`), one that begins with '@' is what every file holds, any other an argument.
+ * options_read. NUL bytes cut the input into pieces. A piece that begins with '$' is a variable
+ * (`$PORT=1`), one that begins with '@' is the content of every file, any other is an argument.
  */
 #include "fuzz.h"
 
@@ -23,7 +23,7 @@ enum {
 static bool reading;
 static const char *file_text;
 
-/* Takes the place of the C library's, which a token file would be opened with. */
+/* Replaces the C library's function, by which the server opens a token file. */
 FILE *fopen(const char *restrict path, const char *restrict mode)
 {
     static FILE *(*real)(const char *, const char *);

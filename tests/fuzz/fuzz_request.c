@@ -1,9 +1,10 @@
 /*
- * Reading one request. Of each input: it is framed as a naive reader frames it, a prefix says the
- * same or asks for more, what is valid is within its limits and reads the same when written anew.
+ * request_read. It finds the same lines as a simple reader; a prefix of the input gives the same
+ * result or needs more bytes; a valid request is within all limits, and reads the same after it was
+ * written again.
  *
- * The first three bytes say where to put a run of one letter into the others, and how long it is:
- * short inputs reach the limits of lines so.
+ * The first three bytes are the place and the length of a run of one letter in the others, so that
+ * short inputs reach the limits of lines.
  */
 #include "fuzz.h"
 
@@ -13,7 +14,7 @@
 
 enum {
     INPUT_MAX = 4096,
-    RUN_BEYOND = 1024, /* longer than what 16 bits give, and than any line may be */
+    RUN_BEYOND = 1024, /* more than 16 bits can hold, and than a line may have */
     TEXT_MAX = INPUT_MAX + UINT16_MAX + RUN_BEYOND
 };
 
@@ -115,7 +116,7 @@ static void check_values(const struct request *request)
     must(command_of_semaphores(request->command) || request->limit == 1, "a lock has one slot");
 }
 
-/* ---- writing anew ---- */
+/* ---- writing again ---- */
 
 static const char *const words[] = {
 #define X(name, word) [DFLOCKD_##name] = (word),

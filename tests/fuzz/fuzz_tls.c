@@ -1,11 +1,11 @@
 /*
- * The record path: a server's TLS hears what a fuzzer makes of what a real client says. The input
- * is a program: its first byte says how far the client is let before; then come steps that pass on
- * a piece of what it said, as it is, changed or with bytes of the input's own among it.
+ * The server's TLS receives the bytes of a real client after the fuzzer changed them. The first
+ * byte of the input selects the client's progress. Each further step passes on a piece of its
+ * bytes: unchanged, changed, or with bytes of the input.
  *
- * Nothing crashes or leaks, all that is given is used up, nothing is read before the handshake is
- * done, and what is read is what the client wrote, in its order. TLS draws random numbers, so an
- * input does not always do the same; and GnuTLS is not instrumented, so coverage guides little.
+ * Checks: no crash and no leak; the server consumes all bytes, reads nothing before the handshake
+ * is complete, and reads the client's bytes in order. TLS uses random numbers, so one input can
+ * have different results. GnuTLS is not instrumented, so coverage is of little use.
  */
 #include "fuzz.h"
 
@@ -77,7 +77,7 @@ static void remove_files(void)
     tls_made_remove(&made);
 }
 
-/* The server hears `length` bytes, with nothing behind them. */
+/* The server receives exactly `length` bytes. */
 static void server_hears(const uint8_t *bytes, size_t length)
 {
     uint8_t *copy = exact_copy(bytes, length);
@@ -133,7 +133,7 @@ static void client_says(size_t length)
         written += length;
 }
 
-/* Passes on the first `length` bytes of what the client said. */
+/* Passes on the first `length` bytes of the client's output. */
 static void pass(size_t length)
 {
     static uint8_t bytes[PIPE_MAX];
@@ -170,7 +170,7 @@ static void step(struct input *input)
         if (to_server.length > 0)
             to_server.bytes[size % to_server.length] ^= (uint8_t)(input_byte(input) | 1);
         break;
-    case 5: /* bytes of its own */
+    case 5: /* bytes of the input */
         own = input_take(input, size);
         server_hears(own.bytes, own.length);
         client_hears();
