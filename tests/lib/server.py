@@ -78,6 +78,17 @@ class Server:
         """A TCP connection to the server, blocking calls limited to `timeout` seconds."""
         return socket.create_connection((self.host, self.port), timeout=timeout)
 
+    def connect_small(self, receive_bytes=4096):
+        """As connect, with a receive buffer that the kernel does not enlarge.
+
+        It is set before the connection: a window that shrinks later makes TCP lose packets.
+        """
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.settimeout(20)
+        connection.connect((self.host, self.port))
+        return connection
+
     def terminate(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 

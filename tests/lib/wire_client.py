@@ -20,8 +20,8 @@ def request(command, key="_", arg=""):
 
 
 class Client:
-    def __init__(self, server):
-        self.socket = server.connect()
+    def __init__(self, server, connection=None):
+        self.socket = connection or server.connect()
         if self.socket.family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = bytearray()
