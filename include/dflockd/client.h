@@ -157,9 +157,9 @@ enum dflockd_status dflockd_connection_open(struct dflockd_connection **connecti
 
 /*
  * Returns the descriptor that the event loop must watch, and the events of poll(2) to watch it for:
- * POLLIN, POLLOUT or both. Each call for the connection can change both. A new descriptor always has
- * a new number, so the loop can compare numbers. Use it only to wait: it is not always a socket.
- * Returns -1 and 0 if the connection is broken.
+ * POLLIN, POLLOUT or both. Each call for the connection can change both. A new descriptor always
+ * has a new number, so the loop can compare numbers. Use it only to wait: it is not always a
+ * socket. Returns -1 and 0 if the connection is broken.
  */
 int dflockd_connection_descriptor(const struct dflockd_connection *connection);
 short dflockd_connection_events(const struct dflockd_connection *connection);
@@ -180,8 +180,8 @@ enum dflockd_status dflockd_connection_send(struct dflockd_connection *connectio
 
 /*
  * Connects, sends and receives as far as possible without waiting, then takes the next reply.
- * Returns DONE and sets `*reply`, AGAIN, or the error that broke the connection: UNREACHABLE, DISCONNECTED,
- * UNTRUSTED, REFUSED, STRANGE_ANSWER, NO_MEMORY. A broken connection stays broken.
+ * Returns DONE and sets `*reply`, AGAIN, or the error that broke the connection: UNREACHABLE,
+ * DISCONNECTED, UNTRUSTED, REFUSED, STRANGE_ANSWER, NO_MEMORY. A broken connection stays broken.
  */
 enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connection,
                                                struct dflockd_reply *reply);
@@ -199,8 +199,8 @@ enum dflockd_status dflockd_connection_ask(struct dflockd_connection *connection
  * --no-auto-release-on-disconnect. Does nothing if it is NULL. */
 void dflockd_connection_close(struct dflockd_connection *connection);
 
-/* Returns the error that broke the connection, with the server's address; "" if it is not broken. The text
- * lives as long as the connection. */
+/* Returns the error that broke the connection as text, with the server's address; "" if it is not
+ * broken. The text lives as long as the connection. */
 const char *dflockd_connection_problem(const struct dflockd_connection *connection);
 
 /* ---- clients and locks ---- */
@@ -229,9 +229,9 @@ struct dflockd_lock_options {
     double renew_ratio;
     /*
      * The client's thread calls this once for each loss. `why` is NOT_HELD (the server does not
-     * know the grant any more), LOST (the lease ended without a renewal), or what broke the
-     * connection for good. It must return soon, because no lock is renewed meanwhile. It may call
-     * dflockd_lock_release and the functions for any thread, and no others. NULL: no call.
+     * know the grant any more), LOST (the lease ended without a renewal), or the error that broke
+     * the connection for good. It must return soon, because no lock is renewed meanwhile. It may
+     * call dflockd_lock_release and the functions for any thread, and no others. NULL: no call.
      */
     void (*lost)(void *context, struct dflockd_lock *lock, enum dflockd_status why);
     void *context;
@@ -271,8 +271,8 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * with the same token and fence. The lock is lost if one reply is a refusal, if the server does not
  * know `own`, or if the lease ends first.
  *
- * Each call may also return the error that broke the connection (see dflockd_connection_receive), NO_REPLY,
- * INVALID, NO_MEMORY, FAILED or DRAINING. Then the lock is not held.
+ * Each call may also return the error that broke the connection (see dflockd_connection_receive),
+ * NO_REPLY, INVALID, NO_MEMORY, FAILED or DRAINING. Then the lock is not held.
  */
 
 /* Waits up to `timeout_s` for a grant. Returns DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (the lease

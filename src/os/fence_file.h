@@ -1,6 +1,6 @@
 /*
- * The file that keeps fences rising across restarts: 8 bytes, big-endian, a ceiling above all fences
- * that were handed out.
+ * The file that keeps fences rising across restarts. It has 8 bytes, big-endian: a ceiling above
+ * all fences that were handed out.
  */
 #ifndef OS_FENCE_FILE_H
 #define OS_FENCE_FILE_H

@@ -17,7 +17,7 @@ enum {
 
 struct listener {
     int descriptor;
-    bool local; /* a Unix socket */
+    bool local;  /* a Unix socket */
     bool passed; /* by the service manager; other processes use it before and after this one */
 };
 

@@ -21,8 +21,8 @@ struct log_limit {
 };
 
 /*
- * Returns true if an event at `now_ns` may be logged, and sets `*suppressed` to the number of events
- * since the last line. Otherwise counts the event and returns false.
+ * Returns true if an event at `now_ns` may be logged, and sets `*suppressed` to the number of
+ * events since the last line. Otherwise counts the event and returns false.
  */
 bool log_limit_admit(struct log_limit *limit, uint64_t now_ns, uint64_t *suppressed);
 

@@ -109,7 +109,7 @@ struct transports {
     struct list pending_handshakes; /* those with input for the next step, in its order */
     struct list silent;             /* pending silent sends, by transport.write.link */
     struct timeouts writes;         /* sends that wait for the peer to read */
-    bool must_not_sleep; /* work follows, so the next turn must not wait */
+    bool must_not_sleep;            /* work follows, so the next turn must not wait */
     uint8_t plain[TRANSPORT_PLAIN_BYTES];
 };
 
