@@ -48,17 +48,9 @@ void world_start(struct setting setting)
     world.peers = peers;
 }
 
-void check_stripes(void)
-{
-    const char *problem = NULL;
-
-    if (!stripes_check(world.stripes, &problem))
-        fail_msg("the stripes are not valid: %s", problem);
-}
-
 void world_end(void)
 {
-    check_stripes();
+    check_stripes(world.stripes);
     for (uint32_t i = 0; i < world.peer_count; i++)
         output_clear(&world.peers[i].output, world.output_pool);
     driver_end(&world.driver);
@@ -131,14 +123,14 @@ void pass_until(uint64_t seconds)
     world.context->now_ns = seconds * SECOND;
     for (uint32_t worker = 0; worker < 4; worker++)
         stripes_expire(world.stripes, world.context->now_ns, worker, STEPS, &world.context->wake);
-    check_stripes();
+    check_stripes(world.stripes);
 }
 
 void disconnect(struct peer *peer)
 {
     while (!driver_disconnect(&world.driver, peer, 1))
-        check_stripes();
-    check_stripes();
+        check_stripes(world.stripes);
+    check_stripes(world.stripes);
 }
 
 void hide_tokens(char *text)
@@ -162,7 +154,7 @@ void hide_tokens(char *text)
 void expect_replies(struct peer *peer, const char *expected)
 {
     flush(peer);
-    check_stripes();
+    check_stripes(world.stripes);
     hide_tokens(peer->replies);
     assert_string_equal(peer->replies, expected);
     peer->reply_length = 0;

@@ -9,16 +9,14 @@
 #include "memory_counted.h"
 #include "server/connection_id.h"
 #include "session_driver.h"
-
-#define SECOND UINT64_C(1000000000)
+#include "stripes_fixture.h"
 
 enum {
     PEERS_MAX = 8,
     INPUT_MAX = 1024 * 1024,
     REPLIES_MAX = 4 * 1024 * 1024,
     MAILBOX_ROOM = 64,
-    DEFAULT_LEASE_S = 33,
-    STEPS = 1000
+    DEFAULT_LEASE_S = 33
 };
 
 struct setting {
@@ -42,8 +40,6 @@ struct world {
 extern struct world world;
 
 void world_start(struct setting setting);
-
-void check_stripes(void);
 
 void world_end(void);
 

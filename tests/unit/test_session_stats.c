@@ -337,7 +337,7 @@ static void each_key_is_listed_once_although_it_changes(void **state)
         }
         expect_each_flipping_key_once(watchers[0]);
         expect_each_flipping_key_once(watchers[1]);
-        check_stripes();
+        check_stripes(world.stripes);
     }
     for (uint32_t i = 0; i < 2; i++)
         disconnect(watchers[i]);
