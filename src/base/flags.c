@@ -135,7 +135,7 @@ static bool flags_read_argument(struct flags_reading *reading, int count, char *
 
     if (argument[0] != '-')
         return flags_wrong(reading, argument, "is not a flag; try --help");
-    snprintf(shown, sizeof(shown), "--%.*s", (int)(length < 48 ? length : 48), name);
+    snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(argument, "="), argument);
     if (flag) {
         value = equals ? equals + 1 : flags_takes_no_value(flag) ? "true" : NULL;
     } else {

@@ -45,6 +45,8 @@ def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     (("lock", "key", "-n", "3", "--", "true"), ("-n: not a flag of lock", "use sem")),
     (("lock", "key", "--lease", "--", "true"), ("--lease: needs a value",)),
     (("sem", "key", "-n3", "--", "true"), ("-n3: unknown flag", "-n 3")),
+    (("sem", "key", "-n", "x", "--", "true"), (" -n: 'x' is not",)),
+    (("sem", "key", "--limit", "x", "--", "true"), (" --limit: 'x' is not",)),
     (("release", "key", "abc"), ("release: not a token",)),
     (("show", "k" * 300), ("has 300 bytes", "256")),
     (("ls", "--servers", "a,b:99999"), ("--servers: 'b:99999'",)),

@@ -103,6 +103,18 @@ static void a_value_out_of_range_names_the_range(void **state)
     assert_string_equal(reading.problem, "--count: '10' is not a whole number from 2 to 9");
 }
 
+static void a_problem_names_the_flag_as_it_was_written(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "-count=10"), FLAGS_WRONG);
+    assert_string_equal(reading.problem, "-count: '10' is not a whole number from 2 to 9");
+    assert_int_equal(read_one(&reading, &sample, "-x"), FLAGS_WRONG);
+    assert_string_equal(reading.problem, "-x: unknown flag; try --help");
+}
+
 static void a_program_can_report_a_problem(void **state)
 {
     struct flags_reading reading;
@@ -199,6 +211,7 @@ int main(void)
         cmocka_unit_test(flags_given_reports_given_flags),
         cmocka_unit_test(a_flag_without_a_variable_is_not_read_from_the_environment),
         cmocka_unit_test(a_value_out_of_range_names_the_range),
+        cmocka_unit_test(a_problem_names_the_flag_as_it_was_written),
         cmocka_unit_test(a_program_can_report_a_problem),
         cmocka_unit_test(an_unsupported_flag_is_refused_unless_empty_or_0),
         cmocka_unit_test(a_secret_is_wiped_from_arguments_and_environment),
