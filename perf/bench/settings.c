@@ -329,9 +329,10 @@ static bool settings_check_rest(struct flags_reading *reading)
         return flags_wrong(reading, "--shared-key", "cannot be combined with --keys");
     if (settings->json && settings->csv)
         return flags_wrong(reading, "--csv", "cannot be combined with --json");
-    if (settings->workers == 0 && (settings->rounds || settings->warmup || settings->rate))
+    if (settings->workers == 0 && ((!settings->idle && !settings->held) || settings->rounds ||
+                                   settings->warmup || settings->rate))
         return flags_wrong(reading, "--workers",
-                           "must be at least 1 with --rounds, --warmup or --rate");
+                           "must be at least 1; 0 is only for --idle or --held during --duration");
     return true;
 }
 
@@ -402,8 +403,8 @@ void settings_free(struct settings *settings)
 void settings_print_help(void)
 {
     printf("Usage: dflockd-bench [flags]\n\n"
-           "Generates load on a dflockd and measures it. The latency of a round counts from its\n"
-           "first request to its last reply, that of a request to its own reply.\n\n"
+           "Generates load on a dflockd and measures it. The latency of a round counts from\n"
+           "its first request to its last reply, that of a request to its own reply.\n\n"
            "Exit status: 0 on success, 1 if nothing was measured, 2 if the server closed\n"
            "connections or did not reply, 3 if --check found a violation.\n\n");
     flags_print(&flags);

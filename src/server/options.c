@@ -148,7 +148,6 @@ void options_print_help(void)
 {
     printf("Usage: dflockd [flags]\n\n"
            "Serves FIFO locks and semaphores by key, with leases, over TCP.\n\n"
-           "A flag overrides its environment variable, and the variable overrides the default.\n"
-           "\n");
+           "A flag overrides its environment variable, which overrides the default.\n\n");
     flags_print(&options_flags);
 }

@@ -32,7 +32,7 @@ def shown():
     synopsis = PAGE.split(".Sh DESCRIPTION")[0]
     for kind, call in re.findall(r'^\.Ft (.*)\n(\.Fn .*|\.Fo (?:.*\n)+?\.Fc)', synopsis, re.M):
         name = call.split()[1]
-        arguments = re.findall(r'"([^"]*)"', call)
+        arguments = re.findall(r'"([^"]*)"', call.replace("\\:", ""))  # a place to break the line
         kind = kind.strip('"')
         found.append(plain(f"{kind} {name} ( {' , '.join(arguments)} )"))
     return sorted(found)

@@ -101,6 +101,21 @@ def test_mandoc_reports_nothing(page):
     assert reports == []
 
 
+@pytest.mark.skipif(not shutil.which("groff"), reason="no groff")
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_groff_formats_a_page_in_80_columns_without_a_warning(page):
+    """man(1) leaves 2 of the columns empty."""
+    done = subprocess.run(["groff", "-mandoc", "-Tutf8", "-ww", "-rLL=78n", page],
+                          capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_has_at_most_80_columns(program):
+    for command in [(), *((each,) for each in commands_of(program))]:
+        assert [line for line in help_of(program, *command).splitlines() if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
 def test_references_to_our_pages_are_valid(page):
     names = {(each.name.split(".")[0], each.name.rsplit(".")[-1]) for each in ALL}

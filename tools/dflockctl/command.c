@@ -107,38 +107,42 @@ static const struct flag top_flags[] = {
 
 /* ---- commands ---- */
 
-#define LOCK_DETAILS                                                                              \
-    "The lock is renewed in the background while the command runs, and released when the\n"       \
-    "command ends. The exit status is the command's, or 128 plus the number of the signal\n"      \
-    "that ended it. If SIGINT or SIGQUIT ended the command or the wait, dflockctl ends by the\n"  \
-    "same signal, so that ^C also ends a shell's loop around it.\n"                               \
-    "\n"                                                                                          \
-    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. The\n"      \
-    "fence is a number that rises with every grant, by which a resource can refuse a late\n"      \
-    "writer. The environment does not contain the secret of --auth-token or\n"                    \
-    "DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set DFLOCKD_AUTH_TOKEN_FILE.\n"      \
-    "\n"                                                                                          \
-    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT, WINCH, TSTP,\n"  \
-    "TTIN and TTOU once, whether they are sent to dflockctl, to its process group, or by the\n"   \
-    "terminal. dflockctl forwards a signal that it alone received after 0.1 s. While it waits\n"  \
-    "for the lock, HUP, INT, QUIT, TERM, USR1, USR2 and ALRM end the wait.\n"                     \
-    "\n"                                                                                          \
-    "If the connection is lost, dflockctl connects again and asks the server whether it still\n"  \
-    "knows the grant; the command continues meanwhile. The lock is lost if the server does not\n" \
-    "know the grant, or does not answer until the lease ends. Then the command and every\n"       \
-    "process that it started receive SIGTERM, and SIGKILL after --grace. The exit status is\n"    \
-    "76, whatever the command's is; also if the connection is lost when the command ends. A\n"    \
-    "process that could not be signalled is reported. The same happens if dflockctl is\n"         \
-    "killed with SIGKILL: a second process of dflockctl, the parent of the command, keeps\n"      \
-    "the lock until all of them have ended.\n"                                                    \
-    "\n"                                                                                          \
-    "While the command is stopped, for example by ^Z, dflockctl stops the processes that it\n"    \
-    "started, and does not renew the lock. If the lease has ended when the command continues,\n"  \
-    "the lock is lost.\n"
+#define LOCK_DETAILS                                                                     \
+    "The lock is renewed in the background while the command runs, and released when\n"  \
+    "the command ends. The exit status is the command's, or 128 plus the number of\n"    \
+    "the signal that ended it. If SIGINT or SIGQUIT ended the command or the wait,\n"    \
+    "dflockctl ends by the same signal, so that ^C also ends a shell's loop around\n"    \
+    "it.\n"                                                                              \
+    "\n"                                                                                 \
+    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment.\n" \
+    "The fence is a number that rises with every grant, by which a resource can\n"       \
+    "refuse a late writer. The environment does not contain the secret of\n"             \
+    "--auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set\n"      \
+    "DFLOCKD_AUTH_TOKEN_FILE.\n"                                                         \
+    "\n"                                                                                 \
+    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT,\n"      \
+    "WINCH, TSTP, TTIN and TTOU once, whether they are sent to dflockctl, to its\n"      \
+    "process group, or by the terminal. dflockctl forwards a signal that it alone\n"     \
+    "received after 0.1 s. While it waits for the lock, HUP, INT, QUIT, TERM, USR1,\n"   \
+    "USR2 and ALRM end the wait.\n"                                                      \
+    "\n"                                                                                 \
+    "If the connection is lost, dflockctl connects again and asks the server whether\n"  \
+    "it still knows the grant; the command continues meanwhile. The lock is lost if\n"   \
+    "the server does not know the grant, or does not answer until the lease ends.\n"     \
+    "Then the command and every process that it started receive SIGTERM, and SIGKILL\n"  \
+    "after --grace. The exit status is 76, whatever the command's is; also if the\n"     \
+    "connection is lost when the command ends. A process that could not be signalled\n"  \
+    "is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"      \
+    "process of dflockctl, the parent of the command, keeps the lock until all of\n"     \
+    "them have ended.\n"                                                                 \
+    "\n"                                                                                 \
+    "While the command is stopped, for example by ^Z, dflockctl stops the processes\n"   \
+    "that it started, and does not renew the lock. If the lease has ended when the\n"    \
+    "command continues, the lock is lost.\n"
 
 #define TOKEN_DETAILS                                               \
     "KEY and TOKEN are by default DFLOCKD_KEY and DFLOCKD_TOKEN.\n" \
-    "Exit status 76: the token does not hold the key, or not any more.\n"
+    "Exit status 76: the token does not hold the key, or no longer does.\n"
 
 static const struct command commands[] = {
     {
@@ -182,10 +186,11 @@ static const struct command commands[] = {
             "renew renews it, and the lock ends with its lease (--lease). Killing the process\n"
             "releases the lock.\n"
             "\n"
-            "The process ends within about two seconds after the lock is released or its lease\n"
-            "has ended. To notice that, it sends the command \"own\" once a second. Before, it\n"
-            "acquires a slot of a semaphore \"dflockctl.probe\" for a moment, to find out whether\n"
-            "the server knows \"own\". Otherwise it ends after the server's read timeout.\n"
+            "The process ends within about two seconds after the lock is released or its\n"
+            "lease has ended. To notice that, it sends the command \"own\" once a second.\n"
+            "Before, it acquires a slot of a semaphore \"dflockctl.probe\" for a moment, to\n"
+            "find out whether the server knows \"own\". Otherwise it ends after the server's\n"
+            "read timeout.\n"
             "\n"
             "If the token cannot be printed, acquire releases the lock; exit status 74.\n"
             "\n"
@@ -222,12 +227,11 @@ static const struct command commands[] = {
         .name = "ls",
         .arguments = "",
         .summary = "List the keys that have holders or waiters",
-        .details =
-            "Columns: key; kind; holders (of a semaphore: holders/slots); waiters; seconds until\n"
-            "the lease ends (- for a semaphore: each of its slots has a lease); connection of the\n"
-            "holder; server. On a terminal ls prints a table, otherwise lines without a heading\n"
-            "and with tabs between the columns. It writes control characters in a key as \\xNN,\n"
-            "and a backslash as two.\n",
+        .details = "Columns: key; kind; holders (of a semaphore: holders/slots); waiters; seconds\n"
+                   "until the lease ends (- for a semaphore: each of its slots has a lease);\n"
+                   "connection of the holder; server. On a terminal ls prints a table, otherwise\n"
+                   "lines without a heading and with tabs between the columns. It writes control\n"
+                   "characters in a key as \\xNN, and a backslash as two.\n",
         .flags = FLAGS(ls_flags),
         .run = ls_run,
     },
@@ -245,9 +249,9 @@ static const struct command commands[] = {
         .name = "stats",
         .arguments = "",
         .summary = "Count connections, locks, semaphores and waiters of each server",
-        .details =
-            "Columns: server; connections; locks and semaphores with holders or waiters; holders\n"
-            "of both; waiters; idle keys. With --json, stats prints the whole statistics.\n",
+        .details = "Columns: server; connections; locks and semaphores with holders or waiters;\n"
+                   "holders of both; waiters; idle keys. With --json, stats prints the whole\n"
+                   "statistics.\n",
         .flags = FLAGS(json_flags),
         .run = stats_run,
     },
@@ -264,11 +268,10 @@ static const struct command commands[] = {
         .name = "top",
         .arguments = "",
         .summary = "Watch connections, grants per second and the most contended keys",
-        .details =
-            "Keys: q quits, s changes the sort order, r reverses it, space pauses and continues.\n"
-            "To count grants, top acquires a lock \"dflockctl.top.PID\" at each poll, and "
-            "compares\n"
-            "its fence with that of the poll before. With --no-probe it does not.\n",
+        .details = "Keys: q quits, s changes the sort order, r reverses it, space pauses and\n"
+                   "continues. To count grants, top acquires a lock \"dflockctl.top.PID\" at each\n"
+                   "poll, and compares its fence with that of the poll before. With --no-probe it\n"
+                   "does not.\n",
         .flags = FLAGS(top_flags),
         .run = top_run,
     },
