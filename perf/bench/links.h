@@ -5,7 +5,6 @@
 #ifndef BENCH_LINKS_H
 #define BENCH_LINKS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "bench/codec.h"

@@ -20,6 +20,7 @@
 #include "bench/result.h"
 #include "bench/runner.h"
 #include "bench/settings.h"
+#include "dflockd/protocol.h"
 #include "dflockd/version.h"
 #include "os/clock.h"
 #include "os/sockets.h"
@@ -42,6 +43,7 @@ struct bench {
     struct runner_shared shared;
     struct runner runners[SETTINGS_THREADS_MAX];
     struct result result;
+    FILE *hdr;         /* of --hdr, or NULL */
     uint32_t finished; /* runners that have done the phase */
 };
 
@@ -58,6 +60,15 @@ static _Noreturn void bench_fail(const char *problem)
 {
     bench_print_problem(problem);
     exit(EXIT_FAILURE);
+}
+
+static _Noreturn void bench_fail_hdr(const struct bench *bench)
+{
+    char problem[SETUP_PROBLEM_MAX];
+
+    snprintf(problem, sizeof(problem), "--hdr: cannot write '%.200s': %s", bench->settings.hdr_file,
+             strerror(errno));
+    bench_fail(problem);
 }
 
 /* Reports output errors. Returns the exit status: `status`, or 1 instead of 0. */
@@ -131,6 +142,9 @@ static void bench_prepare(struct bench *bench)
     bench_check_servers(bench);
     if (settings->server_pid && !cost_known(settings->server_pid))
         bench_fail("--server-pid: no such process");
+    bench->hdr = settings->hdr_file ? fopen(settings->hdr_file, "we") : NULL;
+    if (settings->hdr_file && !bench->hdr)
+        bench_fail_hdr(bench);
     if (!background_open(&bench->background, settings, &bench->codec, problem))
         bench_fail(problem);
 }
@@ -330,7 +344,6 @@ static int bench_report(const struct bench *bench)
 {
     const struct settings *settings = &bench->settings;
     const struct result *result = &bench->result;
-    char problem[SETUP_PROBLEM_MAX];
     int status = result->violations > 0   ? STATUS_WRONG
                  : result->total.lost > 0 ? STATUS_LOST
                                           : EXIT_SUCCESS;
@@ -344,11 +357,10 @@ static int bench_report(const struct bench *bench)
     status = bench_finish_output(status);
     if (settings->check)
         bench_print_violations(bench);
-    if (settings->hdr_file && !report_hdr(result, settings->hdr_file)) {
-        snprintf(problem, sizeof(problem), "cannot write '%.200s': %s", settings->hdr_file,
-                 strerror(errno));
-        bench_fail(problem);
-    }
+    if (result->total.errors[DFLOCKD_ERROR_AUTH] && !settings->auth_token)
+        bench_print_problem("the server requires a secret; give it with --auth-token-file");
+    if (bench->hdr && !report_hdr(result, bench->hdr))
+        bench_fail_hdr(bench);
     return status;
 }
 

@@ -1,6 +1,5 @@
 #include "bench/report.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -263,13 +262,10 @@ void report_csv(const struct result *result, FILE *file)
 
 /* ---- HdrHistogram ---- */
 
-bool report_hdr(const struct result *result, const char *path)
+bool report_hdr(const struct result *result, FILE *file)
 {
-    FILE *file = fopen(path, "we");
     bool fine;
 
-    if (!file)
-        return false;
     histogram_write(result->requests, file);
     fine = !ferror(file);
     return fclose(file) == 0 && fine;

@@ -18,9 +18,9 @@ void report_json(const struct result *result, FILE *file);
 void report_csv(const struct result *result, FILE *file);
 
 /*
- * Writes the distribution of request latencies to a new file. Returns false and sets errno on
+ * Writes the distribution of request latencies, and closes `file`. Returns false and sets errno on
  * failure.
  */
-bool report_hdr(const struct result *result, const char *path);
+bool report_hdr(const struct result *result, FILE *file);
 
 #endif

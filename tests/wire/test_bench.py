@@ -276,8 +276,8 @@ def test_redis_serves_the_load(tmp_path):
                                 "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 20
-        while bench("--servers", socket_address, "--protocol", "redis", "--workers", 0,
-                    "--warmup-seconds", 0, "--duration", 1).returncode != 0:
+        while bench("--servers", socket_address, "--protocol", "redis", "--workers", 1,
+                    "--rounds", 1).returncode != 0:
             assert time.monotonic() < end
         for name in ("lock", "try"):
             done = bench("--servers", socket_address, "--protocol", "redis", *SHORT, "--json",
@@ -298,6 +298,9 @@ def test_the_bench_authenticates_first(tmp_path, life):
         assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
         unauthenticated = load(server, *SHORT, status=2)
         assert set(unauthenticated["errors"]) == {"error_auth"} and unauthenticated["lost"] > 0
+        done = bench("--servers", address(server), *SHORT, "--quiet")
+        assert done.stderr == ("dflockd-bench: the server requires a secret; give it with "
+                               "--auth-token-file\n")
         secret.write_text("wrong\n")
         done = bench("--servers", address(server), *SHORT, "--auth-token-file", secret)
         assert_refused(done, "error_auth")
@@ -415,6 +418,7 @@ def test_hdr_output_is_the_distribution_of_all_requests(server, tmp_path):
 def test_the_bench_reports_an_unwritable_file(server, tmp_path):
     done = bench("--servers", address(server), *SHORT, "--quiet", "--hdr", tmp_path / "no" / "file")
     assert done.returncode == 1 and "no/file" in done.stderr
+    assert done.stdout == ""  # it did not start the load
 
 
 @pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
@@ -466,7 +470,8 @@ def test_invalid_values_are_refused(flag, value):
     ("--protocol", ("--protocol", "redis", "--check")),
     ("--shared-key", ("--shared-key", "--keys", "own")),
     ("--csv", ("--csv", "--json")),
-    ("--workers", ("--workers", "0", "--rounds", "5"))])
+    ("--workers", ("--workers", "0")),
+    ("--workers", ("--workers", "0", "--idle", "1", "--rounds", "5"))])
 def test_conflicting_options_are_refused(name, arguments):
     assert_refused(bench(*arguments), name)
 
