@@ -109,6 +109,9 @@ connection_break(struct dflockd_connection *connection, enum dflockd_status fail
     va_start(arguments, format);
     vsnprintf(reason, sizeof(reason), format, arguments);
     va_end(arguments);
+    /* Texts of GnuTLS end with a full stop. */
+    if (reason[0] && reason[strlen(reason) - 1] == '.')
+        reason[strlen(reason) - 1] = '\0';
     /* The reason may contain bytes of the server, and a program may print it on a terminal. */
     for (char *at = reason; *at; at++) {
         if (*at < ' ' || *at > '~')
@@ -571,7 +574,8 @@ static enum dflockd_status connection_parse_reply(struct dflockd_connection *con
                                 "invalid reply to the request: '%.60s'", line);
     if (reply->status == DFLOCKD_STATUS_REFUSED)
         return connection_break(connection, reply->status, "%s",
-                                dflockd_status_text(reply->status));
+                                connection->auth_pending ? dflockd_status_text(reply->status)
+                                                         : "the server requires a secret");
     if (!connection->auth_pending)
         return DFLOCKD_STATUS_DONE;
     status = connection_finish_auth(connection, reply->status);

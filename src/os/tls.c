@@ -58,10 +58,15 @@ struct tls {
 
 /* ---- files ---- */
 
+/* Texts of GnuTLS end with a full stop, which is left out: the caller may append a remedy. */
 static void tls_set_problem(char problem[TLS_PROBLEM_MAX], const char *what, const char *path,
                             const char *why)
 {
-    snprintf(problem, TLS_PROBLEM_MAX, "%s '%.200s': %s", what, path, why);
+    size_t length = strlen(why);
+
+    if (length > 0 && why[length - 1] == '.')
+        length--;
+    snprintf(problem, TLS_PROBLEM_MAX, "%s '%.200s': %.*s", what, path, (int)length, why);
 }
 
 /* The file may hold a key, so its memory is wiped; the compiler must not remove this. */

@@ -215,7 +215,7 @@ enum status hold_report_refused(const struct hold *hold)
     char *shown = text_shown(key, strlen(key), true);
 
     status_report("no %s '%s': %s%s", hold->settings->limit ? "slot of" : "lock on", shown,
-                  hold->problem, status_advice(hold->why));
+                  hold->problem, status_advice(hold->why, hold->problem));
     free(shown);
     return status_of(hold->why);
 }

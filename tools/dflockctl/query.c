@@ -4,8 +4,9 @@
 
 void query_report(const struct settings *settings, size_t server, enum dflockd_status status)
 {
-    status_report("%s: %s%s", settings->servers[server], dflockd_status_text(status),
-                  status_advice(status));
+    const char *problem = dflockd_status_text(status);
+
+    status_report("%s: %s%s", settings->servers[server], problem, status_advice(status, problem));
 }
 
 enum dflockd_status query_run(struct query *query, const struct settings *settings, size_t server,
@@ -29,7 +30,7 @@ enum dflockd_status query_run(struct query *query, const struct settings *settin
     else if (query->connection)
         problem = dflockd_connection_problem(query->connection);
     if (status != DFLOCKD_STATUS_NO_REPLY && *problem)
-        status_report("%s%s", problem, status_advice(status));
+        status_report("%s%s", problem, status_advice(status, problem));
     else
         query_report(settings, server, status);
     return status;

@@ -14,7 +14,7 @@ int shard_run(const struct settings *settings)
     size_t server;
 
     if (status != DFLOCKD_STATUS_DONE) {
-        status_report("%s%s", settings->problem, status_advice(status));
+        status_report("%s%s", settings->problem, status_advice(status, settings->problem));
         return (int)status_of(status);
     }
     server = dflockd_client_server(client, key);

@@ -59,8 +59,11 @@ enum status status_of(enum dflockd_status status)
     }
 }
 
-const char *status_advice(enum dflockd_status status)
+const char *status_advice(enum dflockd_status status, const char *problem)
 {
+    /* The problem of a local file, such as "TLS CA 'file': ...", needs no advice. */
+    if (status == DFLOCKD_STATUS_UNTRUSTED && strncmp(problem, "TLS ", strlen("TLS ")) == 0)
+        return "";
     switch (status) {
     case DFLOCKD_STATUS_TIMED_OUT:
         return "; dflockctl show prints the holder, --timeout sets the time to wait";

@@ -35,8 +35,8 @@ void status_print(void);
 /* Returns the exit status for a status of the library. */
 enum status status_of(enum dflockd_status status);
 
-/* Returns the remedy for a status, to append to its message: "; " and a clause, or "". */
-const char *status_advice(enum dflockd_status status);
+/* Returns the remedy for a status, to append to `problem`: "; " and a clause, or "". */
+const char *status_advice(enum dflockd_status status, const char *problem);
 
 /*
  * Writes a line to stderr, with '?' for control characters. Never waits and never raises SIGPIPE:
