@@ -229,7 +229,7 @@ struct dflockd_lock_options {
     double renew_ratio;
     /*
      * The client's thread calls this once for each loss. `why` is NOT_HELD (the server does not
-     * know the grant any more), LOST (the lease ended without a renewal), or the error that broke
+     * know the grant), LOST (the lease ended without a renewal), or the error that broke
      * the connection for good. It must return soon, because no lock is renewed meanwhile. It may
      * call dflockd_lock_release and the functions for any thread, and no others. NULL: no call.
      */
@@ -248,7 +248,7 @@ enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_
 
 /*
  * Releases the lock as dflockd_lock_release does, or leaves the queue, and frees it. No other call
- * for the lock may be pending or follow. Its callback is not called any more. Does nothing if it is
+ * for the lock may be pending or follow. Its callback is no longer called. Does nothing if it is
  * NULL.
  */
 void dflockd_lock_free(struct dflockd_lock *lock);
@@ -296,7 +296,7 @@ enum dflockd_status dflockd_lock_renew(struct dflockd_lock *lock, uint64_t lease
 
 /*
  * Releases the lock, or leaves the queue. In all cases the lock is neither held nor queued
- * afterwards. Returns DONE, LOST (it was not held any more), or NOT_HELD (it was never held).
+ * afterwards. Returns DONE, LOST (it was no longer held), or NOT_HELD (it was never held).
  * Returns NO_REPLY or the error that broke the connection if the result is unknown.
  */
 enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock);

@@ -81,7 +81,7 @@ uint64_t claim_demand(struct claim *claim, uint64_t lease_s);
 
 /*
  * Releases a claim that is HELD or UNVERIFIED, and waits for the reply. Returns DONE, LOST (it was
- * not held any more), or, if the result is unknown, NO_REPLY or what broke the connection.
+ * no longer held), or, if the result is unknown, NO_REPLY or what broke the connection.
  */
 enum dflockd_status claim_release(struct claim *claim);
 

@@ -29,6 +29,7 @@
  *   UNVERIFIED  ok to own, LEASE_RENEWED                     UNVERIFIED  renew now
  *   UNVERIFIED  ok to own, another mode                      HELD
  *   UNVERIFIED  unreachable, draining                        UNVERIFIED  connect after a delay
+ *   UNVERIFIED  disconnected before own was sent             UNVERIFIED  connect after a delay
  *   UNVERIFIED  disconnected after own was sent              LOST
  *   UNVERIFIED  disconnected after the renewal was sent      UNVERIFIED  connect after a delay
  *   UNVERIFIED  renewed                                      HELD        renew at the ratio
@@ -41,7 +42,6 @@
 #ifndef CLIENT_LEASE_H
 #define CLIENT_LEASE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "dflockd/client.h"

@@ -9,8 +9,8 @@
  * only at close(2), as NFS does; stdout stays open.
  *
  * Returns 0 if all that was printed since the last call was written. Otherwise it discards the
- * buffer, so that nothing is written later, and returns a negative errno: -EIO if the reason is not
- * known any more. For one thread.
+ * buffer, so that nothing is written later, and returns a negative errno: -EIO if the reason is no
+ * longer known. For one thread.
  */
 int standard_output_flush(void);
 

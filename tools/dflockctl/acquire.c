@@ -44,7 +44,6 @@
 #include "dflockctl/output.h"
 #include "dflockctl/query.h"
 #include "dflockctl/status.h"
-#include "dflockctl/text.h"
 #include "os/standard_output.h"
 
 enum {
@@ -303,7 +302,7 @@ static ssize_t acquire_receive(int socket, void *message, size_t length)
     return received;
 }
 
-/* Lets the holder stay. Returns false if it does not hold the lock any more. */
+/* Lets the holder stay. Returns false if it no longer holds the lock. */
 static bool acquire_leave_holder(int socket)
 {
     char reply;

@@ -18,7 +18,7 @@ void terminal_modes_save(struct terminal_modes *modes);
 
 /*
  * Restores the modes if `group` is the foreground process group of the terminal, or if that group
- * has no process any more. The terminal belongs to other processes otherwise. The caller has
+ * no longer has a process. The terminal belongs to other processes otherwise. The caller has
  * SIGTTOU blocked, so that this works from a background process. Does not wait for output.
  */
 void terminal_modes_restore(const struct terminal_modes *modes, pid_t group);
