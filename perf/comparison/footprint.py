@@ -59,8 +59,8 @@ class MemoryConnection(Memory):
     name = "memory-connection"
     title = "memory of an idle connection"
     target = "<= 512 B of the process's RSS"
-    how = ("growth of the resident memory (Rss of smaps_rollup) for each of so many silent "
-           "connections, of a new process that has received 2 MiB of refused requests")
+    how = ("growth of the resident memory (Rss of smaps_rollup) per silent connection, of a new "
+           "process that has received 2 MiB of refused requests; by the number of connections")
     sizes = {Ceiling: (8000,), Dflockd: (800, 8000, 16000, 80000), Redis: (8000,),
              Original: (8000,)}
     connected = True
@@ -78,7 +78,7 @@ class MemoryLock(Memory):
     name = "memory-lock"
     title = "memory of a held lock, 20-byte key"
     target = "<= 200 B"
-    how = "the same for each of so many locks held on one connection"
+    how = "the same per lock held on one connection; by the number of locks"
     sizes = {Dflockd: (10000, 100000, 1000000), Redis: (100000, 1000000), Original: (100000,)}
     targets = (Bound("dflockd/10000", "bytes", 200, "B", what="10,000"),
                Bound("dflockd/100000", "bytes", 200, "B", what="100,000"),
@@ -94,8 +94,8 @@ class MemoryEnqueued(Memory):
     name = "memory-enqueued"
     title = "memory of a waiter, enqueued by `e`"
     target = "<= 128 B"
-    how = ("one connection holds so many keys; the growth is for another connection that is "
-           "enqueued for each of them")
+    how = ("one connection holds all keys; the growth is per key, for another connection that is "
+           "enqueued for each; by the number of keys")
     sizes = {Dflockd: (10000, 100000, 1000000), Original: (10000,)}
     targets = (Bound("dflockd/10000", "bytes", 128, "B", what="10,000"),
                Bound("dflockd/100000", "bytes", 128, "B", what="100,000"),
@@ -112,8 +112,8 @@ class MemoryBlocked(Memory):
     name = "memory-blocked"
     title = "memory of a waiter, in `l`, connection apart"
     target = "<= 128 B"
-    how = ("so many connections, which have received one reply each, wait for one key; the growth "
-           "is for the wait alone, which may reuse memory of the first request")
+    how = ("connections that have received one reply each wait for one key; the growth is for the "
+           "wait alone, which may reuse memory of the first request; by the number of connections")
     sizes = {Dflockd: (800, 8000), Original: (8000,)}
     connected = True
     targets = (Bound("dflockd/800", "bytes", 128, "B", what="800"),

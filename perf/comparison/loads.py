@@ -141,7 +141,7 @@ class ConnectHeld(Held):
     name = "connect-held"
     title = "the same with 100,000 and with 1,000,000 keys held by others"
     target = "within 5 % of the empty server"
-    how = "three servers of dflockd, with so many keys held on one other connection"
+    how = "three servers of dflockd; by the number of keys held on one other connection"
     flags = Connect.flags
     sizes = 0, 100000, 1000000
     figures = CYCLES, CYCLE_CPU
@@ -168,8 +168,8 @@ class GrowthDeadClients(Row):
     name = "growth-dead-clients"
     title = "connect, acquire, release, close, beside leases of disconnected clients"
     target = "if the work stays the same, a growing cost is a defect"
-    how = ("servers with --no-auto-release-on-disconnect: before the load of `connect`, so many "
-           "clients connect one after the other, acquire a key each, and disconnect")
+    how = ("servers with --no-auto-release-on-disconnect: before the load of `connect`, clients "
+           "connect one after the other, acquire a key each, and disconnect; by their number")
     figures = CYCLES, CYCLE_CPU
     targets = (Ratio("dflockd/120000", "dflockd/0", "round_cpu_us", at_most=FLAT,
                      what="CPU, 120,000 beside 0"),)
@@ -190,8 +190,8 @@ class GrowthSimilarFences(Row):
     name = "growth-similar-fences"
     title = "own keys, 16 connections, beside leases kept for their fences"
     target = "if the work stays the same, a growing cost is a defect"
-    how = ("as before, beside a client that acquires and releases until it holds so many leases "
-           "with the same low 8 bits in their fences")
+    how = ("as before, beside a client that acquires and releases until it holds leases with the "
+           "same low 8 bits in their fences; by the number of leases")
     flags = Own16.flags
     figures = REQUESTS, CPU
     targets = (Ratio("dflockd/4000", "dflockd/0", "cpu_us", at_most=FLAT,
@@ -257,9 +257,9 @@ class HandOverWaiters(Row):
     name = "hand-over-waiters"
     title = "10 to 10,000 waiters on one key"
     target = "hand-over cost flat from 10 to 10,000"
-    how = ("so many connections acquire and release the same key. Compared with as many "
-           "connections with own keys at the rate of the hand-overs: the cost of that many kernel "
-           f"sockets. Flat means within {FLAT - 1:.0%}")
+    how = ("the connections acquire and release the same key. Compared with the same number of "
+           "connections with own keys at the rate of the hand-overs: the cost of the kernel's "
+           f"sockets. Flat means within {FLAT - 1:.0%}. By the number of connections")
     figures = Figure("rounds_per_s", "hand-overs/s"), CYCLE_CPU
     targets = (Ratio("dflockd/10000", "dflockd/10", "round_cpu_us", at_most=FLAT,
                      what="CPU, 10,000 beside 10"),)

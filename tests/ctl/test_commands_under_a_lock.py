@@ -392,7 +392,7 @@ def test_no_process_of_dflockctl_remains(server):
 # ---- the loss reaches the command ----
 
 def full_pipe():
-    """Returns its ends; a write to the second one would wait for ever."""
+    """Returns its ends; a write to the second one would wait forever."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):

@@ -130,11 +130,11 @@ static void check_options(const struct options *options)
     must(options->read_timeout_s >= 1 && options->read_timeout_s <= INT32_MAX, "reads end");
     must(options->write_timeout_s <= INT32_MAX, "a time-out is within its limits");
     must(options->shutdown_timeout_s <= INT32_MAX, "a time-out is within its limits");
-    must(options->threads <= WORKERS_MAX, "clients name their worker in so many bits");
+    must(options->threads <= WORKERS_MAX, "a worker's number fits into a connection's id");
     if (options->auth_token)
         check_token(options->auth_token);
     must(options->auth_token || (!options->auth_token_given && !options->auth_token_file),
-         "who asks for a token has one");
+         "an option of a token yields a token");
 }
 
 static enum options_result read_and_check(const struct given *given)
@@ -152,7 +152,7 @@ static enum options_result read_and_check(const struct given *given)
     else if (result == OPTIONS_RUN)
         check_options(options);
     options_free(options);
-    must(!options->auth_token, "a token that was freed is gone");
+    must(!options->auth_token, "a freed token is NULL");
     free(options);
     free(problem);
     return result;

@@ -177,7 +177,7 @@ static void check_written(const struct request *request)
     length += write_arg(text + length, sizeof(text) - length, request);
     frame = read_exactly((const uint8_t *)text, length, &again);
     must(frame.framing == REQUEST_COMPLETE && frame.length == length, "what is written is whole");
-    must(requests_equal(request, &again), "a request reads the same when written anew");
+    must(requests_equal(request, &again), "a request is the same after writing and parsing");
 }
 
 /* ---- one input ---- */
@@ -193,7 +193,7 @@ static void check_prefix(const uint8_t *bytes, size_t length, struct request_fra
         return;
     }
     must(frames_equal(frame, whole) && requests_equal(&request, whole_request),
-         "a prefix that is read to its end says what the whole says");
+         "a prefix with a complete request has the result of the whole");
 }
 
 static void check_text(const uint8_t *bytes, size_t length)

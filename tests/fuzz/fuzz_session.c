@@ -513,7 +513,7 @@ static void drain_all(void)
 
 /* ---- workers ---- */
 
-/* LOCK_IDLE: the read timeout runs again if nothing is held any more. */
+/* LOCK_IDLE: the read timeout runs again if the client no longer holds a lock. */
 static void handle_idle(struct fuzz_peer *peer)
 {
     if (peer->driven.want == SESSION_WANT_INPUT && peer->may_be_silent)

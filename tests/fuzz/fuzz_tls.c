@@ -31,7 +31,7 @@ static struct pipe to_client;
 static struct tls *server;
 static struct tls *client;
 static uint64_t written; /* byte number n is pattern(n) */
-static uint64_t heard;
+static uint64_t bytes_read;
 static bool server_over;
 static bool client_over;
 
@@ -91,14 +91,14 @@ static void server_hears(const uint8_t *bytes, size_t length)
         result = tls_read(server, plain, sizeof(plain), &count);
         if (result != TLS_BYTES)
             break;
-        must(tls_ready(server), "nothing is read before the handshake is done");
+        must(tls_ready(server), "no data is read before the handshake is done");
         must(count > 0 && count <= sizeof(plain), "some bytes are read");
         for (size_t i = 0; i < count; i++)
-            must(plain[i] == pattern(heard++), "what is read was written");
-        must(heard <= written, "no more is read than was written");
+            must(plain[i] == pattern(bytes_read++), "the bytes read are the bytes written");
+        must(bytes_read <= written, "the reader has at most the bytes written");
     } while (true);
     if (result == TLS_BROKEN)
-        must(tls_problem(server) != NULL, "what is broken says why");
+        must(tls_problem(server) != NULL, "a broken connection has a reason");
     server_over |= result != TLS_WAITS;
     tls_give(server, NULL, 0);
     free(copy);
@@ -198,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     to_server.length = 0;
     to_client.length = 0;
     written = 0;
-    heard = 0;
+    bytes_read = 0;
     server_over = false;
     client_over = false;
     server = tls_serve(&place, take, &to_client);

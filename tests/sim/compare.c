@@ -107,7 +107,7 @@ void compare_wakes(struct world *world, uint64_t empty_before)
     world->fence_store_woken |= world->wakes >> STRIPES_FENCE_WORKER & 1;
     if (world->model.fences_called) {
         if (!world->fence_store_woken)
-            world_fail(world, "fences are low, but the store was not asked");
+            world_fail(world, "fences are low, but the table requested none");
         world_count(world, COVERAGE_FENCES_ASKED);
     }
     world->woken |= world->wakes;

@@ -29,7 +29,7 @@ enum event_kind {
     EVENT_MEMORY, /* from now on one in `number` allocations (`key`: of the table or of output)
                      fails */
     EVENT_DRAIN,  /* worker `who` starts to drain */
-    EVENT_WATCH,  /* client `who` asks to be notified when it no longer holds or waits */
+    EVENT_WATCH,  /* client `who` requests a notice for when it no longer holds or waits */
     EVENT_SLEEP,  /* worker `who` falls asleep until its next deadline */
     EVENT_SLOW,   /* client `who` stops reading, or reads everything if `number` is 0 */
     EVENT_FENCES, /* `number` more fences are available, if they are limited */

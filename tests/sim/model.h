@@ -121,8 +121,8 @@ struct model {
     uint64_t turn;
     uint64_t grants;         /* in all */
     uint64_t fences;         /* total limit, if the policy limits them */
-    uint64_t fences_are_low; /* at this many in use or promised, the table must ask for more */
-    bool fences_called;      /* it had to ask since the last addition */
+    uint64_t fences_are_low; /* with this many in use or promised, the table must request more */
+    bool fences_called;      /* the table had to request more since the last addition */
     uint64_t states;         /* existing states */
     uint64_t touched;        /* bits of the stripes called since this was cleared */
     uint64_t stripe_ns[MODEL_STRIPES];

@@ -120,7 +120,7 @@ struct world {
 /* Returns a world ready for events. Jumps to `escape` with `failure` set on any mismatch. */
 struct world *world_create(const struct policy *policy, sigjmp_buf *escape);
 
-/* Ends everything and checks that nothing is left. */
+/* Ends everything and checks that no state is left. */
 void world_finish(struct world *world);
 
 /* After world_finish. */

@@ -388,7 +388,7 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Runs `act` in a child whose stderr is `descriptor`; whether all that it required was so. */
+/* Runs `act` in a child whose stderr is `descriptor`. Returns whether its checks passed. */
 static bool in_child(int descriptor, bool (*act)(int, int), int argument)
 {
     pid_t child = fork();

@@ -36,7 +36,7 @@ struct message {
     uint8_t filling[12];
 };
 
-/* A mailbox whose messages are numbered as they are posted. */
+/* A mailbox that numbers its messages as they are posted. */
 struct fixture {
     struct memory_counted memory;
     struct mailbox mailbox;

@@ -122,7 +122,7 @@ NO_RING = 100
 
 @pytest.fixture
 def limited():
-    """Returns a function that makes a server's command for a new user who may lock `kib` KiB."""
+    """Returns a function that makes a server's command for a new user that may lock `kib` KiB."""
     if os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("prlimit"):
         pytest.skip("takes root, setpriv and prlimit")
     if len(os.sched_getaffinity(0)) < 2:

@@ -32,7 +32,7 @@ class UnixServer(Server):
         connection.settimeout(timeout)
         try:
             connection.connect(self.path)
-        except FileNotFoundError as error:  # no client can connect any more
+        except FileNotFoundError as error:  # clients can no longer connect
             connection.close()
             raise ConnectionRefusedError(str(error)) from error
         except OSError:
