@@ -55,7 +55,7 @@ struct claim *claim_create(struct table *table, uint64_t connection_id, struct r
         return NULL;
     }
     client_reply_received(client);
-    client->active++;
+    client->waiting++;
     claim->client = client;
     claim->resource = resource;
     claim->lease_s = lease_s;
@@ -94,6 +94,8 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     claim->state = (uint8_t)state;
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
+    claim->client->waiting--;
+    claim->client->holding++;
     resource->holders++;
     resource->owner = claim;
 }
@@ -131,10 +133,16 @@ void claim_end_enqueued(struct table *table, struct claim *claim)
 
 void claim_deactivate(struct table *table, struct claim *claim)
 {
-    if (claim_is(claim, CLAIMS_WAITING))
+    struct client *client = claim->client;
+
+    if (claim_is(claim, CLAIMS_WAITING)) {
         claim_return_promise(table);
+        client->waiting--;
+    } else {
+        client->holding--;
+    }
     heap_remove(&table->deadlines, &claim->deadline);
-    client_claim_ended(table, claim->client);
+    client_report_idle(table, client);
 }
 
 void claim_remove(struct table *table, struct claim *claim)

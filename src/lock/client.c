@@ -17,7 +17,8 @@ struct client *client_find_or_create(struct table *table, uint64_t connection_id
     if (!client)
         return NULL;
     chain_init(&client->claims);
-    client->active = 0;
+    client->waiting = 0;
+    client->holding = 0;
     client->watched = false;
     map_insert(&table->clients, &client->link, mix_hash(&table->mix, connection_id));
     return client;
@@ -60,12 +61,11 @@ void client_reply_received(struct client *client)
     }
 }
 
-void client_claim_ended(struct table *table, struct client *client)
+void client_report_idle(struct table *table, struct client *client)
 {
     struct lock_answer notice = answer_plain(LOCK_IDLE);
 
-    client->active--;
-    if (!client->watched || client->active > 0)
+    if (!client->watched || client_active(client) > 0)
         return;
     client->watched = false;
     table->context.effect(table->context.user_data, client_connection_id(table, client), &notice);

@@ -27,7 +27,7 @@ void client_settle_claim(struct claim *claim);
 /* The client makes a new request: it has received the reply to its last one. */
 void client_reply_received(struct client *client);
 
-/* Counts a claim that neither waits nor holds any more. Sends LOCK_IDLE if it was the last one. */
-void client_claim_ended(struct table *table, struct client *client);
+/* A claim of the client waits or holds no more. Sends LOCK_IDLE if it was the last one. */
+void client_report_idle(struct table *table, struct client *client);
 
 #endif

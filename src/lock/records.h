@@ -143,9 +143,12 @@ struct two_phase {
 struct client {
     struct map_link link; /* in table->clients, its hash is the mixed connection id */
     struct chain claims;
-    uint32_t active; /* claims that wait or hold */
-    bool watched;    /* LOCK_IDLE is due when `active` becomes 0, see table_watch */
+    uint32_t waiting; /* claims in CLAIMS_WAITING */
+    uint32_t holding : 31;
+    uint32_t watched : 1; /* LOCK_IDLE is due when nothing waits or holds, see table_watch */
 };
+
+static_assert(sizeof(struct client) == 32, "a client's record has no padding");
 
 /* Masks for the bit fields of a resource. */
 enum {
@@ -157,6 +160,12 @@ enum {
 static inline struct lock_answer answer_plain(int outcome)
 {
     return (struct lock_answer){.outcome = outcome};
+}
+
+/* Returns the claims of a client that wait or hold. */
+static inline uint32_t client_active(const struct client *client)
+{
+    return client->waiting + client->holding;
 }
 
 static inline struct claim *claim_of(struct list_link *client_link)

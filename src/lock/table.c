@@ -185,11 +185,12 @@ static struct lock_answer table_own(struct table *table, uint64_t now_ns,
         return answer_plain(DFLOCKD_OK);
     claim_end_enqueued(table, claim);
     chain_remove(&before->claims, &claim->client_link);
-    client_claim_ended(table, before);
+    before->holding--;
+    client_report_idle(table, before);
     client_remove_unused(table, before);
     claim->client = client;
     claim->state = CLAIM_HELD;
-    client->active++;
+    client->holding++;
     chain_push_back(&client->claims, &claim->client_link);
     return answer_plain(DFLOCKD_OK);
 }
@@ -289,10 +290,17 @@ bool table_watch(struct table *table, uint64_t connection_id)
 {
     struct client *client = client_find(table, connection_id);
 
-    if (!client || client->active == 0)
+    if (!client || client_active(client) == 0)
         return false;
     client->watched = true;
     return true;
+}
+
+bool table_holds(const struct table *table, uint64_t connection_id)
+{
+    const struct client *client = client_find(table, connection_id);
+
+    return client && client->holding > 0;
 }
 
 void table_unwatch(struct table *table, uint64_t connection_id)

@@ -202,6 +202,9 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps);
 bool table_watch(struct table *table, uint64_t connection_id);
 void table_unwatch(struct table *table, uint64_t connection_id);
 
+/* Returns whether a connection holds a lease. One that is over counts until it is processed. */
+bool table_holds(const struct table *table, uint64_t connection_id);
+
 /* A resource for statistics. `key` is borrowed for the call. */
 struct lock_view {
     const uint8_t *key;

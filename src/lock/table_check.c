@@ -137,7 +137,8 @@ static void table_check_client(void *context, struct map_link *link)
     struct table_counts *counts = context;
     const struct client *client = CONTAINER_OF(link, struct client, link);
     const struct list_link *at = client->claims.first;
-    uint32_t active = 0;
+    uint32_t waiting = 0;
+    uint32_t holding = 0;
     bool held = false; /* all that follow must be CLAIM_HELD */
 
     table_check_that(counts, at, "a client with nothing");
@@ -151,10 +152,12 @@ static void table_check_client(void *context, struct map_link *link)
         table_check_that(counts, !held || claim->state == CLAIM_HELD,
                          "more than held behind a held claim");
         held = claim->state == CLAIM_HELD;
-        active += claim->state != CLAIM_LOST;
+        waiting += claim_is(claim, CLAIMS_WAITING);
+        holding += claim_is(claim, CLAIMS_HOLDING);
         table_check_claim(counts, claim);
     }
-    table_check_that(counts, active == client->active, "a client's claims miscounted");
+    table_check_that(counts, waiting == client->waiting, "a client's waiting claims miscounted");
+    table_check_that(counts, holding == client->holding, "a client's held claims miscounted");
 }
 
 bool table_check(const struct table *table, const char **problem)

@@ -227,6 +227,17 @@ void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t i
     stripe_unlock(stripe);
 }
 
+bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index)
+{
+    struct stripe *stripe = &stripes->stripe[index];
+    bool holds;
+
+    stripe_lock(stripe);
+    holds = table_holds(&stripe->table, connection_id);
+    stripe_unlock(stripe);
+    return holds;
+}
+
 bool stripes_walk_begin(struct stripes *stripes, struct lock_walk *walk)
 {
     for (uint32_t number = 0; number < TABLE_WALKS_MAX; number++) {

@@ -79,6 +79,7 @@ bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t conne
                         uint32_t index, bool pending, uint32_t steps, uint64_t *wake);
 bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
+bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 
 /*
  * Starts a walk over all stripes, which the caller must end. Returns false if TABLE_WALKS_MAX walks

@@ -265,6 +265,10 @@ static void play_client(struct player *player)
         bool holds = table_watch(&fixture->table, player_number(player, 0));
 
         player_expect(player, holds ? "yes" : "no");
+    } else if (player_is(player, 1, "leases")) {
+        bool holds = table_holds(&fixture->table, player_number(player, 0));
+
+        player_expect(player, holds ? "yes" : "no");
     } else if (player_is(player, 1, "unwatch")) {
         table_unwatch(&fixture->table, player_number(player, 0));
     } else if (player_is(player, 1, "holds")) {

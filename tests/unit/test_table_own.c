@@ -138,6 +138,22 @@ static void owning_without_memory_is_an_error_and_changes_nothing(void **state)
     fixture_end(&fixture);
 }
 
+static void a_lease_moves_to_its_new_client(void **state)
+{
+    (void)state;
+    play(defaults,
+         LINES("1 leases = no", "1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "1 leases = yes",
+               "2 leases = no", "3 o k a = ok", "1 leases = no", "3 leases = yes", "3 r k a = ok",
+               "-> 2 ok b 30", "3 leases = no", "2 leases = yes"));
+}
+
+static void a_lost_lease_is_none(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 e k 5 = acquired a 5", "1 leases = yes", "at 5", "1 leases = no",
+                         "1 e k 30 = acquired b 30", "1 leases = yes"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +168,8 @@ int main(void)
         cmocka_unit_test(the_former_client_gets_an_idle_notice),
         cmocka_unit_test(a_change_of_owner_leaves_the_queue_alone),
         cmocka_unit_test(owning_without_memory_is_an_error_and_changes_nothing),
+        cmocka_unit_test(a_lease_moves_to_its_new_client),
+        cmocka_unit_test(a_lost_lease_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

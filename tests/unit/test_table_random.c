@@ -154,6 +154,7 @@ static void compare_holding(struct run *run, int client)
     uint64_t until_ns =
         fixture_holds_until(&run->fixture.table, run->fixture.now_ns, id_of(run, client));
     bool waits = false;
+    bool leased = false;
     bool holds = false;
     bool until_is_one = false;
 
@@ -163,11 +164,13 @@ static void compare_holding(struct run *run, int client)
         if (claim->state == MODEL_FREE || claim->client != id_of(run, client))
             continue;
         waits |= claim->state == MODEL_WAITS;
+        leased |= claim->state == MODEL_HOLDS;
         if (claim->state == MODEL_HOLDS && claim->deadline_ns > run->fixture.now_ns) {
             holds = true;
             until_is_one |= claim->deadline_ns == until_ns;
         }
     }
+    EXPECT(run, table_holds(&run->fixture.table, id_of(run, client)) == leased);
     if (waits)
         EXPECT(run, until_ns == UINT64_MAX);
     else if (holds)
