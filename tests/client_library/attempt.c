@@ -43,7 +43,7 @@ static size_t first_byte(void *context, const char *key, size_t server_count)
     return (unsigned char)key[0] % server_count;
 }
 
-static size_t beyond(void *context, const char *key, size_t server_count)
+static size_t shard_beyond_end(void *context, const char *key, size_t server_count)
 {
     (void)context;
     (void)key;
@@ -91,14 +91,14 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
     else if (strcmp(name, "lease") == 0)
         attempt->lock_options.lease_s = (uint64_t)atoi(value);
     else if (strcmp(name, "strategy") == 0)
-        options->shard = strcmp(value, "beyond") == 0 ? beyond : first_byte;
+        options->shard = strcmp(value, "beyond") == 0 ? shard_beyond_end : first_byte;
     else
         return false;
     return true;
 }
 
 /* Returns the status of an action, and prints its details. */
-static enum dflockd_status act(struct attempt *attempt, const char *name, unsigned number)
+static enum dflockd_status do_action(struct attempt *attempt, const char *name, unsigned number)
 {
     struct dflockd_lock *lock = attempt->lock;
     enum dflockd_status status;
@@ -161,7 +161,7 @@ int main(int count, char **arguments)
         if (!opened && !open_all(&attempt))
             break;
         opened = true;
-        status = act(&attempt, arguments[i], value ? (unsigned)atoi(value) : 0);
+        status = do_action(&attempt, arguments[i], value ? (unsigned)atoi(value) : 0);
         dflockd_lock_problem(attempt.lock, attempt.problem);
         printf("%s %s %s\n", arguments[i], name_of(status), attempt.problem);
     }

@@ -495,7 +495,7 @@ static void a_closed_server_raises_no_signal(void **state)
 
 static atomic_int interruptions;
 
-static void interrupt(int number)
+static void ignore_signal(int number)
 {
     (void)number;
     interruptions++;
@@ -519,7 +519,7 @@ static void signals_interrupt_no_call(void **state)
     struct dflockd_lock *lock = new_lock(client, "key", NULL);
     struct dflockd_connection *holder = connect_to(f->served.address);
     struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .key = "key"};
-    struct sigaction action = {.sa_handler = interrupt};
+    struct sigaction action = {.sa_handler = ignore_signal};
     struct dflockd_reply reply;
     pthread_t self = pthread_self();
     pthread_t thread;

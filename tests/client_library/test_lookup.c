@@ -199,7 +199,7 @@ static struct dflockd_connection *connect_by_name(const struct fixture *f, const
     return connection;
 }
 
-static enum dflockd_status ping(struct dflockd_connection *connection)
+static enum dflockd_status send_ping(struct dflockd_connection *connection)
 {
     const struct dflockd_request request = {.command = DFLOCKD_PING};
     struct dflockd_reply reply;
@@ -212,7 +212,7 @@ static enum dflockd_status ping(struct dflockd_connection *connection)
 static void assert_ends(struct dflockd_connection *connection, enum dflockd_status status,
                         const char *problem)
 {
-    assert_status(ping(connection), status);
+    assert_status(send_ping(connection), status);
     if (!strstr(dflockd_connection_problem(connection), problem))
         fail_msg("problem: %s", dflockd_connection_problem(connection));
     dflockd_connection_close(connection);
@@ -234,7 +234,7 @@ static void opening_does_not_wait_for_the_look_up(void **state)
     assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
     set_silent(false);
     assert_int_equal(poll(&watched, 1, WAIT_MS), 1);
-    assert_done(ping(connection));
+    assert_done(send_ping(connection));
     dflockd_connection_close(connection);
 }
 
@@ -283,7 +283,7 @@ static void a_late_result_is_used(void **state)
 {
     struct dflockd_connection *connection = connect_by_name(*state, "late.test", LONG_TIMEOUT_MS);
 
-    assert_done(ping(connection));
+    assert_done(send_ping(connection));
     dflockd_connection_close(connection);
 }
 
@@ -350,7 +350,7 @@ static void look_ups_beyond_the_limit_are_delayed(void **state)
     assert_int_equal(running_lookups(), LOOKUPS_MAX);
     set_silent(false);
     for (int i = 0; i < LOOKUPS_MAX + MORE; i++) {
-        assert_done(ping(connections[i]));
+        assert_done(send_ping(connections[i]));
         dflockd_connection_close(connections[i]);
     }
 }
@@ -375,7 +375,7 @@ static void a_number_needs_no_look_up(void **state)
         struct dflockd_connection *connection =
             connect_by_name(f, i ? "[::ffff:127.0.0.1]" : "127.0.0.1", LONG_TIMEOUT_MS);
 
-        assert_done(ping(connection));
+        assert_done(send_ping(connection));
         dflockd_connection_close(connection);
     }
 }
@@ -395,7 +395,7 @@ static void a_child_can_look_up_while_its_parent_does(void **state)
     child = fork();
     if (child == 0) {
         if (open_name(&connection, f, "late.test", LONG_TIMEOUT_MS, NULL) == DFLOCKD_STATUS_DONE &&
-            ping(connection) == DFLOCKD_STATUS_DONE)
+            send_ping(connection) == DFLOCKD_STATUS_DONE)
             /* Not _exit: valgrind would report the memory of the parent's threads. */
             execl("/bin/true", "true", (char *)NULL);
         _exit(1);
@@ -425,7 +425,7 @@ static void a_failed_thread_returns_no_memory(void **state)
     assert_null(connection);
     assert_non_null(strstr(problem, "cannot resolve the host: cannot start a thread"));
     assert_done(open_name(&connection, *state, "late.test", LONG_TIMEOUT_MS, problem));
-    assert_done(ping(connection));
+    assert_done(send_ping(connection));
     dflockd_connection_close(connection);
 }
 

@@ -70,7 +70,7 @@ static int tear_down(void **state)
 }
 
 /* A held lock with a lease of `lease_s`. */
-static struct dflockd_lock *hold(struct fixture *f, uint64_t lease_s)
+static struct dflockd_lock *hold_lock(struct fixture *f, uint64_t lease_s)
 {
     struct dflockd_lock *lock;
 
@@ -98,7 +98,7 @@ static void assert_lost(struct fixture *f, struct dflockd_lock *lock, enum dfloc
 }
 
 /* Another connection releases or renews by the token. */
-static void meddle(struct fixture *f, struct dflockd_lock *lock, enum dflockd_command command)
+static void interfere(struct fixture *f, struct dflockd_lock *lock, enum dflockd_command command)
 {
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     struct dflockd_request request = {.command = command, .key = "key", .token = token};
@@ -112,7 +112,7 @@ static void meddle(struct fixture *f, struct dflockd_lock *lock, enum dflockd_co
 static void a_lock_is_held_over_several_leases(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 1);
+    struct dflockd_lock *lock = hold_lock(f, 1);
     uint64_t fence = dflockd_lock_fence(lock);
     int64_t end = now_ms() + 4500;
 
@@ -134,7 +134,7 @@ static void a_semaphore_slot_is_held_over_several_leases(void **state)
     struct dflockd_lock *lock;
 
     f->options.limit = 2;
-    lock = hold(f, 1);
+    lock = hold_lock(f, 1);
     sleep_ms(3200);
     assert_true(dflockd_lock_held(lock));
     assert_done(dflockd_lock_release(lock));
@@ -153,7 +153,7 @@ static void it_is_renewed_at_the_ratio_or_up_to_a_tenth_earlier(void **state)
     bool early = false;
 
     f->options.renew_ratio = 0.4;
-    lock = hold(f, 2);
+    lock = hold_lock(f, 2);
     last = dflockd_lock_lease_ms(lock);
     for (int64_t end = now_ms() + WAIT_MS; turn < 6; sleep_ms(1)) {
         int64_t left = dflockd_lock_lease_ms(lock);
@@ -182,7 +182,7 @@ static void without_renewal_the_lease_ends(void **state)
     int64_t begun = now_ms();
 
     f->options.renew = false;
-    lock = hold(f, 1);
+    lock = hold_lock(f, 1);
     assert_lost(f, lock, DFLOCKD_STATUS_LOST, begun, 1000 + AT_ONCE_MS);
     assert_true(f->losses.at_ms - begun >= 995);
     dflockd_lock_free(lock);
@@ -191,10 +191,10 @@ static void without_renewal_the_lease_ends(void **state)
 static void a_lost_lock_can_be_acquired_and_lost_again(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 5);
+    struct dflockd_lock *lock = hold_lock(f, 5);
 
     for (int round = 1; round <= 3; round++) {
-        meddle(f, lock, DFLOCKD_RELEASE);
+        interfere(f, lock, DFLOCKD_RELEASE);
         assert_status(dflockd_lock_renew(lock, 0), DFLOCKD_STATUS_LOST);
         assert_done(dflockd_lock_acquire(lock, 0));
         assert_false(dflockd_lock_lost(lock));
@@ -210,10 +210,10 @@ static void a_lost_lock_can_be_acquired_and_lost_again(void **state)
 static void a_refused_renewal_loses_the_lock(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 2);
+    struct dflockd_lock *lock = hold_lock(f, 2);
     int64_t begun = now_ms();
 
-    meddle(f, lock, DFLOCKD_RELEASE);
+    interfere(f, lock, DFLOCKD_RELEASE);
     assert_lost(f, lock, DFLOCKD_STATUS_NOT_HELD, begun, 1000 + AT_ONCE_MS);
     assert_true(is_free(f->served.address, "key"));
     dflockd_lock_free(lock);
@@ -222,7 +222,7 @@ static void a_refused_renewal_loses_the_lock(void **state)
 static void a_server_that_stays_away_loses_the_lock_at_the_end_of_the_lease(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 2);
+    struct dflockd_lock *lock = hold_lock(f, 2);
     char problem[DFLOCKD_PROBLEM_MAX];
     int64_t begun = now_ms();
 
@@ -239,7 +239,7 @@ static void a_server_that_stays_away_loses_the_lock_at_the_end_of_the_lease(void
 static void a_server_that_restarts_without_the_grant_loses_the_lock(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 30);
+    struct dflockd_lock *lock = hold_lock(f, 30);
     char port[16];
     int64_t begun = now_ms();
 
@@ -254,7 +254,7 @@ static void a_server_that_restarts_without_the_grant_loses_the_lock(void **state
 static void a_grant_released_with_its_connection_is_lost(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 30);
+    struct dflockd_lock *lock = hold_lock(f, 30);
     int64_t begun = now_ms();
 
     f->wire.cut = WIRE_CUT_SERVER;
@@ -287,7 +287,7 @@ static void assert_survives_a_cut(struct fixture *f, struct dflockd_lock *lock)
 
 static void a_lock_survives_its_connection(void **state)
 {
-    assert_survives_a_cut(*state, hold(*state, 30));
+    assert_survives_a_cut(*state, hold_lock(*state, 30));
 }
 
 static void a_slot_of_a_semaphore_survives_its_connection(void **state)
@@ -295,7 +295,7 @@ static void a_slot_of_a_semaphore_survives_its_connection(void **state)
     struct fixture *f = *state;
 
     f->options.limit = 2;
-    assert_survives_a_cut(f, hold(f, 30));
+    assert_survives_a_cut(f, hold_lock(f, 30));
 }
 
 static void a_lock_that_is_not_renewed_survives_its_connection(void **state)
@@ -303,13 +303,13 @@ static void a_lock_that_is_not_renewed_survives_its_connection(void **state)
     struct fixture *f = *state;
 
     f->options.renew = false;
-    assert_survives_a_cut(f, hold(f, 30));
+    assert_survives_a_cut(f, hold_lock(f, 30));
 }
 
 static void an_unverified_lock_can_be_released(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 30);
+    struct dflockd_lock *lock = hold_lock(f, 30);
 
     server_signal(&f->served, SIGSTOP);
     f->wire.cut = WIRE_CUT_CLIENT;
@@ -329,7 +329,7 @@ static void an_unverified_lock_can_be_released(void **state)
 static void a_forked_child_does_not_disturb_its_parent(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 1);
+    struct dflockd_lock *lock = hold_lock(f, 1);
     struct timespec before;
     struct timespec after;
     pid_t child = fork();
@@ -356,7 +356,7 @@ static void a_forked_child_does_not_disturb_its_parent(void **state)
 static void a_lease_that_ends_while_the_server_is_stopped_is_lost(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 1);
+    struct dflockd_lock *lock = hold_lock(f, 1);
     int64_t begun = now_ms();
 
     server_signal(&f->served, SIGSTOP);
@@ -369,7 +369,7 @@ static void a_lease_that_ends_while_the_server_is_stopped_is_lost(void **state)
 static void renew_waits_at_most_until_the_lease_ends(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 1);
+    struct dflockd_lock *lock = hold_lock(f, 1);
     int64_t begun = now_ms();
 
     server_signal(&f->served, SIGSTOP);
@@ -407,7 +407,7 @@ static void a_draining_server_accepts_renewals_and_the_release(void **state)
 static void a_server_that_ends_loses_its_locks(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 3);
+    struct dflockd_lock *lock = hold_lock(f, 3);
     int64_t begun = now_ms();
 
     server_signal(&f->served, SIGTERM);
@@ -439,7 +439,7 @@ static void a_draining_server_ends_a_wait(void **state)
 static void a_released_lock_is_not_lost_later(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 1);
+    struct dflockd_lock *lock = hold_lock(f, 1);
 
     assert_done(dflockd_lock_release(lock));
     server_kill(&f->served);
@@ -452,9 +452,9 @@ static void a_released_lock_is_not_lost_later(void **state)
 static void release_reports_that_others_released_the_lock(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_lock *lock = hold(f, 30);
+    struct dflockd_lock *lock = hold_lock(f, 30);
 
-    meddle(f, lock, DFLOCKD_RELEASE);
+    interfere(f, lock, DFLOCKD_RELEASE);
     assert_status(dflockd_lock_release(lock), DFLOCKD_STATUS_LOST);
     assert_true(dflockd_lock_lost(lock));
     assert_int_equal(f->losses.count, 0);

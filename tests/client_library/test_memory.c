@@ -31,7 +31,7 @@ static atomic_bool lasting;             /* all later ones fail too */
 static _Atomic int32_t allocations;
 static _Atomic int32_t live;
 
-static bool fails(void)
+static bool take_failure(void)
 {
     int32_t number = atomic_fetch_add(&allocations, 1);
     bool failed = lasting ? number >= failing : number == failing;
@@ -41,7 +41,7 @@ static bool fails(void)
     return failed;
 }
 
-static void *counted(void *block)
+static void *count_block(void *block)
 {
     live += block != NULL;
     return block;
@@ -61,25 +61,25 @@ void __wrap_free(void *block);
 
 void *__wrap_malloc(size_t size)
 {
-    return fails() ? NULL : counted(__real_malloc(size));
+    return take_failure() ? NULL : count_block(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    return fails() ? NULL : counted(__real_calloc(count, size));
+    return take_failure() ? NULL : count_block(__real_calloc(count, size));
 }
 
 char *__wrap_strdup(const char *text)
 {
-    return fails() ? NULL : counted(__real_strdup(text));
+    return take_failure() ? NULL : count_block(__real_strdup(text));
 }
 
 int __wrap_posix_memalign(void **block, size_t alignment, size_t size)
 {
-    int error = fails() ? ENOMEM : __real_posix_memalign(block, alignment, size);
+    int error = take_failure() ? ENOMEM : __real_posix_memalign(block, alignment, size);
 
     if (error == 0)
-        counted(*block);
+        count_block(*block);
     return error;
 }
 
@@ -137,7 +137,7 @@ static struct dflockd_options options_for(const struct fixture *f, bool tls)
 /* ---- uses ---- */
 
 /* Returns whether it was DONE. Other statuses must come from the lack of memory. */
-static bool done(enum dflockd_status status)
+static bool is_done(enum dflockd_status status)
 {
     bool short_of_memory = status == DFLOCKD_STATUS_NO_MEMORY || status == DFLOCKD_STATUS_LOST;
 
@@ -149,25 +149,25 @@ static bool done(enum dflockd_status status)
 }
 
 /* Two locks of a client; one waits for the other. */
-static void hold(const struct dflockd_options *options)
+static void hold_locks(const struct dflockd_options *options)
 {
     struct dflockd_client *client = NULL;
     struct dflockd_lock *first = NULL;
     struct dflockd_lock *second = NULL;
     char *json = NULL;
 
-    if (!done(dflockd_client_open(&client, options)))
+    if (!is_done(dflockd_client_open(&client, options)))
         return;
-    if (done(dflockd_lock_new(&first, client, key, NULL)) &&
-        done(dflockd_lock_new(&second, client, key, NULL)) &&
-        done(dflockd_lock_acquire(first, WAIT_S)) && done(dflockd_lock_renew(first, 0))) {
+    if (is_done(dflockd_lock_new(&first, client, key, NULL)) &&
+        is_done(dflockd_lock_new(&second, client, key, NULL)) &&
+        is_done(dflockd_lock_acquire(first, WAIT_S)) && is_done(dflockd_lock_renew(first, 0))) {
         enum dflockd_status queued = dflockd_lock_enqueue(second);
 
-        if (queued == DFLOCKD_STATUS_WAITING && done(dflockd_client_stats(client, 0, &json)) &&
-            done(dflockd_lock_release(first)))
-            done(dflockd_lock_wait(second, WAIT_S));
+        if (queued == DFLOCKD_STATUS_WAITING && is_done(dflockd_client_stats(client, 0, &json)) &&
+            is_done(dflockd_lock_release(first)))
+            is_done(dflockd_lock_wait(second, WAIT_S));
         else if (queued != DFLOCKD_STATUS_WAITING)
-            assert_false(done(queued));
+            assert_false(is_done(queued));
     }
     free(json);
     dflockd_lock_free(first);
@@ -175,7 +175,7 @@ static void hold(const struct dflockd_options *options)
     dflockd_client_close(client);
 }
 
-static bool receive(struct dflockd_connection *connection, struct dflockd_reply *reply)
+static bool receive_reply(struct dflockd_connection *connection, struct dflockd_reply *reply)
 {
     enum dflockd_status status;
 
@@ -185,11 +185,11 @@ static bool receive(struct dflockd_connection *connection, struct dflockd_reply 
 
         assert_true(poll(&watched, 1, WAIT_MS) > 0);
     }
-    return done(status);
+    return is_done(status);
 }
 
 /* Many pending requests on a connection, and a long reply. */
-static void talk(const struct dflockd_options *options)
+static void exchange_requests(const struct dflockd_options *options)
 {
     struct dflockd_connection *connection = NULL;
     struct dflockd_request request = {.command = DFLOCKD_ACQUIRE, .timeout_s = WAIT_S};
@@ -197,23 +197,23 @@ static void talk(const struct dflockd_options *options)
     char long_key[LONG_KEY + 1];
     int sent = 0;
 
-    if (!done(dflockd_connection_open(&connection, options, 0)))
+    if (!is_done(dflockd_connection_open(&connection, options, 0)))
         return;
     memset(long_key, 'k', LONG_KEY);
     long_key[LONG_KEY] = '\0';
     request.key = long_key;
     for (; sent < LONG_KEYS; sent++) {
         long_key[0] = (char)('A' + sent);
-        if (!done(dflockd_connection_send(connection, &request)))
+        if (!is_done(dflockd_connection_send(connection, &request)))
             break;
     }
     request = (struct dflockd_request){.command = DFLOCKD_STATS};
-    if (sent == LONG_KEYS && done(dflockd_connection_send(connection, &request))) {
-        while (sent > 0 && receive(connection, &reply)) {
+    if (sent == LONG_KEYS && is_done(dflockd_connection_send(connection, &request))) {
+        while (sent > 0 && receive_reply(connection, &reply)) {
             assert_done(reply.status);
             sent--;
         }
-        if (sent == 0 && receive(connection, &reply))
+        if (sent == 0 && receive_reply(connection, &reply))
             assert_non_null(strstr(reply.text, long_key));
     }
     dflockd_connection_close(connection);
@@ -246,7 +246,7 @@ static void locks_report_a_lack_of_memory_and_leak_nothing(void **state)
     for (int i = 0; i < 4; i++) {
         struct dflockd_options options = options_for(*state, i & 1);
 
-        each_allocation_fails(&options, hold, i & 2);
+        each_allocation_fails(&options, hold_locks, i & 2);
     }
 }
 
@@ -255,7 +255,7 @@ static void connections_report_a_lack_of_memory_and_leak_nothing(void **state)
     for (int i = 0; i < 4; i++) {
         struct dflockd_options options = options_for(*state, i & 1);
 
-        each_allocation_fails(&options, talk, i & 2);
+        each_allocation_fails(&options, exchange_requests, i & 2);
     }
 }
 
@@ -271,7 +271,7 @@ static void look_ups_report_a_lack_of_memory_and_leak_nothing(void **state)
         struct dflockd_options options = options_for(f, false);
 
         options.servers = &server;
-        each_allocation_fails(&options, i & 1 ? hold : talk, i & 2);
+        each_allocation_fails(&options, i & 1 ? hold_locks : exchange_requests, i & 2);
     }
 }
 

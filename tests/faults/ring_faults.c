@@ -33,7 +33,7 @@ struct faults {
     _Atomic int64_t receives; /* submitted */
 };
 
-static struct faults *faults(void)
+static struct faults *map_faults(void)
 {
     static _Atomic(struct faults *) shared;
 
@@ -52,7 +52,7 @@ static struct faults *faults(void)
 }
 
 /* Decrements `count`. Returns 0 if it was 0 already. */
-static int use(_Atomic int64_t *count)
+static int take_one(_Atomic int64_t *count)
 {
     int64_t left = *count;
 
@@ -63,7 +63,7 @@ static int use(_Atomic int64_t *count)
     return 0;
 }
 
-static void *next(const char *name)
+static void *find_next(const char *name)
 {
     void *function = dlsym(RTLD_NEXT, name);
 
@@ -73,7 +73,7 @@ static void *next(const char *name)
 }
 
 /* Counts receives among the requests about to be submitted, and spoils requests. */
-static void spoil(struct io_uring *ring)
+static void spoil_requests(struct io_uring *ring)
 {
     static _Atomic int64_t seen;
     struct io_uring_sq *queue = &ring->sq;
@@ -82,26 +82,26 @@ static void spoil(struct io_uring *ring)
         struct io_uring_sqe *sqe = &queue->sqes[at & *queue->kring_mask];
 
         if (sqe->opcode == IORING_OP_RECV)
-            faults()->receives++;
-        if (faults()->spoil_count > 0 && sqe->opcode == faults()->spoil_opcode &&
-            ++seen % faults()->spoil_every == 0 && use(&faults()->spoil_count)) {
+            map_faults()->receives++;
+        if (map_faults()->spoil_count > 0 && sqe->opcode == map_faults()->spoil_opcode &&
+            ++seen % map_faults()->spoil_every == 0 && take_one(&map_faults()->spoil_count)) {
             sqe->fd = -1;
-            faults()->spoiled++;
+            map_faults()->spoiled++;
         }
     }
 }
 
 /* Drops completions as a kernel without memory does. `result` is the result of the turn. */
-static int drop(struct io_uring *ring, int result)
+static int drop_completions(struct io_uring *ring, int result)
 {
     static _Thread_local int due;
     struct io_uring_cq *queue = &ring->cq;
     unsigned count = *queue->ktail - *queue->khead;
 
-    if (count > 0 && use(&faults()->drop_count)) {
+    if (count > 0 && take_one(&map_faults()->drop_count)) {
         *queue->khead += count;
         *queue->koverflow += count;
-        faults()->dropped += count;
+        map_faults()->dropped += count;
         due = 1;
     }
     /* The kernel reports the drop once, in a turn that submits nothing. */
@@ -112,13 +112,13 @@ static int drop(struct io_uring *ring, int result)
     return result;
 }
 
-static int fails(void)
+static int take_failure(void)
 {
-    struct faults *orders = faults();
+    struct faults *orders = map_faults();
 
     orders->turns++;
-    if (orders->turn_count == 0 || use(&orders->turn_skip) ||
-        orders->turns % orders->turn_every != 0 || !use(&orders->turn_count))
+    if (orders->turn_count == 0 || take_one(&orders->turn_skip) ||
+        orders->turns % orders->turn_every != 0 || !take_one(&orders->turn_count))
         return 0;
     orders->failed++;
     return 1;
@@ -126,39 +126,39 @@ static int fails(void)
 
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned count)
 {
-    int (*real)(struct io_uring *, unsigned) = next("io_uring_submit_and_wait");
+    int (*real)(struct io_uring *, unsigned) = find_next("io_uring_submit_and_wait");
 
-    if (fails())
-        return (int)faults()->turn_error;
-    spoil(ring);
-    return drop(ring, real(ring, count));
+    if (take_failure())
+        return (int)map_faults()->turn_error;
+    spoil_requests(ring);
+    return drop_completions(ring, real(ring, count));
 }
 
 int io_uring_submit_and_get_events(struct io_uring *ring)
 {
-    int (*real)(struct io_uring *) = next("io_uring_submit_and_get_events");
+    int (*real)(struct io_uring *) = find_next("io_uring_submit_and_get_events");
 
-    if (fails())
-        return (int)faults()->turn_error;
-    spoil(ring);
-    return drop(ring, real(ring));
+    if (take_failure())
+        return (int)map_faults()->turn_error;
+    spoil_requests(ring);
+    return drop_completions(ring, real(ring));
 }
 
 int io_uring_submit(struct io_uring *ring)
 {
-    int (*real)(struct io_uring *) = next("io_uring_submit");
+    int (*real)(struct io_uring *) = find_next("io_uring_submit");
 
-    if (use(&faults()->submit_count)) {
-        faults()->failed++;
-        return (int)faults()->submit_error;
+    if (take_one(&map_faults()->submit_count)) {
+        map_faults()->failed++;
+        return (int)map_faults()->submit_error;
     }
-    spoil(ring);
+    spoil_requests(ring);
     return real(ring);
 }
 
 int io_uring_get_events(struct io_uring *ring)
 {
-    int (*real)(struct io_uring *) = next("io_uring_get_events");
+    int (*real)(struct io_uring *) = find_next("io_uring_get_events");
 
-    return faults()->submit_count > 0 ? (int)faults()->submit_error : real(ring);
+    return map_faults()->submit_count > 0 ? (int)map_faults()->submit_error : real(ring);
 }

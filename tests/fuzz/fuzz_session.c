@@ -452,7 +452,7 @@ static void read_on(struct fuzz_peer *peer)
     act_on_want(peer);
 }
 
-static void receive(struct fuzz_peer *peer, const void *bytes, size_t length)
+static void receive_bytes(struct fuzz_peer *peer, const void *bytes, size_t length)
 {
     if (peer->driven.state != PEER_OPEN || peer->driven.input_ended ||
         peer->driven.end - peer->driven.start + length > BACKLOG_MOST)
@@ -521,7 +521,7 @@ static void handle_idle(struct fuzz_peer *peer)
 }
 
 /* Delivers up to `most` effects. */
-static void deliver(uint32_t worker, uint32_t most)
+static void deliver_effects(uint32_t worker, uint32_t most)
 {
     struct stripes_effect effect;
 
@@ -548,7 +548,7 @@ static void deliver(uint32_t worker, uint32_t most)
 /* Effects are delivered before timeouts, as in a worker. */
 static void read_timed_out(struct fuzz_peer *peer)
 {
-    deliver(worker_of(peer), UINT32_MAX);
+    deliver_effects(worker_of(peer), UINT32_MAX);
     if (peer->driven.state != PEER_OPEN || peer->driven.want != SESSION_WANT_INPUT ||
         peer->may_be_silent)
         return;
@@ -561,7 +561,7 @@ static void read_timed_out(struct fuzz_peer *peer)
     start_leaving(peer);
 }
 
-static void advance(uint32_t worker, uint8_t by)
+static void advance_clock(uint32_t worker, uint8_t by)
 {
     if (by < 64)
         world.now_ns += by * SECOND / 10;
@@ -574,7 +574,7 @@ static void advance(uint32_t worker, uint8_t by)
     world.driver.workers[worker].context.now_ns = world.now_ns;
 }
 
-static void expire(uint32_t worker, uint32_t steps)
+static void expire_deadlines(uint32_t worker, uint32_t steps)
 {
     struct session_context *context = &world.driver.workers[worker].context;
 
@@ -669,7 +669,7 @@ static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
         snprintf(arg, sizeof(arg), "%s %s", numbers & 1 ? "s" : "l", token);
     length =
         snprintf(text, sizeof(text), "%s\n%c\n%s\n", words[command], 'a' + (what >> 4) % 5, arg);
-    receive(peer, text, (size_t)length);
+    receive_bytes(peer, text, (size_t)length);
 }
 
 static void send_run(struct fuzz_peer *peer, uint8_t byte, uint8_t count)
@@ -677,7 +677,7 @@ static void send_run(struct fuzz_peer *peer, uint8_t byte, uint8_t count)
     uint8_t run[UINT8_MAX];
 
     memset(run, byte, count);
-    receive(peer, run, count);
+    receive_bytes(peer, run, count);
 }
 
 static void fail_memory(uint8_t after)
@@ -709,14 +709,14 @@ static void operate_on_peer(struct fuzz_peer *peer, uint8_t operation, struct in
         break;
     case 3:
         piece = input_take(input, input_byte(input));
-        receive(peer, piece.bytes, piece.length);
+        receive_bytes(peer, piece.bytes, piece.length);
         break;
     case 4:
         byte = input_byte(input);
         send_run(peer, byte, input_byte(input));
         break;
     case 5:
-        receive(peer, world.tokens[input_byte(input) % TOKENS], DFLOCKD_TOKEN_LENGTH);
+        receive_bytes(peer, world.tokens[input_byte(input) % TOKENS], DFLOCKD_TOKEN_LENGTH);
         break;
     case 6:
         start_leaving(peer);
@@ -737,7 +737,7 @@ static void operate_on_peer(struct fuzz_peer *peer, uint8_t operation, struct in
     }
 }
 
-static void operate(struct input *input)
+static void run_operation(struct input *input)
 {
     uint8_t byte = input_byte(input);
     uint8_t operation = byte & 15;
@@ -746,13 +746,13 @@ static void operate(struct input *input)
 
     switch (operation) {
     case 11:
-        deliver(worker, who & 8 ? 1 : UINT32_MAX);
+        deliver_effects(worker, who & 8 ? 1 : UINT32_MAX);
         break;
     case 12:
-        advance(worker, input_byte(input));
+        advance_clock(worker, input_byte(input));
         break;
     case 13:
-        expire(worker, input_byte(input));
+        expire_deadlines(worker, input_byte(input));
         break;
     case 14:
         fail_memory(input_byte(input));
@@ -827,10 +827,10 @@ static void wait_for_answers(void)
     for (struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++)
         peer->driven.start = peer->driven.end;
     for (uint32_t worker = 0; worker < world.driver.worker_count; worker++)
-        expire(worker, UINT32_MAX);
+        expire_deadlines(worker, UINT32_MAX);
     check_world();
     for (uint32_t worker = 0; worker < world.driver.worker_count; worker++)
-        deliver(worker, UINT32_MAX);
+        deliver_effects(worker, UINT32_MAX);
     for (const struct fuzz_peer *peer = world.peers; peer < world.peers + PEERS; peer++)
         must(peer->driven.state != PEER_OPEN || peer->driven.session.state != SESSION_BLOCKED,
              "every wait ends");
@@ -857,8 +857,8 @@ static void world_end(uint8_t kind)
     for (world.now_ns = FOREVER - 1000 * SECOND; world.now_ns < FOREVER;
          world.now_ns += 100 * SECOND) {
         for (uint32_t worker = 0; worker < world.driver.worker_count; worker++) {
-            deliver(worker, UINT32_MAX);
-            expire(worker, UINT32_MAX);
+            deliver_effects(worker, UINT32_MAX);
+            expire_deadlines(worker, UINT32_MAX);
         }
         check_world();
     }
@@ -886,7 +886,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     kind = input_byte(&input);
     world_start(kind);
     while (input.length > 0)
-        operate(&input);
+        run_operation(&input);
     world_end(kind);
     return 0;
 }

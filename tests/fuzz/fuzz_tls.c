@@ -30,17 +30,17 @@ static struct pipe to_server;
 static struct pipe to_client;
 static struct tls *server;
 static struct tls *client;
-static uint64_t written; /* byte number n is pattern(n) */
+static uint64_t written; /* byte number n is pattern_byte(n) */
 static uint64_t bytes_read;
 static bool server_over;
 static bool client_over;
 
-static uint8_t pattern(uint64_t number)
+static uint8_t pattern_byte(uint64_t number)
 {
     return (uint8_t)(number * 31 >> 2);
 }
 
-static bool take(void *receiver, const uint8_t *bytes, size_t length)
+static bool receive_bytes(void *receiver, const uint8_t *bytes, size_t length)
 {
     struct pipe *pipe = receiver;
 
@@ -54,7 +54,7 @@ static bool take(void *receiver, const uint8_t *bytes, size_t length)
 static void remove_files(void);
 static struct tls_made made;
 
-static void prepare(void)
+static void load_contexts(void)
 {
     static bool done;
     char problem[TLS_PROBLEM_MAX];
@@ -94,7 +94,7 @@ static void server_hears(const uint8_t *bytes, size_t length)
         must(tls_ready(server), "no data is read before the handshake is done");
         must(count > 0 && count <= sizeof(plain), "some bytes are read");
         for (size_t i = 0; i < count; i++)
-            must(plain[i] == pattern(bytes_read++), "the bytes read are the bytes written");
+            must(plain[i] == pattern_byte(bytes_read++), "the bytes read are the bytes written");
         must(bytes_read <= written, "the reader has at most the bytes written");
     } while (true);
     if (result == TLS_BROKEN)
@@ -128,13 +128,13 @@ static void client_says(size_t length)
     if (!tls_ready(client) || client_over || length == 0 || PIPE_MAX / 4 < to_server.length)
         return;
     for (size_t i = 0; i < length; i++)
-        bytes[i] = pattern(written + i);
+        bytes[i] = pattern_byte(written + i);
     if (tls_write(client, bytes, length))
         written += length;
 }
 
 /* Passes on the first `length` bytes of the client's output. */
-static void pass(size_t length)
+static void pass_bytes(size_t length)
 {
     static uint8_t bytes[PIPE_MAX];
 
@@ -147,7 +147,7 @@ static void pass(size_t length)
     client_hears();
 }
 
-static void step(struct input *input)
+static void run_step(struct input *input)
 {
     uint8_t operation = input_byte(input);
     size_t size = input_byte(input);
@@ -155,10 +155,10 @@ static void step(struct input *input)
 
     switch (operation % 8) {
     case 0:
-        pass(size);
+        pass_bytes(size);
         break;
     case 1:
-        pass(PIPE_MAX);
+        pass_bytes(PIPE_MAX);
         break;
     case 2:
         client_says(size);
@@ -194,23 +194,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     struct input input = {.bytes = bytes, .length = length};
     uint8_t start = input_byte(&input);
 
-    prepare();
+    load_contexts();
     to_server.length = 0;
     to_client.length = 0;
     written = 0;
     bytes_read = 0;
     server_over = false;
     client_over = false;
-    server = tls_serve(&place, take, &to_client);
-    client = tls_call(clients, NULL, take, &to_server);
+    server = tls_serve(&place, receive_bytes, &to_client);
+    client = tls_call(clients, NULL, receive_bytes, &to_server);
     must(server && client, "there is memory");
     client_hears();
     for (uint32_t i = 0; i < start % 4u; i++)
-        pass(PIPE_MAX);
+        pass_bytes(PIPE_MAX);
     if (start % 4 == 3)
         must(tls_ready(server) && tls_ready(client), "an honest handshake is done");
     for (uint32_t i = 0; i < STEPS_MAX && input.length > 0; i++)
-        step(&input);
+        run_step(&input);
     tls_end(server);
     tls_free(server);
     tls_free(client);

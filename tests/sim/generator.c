@@ -11,14 +11,14 @@ enum {
     NEWS_MANY = 256
 };
 
-static uint32_t below(struct generator *generator, uint32_t bound)
+static uint32_t random_below(struct generator *generator, uint32_t bound)
 {
     return seeded_below(&generator->seeded, bound);
 }
 
 static bool one_in(struct generator *generator, uint32_t bound)
 {
-    return below(generator, bound) == 0;
+    return random_below(generator, bound) == 0;
 }
 
 void generator_init(struct generator *generator, uint64_t seed, uint32_t events)
@@ -26,33 +26,33 @@ void generator_init(struct generator *generator, uint64_t seed, uint32_t events)
     memset(generator, 0, sizeof(*generator));
     generator->seeded.state = ~seed;
     if (one_in(generator, 3))
-        generator->drain_left = events / (2 + below(generator, 20));
-    generator->time_rate = 20 + below(generator, 120);
-    generator->turn_rate = 20 + below(generator, 150);
-    generator->effect_rate = 20 + below(generator, 250);
-    generator->death_rate = 5 + below(generator, 60);
-    generator->pace = below(generator, 3);
-    generator->enqueuing = below(generator, 4) ? 16 : 50;
+        generator->drain_left = events / (2 + random_below(generator, 20));
+    generator->time_rate = 20 + random_below(generator, 120);
+    generator->turn_rate = 20 + random_below(generator, 150);
+    generator->effect_rate = 20 + random_below(generator, 250);
+    generator->death_rate = 5 + random_below(generator, 60);
+    generator->pace = random_below(generator, 3);
+    generator->enqueuing = random_below(generator, 4) ? 16 : 50;
 }
 
 /* ---- time and workers ---- */
 
 static uint32_t some_milliseconds(struct generator *generator)
 {
-    uint32_t chance = below(generator, 1000);
+    uint32_t chance = random_below(generator, 1000);
 
     if (chance < 750)
-        return 1 + below(generator, generator->pace == 0 ? 5 : 50);
+        return 1 + random_below(generator, generator->pace == 0 ? 5 : 50);
     if (chance < 950)
-        return 1 + below(generator, generator->pace == 0 ? 100 : 2000);
+        return 1 + random_below(generator, generator->pace == 0 ? 100 : 2000);
     if (chance < 997 || generator->pace < 2)
-        return 1 + below(generator, generator->pace == 0 ? 2000 : 45000);
-    return 1 + below(generator, 5 * 3600 * 1000);
+        return 1 + random_below(generator, generator->pace == 0 ? 2000 : 45000);
+    return 1 + random_below(generator, 5 * 3600 * 1000);
 }
 
 static uint32_t some_steps(struct generator *generator)
 {
-    return one_in(generator, 3) ? EVENT_ALL : 1 + below(generator, 5);
+    return one_in(generator, 3) ? EVENT_ALL : 1 + random_below(generator, 5);
 }
 
 static struct event some_memory(struct generator *generator)
@@ -60,18 +60,18 @@ static struct event some_memory(struct generator *generator)
     static const uint16_t choices[] = {MEMORY_NEVER, MEMORY_NEVER, MEMORY_TABLE, MEMORY_OUTPUT};
     struct event event = {.kind = EVENT_MEMORY};
 
-    event.key = choices[below(generator, 4)];
-    event.number =
-        event.key == MEMORY_OUTPUT ? 10 + below(generator, 60) : 2 + below(generator, 10);
-    event.who = (uint16_t)below(generator, 60000);
+    event.key = choices[random_below(generator, 4)];
+    event.number = event.key == MEMORY_OUTPUT ? 10 + random_below(generator, 60)
+                                              : 2 + random_below(generator, 10);
+    event.who = (uint16_t)random_below(generator, 60000);
     return event;
 }
 
 /* Returns no event if none of that kind applies now. */
 static struct event some_worker_event(struct generator *generator, const struct world *world)
 {
-    struct event event = {.who = (uint16_t)below(generator, world->policy.workers)};
-    uint32_t chance = below(generator, 1000);
+    struct event event = {.who = (uint16_t)random_below(generator, world->policy.workers)};
+    uint32_t chance = random_below(generator, 1000);
     uint32_t effect = world->model.mailboxes[event.who].count;
 
     if (chance < generator->time_rate) {
@@ -101,14 +101,14 @@ static struct event some_worker_event(struct generator *generator, const struct 
 
 static uint16_t some_key(struct generator *generator, const struct world *world)
 {
-    uint32_t names = below(generator, 10) < 7 ? world->policy.hot : world->policy.names;
+    uint32_t names = random_below(generator, 10) < 7 ? world->policy.hot : world->policy.names;
 
-    return (uint16_t)(below(generator, names) * 2 + below(generator, 2));
+    return (uint16_t)(random_below(generator, names) * 2 + random_below(generator, 2));
 }
 
 static uint8_t some_lease(struct generator *generator)
 {
-    uint32_t lease_s = 1 + below(generator, one_in(generator, 3) ? 5 : 40);
+    uint32_t lease_s = 1 + random_below(generator, one_in(generator, 3) ? 5 : 40);
 
     if (one_in(generator, 5))
         return 0;
@@ -117,12 +117,12 @@ static uint8_t some_lease(struct generator *generator)
 
 static uint8_t some_wait(struct generator *generator)
 {
-    return (uint8_t)(one_in(generator, 9) ? 0u : 3 * below(generator, 11));
+    return (uint8_t)(one_in(generator, 9) ? 0u : 3 * random_below(generator, 11));
 }
 
 static uint8_t some_limit(struct generator *generator, uint16_t key)
 {
-    return (uint8_t)(one_in(generator, 25) ? 1 + below(generator, 5) : 1u + key / 2 % 5);
+    return (uint8_t)(one_in(generator, 25) ? 1 + random_below(generator, 5) : 1u + key / 2 % 5);
 }
 
 /* Returns a key that the peer holds with a known token, or -1. */
@@ -130,7 +130,7 @@ static int held_key(struct generator *generator, const struct world *world,
                     const struct sim_peer *peer)
 {
     const struct model *model = &world->model;
-    uint32_t start = model->claim_count ? below(generator, model->claim_count) : 0;
+    uint32_t start = model->claim_count ? random_below(generator, model->claim_count) : 0;
 
     for (uint32_t i = 0; i < model->claim_count; i++) {
         const struct model_claim *claim = &model->claims[(start + i) % model->claim_count];
@@ -149,7 +149,7 @@ static int enqueued_key(struct generator *generator, const struct world *world,
 
     if (client->enqueued_count == 0)
         return -1;
-    return client->enqueued[below(generator, client->enqueued_count)].key;
+    return client->enqueued[random_below(generator, client->enqueued_count)].key;
 }
 
 static uint8_t for_key(uint8_t operation, uint16_t key)
@@ -163,7 +163,7 @@ static uint8_t for_key(uint8_t operation, uint16_t key)
 static void choose_operation(struct generator *generator, const struct world *world,
                              const struct sim_peer *peer, struct event *event)
 {
-    uint32_t chance = below(generator, 100);
+    uint32_t chance = random_below(generator, 100);
     uint8_t operation = DFLOCKD_ACQUIRE;
     int key = -1;
 
@@ -172,7 +172,8 @@ static void choose_operation(struct generator *generator, const struct world *wo
         if (one_in(generator, 6))
             operation = DFLOCKD_OWN;
         key = held_key(generator, world, peer);
-        event->token = one_in(generator, 12) ? (uint8_t)below(generator, TOKEN_CHOICES) : TOKEN_OWN;
+        event->token =
+            one_in(generator, 12) ? (uint8_t)random_below(generator, TOKEN_CHOICES) : TOKEN_OWN;
         if (key < 0 && !one_in(generator, 8))
             operation = DFLOCKD_ACQUIRE;
     } else if (chance < 46 - generator->enqueuing / 4) {
@@ -191,7 +192,7 @@ static void choose_operation(struct generator *generator, const struct world *wo
     event->op = for_key(operation, event->key);
     event->wait =
         operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW || operation == DFLOCKD_OWN
-            ? (uint8_t)below(generator, STALE_MAX)
+            ? (uint8_t)random_below(generator, STALE_MAX)
             : some_wait(generator);
     event->lease = some_lease(generator);
     event->limit = some_limit(generator, event->key);
@@ -201,7 +202,7 @@ static struct event some_request(struct generator *generator, const struct world
                                  const struct sim_peer *peer)
 {
     struct event event = {.kind = EVENT_SEND, .who = (uint16_t)peer->number};
-    uint32_t chance = below(generator, 1000);
+    uint32_t chance = random_below(generator, 1000);
 
     choose_operation(generator, world, peer, &event);
     if (peer->session_model.state == SESSION_MODEL_AUTH && !one_in(generator, 10))
@@ -213,17 +214,18 @@ static struct event some_request(struct generator *generator, const struct world
     else if (chance < 18)
         event.op = DFLOCKD_AUTH;
     if (one_in(generator, 40))
-        event.flaw = (uint8_t)below(generator, one_in(generator, 4) ? FLAWS : FLAW_LONG_COMMAND);
+        event.flaw =
+            (uint8_t)random_below(generator, one_in(generator, 4) ? FLAWS : FLAW_LONG_COMMAND);
     if (one_in(generator, 12))
-        event.style = (uint8_t)below(generator, STYLES);
-    chance = below(generator, 100);
+        event.style = (uint8_t)random_below(generator, STYLES);
+    chance = random_below(generator, 100);
     event.number = EVENT_ALL;
     if (chance < 12)
         event.number = 0;
     else if (chance < 24)
-        event.number = 1 + below(generator, 60);
+        event.number = 1 + random_below(generator, 60);
     if (event.flaw >= FLAW_LONG_COMMAND && one_in(generator, 2))
-        event.number = 200 + below(generator, 150);
+        event.number = 200 + random_below(generator, 150);
     return event;
 }
 
@@ -250,9 +252,9 @@ static struct event some_death(struct generator *generator, const struct sim_pee
 /* Returns no event if that client has nothing to do. */
 static struct event some_peer_event(struct generator *generator, const struct world *world)
 {
-    const struct sim_peer *peer = &world->peers[below(generator, world->policy.clients)];
+    const struct sim_peer *peer = &world->peers[random_below(generator, world->policy.clients)];
     struct event event = {.who = (uint16_t)peer->number};
-    bool dies = below(generator, 1000) < generator->death_rate ||
+    bool dies = random_below(generator, 1000) < generator->death_rate ||
                 (peer->driven.session.state == SESSION_SKIPPING && one_in(generator, 5));
 
     if (peer->driven.state == PEER_GONE) {
@@ -275,7 +277,7 @@ static struct event some_peer_event(struct generator *generator, const struct wo
         event.kind = EVENT_TURN;
     } else if (peer->driven.end < peer->length && one_in(generator, 2)) {
         event.kind = EVENT_READ;
-        event.number = one_in(generator, 3) ? 1 + below(generator, 40) : EVENT_ALL;
+        event.number = one_in(generator, 3) ? 1 + random_below(generator, 40) : EVENT_ALL;
     } else if (peer->driven.want == SESSION_WANT_INPUT || one_in(generator, 30)) {
         event = some_request(generator, world, peer);
     }
@@ -290,7 +292,7 @@ struct event generator_next(struct generator *generator, const struct world *wor
         (generator->drained == 0 || one_in(generator, 50)))
         return (struct event){.kind = EVENT_DRAIN, .who = (uint16_t)generator->drained++};
     if (world->policy.fences && one_in(generator, 150))
-        return (struct event){.kind = EVENT_FENCES, .number = below(generator, 30)};
+        return (struct event){.kind = EVENT_FENCES, .number = random_below(generator, 30)};
     if ((world->event == 0 && one_in(generator, 2)) || one_in(generator, 1500))
         return some_memory(generator);
     for (int i = 0; i < TRIES && event.kind == EVENT_NONE; i++) {

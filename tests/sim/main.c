@@ -102,7 +102,7 @@ static int report_failure(struct trace *trace, const struct result *result)
     return 1;
 }
 
-static int replay(const char *path)
+static int replay_file(const char *path)
 {
     static struct result result;
     struct trace trace;
@@ -138,7 +138,7 @@ static int report_success(const struct arguments *arguments, uint64_t runs,
     return 0;
 }
 
-static int simulate(const struct arguments *arguments)
+static int run_simulation(const struct arguments *arguments)
 {
     static struct result result;
     struct coverage coverage = {0};
@@ -179,5 +179,5 @@ int main(int count, char **words)
             return 2;
         }
     }
-    return arguments.replay ? replay(arguments.replay) : simulate(&arguments);
+    return arguments.replay ? replay_file(arguments.replay) : run_simulation(&arguments);
 }

@@ -9,7 +9,7 @@
 #include "base/time_units.h"
 #include "server/connection_id.h"
 
-static struct model_result plain(int outcome)
+static struct model_result plain_result(int outcome)
 {
     return (struct model_result){.outcome = outcome, .claim = MODEL_NO_CLAIM};
 }
@@ -19,7 +19,7 @@ static struct model_key *key_of(struct model *model, int claim)
     return &model->keys[model->claims[claim].key];
 }
 
-static void changed(struct model *model, struct model_key *key)
+static void note_change(struct model *model, struct model_key *key)
 {
     key->changed = model->step;
 }
@@ -137,7 +137,7 @@ static void set_deadline(struct model *model, int claim, uint64_t seconds)
     model->claims[claim].deadline_ns = deadline_ns;
     if (deadline_ns < model->earliest_ns[key->stripe])
         model->earliest_ns[key->stripe] = deadline_ns;
-    changed(model, key);
+    note_change(model, key);
 }
 
 /* ---- enqueued states ---- */
@@ -201,18 +201,18 @@ void model_collect(struct model *model, struct model_key *key)
     while (model_forget_lost(model, (uint32_t)(key - model->keys)))
         continue;
     key->exists = false;
-    changed(model, key);
+    note_change(model, key);
     model->states--;
     model->collections++;
 }
 
-static void settle(struct model *model, struct model_key *key)
+static void settle_key(struct model *model, struct model_key *key)
 {
     if (!model_idle(key))
         return;
     key->idle_since_ns = model->now_ns;
     key->idle_turn = ++model->turn;
-    changed(model, key);
+    note_change(model, key);
     if (model->policy.gc_idle_s == 0)
         model_collect(model, key);
 }
@@ -245,7 +245,7 @@ void model_post(struct model *model, uint64_t client, int outcome, int claim)
     effect->fence_high = model->claims[claim].fence_high;
 }
 
-static void grant(struct model *model, int claim)
+static void grant_claim(struct model *model, int claim)
 {
     struct model_key *key = key_of(model, claim);
     struct model_claim *granted = &model->claims[claim];
@@ -270,7 +270,7 @@ static void hand_over(struct model *model, struct model_key *key)
         const struct model_client *client = &model->clients[first->slot];
 
         array_remove(key->waiting, &key->waiters, claim);
-        grant(model, claim);
+        grant_claim(model, claim);
         model->handed_over++;
         assert(client->id == first->client); /* a disconnected client waits for nothing */
         if (client->blocked == claim) {
@@ -280,7 +280,7 @@ static void hand_over(struct model *model, struct model_key *key)
             model->claims[claim].unreported = true;
         }
     }
-    settle(model, key);
+    settle_key(model, key);
 }
 
 void model_leave(struct model *model, int claim)
@@ -295,7 +295,7 @@ void model_leave(struct model *model, int claim)
     if (key->owner == claim)
         key->owner = MODEL_NO_CLAIM;
     claim_free(model, claim);
-    changed(model, key);
+    note_change(model, key);
     hand_over(model, key);
 }
 
@@ -318,7 +318,7 @@ static bool is_lease_over(const struct model *model, int claim)
 }
 
 /* Returns the claim that the token holds on `key`. Ends it if its lease is over. */
-static int holder(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
+static int find_holder(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
 {
     const struct model_key *of = &model->keys[key];
 
@@ -366,16 +366,16 @@ static struct model_result has_room(struct model *model, uint32_t slot, uint32_t
     struct model_result answer = {.lease_s = lease_s};
 
     if (key->exists && key->limit != limit)
-        return plain(DFLOCKD_ERROR_LIMIT_MISMATCH);
+        return plain_result(DFLOCKD_ERROR_LIMIT_MISMATCH);
     if (full && model->policy.waiters_max && key->waiters >= model->policy.waiters_max)
-        return plain(DFLOCKD_ERROR_MAX_WAITERS);
+        return plain_result(DFLOCKD_ERROR_MAX_WAITERS);
     if (full && !may_wait)
-        return plain(DFLOCKD_TIMEOUT);
+        return plain_result(DFLOCKD_TIMEOUT);
     if (!key->exists && model->states >= model->policy.states_max)
-        return plain(DFLOCKD_ERROR_MAX_LOCKS);
+        return plain_result(DFLOCKD_ERROR_MAX_LOCKS);
     if (!fence_left(model)) {
         model->without_fence++;
-        return plain(DFLOCKD_ERROR);
+        return plain_result(DFLOCKD_ERROR);
     }
     unblock_claim(model, slot, key->stripe);
     if (!key->exists) {
@@ -385,20 +385,20 @@ static struct model_result has_room(struct model *model, uint32_t slot, uint32_t
         model->states++;
     }
     answer.claim = claim_new(model, slot, key_number, lease_s);
-    changed(model, key);
+    note_change(model, key);
     if (full) {
         assert(key->waiters < MODEL_WAITERS);
         key->waiting[key->waiters++] = (uint16_t)answer.claim;
         answer.outcome = MODEL_PENDING;
     } else {
-        grant(model, answer.claim);
+        grant_claim(model, answer.claim);
         place_last(model, answer.claim);
         answer.outcome = DFLOCKD_OK;
     }
     return answer;
 }
 
-static void block(struct model *model, uint32_t slot, int claim, uint64_t wait_s)
+static void block_client(struct model *model, uint32_t slot, int claim, uint64_t wait_s)
 {
     unblock_claim(model, slot, key_of(model, claim)->stripe);
     place_first(model, claim);
@@ -413,7 +413,7 @@ struct model_result model_acquire(struct model *model, uint32_t slot, uint32_t k
     struct model_result answer = has_room(model, slot, key, limit, lease_s, wait_s > 0);
 
     if (answer.outcome == MODEL_PENDING)
-        block(model, slot, answer.claim, wait_s);
+        block_client(model, slot, answer.claim, wait_s);
     return answer;
 }
 
@@ -425,7 +425,7 @@ struct model_result model_enqueue(struct model *model, uint32_t slot, uint32_t k
     struct model_result answer;
 
     if (enqueued && enqueued->claim != MODEL_NO_CLAIM)
-        return plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
+        return plain_result(DFLOCKD_ERROR_ALREADY_ENQUEUED);
     answer = has_room(model, slot, key, limit, lease_s, true);
     if (answer.outcome == DFLOCKD_OK)
         answer.outcome = DFLOCKD_ACQUIRED;
@@ -449,17 +449,17 @@ struct model_result model_wait(struct model *model, uint32_t slot, uint32_t key,
     int claim;
 
     if (!enqueued)
-        return plain(DFLOCKD_ERROR_NOT_ENQUEUED);
+        return plain_result(DFLOCKD_ERROR_NOT_ENQUEUED);
     claim = enqueued->claim;
     if (claim != MODEL_NO_CLAIM && model->claims[claim].state == MODEL_HOLDS &&
         is_lease_over(model, claim)) {
         model->leases_ended++;
         model_leave(model, claim);
-        return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
+        return plain_result(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
     if (claim == MODEL_NO_CLAIM) {
         end_enqueued(model, slot, enqueued);
-        return plain(DFLOCKD_ERROR_LEASE_EXPIRED);
+        return plain_result(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
     waits = &model->claims[claim];
     if (waits->state == MODEL_HOLDS) {
@@ -471,29 +471,29 @@ struct model_result model_wait(struct model *model, uint32_t slot, uint32_t key,
     }
     if (wait_s == 0) {
         model_leave(model, claim);
-        return plain(DFLOCKD_TIMEOUT);
+        return plain_result(DFLOCKD_TIMEOUT);
     }
-    block(model, slot, claim, wait_s);
-    return plain(MODEL_PENDING);
+    block_client(model, slot, claim, wait_s);
+    return plain_result(MODEL_PENDING);
 }
 
 struct model_result model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt)
 {
-    int claim = holder(model, key, fence, salt);
+    int claim = find_holder(model, key, fence, salt);
 
     if (claim == MODEL_NO_CLAIM)
-        return plain(DFLOCKD_ERROR);
+        return plain_result(DFLOCKD_ERROR);
     model_leave(model, claim);
-    return plain(DFLOCKD_OK);
+    return plain_result(DFLOCKD_OK);
 }
 
 struct model_result model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
                                 uint64_t lease_s)
 {
-    int claim = holder(model, key, fence, salt);
+    int claim = find_holder(model, key, fence, salt);
 
     if (claim == MODEL_NO_CLAIM)
-        return plain(DFLOCKD_ERROR);
+        return plain_result(DFLOCKD_ERROR);
     set_deadline(model, claim, lease_s);
     return (struct model_result){DFLOCKD_OK, MODEL_NO_CLAIM, lease_s};
 }
@@ -501,19 +501,19 @@ struct model_result model_renew(struct model *model, uint32_t key, uint64_t fenc
 struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
                               uint64_t salt)
 {
-    int claim = holder(model, key, fence, salt);
+    int claim = find_holder(model, key, fence, salt);
     struct model_claim *owned = &model->claims[claim == MODEL_NO_CLAIM ? 0 : claim];
     struct model_client *before = &model->clients[owned->slot];
     bool alive = before->id == owned->client;
 
     if (claim == MODEL_NO_CLAIM)
-        return plain(DFLOCKD_ERROR);
+        return plain_result(DFLOCKD_ERROR);
     if (owned->client == model->clients[slot].id)
-        return plain(DFLOCKD_OK);
+        return plain_result(DFLOCKD_OK);
     end_two_phase(model, claim);
     if (alive && before->blocked == claim)
         before->blocked = MODEL_NO_CLAIM;
-    changed(model, &model->keys[key]);
+    note_change(model, &model->keys[key]);
     model->owned++;
     owned->client = model->clients[slot].id;
     owned->blocked = false;
@@ -521,7 +521,7 @@ struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, 
     if (alive)
         post_idle(model, owned->slot, model->keys[key].stripe);
     owned->slot = (uint16_t)slot;
-    return plain(DFLOCKD_OK);
+    return plain_result(DFLOCKD_OK);
 }
 
 bool model_cancel(struct model *model, uint32_t slot)

@@ -47,8 +47,8 @@ static void note_failure(const struct world *world, struct result *result)
 }
 
 /* A failed world is not freed: its mutexes may be locked and its records wrong. */
-static void run(const struct trace *given, struct trace *drawn, uint32_t events, uint32_t seconds,
-                struct result *result)
+static void run_events(const struct trace *given, struct trace *drawn, uint32_t events,
+                       uint32_t seconds, struct result *result)
 {
     const struct policy *policy = given ? &given->policy : &drawn->policy;
     struct world *volatile world = NULL;
@@ -85,10 +85,10 @@ static void run(const struct trace *given, struct trace *drawn, uint32_t events,
 void run_drawn(struct trace *trace, uint32_t events, struct result *result)
 {
     trace->count = 0;
-    run(NULL, trace, events, RUN_SECONDS, result);
+    run_events(NULL, trace, events, RUN_SECONDS, result);
 }
 
 void run_trace(const struct trace *trace, uint32_t seconds, struct result *result)
 {
-    run(trace, NULL, trace->count, seconds, result);
+    run_events(trace, NULL, trace->count, seconds, result);
 }

@@ -12,21 +12,21 @@ enum {
     FRESH = 0xD7 /* fills new blocks, so that no code relies on zeros */
 };
 
-static bool fails(struct scarce_memory *scarce)
+static bool scarce_memory_take_failure(struct scarce_memory *scarce)
 {
     struct seeded seeded = {.state = scarce->seed + scarce->calls};
 
     return scarce->one_in > 0 && seeded_below(&seeded, scarce->one_in) == 0;
 }
 
-static void *allocate(void *context, size_t size, size_t alignment)
+static void *scarce_memory_allocate(void *context, size_t size, size_t alignment)
 {
     struct scarce_memory *scarce = context;
     size_t total = (size + alignment - 1) / alignment * alignment;
     void *block;
 
     scarce->calls++;
-    if (fails(scarce)) {
+    if (scarce_memory_take_failure(scarce)) {
         scarce->failures++;
         if (scarce->position && scarce->note_count < SCARCE_NOTES)
             scarce->notes[scarce->note_count++] = *scarce->position;
@@ -41,7 +41,7 @@ static void *allocate(void *context, size_t size, size_t alignment)
     return block;
 }
 
-static void release(void *context, void *block, size_t size)
+static void scarce_memory_release(void *context, void *block, size_t size)
 {
     struct scarce_memory *scarce = context;
 
@@ -53,8 +53,8 @@ static void release(void *context, void *block, size_t size)
 void scarce_memory_init(struct scarce_memory *scarce)
 {
     memset(scarce, 0, sizeof(*scarce));
-    scarce->memory.allocate = allocate;
-    scarce->memory.release = release;
+    scarce->memory.allocate = scarce_memory_allocate;
+    scarce->memory.release = scarce_memory_release;
     scarce->memory.context = scarce;
 }
 

@@ -301,7 +301,8 @@ static void serve_and_end(struct world *world, struct sim_peer *peer, int outcom
     expect_outcome(world, peer, outcome);
 }
 
-static void serve(struct world *world, struct sim_peer *peer, const struct sim_request *request)
+static void serve_request(struct world *world, struct sim_peer *peer,
+                          const struct sim_request *request)
 {
     struct session_model *session_model = &peer->session_model;
     const struct session_context *context = &worker_of(world, peer)->context;
@@ -364,7 +365,7 @@ static void serve_pending(struct world *world, struct sim_peer *peer, uint32_t w
         session_model->first = (session_model->first + 1) % REQUESTS_MAX;
         session_model->count--;
         session_model->served_end = request.end;
-        serve(world, peer, &request);
+        serve_request(world, peer, &request);
     }
 }
 

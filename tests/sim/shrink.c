@@ -38,7 +38,7 @@ _Noreturn static void attempt_child(const struct trace *trace, int to)
 }
 
 /* Returns how many events are needed to fail; 0: it does not fail. */
-static uint32_t attempt(const struct trace *trace)
+static uint32_t run_attempt(const struct trace *trace)
 {
     uint32_t events = 0;
     int ends[2];
@@ -59,7 +59,8 @@ static uint32_t attempt(const struct trace *trace)
     return events;
 }
 
-static void without(struct trace *to, const struct trace *from, uint32_t start, uint32_t length)
+static void copy_without(struct trace *to, const struct trace *from, uint32_t start,
+                         uint32_t length)
 {
     to->policy = from->policy;
     to->count = 0;
@@ -79,9 +80,9 @@ static bool remove_pieces(struct trace *trace, struct trace *shorter, uint32_t l
         uint32_t start = end > length ? end - length : 0;
         uint32_t needed;
 
-        without(shorter, trace, start, end - start);
-        needed = attempt(shorter);
-        if (needed > 0 || (shorter->count == 0 && start == 0 && attempt(shorter) > 0)) {
+        copy_without(shorter, trace, start, end - start);
+        needed = run_attempt(shorter);
+        if (needed > 0 || (shorter->count == 0 && start == 0 && run_attempt(shorter) > 0)) {
             shorter->count = needed < shorter->count ? needed : shorter->count;
             trace_copy(trace, shorter);
             any = true;
@@ -105,7 +106,7 @@ void shrink(struct trace *trace, uint32_t seconds)
             uint32_t every = trace->policy.check_every;
 
             trace->policy.check_every = 1;
-            if (attempt(trace) == 0)
+            if (run_attempt(trace) == 0)
                 trace->policy.check_every = every;
         }
         any = remove_pieces(trace, &shorter, length, end_s);

@@ -63,19 +63,19 @@ static bool next_is(const struct reader *reader, const char *text)
            memcmp(reader->text->bytes + reader->at, text, length) == 0;
 }
 
-static void expect(struct reader *reader, const char *text)
+static void expect_text(struct reader *reader, const char *text)
 {
     if (!next_is(reader, text))
         fail_expected(reader, text);
     reader->at += (uint32_t)strlen(text);
 }
 
-static uint64_t number(struct reader *reader, const char *before)
+static uint64_t parse_number(struct reader *reader, const char *before)
 {
     uint64_t value = 0;
     uint32_t start;
 
-    expect(reader, before);
+    expect_text(reader, before);
     start = reader->at;
     for (; reader->at < reader->text->length; reader->at++) {
         char digit = reader->text->bytes[reader->at];
@@ -90,11 +90,11 @@ static uint64_t number(struct reader *reader, const char *before)
 }
 
 /* Parses seconds with three decimals, in milliseconds. */
-static uint64_t seconds(struct reader *reader, const char *before)
+static uint64_t parse_seconds(struct reader *reader, const char *before)
 {
-    uint64_t whole = number(reader, before);
+    uint64_t whole = parse_number(reader, before);
     uint32_t start = reader->at + 1;
-    uint64_t part = number(reader, ".");
+    uint64_t part = parse_number(reader, ".");
 
     if (reader->at - start != 3)
         fail_expected(reader, "three decimals");
@@ -105,24 +105,24 @@ static struct entry read_entry(struct reader *reader, enum section section)
 {
     struct entry entry = {0};
 
-    expect(reader, "{\"key\":");
+    expect_text(reader, "{\"key\":");
     entry.name = key_names_find_json(&reader->world->names, reader->text->bytes + reader->at,
                                      reader->text->length - reader->at);
     if (entry.name < 0)
         fail_expected(reader, "a known key");
     reader->at += reader->world->names.names[entry.name].json_length;
     if (section == SECTION_LOCKS) {
-        entry.owner = number(reader, ",\"owner_conn_id\":");
-        entry.lease_ms = seconds(reader, ",\"lease_expires_in_s\":");
-        entry.waiters = number(reader, ",\"waiters\":");
+        entry.owner = parse_number(reader, ",\"owner_conn_id\":");
+        entry.lease_ms = parse_seconds(reader, ",\"lease_expires_in_s\":");
+        entry.waiters = parse_number(reader, ",\"waiters\":");
     } else if (section == SECTION_SEMAPHORES) {
-        entry.limit = number(reader, ",\"limit\":");
-        entry.holders = number(reader, ",\"holders\":");
-        entry.waiters = number(reader, ",\"waiters\":");
+        entry.limit = parse_number(reader, ",\"limit\":");
+        entry.holders = parse_number(reader, ",\"holders\":");
+        entry.waiters = parse_number(reader, ",\"waiters\":");
     } else {
-        entry.idle_ms = seconds(reader, ",\"idle_s\":");
+        entry.idle_ms = parse_seconds(reader, ",\"idle_s\":");
     }
-    expect(reader, "}");
+    expect_text(reader, "}");
     return entry;
 }
 
@@ -133,7 +133,7 @@ static enum section section_of(const struct model_key *key)
     return model_idle(key) ? SECTION_IDLE_SEMAPHORES : SECTION_SEMAPHORES;
 }
 
-static bool changed(const struct reader *reader, const struct model_key *key)
+static bool key_changed(const struct reader *reader, const struct model_key *key)
 {
     return key->changed > reader->text->step;
 }
@@ -151,7 +151,7 @@ static bool matches_key(const struct reader *reader, const struct entry *entry,
     uint64_t from_ns = reader->text->from_ns[key->stripe];
     uint64_t to_ns = model->stripe_ns[key->stripe];
 
-    if (!key->exists || changed(reader, key) || section_of(key) != section)
+    if (!key->exists || key_changed(reader, key) || section_of(key) != section)
         return false;
     if (section == SECTION_SEMAPHORES)
         return entry->limit == key->limit && entry->holders == key->holders &&
@@ -171,8 +171,8 @@ static bool matches_key(const struct reader *reader, const struct entry *entry,
 }
 
 /* Returns which of the two keys of that name the entry may show, as bits. */
-static uint32_t candidates(const struct reader *reader, const struct entry *entry,
-                           enum section section)
+static uint32_t find_candidates(const struct reader *reader, const struct entry *entry,
+                                enum section section)
 {
     uint32_t fit = 0;
 
@@ -190,7 +190,7 @@ static bool may_be_changed(const struct reader *reader, const struct entry *entr
 {
     const struct model_key *keys = &reader->world->model.keys[entry->name * 2];
 
-    return changed(reader, &keys[0]) || changed(reader, &keys[1]);
+    return key_changed(reader, &keys[0]) || key_changed(reader, &keys[1]);
 }
 
 /* A lock and a semaphore of limit 1 may share a name: entries with one candidate go first. */
@@ -201,7 +201,7 @@ static void match_entries(struct reader *reader, const struct entry *entries, ui
 
     for (uint32_t most = 1; most <= 2; most++) {
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t fit = matched[i] ? 0 : candidates(reader, &entries[i], section);
+            uint32_t fit = matched[i] ? 0 : find_candidates(reader, &entries[i], section);
 
             if (fit == 0 || (fit == 3 && most == 1))
                 continue;
@@ -220,10 +220,10 @@ static void read_section(struct reader *reader, enum section section)
     struct entry entries[ENTRIES_MAX];
     uint32_t count = 0;
 
-    expect(reader, titles[section]);
+    expect_text(reader, titles[section]);
     while (!next_is(reader, "]")) {
         if (count > 0)
-            expect(reader, ",");
+            expect_text(reader, ",");
         if (count == ENTRIES_MAX)
             fail_expected(reader, "fewer entries");
         entries[count] = read_entry(reader, section);
@@ -246,7 +246,7 @@ static void check_listed(const struct reader *reader, uint32_t name)
         bool stayed = of->exists && of->created <= reader->text->step;
 
         least += stayed;
-        most += stayed ? 1 : changed(reader, of) ? 2 : 0;
+        most += stayed ? 1 : key_changed(reader, of) ? 2 : 0;
     }
     if (reader->listed[name] < least || reader->listed[name] > most)
         world_fail(reader->world, "stats: expected %u to %u entries of name %u; came %u", least,
@@ -258,11 +258,11 @@ void stats_reply_check(struct world *world, struct stats_text *text)
     struct reader reader = {.world = world, .text = text};
     bool exact = true;
 
-    if (number(&reader, "ok {\"connections\":") != text->connections)
+    if (parse_number(&reader, "ok {\"connections\":") != text->connections)
         fail_expected(&reader, "another number of connections");
     for (int section = 0; section < SECTIONS; section++)
         read_section(&reader, (enum section)section);
-    expect(&reader, "]}");
+    expect_text(&reader, "]}");
     if (reader.at != text->length)
         fail_expected(&reader, "the end");
     for (uint32_t name = 0; name < world->model.key_count / 2; name++)
@@ -270,8 +270,8 @@ void stats_reply_check(struct world *world, struct stats_text *text)
     for (uint32_t key = 0; key < world->model.key_count; key++) {
         const struct model_key *of = &world->model.keys[key];
 
-        exact &= !changed(&reader, of);
-        if (of->exists && !changed(&reader, of) && !reader.seen[key])
+        exact &= !key_changed(&reader, of);
+        if (of->exists && !key_changed(&reader, of) && !reader.seen[key])
             world_fail(world, "stats: key %u is missing", key);
     }
     world_count(world, exact ? COVERAGE_STATS_EXACT : COVERAGE_STATS);

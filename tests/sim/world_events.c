@@ -147,7 +147,7 @@ static void act_on_want(struct world *world, struct sim_peer *peer)
         close_peer(world, peer);
 }
 
-static void deliver(struct world *world, struct sim_peer *peer, uint32_t bytes)
+static void deliver_bytes(struct world *world, struct sim_peer *peer, uint32_t bytes)
 {
     uint32_t rest = peer->length - (uint32_t)peer->driven.end;
 
@@ -163,7 +163,7 @@ static void deliver(struct world *world, struct sim_peer *peer, uint32_t bytes)
     act_on_want(world, peer);
 }
 
-static void turn(struct world *world, struct sim_peer *peer)
+static void run_turn(struct world *world, struct sim_peer *peer)
 {
     if (peer->driven.state != PEER_OPEN || !driver_can_continue(&peer->driven))
         return;
@@ -194,7 +194,7 @@ static void end_input(struct world *world, struct sim_peer *peer)
     wake_worker(world, peer->driven.worker);
     peer->driven.input_ended = true;
     /* Pending effects come first. */
-    deliver(world, peer, EVENT_ALL);
+    deliver_bytes(world, peer, EVENT_ALL);
     if (peer->driven.state == PEER_OPEN)
         act_on_want(world, peer);
 }
@@ -291,10 +291,10 @@ static void send_request(struct world *world, struct sim_peer *peer, const struc
     peer->length += sim_request_write((char *)peer->wire + peer->length, &request, &world->names);
     request.end = peer->length;
     session_model_add_request(peer, &request);
-    deliver(world, peer, event->number);
+    deliver_bytes(world, peer, event->number);
 }
 
-static void watch(struct world *world, struct sim_peer *peer)
+static void watch_peer(struct world *world, struct sim_peer *peer)
 {
     if (peer->driven.state != PEER_OPEN)
         return;
@@ -396,7 +396,7 @@ static void take_effects(struct world *world, uint32_t worker, uint32_t most)
     }
 }
 
-static void expire(struct world *world, uint32_t number, uint32_t steps)
+static void expire_deadlines(struct world *world, uint32_t number, uint32_t steps)
 {
     struct driver_worker *worker = wake_worker(world, number);
     struct model *model = &world->model;
@@ -418,7 +418,7 @@ static void expire(struct world *world, uint32_t number, uint32_t steps)
 }
 
 /* The last six digits repeat after a long time only. */
-static void advance(struct world *world, uint32_t milliseconds)
+static void advance_clock(struct world *world, uint32_t milliseconds)
 {
     uint64_t whole = world->clock_ns / NS_PER_MS + (milliseconds ? milliseconds : 1);
 
@@ -472,10 +472,10 @@ static void reach_deadline(struct world *world, uint32_t number)
     for (int before = 1; before >= 0; before--) {
         world->clock_ns = deadline_ns - (uint64_t)before;
         world->driver.workers[number].context.now_ns = world->clock_ns;
-        expire(world, number, EVENT_ALL);
+        expire_deadlines(world, number, EVENT_ALL);
         compare_touched(world);
     }
-    advance(world, 1);
+    advance_clock(world, 1);
     for (uint32_t i = 0; i < world->policy.workers; i++)
         world->driver.workers[i].context.now_ns = world->clock_ns;
 }
@@ -500,7 +500,7 @@ static void add_fences(struct world *world, uint32_t count)
                  world->policy.fence_first + world->model.fences);
 }
 
-static void drain(struct world *world, uint32_t number)
+static void drain_worker(struct world *world, uint32_t number)
 {
     struct driver_worker *worker = wake_worker(world, number);
 
@@ -545,10 +545,10 @@ static void apply_to_peer(struct world *world, struct sim_peer *peer, const stru
         send_request(world, peer, event);
         break;
     case EVENT_READ:
-        deliver(world, peer, event->number);
+        deliver_bytes(world, peer, event->number);
         break;
     case EVENT_TURN:
-        turn(world, peer);
+        run_turn(world, peer);
         break;
     case EVENT_END:
         end_input(world, peer);
@@ -568,7 +568,7 @@ static void apply_to_peer(struct world *world, struct sim_peer *peer, const stru
         change_pace(world, peer, event->number > 0);
         break;
     default:
-        watch(world, peer);
+        watch_peer(world, peer);
     }
 }
 
@@ -582,13 +582,13 @@ static void apply_to_worker(struct world *world, const struct event *event)
         break;
     case EVENT_WORKER:
         world->driver.workers[number].context.now_ns = world->clock_ns;
-        expire(world, number, event->number);
+        expire_deadlines(world, number, event->number);
         break;
     case EVENT_EDGE:
         reach_deadline(world, number);
         break;
     case EVENT_DRAIN:
-        drain(world, number);
+        drain_worker(world, number);
         break;
     default:
         fall_asleep(world, number);
@@ -601,7 +601,7 @@ static bool is_of_worker(const struct event *event)
            event->kind == EVENT_EDGE || event->kind == EVENT_DRAIN || event->kind == EVENT_SLEEP;
 }
 
-static void compare(struct world *world, uint64_t empty_before)
+static void compare_worlds(struct world *world, uint64_t empty_before)
 {
     for (uint32_t i = 0; i < world->policy.workers; i++) {
         world->wakes |= world->driver.workers[i].context.wake;
@@ -623,7 +623,7 @@ void world_apply(struct world *world, const struct event *event)
         empty_before |= (uint64_t)(world->model.mailboxes[i].count == 0) << i;
     world->activity = "applying the event";
     if (event->kind == EVENT_ADVANCE)
-        advance(world, event->number);
+        advance_clock(world, event->number);
     else if (event->kind == EVENT_MEMORY)
         set_memory_limit(world, event);
     else if (event->kind == EVENT_FENCES)
@@ -633,5 +633,5 @@ void world_apply(struct world *world, const struct event *event)
     else if (!is_of_worker(event) && event->who < world->policy.clients)
         apply_to_peer(world, &world->peers[event->who], event);
     world->activity = "comparing after the event";
-    compare(world, empty_before);
+    compare_worlds(world, empty_before);
 }

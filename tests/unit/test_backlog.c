@@ -50,7 +50,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static bool append(struct fixture *f, const void *bytes, size_t length)
+static bool append_bytes(struct fixture *f, const void *bytes, size_t length)
 {
     return backlog_append(&f->backlog, &f->source, bytes, (uint32_t)length);
 }
@@ -61,7 +61,7 @@ static void an_empty_backlog_has_no_memory(void **state)
 
     assert_int_equal(backlog_length(&f->backlog), 0);
     assert_non_null(backlog_bytes(&f->backlog));
-    assert_true(append(f, "abc", 3));
+    assert_true(append_bytes(f, "abc", 3));
     assert_non_null(f->backlog.bytes);
     backlog_consume(&f->backlog, &f->source, 3);
     assert_null(f->backlog.bytes);
@@ -104,7 +104,7 @@ static void bytes_come_out_in_order(void **state)
         if (kept < length || seeded_below(&random, 2)) {
             for (uint32_t i = 0; i < length; i++)
                 piece[i] = byte_of(in + i);
-            assert_true(append(f, piece, length));
+            assert_true(append_bytes(f, piece, length));
             in += length;
         } else {
             backlog_consume(&f->backlog, &f->source, length);
@@ -119,12 +119,12 @@ static void a_small_backlog_uses_only_the_pool(void **state)
     static const uint8_t bytes[BACKLOG_MIN + 1];
     uint64_t calls;
 
-    assert_true(append(f, bytes, 1));
+    assert_true(append_bytes(f, bytes, 1));
     backlog_clear(&f->backlog, &f->source);
     calls = f->memory.calls;
-    assert_true(append(f, bytes, BACKLOG_MIN));
+    assert_true(append_bytes(f, bytes, BACKLOG_MIN));
     assert_int_equal(f->memory.calls, calls);
-    assert_true(append(f, bytes, 1));
+    assert_true(append_bytes(f, bytes, 1));
     assert_int_equal(f->memory.calls, calls + 1);
     assert_int_equal(backlog_length(&f->backlog), BACKLOG_MIN + 1);
 }
@@ -134,9 +134,9 @@ static void a_failed_append_changes_nothing(void **state)
     struct fixture *f = *state;
     static const uint8_t bytes[BACKLOG_MIN];
 
-    assert_true(append(f, "abc", 3));
+    assert_true(append_bytes(f, "abc", 3));
     f->memory.fail_after = 0;
-    assert_false(append(f, bytes, BACKLOG_MIN));
+    assert_false(append_bytes(f, bytes, BACKLOG_MIN));
     assert_int_equal(backlog_length(&f->backlog), 3);
     assert_memory_equal(backlog_bytes(&f->backlog), "abc", 3);
     f->memory.fail_after = UINT64_MAX;
@@ -148,11 +148,11 @@ static void a_backlog_grows_up_to_its_limit(void **state)
     static const uint8_t bytes[1024 * 1024];
 
     for (uint32_t length = 0; length < BACKLOG_MAX; length += sizeof(bytes))
-        assert_true(append(f, bytes, sizeof(bytes)));
-    assert_false(append(f, bytes, 1));
+        assert_true(append_bytes(f, bytes, sizeof(bytes)));
+    assert_false(append_bytes(f, bytes, 1));
     assert_int_equal(backlog_length(&f->backlog), BACKLOG_MAX);
     backlog_consume(&f->backlog, &f->source, 1);
-    assert_true(append(f, bytes, 1));
+    assert_true(append_bytes(f, bytes, 1));
 }
 
 static void only_small_backlogs_start_when_buffers_are_short(void **state)
@@ -160,14 +160,14 @@ static void only_small_backlogs_start_when_buffers_are_short(void **state)
     struct fixture *f = *state;
     static const uint8_t bytes[BACKLOG_MIN + 1];
 
-    assert_true(append(f, bytes, 1));
+    assert_true(append_bytes(f, bytes, 1));
     assert_true(budget_take(&f->budget, BUDGET_BYTES - BUDGET_BYTES / BUDGET_RESERVE_PARTS));
-    assert_true(append(f, bytes, BACKLOG_MIN - 1));
-    assert_false(append(f, bytes, 1));
+    assert_true(append_bytes(f, bytes, BACKLOG_MIN - 1));
+    assert_false(append_bytes(f, bytes, 1));
     backlog_clear(&f->backlog, &f->source);
-    assert_false(append(f, bytes, BACKLOG_MIN + 1));
+    assert_false(append_bytes(f, bytes, BACKLOG_MIN + 1));
     budget_give(&f->budget, BUDGET_BYTES - BUDGET_BYTES / BUDGET_RESERVE_PARTS);
-    assert_true(append(f, bytes, BACKLOG_MIN + 1));
+    assert_true(append_bytes(f, bytes, BACKLOG_MIN + 1));
 }
 
 int main(void)

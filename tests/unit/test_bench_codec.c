@@ -32,7 +32,7 @@ static struct settings usual_settings(void)
                              .key_count = 1000};
 }
 
-static void prepare(struct fixture *f, const struct settings *settings)
+static void start_codec(struct fixture *f, const struct settings *settings)
 {
     memset(f, 0, sizeof(*f));
     f->settings = *settings;
@@ -56,7 +56,7 @@ static void requests_match_the_protocol(void **state)
     struct fixture f;
 
     (void)state;
-    prepare(&f, &settings);
+    start_codec(&f, &settings);
     assert_request(&f, REQUEST_ACQUIRE, "l\nbench_7\n30 10\n");
     assert_request(&f, REQUEST_TRY, "l\nbench_7\n0 10\n");
     assert_request(&f, REQUEST_SEMAPHORE_ACQUIRE, "sl\nbench_7\n30 4 10\n");
@@ -75,7 +75,7 @@ static void a_shared_key_is_the_prefix_itself(void **state)
 
     (void)state;
     settings.key_choice = KEYS_SHARED;
-    prepare(&f, &settings);
+    start_codec(&f, &settings);
     assert_request(&f, REQUEST_ACQUIRE, "l\nbench\n30 10\n");
 }
 
@@ -95,7 +95,7 @@ static void the_longest_request_fits(void **state)
     settings.limit = DFLOCKD_LIMIT_MAX;
     for (int redis = 0; redis < 2; redis++) {
         settings.redis = redis;
-        prepare(&f, &settings);
+        start_codec(&f, &settings);
         f.token.length = CODEC_TOKEN_MAX;
         for (int kind = 0; kind < REQUEST_AUTH; kind++) {
             for (int space = 0; space < KEY_SPACES; space++) {
@@ -111,7 +111,7 @@ static void the_longest_request_fits(void **state)
     }
 }
 
-static struct reply parse(struct fixture *f, enum request_kind kind, const char *line)
+static struct reply parse_reply(struct fixture *f, enum request_kind kind, const char *line)
 {
     return codec_parse_reply(&f->codec, kind, line, (uint32_t)strlen(line), &f->token);
 }
@@ -123,27 +123,27 @@ static void replies_are_parsed(void **state)
     struct reply reply;
 
     (void)state;
-    prepare(&f, &settings);
+    start_codec(&f, &settings);
     f.token.length = 0;
-    reply = parse(&f, REQUEST_ACQUIRE, "ok " TOKEN " 33");
+    reply = parse_reply(&f, REQUEST_ACQUIRE, "ok " TOKEN " 33");
     assert_int_equal(reply.outcome, DFLOCKD_OK);
     assert_ptr_equal(reply.token, &f.token);
     assert_int_equal(reply.lease_s, 33);
     assert_int_equal(f.token.length, 32);
     assert_memory_equal(f.token.text, TOKEN, 32);
-    reply = parse(&f, REQUEST_ENQUEUE, "acquired " TOKEN " 33");
+    reply = parse_reply(&f, REQUEST_ENQUEUE, "acquired " TOKEN " 33");
     assert_int_equal(reply.outcome, DFLOCKD_ACQUIRED);
     assert_non_null(reply.token);
-    reply = parse(&f, REQUEST_ENQUEUE, "queued");
+    reply = parse_reply(&f, REQUEST_ENQUEUE, "queued");
     assert_int_equal(reply.outcome, DFLOCKD_QUEUED);
     assert_null(reply.token);
-    reply = parse(&f, REQUEST_RENEW, "ok 12");
+    reply = parse_reply(&f, REQUEST_RENEW, "ok 12");
     assert_int_equal(reply.outcome, DFLOCKD_OK);
     assert_null(reply.token);
     assert_int_equal(reply.lease_s, 12);
-    assert_int_equal(parse(&f, REQUEST_RELEASE, "ok").outcome, DFLOCKD_OK);
-    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "timeout").outcome, DFLOCKD_TIMEOUT);
-    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "error_max_locks").outcome,
+    assert_int_equal(parse_reply(&f, REQUEST_RELEASE, "ok").outcome, DFLOCKD_OK);
+    assert_int_equal(parse_reply(&f, REQUEST_ACQUIRE, "timeout").outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(parse_reply(&f, REQUEST_ACQUIRE, "error_max_locks").outcome,
                      DFLOCKD_ERROR_MAX_LOCKS);
 }
 
@@ -164,9 +164,9 @@ static void a_malformed_reply_is_unknown(void **state)
     struct fixture f;
 
     (void)state;
-    prepare(&f, &settings);
+    start_codec(&f, &settings);
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        struct reply reply = parse(&f, REQUEST_ACQUIRE, lines[i]);
+        struct reply reply = parse_reply(&f, REQUEST_ACQUIRE, lines[i]);
 
         assert_int_equal(reply.outcome, OUTCOME_UNKNOWN);
         assert_null(reply.token);
@@ -181,17 +181,17 @@ static void redis_requests_and_replies(void **state)
 
     (void)state;
     settings.redis = true;
-    prepare(&f, &settings);
+    start_codec(&f, &settings);
     *codec_write_request(&f.codec, bytes, REQUEST_ACQUIRE, KEY_CHOSEN, 7, &f.token) = '\0';
     assert_memory_equal(bytes, "SET bench_7 ", 12);
     assert_string_equal((const char *)bytes + 12 + 32, " NX PX 10000\r\n");
     assert_request(&f, REQUEST_RELEASE, "DEL bench_7\r\n");
-    assert_non_null(parse(&f, REQUEST_ACQUIRE, "+OK").token);
-    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "$-1").outcome, DFLOCKD_TIMEOUT);
-    assert_int_equal(parse(&f, REQUEST_RELEASE, ":1").outcome, DFLOCKD_OK);
-    assert_int_equal(parse(&f, REQUEST_RELEASE, ":0").outcome, DFLOCKD_ERROR);
-    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "-ERR no").outcome, DFLOCKD_ERROR);
-    assert_int_equal(parse(&f, REQUEST_ACQUIRE, "?").outcome, OUTCOME_UNKNOWN);
+    assert_non_null(parse_reply(&f, REQUEST_ACQUIRE, "+OK").token);
+    assert_int_equal(parse_reply(&f, REQUEST_ACQUIRE, "$-1").outcome, DFLOCKD_TIMEOUT);
+    assert_int_equal(parse_reply(&f, REQUEST_RELEASE, ":1").outcome, DFLOCKD_OK);
+    assert_int_equal(parse_reply(&f, REQUEST_RELEASE, ":0").outcome, DFLOCKD_ERROR);
+    assert_int_equal(parse_reply(&f, REQUEST_ACQUIRE, "-ERR no").outcome, DFLOCKD_ERROR);
+    assert_int_equal(parse_reply(&f, REQUEST_ACQUIRE, "?").outcome, OUTCOME_UNKNOWN);
 }
 
 int main(void)

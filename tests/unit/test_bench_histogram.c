@@ -48,7 +48,7 @@ static uint64_t random_time(struct seeded *seeded)
     return (seeded_next(seeded) & HISTOGRAM_NS_MAX) >> seeded_below(seeded, 44);
 }
 
-static int compare(const void *one, const void *other)
+static int compare_values(const void *one, const void *other)
 {
     uint64_t a = *(const uint64_t *)one;
     uint64_t b = *(const uint64_t *)other;
@@ -122,7 +122,7 @@ static void percentiles_match_the_sorted_times(void **state)
         f->times[i] = random_time(&seeded);
         histogram_record(&f->histogram, f->times[i]);
     }
-    qsort(f->times, TIMES, sizeof(f->times[0]), compare);
+    qsort(f->times, TIMES, sizeof(f->times[0]), compare_values);
     for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
         uint64_t rank = (uint64_t)ceil(shares[i] * TIMES - 1e-9);
 

@@ -45,7 +45,7 @@ static int remove_directory(void **state)
 }
 
 /* Returns the number in the file. */
-static uint64_t stored(void)
+static uint64_t read_stored(void)
 {
     uint8_t bytes[FENCE_FILE_BYTES + 1];
     uint64_t value = 0;
@@ -80,7 +80,7 @@ static void log_begin(void)
 }
 
 /* Returns how many log lines contain `text`. */
-static int logged(const char *text)
+static int count_logged(const char *text)
 {
     char line[1024];
     int count = 0;
@@ -119,7 +119,7 @@ static void a_new_file_is_private_and_holds_the_first_ceiling(void **state)
     (void)state;
     assert_int_equal(open_at(&store, 1000), 1000);
     assert_int_equal(store.ceiling, 1000 + FENCE_RANGE);
-    assert_int_equal(stored(), 1000 + FENCE_RANGE);
+    assert_int_equal(read_stored(), 1000 + FENCE_RANGE);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0600);
     /* With O_NONBLOCK, a write of the ring would fail on a slow device. */
@@ -134,7 +134,7 @@ static void an_empty_file_counts_as_new(void **state)
     (void)state;
     write_file("", 0);
     assert_int_equal(open_at(&store, 1000), 1000);
-    assert_int_equal(stored(), 1000 + FENCE_RANGE);
+    assert_int_equal(read_stored(), 1000 + FENCE_RANGE);
     close(store.file);
 }
 
@@ -146,7 +146,7 @@ static void the_file_is_big_endian(void **state)
     (void)state;
     write_file(bytes, sizeof(bytes));
     assert_true(open_at(&store, 1) == UINT64_C(0x0123456789abcdef));
-    assert_true(stored() == UINT64_C(0x0123456789abcdef) + FENCE_RANGE);
+    assert_true(read_stored() == UINT64_C(0x0123456789abcdef) + FENCE_RANGE);
     close(store.file);
 }
 
@@ -200,7 +200,7 @@ static void a_check_neither_creates_nor_locks_nor_changes_the_file(void **state)
     open_at(&store, 1000);
     /* While a server uses the file, and afterwards. */
     assert_true(fence_store_check(path, problem));
-    assert_int_equal(stored(), 1000 + FENCE_RANGE);
+    assert_int_equal(read_stored(), 1000 + FENCE_RANGE);
     close(store.file);
     assert_true(fence_store_check(path, problem));
     open_at(&store, 1000);
@@ -249,7 +249,7 @@ static void a_second_server_is_refused_while_the_first_runs(void **state)
     (void)state;
     open_at(&store, 1000);
     expect_refusal("in use by another server", problem);
-    assert_int_equal(stored(), 1000 + FENCE_RANGE);
+    assert_int_equal(read_stored(), 1000 + FENCE_RANGE);
     close(store.file);
     open_at(&store, 1000);
     close(store.file);
@@ -279,18 +279,18 @@ static void fixture_end(struct fixture *fixture)
     close(fixture->store.file);
 }
 
-static enum fence_store_io step(struct fixture *fixture, uint64_t after_ms)
+static enum fence_store_io run_store(struct fixture *fixture, uint64_t after_ms)
 {
     fixture->now_ns += after_ms * MS;
     return fence_store_step(&fixture->store, fixture->now_ns);
 }
 
-static enum fence_store_io done(struct fixture *fixture, int32_t result)
+static enum fence_store_io finish_io(struct fixture *fixture, int32_t result)
 {
     return fence_store_done(&fixture->store, fixture->now_ns, result);
 }
 
-static void use(struct fixture *fixture, uint64_t count)
+static void use_fences(struct fixture *fixture, uint64_t count)
 {
     for (; count > 0; count--) {
         assert_true(fences_promise(&fixture->fences));
@@ -313,13 +313,13 @@ static void the_store_is_idle_until_half_of_a_range_is_used(void **state)
 
     (void)state;
     fixture_start(&fixture);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_NOTHING);
     assert_true(fence_store_deadline(&fixture.store) == UINT64_MAX);
-    use(&fixture, FENCE_RANGE / 2 - 1);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
-    use(&fixture, 1);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
+    use_fences(&fixture, FENCE_RANGE / 2 - 1);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_NOTHING);
+    use_fences(&fixture, 1);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_NOTHING);
     fixture_end(&fixture);
 }
 
@@ -333,16 +333,16 @@ static void the_ceiling_rises_only_when_it_is_on_disk(void **state)
     for (uint64_t range = 0; range < 5; range++) {
         uint64_t before = first + range * FENCE_RANGE;
 
-        use(&fixture, range == 0 ? FENCE_RANGE / 2 : FENCE_RANGE);
-        assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+        use_fences(&fixture, range == 0 ? FENCE_RANGE / 2 : FENCE_RANGE);
+        assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
         assert_int_equal(number_of(fixture.store.bytes), before + FENCE_RANGE);
         assert_int_equal(fences_ceiling(&fixture.fences), before);
-        assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+        assert_int_equal(finish_io(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
         assert_int_equal(fences_ceiling(&fixture.fences), before);
-        assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+        assert_int_equal(finish_io(&fixture, 0), FENCE_STORE_NOTHING);
         assert_int_equal(fences_ceiling(&fixture.fences), before + FENCE_RANGE);
     }
-    assert_int_equal(logged(""), 0);
+    assert_int_equal(count_logged(""), 0);
     fixture_end(&fixture);
 }
 
@@ -352,18 +352,18 @@ static void a_second_range_is_stored_at_once_if_the_first_was_slow(void **state)
 
     (void)state;
     fixture_start(&fixture);
-    use(&fixture, FENCE_RANGE / 2);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    use(&fixture, FENCE_RANGE / 2);
-    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
-    use(&fixture, FENCE_RANGE / 2);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    use(&fixture, FENCE_RANGE / 2);
+    use_fences(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(finish_io(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    use_fences(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(finish_io(&fixture, 0), FENCE_STORE_NOTHING);
+    use_fences(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(finish_io(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    use_fences(&fixture, FENCE_RANGE / 2);
     for (uint64_t i = 0; i < FENCE_RANGE / 4; i++)
         assert_false(fences_promise(&fixture.fences));
-    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+    assert_int_equal(finish_io(&fixture, 0), FENCE_STORE_NOTHING);
     fixture_end(&fixture);
 }
 
@@ -387,21 +387,21 @@ static void a_failed_operation_is_repeated_after_a_pause(void **state)
 
         fixture_start(&fixture);
         before = fixture.store.ceiling;
-        use(&fixture, FENCE_RANGE / 2);
-        assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
-        if (done(&fixture, ways[i].write) == FENCE_STORE_SYNC)
-            assert_int_equal(done(&fixture, ways[i].sync), FENCE_STORE_NOTHING);
+        use_fences(&fixture, FENCE_RANGE / 2);
+        assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
+        if (finish_io(&fixture, ways[i].write) == FENCE_STORE_SYNC)
+            assert_int_equal(finish_io(&fixture, ways[i].sync), FENCE_STORE_NOTHING);
         assert_int_equal(fences_ceiling(&fixture.fences), before);
-        assert_int_equal(logged(ways[i].logged_text), 1);
-        assert_int_equal(logged("level=WARN"), 1);
+        assert_int_equal(count_logged(ways[i].logged_text), 1);
+        assert_int_equal(count_logged("level=WARN"), 1);
         assert_true(fence_store_deadline(&fixture.store) == fixture.now_ns + 250 * MS);
-        assert_int_equal(step(&fixture, 249), FENCE_STORE_NOTHING);
-        assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+        assert_int_equal(run_store(&fixture, 249), FENCE_STORE_NOTHING);
+        assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
         assert_int_equal(number_of(fixture.store.bytes), before + FENCE_RANGE);
-        assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-        assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
+        assert_int_equal(finish_io(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+        assert_int_equal(finish_io(&fixture, 0), FENCE_STORE_NOTHING);
         assert_int_equal(fences_ceiling(&fixture.fences), before + FENCE_RANGE);
-        assert_int_equal(logged("stored again"), 1);
+        assert_int_equal(count_logged("stored again"), 1);
         fixture_end(&fixture);
         remove_directory(NULL);
         create_directory(NULL);
@@ -412,8 +412,8 @@ static void a_failed_operation_is_repeated_after_a_pause(void **state)
 static void fail_for(struct fixture *fixture, uint64_t seconds)
 {
     for (uint64_t i = 0; i < seconds * 4; i++) {
-        assert_int_equal(step(fixture, 250), FENCE_STORE_WRITE);
-        assert_int_equal(done(fixture, -ENOSPC), FENCE_STORE_NOTHING);
+        assert_int_equal(run_store(fixture, 250), FENCE_STORE_WRITE);
+        assert_int_equal(finish_io(fixture, -ENOSPC), FENCE_STORE_NOTHING);
     }
 }
 
@@ -424,21 +424,21 @@ a_lasting_failure_is_logged_at_intervals_and_as_an_error_when_no_fence_is_left(v
 
     (void)state;
     fixture_start(&fixture);
-    use(&fixture, FENCE_RANGE / 2);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&fixture, -ENOSPC), FENCE_STORE_NOTHING);
+    use_fences(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(finish_io(&fixture, -ENOSPC), FENCE_STORE_NOTHING);
     fail_for(&fixture, 19);
-    assert_int_equal(logged("level=WARN"), 4);
-    use(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(count_logged("level=WARN"), 4);
+    use_fences(&fixture, FENCE_RANGE / 2);
     assert_false(fences_promise(&fixture.fences));
     fail_for(&fixture, 1);
-    assert_int_equal(logged("level=WARN"), 4);
-    assert_int_equal(logged("level=ERROR"), 1);
-    assert_int_equal(step(&fixture, 250), FENCE_STORE_WRITE);
-    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
-    assert_int_equal(logged("level=INFO"), 1);
-    use(&fixture, FENCE_RANGE / 2 - 1);
+    assert_int_equal(count_logged("level=WARN"), 4);
+    assert_int_equal(count_logged("level=ERROR"), 1);
+    assert_int_equal(run_store(&fixture, 250), FENCE_STORE_WRITE);
+    assert_int_equal(finish_io(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    assert_int_equal(finish_io(&fixture, 0), FENCE_STORE_NOTHING);
+    assert_int_equal(count_logged("level=INFO"), 1);
+    use_fences(&fixture, FENCE_RANGE / 2 - 1);
     fixture_end(&fixture);
 }
 
@@ -448,16 +448,16 @@ static void a_disk_that_does_not_respond_is_logged(void **state)
 
     (void)state;
     fixture_start(&fixture);
-    use(&fixture, FENCE_RANGE / 2);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
+    use_fences(&fixture, FENCE_RANGE / 2);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
     assert_true(fence_store_deadline(&fixture.store) == fixture.now_ns + 2000 * MS);
-    assert_int_equal(step(&fixture, 1999), FENCE_STORE_NOTHING);
-    assert_int_equal(logged(""), 0);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_NOTHING);
-    assert_int_equal(logged("slow"), 1);
-    assert_int_equal(done(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
-    assert_int_equal(done(&fixture, 0), FENCE_STORE_NOTHING);
-    assert_int_equal(logged("level=INFO"), 1);
+    assert_int_equal(run_store(&fixture, 1999), FENCE_STORE_NOTHING);
+    assert_int_equal(count_logged(""), 0);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_NOTHING);
+    assert_int_equal(count_logged("slow"), 1);
+    assert_int_equal(finish_io(&fixture, FENCE_FILE_BYTES), FENCE_STORE_SYNC);
+    assert_int_equal(finish_io(&fixture, 0), FENCE_STORE_NOTHING);
+    assert_int_equal(count_logged("level=INFO"), 1);
     fixture_end(&fixture);
 }
 
@@ -467,13 +467,13 @@ static void a_request_counts_after_its_promise_is_returned(void **state)
 
     (void)state;
     fixture_start(&fixture);
-    use(&fixture, FENCE_RANGE / 2 - 1);
+    use_fences(&fixture, FENCE_RANGE / 2 - 1);
     assert_true(fences_promise(&fixture.fences));
     assert_true(fences_request(&fixture.fences));
     fences_return(&fixture.fences);
-    assert_int_equal(step(&fixture, 1), FENCE_STORE_WRITE);
-    assert_int_equal(done(&fixture, -EIO), FENCE_STORE_NOTHING);
-    assert_int_equal(step(&fixture, 250), FENCE_STORE_WRITE);
+    assert_int_equal(run_store(&fixture, 1), FENCE_STORE_WRITE);
+    assert_int_equal(finish_io(&fixture, -EIO), FENCE_STORE_NOTHING);
+    assert_int_equal(run_store(&fixture, 250), FENCE_STORE_WRITE);
     fixture_end(&fixture);
 }
 

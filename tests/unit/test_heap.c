@@ -82,7 +82,7 @@ static struct item *item_of(struct heap_node *node)
     return (struct item *)node; /* it is the first member */
 }
 
-static void insert(struct fixture *f, uint32_t index, uint64_t key)
+static void insert_element(struct fixture *f, uint32_t index, uint64_t key)
 {
     assert_true(heap_reserve(&f->heap, f->heap.count + 1));
     heap_insert(&f->heap, &f->items[index].node, key);
@@ -90,7 +90,7 @@ static void insert(struct fixture *f, uint32_t index, uint64_t key)
     model_add(f, key);
 }
 
-static void update(struct fixture *f, uint32_t index, uint64_t key)
+static void update_element(struct fixture *f, uint32_t index, uint64_t key)
 {
     heap_update(&f->heap, &f->items[index].node, key);
     model_drop(f, f->items[index].key);
@@ -133,10 +133,10 @@ static void assert_drains_as_model(struct fixture *f)
 }
 
 /* Inserts `count` elements with the keys 10, 20, 30, … in mixed order. */
-static void fill(struct fixture *f, uint32_t count)
+static void fill_heap(struct fixture *f, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        insert(f, i, ((uint64_t)i * 7919 % count + 1) * 10);
+        insert_element(f, i, ((uint64_t)i * 7919 % count + 1) * 10);
 }
 
 static void an_empty_heap_has_no_top(void **state)
@@ -148,7 +148,7 @@ static void elements_come_out_in_the_order_of_their_keys(void **state)
 {
     struct fixture *f = *state;
 
-    fill(f, ITEMS_MAX);
+    fill_heap(f, ITEMS_MAX);
     assert_as_model(f);
     assert_drains_as_model(f);
 }
@@ -158,7 +158,7 @@ static void elements_with_equal_keys_come_out_once_each(void **state)
     struct fixture *f = *state;
 
     for (uint32_t i = 0; i < FEW; i++)
-        insert(f, i, i % 3);
+        insert_element(f, i, i % 3);
     for (uint32_t i = 0; i < FEW; i++)
         assert_true(heap_contains(&f->items[i].node));
     assert_drains_as_model(f);
@@ -170,10 +170,10 @@ static void the_largest_key_works(void **state)
 {
     struct fixture *f = *state;
 
-    insert(f, 0, UINT64_MAX);
+    insert_element(f, 0, UINT64_MAX);
     assert_as_model(f);
-    insert(f, 1, UINT64_MAX);
-    insert(f, 2, 0);
+    insert_element(f, 1, UINT64_MAX);
+    insert_element(f, 2, 0);
     assert_as_model(f);
     assert_drains_as_model(f);
 }
@@ -183,7 +183,7 @@ static void any_element_can_be_removed(void **state)
     struct fixture *f = *state;
 
     for (uint32_t i = 0; i < FEW; i++) {
-        fill(f, FEW);
+        fill_heap(f, FEW);
         take_out(f, &f->items[i]);
         assert_as_model(f);
         assert_drains_as_model(f);
@@ -197,8 +197,8 @@ static void an_updated_element_moves_to_its_new_place(void **state)
     for (uint32_t i = 0; i < FEW; i++) {
         /* to every place: between two, equal to one, before all, behind all */
         for (uint64_t key = 0; key <= (FEW + 1) * 10; key += 5) {
-            fill(f, FEW);
-            update(f, i, key);
+            fill_heap(f, FEW);
+            update_element(f, i, key);
             assert_int_equal(heap_key(&f->heap, &f->items[i].node), key);
             assert_as_model(f);
             assert_drains_as_model(f);
@@ -212,7 +212,7 @@ static void removing_an_element_outside_the_heap_does_nothing(void **state)
 
     heap_remove(&f->heap, &f->items[0].node);
     assert_as_model(f);
-    fill(f, FEW);
+    fill_heap(f, FEW);
     heap_remove(&f->heap, &f->items[FEW].node);
     assert_as_model(f);
     assert_drains_as_model(f);
@@ -232,7 +232,7 @@ static void short_memory_fails_only_the_reservation(void **state)
                 break;
         }
         f->memory.fail_after = UINT64_MAX;
-        insert(f, i, ITEMS_MAX - i);
+        insert_element(f, i, ITEMS_MAX - i);
     }
     assert_true(failures > 0);
     assert_as_model(f);
@@ -246,7 +246,7 @@ static void inserting_allocates_nothing(void **state)
 
     assert_true(heap_reserve(&f->heap, ITEMS_MAX));
     calls = f->memory.calls;
-    fill(f, ITEMS_MAX);
+    fill_heap(f, ITEMS_MAX);
     assert_drains_as_model(f);
     assert_int_equal(f->memory.calls, calls);
 }
@@ -256,7 +256,7 @@ static void trimming_frees_room_and_keeps_the_elements(void **state)
     struct fixture *f = *state;
     uint64_t full;
 
-    fill(f, ITEMS_MAX);
+    fill_heap(f, ITEMS_MAX);
     full = f->memory.bytes;
     heap_trim(&f->heap, ITEMS_MAX);
     while (f->count > FEW)
@@ -287,9 +287,9 @@ static void random_step(struct fixture *f, struct seeded *seeded, bool growing)
     uint32_t kind = seeded_below(seeded, 10);
 
     if (!contained && (growing || kind < 3))
-        insert(f, index, random_key(seeded));
+        insert_element(f, index, random_key(seeded));
     else if (contained && kind < 5)
-        update(f, index, random_key(seeded));
+        update_element(f, index, random_key(seeded));
     else if (contained && (!growing || kind == 5))
         take_out(f, &f->items[index]);
     else if (kind == 6 && f->count > 0)

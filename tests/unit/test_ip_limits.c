@@ -26,7 +26,7 @@ static void write_address(uint8_t address[SOCKETS_PEER_BYTES], uint32_t number)
     memcpy(address + 12, &number, sizeof(number));
 }
 
-static struct ip_limits *create(struct memory_counted *counted, uint64_t connections_max)
+static struct ip_limits *create_limits(struct memory_counted *counted, uint64_t connections_max)
 {
     struct ip_limits *limits;
 
@@ -36,7 +36,7 @@ static struct ip_limits *create(struct memory_counted *counted, uint64_t connect
     return limits;
 }
 
-static uint32_t enter(struct ip_limits *limits, uint32_t number)
+static uint32_t add_connection(struct ip_limits *limits, uint32_t number)
 {
     uint8_t address[SOCKETS_PEER_BYTES];
 
@@ -47,18 +47,18 @@ static uint32_t enter(struct ip_limits *limits, uint32_t number)
 static void each_address_has_its_own_limit(void **state)
 {
     struct memory_counted counted;
-    struct ip_limits *limits = create(&counted, 2);
+    struct ip_limits *limits = create_limits(&counted, 2);
     uint32_t one;
 
     (void)state;
-    one = enter(limits, 1);
+    one = add_connection(limits, 1);
     assert_int_not_equal(one, IP_LIMITS_NONE);
-    assert_int_equal(enter(limits, 1), one);
-    assert_int_equal(enter(limits, 1), IP_LIMITS_NONE);
-    assert_int_not_equal(enter(limits, 2), IP_LIMITS_NONE);
+    assert_int_equal(add_connection(limits, 1), one);
+    assert_int_equal(add_connection(limits, 1), IP_LIMITS_NONE);
+    assert_int_not_equal(add_connection(limits, 2), IP_LIMITS_NONE);
     ip_limits_leave(limits, one);
-    assert_int_equal(enter(limits, 1), one);
-    assert_int_equal(enter(limits, 1), IP_LIMITS_NONE);
+    assert_int_equal(add_connection(limits, 1), one);
+    assert_int_equal(add_connection(limits, 1), IP_LIMITS_NONE);
     ip_limits_destroy(limits);
     memory_counted_assert_returned(&counted);
 }
@@ -66,12 +66,12 @@ static void each_address_has_its_own_limit(void **state)
 static void an_address_without_connections_takes_no_memory(void **state)
 {
     struct memory_counted counted;
-    struct ip_limits *limits = create(&counted, 1);
+    struct ip_limits *limits = create_limits(&counted, 1);
     uint64_t before = 0;
 
     (void)state;
     for (uint32_t i = 0; i < 100000; i++) {
-        uint32_t count = enter(limits, i);
+        uint32_t count = add_connection(limits, i);
 
         assert_int_not_equal(count, IP_LIMITS_NONE);
         ip_limits_leave(limits, count);
@@ -85,14 +85,14 @@ static void an_address_without_connections_takes_no_memory(void **state)
 static void the_number_of_addresses_is_limited(void **state)
 {
     struct memory_counted counted;
-    struct ip_limits *limits = create(&counted, 1);
+    struct ip_limits *limits = create_limits(&counted, 1);
 
     (void)state;
     for (uint32_t i = 0; i < IP_LIMITS_MAX; i++)
-        assert_int_not_equal(enter(limits, i), IP_LIMITS_NONE);
-    assert_int_equal(enter(limits, IP_LIMITS_MAX), IP_LIMITS_NONE);
+        assert_int_not_equal(add_connection(limits, i), IP_LIMITS_NONE);
+    assert_int_equal(add_connection(limits, IP_LIMITS_MAX), IP_LIMITS_NONE);
     ip_limits_leave(limits, 7);
-    assert_int_equal(enter(limits, IP_LIMITS_MAX), 7);
+    assert_int_equal(add_connection(limits, IP_LIMITS_MAX), 7);
     ip_limits_destroy(limits);
     memory_counted_assert_returned(&counted);
 }
@@ -108,10 +108,10 @@ static void connections_are_refused_if_memory_is_short(void **state)
         counted.fail_after = failing;
         limits = ip_limits_create(&counted.memory, 1);
         for (uint32_t i = 0; limits && i < 1000; i++) {
-            uint32_t count = enter(limits, i);
+            uint32_t count = add_connection(limits, i);
 
             if (count != IP_LIMITS_NONE) {
-                assert_int_equal(enter(limits, i), IP_LIMITS_NONE);
+                assert_int_equal(add_connection(limits, i), IP_LIMITS_NONE);
                 if (i % 2)
                     ip_limits_leave(limits, count);
             }
@@ -126,7 +126,7 @@ static void *enter_and_leave(void *context)
     struct ip_limits *limits = context;
 
     for (uint32_t i = 0; i < ROUNDS; i++) {
-        uint32_t count = enter(limits, i % 7);
+        uint32_t count = add_connection(limits, i % 7);
 
         if (count != IP_LIMITS_NONE)
             ip_limits_leave(limits, count);
@@ -137,7 +137,7 @@ static void *enter_and_leave(void *context)
 static void counts_are_right_after_use_by_several_threads(void **state)
 {
     struct memory_counted counted;
-    struct ip_limits *limits = create(&counted, SHARED);
+    struct ip_limits *limits = create_limits(&counted, SHARED);
     pthread_t threads[THREADS];
 
     (void)state;
@@ -147,8 +147,8 @@ static void counts_are_right_after_use_by_several_threads(void **state)
         pthread_join(threads[i], NULL);
     for (uint32_t i = 0; i < 7; i++) {
         for (int j = 0; j < SHARED; j++)
-            assert_int_not_equal(enter(limits, i), IP_LIMITS_NONE);
-        assert_int_equal(enter(limits, i), IP_LIMITS_NONE);
+            assert_int_not_equal(add_connection(limits, i), IP_LIMITS_NONE);
+        assert_int_equal(add_connection(limits, i), IP_LIMITS_NONE);
     }
     ip_limits_destroy(limits);
     memory_counted_assert_returned(&counted);

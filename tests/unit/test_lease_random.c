@@ -362,7 +362,7 @@ static void cause_fault(struct run *run)
 
 /* ---- the property ---- */
 
-static bool holds(const struct run *run, const struct client *client)
+static bool client_holds(const struct run *run, const struct client *client)
 {
     const struct world *world = &run->world;
 
@@ -378,7 +378,7 @@ static void check_holders(const struct run *run)
     for (uint32_t i = 0; i < run->client_count; i++) {
         const struct client *client = &run->clients[i];
 
-        if (!holds(run, client))
+        if (!client_holds(run, client))
             continue;
         holders++;
         if (run->schedule != SCHEDULE_SERVER_FIRST)

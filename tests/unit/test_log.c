@@ -402,7 +402,7 @@ static bool in_child(int descriptor, bool (*act)(int, int), int argument)
     return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static bool flood(void)
+static bool flood_log(void)
 {
     uint64_t start_ms = now_ms();
 
@@ -420,7 +420,7 @@ static bool flood_an_unread_pipe(int descriptor, int nonblocking)
         fcntl(descriptor, F_SETFL, O_NONBLOCK);
     if (log_start() != 0)
         return false;
-    fast = flood();
+    fast = flood_log();
     start_ms = now_ms();
     /* It cannot write all lines, and returns in time. */
     return fast && !log_stop() && now_ms() - start_ms < LOG_STOP_MS + DEADLINE_MS &&
@@ -480,7 +480,7 @@ static bool flood_then_read(int descriptor, int reader)
     (void)descriptor;
     if (log_start() != 0)
         return false;
-    fast = flood();
+    fast = flood_log();
     child = fork();
     if (child == 0) {
         tally = tally_lines(reader);

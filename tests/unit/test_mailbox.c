@@ -81,7 +81,7 @@ static bool message_whole(const struct message *message)
     return memcmp(message, &expected, sizeof(expected)) == 0;
 }
 
-static void post(struct fixture *f, uint32_t count)
+static void post_messages(struct fixture *f, uint32_t count)
 {
     for (; count > 0; count--) {
         struct message message = message_of(f->posted, 0);
@@ -93,7 +93,7 @@ static void post(struct fixture *f, uint32_t count)
 }
 
 /* Takes `most`, at most BATCH, and finds the oldest ones in order. */
-static void take(struct fixture *f, uint32_t most)
+static void take_messages(struct fixture *f, uint32_t most)
 {
     struct message messages[BATCH];
     uint64_t there = f->posted - f->taken;
@@ -110,17 +110,17 @@ static void take(struct fixture *f, uint32_t most)
 static void take_all(struct fixture *f)
 {
     while (f->taken < f->posted)
-        take(f, BATCH);
+        take_messages(f, BATCH);
 }
 
 static void an_empty_mailbox_has_no_messages(void **state)
 {
     struct fixture *f = *state;
 
-    take(f, BATCH);
+    take_messages(f, BATCH);
     assert_int_equal(f->memory.calls, 0);
     assert_true(mailbox_reserve(&f->mailbox, 1));
-    take(f, BATCH);
+    take_messages(f, BATCH);
 }
 
 static void messages_are_taken_in_order_and_up_to_the_limit(void **state)
@@ -128,14 +128,14 @@ static void messages_are_taken_in_order_and_up_to_the_limit(void **state)
     struct fixture *f = *state;
 
     assert_true(mailbox_reserve(&f->mailbox, 30));
-    post(f, 30);
-    take(f, 0);
-    take(f, 1);
-    take(f, 10);
-    post(f, 5);
-    take(f, BATCH);
-    take(f, BATCH);
-    post(f, 1); /* post() checks whether it was empty */
+    post_messages(f, 30);
+    take_messages(f, 0);
+    take_messages(f, 1);
+    take_messages(f, 10);
+    post_messages(f, 5);
+    take_messages(f, BATCH);
+    take_messages(f, BATCH);
+    post_messages(f, 1); /* post_messages() checks whether it was empty */
     take_all(f);
 }
 
@@ -146,7 +146,7 @@ static void reserved_messages_can_be_posted(void **state)
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         assert_true(mailbox_reserve(&f->mailbox, counts[i]));
-        post(f, counts[i]);
+        post_messages(f, counts[i]);
         take_all(f);
     }
 }
@@ -159,13 +159,13 @@ static void reserving_keeps_messages_that_wrap_around(void **state)
 
         assert_true(mailbox_reserve(&f->mailbox, 64));
         for (uint32_t i = 0; i < turned; i++) {
-            post(f, 1);
-            take(f, 1);
+            post_messages(f, 1);
+            take_messages(f, 1);
         }
         capacity = f->mailbox.capacity;
-        post(f, capacity);
+        post_messages(f, capacity);
         assert_true(mailbox_reserve(&f->mailbox, capacity + 1));
-        post(f, 1);
+        post_messages(f, 1);
         take_all(f);
         /* the next one starts small again */
         tear_down(state);
@@ -180,7 +180,7 @@ static void reserving_less_room_than_there_is_has_no_effect(void **state)
 
     assert_true(mailbox_reserve(&f->mailbox, 500));
     calls = f->memory.calls;
-    post(f, 10);
+    post_messages(f, 10);
     assert_true(mailbox_reserve(&f->mailbox, 0));
     assert_true(mailbox_reserve(&f->mailbox, 1));
     assert_true(mailbox_reserve(&f->mailbox, 500));
@@ -196,13 +196,13 @@ static void reserving_fails_without_memory_and_keeps_the_messages(void **state)
     assert_false(mailbox_reserve(&f->mailbox, 1));
     f->memory.fail_after = 1;
     assert_true(mailbox_reserve(&f->mailbox, 40));
-    post(f, 40);
+    post_messages(f, 40);
     assert_false(mailbox_reserve(&f->mailbox, 4000));
-    take(f, 10);
-    post(f, 10);
+    take_messages(f, 10);
+    post_messages(f, 10);
     f->memory.fail_after = UINT64_MAX;
     assert_true(mailbox_reserve(&f->mailbox, 4000));
-    post(f, 4000 - 40);
+    post_messages(f, 4000 - 40);
     take_all(f);
 }
 
@@ -214,7 +214,7 @@ static void posting_and_taking_allocate_no_memory(void **state)
     assert_true(mailbox_reserve(&f->mailbox, BATCH));
     calls = f->memory.calls;
     for (uint32_t i = 0; i < 100; i++) {
-        post(f, BATCH);
+        post_messages(f, BATCH);
         take_all(f);
     }
     assert_int_equal(f->memory.calls, calls);
@@ -234,9 +234,9 @@ static void random_operations_keep_the_order(void **state)
             reserved += 1 + seeded_below(&seeded, 100);
             assert_true(mailbox_reserve(&f->mailbox, reserved));
         } else if (room > 0 && seeded_below(&seeded, 2)) {
-            post(f, 1 + seeded_below(&seeded, room < BATCH ? room : BATCH));
+            post_messages(f, 1 + seeded_below(&seeded, room < BATCH ? room : BATCH));
         } else {
-            take(f, seeded_below(&seeded, BATCH + 1));
+            take_messages(f, seeded_below(&seeded, BATCH + 1));
         }
     }
     take_all(f);

@@ -80,7 +80,7 @@ static void crowd_hashes(struct fixture *f, struct seeded *seeded)
     }
 }
 
-static void insert(struct fixture *f, uint32_t index)
+static void insert_element(struct fixture *f, uint32_t index)
 {
     map_insert(&f->map, &f->items[index].link, f->items[index].hash);
     f->items[index].inside = true;
@@ -94,12 +94,12 @@ static void take_out(struct fixture *f, uint32_t index)
     f->count--;
 }
 
-static void toggle(struct fixture *f, uint32_t index)
+static void toggle_element(struct fixture *f, uint32_t index)
 {
     if (f->items[index].inside)
         take_out(f, index);
     else
-        insert(f, index);
+        insert_element(f, index);
 }
 
 static uint32_t times_found(const struct fixture *f, const struct item *item)
@@ -180,8 +180,8 @@ static void elements_with_equal_hashes_are_all_found(void **state)
     for (uint32_t i = 0; i < TWINS; i++) {
         f->items[i].hash = 5;
         f->items[TWINS + i].hash = 5 + UINT64_C(0x100000000) * (i + 1); /* in the same bucket */
-        insert(f, i);
-        insert(f, TWINS + i);
+        insert_element(f, i);
+        insert_element(f, TWINS + i);
     }
     assert_all_found_if_inside(f);
     for (uint32_t i = 0; i < 2 * TWINS; i += 3) {
@@ -202,7 +202,7 @@ static void an_insertion_adds_at_most_one_bucket_and_chains_stay_short(void **st
         uint64_t before = f->map.bucket_count;
         uint64_t calls = f->memory.calls;
 
-        insert(f, i);
+        insert_element(f, i);
         assert_in_range(f->map.bucket_count, before, before + 1);
         assert_in_range(f->memory.calls, calls, calls + 2); /* a segment, the directory */
         assert_true(f->map.count <= f->map.bucket_count);
@@ -220,7 +220,7 @@ static void a_removal_drops_at_most_two_buckets(void **state)
     seeded_init(&seeded, __func__);
     spread_hashes(f, &seeded);
     for (uint32_t i = 0; i < ITEMS; i++)
-        insert(f, i);
+        insert_element(f, i);
     bytes = f->memory.bytes;
     for (uint32_t i = 0; i < ITEMS; i++) {
         uint64_t before = f->map.bucket_count;
@@ -245,10 +245,10 @@ static void a_toggling_count_allocates_nothing(void **state)
         uint32_t index = step < ITEMS ? step : step - ITEMS;
         uint64_t calls;
 
-        toggle(f, index); /* grow to all, then shrink to none */
+        toggle_element(f, index); /* grow to all, then shrink to none */
         calls = f->memory.calls;
         for (uint32_t i = 0; i < 8; i++)
-            toggle(f, index);
+            toggle_element(f, index);
         assert_int_equal(f->memory.calls, calls);
     }
     assert_int_equal(f->count, 0);
@@ -264,7 +264,7 @@ static void without_memory_to_grow_all_elements_are_found(void **state)
     spread_hashes(f, &seeded);
     f->memory.fail_after = 0;
     for (uint32_t i = 0; i < ITEMS - 100; i++)
-        insert(f, i);
+        insert_element(f, i);
     buckets = f->map.bucket_count;
     assert_true(buckets < ITEMS - 100);
     assert_all_found_if_inside(f);
@@ -272,7 +272,7 @@ static void without_memory_to_grow_all_elements_are_found(void **state)
 
     f->memory.fail_after = UINT64_MAX;
     for (uint32_t i = ITEMS - 100; i < ITEMS; i++)
-        insert(f, i);
+        insert_element(f, i);
     assert_true(f->map.bucket_count > buckets);
     assert_all_found_if_inside(f);
     for (uint32_t i = 0; i < ITEMS; i += 2)
@@ -313,7 +313,7 @@ static void random_operations_agree_with_flags(void **state)
 
         f->memory.fail_after = seeded_below(&seeded, 4) == 0 ? 0 : UINT64_MAX;
         if (f->items[index].inside != growing || seeded_below(&seeded, 8) == 0)
-            toggle(f, index);
+            toggle_element(f, index);
         assert_found_if_inside(f, index);
         assert_found_if_inside(f, seeded_below(&seeded, ITEMS));
         if (step % 1000 == 0)
@@ -333,7 +333,7 @@ static void a_walk_of_any_size_visits_each_element_once(void **state)
     crowd_hashes(f, &seeded);
     for (uint32_t i = 0; i < 150; i++) {
         assert_walk_visits_all(f);
-        insert(f, i);
+        insert_element(f, i);
     }
     for (uint32_t i = 0; i < 150; i++) {
         take_out(f, i);
@@ -369,7 +369,7 @@ static void choose_who_stays(struct troubled_walk *walk)
 
     for (uint32_t i = 0; i < walk->items; i++) {
         walk->fixture->items[i].stays = seeded_below(walk->seeded, 20) < share;
-        insert(walk->fixture, i);
+        insert_element(walk->fixture, i);
     }
 }
 
@@ -380,7 +380,7 @@ static void change_between_steps(struct troubled_walk *walk)
         const struct item *item = &walk->fixture->items[index];
 
         if (!item->stays && item->inside != walk->growing)
-            toggle(walk->fixture, index);
+            toggle_element(walk->fixture, index);
     }
 }
 

@@ -63,8 +63,8 @@ static void give_text(struct invocation *invocation, enum source source, const c
 }
 
 /* Gives the token itself, or a file that holds it. */
-static void give(struct invocation *invocation, enum source source, const void *token,
-                 size_t length)
+static void pass_token(struct invocation *invocation, enum source source, const void *token,
+                       size_t length)
 {
     char *path = invocation->paths[source];
     int file;
@@ -96,7 +96,7 @@ static void read_token(struct reading *reading, enum source source, const void *
     struct invocation invocation;
 
     invocation_begin(&invocation);
-    give(&invocation, source, token, length);
+    pass_token(&invocation, source, token, length);
     invocation_read(&invocation, reading);
 }
 
@@ -135,7 +135,8 @@ static void the_first_source_of_a_token_wins(void **state)
         invocation_begin(&invocation);
         for (int source = SOURCES - 1; source >= 0; source--) {
             if (given >> source & 1) {
-                give(&invocation, (enum source)source, tokens[source], strlen(tokens[source]));
+                pass_token(&invocation, (enum source)source, tokens[source],
+                           strlen(tokens[source]));
                 expected = tokens[source];
             }
         }
@@ -160,7 +161,7 @@ static void a_source_of_lower_precedence_is_not_read(void **state)
             struct reading r;
 
             invocation_begin(&invocation);
-            give(&invocation, (enum source)winner, "token", strlen("token"));
+            pass_token(&invocation, (enum source)winner, "token", strlen("token"));
             give_text(&invocation, (enum source)loser,
                       from_file((enum source)loser) ? "/nonexistent/file" : "two\nlines");
             invocation_read(&invocation, &r);

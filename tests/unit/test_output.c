@@ -17,7 +17,7 @@ enum {
     MODEL_STEPS = 30000
 };
 
-/* An output, and how many bytes went in and came out: byte number n is pattern(n). */
+/* An output, and how many bytes went in and came out: byte number n is pattern_byte(n). */
 struct fixture {
     struct memory_counted memory;
     struct pool pool;
@@ -49,7 +49,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static uint8_t pattern(uint64_t number)
+static uint8_t pattern_byte(uint64_t number)
 {
     return (uint8_t)(number * 251 >> 3);
 }
@@ -62,7 +62,7 @@ static bool write_some(struct fixture *f, size_t reserved, size_t length)
     if (!to)
         return false;
     for (size_t i = 0; i < length; i++)
-        *to++ = pattern(f->written++);
+        *to++ = pattern_byte(f->written++);
     output_commit(&f->output, to);
     assert_int_equal(f->output.length, f->written - f->sent);
     return true;
@@ -82,7 +82,7 @@ static uint32_t send_some(struct fixture *f, uint32_t most)
     if (length > most)
         length = most;
     for (uint32_t i = 0; i < length; i++)
-        assert_int_equal(bytes[i], pattern(f->sent++));
+        assert_int_equal(bytes[i], pattern_byte(f->sent++));
     output_consume(&f->output, &f->pool, length);
     assert_int_equal(f->output.length, f->written - f->sent);
     return length;

@@ -49,7 +49,7 @@ static void fixture_init(struct fixture *f, size_t object_bytes)
 }
 
 /* Writes the whole object, to detect an overlap. */
-static bool take(struct fixture *f, uint8_t mark)
+static bool take_object(struct fixture *f, uint8_t mark)
 {
     uint8_t *object = pool_take(&f->pool);
 
@@ -64,7 +64,7 @@ static bool take(struct fixture *f, uint8_t mark)
     return true;
 }
 
-static void give(struct fixture *f, uint32_t index)
+static void give_object(struct fixture *f, uint32_t index)
 {
     uint8_t *object = f->taken[index];
 
@@ -80,13 +80,13 @@ static void give(struct fixture *f, uint32_t index)
 static void take_up_to(struct fixture *f, uint32_t count)
 {
     while (f->count < count)
-        assert_true(take(f, (uint8_t)(f->count * 31)));
+        assert_true(take_object(f, (uint8_t)(f->count * 31)));
 }
 
 static void fixture_end(struct fixture *f)
 {
     while (f->count > 0)
-        give(f, f->count - 1);
+        give_object(f, f->count - 1);
     pool_free(&f->pool);
     memory_counted_assert_returned(&f->memory);
 }
@@ -137,7 +137,7 @@ static void toggle_at_each_count(struct fixture *f)
         take_up_to(f, count);
         calls = f->memory.calls;
         for (uint32_t i = 0; i < 5; i++) {
-            give(f, f->count / 2);
+            give_object(f, f->count / 2);
             take_up_to(f, count);
         }
         assert_int_equal(f->memory.calls, calls);
@@ -150,12 +150,12 @@ static void returned_objects_are_reused(void **state)
     with_each_size(toggle_at_each_count);
 }
 
-static void refill(struct fixture *f)
+static void refill_pool(struct fixture *f)
 {
     take_up_to(f, f->full);
     /* holes in each chunk */
     for (uint32_t i = 0; i < f->full / 2; i++)
-        give(f, i % f->count);
+        give_object(f, i % f->count);
     take_up_to(f, f->full);
     assert_int_equal(f->memory.blocks, CHUNKS);
 }
@@ -163,7 +163,7 @@ static void refill(struct fixture *f)
 static void holes_are_filled_before_a_new_chunk(void **state)
 {
     (void)state;
-    with_each_size(refill);
+    with_each_size(refill_pool);
 }
 
 static void drain_in_three_orders(struct fixture *f)
@@ -174,7 +174,7 @@ static void drain_in_three_orders(struct fixture *f)
         while (f->count > 0) {
             uint32_t places[] = {0, f->count - 1, f->count / 2};
 
-            give(f, places[order]);
+            give_object(f, places[order]);
         }
         assert_int_equal(f->memory.blocks, 1);
     }
@@ -196,7 +196,7 @@ static void come_and_go(struct fixture *f)
         take_up_to(f, objects);
         assert_int_equal(f->memory.blocks, chunks);
         while (f->count > 0)
-            give(f, f->count - 1);
+            give_object(f, f->count - 1);
         assert_int_equal(f->memory.blocks, chunks - 1);
     }
 }
@@ -213,16 +213,16 @@ static void run_short(struct fixture *f)
     assert_null(pool_take(&f->pool));
     assert_int_equal(f->pool.count, 0);
     f->memory.fail_after = 1;
-    while (take(f, (uint8_t)f->count))
+    while (take_object(f, (uint8_t)f->count))
         continue;
     assert_int_equal(f->count, f->pool.objects_per_chunk);
     assert_null(pool_take(&f->pool));
     assert_int_equal(f->pool.count, f->count);
     /* a returned object and new memory both end the shortage */
-    give(f, 0);
-    assert_true(take(f, 1));
+    give_object(f, 0);
+    assert_true(take_object(f, 1));
     f->memory.fail_after = UINT64_MAX;
-    assert_true(take(f, 2));
+    assert_true(take_object(f, 2));
 }
 
 static void short_memory_returns_null_and_keeps_other_objects(void **state)
@@ -241,9 +241,9 @@ static void take_and_give_at_random(struct fixture *f)
         bool growing = step / 500 % 2 == 0;
 
         if (f->count < most && seeded_below(&seeded, 4) < (growing ? 3 : 1))
-            assert_true(take(f, (uint8_t)seeded_next(&seeded)));
+            assert_true(take_object(f, (uint8_t)seeded_next(&seeded)));
         else if (f->count > 0)
-            give(f, seeded_below(&seeded, f->count));
+            give_object(f, seeded_below(&seeded, f->count));
         assert_true(f->memory.blocks <= CHUNKS);
     }
 }

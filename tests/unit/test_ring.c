@@ -36,7 +36,7 @@ static bool drop_announced; /* the next turn that submits nothing reports it */
 static int reports;
 static int reported;
 
-static void *next(const char *name)
+static void *find_next(const char *name)
 {
     void *function = dlsym(RTLD_NEXT, name);
 
@@ -44,7 +44,7 @@ static void *next(const char *name)
     return function;
 }
 
-static bool fails(void)
+static bool take_failure(void)
 {
     if (failures == 0)
         return false;
@@ -52,7 +52,7 @@ static bool fails(void)
     return true;
 }
 
-static int drop(struct io_uring *uring, int result)
+static int drop_completions(struct io_uring *uring, int result)
 {
     unsigned count = *uring->cq.ktail - *uring->cq.khead;
 
@@ -72,27 +72,27 @@ static int drop(struct io_uring *uring, int result)
 int io_uring_submit_and_wait(struct io_uring *uring, unsigned count)
 {
     int (*real)(struct io_uring *, unsigned) =
-        (int (*)(struct io_uring *, unsigned))next("io_uring_submit_and_wait");
+        (int (*)(struct io_uring *, unsigned))find_next("io_uring_submit_and_wait");
 
-    return fails() ? error_next : drop(uring, real(uring, count));
+    return take_failure() ? error_next : drop_completions(uring, real(uring, count));
 }
 
 int io_uring_submit_and_get_events(struct io_uring *uring)
 {
     int (*real)(struct io_uring *) =
-        (int (*)(struct io_uring *))next("io_uring_submit_and_get_events");
+        (int (*)(struct io_uring *))find_next("io_uring_submit_and_get_events");
 
-    return fails() ? error_next : drop(uring, real(uring));
+    return take_failure() ? error_next : drop_completions(uring, real(uring));
 }
 
 int io_uring_submit(struct io_uring *uring)
 {
-    int (*real)(struct io_uring *) = (int (*)(struct io_uring *))next("io_uring_submit");
+    int (*real)(struct io_uring *) = (int (*)(struct io_uring *))find_next("io_uring_submit");
 
-    return fails() ? error_next : real(uring);
+    return take_failure() ? error_next : real(uring);
 }
 
-static void report(void *context, int error)
+static void record_error(void *context, int error)
 {
     assert_ptr_equal(context, &reports);
     reports++;
@@ -108,7 +108,7 @@ static int open_ring(void **state)
         .completions = 64,
         .buffers = BUFFERS,
         .buffer_bytes = 64,
-        .report = report,
+        .report = record_error,
         .context = &reports,
     };
 

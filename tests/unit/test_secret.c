@@ -19,7 +19,7 @@ enum {
     CHANGES = 2000
 };
 
-static bool matches(struct secret *secret, uint64_t now_ns, const char *text)
+static bool secret_accepts(struct secret *secret, uint64_t now_ns, const char *text)
 {
     return secret_matches(secret, now_ns, (const uint8_t *)text, strlen(text));
 }
@@ -30,11 +30,11 @@ static void only_the_whole_secret_matches(void **state)
 
     (void)state;
     secret_init(&secret, strdup("secret"));
-    assert_true(matches(&secret, 1, "secret"));
-    assert_false(matches(&secret, 1, "secre"));
-    assert_false(matches(&secret, 1, "secrets"));
-    assert_false(matches(&secret, 1, "Secret"));
-    assert_false(matches(&secret, 1, ""));
+    assert_true(secret_accepts(&secret, 1, "secret"));
+    assert_false(secret_accepts(&secret, 1, "secre"));
+    assert_false(secret_accepts(&secret, 1, "secrets"));
+    assert_false(secret_accepts(&secret, 1, "Secret"));
+    assert_false(secret_accepts(&secret, 1, ""));
     secret_free(&secret);
 }
 
@@ -45,11 +45,11 @@ static void the_previous_secret_is_valid_until_its_time(void **state)
     (void)state;
     secret_init(&secret, strdup("old"));
     assert_int_equal(secret_change(&secret, strdup("new"), 10 * NS_PER_S), SECRET_CHANGED);
-    assert_true(matches(&secret, NS_PER_S, "new"));
-    assert_true(matches(&secret, NS_PER_S, "old"));
-    assert_true(matches(&secret, 10 * NS_PER_S - 1, "old"));
-    assert_false(matches(&secret, 10 * NS_PER_S, "old"));
-    assert_true(matches(&secret, 10 * NS_PER_S, "new"));
+    assert_true(secret_accepts(&secret, NS_PER_S, "new"));
+    assert_true(secret_accepts(&secret, NS_PER_S, "old"));
+    assert_true(secret_accepts(&secret, 10 * NS_PER_S - 1, "old"));
+    assert_false(secret_accepts(&secret, 10 * NS_PER_S, "old"));
+    assert_true(secret_accepts(&secret, 10 * NS_PER_S, "new"));
     secret_free(&secret);
 }
 
@@ -61,9 +61,9 @@ static void only_the_last_previous_secret_stays_valid(void **state)
     secret_init(&secret, strdup("first"));
     secret_change(&secret, strdup("second"), 10 * NS_PER_S);
     secret_change(&secret, strdup("third"), 11 * NS_PER_S);
-    assert_false(matches(&secret, NS_PER_S, "first"));
-    assert_true(matches(&secret, NS_PER_S, "second"));
-    assert_true(matches(&secret, NS_PER_S, "third"));
+    assert_false(secret_accepts(&secret, NS_PER_S, "first"));
+    assert_true(secret_accepts(&secret, NS_PER_S, "second"));
+    assert_true(secret_accepts(&secret, NS_PER_S, "third"));
     secret_free(&secret);
 }
 
@@ -75,8 +75,8 @@ static void the_same_secret_again_changes_nothing(void **state)
     secret_init(&secret, strdup("old"));
     secret_change(&secret, strdup("new"), 10 * NS_PER_S);
     assert_int_equal(secret_change(&secret, strdup("new"), 20 * NS_PER_S), SECRET_UNCHANGED);
-    assert_true(matches(&secret, 9 * NS_PER_S, "old"));
-    assert_false(matches(&secret, 10 * NS_PER_S, "old"));
+    assert_true(secret_accepts(&secret, 9 * NS_PER_S, "old"));
+    assert_false(secret_accepts(&secret, 10 * NS_PER_S, "old"));
     secret_free(&secret);
 }
 
@@ -91,7 +91,7 @@ static void an_expired_secret_is_removed_from_memory(void **state)
     assert_non_null(secret.previous);
     secret_expire(&secret, 10 * NS_PER_S);
     assert_null(secret.previous);
-    assert_true(matches(&secret, 11 * NS_PER_S, "new"));
+    assert_true(secret_accepts(&secret, 11 * NS_PER_S, "new"));
     secret_free(&secret);
     assert_null(secret.current);
 }
@@ -103,7 +103,8 @@ static void *authenticate_repeatedly(void *context)
 
     /* Whichever of the two is current, the other one is the previous one. */
     for (int i = 0; i < CHANGES; i++)
-        refused += !matches(secret, NS_PER_S, "one") || !matches(secret, NS_PER_S, "two");
+        refused +=
+            !secret_accepts(secret, NS_PER_S, "one") || !secret_accepts(secret, NS_PER_S, "two");
     return (void *)refused;
 }
 

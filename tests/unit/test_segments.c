@@ -46,7 +46,7 @@ static void fixture_init(struct fixture *f, size_t element_bytes)
     f->tracked = 0;
 }
 
-static void track(struct fixture *f)
+static void track_bytes(struct fixture *f)
 {
     for (; f->tracked < TRACKED_MAX; f->tracked++) {
         size_t index = f->tracked * f->stride;
@@ -105,7 +105,7 @@ static void grow_one_by_one(struct fixture *f)
         assert_true(segments_reserve(&f->segments, count));
         assert_in_range(segments_capacity(&f->segments), count, count + f->per_segment - 1);
         assert_in_range(f->memory.calls, calls, calls + 2); /* a segment, the directory */
-        track(f);
+        track_bytes(f);
     }
     assert_unmoved(f, most);
     assert_true(f->tracked >= SEGMENTS);
@@ -153,7 +153,7 @@ static void grow_with_failures(struct fixture *f)
             assert_unmoved(f, count);
         }
         assert_true(segments_capacity(&f->segments) >= count);
-        track(f);
+        track_bytes(f);
     }
     assert_true(failures > SEGMENTS);
     assert_unmoved(f, f->per_segment * SEGMENTS);
@@ -170,7 +170,7 @@ static void trim_in_steps(struct fixture *f)
     size_t most = f->per_segment * SEGMENTS;
 
     assert_true(segments_reserve(&f->segments, most));
-    track(f);
+    track_bytes(f);
     for (size_t count = most; count > 0; count -= f->per_segment / 2 + 1) {
         segments_trim(&f->segments, count);
         assert_true(segments_capacity(&f->segments) >= count);

@@ -173,7 +173,7 @@ static const char conversation[] =
     "sl\ns\n0 2\nse\ns\n2 9\nl\n\n0\nr\nk\nshort\nl\nk\n2\nsw\ns\n5\nping\n\n\n";
 
 /* Sends the conversation in pieces that end at `first`, `second` and the end. */
-static void converse(size_t first, size_t second, char *replies)
+static void send_in_pieces(size_t first, size_t second, char *replies)
 {
     size_t length = strlen(conversation);
     struct peer *peer;
@@ -199,7 +199,7 @@ static void replies_do_not_depend_on_how_bytes_are_split(void **state)
     static char split[4096];
 
     (void)state;
-    converse(0, 0, whole);
+    send_in_pieces(0, 0, whole);
     assert_string_equal(whole,
                         "ok\nok T 30\ntimeout\nok {\"connections\":7,\"locks\":[{\"key\":\"k\","
                         "\"owner_conn_id\":1,\"lease_expires_in_s\":30.000,\"waiters\":0}],"
@@ -207,9 +207,9 @@ static void replies_do_not_depend_on_how_bytes_are_split(void **state)
                         "error\nacquired T 33\nok T 33\nok T 33\nacquired T 9\nerror\nerror\n"
                         "timeout\nok T 9\nok\n");
     for (size_t at = 1; at < strlen(conversation); at++) {
-        converse(at, at, split);
+        send_in_pieces(at, at, split);
         assert_string_equal(split, whole);
-        converse(at, at + 1, split);
+        send_in_pieces(at, at + 1, split);
         assert_string_equal(split, whole);
     }
 }
@@ -511,7 +511,7 @@ static void a_line_too_long_at_the_end_of_input_is_an_error(void **state)
 }
 
 /* Returns whether the session reports progress, which restarts the read timeout. */
-static bool serves(struct peer *peer, const char *text)
+static bool makes_progress(struct peer *peer, const char *text)
 {
     driver_add_input(peer, text, strlen(text));
     return read_once(peer).served;
@@ -527,14 +527,14 @@ static void bytes_of_a_line_too_long_are_no_progress(void **state)
     line[300] = '\0';
     world_start((struct setting){0});
     peer = connect_peer();
-    assert_false(serves(peer, "pi"));
-    assert_false(serves(peer, "ng\n\n"));
-    assert_true(serves(peer, "\nping\n"));
-    assert_true(serves(peer, "\n\nl\nkey"));
-    assert_false(serves(peer, line));
+    assert_false(makes_progress(peer, "pi"));
+    assert_false(makes_progress(peer, "ng\n\n"));
+    assert_true(makes_progress(peer, "\nping\n"));
+    assert_true(makes_progress(peer, "\n\nl\nkey"));
+    assert_false(makes_progress(peer, line));
     assert_int_equal(peer->session.state, SESSION_SKIPPING);
     for (int i = 0; i < 10; i++)
-        assert_false(serves(peer, "x"));
+        assert_false(makes_progress(peer, "x"));
     world_end();
 }
 

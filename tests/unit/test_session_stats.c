@@ -84,7 +84,7 @@ struct reader {
     const char *at;
 };
 
-static bool accept(struct reader *reader, const char *text)
+static bool accept_text(struct reader *reader, const char *text)
 {
     size_t length = strlen(text);
 
@@ -96,7 +96,7 @@ static bool accept(struct reader *reader, const char *text)
 
 static void expect_text(struct reader *reader, const char *text)
 {
-    if (!accept(reader, text))
+    if (!accept_text(reader, text))
         fail_msg("expected %s at %.40s", text, reader->at);
 }
 
@@ -159,7 +159,7 @@ static void expect_crowd(const char *text)
 
         expect_text(&reader, ",");
         expect_text(&reader, sections[section]);
-        while (!accept(&reader, "]")) {
+        while (!accept_text(&reader, "]")) {
             if (more)
                 expect_text(&reader, ",");
             expect_entry(&reader, section, seen);

@@ -47,7 +47,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct connection *connection(struct fixture *f, uint32_t number)
+static struct connection *connection_of(struct fixture *f, uint32_t number)
 {
     return (struct connection *)(void *)&f->connections[number];
 }
@@ -61,10 +61,10 @@ static void each_slot_has_one_connection(void **state)
 
         assert_int_equal(slot, i);
         assert_null(slots_at(&f->slots, slot));
-        slots_set(&f->slots, slot, connection(f, i));
+        slots_set(&f->slots, slot, connection_of(f, i));
     }
     for (uint32_t i = 0; i < MANY; i++)
-        assert_ptr_equal(slots_at(&f->slots, i), connection(f, i));
+        assert_ptr_equal(slots_at(&f->slots, i), connection_of(f, i));
     assert_int_equal(f->slots.count, MANY);
 }
 
@@ -75,11 +75,11 @@ static void a_slot_is_reused_only_after_the_mailbox_was_emptied(void **state)
     uint32_t second = slots_take(&f->slots);
     uint32_t third;
 
-    slots_set(&f->slots, first, connection(f, 0));
-    slots_set(&f->slots, second, connection(f, 1));
+    slots_set(&f->slots, first, connection_of(f, 0));
+    slots_set(&f->slots, second, connection_of(f, 1));
     slots_retire(&f->slots, first);
     assert_null(slots_at(&f->slots, first));
-    assert_ptr_equal(slots_at(&f->slots, second), connection(f, 1));
+    assert_ptr_equal(slots_at(&f->slots, second), connection_of(f, 1));
     third = slots_take(&f->slots);
     assert_int_not_equal(third, first);
     slots_reuse(&f->slots);

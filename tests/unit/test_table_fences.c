@@ -21,13 +21,13 @@ enum {
 
 static struct fixture fixture;
 
-static void start(uint64_t fence_max)
+static void start_table(uint64_t fence_max)
 {
     fixture_start(&fixture, &defaults);
     fixture.fence_max = fence_max;
 }
 
-static int acquire(uint64_t client, const char *name, uint64_t wait_s)
+static int acquire_key(uint64_t client, const char *name, uint64_t wait_s)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
     struct lock_answer answer = apply_to_table(&fixture.table, fixture.now_ns,
@@ -37,7 +37,7 @@ static int acquire(uint64_t client, const char *name, uint64_t wait_s)
     return answer.outcome;
 }
 
-static int enqueue(uint64_t client, const char *name)
+static int enqueue_key(uint64_t client, const char *name)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
     struct lock_answer answer =
@@ -47,7 +47,7 @@ static int enqueue(uint64_t client, const char *name)
     return answer.outcome;
 }
 
-static int release(const char *name, uint64_t fence)
+static int release_key(const char *name, uint64_t fence)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, name);
     struct lock_token token = {.fence = fence, .salt = fixture_salt(fence)};
@@ -61,12 +61,12 @@ static int release(const char *name, uint64_t fence)
 static void without_a_fence_a_request_is_an_error_and_changes_nothing(void **state)
 {
     (void)state;
-    start(1);
-    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
-    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
-    assert_int_equal(acquire(OTHER, "a", 9), DFLOCKD_ERROR);
-    assert_int_equal(enqueue(OTHER, "a"), DFLOCKD_ERROR);
-    assert_int_equal(enqueue(OTHER, "b"), DFLOCKD_ERROR);
+    start_table(1);
+    assert_int_equal(acquire_key(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(acquire_key(OTHER, "b", 0), DFLOCKD_ERROR);
+    assert_int_equal(acquire_key(OTHER, "a", 9), DFLOCKD_ERROR);
+    assert_int_equal(enqueue_key(OTHER, "a"), DFLOCKD_ERROR);
+    assert_int_equal(enqueue_key(OTHER, "b"), DFLOCKD_ERROR);
     assert_int_equal(fixture.table.resources.count, 1);
     assert_int_equal(fixture.table.clients.count, 1);
     assert_int_equal(fixture.table.enqueued.count, 0);
@@ -78,46 +78,46 @@ static void requests_that_need_no_fence_work_without_fences(void **state)
     struct lock_key key;
 
     (void)state;
-    start(1);
+    start_table(1);
     key = fixture_key(&fixture, LOCK_KIND_LOCK, "a");
-    assert_int_equal(enqueue(HOLDER, "a"), DFLOCKD_ACQUIRED);
-    assert_int_equal(enqueue(HOLDER, "a"), DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    assert_int_equal(acquire(OTHER, "a", 0), DFLOCKD_TIMEOUT);
+    assert_int_equal(enqueue_key(HOLDER, "a"), DFLOCKD_ACQUIRED);
+    assert_int_equal(enqueue_key(HOLDER, "a"), DFLOCKD_ERROR_ALREADY_ENQUEUED);
+    assert_int_equal(acquire_key(OTHER, "a", 0), DFLOCKD_TIMEOUT);
     assert_int_equal(
         apply_to_table(&fixture.table, 0, acquire_request(OTHER, &key, 2, 9, 30)).outcome,
         DFLOCKD_ERROR_LIMIT_MISMATCH);
     assert_int_equal(apply_to_table(&fixture.table, 0, wait_request(HOLDER, &key, 0)).outcome,
                      DFLOCKD_OK);
-    assert_int_equal(release("a", 1), DFLOCKD_OK);
+    assert_int_equal(release_key("a", 1), DFLOCKD_OK);
     fixture_end(&fixture);
 }
 
 static void a_queued_waiter_is_granted_although_no_fence_is_left(void **state)
 {
     (void)state;
-    start(2);
-    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
-    assert_int_equal(acquire(WAITER, "a", 9), LOCK_PENDING);
-    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
-    assert_int_equal(release("a", 1), DFLOCKD_OK);
+    start_table(2);
+    assert_int_equal(acquire_key(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(acquire_key(WAITER, "a", 9), LOCK_PENDING);
+    assert_int_equal(acquire_key(OTHER, "b", 0), DFLOCKD_ERROR);
+    assert_int_equal(release_key("a", 1), DFLOCKD_OK);
     assert_int_equal(fixture.effect_count, 1);
     assert_int_equal(fixture.effects[0].answer.outcome, DFLOCKD_OK);
     assert_int_equal(fixture.effects[0].answer.token.fence, 2);
-    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
+    assert_int_equal(acquire_key(OTHER, "b", 0), DFLOCKD_ERROR);
     fixture_end(&fixture);
 }
 
 /* HOLDER has "a". WAITER waits for it with the last fence, and leaves by `leave`. */
 static void expect_the_promise_back(void (*leave)(void))
 {
-    start(2);
-    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
-    assert_int_equal(enqueue(WAITER, "a"), DFLOCKD_QUEUED);
-    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR);
+    start_table(2);
+    assert_int_equal(acquire_key(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(enqueue_key(WAITER, "a"), DFLOCKD_QUEUED);
+    assert_int_equal(acquire_key(OTHER, "b", 0), DFLOCKD_ERROR);
     leave();
     fixture_check(&fixture);
-    assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_OK);
-    assert_int_equal(acquire(OTHER, "c", 0), DFLOCKD_ERROR);
+    assert_int_equal(acquire_key(OTHER, "b", 0), DFLOCKD_OK);
+    assert_int_equal(acquire_key(OTHER, "c", 0), DFLOCKD_ERROR);
     fixture_end(&fixture);
 }
 
@@ -169,10 +169,10 @@ static void a_refused_claim_takes_no_promise(void **state)
     (void)state;
     fixture_start(&fixture, &one_state);
     fixture.fence_max = 2;
-    assert_int_equal(acquire(HOLDER, "a", 0), DFLOCKD_OK);
+    assert_int_equal(acquire_key(HOLDER, "a", 0), DFLOCKD_OK);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(acquire(OTHER, "b", 0), DFLOCKD_ERROR_MAX_LOCKS);
-    assert_int_equal(acquire(WAITER, "a", 9), LOCK_PENDING);
+        assert_int_equal(acquire_key(OTHER, "b", 0), DFLOCKD_ERROR_MAX_LOCKS);
+    assert_int_equal(acquire_key(WAITER, "a", 9), LOCK_PENDING);
     fixture_end(&fixture);
 }
 

@@ -258,7 +258,7 @@ struct routine {
     void (*once)(struct fixture *fixture, const struct lock_key *key);
 };
 
-static void pair(struct fixture *fixture, const struct lock_key *key)
+static void acquire_and_release(struct fixture *fixture, const struct lock_key *key)
 {
     struct lock_answer answer =
         apply_to_table(&fixture->table, fixture->now_ns, acquire_request(1, key, 1, 0, 30));
@@ -322,7 +322,7 @@ static void connect_hold_and_vanish(struct fixture *fixture, const struct lock_k
 static void a_table_in_steady_use_allocates_nothing(void **state)
 {
     static const struct routine routines[] = {
-        {"acquire, release", pair},
+        {"acquire, release", acquire_and_release},
         {"acquire, renew, release", pair_with_renewal},
         {"acquire, hand over, release", hand_over_pair},
         {"enqueue, wait, release", enqueue_wait_release},

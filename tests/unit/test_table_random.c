@@ -49,7 +49,7 @@ static const char *const key_names[KEYS / 2] = {"a", "b", "a rather long key", "
                      #condition);                                                          \
     } while (0)
 
-static uint32_t below(struct run *run, uint32_t bound)
+static uint32_t random_below(struct run *run, uint32_t bound)
 {
     return seeded_below(&run->seeded, bound);
 }
@@ -70,14 +70,14 @@ static uint32_t some_limit(struct run *run, int key)
 {
     if (key % 2 == 0)
         return 1;
-    return below(run, 10) ? (uint32_t)(key / 2 + 1) : 1 + below(run, 4);
+    return random_below(run, 10) ? (uint32_t)(key / 2 + 1) : 1 + random_below(run, 4);
 }
 
 /* A lease that no other claim has, so that deadlines differ. */
 static uint64_t some_lease(struct run *run)
 {
     for (;;) {
-        uint64_t lease_s = 1 + below(run, below(run, 4) ? 40 : LEASE_MAX_S);
+        uint64_t lease_s = 1 + random_below(run, random_below(run, 4) ? 40 : LEASE_MAX_S);
         bool taken = false;
 
         for (uint32_t i = 0; i < run->model.claim_count; i++)
@@ -90,7 +90,7 @@ static uint64_t some_lease(struct run *run)
 
 static uint64_t some_wait(struct run *run)
 {
-    return below(run, 4) ? 1 + below(run, 30) : 0;
+    return random_below(run, 4) ? 1 + random_below(run, 30) : 0;
 }
 
 /* ---- comparing ---- */
@@ -99,7 +99,7 @@ static void compare_token(struct run *run, uint64_t fence, const struct lock_ans
 {
     EXPECT(run, answer->token.fence == fence);
     EXPECT(run, answer->token.salt == fixture_salt(fence));
-    run->stale[below(run, STALE_MAX)] = answer->token;
+    run->stale[random_below(run, STALE_MAX)] = answer->token;
 }
 
 static void compare_answer(struct run *run, const struct model_result *expected,
@@ -220,7 +220,7 @@ static void compare_views(struct run *run)
 }
 
 /* Compares the table and the model after an event. */
-static void compare(struct run *run)
+static void compare_with_model(struct run *run)
 {
     compare_effects(run);
     EXPECT(run, run->model.grants == run->fixture.fence_last);
@@ -234,7 +234,7 @@ static void compare(struct run *run)
 
 /* ---- events ---- */
 
-static void begin(struct run *run, const char *what)
+static void begin_event(struct run *run, const char *what)
 {
     run->event++;
     run->what = what;
@@ -260,13 +260,13 @@ static void event_acquire(struct run *run, int client, int key)
 
     if (run->pending[client])
         return;
-    begin(run, "acquire");
+    begin_event(run, "acquire");
     expected = model_acquire(&run->model, (uint32_t)client, (uint32_t)key, limit, wait_s, lease_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
                             acquire_request(id_of(run, client), &named, limit, wait_s, lease_s));
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
-    compare(run);
+    compare_with_model(run);
 }
 
 static void event_enqueue(struct run *run, int client, int key)
@@ -279,12 +279,12 @@ static void event_enqueue(struct run *run, int client, int key)
 
     if (run->pending[client])
         return;
-    begin(run, "enqueue");
+    begin_event(run, "enqueue");
     expected = model_enqueue(&run->model, (uint32_t)client, (uint32_t)key, limit, lease_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
                             enqueue_request(id_of(run, client), &named, limit, lease_s));
     compare_answer(run, &expected, &answer);
-    compare(run);
+    compare_with_model(run);
 }
 
 static void event_wait(struct run *run, int client, int key)
@@ -297,27 +297,27 @@ static void event_wait(struct run *run, int client, int key)
     if (run->pending[client])
         return;
     /* Mostly for a key that the client has enqueued. */
-    for (int tries = 0; tries < KEYS && below(run, 8) &&
+    for (int tries = 0; tries < KEYS && random_below(run, 8) &&
                         !model_enqueued(&run->model, (uint32_t)client, (uint32_t)key);
          tries++)
         key = (key + 1) % KEYS;
     named = key_of(run, key);
-    begin(run, "wait");
+    begin_event(run, "wait");
     expected = model_wait(&run->model, (uint32_t)client, (uint32_t)key, wait_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
                             wait_request(id_of(run, client), &named, wait_s));
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
-    compare(run);
+    compare_with_model(run);
 }
 
 /* Mostly the token of a holder and its key; else an old token, another key, or a wrong salt. */
 static struct lock_token some_token(struct run *run, int *key)
 {
-    struct lock_token token = run->stale[below(run, STALE_MAX)];
+    struct lock_token token = run->stale[random_below(run, STALE_MAX)];
 
-    if (run->model.claim_count > 0 && below(run, 8)) {
-        uint32_t from = below(run, run->model.claim_count);
+    if (run->model.claim_count > 0 && random_below(run, 8)) {
+        uint32_t from = random_below(run, run->model.claim_count);
 
         for (uint32_t i = 0; i < run->model.claim_count; i++) {
             const struct model_claim *claim =
@@ -330,10 +330,10 @@ static struct lock_token some_token(struct run *run, int *key)
             }
         }
     }
-    if (below(run, 20) == 0)
-        *key = (int)below(run, KEYS);
-    if (below(run, 20) == 0)
-        token.salt ^= UINT64_C(1) << below(run, 64);
+    if (random_below(run, 20) == 0)
+        *key = (int)random_below(run, KEYS);
+    if (random_below(run, 20) == 0)
+        token.salt ^= UINT64_C(1) << random_below(run, 64);
     return token;
 }
 
@@ -344,30 +344,30 @@ static void event_release(struct run *run, int client, int key)
     struct model_result expected;
 
     (void)client;
-    begin(run, "release");
+    begin_event(run, "release");
     expected = model_release(&run->model, (uint32_t)key, token.fence, token.salt);
     EXPECT(run,
            apply_to_table(&run->fixture.table, run->fixture.now_ns, release_request(&named, token))
                    .outcome == expected.outcome);
-    compare(run);
+    compare_with_model(run);
 }
 
 static void event_renew(struct run *run, int client, int key)
 {
     struct lock_token token = some_token(run, &key);
     struct lock_key named = key_of(run, key);
-    uint64_t lease_s = 1 + below(run, LEASE_MAX_S);
+    uint64_t lease_s = 1 + random_below(run, LEASE_MAX_S);
     struct model_result expected;
     struct lock_answer answer;
 
     (void)client;
-    begin(run, "renew");
+    begin_event(run, "renew");
     expected = model_renew(&run->model, (uint32_t)key, token.fence, token.salt, lease_s);
     answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
                             renew_request(&named, token, lease_s));
     EXPECT(run, answer.outcome == expected.outcome);
     EXPECT(run, answer.lease_s == (expected.outcome == DFLOCKD_OK ? lease_s : 0));
-    compare(run);
+    compare_with_model(run);
 }
 
 static void event_own(struct run *run, int client, int key)
@@ -378,12 +378,12 @@ static void event_own(struct run *run, int client, int key)
 
     if (run->pending[client])
         return;
-    begin(run, "own");
+    begin_event(run, "own");
     expected = model_own(&run->model, (uint32_t)client, (uint32_t)key, token.fence, token.salt);
     EXPECT(run, apply_to_table(&run->fixture.table, run->fixture.now_ns,
                                own_request(id_of(run, client), &named, token))
                         .outcome == expected.outcome);
-    compare(run);
+    compare_with_model(run);
 }
 
 /* The client receives the pending effect. */
@@ -393,7 +393,7 @@ static void event_deliver(struct run *run, int client, int key)
     for (int i = 0; i < CLIENTS; i++, client = (client + 1) % CLIENTS) {
         if (run->answered[client])
             run->pending[client] = run->answered[client] = false;
-        if (below(run, 2))
+        if (random_below(run, 2))
             return;
     }
 }
@@ -403,12 +403,12 @@ static void event_cancel(struct run *run, int client, int key)
     bool expected;
 
     (void)key;
-    begin(run, "cancel");
+    begin_event(run, "cancel");
     expected = model_cancel(&run->model, (uint32_t)client);
     EXPECT(run, table_cancel(&run->fixture.table, id_of(run, client)) == expected);
     if (expected)
         run->pending[client] = false;
-    compare(run);
+    compare_with_model(run);
 }
 
 static void open_client(struct run *run, int client)
@@ -422,30 +422,31 @@ static void open_client(struct run *run, int client)
 static void event_disconnect(struct run *run, int client, int key)
 {
     (void)key;
-    begin(run, "disconnect");
+    begin_event(run, "disconnect");
     model_disconnect(&run->model, (uint32_t)client, 0, run->pending[client], UINT32_MAX);
-    fixture_disconnect(&run->fixture, id_of(run, client), run->pending[client], 1 + below(run, 4));
+    fixture_disconnect(&run->fixture, id_of(run, client), run->pending[client],
+                       1 + random_below(run, 4));
     open_client(run, client);
-    compare(run);
+    compare_with_model(run);
 }
 
 static void event_expire(struct run *run, int client, int key)
 {
     (void)client;
     (void)key;
-    begin(run, "expire");
+    begin_event(run, "expire");
     model_expire(&run->model, 0, UINT32_MAX);
-    fixture_expire(&run->fixture, 1 + below(run, 5));
-    compare(run);
+    fixture_expire(&run->fixture, 1 + random_below(run, 5));
+    compare_with_model(run);
 }
 
 static void pass_time(struct run *run)
 {
     static const uint32_t at_most_s[] = {0, 0, 0, 0, 0, 0, 1, 3, 8, 90};
-    uint32_t most_s = at_most_s[below(run, sizeof(at_most_s) / sizeof(at_most_s[0]))];
+    uint32_t most_s = at_most_s[random_below(run, sizeof(at_most_s) / sizeof(at_most_s[0]))];
 
     if (most_s)
-        run->fixture.now_ns += (1 + below(run, most_s)) * FIXTURE_SECOND;
+        run->fixture.now_ns += (1 + random_below(run, most_s)) * FIXTURE_SECOND;
 }
 
 static void one_event(struct run *run)
@@ -458,14 +459,14 @@ static void one_event(struct run *run)
         {8, event_renew},    {14, event_deliver}, {2, event_cancel}, {3, event_disconnect},
         {12, event_expire},  {6, event_own},
     };
-    int client = (int)below(run, CLIENTS);
-    int key = (int)below(run, KEYS);
-    uint32_t draw = below(run, 123);
+    int client = (int)random_below(run, CLIENTS);
+    int key = (int)random_below(run, KEYS);
+    uint32_t draw = random_below(run, 123);
     uint32_t i = 0;
 
     pass_time(run);
     /* Mostly expired deadlines are processed first. */
-    if (below(run, 4))
+    if (random_below(run, 4))
         event_expire(run, client, key);
     while (draw >= events[i].weight)
         draw -= events[i++].weight;

@@ -19,7 +19,7 @@ struct fixture {
 };
 
 /* All are started, at 0, 10 and 20. */
-static struct fixture *started(uint64_t duration_ns)
+static struct fixture *start_timeouts(uint64_t duration_ns)
 {
     static struct fixture f;
 
@@ -44,7 +44,7 @@ static void an_empty_list_has_no_deadline(void **state)
 
 static void timeouts_expire_in_start_order_at_their_time(void **state)
 {
-    struct fixture *f = started(DURATION_NS);
+    struct fixture *f = start_timeouts(DURATION_NS);
 
     (void)state;
     for (uint32_t i = 0; i < COUNT; i++) {
@@ -61,7 +61,7 @@ static void timeouts_expire_in_start_order_at_their_time(void **state)
 
 static void overdue_timeouts_are_taken_one_by_one(void **state)
 {
-    struct fixture *f = started(DURATION_NS);
+    struct fixture *f = start_timeouts(DURATION_NS);
 
     (void)state;
     for (uint32_t i = 0; i < COUNT; i++)
@@ -71,7 +71,7 @@ static void overdue_timeouts_are_taken_one_by_one(void **state)
 
 static void a_duration_of_0_never_ends(void **state)
 {
-    struct fixture *f = started(0);
+    struct fixture *f = start_timeouts(0);
 
     (void)state;
     assert_int_equal(timeouts_deadline(&f->timeouts), UINT64_MAX);
@@ -81,7 +81,7 @@ static void a_duration_of_0_never_ends(void **state)
 
 static void a_restarted_timeout_runs_its_full_duration(void **state)
 {
-    struct fixture *f = started(DURATION_NS);
+    struct fixture *f = start_timeouts(DURATION_NS);
 
     (void)state;
     timeout_start(&f->timeouts, &f->each[0], 30);
@@ -94,7 +94,7 @@ static void a_restarted_timeout_runs_its_full_duration(void **state)
 
 static void a_timeout_started_in_another_list_leaves_the_first(void **state)
 {
-    struct fixture *f = started(DURATION_NS);
+    struct fixture *f = start_timeouts(DURATION_NS);
     struct timeouts others;
 
     (void)state;
@@ -108,7 +108,7 @@ static void a_timeout_started_in_another_list_leaves_the_first(void **state)
 
 static void a_stopped_timeout_does_not_expire(void **state)
 {
-    struct fixture *f = started(DURATION_NS);
+    struct fixture *f = start_timeouts(DURATION_NS);
 
     (void)state;
     timeout_stop(&f->each[1]);

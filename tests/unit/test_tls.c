@@ -46,7 +46,7 @@ struct fixture {
     struct side client;
 };
 
-static bool take(void *receiver, const uint8_t *bytes, size_t length)
+static bool receive_bytes(void *receiver, const uint8_t *bytes, size_t length)
 {
     struct pipe *pipe = receiver;
 
@@ -57,7 +57,7 @@ static bool take(void *receiver, const uint8_t *bytes, size_t length)
     return true;
 }
 
-static struct tls_context *load(const struct tls_made *made, char problem[TLS_PROBLEM_MAX])
+static struct tls_context *load_context(const struct tls_made *made, char problem[TLS_PROBLEM_MAX])
 {
     struct tls_files files = {.certificate = made->certificate, .key = made->key};
 
@@ -72,7 +72,7 @@ static int set_up(void **state)
     if (!f)
         return -1;
     tls_made_make(&f->made, -HOUR, HOUR);
-    tls_place_init(&f->place, load(&f->made, problem));
+    tls_place_init(&f->place, load_context(&f->made, problem));
     f->clients = tls_context_for_clients(f->made.certificate, false, problem);
     if (!f->place.context || !f->clients)
         return -1;
@@ -100,11 +100,11 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void call(struct fixture *f, const char *host)
+static void connect_sides(struct fixture *f, const char *host)
 {
     close_connection(f);
-    f->server.tls = tls_serve(&f->place, take, &f->server.out);
-    f->client.tls = tls_call(f->clients, host, take, &f->client.out);
+    f->server.tls = tls_serve(&f->place, receive_bytes, &f->server.out);
+    f->client.tls = tls_call(f->clients, host, receive_bytes, &f->client.out);
     assert_non_null(f->server.tls);
     assert_non_null(f->client.tls);
 }
@@ -124,7 +124,7 @@ static void receive_from(struct side *side, const uint8_t *bytes, size_t length)
 }
 
 /* Gives what `from` has sent to `to`, at most `piece` bytes at a time. */
-static bool carry(struct side *from, struct side *to, size_t piece)
+static bool carry_bytes(struct side *from, struct side *to, size_t piece)
 {
     static uint8_t sent[PIPE_MAX];
     size_t length = from->out.length;
@@ -140,13 +140,13 @@ static void carry_all(struct fixture *f, size_t piece)
 {
     if (!tls_ready(f->client.tls))
         receive_from(&f->client, NULL, 0);
-    while (carry(&f->client, &f->server, piece) | carry(&f->server, &f->client, piece))
+    while (carry_bytes(&f->client, &f->server, piece) | carry_bytes(&f->server, &f->client, piece))
         ;
 }
 
 static void complete_handshake(struct fixture *f, size_t piece)
 {
-    call(f, "localhost");
+    connect_sides(f, "localhost");
     carry_all(f, piece);
     assert_true(tls_ready(f->server.tls) && tls_ready(f->client.tls));
 }
@@ -206,7 +206,7 @@ static void an_incomplete_handshake_ends_without_an_alert(void **state)
 {
     struct fixture *f = *state;
 
-    call(f, "localhost");
+    connect_sides(f, "localhost");
     tls_end(f->server.tls);
     assert_int_equal(f->server.out.length, 0);
 }
@@ -247,10 +247,10 @@ static void each_fatal_alert_has_a_name(void **state)
 
     for (uint32_t kind = 1; kind < 256; kind++) { /* 0 is close_notify */
         record[6] = (uint8_t)kind;
-        call(f, "localhost");
+        connect_sides(f, "localhost");
         receive_from(&f->client, NULL, 0);
         offer_only_1_2(&f->client.out); /* in 1.3 an alert comes sealed */
-        carry(&f->client, &f->server, PIPE_MAX);
+        carry_bytes(&f->client, &f->server, PIPE_MAX);
         assert_int_equal(f->server.last, TLS_WAITS);
         receive_from(&f->server, record, sizeof(record));
         assert_int_equal(f->server.last, TLS_BROKEN);
@@ -262,7 +262,7 @@ static void a_certificate_for_another_name_is_refused(void **state)
 {
     struct fixture *f = *state;
 
-    call(f, "elsewhere");
+    connect_sides(f, "elsewhere");
     carry_all(f, PIPE_MAX);
     assert_int_equal(f->client.last, TLS_BROKEN);
     assert_int_equal(f->server.last, TLS_BROKEN);
@@ -274,7 +274,7 @@ static void an_endless_handshake_is_refused(void **state)
     static uint8_t record[5 + 16000] = {TLS_FIRST_BYTE, 3, 1, 16000 >> 8, 16000 & 255, 1, 0, 0xff};
     uint32_t given = 0;
 
-    call(f, "localhost");
+    connect_sides(f, "localhost");
     for (; f->server.last != TLS_BROKEN && given < 100; given++)
         receive_from(&f->server, record, sizeof(record));
     assert_true(given < 12);
@@ -289,9 +289,9 @@ static void empty_records_do_not_prolong_a_handshake(void **state)
 
     for (size_t at = 0; at < sizeof(records); at += 6)
         memcpy(records + at, "\x14\x03\x03\x00\x01\x01", 6);
-    call(f, "localhost");
+    connect_sides(f, "localhost");
     receive_from(&f->client, NULL, 0);
-    carry(&f->client, &f->server, SIZE_MAX);
+    carry_bytes(&f->client, &f->server, SIZE_MAX);
     for (; f->server.last != TLS_BROKEN && given < 100; given++)
         receive_from(&f->server, records, sizeof(records));
     assert_true(given < 100);
@@ -304,7 +304,7 @@ static void short_memory_fails_the_connection(void **state)
     complete_handshake(f, PIPE_MAX);
     f->server.out.full = true;
     assert_false(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
-    call(f, "localhost");
+    connect_sides(f, "localhost");
     f->server.out.full = true;
     carry_all(f, PIPE_MAX);
     assert_int_equal(f->server.last, TLS_BROKEN);
@@ -320,15 +320,15 @@ static void a_context_lives_as_long_as_its_connections(void **state)
 
     complete_handshake(f, PIPE_MAX);
     for (int i = 0; i < 3; i++)
-        tls_place_change(&f->place, load(&f->made, problem));
+        tls_place_change(&f->place, load_context(&f->made, problem));
     assert_true(tls_write(f->server.tls, (const uint8_t *)"answer", 6));
     carry_all(f, PIPE_MAX);
     assert_memory_equal(f->client.received, "answer", 6);
     /* Also one that is in the middle of its handshake. */
-    call(f, "localhost");
+    connect_sides(f, "localhost");
     receive_from(&f->client, NULL, 0);
-    carry(&f->client, &f->server, PIPE_MAX);
-    tls_place_change(&f->place, load(&f->made, problem));
+    carry_bytes(&f->client, &f->server, PIPE_MAX);
+    tls_place_change(&f->place, load_context(&f->made, problem));
     carry_all(f, PIPE_MAX);
     assert_true(tls_ready(f->server.tls) && tls_ready(f->client.tls));
 }
@@ -341,7 +341,7 @@ static void files_that_do_not_match_are_refused(void **state)
     struct tls_files files = {.certificate = f->made.certificate};
 
     tls_made_make(&other, -HOUR, -60);
-    assert_null(load(&other, problem));
+    assert_null(load_context(&other, problem));
     assert_non_null(strstr(problem, "expired at"));
     files.key = other.key;
     assert_null(tls_context_load(&files, problem));

@@ -66,7 +66,7 @@ static uint64_t bucket_top_ns(uint32_t bucket)
     return ((uint64_t)(bucket - power * SUB_BUCKETS) + 1) << power;
 }
 
-static void took(uint64_t ns)
+static void record_latency(uint64_t ns)
 {
     pthread_mutex_lock(&seen.mutex);
     seen.latencies[bucket_of(ns)]++;
@@ -94,7 +94,7 @@ static double percentile_us(double share)
 
 /* ---- work ---- */
 
-static void wrong(const char *what, const char *reply)
+static void report_wrong(const char *what, const char *reply)
 {
     pthread_mutex_lock(&seen.mutex);
     if (!seen.problem[0])
@@ -103,32 +103,32 @@ static void wrong(const char *what, const char *reply)
 }
 
 /* Sends a request and reads its reply without the newline. Returns false without a reply. */
-static bool ask(int connection, const char *request, char reply[64])
+static bool exchange(int connection, const char *request, char reply[64])
 {
     uint64_t begin_ns = clock_ns();
     size_t length = 0;
 
     reply[0] = 0;
     if (send(connection, request, strlen(request), MSG_NOSIGNAL) < 0) {
-        wrong("cannot send", request);
+        report_wrong("cannot send", request);
         return false;
     }
     while (length < 63) {
         ssize_t got = recv(connection, reply + length, 63 - length, 0);
 
         if (got <= 0) {
-            wrong(got < 0 ? "no reply" : "closed instead of an reply", request);
+            report_wrong(got < 0 ? "no reply" : "closed instead of an reply", request);
             return false;
         }
         length += (size_t)got;
         reply[length] = 0;
         if (reply[length - 1] == '\n') {
             reply[length - 1] = 0;
-            took(clock_ns() - begin_ns);
+            record_latency(clock_ns() - begin_ns);
             return true;
         }
     }
-    wrong("an reply too long", reply);
+    report_wrong("an reply too long", reply);
     return false;
 }
 
@@ -146,14 +146,14 @@ static int connect_to_server(void)
     setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     if (connect(connection, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        wrong("cannot connect", "");
+        report_wrong("cannot connect", "");
         close(connection);
         return -1;
     }
     return connection;
 }
 
-static void *work(void *argument)
+static void *run_thread(void *argument)
 {
     unsigned number = *(unsigned *)argument;
     int connection = connect_to_server();
@@ -168,22 +168,22 @@ static void *work(void *argument)
         uint64_t fence;
 
         snprintf(request, sizeof(request), "l\nbystander-%d-%u\n0 60\n", getpid(), number);
-        if (!ask(connection, request, reply))
+        if (!exchange(connection, request, reply))
             break;
         if (sscanf(reply, "ok %32[0-9a-f] %" SCNu64, token, &lease_s) != 2 || lease_s != 60) {
-            wrong("acquire", reply);
+            report_wrong("acquire", reply);
             break;
         }
         memcpy(fence_text, token, 16);
         fence = strtoull(fence_text, NULL, 16);
         if (fence <= fence_last)
-            wrong("a fence that does not rise above the previous one", token);
+            report_wrong("a fence that does not rise above the previous one", token);
         fence_last = fence;
         snprintf(request, sizeof(request), "r\nbystander-%d-%u\n%s\n", getpid(), number, token);
-        if (!ask(connection, request, reply))
+        if (!exchange(connection, request, reply))
             break;
         if (strcmp(reply, "ok") != 0) {
-            wrong("release", reply);
+            report_wrong("release", reply);
             break;
         }
         usleep((useconds_t)pause_us);
@@ -209,7 +209,7 @@ int main(int count, char **arguments)
         pause_us = strtoull(arguments[3], NULL, 10);
     for (unsigned i = 0; i < connections; i++) {
         numbers[i] = i;
-        if (pthread_create(&threads[i], NULL, work, &numbers[i]) != 0)
+        if (pthread_create(&threads[i], NULL, run_thread, &numbers[i]) != 0)
             return 2;
     }
     while (read(STDIN_FILENO, input, sizeof(input)) > 0)

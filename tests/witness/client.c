@@ -126,7 +126,7 @@ static void close_connection(struct client *client, bool reset)
     client->act_ns = client->witness->now_ns + RETRY_MS * NS_PER_MS;
 }
 
-static void vanish(struct client *client)
+static void disconnect_client(struct client *client)
 {
     client->witness->vanished++;
     close_connection(client, witness_random(client->witness, 2));
@@ -270,14 +270,14 @@ static void start_waiting(struct client *client)
     send_request(client, "w", "%" PRIu64, timeout_s);
 }
 
-static void release(struct client *client)
+static void send_release(struct client *client)
 {
     set_state(client, CLIENT_RELEASING);
     judge_releasing(client->witness->judge, client->claim, witness_clock_ns());
     send_request(client, "r", "%s", client->token);
 }
 
-static void renew(struct client *client)
+static void send_renewal(struct client *client)
 {
     set_state(client, CLIENT_RENEWING);
     judge_renewing(client->witness->judge, client->claim, witness_clock_ns());
@@ -293,7 +293,7 @@ static void start_holding(struct client *client)
     if (client->runs_out && !witness->ending)
         client->act_ns = client->held_until_ns;
     else if (witness->ending || has_chance(witness, RELEASE_AT_ONCE))
-        release(client);
+        send_release(client);
     else
         client->act_ns = time_within(witness, witness->hold_max_us);
 }
@@ -304,13 +304,13 @@ static void end_holding(struct client *client)
 
     witness->run_out += client->runs_out;
     if (client->runs_out || witness->ending)
-        release(client);
+        send_release(client);
     else if (has_chance(witness, VANISH_HOLDING))
-        vanish(client);
+        disconnect_client(client);
     else if (has_chance(witness, RENEW))
-        renew(client);
+        send_renewal(client);
     else
-        release(client);
+        send_release(client);
 }
 
 void client_due(struct client *client)
@@ -318,7 +318,7 @@ void client_due(struct client *client)
     struct witness *witness = client->witness;
 
     if (client->lost_ns && client->lost_ns <= witness->now_ns && !witness->ending) {
-        vanish(client);
+        disconnect_client(client);
         return;
     }
     if (witness->ending && client->state == CLIENT_HOLDING)

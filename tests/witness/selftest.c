@@ -18,120 +18,120 @@ struct history {
     void (*report)(struct judge *judge);
 };
 
-static uint64_t at(uint64_t ms)
+static uint64_t at_ms(uint64_t ms)
 {
     return (1000 + ms) * MS;
 }
 
-static struct judge_claim *ask(struct judge *judge, uint64_t ms, uint64_t timeout_ms)
+static struct judge_claim *acquire_claim(struct judge *judge, uint64_t ms, uint64_t timeout_ms)
 {
-    struct judge_claim *claim = judge_requested(judge, 0, at(ms));
+    struct judge_claim *claim = judge_requested(judge, 0, at_ms(ms));
 
-    judge_waiting(judge, claim, timeout_ms * MS, at(ms));
+    judge_waiting(judge, claim, timeout_ms * MS, at_ms(ms));
     return claim;
 }
 
-static struct judge_claim *enqueue(struct judge *judge, uint64_t ms)
+static struct judge_claim *enqueue_claim(struct judge *judge, uint64_t ms)
 {
-    struct judge_claim *claim = judge_requested(judge, 0, at(ms));
+    struct judge_claim *claim = judge_requested(judge, 0, at_ms(ms));
 
     judge_queued(judge, claim);
     return claim;
 }
 
-static void release(struct judge *judge, struct judge_claim *claim, uint64_t ms)
+static void release_claim(struct judge *judge, struct judge_claim *claim, uint64_t ms)
 {
-    judge_releasing(judge, claim, at(ms));
-    judge_released(judge, claim, true, at(ms + 1));
+    judge_releasing(judge, claim, at_ms(ms));
+    judge_released(judge, claim, true, at_ms(ms + 1));
 }
 
 static void hand_over(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
     struct judge_claim *second;
     struct judge_claim *third;
 
-    judge_granted(judge, first, 1, LEASE, at(1));
-    second = enqueue(judge, 2);
-    third = enqueue(judge, 3);
-    judge_waiting(judge, second, LEASE, at(4));
-    judge_waiting(judge, third, LEASE, at(4));
-    release(judge, first, 5);
-    judge_granted(judge, second, 2, LEASE, at(6));
-    release(judge, second, 7);
-    judge_granted(judge, third, 3, LEASE, at(8));
-    judge_renewing(judge, third, at(900));
-    judge_renewed(judge, third, LEASE, at(901));
-    release(judge, third, 1500);
+    judge_granted(judge, first, 1, LEASE, at_ms(1));
+    second = enqueue_claim(judge, 2);
+    third = enqueue_claim(judge, 3);
+    judge_waiting(judge, second, LEASE, at_ms(4));
+    judge_waiting(judge, third, LEASE, at_ms(4));
+    release_claim(judge, first, 5);
+    judge_granted(judge, second, 2, LEASE, at_ms(6));
+    release_claim(judge, second, 7);
+    judge_granted(judge, third, 3, LEASE, at_ms(8));
+    judge_renewing(judge, third, at_ms(900));
+    judge_renewed(judge, third, LEASE, at_ms(901));
+    release_claim(judge, third, 1500);
 }
 
 static void granted_twice(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 0);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 0);
 
-    judge_granted(judge, first, 1, LEASE, at(2));
-    judge_granted(judge, second, 2, LEASE, at(3));
-    release(judge, first, 4);
-    release(judge, second, 5);
+    judge_granted(judge, first, 1, LEASE, at_ms(2));
+    judge_granted(judge, second, 2, LEASE, at_ms(3));
+    release_claim(judge, first, 4);
+    release_claim(judge, second, 5);
 }
 
 /* The second client's reply is read before the first one's, whose release was sent before. */
 static void granted_when_released(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
 
-    judge_granted(judge, first, 1, LEASE, at(2));
-    judge_releasing(judge, first, at(3));
-    judge_granted(judge, second, 2, LEASE, at(4));
-    judge_released(judge, first, true, at(5));
-    release(judge, second, 6);
+    judge_granted(judge, first, 1, LEASE, at_ms(2));
+    judge_releasing(judge, first, at_ms(3));
+    judge_granted(judge, second, 2, LEASE, at_ms(4));
+    judge_released(judge, first, true, at_ms(5));
+    release_claim(judge, second, 6);
 }
 
 static void granted_during_a_lease(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
 
-    judge_granted(judge, first, 1, LEASE, at(2));
-    judge_granted(judge, second, 2, LEASE, at(900));
+    judge_granted(judge, first, 1, LEASE, at_ms(2));
+    judge_granted(judge, second, 2, LEASE, at_ms(900));
 }
 
 static void granted_after_a_lease(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
 
-    judge_granted(judge, first, 1, LEASE, at(2));
-    judge_granted(judge, second, 2, LEASE, at(1001));
-    judge_releasing(judge, first, at(1100));
-    judge_released(judge, first, false, at(1101));
-    release(judge, second, 1200);
+    judge_granted(judge, first, 1, LEASE, at_ms(2));
+    judge_granted(judge, second, 2, LEASE, at_ms(1001));
+    judge_releasing(judge, first, at_ms(1100));
+    judge_released(judge, first, false, at_ms(1101));
+    release_claim(judge, second, 1200);
 }
 
 static void granted_during_a_renewed_lease(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
 
-    judge_granted(judge, first, 1, LEASE, at(2));
-    judge_renewing(judge, first, at(500));
-    judge_renewed(judge, first, LEASE, at(501));
-    judge_granted(judge, second, 2, LEASE, at(1400));
+    judge_granted(judge, first, 1, LEASE, at_ms(2));
+    judge_renewing(judge, first, at_ms(500));
+    judge_renewed(judge, first, LEASE, at_ms(501));
+    judge_granted(judge, second, 2, LEASE, at_ms(1400));
 }
 
 /* A long wait: the grant comes only with the release of the previous holder. */
 static void granted_during_the_lease_of_a_waiter(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 5000);
-    struct judge_claim *third = ask(judge, 2, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
+    struct judge_claim *third = acquire_claim(judge, 2, 5000);
 
-    judge_granted(judge, first, 1, LEASE, at(2));
-    release(judge, first, 900);
-    judge_granted(judge, second, 2, LEASE, at(902));
-    judge_granted(judge, third, 3, LEASE, at(1700));
+    judge_granted(judge, first, 1, LEASE, at_ms(2));
+    release_claim(judge, first, 900);
+    judge_granted(judge, second, 2, LEASE, at_ms(902));
+    judge_granted(judge, third, 3, LEASE, at_ms(1700));
 }
 
 static void semaphore_full(struct judge *judge)
@@ -140,11 +140,11 @@ static void semaphore_full(struct judge *judge)
 
     judge_limit(judge, 0, 3);
     for (uint64_t i = 0; i < 3; i++) {
-        claims[i] = ask(judge, i, 0);
-        judge_granted(judge, claims[i], 3 - i, LEASE, at(3));
+        claims[i] = acquire_claim(judge, i, 0);
+        judge_granted(judge, claims[i], 3 - i, LEASE, at_ms(3));
     }
     for (uint64_t i = 0; i < 3; i++)
-        release(judge, claims[i], 4);
+        release_claim(judge, claims[i], 4);
 }
 
 /* Requested at the same time, so any order of fences is valid. */
@@ -154,11 +154,11 @@ static void semaphore_full_at_once(struct judge *judge)
 
     judge_limit(judge, 0, 3);
     for (uint64_t i = 0; i < 3; i++)
-        claims[i] = ask(judge, i, 0);
+        claims[i] = acquire_claim(judge, i, 0);
     for (uint64_t i = 0; i < 3; i++)
-        judge_granted(judge, claims[i], 3 - i, LEASE, at(3));
+        judge_granted(judge, claims[i], 3 - i, LEASE, at_ms(3));
     for (uint64_t i = 0; i < 3; i++)
-        release(judge, claims[i], 4);
+        release_claim(judge, claims[i], 4);
 }
 
 static void semaphore_above_its_limit(struct judge *judge)
@@ -167,123 +167,123 @@ static void semaphore_above_its_limit(struct judge *judge)
 
     judge_limit(judge, 0, 3);
     for (uint64_t i = 0; i < 4; i++)
-        claims[i] = ask(judge, i, 0);
+        claims[i] = acquire_claim(judge, i, 0);
     for (uint64_t i = 0; i < 4; i++)
-        judge_granted(judge, claims[i], 1 + i, LEASE, at(4));
+        judge_granted(judge, claims[i], 1 + i, LEASE, at_ms(4));
 }
 
 static void overtaken(struct judge *judge)
 {
-    struct judge_claim *first = enqueue(judge, 0);
-    struct judge_claim *second = enqueue(judge, 1);
+    struct judge_claim *first = enqueue_claim(judge, 0);
+    struct judge_claim *second = enqueue_claim(judge, 1);
 
-    judge_waiting(judge, first, LEASE, at(2));
-    judge_waiting(judge, second, LEASE, at(2));
-    judge_granted(judge, second, 1, LEASE, at(3));
-    release(judge, second, 4);
-    judge_granted(judge, first, 2, LEASE, at(5));
-    release(judge, first, 6);
+    judge_waiting(judge, first, LEASE, at_ms(2));
+    judge_waiting(judge, second, LEASE, at_ms(2));
+    judge_granted(judge, second, 1, LEASE, at_ms(3));
+    release_claim(judge, second, 4);
+    judge_granted(judge, first, 2, LEASE, at_ms(5));
+    release_claim(judge, first, 6);
 }
 
 /* In queue order, but the fences show another order. */
 static void fences_cross(struct judge *judge)
 {
-    struct judge_claim *first = enqueue(judge, 0);
-    struct judge_claim *second = enqueue(judge, 1);
+    struct judge_claim *first = enqueue_claim(judge, 0);
+    struct judge_claim *second = enqueue_claim(judge, 1);
 
-    judge_granted(judge, first, 2, LEASE, at(3));
-    release(judge, first, 4);
-    judge_granted(judge, second, 1, LEASE, at(5));
-    release(judge, second, 6);
+    judge_granted(judge, first, 2, LEASE, at_ms(3));
+    release_claim(judge, first, 4);
+    judge_granted(judge, second, 1, LEASE, at_ms(5));
+    release_claim(judge, second, 6);
 }
 
 static void perhaps_overtaken(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 5000);
-    struct judge_claim *second = ask(judge, 1, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 5000);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
 
-    judge_granted(judge, second, 1, LEASE, at(3));
-    release(judge, second, 4);
-    judge_granted(judge, first, 2, LEASE, at(5));
-    release(judge, first, 6);
+    judge_granted(judge, second, 1, LEASE, at_ms(3));
+    release_claim(judge, second, 4);
+    judge_granted(judge, first, 2, LEASE, at_ms(5));
+    release_claim(judge, first, 6);
 }
 
 static void overtaken_and_timed_out(struct judge *judge)
 {
-    struct judge_claim *first = enqueue(judge, 0);
-    struct judge_claim *second = enqueue(judge, 1);
+    struct judge_claim *first = enqueue_claim(judge, 0);
+    struct judge_claim *second = enqueue_claim(judge, 1);
 
-    judge_waiting(judge, first, LEASE, at(2));
-    judge_granted(judge, second, 1, 5 * LEASE, at(3));
-    judge_timed_out(judge, first, at(1003));
-    release(judge, second, 1004);
+    judge_waiting(judge, first, LEASE, at_ms(2));
+    judge_granted(judge, second, 1, 5 * LEASE, at_ms(3));
+    judge_timed_out(judge, first, at_ms(1003));
+    release_claim(judge, second, 1004);
 }
 
 static void fence_repeated(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 5000);
-    struct judge_claim *second = ask(judge, 0, 5000);
+    struct judge_claim *first = acquire_claim(judge, 0, 5000);
+    struct judge_claim *second = acquire_claim(judge, 0, 5000);
 
-    judge_granted(judge, first, 7, LEASE, at(1));
-    release(judge, first, 2);
-    judge_granted(judge, second, 7, LEASE, at(3));
-    release(judge, second, 4);
+    judge_granted(judge, first, 7, LEASE, at_ms(1));
+    release_claim(judge, first, 2);
+    judge_granted(judge, second, 7, LEASE, at_ms(3));
+    release_claim(judge, second, 4);
 }
 
 static void fence_falls(struct judge *judge)
 {
     for (uint64_t i = 0; i < 2; i++) {
-        struct judge_claim *claim = judge_requested(judge, (uint32_t)i, at(i));
+        struct judge_claim *claim = judge_requested(judge, (uint32_t)i, at_ms(i));
 
-        judge_granted(judge, claim, 9 - i, LEASE, at(i));
-        release(judge, claim, i);
+        judge_granted(judge, claim, 9 - i, LEASE, at_ms(i));
+        release_claim(judge, claim, i);
     }
 }
 
 static void renewal_refused(struct judge *judge)
 {
-    struct judge_claim *claim = ask(judge, 0, 0);
+    struct judge_claim *claim = acquire_claim(judge, 0, 0);
 
-    judge_granted(judge, claim, 1, LEASE, at(1));
-    judge_renewing(judge, claim, at(2));
-    judge_renewed(judge, claim, 0, at(3));
+    judge_granted(judge, claim, 1, LEASE, at_ms(1));
+    judge_renewing(judge, claim, at_ms(2));
+    judge_renewed(judge, claim, 0, at_ms(3));
 }
 
 static void released_after_its_lease(struct judge *judge)
 {
-    struct judge_claim *claim = ask(judge, 0, 0);
+    struct judge_claim *claim = acquire_claim(judge, 0, 0);
 
-    judge_granted(judge, claim, 1, LEASE, at(1));
-    release(judge, claim, 1100);
+    judge_granted(judge, claim, 1, LEASE, at_ms(1));
+    release_claim(judge, claim, 1100);
 }
 
 static void timed_out_early(struct judge *judge)
 {
-    judge_timed_out(judge, ask(judge, 0, 1000), at(900));
+    judge_timed_out(judge, acquire_claim(judge, 0, 1000), at_ms(900));
 }
 
 static void timed_out_in_time(struct judge *judge)
 {
-    judge_timed_out(judge, ask(judge, 0, 1000), at(1000));
-    judge_timed_out(judge, ask(judge, 1001, 0), at(1002));
+    judge_timed_out(judge, acquire_claim(judge, 0, 1000), at_ms(1000));
+    judge_timed_out(judge, acquire_claim(judge, 1001, 0), at_ms(1002));
 }
 
 static void left_behind(struct judge *judge)
 {
-    enqueue(judge, 0);
+    enqueue_claim(judge, 0);
 }
 
 static void vanished(struct judge *judge)
 {
-    struct judge_claim *first = ask(judge, 0, 0);
-    struct judge_claim *second = ask(judge, 1, 5000);
-    struct judge_claim *third = enqueue(judge, 2);
+    struct judge_claim *first = acquire_claim(judge, 0, 0);
+    struct judge_claim *second = acquire_claim(judge, 1, 5000);
+    struct judge_claim *third = enqueue_claim(judge, 2);
 
-    judge_granted(judge, first, 1, LEASE, at(3));
-    judge_dropped(judge, third, at(4));
-    judge_dropped(judge, first, at(5));
-    judge_granted(judge, second, 2, LEASE, at(6));
-    release(judge, second, 7);
+    judge_granted(judge, first, 1, LEASE, at_ms(3));
+    judge_dropped(judge, third, at_ms(4));
+    judge_dropped(judge, first, at_ms(5));
+    judge_granted(judge, second, 2, LEASE, at_ms(6));
+    release_claim(judge, second, 7);
 }
 
 static const struct history histories[] = {

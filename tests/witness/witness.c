@@ -65,13 +65,13 @@ struct victims {
     uint64_t killed;
 };
 
-static int usage(const char *problem)
+static int print_usage(const char *problem)
 {
     fprintf(stderr, "witness: %s; see the top of witness.c\n", problem);
     return 2;
 }
 
-static bool set(struct settings *settings, const char *argument)
+static bool set_option(struct settings *settings, const char *argument)
 {
     const struct {
         const char *name;
@@ -177,7 +177,8 @@ static void show_figures(const struct witness *witness, const struct victims *vi
 }
 
 /* Handles ready sockets and due actions. */
-static void turn(struct witness *witness, struct client **clients, uint64_t count, uint64_t *due_ns)
+static void run_turn(struct witness *witness, struct client **clients, uint64_t count,
+                     uint64_t *due_ns)
 {
     struct epoll_event events[EVENTS_MAX];
     int ready = epoll_wait(witness->epoll, events, EVENTS_MAX, 1);
@@ -193,8 +194,8 @@ static void turn(struct witness *witness, struct client **clients, uint64_t coun
         client_due(clients[i]);
 }
 
-static void run(struct witness *witness, struct client **clients, const struct settings *settings,
-                struct victims *victims)
+static void run_clients(struct witness *witness, struct client **clients,
+                        const struct settings *settings, struct victims *victims)
 {
     uint64_t due_ns = 0;
     uint64_t quiet_ns = witness_clock_ns();
@@ -202,7 +203,7 @@ static void run(struct witness *witness, struct client **clients, const struct s
     uint64_t report_ns = witness_clock_ns() + REPORT_EVERY_S * NS_PER_S;
 
     while (witness->now_ns < end_ns) {
-        turn(witness, clients, settings->connections, &due_ns);
+        run_turn(witness, clients, settings->connections, &due_ns);
         if (settings->kills)
             kill_some(victims, witness, settings);
         if (witness->busy || !witness->drains)
@@ -219,7 +220,7 @@ static void run(struct witness *witness, struct client **clients, const struct s
     witness->ending = true;
     end_ns = witness_clock_ns() + settings->last * NS_PER_S;
     while (witness->busy && witness->now_ns < end_ns)
-        turn(witness, clients, settings->connections, &due_ns);
+        run_turn(witness, clients, settings->connections, &due_ns);
 }
 
 static bool check_and_show(const struct witness *witness, const struct victims *victims)
@@ -264,16 +265,16 @@ static int test_server(const struct settings *settings)
     bool fine;
 
     if (!clients || !witness.judge || witness.epoll < 0)
-        return usage("out of memory");
+        return print_usage("out of memory");
     for (uint32_t i = 0; i < witness.semaphores; i++)
         judge_limit(witness.judge, witness.locks + i, i + 2);
     witness.now_ns = witness_clock_ns();
     for (uint64_t i = 0; i < settings->connections; i++) {
         clients[i] = client_new(&witness);
         if (!clients[i])
-            return usage("out of memory");
+            return print_usage("out of memory");
     }
-    run(&witness, clients, settings, &victims);
+    run_clients(&witness, clients, settings, &victims);
     fine = check_and_show(&witness, &victims);
     for (uint64_t i = 0; i < settings->connections; i++)
         client_free(clients[i]);
@@ -300,12 +301,12 @@ int main(int count, char **arguments)
     if (count == 2 && !strcmp(arguments[1], "selftest"))
         return selftest();
     for (int i = 1; i < count; i++) {
-        if (!set(&settings, arguments[i]))
-            return usage(arguments[i]);
+        if (!set_option(&settings, arguments[i]))
+            return print_usage(arguments[i]);
     }
     if (settings.port == 0 || settings.port > 65535 || settings.keys == 0 || settings.lease == 0 ||
         settings.connections == 0)
-        return usage("port, keys, lease and connections must be set");
+        return print_usage("port, keys, lease and connections must be set");
     if (!settings.name[0])
         snprintf(settings.name, sizeof(settings.name), "witness-%" PRIu64, settings.seed);
     if (settings.victim)
