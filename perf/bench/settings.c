@@ -242,98 +242,55 @@ static bool settings_read_token(struct flags_reading *reading)
 
 /* ---- combinations ---- */
 
-static bool settings_check_protocol(struct flags_reading *reading)
+static bool settings_has_redis_loads(const struct settings *settings)
 {
-    const struct settings *settings = reading->options;
-
-    if (!settings->redis)
-        return true;
-    for (uint32_t load = 0; load < LOAD_COUNT; load++) {
-        if (settings->weights[load] && load != LOAD_LOCK && load != LOAD_TRY)
-            return flags_wrong(reading, "--protocol", "redis supports only --load lock and try");
-    }
-    if (settings->check || settings->held || settings->auth_token)
-        return flags_wrong(reading, "--protocol",
-                           "redis does not support --check, --held and --auth-token-file");
-    return true;
+    return settings->weight_sum == settings->weights[LOAD_LOCK] + settings->weights[LOAD_TRY];
 }
 
-/* With shared keys, a worker could hold one key and wait for another: a deadlock. */
-static bool settings_check_depth(struct flags_reading *reading)
+static bool settings_check_combinations(struct flags_reading *reading)
 {
-    const struct settings *settings = reading->options;
-
-    return settings->depth == 1 || settings->key_choice == KEYS_OWN ||
-           flags_wrong(reading, "--depth", "more than 1 requires --keys own");
-}
-
-static bool settings_check_connections(struct flags_reading *reading)
-{
-    const struct settings *settings = reading->options;
-
-    if (!settings->new_connection)
-        return true;
-    if (settings->connections > 1)
-        return flags_wrong(reading, "--new-connection", "cannot be combined with --connections");
-    if (settings->weights[LOAD_RENEW])
-        return flags_wrong(reading, "--new-connection",
-                           "cannot be combined with --load renew, which keeps its connections");
-    return true;
-}
-
-static bool settings_check_rate(struct flags_reading *reading)
-{
-    const struct settings *settings = reading->options;
-
-    return !settings->rate || (!settings->rounds && !settings->warmup) ||
-           flags_wrong(reading, "--rate",
-                       "cannot be combined with --rounds or --warmup; use --duration");
-}
-
-static bool settings_check_checker(struct flags_reading *reading)
-{
-    const struct settings *settings = reading->options;
-
-    if (!settings->check)
-        return true;
-    if (settings->threads > 1)
-        return flags_wrong(reading, "--check", "cannot be combined with --threads above 1");
-    if (settings->server_count > 1 || settings->connections > 1)
-        return flags_wrong(reading, "--check", "requires one server and one connection per worker");
-    if (settings->key_count > KEYS_CHECKED_LIMIT ||
-        settings->workers * settings->depth > KEYS_CHECKED_LIMIT)
-        return flags_wrong(reading, "--check", "supports at most 100000 keys");
-    return true;
-}
-
-static bool settings_check_tls(struct flags_reading *reading)
-{
+    const struct settings *given = reading->options;
+    bool keeps_idle = given->idle || given->held;
+    const struct {
+        bool wrong;
+        const char *flag;
+        const char *what;
+    } rules[] = {
+        {given->redis && !settings_has_redis_loads(given), "--protocol",
+         "redis supports only --load lock and try"},
+        {given->redis && (given->check || given->held || given->auth_token), "--protocol",
+         "redis does not support --check, --held and --auth-token-file"},
+        /* With shared keys, a worker could hold one key and wait for another: a deadlock. */
+        {given->depth > 1 && given->key_choice != KEYS_OWN, "--depth",
+         "more than 1 requires --keys own"},
+        {given->new_connection && given->connections > 1, "--new-connection",
+         "cannot be combined with --connections"},
+        {given->new_connection && given->weights[LOAD_RENEW], "--new-connection",
+         "cannot be combined with --load renew, which keeps its connections"},
+        {given->rate && (given->rounds || given->warmup), "--rate",
+         "cannot be combined with --rounds or --warmup; use --duration"},
+        {given->check && given->threads > 1, "--check",
+         "cannot be combined with --threads above 1"},
+        {given->check && (given->server_count > 1 || given->connections > 1), "--check",
+         "requires one server and one connection per worker"},
+        {given->check && (given->key_count > KEYS_CHECKED_LIMIT ||
+                          given->workers * given->depth > KEYS_CHECKED_LIMIT),
+         "--check", "supports at most 100000 keys"},
+        {given->tls && (keeps_idle || given->auth_token || given->redis), "--tls",
+         "cannot be combined with --idle, --held, --auth-token-file or --protocol redis"},
+        {given->shared_key && given->keys_text && strcmp(given->keys_text, "shared") != 0,
+         "--shared-key", "cannot be combined with --keys"},
+        {given->json && given->csv, "--csv", "cannot be combined with --json"},
+        {given->workers == 0 && (!keeps_idle || given->rounds || given->warmup || given->rate),
+         "--workers", "must be at least 1; 0 is only for --idle or --held during --duration"},
+    };
     static const struct flag_need needs[] = {{"tls-ca", "tls"}, {"tls-insecure", "tls"}};
-    const struct settings *settings = reading->options;
 
-    if (!flags_check_needs(reading, needs, sizeof(needs) / sizeof(needs[0])))
-        return false;
-    if (settings->tls &&
-        (settings->idle || settings->held || settings->auth_token || settings->redis))
-        return flags_wrong(
-            reading, "--tls",
-            "cannot be combined with --idle, --held, --auth-token-file or --protocol redis");
-    return true;
-}
-
-static bool settings_check_rest(struct flags_reading *reading)
-{
-    const struct settings *settings = reading->options;
-
-    if (settings->shared_key && settings->keys_text && strcmp(settings->keys_text, "shared") != 0)
-        return flags_wrong(reading, "--shared-key", "cannot be combined with --keys");
-    if (settings->json && settings->csv)
-        return flags_wrong(reading, "--csv", "cannot be combined with --json");
-    if (settings->workers == 0 && ((!settings->idle && !settings->held) || settings->rounds ||
-                                   settings->warmup || settings->rate))
-        return flags_wrong(reading, "--workers",
-                           "must be at least 1; 0 is only for --idle or --held during --duration");
-    return true;
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        if (rules[i].wrong)
+            return flags_wrong(reading, rules[i].flag, rules[i].what);
+    }
+    return flags_check_needs(reading, needs, sizeof(needs) / sizeof(needs[0]));
 }
 
 /* ---- command line ---- */
@@ -382,10 +339,7 @@ enum flags_result settings_read(struct settings *settings, int count, char *cons
     settings->seed = UINT64_MAX;
     result = flags_read(&reading, &flags, settings, count, arguments);
     if (result == FLAGS_RUN &&
-        (!settings_parse_texts(&reading) || !settings_check_protocol(&reading) ||
-         !settings_check_depth(&reading) || !settings_check_connections(&reading) ||
-         !settings_check_rate(&reading) || !settings_check_checker(&reading) ||
-         !settings_check_tls(&reading) || !settings_check_rest(&reading)))
+        (!settings_parse_texts(&reading) || !settings_check_combinations(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);

@@ -56,47 +56,31 @@ static bool flags_parse_number(const struct flag *flag, const char *text, uint64
 static bool flags_set_value(struct flags_reading *reading, const struct flag *flag,
                             const char *name, const char *text)
 {
-    char *field = (char *)reading->options + flag->field;
-    char range[128];
+    void *field = (char *)reading->options + flag->field;
+    char what[128];
 
     switch (flag->type) {
     case FLAG_TEXT:
         memcpy(field, &text, sizeof(text));
         return true;
     case FLAG_OCTAL:
-    case FLAG_NUMBER: {
-        uint64_t value;
-
-        if (!flags_parse_number(flag, text, &value)) {
-            snprintf(range, sizeof(range),
-                     flag->type == FLAG_OCTAL ? "'%.40s' is not an octal number from %llo to %llo"
-                                              : "'%.40s' is not a whole number from %llu to %llu",
-                     text, (unsigned long long)flag->least, (unsigned long long)flag->most);
-            return flags_wrong(reading, name, range);
-        }
-        memcpy(field, &value, sizeof(value));
-        return true;
-    }
-    case FLAG_BOOLEAN: {
-        bool value;
-
-        if (!flags_parse_boolean(text, &value)) {
-            snprintf(range, sizeof(range), "'%.40s' is neither true nor false", text);
-            return flags_wrong(reading, name, range);
-        }
-        memcpy(field, &value, sizeof(value));
-        return true;
-    }
+    case FLAG_NUMBER:
+        snprintf(what, sizeof(what),
+                 flag->type == FLAG_OCTAL ? "'%.40s' is not an octal number from %llo to %llo"
+                                          : "'%.40s' is not a whole number from %llu to %llu",
+                 text, (unsigned long long)flag->least, (unsigned long long)flag->most);
+        return flags_parse_number(flag, text, field) || flags_wrong(reading, name, what);
+    case FLAG_BOOLEAN:
+        snprintf(what, sizeof(what), "'%.40s' is neither true nor false", text);
+        return flags_parse_boolean(text, field) || flags_wrong(reading, name, what);
     case FLAG_UNSUPPORTED:
-        if (*text == '\0' || strcmp(text, "0") == 0)
-            return true;
-        return flags_wrong(reading, name,
+        return *text == '\0' || strcmp(text, "0") == 0 ||
+               flags_wrong(reading, name,
                            "not supported by this version; remove it to go on without");
     case FLAG_HELP:
-        return flags_parse_boolean(text, &reading->help) ||
-               flags_wrong(reading, name, "takes no value but true or false");
     case FLAG_VERSION:
-        return flags_parse_boolean(text, &reading->version) ||
+        field = flag->type == FLAG_HELP ? &reading->help : &reading->version;
+        return flags_parse_boolean(text, field) ||
                flags_wrong(reading, name, "takes no value but true or false");
     }
     return false;

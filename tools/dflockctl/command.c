@@ -21,18 +21,18 @@
         TEXT_FLAG("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                            \
                   "The `secret` itself, which other users may see for a moment; it wins over "   \
                   "the file, but a flag wins over both variables"),                              \
-        BOOLEAN_FLAG("tls", "TLS", tls, NULL, "Connect with TLS"),                               \
-        TEXT_FLAG("tls-ca", "TLS_CA", tls_ca, NULL,                                              \
+        BOOLEAN_FLAG("tls", "TLS", options.tls, NULL, "Connect with TLS"),                       \
+        TEXT_FLAG("tls-ca", "TLS_CA", options.tls_ca_file, NULL,                                 \
                   "`File` with trusted certificate authorities, in PEM; by default those of "    \
                   "the system"),                                                                 \
-        TEXT_FLAG("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,                   \
+        TEXT_FLAG("tls-client-cert", "TLS_CLIENT_CERT", options.tls_certificate, NULL,           \
                   "`File` with the client's certificate, in PEM, for servers that request one"), \
-        TEXT_FLAG("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL,                             \
+        TEXT_FLAG("tls-client-key", "TLS_CLIENT_KEY", options.tls_key, NULL,                     \
                   "`File` with the private key of that certificate, in PEM"),                    \
-        TEXT_FLAG("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,                   \
+        TEXT_FLAG("tls-server-name", "TLS_SERVER_NAME", options.tls_server_name, NULL,           \
                   "`Name` in the certificate of the servers; by default the host of the "        \
                   "address"),                                                                    \
-        BOOLEAN_FLAG("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,                         \
+        BOOLEAN_FLAG("tls-insecure", "TLS_INSECURE", options.tls_insecure, NULL,                 \
                      "Accept any certificate: an attacker in the network can read and change "   \
                      "everything"),                                                              \
         NUMBER_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", NULL, connect_timeout_s, 1, 86400,   \

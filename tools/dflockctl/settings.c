@@ -237,22 +237,6 @@ static const struct flag_need settings_tls_needs[] = {
     {"tls-client-key", "tls-client-cert"},
 };
 
-static bool settings_read_tls(struct flags_reading *reading)
-{
-    struct settings *settings = reading->options;
-
-    if (!flags_check_needs(reading, settings_tls_needs,
-                           sizeof(settings_tls_needs) / sizeof(settings_tls_needs[0])))
-        return false;
-    settings->options.tls = settings->tls;
-    settings->options.tls_ca_file = settings->tls_ca;
-    settings->options.tls_certificate = settings->tls_certificate;
-    settings->options.tls_key = settings->tls_key;
-    settings->options.tls_server_name = settings->tls_server_name;
-    settings->options.tls_insecure = settings->tls_insecure;
-    return true;
-}
-
 static bool settings_read_retry(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
@@ -302,8 +286,9 @@ static enum flags_result settings_read_flags(struct settings_reader *reader,
 
     if (result == FLAGS_RUN && settings->command &&
         (!settings_read_servers(&reading) || !settings_read_auth(&reading) ||
-         !settings_read_tls(&reading) || !settings_read_retry(&reading) ||
-         !settings_check_flags(&reading)))
+         !flags_check_needs(&reading, settings_tls_needs,
+                            sizeof(settings_tls_needs) / sizeof(settings_tls_needs[0])) ||
+         !settings_read_retry(&reading) || !settings_check_flags(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(reader->problem, reading.problem, FLAGS_PROBLEM_MAX);

@@ -36,12 +36,6 @@ struct settings {
     const char *server_list;
     const char *auth_token_given;
     const char *auth_token_file;
-    const char *tls_ca;
-    const char *tls_certificate;
-    const char *tls_key;
-    const char *tls_server_name;
-    bool tls;
-    bool tls_insecure;
     uint64_t connect_timeout_s;
     uint64_t reply_timeout_s;
 
@@ -73,8 +67,8 @@ struct settings {
     char *auth_token;                          /* NULL: none */
     struct address *addresses;                 /* of the servers */
     const char *servers[SETTINGS_SERVERS_MAX]; /* their texts */
-    struct dflockd_options options;
-    char problem[DFLOCKD_PROBLEM_MAX]; /* the library writes it, see `options` */
+    struct dflockd_options options;            /* flags of TLS set its members */
+    char problem[DFLOCKD_PROBLEM_MAX];         /* the library writes it, see `options` */
 };
 
 /*
