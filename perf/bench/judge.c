@@ -267,6 +267,17 @@ static void judge_check_fence(struct judge *judge, struct judge_key *key,
         judge->fence_last = fence;
 }
 
+/* The claim with `fence_behind` was requested after the one with `fence_ahead` was queued. */
+static void judge_compare_order(struct judge *judge, uint32_t key, uint64_t fence_behind,
+                                uint64_t fence_ahead)
+{
+    if (fence_behind < fence_ahead)
+        judge_add_violation(judge, JUDGE_ORDER,
+                            "key %" PRIu32 ": fence %" PRIu64
+                            " went to a claim requested after fence %" PRIu64 " was queued",
+                            key, fence_behind, fence_ahead);
+}
+
 /*
  * Fences show the order of grants, whatever the order of the replies. Of two claims with a
  * certain order in the queue, the one granted first stores its fence in the other.
@@ -275,16 +286,8 @@ static void judge_check_order(struct judge *judge, struct judge_key *key, struct
                               uint64_t now_ns)
 {
     judge->counts.pairs += claim->pairs_behind;
-    if (claim->fence > claim->fence_behind)
-        judge_add_violation(judge, JUDGE_ORDER,
-                            "key %" PRIu32 ": fence %" PRIu64
-                            " went to a claim requested after fence %" PRIu64 " was queued",
-                            claim->key, claim->fence_behind, claim->fence);
-    if (claim->fence < claim->fence_ahead)
-        judge_add_violation(judge, JUDGE_ORDER,
-                            "key %" PRIu32 ": fence %" PRIu64
-                            " went to a claim requested after fence %" PRIu64 " was queued",
-                            claim->key, claim->fence, claim->fence_ahead);
+    judge_compare_order(judge, claim->key, claim->fence_behind, claim->fence);
+    judge_compare_order(judge, claim->key, claim->fence, claim->fence_ahead);
     for (struct judge_claim *other = key->claims; other; other = other->next) {
         if (other == claim || other->held)
             continue;

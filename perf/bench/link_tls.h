@@ -8,14 +8,13 @@
 #include <stdint.h>
 
 #include "bench/server.h"
+#include "client/buffer.h"
 #include "os/tls.h"
 
 struct link_tls {
     struct tls *session;
-    uint8_t *bytes; /* ciphertext to send */
-    uint32_t length;
-    uint32_t capacity;
-    const uint8_t *waiting; /* a request that waits for the handshake, or NULL */
+    struct buffer ciphertext; /* to send */
+    const uint8_t *waiting;   /* a request that waits for the handshake, or NULL */
     uint32_t waiting_length;
 };
 

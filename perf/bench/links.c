@@ -98,8 +98,11 @@ static void links_send_bytes(struct links *links, struct link *link, const uint8
 
 static void links_send_ciphertext(struct links *links, struct link *link)
 {
-    if (link->tls->length > 0)
-        links_send_bytes(links, link, link->tls->bytes, link->tls->length);
+    const struct buffer *ciphertext = &link->tls->ciphertext;
+
+    if (buffer_length(ciphertext) > 0)
+        links_send_bytes(links, link, buffer_first(ciphertext),
+                         (uint32_t)buffer_length(ciphertext));
 }
 
 void links_adopt(struct links *links, struct link *link, int descriptor,

@@ -249,7 +249,7 @@ static void bench_measure(struct bench *bench)
     struct phase phase = bench_measured_phase(&bench->settings);
     uint64_t tick_ns = phase.window_start_ns + NS_PER_S;
     const struct progress *progress[SETTINGS_THREADS_MAX];
-    struct progress_sums sums = {0};
+    struct progress sums = {0};
     struct cost before;
     struct cost after;
 

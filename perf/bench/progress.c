@@ -9,9 +9,9 @@ static uint64_t progress_read(const _Atomic uint64_t *counter)
 }
 
 void progress_show(const struct progress *const *threads, uint32_t count, uint64_t second,
-                   struct progress_sums *sums)
+                   struct progress *sums)
 {
-    struct progress_sums all = {0};
+    struct progress all = {0};
     uint64_t requests;
 
     for (uint32_t i = 0; i < count; i++) {

@@ -22,16 +22,11 @@ static inline void progress_add(_Atomic uint64_t *counter, uint64_t by)
     atomic_store_explicit(counter, value + by, memory_order_relaxed);
 }
 
-/* Sums over all threads at the end of the previous second. */
-struct progress_sums {
-    uint64_t rounds;
-    uint64_t requests;
-    uint64_t request_ns;
-    uint64_t errors;
-};
-
-/* Prints a line about the second that ends now to stderr, and updates `sums`. */
+/*
+ * Prints a line about the second that ends now to stderr. `sums` are those of all threads at the
+ * end of the previous second; updates them.
+ */
 void progress_show(const struct progress *const *threads, uint32_t count, uint64_t second,
-                   struct progress_sums *sums);
+                   struct progress *sums);
 
 #endif

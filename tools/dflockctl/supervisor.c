@@ -93,33 +93,28 @@ static void supervisor_received(struct supervisor *supervisor,
         relay_received(&supervisor->relay, message->signal, loop_now_ms());
 }
 
-/* Reads messages from the outer process. Closes the socket once that process is gone. */
-static void supervisor_read_outer(struct supervisor *supervisor)
+static void supervisor_witnessed(struct supervisor *supervisor,
+                                 const struct supervisor_signal *message)
 {
-    struct supervisor_signal message;
-    ssize_t length = 0;
-
-    while (supervisor->outer >= 0 && (length = recv(supervisor->outer, &message, sizeof(message),
-                                                    MSG_DONTWAIT)) == (ssize_t)sizeof(message))
-        supervisor_received(supervisor, &message);
-    if (supervisor->outer >= 0 && (length >= 0 || (errno != EAGAIN && errno != EINTR))) {
-        close(supervisor->outer);
-        supervisor->outer = -1;
-    }
+    relay_witnessed(&supervisor->relay, message->signal, loop_now_ms());
 }
 
-static void supervisor_read_witness(struct supervisor *supervisor)
+/* Reads messages from the outer process or the witness. Closes the socket once that is gone. */
+static void supervisor_read(struct supervisor *supervisor, int *socket,
+                            void (*received)(struct supervisor *supervisor,
+                                             const struct supervisor_signal *message))
 {
     struct supervisor_signal message;
     ssize_t length = 0;
 
-    while (supervisor->witness >= 0 &&
-           (length = recv(supervisor->witness, &message, sizeof(message), MSG_DONTWAIT)) ==
-               (ssize_t)sizeof(message))
-        relay_witnessed(&supervisor->relay, message.signal, loop_now_ms());
-    if (supervisor->witness >= 0 && (length >= 0 || (errno != EAGAIN && errno != EINTR))) {
-        close(supervisor->witness);
-        supervisor->witness = -1;
+    if (*socket < 0)
+        return;
+    while ((length = recv(*socket, &message, sizeof(message), MSG_DONTWAIT)) ==
+           (ssize_t)sizeof(message))
+        received(supervisor, &message);
+    if (length >= 0 || (errno != EAGAIN && errno != EINTR)) {
+        close(*socket);
+        *socket = -1;
     }
 }
 
@@ -199,8 +194,8 @@ static bool supervisor_step(struct supervisor *supervisor)
 {
     struct termination *termination = &supervisor->termination;
 
-    supervisor_read_outer(supervisor);
-    supervisor_read_witness(supervisor);
+    supervisor_read(supervisor, &supervisor->outer, supervisor_received);
+    supervisor_read(supervisor, &supervisor->witness, supervisor_witnessed);
     supervisor_forward(supervisor);
     supervisor_reap(supervisor);
     supervisor_follow_stop(supervisor);

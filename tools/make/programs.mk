@@ -27,7 +27,8 @@ $(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/a
 BENCH_SOURCES = $(sort $(wildcard perf/bench/*.c))
 BENCH_OBJECTS = $(BENCH_SOURCES:%.c=$(BUILD)/%.o)
 BENCH_LIBRARY = $(filter-out $(BUILD)/perf/bench/main.o,$(BENCH_OBJECTS)) \
-                $(filter $(BUILD)/src/base/% $(BUILD)/src/os/%,$(OBJECTS))
+                $(filter $(BUILD)/src/base/% $(BUILD)/src/os/%,$(OBJECTS)) \
+                $(BUILD)/src/client/buffer.o
 
 $(BUILD)/perf/bench/%.o: CPPFLAGS += -Iperf
 $(BUILD)/dflockd-bench: $(BUILD)/perf/bench/main.o $(BENCH_LIBRARY)
