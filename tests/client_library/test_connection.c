@@ -318,7 +318,7 @@ static void a_broken_connection_stays_broken_and_keeps_its_problem(void **state)
     dflockd_connection_close(connection);
 }
 
-static void a_dead_path_is_noticed(void **state)
+static void a_dead_path_is_detected(void **state)
 {
     struct fixture *f = *state;
     struct dflockd_options options;
@@ -624,7 +624,7 @@ int main(void)
         TEST(an_invalid_request_is_refused),
         TEST(pending_requests_have_a_limit),
         TEST(a_broken_connection_stays_broken_and_keeps_its_problem),
-        TEST(a_dead_path_is_noticed),
+        TEST(a_dead_path_is_detected),
         cmocka_unit_test(a_full_backlog_is_retried_without_spinning),
         cmocka_unit_test(a_backlog_that_stays_full_ends_with_the_connect_timeout),
         cmocka_unit_test(a_closed_server_raises_no_signal),

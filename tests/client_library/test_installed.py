@@ -83,7 +83,7 @@ def declared(prefix):
     return {name for name in re.findall(r"(?<!typedef size_t )\b(dflockd_\w+)\(", text)}
 
 
-def test_the_shared_library_exports_what_the_header_declares_and_versions_it(prefix):
+def test_the_shared_library_exports_the_functions_of_the_header_with_versions(prefix):
     listed = run("readelf", "--dyn-syms", "--wide", prefix / "lib" / "libdflockd.so.0")
     symbol = r"(?:FUNC|OBJECT|NOTYPE)\s+(?:GLOBAL|WEAK)\s+DEFAULT\s+(?!UND)\w+\s+(\S+)"
     exported = set(re.findall(symbol, listed))

@@ -226,7 +226,7 @@ def test_one_interrupt_ends_a_loop_of_a_shell(server):
 
 # ---- stopped and continued ----
 
-def test_a_stop_of_dflockctl_stops_the_command_and_what_it_started(server):
+def test_a_stop_of_dflockctl_stops_the_command_and_its_children(server):
     with Running(server, "lock", "key", "--lease", "2", "--", "sh", "-c",
                  FAMILY + "echo $$; exec sleep 1000", preexec=own_group) as running:
         pids = pids_until_dot(running) + [int(running.line()), running.pid]
@@ -420,7 +420,7 @@ def pipe_without_reader():
 
 @pytest.mark.parametrize("make", [full_pipe, full_socket, pipe_without_reader])
 @pytest.mark.parametrize("grace", ["0", "1000"])
-def test_a_loss_reaches_the_command_if_nobody_reads_stderr(server, tmp_path, make, grace):
+def test_a_loss_reaches_the_command_if_stderr_is_not_read(server, tmp_path, make, grace):
     asked = tmp_path / "asked"
     reading, writing = make()
     script = "exec 2>/dev/null; " \
@@ -452,7 +452,7 @@ def test_a_loss_reaches_the_command_on_a_stopped_terminal(server, tmp_path):
 @pytest.mark.parametrize("arguments", [("ls",), ("acquire", "key"), ("lock", "key", "--", "true"),
                                        ("show", "key"), ("top",), ("unknown",)])
 @pytest.mark.parametrize("make", [full_pipe, pipe_without_reader])
-def test_a_message_that_nobody_reads_changes_no_exit_status(nowhere, arguments, make):
+def test_an_unread_message_changes_no_exit_status(nowhere, arguments, make):
     reading, writing = make()
     with subprocess.Popen([CTL, *arguments], env=environment(nowhere), stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=writing) as process:

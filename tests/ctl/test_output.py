@@ -131,7 +131,7 @@ def test_renew_reports_lost_output_and_the_new_lease(server, name, way):
 @every_way
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("arguments", ACQUIRING, ids=" ".join)
-def test_acquire_releases_what_it_cannot_print(name, arguments, way, keeps):
+def test_acquire_releases_a_lock_whose_token_it_cannot_print(name, arguments, way, keeps):
     """Also if the server keeps locks of closed connections."""
     if "--no-hold" in arguments and not keeps:
         pytest.skip("such a server keeps nothing")

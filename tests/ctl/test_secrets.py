@@ -36,7 +36,7 @@ def ways(secret_file):
             (["--auth-token", SECRET], {"DFLOCKD_AUTH_TOKEN_FILE": "/nowhere"})]
 
 
-def test_the_secret_is_given_by_flag_variable_or_file(guarded, secret_file):
+def test_the_secret_comes_from_flag_variable_or_file(guarded, secret_file):
     for flags, variables in ways(secret_file):
         for words in (["ping"], ["ls"], ["lock", "key"]):
             command = ["--", "true"] if words[0] == "lock" else []

@@ -39,7 +39,7 @@ class CheatingServer:
         self.process.wait(10)
 
 
-def test_the_judge_tells_correct_histories_from_wrong_ones():
+def test_the_judge_distinguishes_correct_from_wrong_histories():
     result = subprocess.run([WITNESS_DIRECTORY / "witness", "selftest"], text=True,
                             capture_output=True, check=False)
     assert result.returncode == 0, result.stdout

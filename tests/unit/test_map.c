@@ -406,7 +406,7 @@ static void walk_amid_changes(struct troubled_walk *walk)
     take_all_out(f);
 }
 
-static void a_walk_visits_once_what_stays_during_changes(void **state)
+static void a_walk_visits_each_lasting_element_once_during_changes(void **state)
 {
     static const uint32_t sizes[] = {40, 100, 400, ITEMS};
     struct fixture *f = *state;
@@ -446,7 +446,7 @@ int main(void)
         TEST(reserving_without_memory_fails_and_can_be_repeated),
         TEST(random_operations_agree_with_flags),
         TEST(a_walk_of_any_size_visits_each_element_once),
-        TEST(a_walk_visits_once_what_stays_during_changes),
+        TEST(a_walk_visits_each_lasting_element_once_during_changes),
     };
 
     return cmocka_run_group_tests_name("map", tests, NULL, NULL);

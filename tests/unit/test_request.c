@@ -51,7 +51,7 @@ static void every_command_takes_its_fields_and_no_others(void **state)
     }
 }
 
-static void any_run_of_blanks_separates_fields(void **state)
+static void any_number_of_blanks_separates_fields(void **state)
 {
     static const char *const blanks[] = {" ", "  ", "\t", " \t", "\t \t  \t", "\v", "\f \v"};
 
@@ -236,7 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_has_its_word),
         cmocka_unit_test(every_command_takes_its_fields_and_no_others),
-        cmocka_unit_test(any_run_of_blanks_separates_fields),
+        cmocka_unit_test(any_number_of_blanks_separates_fields),
         cmocka_unit_test(unknown_commands_are_invalid_and_framed),
         cmocka_unit_test(ping_and_stats_ignore_key_and_arg),
         cmocka_unit_test(a_key_holds_any_byte_but_blanks),

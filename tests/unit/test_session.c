@@ -636,7 +636,7 @@ static void draining_ends_an_enqueued_wait_and_its_place_in_the_queue(void **sta
     world_end();
 }
 
-static void draining_takes_clients_out_of_all_queues(void **state)
+static void draining_removes_clients_from_all_queues(void **state)
 {
     static const char *const request[] = {"e\nj\n30\n", "se\nk\n2 30\n", "e\nl\n30\n"};
     struct peer *holder;
@@ -717,7 +717,7 @@ int main(void)
         cmocka_unit_test(a_read_timeout_is_an_error_and_ends_the_session),
         cmocka_unit_test(draining_ends_blocked_requests_and_serves_holders_only),
         cmocka_unit_test(draining_ends_an_enqueued_wait_and_its_place_in_the_queue),
-        cmocka_unit_test(draining_takes_clients_out_of_all_queues),
+        cmocka_unit_test(draining_removes_clients_from_all_queues),
         cmocka_unit_test(a_grant_on_its_way_is_delivered_while_draining),
     };
 

@@ -16,7 +16,7 @@
 
 /* ---- effects and disconnects ---- */
 
-static void a_grant_whose_lease_is_over_when_it_arrives_is_an_error(void **state)
+static void a_grant_with_an_ended_lease_is_an_error(void **state)
 {
     struct peer *holder;
     struct peer *waiter;
@@ -311,7 +311,7 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_grant_whose_lease_is_over_when_it_arrives_is_an_error),
+        cmocka_unit_test(a_grant_with_an_ended_lease_is_an_error),
         cmocka_unit_test(a_grant_on_its_way_to_a_closed_peer_passes_on),
         cmocka_unit_test(a_blocked_peer_that_disconnects_leaves_the_queue),
         cmocka_unit_test(a_peer_that_only_enqueued_leaves_nothing_behind),

@@ -239,7 +239,7 @@ static void a_client_can_hold_many_keys_and_wait_for_its_own(void **state)
                          "1 sr k c = ok", "1 r k d = ok", "1 holds = nothing"));
 }
 
-static void a_cancelled_request_gets_no_answer(void **state)
+static void a_cancelled_request_gets_no_reply(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "2 l k 60 30 = pending", "3 l k 60 30 = pending",
@@ -311,7 +311,7 @@ int main(void)
         cmocka_unit_test(semaphores_of_many_sizes_fill_and_pass_on_in_order),
         cmocka_unit_test(another_limit_is_refused_until_the_state_is_collected),
         cmocka_unit_test(a_client_can_hold_many_keys_and_wait_for_its_own),
-        cmocka_unit_test(a_cancelled_request_gets_no_answer),
+        cmocka_unit_test(a_cancelled_request_gets_no_reply),
         cmocka_unit_test(a_request_whose_effect_was_sent_is_not_cancelled),
         cmocka_unit_test(the_longest_waits_and_leases_do_not_overflow),
         cmocka_unit_test(keys_of_every_length_and_byte_differ),

@@ -53,7 +53,7 @@ static void a_disconnect_always_removes_waiters_and_enqueued_states(void **state
                    "-> 3 ok d 30", "1 r j a = ok", "see lock j = 1 0 0 0 0 0"));
 }
 
-static void a_disconnected_client_is_not_granted_what_it_releases(void **state)
+static void a_disconnected_client_does_not_get_the_slots_that_it_frees(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 30 = ok a 30", "1 e k 30 = queued", "1 l k 60 30 = pending",
@@ -308,7 +308,7 @@ int main(void)
         cmocka_unit_test(a_disconnect_releases_and_grants_to_waiters),
         cmocka_unit_test(without_auto_release_held_claims_stay),
         cmocka_unit_test(a_disconnect_always_removes_waiters_and_enqueued_states),
-        cmocka_unit_test(a_disconnected_client_is_not_granted_what_it_releases),
+        cmocka_unit_test(a_disconnected_client_does_not_get_the_slots_that_it_frees),
         cmocka_unit_test(a_grant_on_its_way_is_always_released),
         cmocka_unit_test(an_enqueued_grant_on_its_way_is_always_released),
         cmocka_unit_test(a_received_grant_is_kept_without_auto_release),

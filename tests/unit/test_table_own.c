@@ -81,7 +81,7 @@ static void a_grant_that_came_as_an_effect_can_be_owned(void **state)
                          "see lock k = 1 1 0 3 30 0", "3 gone", "see lock k = 1 0 0 0 0 0"));
 }
 
-static void a_grant_whose_client_is_gone_can_be_owned(void **state)
+static void a_grant_of_a_disconnected_client_can_be_owned(void **state)
 {
     (void)state;
     play((struct rules){.keep_on_disconnect = true},
@@ -164,7 +164,7 @@ int main(void)
         cmocka_unit_test(the_enqueued_state_of_the_former_client_ends),
         cmocka_unit_test(the_enqueued_state_of_the_owner_stays),
         cmocka_unit_test(a_grant_that_came_as_an_effect_can_be_owned),
-        cmocka_unit_test(a_grant_whose_client_is_gone_can_be_owned),
+        cmocka_unit_test(a_grant_of_a_disconnected_client_can_be_owned),
         cmocka_unit_test(the_former_client_gets_an_idle_notice),
         cmocka_unit_test(a_change_of_owner_leaves_the_queue_alone),
         cmocka_unit_test(owning_without_memory_is_an_error_and_changes_nothing),

@@ -527,13 +527,13 @@ static void run_in(const struct surroundings *surroundings, uint64_t seed, uint6
     fixture_end(&run.fixture);
 }
 
-static void the_table_does_what_the_model_does(void **state)
+static void the_table_agrees_with_the_model(void **state)
 {
     const size_t count = sizeof(all_surroundings) / sizeof(all_surroundings[0]);
     struct seeded seeded;
 
     (void)state;
-    seeded_init(&seeded, "the_table_does_what_the_model_does");
+    seeded_init(&seeded, "the_table_agrees_with_the_model");
     for (size_t i = 0; i < count; i++) {
         print_message("# %s\n", all_surroundings[i].name);
         run_in(&all_surroundings[i], seeded_next(&seeded), events_wanted() / count);
@@ -543,7 +543,7 @@ static void the_table_does_what_the_model_does(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_table_does_what_the_model_does),
+        cmocka_unit_test(the_table_agrees_with_the_model),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

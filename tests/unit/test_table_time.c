@@ -49,7 +49,7 @@ static void a_wait_whose_end_has_come_is_not_granted_by_a_later_lease(void **sta
                          "at 30", "-> 2 timeout", "-> 3 ok b 5"));
 }
 
-static void a_lease_that_is_over_gives_no_authority_before_it_is_expired(void **state)
+static void an_ended_lease_gives_no_authority_before_its_expiry_is_processed(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 5 = ok a 5", "late 5", "1 r k a = error", "2 l k 0 5 = ok b 5",
@@ -178,7 +178,7 @@ static void a_watched_client_gets_one_idle_notice(void **state)
 }
 
 /* An idle timeout must not close a connection that holds an unexpired lease. */
-static void a_later_lease_that_is_over_does_not_hide_an_earlier_one(void **state)
+static void a_later_lease_that_has_ended_does_not_hide_an_earlier_one(void **state)
 {
     (void)state;
     play(defaults, LINES("1 l k 0 100 = ok a 100", "1 l j 0 5 = ok b 5", "late 5", "1 holds = 100",
@@ -197,7 +197,7 @@ static void a_walk_shows_every_key(void **state)
                "see lock k = 1 0 0 0 0 10.25"));
 }
 
-static void a_lease_that_is_over_is_shown_with_0_left(void **state)
+static void an_ended_lease_is_shown_with_0_left(void **state)
 {
     (void)state;
     play(defaults,
@@ -311,7 +311,7 @@ static void expect_expired(uint64_t client, const char *key, enum lock_kind kind
     expired.count = 0;
 }
 
-static void a_lease_that_is_over_is_reported_once(void **state)
+static void an_ended_lease_is_reported_once(void **state)
 {
     static struct fixture fixture;
     struct lock_key lock;
@@ -355,9 +355,9 @@ int main(void)
         cmocka_unit_test(overdue_deadlines_are_processed_in_their_order),
         cmocka_unit_test(a_late_grant_has_a_full_lease),
         cmocka_unit_test(a_wait_whose_end_has_come_is_not_granted_by_a_later_lease),
-        cmocka_unit_test(a_lease_that_is_over_gives_no_authority_before_it_is_expired),
+        cmocka_unit_test(an_ended_lease_gives_no_authority_before_its_expiry_is_processed),
         cmocka_unit_test(expiry_stops_after_its_steps),
-        cmocka_unit_test(a_lease_that_is_over_is_reported_once),
+        cmocka_unit_test(an_ended_lease_is_reported_once),
         cmocka_unit_test(idle_states_are_collected_at_the_tick_after_their_time),
         cmocka_unit_test(a_state_that_is_due_exactly_at_a_tick_goes_with_it),
         cmocka_unit_test(use_of_a_key_starts_its_idle_time_again),
@@ -366,9 +366,9 @@ int main(void)
         cmocka_unit_test(a_client_is_known_to_hold_until_its_lease_ends),
         cmocka_unit_test(a_client_in_a_queue_holds_something),
         cmocka_unit_test(a_watched_client_gets_one_idle_notice),
-        cmocka_unit_test(a_later_lease_that_is_over_does_not_hide_an_earlier_one),
+        cmocka_unit_test(a_later_lease_that_has_ended_does_not_hide_an_earlier_one),
         cmocka_unit_test(a_walk_shows_every_key),
-        cmocka_unit_test(a_lease_that_is_over_is_shown_with_0_left),
+        cmocka_unit_test(an_ended_lease_is_shown_with_0_left),
         cmocka_unit_test(a_lost_lease_shows_its_key_as_idle),
         cmocka_unit_test(a_walk_shows_each_key_once_while_other_keys_change),
     };

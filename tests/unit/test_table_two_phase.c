@@ -86,7 +86,7 @@ static void a_wait_reports_a_lost_acquired_lease_once(void **state)
                          "1 e k 30 = queued", "2 r k b = ok", "1 w k 0 = ok c 30"));
 }
 
-static void a_lease_that_is_over_by_the_wait_is_lost_and_passes_on(void **state)
+static void a_lease_that_ended_before_the_wait_is_lost_and_passes_on(void **state)
 {
     (void)state;
     play(defaults, LINES("1 e k 5 = acquired a 5", "2 l k 60 30 = pending", "late 5",
@@ -211,7 +211,7 @@ int main(void)
         cmocka_unit_test(a_second_enqueue_is_refused_while_the_first_lasts),
         cmocka_unit_test(waiting_without_having_enqueued_is_refused),
         cmocka_unit_test(a_wait_reports_a_lost_acquired_lease_once),
-        cmocka_unit_test(a_lease_that_is_over_by_the_wait_is_lost_and_passes_on),
+        cmocka_unit_test(a_lease_that_ended_before_the_wait_is_lost_and_passes_on),
         cmocka_unit_test(a_wait_reports_a_lost_queued_grant),
         cmocka_unit_test(a_client_can_enqueue_again_after_a_lost_lease),
         cmocka_unit_test(a_lost_lease_keeps_its_key_no_longer_than_the_idle_time),

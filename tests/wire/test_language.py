@@ -168,6 +168,6 @@ class ClosingServer:
 
 
 @pytest.mark.parametrize("linger, end", [(0, "(closed)"), (1, "(reset)")])
-def test_the_client_tells_a_reset_from_a_close(linger, end):
+def test_the_client_distinguishes_a_reset_from_a_close(linger, end):
     with Client(ClosingServer(linger)) as client:
         assert client.read_line() == end

@@ -32,7 +32,7 @@ def test_nc_prints_its_grant(server):
     settle(server)
 
 
-def test_a_second_nc_releases_what_the_first_holds(server):
+def test_a_second_nc_releases_the_lock_of_the_first(server):
     command = ["nc", "localhost", str(server.port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as first:

@@ -296,7 +296,7 @@ def test_help_names_every_flag_and_variable_and_exits_with_0(form):
     assert re.search(r"--?version(?![\w-])", text)
 
 
-def test_help_says_that_the_sweep_interval_has_no_effect():
+def test_help_states_that_the_sweep_interval_has_no_effect():
     text = run_server("--help").stdout
     entry = text[text.index("lease-sweep-interval"):]
     entry = entry[:entry.index("gc-interval")]

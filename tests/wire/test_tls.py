@@ -211,7 +211,7 @@ def test_the_end_of_input_cancels_a_waiter(server, end):
         waiter.close()
 
 
-def test_an_end_without_close_notify_releases_what_was_held(server):
+def test_an_end_without_close_notify_releases_the_locks(server):
     client = Client(server)
     client.acquire("key")
     client.socket.plain.shutdown(socket.SHUT_WR)
