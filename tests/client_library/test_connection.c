@@ -44,7 +44,7 @@ static int tear_down(void **state)
 }
 
 /* Waits like an event loop. */
-static void wait_for(struct dflockd_connection *connection)
+static void wait_for_events(struct dflockd_connection *connection)
 {
     struct pollfd watched = {.fd = dflockd_connection_descriptor(connection),
                              .events = dflockd_connection_events(connection)};
@@ -60,7 +60,7 @@ static enum dflockd_status receive_reply(struct dflockd_connection *connection,
     enum dflockd_status status;
 
     while ((status = dflockd_connection_receive(connection, reply)) == DFLOCKD_STATUS_AGAIN)
-        wait_for(connection);
+        wait_for_events(connection);
     return status;
 }
 
@@ -424,7 +424,7 @@ static void a_full_backlog_is_retried_without_spinning(void **state)
     assert_done(dflockd_connection_send(connection, &ping));
     while (now_ms() < end) {
         assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
-        wait_for(connection);
+        wait_for_events(connection);
         assert_true(++steps < STEPS_MAX);
     }
     while (dflockd_connection_receive(connection, &reply) == DFLOCKD_STATUS_AGAIN) {

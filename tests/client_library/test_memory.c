@@ -237,7 +237,7 @@ static void each_allocation_fails(const struct dflockd_options *options,
         /* The thread of an abandoned look-up frees its memory later. */
         eventually(live == 0);
     } while (met);
-    assert_true(number > 5); /* the allocations come here */
+    assert_true(number > 5); /* the library calls these allocators */
     use(options);
 }
 

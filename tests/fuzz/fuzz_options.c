@@ -18,7 +18,7 @@ enum {
     INPUT_MAX = 4096
 };
 
-/* ---- files: those of the fuzzer itself, and the one that the input gives ---- */
+/* ---- files: those of the fuzzer, and the one of the input ---- */
 
 static bool reading;
 static const char *file_text;
@@ -39,7 +39,7 @@ FILE *fopen(const char *restrict path, const char *restrict mode)
     return fmemopen((void *)(uintptr_t)file_text, strlen(file_text), "r");
 }
 
-/* ---- what the input gives ---- */
+/* ---- the input ---- */
 
 struct given {
     char *pieces[PIECES_MAX]; /* to be freed */
@@ -79,7 +79,7 @@ static void take_piece(struct given *given, const uint8_t *bytes, size_t length)
     }
 }
 
-static void take_all(struct given *given, const uint8_t *bytes, size_t length)
+static void take_arguments(struct given *given, const uint8_t *bytes, size_t length)
 {
     static char name[] = "dflockd";
 
@@ -166,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     if (length > INPUT_MAX)
         return -1;
     file_text = NULL;
-    take_all(&given, bytes, length);
+    take_arguments(&given, bytes, length);
     environ = given.variables;
     must(read_and_check(&given) == read_and_check(&given), "reading twice gives the same");
     environ = environment;

@@ -18,7 +18,7 @@ enum {
     TEXT_MAX = INPUT_MAX + UINT16_MAX + RUN_BEYOND
 };
 
-/* ---- what is expected ---- */
+/* ---- expected results ---- */
 
 static size_t line_max(const uint8_t *bytes, size_t first_length, uint32_t line)
 {

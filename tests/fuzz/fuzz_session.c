@@ -29,7 +29,7 @@ enum {
     BACKLOG_MOST = 96 * 1024,
     INPUT_BYTES = 512 * 1024, /* more than the operations of one run send */
     REPLY_BYTES = 1024 * 1024,
-    EFFECTS_MOST = 64, /* one for each peer, and those of peers that are gone */
+    EFFECTS_MOST = 64, /* one for each peer, and those of disconnected peers */
     CHECK_EACH = 8,
     STATES_FEW = 3,
     STATES_MANY = 10000,
@@ -793,7 +793,7 @@ static void walk_all(void (*show)(void *context, const struct lock_view *view), 
         continue;
 }
 
-/* All clients are gone: the claims that are still held are grants that a peer received. */
+/* All clients have disconnected: the remaining claims are grants that a peer received. */
 static void check_holders(void)
 {
     uint64_t holders = 0;

@@ -37,7 +37,7 @@ void generator_init(struct generator *generator, uint64_t seed, uint32_t events)
 
 /* ---- time and workers ---- */
 
-static uint32_t some_milliseconds(struct generator *generator)
+static uint32_t random_milliseconds(struct generator *generator)
 {
     uint32_t chance = random_below(generator, 1000);
 
@@ -50,12 +50,12 @@ static uint32_t some_milliseconds(struct generator *generator)
     return 1 + random_below(generator, 5 * 3600 * 1000);
 }
 
-static uint32_t some_steps(struct generator *generator)
+static uint32_t random_steps(struct generator *generator)
 {
     return one_in(generator, 3) ? EVENT_ALL : 1 + random_below(generator, 5);
 }
 
-static struct event some_memory(struct generator *generator)
+static struct event random_memory(struct generator *generator)
 {
     static const uint16_t choices[] = {MEMORY_NEVER, MEMORY_NEVER, MEMORY_TABLE, MEMORY_OUTPUT};
     struct event event = {.kind = EVENT_MEMORY};
@@ -68,7 +68,7 @@ static struct event some_memory(struct generator *generator)
 }
 
 /* Returns no event if none of that kind applies now. */
-static struct event some_worker_event(struct generator *generator, const struct world *world)
+static struct event random_worker_event(struct generator *generator, const struct world *world)
 {
     struct event event = {.who = (uint16_t)random_below(generator, world->policy.workers)};
     uint32_t chance = random_below(generator, 1000);
@@ -77,19 +77,19 @@ static struct event some_worker_event(struct generator *generator, const struct 
     if (chance < generator->time_rate) {
         event.kind = EVENT_ADVANCE;
         event.who = 0;
-        event.number = some_milliseconds(generator);
+        event.number = random_milliseconds(generator);
         return event;
     }
     chance -= generator->time_rate;
     if (chance < generator->turn_rate) {
         event.kind = EVENT_WORKER;
-        event.number = some_steps(generator);
+        event.number = random_steps(generator);
         return event;
     }
     chance -= generator->turn_rate;
     if (chance < generator->effect_rate || effect > NEWS_MANY) {
         event.kind = effect ? EVENT_EFFECTS : EVENT_NONE;
-        event.number = some_steps(generator);
+        event.number = random_steps(generator);
         return event;
     }
     if (one_in(generator, 60))
@@ -99,14 +99,14 @@ static struct event some_worker_event(struct generator *generator, const struct 
 
 /* ---- requests ---- */
 
-static uint16_t some_key(struct generator *generator, const struct world *world)
+static uint16_t random_key(struct generator *generator, const struct world *world)
 {
     uint32_t names = random_below(generator, 10) < 7 ? world->policy.hot : world->policy.names;
 
     return (uint16_t)(random_below(generator, names) * 2 + random_below(generator, 2));
 }
 
-static uint8_t some_lease(struct generator *generator)
+static uint8_t random_lease(struct generator *generator)
 {
     uint32_t lease_s = 1 + random_below(generator, one_in(generator, 3) ? 5 : 40);
 
@@ -115,12 +115,12 @@ static uint8_t some_lease(struct generator *generator)
     return (uint8_t)(lease_s % 3 ? lease_s : lease_s + 1);
 }
 
-static uint8_t some_wait(struct generator *generator)
+static uint8_t random_wait(struct generator *generator)
 {
     return (uint8_t)(one_in(generator, 9) ? 0u : 3 * random_below(generator, 11));
 }
 
-static uint8_t some_limit(struct generator *generator, uint16_t key)
+static uint8_t random_limit(struct generator *generator, uint16_t key)
 {
     return (uint8_t)(one_in(generator, 25) ? 1 + random_below(generator, 5) : 1u + key / 2 % 5);
 }
@@ -185,7 +185,7 @@ static void choose_operation(struct generator *generator, const struct world *wo
         operation = DFLOCKD_ENQUEUE;
     }
     if (key < 0 || one_in(generator, 40))
-        key = some_key(generator, world);
+        key = random_key(generator, world);
     event->key = (uint16_t)key;
     if (operation == DFLOCKD_OWN && event->token == TOKEN_OWN && !one_in(generator, 3))
         event->token = TOKEN_HELD;
@@ -193,13 +193,13 @@ static void choose_operation(struct generator *generator, const struct world *wo
     event->wait =
         operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW || operation == DFLOCKD_OWN
             ? (uint8_t)random_below(generator, STALE_MAX)
-            : some_wait(generator);
-    event->lease = some_lease(generator);
-    event->limit = some_limit(generator, event->key);
+            : random_wait(generator);
+    event->lease = random_lease(generator);
+    event->limit = random_limit(generator, event->key);
 }
 
-static struct event some_request(struct generator *generator, const struct world *world,
-                                 const struct sim_peer *peer)
+static struct event random_request(struct generator *generator, const struct world *world,
+                                   const struct sim_peer *peer)
 {
     struct event event = {.kind = EVENT_SEND, .who = (uint16_t)peer->number};
     uint32_t chance = random_below(generator, 1000);
@@ -236,7 +236,7 @@ static bool is_full(const struct sim_peer *peer)
     return peer->driven.state == PEER_OPEN && peer->driven.want == SESSION_WANT_ROOM;
 }
 
-static struct event some_death(struct generator *generator, const struct sim_peer *peer)
+static struct event random_death(struct generator *generator, const struct sim_peer *peer)
 {
     struct event event = {.kind = EVENT_VANISH, .who = (uint16_t)peer->number};
 
@@ -245,12 +245,12 @@ static struct event some_death(struct generator *generator, const struct sim_pee
     else if (one_in(generator, 8))
         event.kind = EVENT_FAIL;
     else if (one_in(generator, 2))
-        event.number = some_steps(generator);
+        event.number = random_steps(generator);
     return event;
 }
 
 /* Returns no event if that client has nothing to do. */
-static struct event some_peer_event(struct generator *generator, const struct world *world)
+static struct event random_peer_event(struct generator *generator, const struct world *world)
 {
     const struct sim_peer *peer = &world->peers[random_below(generator, world->policy.clients)];
     struct event event = {.who = (uint16_t)peer->number};
@@ -262,11 +262,11 @@ static struct event some_peer_event(struct generator *generator, const struct wo
             world->driver.workers[peer->driven.worker].context.draining ? EVENT_NONE : EVENT_OPEN;
     } else if (peer->driven.state == PEER_LEAVING) {
         event.kind = EVENT_STEP;
-        event.number = some_steps(generator);
+        event.number = random_steps(generator);
     } else if (is_full(peer) && one_in(generator, 3)) {
         event.kind = EVENT_SLOW;
     } else if (dies) {
-        event = some_death(generator, peer);
+        event = random_death(generator, peer);
     } else if (one_in(generator, 60)) {
         event.kind = EVENT_WATCH;
     } else if (one_in(generator, peer->slow ? 200 : 1000)) {
@@ -279,7 +279,7 @@ static struct event some_peer_event(struct generator *generator, const struct wo
         event.kind = EVENT_READ;
         event.number = one_in(generator, 3) ? 1 + random_below(generator, 40) : EVENT_ALL;
     } else if (peer->driven.want == SESSION_WANT_INPUT || one_in(generator, 30)) {
-        event = some_request(generator, world, peer);
+        event = random_request(generator, world, peer);
     }
     return event;
 }
@@ -294,11 +294,11 @@ struct event generator_next(struct generator *generator, const struct world *wor
     if (world->policy.fences && one_in(generator, 150))
         return (struct event){.kind = EVENT_FENCES, .number = random_below(generator, 30)};
     if ((world->event == 0 && one_in(generator, 2)) || one_in(generator, 1500))
-        return some_memory(generator);
+        return random_memory(generator);
     for (int i = 0; i < TRIES && event.kind == EVENT_NONE; i++) {
-        event = some_worker_event(generator, world);
+        event = random_worker_event(generator, world);
         if (event.kind == EVENT_NONE)
-            event = some_peer_event(generator, world);
+            event = random_peer_event(generator, world);
     }
     if (event.kind == EVENT_NONE)
         event = (struct event){.kind = EVENT_ADVANCE, .number = 1};

@@ -193,7 +193,7 @@ static void end_input(struct world *world, struct sim_peer *peer)
         return;
     wake_worker(world, peer->driven.worker);
     peer->driven.input_ended = true;
-    /* Pending effects come first. */
+    /* Pending effects are first. */
     deliver_bytes(world, peer, EVENT_ALL);
     if (peer->driven.state == PEER_OPEN)
         act_on_want(world, peer);

@@ -98,7 +98,7 @@ static void update_element(struct fixture *f, uint32_t index, uint64_t key)
     model_add(f, key);
 }
 
-static void take_out(struct fixture *f, struct item *item)
+static void remove_element(struct fixture *f, struct item *item)
 {
     heap_remove(&f->heap, &item->node);
     model_drop(f, item->key);
@@ -127,7 +127,7 @@ static void assert_drains_as_model(struct fixture *f)
 {
     while (f->count > 0) {
         assert_int_equal(heap_top_key(&f->heap), f->sorted[0]);
-        take_out(f, item_of(heap_top(&f->heap)));
+        remove_element(f, item_of(heap_top(&f->heap)));
     }
     assert_as_model(f);
 }
@@ -184,7 +184,7 @@ static void any_element_can_be_removed(void **state)
 
     for (uint32_t i = 0; i < FEW; i++) {
         fill_heap(f, FEW);
-        take_out(f, &f->items[i]);
+        remove_element(f, &f->items[i]);
         assert_as_model(f);
         assert_drains_as_model(f);
     }
@@ -260,7 +260,7 @@ static void trimming_frees_room_and_keeps_the_elements(void **state)
     full = f->memory.bytes;
     heap_trim(&f->heap, ITEMS_MAX);
     while (f->count > FEW)
-        take_out(f, item_of(heap_top(&f->heap)));
+        remove_element(f, item_of(heap_top(&f->heap)));
     assert_int_equal(f->memory.bytes, full);
     heap_trim(&f->heap, FEW);
     assert_true(f->memory.bytes < full / 4);
@@ -291,9 +291,9 @@ static void random_step(struct fixture *f, struct seeded *seeded, bool growing)
     else if (contained && kind < 5)
         update_element(f, index, random_key(seeded));
     else if (contained && (!growing || kind == 5))
-        take_out(f, &f->items[index]);
+        remove_element(f, &f->items[index]);
     else if (kind == 6 && f->count > 0)
-        take_out(f, item_of(heap_top(&f->heap)));
+        remove_element(f, item_of(heap_top(&f->heap)));
     else if (kind == 7)
         heap_trim(&f->heap, f->count);
 }

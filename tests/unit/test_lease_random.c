@@ -442,7 +442,7 @@ static void start_run(struct run *run, enum schedule schedule, uint64_t seed)
 }
 
 /* Runs the next event. Chooses a random client if several are due. */
-static void one_event(struct run *run)
+static void run_event(struct run *run)
 {
     struct world *world = &run->world;
     uint32_t first = (uint32_t)world_below(world, run->client_count);
@@ -485,7 +485,7 @@ static void run_schedules(enum schedule schedule, const char *test, struct count
         for (uint32_t i = 0; i < EVENTS_OF_SCHEDULE && left > 0; i++, left--) {
             if (run.world.link_count == WORLD_LINKS)
                 break;
-            one_event(&run);
+            run_event(&run);
         }
     }
     print_message("# held %llu, confirmed %llu, verified %llu, lost %llu, late replies %llu, "

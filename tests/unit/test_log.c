@@ -33,7 +33,7 @@ enum {
     FLOOD_LINES = 20000, /* more than the buffer and a pipe hold */
     LAST_LINES = 50,     /* tries */
     PAUSE_US = 100000,
-    DEADLINE_MS = 10000 /* for what takes some milliseconds */
+    DEADLINE_MS = 10000 /* for an action of some milliseconds */
 };
 
 /* The former stderr, and the read end of the pipe that replaces it. */
@@ -207,7 +207,7 @@ static void values_are_quoted_if_needed(void **state)
         assert_value_reads(cases[i].value, cases[i].text);
 }
 
-/* Whatever bytes a value has, it can neither end its line nor its quotes. */
+/* A value of any bytes can end neither its line nor its quotes. */
 static void a_value_cannot_break_its_line(void **state)
 {
     (void)state;
@@ -490,7 +490,7 @@ static bool flood_then_read(int descriptor, int reader)
                   ? 0
                   : 1);
     }
-    /* Until the buffer has room, the last line is lost as well. */
+    /* Until the buffer has room, the last line is lost too. */
     for (int i = 0; i < LAST_LINES && waitpid(child, &status, WNOHANG) == 0; i++) {
         log_line(LOG_INFO, "last", NULL);
         usleep(PAUSE_US);

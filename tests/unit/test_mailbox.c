@@ -107,7 +107,7 @@ static void take_messages(struct fixture *f, uint32_t most)
     }
 }
 
-static void take_all(struct fixture *f)
+static void take_all_messages(struct fixture *f)
 {
     while (f->taken < f->posted)
         take_messages(f, BATCH);
@@ -136,7 +136,7 @@ static void messages_are_taken_in_order_and_up_to_the_limit(void **state)
     take_messages(f, BATCH);
     take_messages(f, BATCH);
     post_messages(f, 1); /* post_messages() checks whether it was empty */
-    take_all(f);
+    take_all_messages(f);
 }
 
 static void reserved_messages_can_be_posted(void **state)
@@ -147,7 +147,7 @@ static void reserved_messages_can_be_posted(void **state)
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         assert_true(mailbox_reserve(&f->mailbox, counts[i]));
         post_messages(f, counts[i]);
-        take_all(f);
+        take_all_messages(f);
     }
 }
 
@@ -166,7 +166,7 @@ static void reserving_keeps_messages_that_wrap_around(void **state)
         post_messages(f, capacity);
         assert_true(mailbox_reserve(&f->mailbox, capacity + 1));
         post_messages(f, 1);
-        take_all(f);
+        take_all_messages(f);
         /* the next one starts small again */
         tear_down(state);
         assert_int_equal(set_up(state), 0);
@@ -185,7 +185,7 @@ static void reserving_less_room_than_there_is_has_no_effect(void **state)
     assert_true(mailbox_reserve(&f->mailbox, 1));
     assert_true(mailbox_reserve(&f->mailbox, 500));
     assert_int_equal(f->memory.calls, calls);
-    take_all(f);
+    take_all_messages(f);
 }
 
 static void reserving_fails_without_memory_and_keeps_the_messages(void **state)
@@ -203,7 +203,7 @@ static void reserving_fails_without_memory_and_keeps_the_messages(void **state)
     f->memory.fail_after = UINT64_MAX;
     assert_true(mailbox_reserve(&f->mailbox, 4000));
     post_messages(f, 4000 - 40);
-    take_all(f);
+    take_all_messages(f);
 }
 
 static void posting_and_taking_allocate_no_memory(void **state)
@@ -215,7 +215,7 @@ static void posting_and_taking_allocate_no_memory(void **state)
     calls = f->memory.calls;
     for (uint32_t i = 0; i < 100; i++) {
         post_messages(f, BATCH);
-        take_all(f);
+        take_all_messages(f);
     }
     assert_int_equal(f->memory.calls, calls);
 }
@@ -239,7 +239,7 @@ static void random_operations_keep_the_order(void **state)
             take_messages(f, seeded_below(&seeded, BATCH + 1));
         }
     }
-    take_all(f);
+    take_all_messages(f);
     assert_true(f->posted > 0);
 }
 
@@ -320,7 +320,7 @@ static uint32_t owner_take(struct crowd *crowd)
     return count;
 }
 
-/* Sleeps and takes until all messages of a round are there. */
+/* Sleeps and takes until it has all messages of a round. */
 static void owner_run_round(struct crowd *crowd, uint64_t *taken, uint64_t due)
 {
     while (*taken < due) {

@@ -87,7 +87,7 @@ static void insert_element(struct fixture *f, uint32_t index)
     f->count++;
 }
 
-static void take_out(struct fixture *f, uint32_t index)
+static void remove_element(struct fixture *f, uint32_t index)
 {
     map_remove(&f->map, &f->items[index].link);
     f->items[index].inside = false;
@@ -97,7 +97,7 @@ static void take_out(struct fixture *f, uint32_t index)
 static void toggle_element(struct fixture *f, uint32_t index)
 {
     if (f->items[index].inside)
-        take_out(f, index);
+        remove_element(f, index);
     else
         insert_element(f, index);
 }
@@ -185,7 +185,7 @@ static void elements_with_equal_hashes_are_all_found(void **state)
     }
     assert_all_found_if_inside(f);
     for (uint32_t i = 0; i < 2 * TWINS; i += 3) {
-        take_out(f, i);
+        remove_element(f, i);
         assert_all_found_if_inside(f);
     }
     assert_walk_visits_all(f);
@@ -225,7 +225,7 @@ static void a_removal_drops_at_most_two_buckets(void **state)
     for (uint32_t i = 0; i < ITEMS; i++) {
         uint64_t before = f->map.bucket_count;
 
-        take_out(f, i);
+        remove_element(f, i);
         assert_in_range(f->map.bucket_count, before - 2, before);
         assert_false(map_find(&f->map, f->items[i].hash));
     }
@@ -276,7 +276,7 @@ static void without_memory_to_grow_all_elements_are_found(void **state)
     assert_true(f->map.bucket_count > buckets);
     assert_all_found_if_inside(f);
     for (uint32_t i = 0; i < ITEMS; i += 2)
-        take_out(f, i);
+        remove_element(f, i);
     assert_all_found_if_inside(f);
     assert_walk_visits_all(f);
 }
@@ -336,7 +336,7 @@ static void a_walk_of_any_size_visits_each_element_once(void **state)
         insert_element(f, i);
     }
     for (uint32_t i = 0; i < 150; i++) {
-        take_out(f, i);
+        remove_element(f, i);
         assert_walk_visits_all(f);
     }
 }
@@ -345,7 +345,7 @@ static void take_all_out(struct fixture *f)
 {
     for (uint32_t i = 0; i < ITEMS; i++) {
         if (f->items[i].inside)
-            take_out(f, i);
+            remove_element(f, i);
     }
 }
 

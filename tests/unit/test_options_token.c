@@ -18,7 +18,7 @@
 #include "dflockd/protocol.h"
 #include "options_fixture.h"
 
-/* Where a token can come from; the first one given wins. */
+/* The sources of a token; the first one that is set wins. */
 enum source {
     BY_FLAG,
     BY_FILE_FLAG,
@@ -62,7 +62,7 @@ static void give_text(struct invocation *invocation, enum source source, const c
     }
 }
 
-/* Gives the token itself, or a file that holds it. */
+/* Sets the token itself, or a file that holds it. */
 static void pass_token(struct invocation *invocation, enum source source, const void *token,
                        size_t length)
 {
@@ -185,7 +185,7 @@ static void blanks_around_a_token_are_removed_and_others_kept(void **state)
     }
 }
 
-/* Else no client could ever give it: `auth` trims these as well. */
+/* `auth` trims these too, so clients could not send them. */
 static void a_token_is_trimmed_as_by_auth(void **state)
 {
     (void)state;

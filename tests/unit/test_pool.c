@@ -92,7 +92,7 @@ static void fixture_end(struct fixture *f)
 }
 
 /* Runs `test` with pools of objects of every size. */
-static void with_each_size(void (*test)(struct fixture *f))
+static void run_with_each_size(void (*test)(struct fixture *f))
 {
     static struct fixture f;
 
@@ -113,7 +113,7 @@ static void fill_chunks(struct fixture *f)
 static void objects_are_disjoint_and_aligned(void **state)
 {
     (void)state;
-    with_each_size(fill_chunks); /* fixture_end checks the contents of each */
+    run_with_each_size(fill_chunks); /* fixture_end checks the contents of each */
 }
 
 static void leave_unused(struct fixture *f)
@@ -124,7 +124,7 @@ static void leave_unused(struct fixture *f)
 static void an_unused_pool_allocates_nothing(void **state)
 {
     (void)state;
-    with_each_size(leave_unused);
+    run_with_each_size(leave_unused);
 }
 
 static void toggle_at_each_count(struct fixture *f)
@@ -147,7 +147,7 @@ static void toggle_at_each_count(struct fixture *f)
 static void returned_objects_are_reused(void **state)
 {
     (void)state;
-    with_each_size(toggle_at_each_count);
+    run_with_each_size(toggle_at_each_count);
 }
 
 static void refill_pool(struct fixture *f)
@@ -163,7 +163,7 @@ static void refill_pool(struct fixture *f)
 static void holes_are_filled_before_a_new_chunk(void **state)
 {
     (void)state;
-    with_each_size(refill_pool);
+    run_with_each_size(refill_pool);
 }
 
 static void drain_in_three_orders(struct fixture *f)
@@ -183,7 +183,7 @@ static void drain_in_three_orders(struct fixture *f)
 static void empty_chunks_are_freed_except_one(void **state)
 {
     (void)state;
-    with_each_size(drain_in_three_orders);
+    run_with_each_size(drain_in_three_orders);
 }
 
 static void come_and_go(struct fixture *f)
@@ -204,7 +204,7 @@ static void come_and_go(struct fixture *f)
 static void pool_keep_keeps_that_many_empty_chunks(void **state)
 {
     (void)state;
-    with_each_size(come_and_go);
+    run_with_each_size(come_and_go);
 }
 
 static void run_short(struct fixture *f)
@@ -228,7 +228,7 @@ static void run_short(struct fixture *f)
 static void short_memory_returns_null_and_keeps_other_objects(void **state)
 {
     (void)state;
-    with_each_size(run_short);
+    run_with_each_size(run_short);
 }
 
 static struct seeded seeded;
@@ -252,7 +252,7 @@ static void objects_keep_their_contents_through_random_operations(void **state)
 {
     (void)state;
     seeded_init(&seeded, __func__);
-    with_each_size(take_and_give_at_random);
+    run_with_each_size(take_and_give_at_random);
 }
 
 int main(void)

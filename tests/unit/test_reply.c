@@ -275,7 +275,7 @@ static const uint8_t *decode_string(const uint8_t *at, struct decoded *decoded)
     return at + 1;
 }
 
-/* `key` comes out of the entry of every section as `expected`. */
+/* The entry of every section shows `key` as `expected`. */
 static void assert_key_reads(const void *key, size_t length, const void *expected,
                              size_t expected_length)
 {

@@ -128,7 +128,7 @@ static int close_ring(void **state)
     return 0;
 }
 
-/* The next completion, which comes by some turns at the latest. */
+/* Returns the next completion, which must arrive within some turns. */
 static struct completion completion_next(void)
 {
     struct completion completion;

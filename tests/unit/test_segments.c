@@ -70,7 +70,7 @@ static void assert_unmoved(const struct fixture *f, size_t count)
     }
 }
 
-static void with_each_size(void (*test)(struct fixture *f))
+static void run_with_each_size(void (*test)(struct fixture *f))
 {
     for (size_t i = 0; i < SIZES; i++) {
         struct fixture f;
@@ -92,7 +92,7 @@ static void reserve_nothing(struct fixture *f)
 static void an_empty_array_allocates_nothing(void **state)
 {
     (void)state;
-    with_each_size(reserve_nothing);
+    run_with_each_size(reserve_nothing);
 }
 
 static void grow_one_by_one(struct fixture *f)
@@ -114,7 +114,7 @@ static void grow_one_by_one(struct fixture *f)
 static void elements_never_move_and_growth_allocates_one_segment(void **state)
 {
     (void)state;
-    with_each_size(grow_one_by_one);
+    run_with_each_size(grow_one_by_one);
 }
 
 static void touch_all(struct fixture *f)
@@ -135,7 +135,7 @@ static void touch_all(struct fixture *f)
 static void elements_are_disjoint(void **state)
 {
     (void)state;
-    with_each_size(touch_all);
+    run_with_each_size(touch_all);
 }
 
 static void grow_with_failures(struct fixture *f)
@@ -162,7 +162,7 @@ static void grow_with_failures(struct fixture *f)
 static void short_memory_fails_and_keeps_the_elements(void **state)
 {
     (void)state;
-    with_each_size(grow_with_failures);
+    run_with_each_size(grow_with_failures);
 }
 
 static void trim_in_steps(struct fixture *f)
@@ -183,7 +183,7 @@ static void trim_in_steps(struct fixture *f)
 static void trimming_keeps_the_needed_elements(void **state)
 {
     (void)state;
-    with_each_size(trim_in_steps);
+    run_with_each_size(trim_in_steps);
 }
 
 static void assert_one_spare(struct fixture *f, size_t count)
@@ -208,7 +208,7 @@ static void trim_within_segments(struct fixture *f)
 static void trimming_leaves_one_spare_segment(void **state)
 {
     (void)state;
-    with_each_size(trim_within_segments);
+    run_with_each_size(trim_within_segments);
 }
 
 static void trim_at_boundaries(struct fixture *f)
@@ -221,7 +221,7 @@ static void trim_at_boundaries(struct fixture *f)
 static void trimming_to_full_segments_leaves_one_spare_too(void **state)
 {
     (void)state;
-    with_each_size(trim_at_boundaries);
+    run_with_each_size(trim_at_boundaries);
 }
 
 static void cross_boundaries(struct fixture *f)
@@ -243,7 +243,7 @@ static void cross_boundaries(struct fixture *f)
 static void a_toggling_count_allocates_nothing(void **state)
 {
     (void)state;
-    with_each_size(cross_boundaries);
+    run_with_each_size(cross_boundaries);
 }
 
 static void free_and_use_again(struct fixture *f)
@@ -259,7 +259,7 @@ static void free_and_use_again(struct fixture *f)
 static void all_memory_is_freed_and_the_array_is_reusable(void **state)
 {
     (void)state;
-    with_each_size(free_and_use_again);
+    run_with_each_size(free_and_use_again);
 }
 
 int main(void)

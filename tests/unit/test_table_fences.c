@@ -121,7 +121,7 @@ static void expect_the_promise_back(void (*leave)(void))
     fixture_end(&fixture);
 }
 
-static void wait_for(uint64_t wait_s)
+static void wait_enqueued(uint64_t wait_s)
 {
     struct lock_key key = fixture_key(&fixture, LOCK_KIND_LOCK, "a");
 
@@ -132,19 +132,19 @@ static void wait_for(uint64_t wait_s)
 
 static void leave_by_trying(void)
 {
-    wait_for(0);
+    wait_enqueued(0);
 }
 
 static void leave_by_time(void)
 {
-    wait_for(9);
+    wait_enqueued(9);
     fixture.now_ns = 9 * FIXTURE_SECOND;
     fixture_expire(&fixture, 1);
 }
 
 static void leave_by_cancelling(void)
 {
-    wait_for(9);
+    wait_enqueued(9);
     assert_true(table_cancel(&fixture.table, WAITER));
 }
 

@@ -66,7 +66,7 @@ static uint64_t id_of(const struct run *run, int client)
 }
 
 /* Locks have one slot. The requests for a semaphore mostly have the same limit. */
-static uint32_t some_limit(struct run *run, int key)
+static uint32_t random_limit(struct run *run, int key)
 {
     if (key % 2 == 0)
         return 1;
@@ -74,7 +74,7 @@ static uint32_t some_limit(struct run *run, int key)
 }
 
 /* A lease that no other claim has, so that deadlines differ. */
-static uint64_t some_lease(struct run *run)
+static uint64_t random_lease(struct run *run)
 {
     for (;;) {
         uint64_t lease_s = 1 + random_below(run, random_below(run, 4) ? 40 : LEASE_MAX_S);
@@ -88,7 +88,7 @@ static uint64_t some_lease(struct run *run)
     }
 }
 
-static uint64_t some_wait(struct run *run)
+static uint64_t random_wait(struct run *run)
 {
     return random_below(run, 4) ? 1 + random_below(run, 30) : 0;
 }
@@ -252,9 +252,9 @@ static void note_pending(struct run *run, int client, int outcome)
 static void event_acquire(struct run *run, int client, int key)
 {
     struct lock_key named = key_of(run, key);
-    uint32_t limit = some_limit(run, key);
-    uint64_t wait_s = some_wait(run);
-    uint64_t lease_s = some_lease(run);
+    uint32_t limit = random_limit(run, key);
+    uint64_t wait_s = random_wait(run);
+    uint64_t lease_s = random_lease(run);
     struct model_result expected;
     struct lock_answer answer;
 
@@ -272,8 +272,8 @@ static void event_acquire(struct run *run, int client, int key)
 static void event_enqueue(struct run *run, int client, int key)
 {
     struct lock_key named = key_of(run, key);
-    uint32_t limit = some_limit(run, key);
-    uint64_t lease_s = some_lease(run);
+    uint32_t limit = random_limit(run, key);
+    uint64_t lease_s = random_lease(run);
     struct model_result expected;
     struct lock_answer answer;
 
@@ -289,7 +289,7 @@ static void event_enqueue(struct run *run, int client, int key)
 
 static void event_wait(struct run *run, int client, int key)
 {
-    uint64_t wait_s = some_wait(run);
+    uint64_t wait_s = random_wait(run);
     struct lock_key named;
     struct model_result expected;
     struct lock_answer answer;
@@ -312,7 +312,7 @@ static void event_wait(struct run *run, int client, int key)
 }
 
 /* Mostly the token of a holder and its key; else an old token, another key, or a wrong salt. */
-static struct lock_token some_token(struct run *run, int *key)
+static struct lock_token random_token(struct run *run, int *key)
 {
     struct lock_token token = run->stale[random_below(run, STALE_MAX)];
 
@@ -339,7 +339,7 @@ static struct lock_token some_token(struct run *run, int *key)
 
 static void event_release(struct run *run, int client, int key)
 {
-    struct lock_token token = some_token(run, &key);
+    struct lock_token token = random_token(run, &key);
     struct lock_key named = key_of(run, key);
     struct model_result expected;
 
@@ -354,7 +354,7 @@ static void event_release(struct run *run, int client, int key)
 
 static void event_renew(struct run *run, int client, int key)
 {
-    struct lock_token token = some_token(run, &key);
+    struct lock_token token = random_token(run, &key);
     struct lock_key named = key_of(run, key);
     uint64_t lease_s = 1 + random_below(run, LEASE_MAX_S);
     struct model_result expected;
@@ -372,7 +372,7 @@ static void event_renew(struct run *run, int client, int key)
 
 static void event_own(struct run *run, int client, int key)
 {
-    struct lock_token token = some_token(run, &key);
+    struct lock_token token = random_token(run, &key);
     struct lock_key named = key_of(run, key);
     struct model_result expected;
 
@@ -449,7 +449,7 @@ static void pass_time(struct run *run)
         run->fixture.now_ns += (1 + random_below(run, most_s)) * FIXTURE_SECOND;
 }
 
-static void one_event(struct run *run)
+static void run_event(struct run *run)
 {
     static const struct {
         uint32_t weight;
@@ -523,7 +523,7 @@ static void run_in(const struct surroundings *surroundings, uint64_t seed, uint6
     for (int client = 0; client < CLIENTS; client++)
         open_client(&run, client);
     while (run.event < events)
-        one_event(&run);
+        run_event(&run);
     fixture_end(&run.fixture);
 }
 

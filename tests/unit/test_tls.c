@@ -123,7 +123,7 @@ static void receive_from(struct side *side, const uint8_t *bytes, size_t length)
     tls_give(side->tls, NULL, 0);
 }
 
-/* Gives what `from` has sent to `to`, at most `piece` bytes at a time. */
+/* Passes the output of `from` to `to`, at most `piece` bytes at a time. */
 static bool carry_bytes(struct side *from, struct side *to, size_t piece)
 {
     static uint8_t sent[PIPE_MAX];
@@ -211,7 +211,7 @@ static void an_incomplete_handshake_ends_without_an_alert(void **state)
     assert_int_equal(f->server.out.length, 0);
 }
 
-/* ---- what goes wrong ---- */
+/* ---- errors ---- */
 
 static void a_changed_bit_fails_the_connection_and_sends_an_alert(void **state)
 {
@@ -249,7 +249,7 @@ static void each_fatal_alert_has_a_name(void **state)
         record[6] = (uint8_t)kind;
         connect_sides(f, "localhost");
         receive_from(&f->client, NULL, 0);
-        offer_only_1_2(&f->client.out); /* in 1.3 an alert comes sealed */
+        offer_only_1_2(&f->client.out); /* in 1.3 an alert is encrypted */
         carry_bytes(&f->client, &f->server, PIPE_MAX);
         assert_int_equal(f->server.last, TLS_WAITS);
         receive_from(&f->server, record, sizeof(record));
