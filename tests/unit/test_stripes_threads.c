@@ -70,14 +70,15 @@ struct hammer {
     struct stripes *stripes;
     struct lock_key keys[KEYS];
     struct worker workers[WORKERS];
-    _Atomic uint64_t numbers; /* of clients */
+    _Atomic uint64_t clients_started;
     _Atomic(const char *) failure;
     _Atomic int held[KEYS];       /* actual holders */
     uint64_t guarded[LOCKS];      /* only the holder of the lock changes it */
-    uint64_t fence_before[LOCKS]; /* likewise */
+    uint64_t fence_before[LOCKS]; /* only the holder changes it */
 };
 
-static void note_failure(struct hammer *hammer, bool holds, const char *failure)
+/* Records the failure for the main thread if the condition does not hold. */
+static void expect_that(struct hammer *hammer, bool holds, const char *failure)
 {
     if (!holds)
         atomic_store(&hammer->failure, failure);
@@ -167,14 +168,14 @@ static void enter_lock(struct worker *worker, struct client *client,
     int key = client->key;
     int before = atomic_fetch_add(&hammer->held[key], 1);
 
-    note_failure(hammer, before < (int)limit_of(key), "more holders than slots");
+    expect_that(hammer, before < (int)limit_of(key), "more holders than slots");
     client->condition = HOLDING;
     client->token = answer->token;
     worker->grants[key]++;
     if (key < LOCKS) {
         hammer->guarded[key]++;
-        note_failure(hammer, answer->token.fence > hammer->fence_before[key],
-                     "a fence did not rise");
+        expect_that(hammer, answer->token.fence > hammer->fence_before[key],
+                    "a fence did not rise");
         hammer->fence_before[key] = answer->token.fence;
     }
 }
@@ -187,7 +188,7 @@ static void leave_lock(struct worker *worker, struct client *client)
 
 static void start_client(struct worker *worker, int index)
 {
-    uint64_t number = 1 + atomic_fetch_add(&worker->hammer->numbers, 1);
+    uint64_t number = 1 + atomic_fetch_add(&worker->hammer->clients_started, 1);
 
     worker->clients[index].id = connection_id_make(number, worker->number, (uint32_t)index);
     worker->clients[index].condition = IDLE;
@@ -212,21 +213,21 @@ static void request_lock(struct worker *worker, int index, uint64_t *wake)
             apply_to_stripes(hammer->stripes, now_ns,
                              acquire_request(client->id, at, limit_of(key), wait_s, LONG_S), wake);
         if (answer.outcome == DFLOCKD_TIMEOUT) {
-            note_failure(hammer, wait_s == 0, "a wait ended at once");
+            expect_that(hammer, wait_s == 0, "a wait ended at once");
             return;
         }
     } else {
         answer = apply_to_stripes(hammer->stripes, now_ns,
                                   enqueue_request(client->id, at, limit_of(key), LONG_S), wake);
-        note_failure(hammer, answer.outcome == DFLOCKD_ACQUIRED || answer.outcome == DFLOCKD_QUEUED,
-                     "an unexpected answer to enqueue");
+        expect_that(hammer, answer.outcome == DFLOCKD_ACQUIRED || answer.outcome == DFLOCKD_QUEUED,
+                    "an unexpected answer to enqueue");
         answer =
             apply_to_stripes(hammer->stripes, now_ns, wait_request(client->id, at, LONG_S), wake);
     }
     if (answer.outcome == DFLOCKD_OK) {
         enter_lock(worker, client, &answer);
     } else {
-        note_failure(hammer, answer.outcome == LOCK_PENDING, "an unexpected answer");
+        expect_that(hammer, answer.outcome == LOCK_PENDING, "an unexpected answer");
         client->condition = BLOCKED;
         worker->queue[key][worker->queued[key]++] = index;
     }
@@ -267,14 +268,14 @@ static void step_holding(struct worker *worker, int index, uint64_t *wake)
     if (draw == 0) {
         disconnect_client(worker, index, wake);
     } else if (draw == 1) {
-        note_failure(hammer,
-                     apply_to_stripes(hammer->stripes, clock_ns(),
-                                      renew_request(at, client->token, LONG_S), wake)
-                             .outcome == DFLOCKD_OK,
-                     "a valid token was not renewed");
+        expect_that(hammer,
+                    apply_to_stripes(hammer->stripes, clock_ns(),
+                                     renew_request(at, client->token, LONG_S), wake)
+                            .outcome == DFLOCKD_OK,
+                    "a valid token was not renewed");
     } else {
         leave_lock(worker, client);
-        note_failure(
+        expect_that(
             hammer,
             apply_to_stripes(hammer->stripes, clock_ns(), release_request(at, client->token), wake)
                     .outcome == DFLOCKD_OK,
@@ -329,15 +330,15 @@ static void take_effects(struct worker *worker)
         int index = (int)connection_id_slot(effect.connection_id);
         struct client *client = &worker->clients[index];
 
-        note_failure(hammer, connection_id_worker(effect.connection_id) == worker->number,
-                     "an effect for another worker");
+        expect_that(hammer, connection_id_worker(effect.connection_id) == worker->number,
+                    "an effect for another worker");
         if (client->id != effect.connection_id)
             continue;
-        note_failure(hammer, client->condition == BLOCKED,
-                     "an effect for a client that does not wait");
-        note_failure(hammer, effect.answer.outcome == DFLOCKD_OK, "a wait ended without a grant");
-        note_failure(hammer, worker->queue[client->key][0] == index,
-                     "a client was granted before its turn");
+        expect_that(hammer, client->condition == BLOCKED,
+                    "an effect for a client that does not wait");
+        expect_that(hammer, effect.answer.outcome == DFLOCKD_OK, "a wait ended without a grant");
+        expect_that(hammer, worker->queue[client->key][0] == index,
+                    "a client was granted before its turn");
         remove_from_queue(worker, client->key, index);
         enter_lock(worker, client, &effect.answer);
     }
@@ -364,7 +365,7 @@ static void *run_clients(void *context)
             break;
         if (busy)
             continue;
-        note_failure(hammer, fall_asleep(worker), "a wake-up was lost");
+        expect_that(hammer, fall_asleep(worker), "a wake-up was lost");
     }
     return NULL;
 }
@@ -486,19 +487,18 @@ static void *acquire_beyond_the_cap(void *context)
         key = key_named(hammer->stripes, LOCK_KIND_LOCK, name);
         answer = acquire_in_stripes(hammer->stripes, clock_ns(), id, &key, 0, LONG_S, &wake);
         if (answer.outcome != DFLOCKD_OK) {
-            note_failure(hammer, answer.outcome == DFLOCKD_ERROR_MAX_LOCKS,
-                         "an unexpected refusal");
+            expect_that(hammer, answer.outcome == DFLOCKD_ERROR_MAX_LOCKS, "an unexpected refusal");
             continue;
         }
-        note_failure(hammer, atomic_fetch_add(&hammer->held[0], 1) < CAP,
-                     "more states than the cap");
+        expect_that(hammer, atomic_fetch_add(&hammer->held[0], 1) < CAP,
+                    "more states than the cap");
         worker->grants[0]++;
         atomic_fetch_sub(&hammer->held[0], 1);
-        note_failure(hammer,
-                     apply_to_stripes(hammer->stripes, clock_ns(),
-                                      release_request(&key, answer.token), &wake)
-                             .outcome == DFLOCKD_OK,
-                     "a valid token was not released");
+        expect_that(hammer,
+                    apply_to_stripes(hammer->stripes, clock_ns(),
+                                     release_request(&key, answer.token), &wake)
+                            .outcome == DFLOCKD_OK,
+                    "a valid token was not released");
     }
     return NULL;
 }
@@ -545,13 +545,13 @@ static void *receive_effects(void *context)
             int expected =
                 connection_id_slot(effect.connection_id) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;
 
-            note_failure(&dates->hammer, effect.answer.outcome == expected, "an unexpected effect");
+            expect_that(&dates->hammer, effect.answer.outcome == expected, "an unexpected effect");
             if (atomic_fetch_sub(&dates->left, 1) == 1)
                 wake = (1 << WORKERS) - 1;
         }
         if (wake_workers(worker, wake))
             continue;
-        note_failure(&dates->hammer, fall_asleep(worker), "a worker slept past a deadline");
+        expect_that(&dates->hammer, fall_asleep(worker), "a worker slept past a deadline");
     }
     return NULL;
 }
