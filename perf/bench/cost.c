@@ -6,13 +6,6 @@
 #include "bench/process.h"
 #include "os/clock.h"
 
-bool cost_known(uint64_t server)
-{
-    uint64_t ns;
-
-    return process_cpu_ns(server, &ns);
-}
-
 void cost_take(struct cost *cost, uint64_t server)
 {
     struct timespec own;

@@ -14,9 +14,6 @@ struct cost {
     int64_t server_memory_bytes;
 };
 
-/* Returns whether the process `server` can be read. */
-bool cost_known(uint64_t server);
-
 /* Samples the current values. `server` 0: no server process. */
 void cost_take(struct cost *cost, uint64_t server);
 

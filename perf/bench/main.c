@@ -15,6 +15,7 @@
 #include "base/time_units.h"
 #include "bench/background.h"
 #include "bench/cost.h"
+#include "bench/process.h"
 #include "bench/progress.h"
 #include "bench/report.h"
 #include "bench/result.h"
@@ -124,6 +125,7 @@ static void bench_prepare(struct bench *bench)
     uint32_t own_count = (uint32_t)(settings->workers * settings->depth);
     char problem[SETUP_PROBLEM_MAX];
     char tls_problem[TLS_PROBLEM_MAX];
+    uint64_t ignored;
 
     if (settings->seed == UINT64_MAX)
         settings->seed = clock_wall_ns();
@@ -140,7 +142,7 @@ static void bench_prepare(struct bench *bench)
             bench_fail(tls_problem);
     }
     bench_check_servers(bench);
-    if (settings->server_pid && !cost_known(settings->server_pid))
+    if (settings->server_pid && !process_cpu_ns(settings->server_pid, &ignored))
         bench_fail("--server-pid: no such process");
     bench->hdr = settings->hdr_file ? fopen(settings->hdr_file, "we") : NULL;
     if (settings->hdr_file && !bench->hdr)

@@ -99,10 +99,7 @@ void report_text(const struct result *result, FILE *file)
     uint64_t rounds = result->total.rounds->count;
     uint64_t requests = result->requests->count;
 
-    fprintf(file, "%s on %s keys, %" PRIu64 " workers", settings->load_text,
-            settings->keys_text    ? settings->keys_text
-            : settings->shared_key ? "shared"
-                                   : "own",
+    fprintf(file, "%s on %s keys, %" PRIu64 " workers", settings->load_text, settings->keys_text,
             settings->workers);
     if (settings->connections > 1)
         fprintf(file, " of %" PRIu64 " connections", settings->connections);
@@ -235,10 +232,7 @@ void report_csv(const struct result *result, FILE *file)
     fprintf(file, "errors,lost,late,skipped,server_cpu_us_per_request,server_rss_bytes,"
                   "own_cpu_share,violations\n");
     report_csv_text(settings->load_text, file);
-    report_csv_text(settings->keys_text    ? settings->keys_text
-                    : settings->shared_key ? "shared"
-                                           : "own",
-                    file);
+    report_csv_text(settings->keys_text, file);
     fprintf(file,
             "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
             ",%.6f,%.3f,%.3f,",

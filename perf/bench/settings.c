@@ -178,14 +178,16 @@ static bool settings_parse_exponent(struct settings *settings, const char *text)
 static bool settings_parse_keys(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    const char *text = settings->keys_text    ? settings->keys_text
-                       : settings->shared_key ? "shared"
-                                              : "own";
-    const char *at = strchr(text, ':');
+    const char *text = settings->shared_key ? "shared" : "own";
+    const char *at;
     char what[200];
     bool fine = true;
 
+    if (settings->keys_text)
+        text = settings->keys_text;
+    settings->keys_text = text;
     settings->zipf_exponent = 0.99;
+    at = strchr(text, ':');
     if (strcmp(text, "own") == 0) {
         settings->key_choice = KEYS_OWN;
     } else if (strcmp(text, "shared") == 0) {
@@ -278,8 +280,8 @@ static bool settings_check_combinations(struct flags_reading *reading)
          "--check", "supports at most 100000 keys"},
         {given->tls && (keeps_idle || given->auth_token || given->redis), "--tls",
          "cannot be combined with --idle, --held, --auth-token-file or --protocol redis"},
-        {given->shared_key && given->keys_text && strcmp(given->keys_text, "shared") != 0,
-         "--shared-key", "cannot be combined with --keys"},
+        {given->shared_key && strcmp(given->keys_text, "shared") != 0, "--shared-key",
+         "cannot be combined with --keys"},
         {given->json && given->csv, "--csv", "cannot be combined with --json"},
         {given->workers == 0 && (!keeps_idle || given->rounds || given->warmup || given->rate),
          "--workers", "must be at least 1; 0 is only for --idle or --held during --duration"},

@@ -133,6 +133,16 @@ static enum dflockd_status connection_break_no_memory(struct dflockd_connection 
     return connection_break(connection, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
 }
 
+/* Returns the time `milliseconds` from now; UINT64_MAX instead of an overflow. */
+static uint64_t connection_deadline(uint64_t milliseconds)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+
+    if (milliseconds > (UINT64_MAX - now_ns) / NS_PER_MS)
+        return UINT64_MAX;
+    return now_ns + milliseconds * NS_PER_MS;
+}
+
 /* Returns AGAIN, or UNREACHABLE if the connection is not READY at its deadline. */
 static enum dflockd_status connection_check_deadline(struct dflockd_connection *connection)
 {
@@ -623,15 +633,6 @@ enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connec
 
 /* ---- waiting ---- */
 
-uint64_t connection_deadline(uint64_t milliseconds)
-{
-    uint64_t now_ns = clock_monotonic_ns();
-
-    if (milliseconds > (UINT64_MAX - now_ns) / NS_PER_MS)
-        return UINT64_MAX;
-    return now_ns + milliseconds * NS_PER_MS;
-}
-
 /* Returns the timeout for poll(2): until the deadline or the timeout of the connection. */
 static int connection_await_timeout(const struct dflockd_connection *connection, uint64_t now_ns,
                                     uint64_t deadline_ns)
@@ -644,23 +645,21 @@ static int connection_await_timeout(const struct dflockd_connection *connection,
     return connection_poll_timeout(left_ms);
 }
 
-enum dflockd_status connection_await(struct dflockd_connection *connection,
-                                     struct dflockd_reply *reply, uint64_t deadline_ns,
-                                     int cancel_fd)
+/* Waits for a reply. Returns as dflockd_connection_receive, or AGAIN at the deadline. */
+static enum dflockd_status connection_await(struct dflockd_connection *connection,
+                                            struct dflockd_reply *reply, uint64_t deadline_ns)
 {
     for (;;) {
         enum dflockd_status status = dflockd_connection_receive(connection, reply);
-        struct pollfd watched[] = {
-            {.fd = cancel_fd, .events = POLLIN},
-            {.fd = connection->descriptor, .events = dflockd_connection_events(connection)},
+        struct pollfd watched = {
+            .fd = connection->descriptor,
+            .events = dflockd_connection_events(connection),
         };
         uint64_t now_ns = clock_monotonic_ns();
 
         if (status != DFLOCKD_STATUS_AGAIN || now_ns >= deadline_ns)
             return status;
-        if (poll(watched, 2, connection_await_timeout(connection, now_ns, deadline_ns)) > 0 &&
-            watched[0].revents)
-            return DFLOCKD_STATUS_CANCELLED;
+        poll(&watched, 1, connection_await_timeout(connection, now_ns, deadline_ns));
     }
 }
 
@@ -679,5 +678,5 @@ enum dflockd_status dflockd_connection_ask(struct dflockd_connection *connection
     status = dflockd_connection_send(connection, request);
     if (status != DFLOCKD_STATUS_DONE)
         return status;
-    return connection_await(connection, reply, deadline_ns, -1);
+    return connection_await(connection, reply, deadline_ns);
 }

@@ -71,18 +71,12 @@ static void lease_hold(struct lease *lease)
         lease_schedule(lease, LEASE_SEND_RENEW, 0);
         return;
     }
-    switch (lease->terms.mode) {
-    case LEASE_RENEWED:
+    if (lease->terms.mode == LEASE_RENEWED)
         lease_schedule(lease, LEASE_SEND_RENEW, lease_renewal_ns(lease));
-        break;
-    case LEASE_FIXED:
+    else
         lease_schedule(lease, LEASE_DO_NOTHING, 0);
-        break;
-    case LEASE_WATCHED:
-        lease_schedule(lease, LEASE_DO_NOTHING, 0);
+    if (lease->terms.mode == LEASE_WATCHED)
         lease->end_ns = UINT64_MAX;
-        break;
-    }
 }
 
 static void lease_reconnect(struct lease *lease, enum dflockd_status why, uint64_t now_ns)

@@ -596,8 +596,3 @@ const char *tls_problem(const struct tls *tls)
         return tls_explain_distrust(tls->session);
     return gnutls_strerror(tls->error);
 }
-
-bool tls_resumed(const struct tls *tls)
-{
-    return gnutls_session_is_resumed(tls->session);
-}

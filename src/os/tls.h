@@ -111,7 +111,4 @@ const char *tls_problem(const struct tls *tls);
 /* Returns whether the cause is short memory, here or in the tls_sender. */
 bool tls_short_of_memory(const struct tls *tls);
 
-/* Returns whether the handshake resumed an earlier session. */
-bool tls_resumed(const struct tls *tls);
-
 #endif

@@ -54,12 +54,6 @@ enum {
 static const char acquire_printed = 'p';
 static const char acquire_held = 'h';
 
-struct grant {
-    char token[DFLOCKD_TOKEN_LENGTH + 1];
-    uint64_t fence;
-    uint64_t lease_s;
-};
-
 enum holder_stage {
     HOLDER_WAITING,
     HOLDER_PRINTING,
@@ -181,12 +175,9 @@ static bool holder_advance(struct holder *holder)
     char message;
 
     if (holder->stage == HOLDER_WAITING && hold->state == HOLD_HELD) {
-        struct grant grant = {.fence = hold->fence, .lease_s = hold->lease_s};
-
-        memcpy(grant.token, hold->token, sizeof(grant.token));
         holder_detach(holder);
         holder->stage = HOLDER_PRINTING;
-        return holder_send(holder, &grant, sizeof(grant));
+        return holder_send(holder, &hold->grant, sizeof(hold->grant));
     }
     if (holder->stage != HOLDER_LEFT) {
         ssize_t length = recv(holder->acquire, &message, sizeof(message), MSG_DONTWAIT);
@@ -411,7 +402,6 @@ static int acquire_print_kept(const struct settings *settings, const struct gran
 static int acquire_without_holder(const struct settings *settings)
 {
     struct hold hold;
-    struct grant grant;
 
     hold_begin(&hold, settings);
     while (hold_step(&hold) == HOLD_WAITING) {
@@ -424,10 +414,8 @@ static int acquire_without_holder(const struct settings *settings)
         hold_close(&hold);
         return (int)hold_report_refused(&hold);
     }
-    grant = (struct grant){.fence = hold.fence, .lease_s = hold.lease_s};
-    memcpy(grant.token, hold.token, sizeof(grant.token));
     hold_close(&hold);
-    return acquire_print_kept(settings, &grant);
+    return acquire_print_kept(settings, &hold.grant);
 }
 
 int acquire_run(const struct settings *settings)

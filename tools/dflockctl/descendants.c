@@ -268,45 +268,40 @@ static bool descendants_signal_new(const struct pid_list *found, int signal, str
     return any;
 }
 
-/* Signals all descendants that are not in `done`, which it frees. */
-static void descendants_signal_rest(struct pid_list *done, int signal,
-                                    struct descendants_result *result)
+/* Signals all descendants except `first` (0: none). */
+static void descendants_signal_rest(pid_t first, int signal, struct descendants_result *result)
 {
     enum search_method method = descendants_choose_method(&result->search_error);
-    bool any = true;
+    struct pid_list done = {0};
+    bool any = first == 0 || pid_list_add(&done, first, 0);
 
+    if (!any)
+        result->search_error = ENOMEM;
     for (int searches = 0; any && searches < SEARCHES_MAX; searches++) {
         struct pid_list found = {0};
 
         if (!descendants_find(method, &found))
             result->search_error = ENOMEM;
-        any = descendants_signal_new(&found, signal, done, result);
+        any = descendants_signal_new(&found, signal, &done, result);
         pid_list_free(&found);
         /* That search takes long, and a child's children cannot be found before the child ends. */
         if (method == SEARCH_WAITID)
             break;
     }
-    pid_list_free(done);
+    pid_list_free(&done);
 }
 
 void descendants_signal(pid_t first, int signal, struct descendants_result *result)
 {
-    struct pid_list done = {0};
-
     memset(result, 0, sizeof(*result));
-    if (first > 0) {
+    if (first > 0)
         descendants_send(first, signal, result);
-        pid_list_add(&done, first, 0);
-    }
-    descendants_signal_rest(&done, signal, result);
+    descendants_signal_rest(first, signal, result);
 }
 
 void descendants_signal_others(pid_t except, int signal)
 {
-    struct pid_list done = {0};
     struct descendants_result result = {0};
 
-    /* Without memory for one entry the search fails as well. */
-    if (pid_list_add(&done, except, 0))
-        descendants_signal_rest(&done, signal, &result);
+    descendants_signal_rest(except, signal, &result);
 }

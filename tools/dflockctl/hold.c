@@ -151,9 +151,8 @@ static void hold_take_grant(struct hold *hold)
     const struct lease *lease = &hold->claim.lease;
 
     hold->state = HOLD_HELD;
-    memcpy(hold->token, lease->token, sizeof(hold->token));
-    hold->fence = lease->fence;
-    hold->lease_s = lease->lease_s;
+    hold->grant = (struct grant){.fence = lease->fence, .lease_s = lease->lease_s};
+    memcpy(hold->grant.token, lease->token, sizeof(hold->grant.token));
 }
 
 enum hold_state hold_step(struct hold *hold)

@@ -30,13 +30,17 @@ enum hold_state {
     HOLD_OVER
 };
 
+struct grant {
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    uint64_t fence;
+    uint64_t lease_s;
+};
+
 struct hold {
     enum hold_state state;
     enum dflockd_status why;           /* OVER: why */
     char problem[DFLOCKD_PROBLEM_MAX]; /* OVER: the same in words, with the server's address */
-    char token[DFLOCKD_TOKEN_LENGTH + 1];
-    uint64_t fence;
-    uint64_t lease_s; /* as the server granted it */
+    struct grant grant;                /* as the server granted it */
 
     /* Private. */
     const struct settings *settings;

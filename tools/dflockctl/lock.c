@@ -79,9 +79,10 @@ static void lock_set_environment(const struct lock *lock)
 {
     char fence[24];
 
-    snprintf(fence, sizeof(fence), "%" PRIu64, lock->hold.fence);
+    snprintf(fence, sizeof(fence), "%" PRIu64, lock->hold.grant.fence);
     if (setenv("DFLOCKD_KEY", lock->settings->words[0], 1) < 0 ||
-        setenv("DFLOCKD_TOKEN", lock->hold.token, 1) < 0 || setenv("DFLOCKD_FENCE", fence, 1) < 0)
+        setenv("DFLOCKD_TOKEN", lock->hold.grant.token, 1) < 0 ||
+        setenv("DFLOCKD_FENCE", fence, 1) < 0)
         die_of_memory();
     unsetenv("DFLOCKD_AUTH_TOKEN");
 }

@@ -255,7 +255,7 @@ static int supervisor_finish(struct supervisor *supervisor)
         status_report(
             "'%s' was held until the command ended, but the server did not confirm the release; "
             "the lease ends within %" PRIu64 " s",
-            supervisor->key, hold->lease_s);
+            supervisor->key, hold->grant.lease_s);
     } else if (status != DFLOCKD_STATUS_DONE) {
         status_report("'%s' %s lost before the command ended: %s", supervisor->key,
                       status == DFLOCKD_STATUS_LOST ? "was" : "may have been", hold->problem);

@@ -98,37 +98,40 @@ char *text_valid(const char *bytes, size_t length)
     return valid;
 }
 
+/* Returns the bytes of the character at `shown`, and sets `*width` to its columns. */
+static size_t text_step(const char *shown, size_t *width)
+{
+    uint32_t point = 0;
+    size_t count = text_decode(shown, strlen(shown), &point);
+    int columns = count ? wcwidth((wchar_t)point) : 1;
+
+    *width = columns > 0 ? (size_t)columns : 0;
+    return count ? count : 1;
+}
+
 size_t text_fit(const char *shown, size_t columns)
 {
-    size_t length = strlen(shown);
     size_t at = 0;
 
-    while (at < length) {
-        uint32_t point = 0;
-        size_t count = text_decode(shown + at, length - at, &point);
-        int width = count ? wcwidth((wchar_t)point) : 1;
+    while (shown[at]) {
+        size_t width;
+        size_t count = text_step(shown + at, &width);
 
-        if (width > 0 && (size_t)width > columns)
+        if (width > columns)
             break;
-        columns -= width > 0 ? (size_t)width : 0;
-        at += count ? count : 1;
+        columns -= width;
+        at += count;
     }
     return at;
 }
 
 size_t text_width(const char *shown)
 {
-    size_t length = strlen(shown);
     size_t columns = 0;
+    size_t width;
 
-    for (size_t at = 0; at < length;) {
-        uint32_t point = 0;
-        size_t count = text_decode(shown + at, length - at, &point);
-        int width = count ? wcwidth((wchar_t)point) : 1;
-
-        columns += width > 0 ? (size_t)width : 0;
-        at += count ? count : 1;
-    }
+    for (; *shown; columns += width)
+        shown += text_step(shown, &width);
     return columns;
 }
 
