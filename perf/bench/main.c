@@ -304,12 +304,8 @@ static void bench_collect(struct bench *bench)
         result->seconds = (double)(end_ns - phase->window_start_ns) / 1e9;
     result_finish(result);
     if (bench->settings.check) {
-        const struct judge_counts *counts = judge_counts(bench->checker.judge);
-
         judge_end(bench->checker.judge);
-        result->checked = true;
-        result->grants = counts->grants;
-        result->pairs = counts->pairs;
+        result->check = judge_counts(bench->checker.judge);
         result->violations = checker_violations(&bench->checker);
     }
 }

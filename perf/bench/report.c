@@ -86,11 +86,11 @@ static void report_text_cost(const struct result *result, FILE *file)
     if (result->own_cpu_share > BUSY_SHARE)
         fprintf(file, "The bench itself used most of its CPUs; the figures may measure it, not the "
                       "server.\n");
-    if (result->checked)
+    if (result->check)
         fprintf(file,
                 "check    %" PRIu64 " grants, %" PRIu64 " pairs in the order of the queue, %" PRIu64
                 " violations\n",
-                result->grants, result->pairs, result->violations);
+                result->check->grants, result->check->pairs, result->violations);
 }
 
 void report_text(const struct result *result, FILE *file)
@@ -180,11 +180,11 @@ void report_json(const struct result *result, FILE *file)
     else
         fprintf(file, ",\"server_rss_bytes\":null");
     fprintf(file, ",\"own_cpu_share\":%.4f", result->own_cpu_share);
-    if (result->checked)
+    if (result->check)
         fprintf(file,
                 ",\"check\":{\"grants\":%" PRIu64 ",\"pairs\":%" PRIu64 ",\"violations\":%" PRIu64
                 "}}\n",
-                result->grants, result->pairs, result->violations);
+                result->check->grants, result->check->pairs, result->violations);
     else
         fprintf(file, ",\"check\":null}\n");
 }
@@ -249,7 +249,7 @@ void report_csv(const struct result *result, FILE *file)
     if (result->server_memory_bytes >= 0)
         fprintf(file, "%" PRIi64, result->server_memory_bytes);
     fprintf(file, ",%.4f,", result->own_cpu_share);
-    if (result->checked)
+    if (result->check)
         fprintf(file, "%" PRIu64, result->violations);
     fprintf(file, "\n");
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "bench/histogram.h"
+#include "bench/judge.h"
 #include "bench/settings.h"
 #include "bench/tally.h"
 
@@ -16,14 +17,12 @@ struct result {
     struct tally total;
     struct histogram *requests; /* of all kinds */
     double seconds;
-    int64_t server_cpu_ns;       /* of all requests; -1: unknown */
-    int64_t server_memory_bytes; /* -1: unknown */
-    double own_cpu_share;        /* of the CPUs that the threads can use */
-    uint32_t idle_closed;        /* idle connections that the server closed */
-    int connect_error;           /* errno of a connect that failed at once; 0: none */
-    bool checked;
-    uint64_t grants; /* with --check, as are pairs and violations */
-    uint64_t pairs;
+    int64_t server_cpu_ns;            /* of all requests; -1: unknown */
+    int64_t server_memory_bytes;      /* -1: unknown */
+    double own_cpu_share;             /* of the CPUs that the threads can use */
+    uint32_t idle_closed;             /* idle connections that the server closed */
+    int connect_error;                /* errno of a connect that failed at once; 0: none */
+    const struct judge_counts *check; /* of --check, or NULL */
     uint64_t violations;
 };
 

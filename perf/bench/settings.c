@@ -97,7 +97,7 @@ static const struct flag table[] = {
 
 static const struct flags flags = {.table = table, .count = sizeof(table) / sizeof(table[0])};
 
-const char *settings_load_name(enum load load)
+static const char *settings_load_name(enum load load)
 {
     static const char *const names[] = {
 #define X(name, word) word,

@@ -97,6 +97,4 @@ void settings_free(struct settings *settings);
 
 void settings_print_help(void);
 
-const char *settings_load_name(enum load load);
-
 #endif

@@ -157,11 +157,6 @@ static enum dflockd_status connection_check_deadline(struct dflockd_connection *
 
 /* ---- sending ---- */
 
-static struct buffer *connection_output(struct dflockd_connection *connection)
-{
-    return connection->tls ? &connection->encrypted : &connection->requests;
-}
-
 /* A tls_sender. */
 static bool connection_add_encrypted(void *receiver, const uint8_t *bytes, size_t length)
 {
@@ -178,7 +173,7 @@ static bool connection_can_encrypt(const struct dflockd_connection *connection)
 
 static enum dflockd_status connection_flush(struct dflockd_connection *connection)
 {
-    struct buffer *output = connection_output(connection);
+    struct buffer *output = connection->tls ? &connection->encrypted : &connection->requests;
 
     if (connection_can_encrypt(connection)) {
         struct buffer *requests = &connection->requests;

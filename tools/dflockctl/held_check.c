@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "dflockctl/loop.h"
+#include "dflockctl/query.h"
 
 #define PROBE_KEY "dflockctl.probe"
 
@@ -31,12 +32,7 @@ void held_check_begin(struct held_check *check, const struct settings *settings)
 
 struct pollfd held_check_watched(const struct held_check *check)
 {
-    if (!check->probe)
-        return (struct pollfd){.fd = -1};
-    return (struct pollfd){
-        .fd = dflockd_connection_descriptor(check->probe),
-        .events = dflockd_connection_events(check->probe),
-    };
+    return query_watched(check->probe);
 }
 
 int64_t held_check_next_ms(const struct held_check *check)

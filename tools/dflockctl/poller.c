@@ -8,6 +8,7 @@
 
 #include "dflockctl/key_stats.h"
 #include "dflockctl/loop.h"
+#include "dflockctl/query.h"
 
 enum {
     POLLER_LEASE_S = 10,      /* of the lock, in case this process is stopped while it holds it */
@@ -101,12 +102,7 @@ void poller_begin(struct poller *poller)
 
 struct pollfd poller_watched(const struct poller *poller)
 {
-    if (!poller->connection)
-        return (struct pollfd){.fd = -1};
-    return (struct pollfd){
-        .fd = dflockd_connection_descriptor(poller->connection),
-        .events = dflockd_connection_events(poller->connection),
-    };
+    return query_watched(poller->connection);
 }
 
 /* ---- replies ---- */

@@ -41,3 +41,13 @@ void query_close(struct query *query)
     dflockd_connection_close(query->connection);
     query->connection = NULL;
 }
+
+struct pollfd query_watched(const struct dflockd_connection *connection)
+{
+    if (!connection)
+        return (struct pollfd){.fd = -1};
+    return (struct pollfd){
+        .fd = dflockd_connection_descriptor(connection),
+        .events = dflockd_connection_events(connection),
+    };
+}

@@ -4,6 +4,7 @@
 #ifndef DFLOCKCTL_QUERY_H
 #define DFLOCKCTL_QUERY_H
 
+#include <poll.h>
 #include <stddef.h>
 
 #include "dflockctl/settings.h"
@@ -25,6 +26,9 @@ enum dflockd_status query_run(struct query *query, const struct settings *settin
 
 /* Closes the connection. */
 void query_close(struct query *query);
+
+/* Returns what poll(2) shall watch for the connection; nothing if it is NULL. */
+struct pollfd query_watched(const struct dflockd_connection *connection);
 
 /* Reports on stderr that a server did not serve a request: `status` and what to do about it. */
 void query_report(const struct settings *settings, size_t server, enum dflockd_status status);
