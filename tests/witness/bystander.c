@@ -1,13 +1,16 @@
 /*
  * A well-behaved client beside misbehaving ones. It acquires and releases a key of its own on
- * several connections, checks each reply, and measures latencies.
+ * several connections, checks each reply, and measures latencies. With `renew`, it acquires the
+ * key once and then renews it. With `tls`, it uses TLS, and accepts any certificate.
  *
- *   bystander PORT [CONNECTIONS=4] [PAUSE_US=1000]
+ *   bystander PORT [CONNECTIONS=4] [PAUSE_US=1000] [renew] [tls]
  *
- * At the end of its input it prints JSON: the number of replies, their latencies in
- * microseconds, and the first violation, if any. The status is 0 without violations.
+ * A line of input restarts the measurement: earlier latencies are dropped, and those of pending
+ * requests begin again. At the end of its input it prints JSON: the number of replies, their
+ * latencies in microseconds, and the first violation, if any. The status is 0 without violations.
  */
 #include <arpa/inet.h>
+#include <gnutls/gnutls.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -16,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,12 +38,20 @@ static struct {
     uint64_t latencies[BUCKETS]; /* counts */
     uint64_t count;
     uint64_t max_ns;
+    uint64_t restart_ns;
     char problem[300];
 } seen = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static atomic_bool stopping;
 static uint16_t port;
 static uint64_t pause_us = 1000;
+static bool renews, uses_tls;
+static gnutls_certificate_credentials_t credentials;
+
+struct connection {
+    int fd;
+    gnutls_session_t tls; /* NULL: without TLS */
+};
 
 static uint64_t clock_ns(void)
 {
@@ -66,9 +78,22 @@ static uint64_t bucket_top_ns(uint32_t bucket)
     return ((uint64_t)(bucket - power * SUB_BUCKETS) + 1) << power;
 }
 
-static void record_latency(uint64_t ns)
+static void restart(void)
 {
     pthread_mutex_lock(&seen.mutex);
+    memset(seen.latencies, 0, sizeof(seen.latencies));
+    seen.count = seen.max_ns = 0;
+    seen.restart_ns = clock_ns();
+    pthread_mutex_unlock(&seen.mutex);
+}
+
+static void record_since(uint64_t begin_ns)
+{
+    uint64_t end_ns = clock_ns();
+    uint64_t ns;
+
+    pthread_mutex_lock(&seen.mutex);
+    ns = end_ns - (begin_ns > seen.restart_ns ? begin_ns : seen.restart_ns);
     seen.latencies[bucket_of(ns)]++;
     seen.count++;
     if (ns > seen.max_ns)
@@ -102,37 +127,66 @@ static void report_wrong(const char *what, const char *reply)
     pthread_mutex_unlock(&seen.mutex);
 }
 
+static ssize_t send_bytes(struct connection *connection, const char *bytes, size_t length)
+{
+    return connection->tls ? gnutls_record_send(connection->tls, bytes, length)
+                           : send(connection->fd, bytes, length, MSG_NOSIGNAL);
+}
+
+static ssize_t receive_bytes(struct connection *connection, char *bytes, size_t length)
+{
+    ssize_t got;
+
+    if (!connection->tls)
+        return recv(connection->fd, bytes, length, 0);
+    do /* A session ticket arrives with the first reply. */
+        got = gnutls_record_recv(connection->tls, bytes, length);
+    while (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED);
+    return got;
+}
+
 /* Sends a request and reads its reply without the newline. Returns false without a reply. */
-static bool exchange(int connection, const char *request, char reply[64])
+static bool exchange(struct connection *connection, const char *request, char reply[64])
 {
     uint64_t begin_ns = clock_ns();
     size_t length = 0;
 
     reply[0] = 0;
-    if (send(connection, request, strlen(request), MSG_NOSIGNAL) < 0) {
+    if (send_bytes(connection, request, strlen(request)) < 0) {
         report_wrong("cannot send", request);
         return false;
     }
     while (length < 63) {
-        ssize_t got = recv(connection, reply + length, 63 - length, 0);
+        ssize_t got = receive_bytes(connection, reply + length, 63 - length);
 
         if (got <= 0) {
-            report_wrong(got < 0 ? "no reply" : "closed instead of an reply", request);
+            report_wrong(got < 0 ? "no reply" : "closed instead of a reply", request);
             return false;
         }
         length += (size_t)got;
         reply[length] = 0;
         if (reply[length - 1] == '\n') {
             reply[length - 1] = 0;
-            record_latency(clock_ns() - begin_ns);
+            record_since(begin_ns);
             return true;
         }
     }
-    report_wrong("an reply too long", reply);
+    report_wrong("a reply too long", reply);
     return false;
 }
 
-static int connect_to_server(void)
+static bool begin_tls(struct connection *connection)
+{
+    if (gnutls_init(&connection->tls, GNUTLS_CLIENT) < 0 ||
+        gnutls_set_default_priority(connection->tls) < 0 ||
+        gnutls_credentials_set(connection->tls, GNUTLS_CRD_CERTIFICATE, credentials) < 0)
+        return false;
+    gnutls_transport_set_int(connection->tls, connection->fd);
+    gnutls_handshake_set_timeout(connection->tls, GNUTLS_INDEFINITE_TIMEOUT);
+    return gnutls_handshake(connection->tls) == 0;
+}
+
+static bool connect_to_server(struct connection *connection)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET,
@@ -140,56 +194,91 @@ static int connect_to_server(void)
         .sin_addr = {htonl(INADDR_LOOPBACK)},
     };
     struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_S};
-    int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
 
-    setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    if (connect(connection, (struct sockaddr *)&address, sizeof(address)) < 0) {
+    *connection = (struct connection){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(connection->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    if (connect(connection->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         report_wrong("cannot connect", "");
-        close(connection);
-        return -1;
+        return false;
     }
-    return connection;
+    if (uses_tls && !begin_tls(connection)) {
+        report_wrong("no TLS", "");
+        return false;
+    }
+    return true;
+}
+
+static void disconnect(struct connection *connection)
+{
+    if (connection->tls)
+        gnutls_deinit(connection->tls);
+    if (connection->fd >= 0)
+        close(connection->fd);
+}
+
+/* Acquires the key. Returns its token, or false after a violation. */
+static bool acquire(struct connection *connection, unsigned number, uint64_t *fence_last,
+                    char token[33])
+{
+    char request[128];
+    char reply[64];
+    char fence_text[17] = "";
+    uint64_t lease_s;
+    uint64_t fence;
+
+    snprintf(request, sizeof(request), "l\nbystander-%d-%u\n0 60\n", getpid(), number);
+    if (!exchange(connection, request, reply))
+        return false;
+    if (sscanf(reply, "ok %32[0-9a-f] %" SCNu64, token, &lease_s) != 2 || lease_s != 60) {
+        report_wrong("acquire", reply);
+        return false;
+    }
+    memcpy(fence_text, token, 16);
+    fence = strtoull(fence_text, NULL, 16);
+    if (fence <= *fence_last)
+        report_wrong("a fence that does not rise above the previous one", token);
+    *fence_last = fence;
+    return true;
+}
+
+/* Sends `command` with the token, and checks the reply. */
+static bool use_token(struct connection *connection, unsigned number, char command,
+                      const char token[33], const char *expected)
+{
+    char request[128];
+    char reply[64];
+
+    snprintf(request, sizeof(request), "%c\nbystander-%d-%u\n%s%s\n", command, getpid(), number,
+             token, command == 'n' ? " 60" : "");
+    if (!exchange(connection, request, reply))
+        return false;
+    if (strcmp(reply, expected) != 0) {
+        report_wrong(command == 'n' ? "renew" : "release", reply);
+        return false;
+    }
+    return true;
 }
 
 static void *run_thread(void *argument)
 {
     unsigned number = *(unsigned *)argument;
-    int connection = connect_to_server();
+    struct connection connection;
     uint64_t fence_last = 0;
-    char request[128];
-    char reply[64];
+    char token[33] = "";
 
-    while (connection >= 0 && !stopping) {
-        char token[33];
-        char fence_text[17] = "";
-        uint64_t lease_s;
-        uint64_t fence;
-
-        snprintf(request, sizeof(request), "l\nbystander-%d-%u\n0 60\n", getpid(), number);
-        if (!exchange(connection, request, reply))
-            break;
-        if (sscanf(reply, "ok %32[0-9a-f] %" SCNu64, token, &lease_s) != 2 || lease_s != 60) {
-            report_wrong("acquire", reply);
-            break;
+    if (connect_to_server(&connection)) {
+        while (!stopping) {
+            if ((!renews || !token[0]) && !acquire(&connection, number, &fence_last, token))
+                break;
+            if (renews ? !use_token(&connection, number, 'n', token, "ok 60")
+                       : !use_token(&connection, number, 'r', token, "ok"))
+                break;
+            usleep((useconds_t)pause_us);
         }
-        memcpy(fence_text, token, 16);
-        fence = strtoull(fence_text, NULL, 16);
-        if (fence <= fence_last)
-            report_wrong("a fence that does not rise above the previous one", token);
-        fence_last = fence;
-        snprintf(request, sizeof(request), "r\nbystander-%d-%u\n%s\n", getpid(), number, token);
-        if (!exchange(connection, request, reply))
-            break;
-        if (strcmp(reply, "ok") != 0) {
-            report_wrong("release", reply);
-            break;
-        }
-        usleep((useconds_t)pause_us);
     }
-    if (connection >= 0)
-        close(connection);
+    disconnect(&connection);
     return NULL;
 }
 
@@ -201,19 +290,26 @@ int main(int count, char **arguments)
     char input[64];
 
     if (count < 2 || connections < 1 || connections > CONNECTIONS_MAX) {
-        fprintf(stderr, "bystander PORT [CONNECTIONS] [PAUSE_US]\n");
+        fprintf(stderr, "bystander PORT [CONNECTIONS] [PAUSE_US] [renew] [tls]\n");
         return 2;
     }
     port = (uint16_t)atoi(arguments[1]);
     if (count > 3)
         pause_us = strtoull(arguments[3], NULL, 10);
+    for (int i = 4; i < count; i++) {
+        renews |= strcmp(arguments[i], "renew") == 0;
+        uses_tls |= strcmp(arguments[i], "tls") == 0;
+    }
+    gnutls_certificate_allocate_credentials(&credentials);
+    /* Latencies must show the server's delays, not those of a busy CPU. Needs a privilege. */
+    setpriority(PRIO_PROCESS, 0, -20);
     for (unsigned i = 0; i < connections; i++) {
         numbers[i] = i;
         if (pthread_create(&threads[i], NULL, run_thread, &numbers[i]) != 0)
             return 2;
     }
     while (read(STDIN_FILENO, input, sizeof(input)) > 0)
-        continue;
+        restart();
     stopping = true;
     for (unsigned i = 0; i < connections; i++)
         pthread_join(threads[i], NULL);

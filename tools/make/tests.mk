@@ -57,12 +57,13 @@ $(BUILD)/tests/client_library/test_memory: tests/client_library/test_memory.c $(
 	    $(ALLOCATOR_CALLS:%=-Wl$(comma)--wrap=%) -o $@ $< tests/unit/tls_files.c \
 	    $(CLIENT_OBJECTS) -lgnutls -lcmocka
 
-# The simulation, the witness, and a server that reserves only 256 fences at a time
+# The simulation, the witness, the attacks, and a server that reserves only 256 fences at a time
 
 SIM_SOURCES     = $(sort $(wildcard tests/sim/*.c))
 WITNESS_SOURCES = $(filter-out tests/witness/bystander.c,$(sort $(wildcard tests/witness/*.c)))
+ATTACK_SOURCES  = $(sort $(wildcard tests/attacks/*.c))
 
-trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/witness/bystander \
+trials: $(BUILD)/tests/sim/sim $(BUILD)/tests/witness/witness $(BUILD)/tests/attacks/attack \
         $(BUILD)/tests/faults/dflockd-short-ranges
 
 $(BUILD)/tests/sim/%.o: CPPFLAGS += -Itests/unit
@@ -77,7 +78,12 @@ $(BUILD)/tests/witness/witness: $(WITNESS_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/per
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/tests/witness/bystander: $(BUILD)/tests/witness/bystander.o
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lgnutls
+
+# It runs the bystander.
+$(BUILD)/tests/attacks/%.o: CPPFLAGS += -Itests
+$(BUILD)/tests/attacks/attack: $(ATTACK_SOURCES:%.c=$(BUILD)/%.o) | $(BUILD)/tests/witness/bystander
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lgnutls
 
 soak: all trials
 	tests/witness/soak $(MINUTES) $(BUILD)
@@ -130,4 +136,5 @@ valgrind:
 	$(MAKE) check BUILD=build/valgrind OPTIMISE=-O1 ALLOCATOR= SUITES="valgrind"
 
 -include $(PURE_CLIENT:.o=.d) $(UNIT_SUPPORT:.o=.d) $(UNIT_TESTS:=.d) $(CLIENT_PROGRAMS:=.d) \
-         $(SHORT_RANGES:.o=.d) $(FUZZERS:=.d) $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) $(wildcard tests/witness/*.c))
+         $(SHORT_RANGES:.o=.d) $(FUZZERS:=.d) $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) \
+         $(ATTACK_SOURCES) $(wildcard tests/witness/*.c))
