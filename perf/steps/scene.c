@@ -136,8 +136,7 @@ void scene_open(struct scene *scene, uint64_t held, uint64_t targets)
     };
 
     memset(scene, 0, sizeof(*scene));
-    atomic_init(&scene->budget.used, 0);
-    scene->budget.max = UINT64_MAX;
+    lock_budget_init(&scene->budget, UINT64_MAX, INT32_MAX, 1);
     scene->held_count = held;
     scene->target_capacity = targets > SCENE_CHUNK ? targets : SCENE_CHUNK;
     scene->held_fences = calloc(held + 1, sizeof(*scene->held_fences));

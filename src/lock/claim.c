@@ -22,9 +22,32 @@ static struct pool *claim_pool(struct table *table, bool two_phase)
     return two_phase ? &table->two_phase_pool : &table->claim_pool;
 }
 
-static uint32_t claim_count(const struct table *table)
+bool claim_take_room(struct table *table)
 {
-    return (uint32_t)(table->claim_pool.count + table->two_phase_pool.count);
+    struct lock_budget *budget = table->budget;
+    uint64_t used = atomic_load_explicit(&budget->claims_used, memory_order_relaxed);
+    uint32_t batch;
+
+    do {
+        uint64_t left = budget->claims_max - used;
+
+        batch = left < budget->claims_batch ? (uint32_t)left : budget->claims_batch;
+        if (batch == 0)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&budget->claims_used, &used, used + batch,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    table->claims_room += batch;
+    return true;
+}
+
+void claim_return_room(struct table *table, uint32_t count)
+{
+    struct lock_budget *budget = table->budget;
+
+    if (table->claims_room - count <= table->claims_spare)
+        return;
+    table->claims_room -= budget->claims_batch;
+    atomic_fetch_sub_explicit(&budget->claims_used, budget->claims_batch, memory_order_relaxed);
 }
 
 static void claim_start_enqueued(struct table *table, struct claim *claim, uint64_t lease_s)
@@ -55,7 +78,6 @@ struct claim *claim_create(struct table *table, uint64_t connection_id, struct r
         return NULL;
     }
     client_reply_received(client);
-    client->waiting++;
     claim->client = client;
     claim->resource = resource;
     claim->lease_s = lease_s;
@@ -94,7 +116,6 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     claim->state = (uint8_t)state;
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
-    claim->client->waiting--;
     claim->client->holding++;
     resource->holders++;
     resource->owner = claim;
@@ -148,9 +169,12 @@ void claim_deactivate(struct table *table, struct claim *claim)
 void claim_remove(struct table *table, struct claim *claim)
 {
     struct client *client = claim->client;
+    uint32_t count;
 
     chain_remove(&client->claims, &claim->client_link);
     pool_give(claim_pool(table, claim->two_phase), claim);
-    heap_trim(&table->deadlines, claim_count(table));
+    count = claim_count(table);
+    heap_trim(&table->deadlines, count);
+    claim_return_room(table, count);
     client_remove_unused(table, client);
 }

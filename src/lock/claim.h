@@ -7,6 +7,24 @@
 
 #include "lock/client.h"
 
+/* The claims of a table, including lost ones. */
+static inline uint32_t claim_count(const struct table *table)
+{
+    return (uint32_t)(table->claim_pool.count + table->two_phase_pool.count);
+}
+
+/* Takes a batch of room from the budget, or the rest. Returns false if the budget has none. */
+bool claim_take_room(struct table *table);
+
+/* Returns whether the table may have one more claim. */
+static inline bool claim_has_room(struct table *table)
+{
+    return claim_count(table) < table->claims_room || claim_take_room(table);
+}
+
+/* Returns a batch of room to the budget if the table has more than it keeps beside `count`. */
+void claim_return_room(struct table *table, uint32_t count);
+
 /*
  * Creates a claim that waits, and takes the promise of a fence for it. The caller puts it among its
  * client's claims, and grants it or puts it in the queue. Returns NULL if memory or fences are

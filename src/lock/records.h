@@ -143,8 +143,8 @@ struct two_phase {
 struct client {
     struct map_link link; /* in table->clients, its hash is the mixed connection id */
     struct chain claims;
-    uint32_t waiting; /* claims in CLAIMS_WAITING */
-    uint32_t holding : 31;
+    uint32_t holding; /* claims in CLAIMS_HOLDING */
+    uint32_t waiting : 31;
     uint32_t watched : 1; /* LOCK_IDLE is due when nothing waits or holds, see table_watch */
 };
 

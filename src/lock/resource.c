@@ -160,6 +160,7 @@ static void resource_grant_waiters(struct table *table, uint64_t now_ns, struct 
 
         list_remove(&claim->queue_link);
         resource->waiters--;
+        claim->client->waiting--;
         if (claim_is(claim, CLAIMS_BLOCKED)) {
             claim_end_enqueued(table, claim);
             claim_grant(table, now_ns, claim, CLAIM_HELD_BLOCKED);

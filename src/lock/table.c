@@ -4,12 +4,37 @@
  */
 #include "lock/resource.h"
 
+enum {
+    /* A table keeps less than two batches to spare: 3 % of --max-claims in all tables. */
+    BUDGET_BATCHES = 64,
+    CLAIMS_BATCH_MAX = 64
+};
+
 /* The fate of a request if no slot is free. */
 enum wait_mode {
     WAIT_MODE_TRY,
     WAIT_MODE_BLOCK,
     WAIT_MODE_ENQUEUE
 };
+
+/* Creates the claim of a request, and its resource if `known` is NULL. Returns NULL likewise. */
+static struct claim *table_create_claim(struct table *table, const struct lock_request *request,
+                                        struct resource *known, bool two_phase, int *outcome)
+{
+    struct resource *resource =
+        known ? known : resource_create(table, &request->key, request->limit, outcome);
+    struct claim *claim;
+
+    if (!resource)
+        return NULL;
+    claim = claim_create(table, request->connection_id, resource, request->lease_s, two_phase);
+    if (claim)
+        return claim;
+    if (!known)
+        resource_remove(table, resource);
+    *outcome = DFLOCKD_ERROR;
+    return NULL;
+}
 
 /*
  * Creates the claim of a request: it holds if a slot is free; otherwise it waits, if `mode` and the
@@ -20,7 +45,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
                                  int *outcome)
 {
     struct resource *known = resource_find(table, &request->key);
-    struct resource *resource = known;
+    struct resource *resource;
     bool free = !known || known->holders < known->limit;
     struct claim *claim;
 
@@ -36,19 +61,16 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
         *outcome = DFLOCKD_TIMEOUT;
         return NULL;
     }
-    if (!known) {
-        resource = resource_create(table, &request->key, request->limit, outcome);
-        if (!resource)
-            return NULL;
-    }
-    claim = claim_create(table, request->connection_id, resource, request->lease_s,
-                         mode == WAIT_MODE_ENQUEUE);
-    if (!claim) {
-        if (!known)
-            resource_remove(table, resource);
-        *outcome = DFLOCKD_ERROR;
+    if (request->claims_full || !claim_has_room(table)) {
+        *outcome = free ? DFLOCKD_ERROR_MAX_LOCKS : DFLOCKD_ERROR_MAX_WAITERS;
         return NULL;
     }
+    claim = table_create_claim(table, request, known, mode == WAIT_MODE_ENQUEUE, outcome);
+    if (!claim) {
+        claim_return_room(table, claim_count(table));
+        return NULL;
+    }
+    resource = claim->resource;
     if (resource_idle(resource))
         resource_activate(resource);
     if (free) {
@@ -57,6 +79,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
     } else {
         list_push_back(&resource->queue, &claim->queue_link);
         resource->waiters++;
+        claim->client->waiting++;
     }
     if (free && mode != WAIT_MODE_ENQUEUE)
         chain_push_back(&claim->client->claims, &claim->client_link);
@@ -303,6 +326,13 @@ bool table_holds(const struct table *table, uint64_t connection_id)
     return client && client->holding > 0;
 }
 
+uint32_t table_claims(const struct table *table, uint64_t connection_id)
+{
+    const struct client *client = client_find(table, connection_id);
+
+    return client ? client_active(client) : 0;
+}
+
 void table_unwatch(struct table *table, uint64_t connection_id)
 {
     struct client *client = client_find(table, connection_id);
@@ -339,6 +369,17 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
 
 /* ---- the table as a whole ---- */
 
+void lock_budget_init(struct lock_budget *budget, uint64_t resources_max, uint64_t claims_max,
+                      uint32_t tables)
+{
+    uint64_t batch = claims_max / BUDGET_BATCHES / tables;
+
+    *budget = (struct lock_budget){.max = resources_max, .claims_max = claims_max};
+    budget->claims_batch = batch < CLAIMS_BATCH_MAX ? (uint32_t)batch : CLAIMS_BATCH_MAX;
+    if (batch < 1)
+        budget->claims_batch = 1;
+}
+
 bool table_init(struct table *table, const struct lock_context *context,
                 const struct lock_policy *policy, struct lock_budget *budget)
 {
@@ -354,6 +395,8 @@ bool table_init(struct table *table, const struct lock_context *context,
     table->policy = *policy;
     table->budget = budget;
     table->promises = 0;
+    table->claims_room = budget->claims_max ? 0 : UINT32_MAX;
+    table->claims_spare = budget->claims_max ? 2 * (budget->claims_batch - 1) : UINT32_MAX;
     list_init(&table->idle);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_init(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP);
@@ -406,6 +449,8 @@ void table_free(struct table *table)
         list_remove(&resource->idle_link);
         resource_remove(table, resource);
     }
+    if (table->budget->claims_max)
+        atomic_fetch_sub(&table->budget->claims_used, table->claims_room);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_free(&table->resource_pools[i]);
     pool_free(&table->claim_pool);

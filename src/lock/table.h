@@ -72,6 +72,7 @@ struct lock_request {
     uint64_t wait_s;
     uint64_t lease_s;
     struct lock_token token;
+    bool claims_full; /* the connection has all the claims it may have; `own` ignores this */
 };
 
 /* The answer to a request. A grant sets token, lease and deadline, a renewal the lease. */
@@ -82,10 +83,17 @@ struct lock_answer {
     uint64_t deadline_ns;
 };
 
-/* One cap (--max-locks) counts the resources of all tables of a process. */
+/*
+ * The caps of all tables of a process: resources (--max-locks) and claims (--max-claims). A table
+ * takes room for claims in batches, so most requests do not touch the budget. A table that has less
+ * than two batches to spare keeps them, and requests on other tables may be refused earlier.
+ */
 struct lock_budget {
-    _Atomic uint64_t used;
+    _Atomic uint64_t used; /* resources */
     uint64_t max;
+    _Atomic uint64_t claims_used; /* the tables' claims_room */
+    uint64_t claims_max;          /* 0: no limit */
+    uint32_t claims_batch;        /* at least 1, then no claim is refused earlier */
 };
 
 struct lock_policy {
@@ -131,11 +139,17 @@ struct table {
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
     struct list idle;      /* resources without holders and waiters, longest idle first */
     uint64_t promises;     /* of fences, one for each waiting claim */
+    uint32_t claims_room;  /* taken from the budget; lost claims need room, too */
+    uint32_t claims_spare; /* the table returns a batch if more room is free */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pool;
     struct pool two_phase_pool; /* claims of `e` */
     struct pool client_pool;
 };
+
+/* Sets the caps. `tables` share the budget; `claims_max` 0: no limit. */
+void lock_budget_init(struct lock_budget *budget, uint64_t resources_max, uint64_t claims_max,
+                      uint32_t tables);
 
 /* Returns false if memory is short. `budget` must outlive the table and may be shared. */
 bool table_init(struct table *table, const struct lock_context *context,
@@ -165,8 +179,9 @@ void table_free(struct table *table);
  *              former client ends
  *
  * After PENDING an effect follows: OK with a grant, or TIMEOUT. Until then the connection must make
- * no further l or w. ERROR means that the token does not hold the key, or that memory or fences are
- * short.
+ * no further l or w. If no claim may be made, l and e return ERROR_MAX_LOCKS if a slot is free,
+ * else ERROR_MAX_WAITERS. ERROR means that the token does not hold the key, or that memory or
+ * fences are short.
  */
 struct lock_answer table_apply(struct table *table, uint64_t now_ns,
                                const struct lock_request *request);
@@ -204,6 +219,9 @@ void table_unwatch(struct table *table, uint64_t connection_id);
 
 /* Returns whether a connection holds a lease. One that is over counts until it is processed. */
 bool table_holds(const struct table *table, uint64_t connection_id);
+
+/* Returns the number of claims of a connection that hold or wait. */
+uint32_t table_claims(const struct table *table, uint64_t connection_id);
 
 /* A resource for statistics. `key` is borrowed for the call. */
 struct lock_view {

@@ -165,6 +165,7 @@ bool table_check(const struct table *table, const char **problem)
     struct table_counts counts = {.table = table};
     uint64_t position = 0;
     uint64_t idle = 0;
+    uint64_t count = table->claim_pool.count + table->two_phase_pool.count;
 
     do
         position = map_walk(&table->resources, position, table_check_resource, &counts);
@@ -194,10 +195,17 @@ bool table_check(const struct table *table, const char **problem)
     table_check_that(&counts, counts.waiting == counts.resource_waiters, "waiters miscounted");
     table_check_that(&counts, counts.waiting == table->promises,
                      "promises of fences and waiters differ");
-    table_check_that(&counts,
-                     counts.holding + counts.waiting + counts.lost ==
-                         table->claim_pool.count + table->two_phase_pool.count,
+    table_check_that(&counts, counts.holding + counts.waiting + counts.lost == count,
                      "a claim has leaked");
+    table_check_that(&counts, count <= table->claims_room, "more claims than the table has room");
+    table_check_that(&counts, table->claims_room - count <= table->claims_spare,
+                     "a table keeps too much room for claims");
+    table_check_that(&counts,
+                     !table->budget->claims_max ||
+                         table->claims_room <= atomic_load(&table->budget->claims_used),
+                     "more room for claims than the budget knows");
+    table_check_that(&counts, atomic_load(&table->budget->claims_used) <= table->budget->claims_max,
+                     "the budget has given more claims than it has");
     table_check_that(&counts, table->resources.count <= atomic_load(&table->budget->used),
                      "more states than the budget knows");
     table_check_that(&counts, heap_valid(&table->deadlines), "deadlines out of order");

@@ -33,7 +33,10 @@
 #include "server/worker.h"
 
 enum {
-    BUFFERED_SHARE = 4 /* buffers may use this fraction of the machine's memory: a quarter */
+    BUFFERED_SHARE = 4, /* buffers may use this fraction of the memory: a quarter */
+    CLAIMS_SHARE = 4,
+    CLAIMS_SHARE_OF_CONNECTION = 4, /* of the claims */
+    CLAIM_BYTES = 160               /* of memory that a claim of `e` takes in all */
 };
 
 /*
@@ -103,11 +106,28 @@ static int server_fail_at_ring(int error)
     return server_fail(text);
 }
 
+static uint64_t server_memory_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static size_t server_buffered_max(const struct options *options)
 {
     if (options->max_buffered_mib)
         return (size_t)options->max_buffered_mib << 20;
-    return (size_t)sysconf(_SC_PHYS_PAGES) / BUFFERED_SHARE * (size_t)sysconf(_SC_PAGESIZE);
+    return (size_t)(server_memory_bytes() / BUFFERED_SHARE);
+}
+
+/* Sets the caps on claims that the user left to the server. */
+static void server_set_claims(struct options *options)
+{
+    uint64_t fit = server_memory_bytes() / CLAIMS_SHARE / CLAIM_BYTES;
+
+    if (options->max_claims == 0)
+        options->max_claims = fit < OPTIONS_COUNT_MAX ? fit : OPTIONS_COUNT_MAX;
+    if (options->max_claims_per_connection == 0)
+        options->max_claims_per_connection =
+            (options->max_claims + CLAIMS_SHARE_OF_CONNECTION - 1) / CLAIMS_SHARE_OF_CONNECTION;
 }
 
 static uint32_t server_usable_cpus(void)
@@ -169,6 +189,7 @@ static bool server_create_stripes(struct server *server, uint64_t fence_first)
                 .release_on_disconnect = options->auto_release_on_disconnect,
             },
         .states_max = options->max_locks,
+        .claims_max = options->max_claims,
         .fence_first = fence_first,
         .fence_ceiling = server->fence_store.ceiling,
         .lease_expired = log_event_lease_expired,
@@ -366,6 +387,7 @@ static int server_start(struct server *server)
     shared->credentials = &server->credentials;
     shared->shutdown.timeout_ns = server->options.shutdown_timeout_s * NS_PER_S;
     shared->memory = system_memory;
+    server_set_claims(&server->options);
     budget_init(&shared->buffers, &shared->memory, server_buffered_max(&server->options));
     server->thread_count =
         server->options.threads ? (uint32_t)server->options.threads : server_usable_cpus();

@@ -11,7 +11,7 @@
 
 enum {
     SECONDS_MAX = INT_MAX, /* of the server's own intervals and timeouts */
-    COUNT_MAX = INT_MAX
+    COUNT_MAX = OPTIONS_COUNT_MAX
 };
 
 #define FLAGS_STRUCT struct options
@@ -37,6 +37,13 @@ static const struct flag options_table[] = {
                 COUNT_MAX, "0", "Maximum number of connections of one IP address; 0: no limit"),
     NUMBER_FLAG("max-waiters", "MAX_WAITERS", NULL, max_waiters, 0, COUNT_MAX, "0",
                 "Maximum number of waiters of one key; 0: no limit"),
+    NUMBER_FLAG("max-claims", "MAX_CLAIMS", NULL, max_claims, 0, COUNT_MAX, "0",
+                "Maximum number of holders and waiters of all keys; 0: what fits in a quarter of "
+                "the memory"),
+    NUMBER_FLAG(
+        "max-claims-per-connection", "MAX_CLAIMS_PER_CONNECTION", NULL, max_claims_per_connection,
+        0, COUNT_MAX, "0",
+        "Maximum number of holders and waiters of one connection; 0: a quarter of --max-claims"),
     NUMBER_FLAG("max-buffered-mib", "MAX_BUFFERED_MIB", NULL, max_buffered_mib, 0, COUNT_MAX, "0",
                 "MiB of buffers for all connections, including TLS; 0: a quarter of the memory"),
     NUMBER_FLAG(

@@ -12,7 +12,8 @@
 #include "base/flags.h"
 
 enum {
-    OPTIONS_PROBLEM_MAX = FLAGS_PROBLEM_MAX
+    OPTIONS_PROBLEM_MAX = FLAGS_PROBLEM_MAX,
+    OPTIONS_COUNT_MAX = INT32_MAX /* of each number of things */
 };
 
 /* Texts are borrowed from the arguments and the environment. */
@@ -24,10 +25,12 @@ struct options {
     uint64_t gc_interval_s;
     uint64_t gc_max_idle_s;
     uint64_t max_locks;
-    uint64_t max_connections;        /* 0: no limit */
-    uint64_t max_connections_per_ip; /* 0: no limit */
-    uint64_t max_waiters;            /* 0: no limit */
-    uint64_t max_buffered_mib;       /* 0: a quarter of the machine's memory */
+    uint64_t max_connections;           /* 0: no limit */
+    uint64_t max_connections_per_ip;    /* 0: no limit */
+    uint64_t max_waiters;               /* 0: no limit */
+    uint64_t max_buffered_mib;          /* 0: a quarter of the memory */
+    uint64_t max_claims;                /* 0: what fits in a quarter of the memory */
+    uint64_t max_claims_per_connection; /* 0: a quarter of max_claims */
     uint64_t read_timeout_s;
     uint64_t write_timeout_s;    /* 0: none */
     uint64_t shutdown_timeout_s; /* 0: none */

@@ -91,6 +91,20 @@ static enum session_problem session_authenticate(struct session *session,
     return has_secret ? SESSION_PROBLEM_WRONG_SECRET : SESSION_PROBLEM_NO_SECRET;
 }
 
+/* Returns whether the client has all the claims that a connection may have. */
+static bool session_claims_full(struct session *session, const struct session_context *context)
+{
+    uint64_t claims = 0;
+
+    if (context->claims_max == 0 || session->claims_bound < context->claims_max)
+        return false;
+    for (uint64_t left = session->stripes_used; left; left &= left - 1)
+        claims += stripes_claims(context->stripes, session->connection_id,
+                                 (uint32_t)__builtin_ctzll(left));
+    session->claims_bound = claims < UINT32_MAX ? (uint32_t)claims : UINT32_MAX;
+    return claims >= context->claims_max;
+}
+
 static void session_serve_key(struct session *session, struct session_context *context,
                               const struct request *request, struct output *output)
 {
@@ -108,8 +122,11 @@ static void session_serve_key(struct session *session, struct session_context *c
     struct lock_answer answer;
     bool grant;
 
-    if (session_command_in(request->command, SESSION_TAKES_CLAIM))
+    if (session_command_in(request->command, SESSION_TAKES_CLAIM)) {
+        lock.claims_full = session_claims_full(session, context);
         session->stripes_used |= 1ull << stripe;
+        session->claims_bound += session->claims_bound < UINT32_MAX;
+    }
     answer = stripes_apply(context->stripes, context->now_ns, &lock, &context->wake);
     if (answer.outcome == LOCK_PENDING) {
         session->state = SESSION_BLOCKED;

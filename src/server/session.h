@@ -65,6 +65,7 @@ struct session_context {
     struct stripes *stripes;
     struct pool *output_pool;
     uint64_t default_lease_s;
+    uint32_t claims_max;                 /* of one connection; 0: no limit */
     struct secret *secret;               /* NULL: no auth is needed */
     const _Atomic uint64_t *connections; /* for stats */
     bool draining;
@@ -86,12 +87,13 @@ struct session {
     uint64_t connection_id;
     uint64_t stripes_used; /* a bit for each stripe where the client may have claims */
     struct stats_walk stats;
+    uint32_t claims_bound;  /* the client has at most so many claims that hold or wait */
     uint8_t state;          /* enum session_state */
     uint8_t blocked_stripe; /* of the pending request, while BLOCKED */
     uint8_t watched_stripe; /* which will send LOCK_IDLE, while `watching` */
-    bool watching;
-    bool authenticated;
-    bool auth_failed; /* OVER; the connection delays the close */
+    bool watching : 1;
+    bool authenticated : 1;
+    bool auth_failed : 1; /* OVER; the connection delays the close */
 };
 
 /* What a session needs before it can continue. */

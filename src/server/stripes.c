@@ -238,6 +238,17 @@ bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t ind
     return holds;
 }
 
+uint32_t stripes_claims(struct stripes *stripes, uint64_t connection_id, uint32_t index)
+{
+    struct stripe *stripe = &stripes->stripe[index];
+    uint32_t claims;
+
+    stripe_lock(stripe);
+    claims = table_claims(&stripe->table, connection_id);
+    stripe_unlock(stripe);
+    return claims;
+}
+
 bool stripes_walk_begin(struct stripes *stripes, struct lock_walk *walk)
 {
     for (uint32_t number = 0; number < TABLE_WALKS_MAX; number++) {
@@ -326,6 +337,7 @@ bool stripes_check(struct stripes *stripes, const char **problem)
 {
     bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;
     uint64_t promises = 0;
+    uint64_t room = 0;
     uint64_t now_ns = 0;
 
     for (uint32_t i = 0; i < stripes->stripe_count; i++) {
@@ -333,12 +345,17 @@ bool stripes_check(struct stripes *stripes, const char **problem)
         bool fine = table_check(&stripe->table, problem);
 
         promises += stripe->table.promises;
+        room += stripe->table.claims_room;
         stripe_unlock(stripe);
         if (!fine)
             return false;
     }
     if (limited && fences_outstanding(&stripes->fences) != promises) {
         *problem = "the open promises of fences do not match the waiters";
+        return false;
+    }
+    if (stripes->budget.claims_max && room != atomic_load(&stripes->budget.claims_used)) {
+        *problem = "the room of all stripes for claims does not match the budget";
         return false;
     }
     return true;
@@ -396,7 +413,9 @@ struct stripes *stripes_create(const struct stripes_options *options)
     stripes->memory = options->memory;
     stripes->worker_count = options->workers;
     stripes->stripe_shift = 64 - (uint32_t)__builtin_ctz(count);
-    stripes->budget.max = options->states_max;
+    lock_budget_init(&stripes->budget, options->states_max, options->claims_max, count);
+    if (options->claims_batch)
+        stripes->budget.claims_batch = options->claims_batch;
     stripes->lease_expired = options->lease_expired;
     fences_init(&stripes->fences, options->fence_first,
                 options->fence_ceiling ? options->fence_ceiling : FENCES_UNLIMITED);

@@ -35,6 +35,8 @@ struct stripes_options {
     struct memory memory; /* called from any thread */
     struct lock_policy policy;
     uint64_t states_max;
+    uint64_t claims_max;    /* of all connections; 0: no limit */
+    uint32_t claims_batch;  /* see struct lock_budget; 0: chosen by lock_budget_init */
     uint64_t fence_first;   /* the first fence */
     uint64_t fence_ceiling; /* fences stay below, see stripes_fences; 0: unlimited */
     /* Reports the end of a lease for the log, with a stripe's mutex held. NULL: no reports. */
@@ -80,6 +82,7 @@ bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t conne
 bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index);
+uint32_t stripes_claims(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 
 /*
  * Starts a walk over all stripes, which the caller must end. Returns false if TABLE_WALKS_MAX walks

@@ -358,6 +358,69 @@ void model_add_fences(struct model *model, uint32_t count)
     model->fences_called = false;
 }
 
+/* Returns the claims of a stripe, and its lost leases that no `w` has asked for. */
+static uint32_t claims_in(const struct model *model, uint32_t stripe)
+{
+    uint32_t claims = 0;
+
+    for (uint32_t i = 0; i < model->stripe_keys[stripe]; i++) {
+        const struct model_key *key = &model->keys[model->keys_of[stripe][i]];
+
+        claims += key->holders + key->waiters;
+    }
+    for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
+        const struct model_client *client = &model->clients[slot];
+
+        for (uint32_t i = 0; i < client->enqueued_count; i++)
+            claims += client->enqueued[i].claim == MODEL_NO_CLAIM &&
+                      model->keys[client->enqueued[i].key].stripe == stripe;
+    }
+    return claims;
+}
+
+/* Returns whether a stripe may have one more claim. Its room grows by a batch if it is full. */
+static bool claims_left(struct model *model, uint32_t stripe)
+{
+    uint32_t batch = model->policy.claims_batch;
+    uint32_t left = model->policy.claims_max;
+    uint32_t here = 0;
+
+    if (model->policy.claims_max == 0)
+        return true;
+    for (uint32_t i = 0; i < model->stripe_count; i++) {
+        uint32_t claims = claims_in(model, i);
+
+        /* Batches were returned as claims ended. */
+        while (model->claims_room[i] - claims > 2 * (batch - 1))
+            model->claims_room[i] -= batch;
+        left -= model->claims_room[i];
+        if (i == stripe)
+            here = claims;
+    }
+    if (here == model->claims_room[stripe])
+        model->claims_room[stripe] += left < batch ? left : batch;
+    return here < model->claims_room[stripe];
+}
+
+/* Returns whether a client may have one more claim. */
+static bool claims_left_for(const struct model *model, uint32_t slot)
+{
+    uint32_t claims = 0;
+
+    if (model->policy.claims_max_each == 0)
+        return true;
+    for (uint32_t i = 0; i < model->claim_count; i++)
+        claims += model->claims[i].state != MODEL_FREE &&
+                  model->claims[i].client == model->clients[slot].id;
+    return claims < model->policy.claims_max_each;
+}
+
+void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key)
+{
+    if (claims_left_for(model, slot))
+        claims_left(model, model->keys[key].stripe);
+}
+
 static struct model_result has_room(struct model *model, uint32_t slot, uint32_t key_number,
                                     uint32_t limit, uint64_t lease_s, bool may_wait)
 {
@@ -371,6 +434,14 @@ static struct model_result has_room(struct model *model, uint32_t slot, uint32_t
         return plain_result(DFLOCKD_ERROR_MAX_WAITERS);
     if (full && !may_wait)
         return plain_result(DFLOCKD_TIMEOUT);
+    if (!claims_left_for(model, slot)) {
+        model->claims_refused_each++;
+        return plain_result(full ? DFLOCKD_ERROR_MAX_WAITERS : DFLOCKD_ERROR_MAX_LOCKS);
+    }
+    if (!claims_left(model, key->stripe)) {
+        model->claims_refused++;
+        return plain_result(full ? DFLOCKD_ERROR_MAX_WAITERS : DFLOCKD_ERROR_MAX_LOCKS);
+    }
     if (!key->exists && model->states >= model->policy.states_max)
         return plain_result(DFLOCKD_ERROR_MAX_LOCKS);
     if (!fence_left(model)) {

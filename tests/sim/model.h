@@ -126,6 +126,7 @@ struct model {
     uint64_t states;         /* existing states */
     uint64_t touched;        /* bits of the stripes called since this was cleared */
     uint64_t stripe_ns[MODEL_STRIPES];
+    uint32_t claims_room[MODEL_STRIPES]; /* claims that the cap lets each stripe have */
     uint64_t earliest_ns[MODEL_STRIPES]; /* lower bound of the claims' deadlines */
     uint32_t stripe_keys[MODEL_STRIPES];
     uint16_t keys_of[MODEL_STRIPES][KEYS_MAX];
@@ -145,10 +146,12 @@ struct model {
     uint64_t ties;
     uint64_t handed_over;
     uint64_t leases_ended;
-    uint64_t released_unread; /* unread grants of lost clients */
-    uint64_t without_fence;   /* requests refused without a fence */
-    uint64_t owned;           /* grants passed to another client */
-    uint64_t forgotten;       /* lost leases removed with their key */
+    uint64_t released_unread;     /* unread grants of lost clients */
+    uint64_t without_fence;       /* requests refused without a fence */
+    uint64_t claims_refused;      /* requests beyond the cap on claims */
+    uint64_t claims_refused_each; /* beyond that of a connection */
+    uint64_t owned;               /* grants passed to another client */
+    uint64_t forgotten;           /* lost leases removed with their key */
 };
 
 /* `model` must be all zero. `stripes` contains the stripe of each key. */
@@ -170,6 +173,9 @@ struct model_result model_renew(struct model *model, uint32_t key, uint64_t fenc
                                 uint64_t lease_s);
 struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
                               uint64_t salt);
+
+/* A request on `key` got no memory for its claim. */
+void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key);
 bool model_cancel(struct model *model, uint32_t slot);
 
 /* Removes all waiting claims of a client in `stripe`. Returns their number. */

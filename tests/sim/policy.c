@@ -9,14 +9,25 @@
 #include "seeded.h"
 
 static const struct field policy_fields[] = {
-    FIELD(struct policy, seed),          FIELD(struct policy, start_ns),
-    FIELD(struct policy, fence_first),   FIELD(struct policy, workers),
-    FIELD(struct policy, clients),       FIELD(struct policy, names),
-    FIELD(struct policy, hot),           FIELD(struct policy, states_max),
-    FIELD(struct policy, waiters_max),   FIELD(struct policy, gc_idle_s),
-    FIELD(struct policy, gc_interval_s), FIELD(struct policy, default_lease_s),
-    FIELD(struct policy, auto_release),  FIELD(struct policy, auth),
-    FIELD(struct policy, check_every),   FIELD(struct policy, fences),
+    FIELD(struct policy, seed),
+    FIELD(struct policy, start_ns),
+    FIELD(struct policy, fence_first),
+    FIELD(struct policy, workers),
+    FIELD(struct policy, clients),
+    FIELD(struct policy, names),
+    FIELD(struct policy, hot),
+    FIELD(struct policy, states_max),
+    FIELD(struct policy, waiters_max),
+    FIELD(struct policy, gc_idle_s),
+    FIELD(struct policy, gc_interval_s),
+    FIELD(struct policy, default_lease_s),
+    FIELD(struct policy, auto_release),
+    FIELD(struct policy, auth),
+    FIELD(struct policy, check_every),
+    FIELD(struct policy, fences),
+    FIELD(struct policy, claims_max),
+    FIELD(struct policy, claims_batch),
+    FIELD(struct policy, claims_max_each),
 };
 
 enum {
@@ -49,6 +60,9 @@ void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_
     policy->auth = seeded_below(&seeded, 4) == 0;
     policy->check_every = 256 + seeded_below(&seeded, 512);
     policy->fences = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 300);
+    policy->claims_max = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 200);
+    policy->claims_batch = seeded_below(&seeded, 2) ? 1 : 1 + seeded_below(&seeded, 6);
+    policy->claims_max_each = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 8);
     if (workers)
         policy->workers = workers;
     if (clients)

@@ -25,6 +25,9 @@ struct policy {
     uint32_t hot;   /* the most frequent ones, which come first */
     uint32_t states_max;
     uint32_t waiters_max;
+    uint32_t claims_max;      /* 0: no limit */
+    uint32_t claims_batch;    /* see struct lock_budget */
+    uint32_t claims_max_each; /* of a connection; 0: no limit */
     uint32_t gc_idle_s;
     uint32_t gc_interval_s;
     uint32_t default_lease_s;

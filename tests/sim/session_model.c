@@ -195,6 +195,17 @@ static bool is_memory_error(struct world *world)
     return true;
 }
 
+/* As is_memory_error, for a request that takes a claim. */
+static bool is_memory_error_of_claim(struct world *world, const struct sim_peer *peer,
+                                     const struct sim_request *request)
+{
+    bool failed = is_memory_error(world);
+
+    if (failed)
+        model_short_of_memory(&world->model, peer->number, request->key);
+    return failed;
+}
+
 static struct model_result apply_to_model(struct world *world, struct sim_peer *peer,
                                           const struct sim_request *request)
 {
@@ -205,12 +216,12 @@ static struct model_result apply_to_model(struct world *world, struct sim_peer *
     switch (request->op) {
     case DFLOCKD_ACQUIRE:
     case DFLOCKD_SEMAPHORE_ACQUIRE:
-        if (is_memory_error(world))
+        if (is_memory_error_of_claim(world, peer, request))
             break;
         return model_acquire(model, slot, request->key, request->limit, request->wait_s, lease_s);
     case DFLOCKD_ENQUEUE:
     case DFLOCKD_SEMAPHORE_ENQUEUE:
-        if (is_memory_error(world))
+        if (is_memory_error_of_claim(world, peer, request))
             break;
         return model_enqueue(model, slot, request->key, request->limit, lease_s);
     case DFLOCKD_WAIT:

@@ -75,6 +75,8 @@ static void start_driver(struct world *world)
                         .release_on_disconnect = policy->auto_release,
                     },
                 .states_max = policy->states_max,
+                .claims_max = policy->claims_max,
+                .claims_batch = policy->claims_batch,
                 .fence_first = policy->fence_first,
                 .fence_ceiling = policy->fences ? policy->fence_first + policy->fences : 0,
             },
@@ -82,6 +84,7 @@ static void start_driver(struct world *world)
         /* Slots are reused at once here, so more effects can be pending than in a server. */
         .effects_max = MODEL_EFFECTS,
         .default_lease_s = policy->default_lease_s,
+        .claims_max = policy->claims_max_each,
         .now_ns = world->clock_ns,
         .auth_token = policy->auth ? SIM_REQUEST_SECRET : NULL,
     };
@@ -167,18 +170,30 @@ static void finish_time(struct world *world)
     }
 }
 
+/* Returns how many keys, with a claim each, all limits permit. */
+static uint32_t states_available(const struct policy *policy)
+{
+    uint32_t claims_max = policy->claims_max;
+
+    return claims_max && claims_max < policy->states_max ? claims_max : policy->states_max;
+}
+
 /* All states of the limit must be available again, and no more. */
 static void finish_budget(struct world *world)
 {
+    const struct policy *policy = &world->policy;
+    uint32_t available = states_available(policy);
     uint64_t wake = 0;
     uint64_t client = connection_id_make(world->driver.connections_made + 1, 0, 0);
 
-    if (world->policy.states_max > PROBES_MAX)
+    /* With several stripes and larger batches, some room is in other stripes. */
+    if (policy->states_max > PROBES_MAX ||
+        (policy->claims_max && policy->claims_batch > 1 && world->stripe_count > 1))
         return;
-    if (world->policy.fences)
+    if (policy->fences)
         fences_raise(stripes_fences(world->driver.stripes),
-                     world->policy.fence_first + world->model.fences + PROBES_MAX);
-    for (uint32_t i = 0; i <= world->policy.states_max; i++) {
+                     policy->fence_first + world->model.fences + PROBES_MAX);
+    for (uint32_t i = 0; i <= available; i++) {
         char name[16];
         uint32_t length = (uint32_t)snprintf(name, sizeof(name), "probe-%u", i);
         struct slice bytes = {.bytes = (const uint8_t *)name, .length = length};
@@ -186,9 +201,8 @@ static void finish_budget(struct world *world)
         struct lock_answer answer = apply_to_stripes(world->driver.stripes, world->clock_ns,
                                                      acquire_request(client, &key, 1, 0, 1), &wake);
 
-        if ((answer.outcome == DFLOCKD_OK) != (i < world->policy.states_max))
-            world_fail(world, "state %u of %u: outcome %d", i + 1, world->policy.states_max,
-                       answer.outcome);
+        if ((answer.outcome == DFLOCKD_OK) != (i < available))
+            world_fail(world, "state %u of %u: outcome %d", i + 1, available, answer.outcome);
     }
     world_count(world, COVERAGE_BUDGET);
 }
@@ -230,6 +244,8 @@ void world_finish(struct world *world)
     coverage->counts[COVERAGE_OWNED] += world->model.owned;
     coverage->counts[COVERAGE_FORGOTTEN] += world->model.forgotten;
     coverage->counts[COVERAGE_WITHOUT_FENCE] += world->model.without_fence;
+    coverage->counts[COVERAGE_CLAIMS] += world->model.claims_refused;
+    coverage->counts[COVERAGE_CLAIMS_EACH] += world->model.claims_refused_each;
 }
 
 void world_destroy(struct world *world)

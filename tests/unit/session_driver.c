@@ -24,6 +24,7 @@ static void driver_start_worker(struct driver *driver, const struct driver_optio
         .stripes = driver->stripes,
         .output_pool = &worker->output_pool,
         .default_lease_s = options->default_lease_s,
+        .claims_max = options->claims_max,
         .secret = options->auth_token ? &driver->secret : NULL,
         .connections = &driver->connections,
         .now_ns = options->now_ns,

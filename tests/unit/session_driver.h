@@ -19,6 +19,7 @@ struct driver_options {
     uint32_t workers;     /* with connections; at most as many as the stripes have */
     uint32_t effects_max; /* pending in one mailbox */
     uint64_t default_lease_s;
+    uint32_t claims_max; /* of a connection; 0: no limit */
     uint64_t now_ns;
     const char *auth_token;                                 /* NULL: no auth is needed */
     const struct memory *output_memory[DRIVER_WORKERS_MAX]; /* outlives the driver */

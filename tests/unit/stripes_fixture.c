@@ -34,29 +34,32 @@ static void stripes_fixture_release(void *context, void *block, size_t size)
 
 static _Atomic int64_t blocks_out;
 
-struct stripes *create_stripes_with_fences(uint32_t workers, uint64_t states_max,
-                                           uint64_t gc_max_idle_s, uint64_t fence_ceiling)
+struct stripes *create_stripes_from(struct stripes_options options)
 {
-    struct stripes_options options = {
-        .workers = workers,
-        .memory = {.allocate = stripes_fixture_allocate,
-                   .release = stripes_fixture_release,
-                   .context = &blocks_out},
-        .policy = {.gc_max_idle_ns = gc_max_idle_s * SECOND,
-                   .gc_interval_ns = 5 * SECOND,
-                   .release_on_disconnect = true},
-        .states_max = states_max,
-        .fence_first = 1,
-        .fence_ceiling = fence_ceiling,
-    };
     struct stripes *stripes;
 
+    options.memory = (struct memory){.allocate = stripes_fixture_allocate,
+                                     .release = stripes_fixture_release,
+                                     .context = &blocks_out};
+    options.policy.gc_interval_ns = 5 * SECOND;
+    options.policy.release_on_disconnect = true;
+    options.fence_first = 1;
     atomic_store(&blocks_out, 0);
     stripes = stripes_create(&options);
     assert_non_null(stripes);
-    for (uint32_t worker = 0; worker < workers; worker++)
+    for (uint32_t worker = 0; worker < options.workers; worker++)
         assert_true(mailbox_reserve(stripes_mailbox(stripes, worker), 1024));
     return stripes;
+}
+
+struct stripes *create_stripes_with_fences(uint32_t workers, uint64_t states_max,
+                                           uint64_t gc_max_idle_s, uint64_t fence_ceiling)
+{
+    return create_stripes_from(
+        (struct stripes_options){.workers = workers,
+                                 .policy = {.gc_max_idle_ns = gc_max_idle_s * SECOND},
+                                 .states_max = states_max,
+                                 .fence_ceiling = fence_ceiling});
 }
 
 struct stripes *create_stripes(uint32_t workers, uint64_t states_max, uint64_t gc_max_idle_s)

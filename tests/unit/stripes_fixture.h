@@ -15,6 +15,9 @@ enum {
     STEPS = 1000
 };
 
+/* Sets the memory and the rest of the policy. */
+struct stripes *create_stripes_from(struct stripes_options options);
+
 struct stripes *create_stripes(uint32_t workers, uint64_t states_max, uint64_t gc_max_idle_s);
 
 /* Fences start at 1 and are below `fence_ceiling`; 0: no limit. */

@@ -91,8 +91,10 @@ bool fixture_try_start(struct fixture *fixture, const struct rules *rules, uint6
     fixture->promised = 0;
     fixture->hash_mask = UINT64_MAX;
     fixture->effect_count = 0;
-    atomic_init(&fixture->budget.used, 0);
-    fixture->budget.max = rules->states_max ? rules->states_max : FIXTURE_STATES_MAX;
+    lock_budget_init(&fixture->budget, rules->states_max ? rules->states_max : FIXTURE_STATES_MAX,
+                     rules->claims_max, 1);
+    if (rules->claims_batch)
+        fixture->budget.claims_batch = rules->claims_batch;
     return table_init(&fixture->table, &context, &policy, &fixture->budget);
 }
 
@@ -107,6 +109,7 @@ void fixture_end(struct fixture *fixture)
     table_free(&fixture->table);
     assert_int_equal(fixture->effect_count, 0);
     assert_int_equal(atomic_load(&fixture->budget.used), 0);
+    assert_int_equal(atomic_load(&fixture->budget.claims_used), 0);
     assert_int_equal(fixture->promised, 0);
     memory_counted_assert_returned(&fixture->memory);
 }

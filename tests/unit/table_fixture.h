@@ -22,6 +22,9 @@ enum {
 struct rules {
     uint64_t states_max;
     uint64_t waiters_max;
+    uint64_t claims_max;      /* 0: no limit */
+    uint32_t claims_batch;    /* 0: as lock_budget_init chooses */
+    uint32_t claims_max_each; /* of a client of a transcript; 0: no limit */
     uint64_t gc_max_idle_s;
     uint64_t gc_interval_s;
     bool collect_at_once;

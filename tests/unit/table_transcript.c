@@ -21,6 +21,7 @@ struct player {
     struct fixture fixture;
     struct lock_token names[TRANSCRIPT_NAMES]; /* fence 0: the letter is free */
     uint32_t steps;
+    uint32_t claims_max_each;
     uint32_t effect; /* index of the next one to compare */
     const char *line;
     char buffer[TRANSCRIPT_LINE_MAX];
@@ -188,6 +189,16 @@ static void play_effect(struct player *player)
     player->effect++;
 }
 
+/* A request that takes a claim. */
+static struct lock_answer play_claim(struct player *player, struct lock_request request)
+{
+    struct fixture *fixture = &player->fixture;
+    uint32_t max = player->claims_max_each;
+
+    request.claims_full = max && table_claims(&fixture->table, request.connection_id) >= max;
+    return apply_to_table(&fixture->table, fixture->now_ns, request);
+}
+
 /* `CLIENT COMMAND KEY ARG…` of the protocol. */
 static struct lock_answer play_request(struct player *player)
 {
@@ -205,15 +216,13 @@ static struct lock_answer play_request(struct player *player)
         uint64_t wait_s = player_number(player, at++);
         uint32_t limit = semaphore ? (uint32_t)player_number(player, at++) : 1;
 
-        return apply_to_table(
-            &fixture->table, now_ns,
-            acquire_request(client, &key, limit, wait_s, player_number(player, at)));
+        return play_claim(player,
+                          acquire_request(client, &key, limit, wait_s, player_number(player, at)));
     }
     case 'e': {
         uint32_t limit = semaphore ? (uint32_t)player_number(player, at++) : 1;
 
-        return apply_to_table(&fixture->table, now_ns,
-                              enqueue_request(client, &key, limit, player_number(player, at)));
+        return play_claim(player, enqueue_request(client, &key, limit, player_number(player, at)));
     }
     case 'w':
         return apply_to_table(&fixture->table, now_ns,
@@ -335,6 +344,14 @@ static void play_used(struct player *player)
     player_expect(player, actual);
 }
 
+static void play_room(struct player *player)
+{
+    char actual[24];
+
+    snprintf(actual, sizeof(actual), "%u", player->fixture.table.claims_room);
+    player_expect(player, actual);
+}
+
 static void play_time(struct player *player)
 {
     struct fixture *fixture = &player->fixture;
@@ -359,8 +376,8 @@ static void play_line(struct player *player, const char *line)
         const char *word;
         void (*play)(struct player *player);
     } lines[] = {
-        {"at", play_time},   {"late", play_time}, {"deadline", play_deadline},
-        {"used", play_used}, {"see", play_see},   {"order", play_order},
+        {"at", play_time}, {"late", play_time},   {"deadline", play_deadline}, {"used", play_used},
+        {"see", play_see}, {"order", play_order}, {"room", play_room},
     };
 
     player_split(player, line);
@@ -391,6 +408,7 @@ static void play_once(const struct rules *rules, const char *const *lines, uint3
     memset(&player, 0, sizeof(player));
     fixture_start(&player.fixture, rules);
     player.steps = steps;
+    player.claims_max_each = rules->claims_max_each;
     player.fixture.hash_mask = hash_mask;
     for (; *lines; lines++)
         play_line(&player, *lines);

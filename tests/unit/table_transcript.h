@@ -14,6 +14,7 @@
  *   1 cancel = yes           1 gone [pending]                   1 holds = 30 | queue | nothing
  *   1 watch = yes            1 unwatch                          -> 1 idle
  *   1 leases = yes           client 1 holds a lease
+ *   room = 2                 claims that the table may have
  *   deadline = 30 | none     used = 2                           order a b: their fences rise
  *   see lock k = 1 1 0 2 30 0   limit, holders, waiters, owner, lease left, idle time
  *   see lock k = none        the key does not exist

@@ -44,6 +44,9 @@ static const struct number_option numbers[] = {
     {"write-timeout", "WRITE_TIMEOUT_S", NULL, FIELD(write_timeout_s), 5},
     {"shutdown-timeout", "SHUTDOWN_TIMEOUT_S", NULL, FIELD(shutdown_timeout_s), 30},
     {"threads", "THREADS", NULL, FIELD(threads), 0},
+    {"max-claims", "MAX_CLAIMS", NULL, FIELD(max_claims), 0},
+    {"max-claims-per-connection", "MAX_CLAIMS_PER_CONNECTION", NULL,
+     FIELD(max_claims_per_connection), 0},
 };
 
 enum {
@@ -347,9 +350,15 @@ static void numbers_out_of_their_range_are_refused_by_name(void **state)
 
 static void zero_is_accepted_if_it_has_a_meaning(void **state)
 {
-    static const char *const flags[] = {
-        "port",        "gc-max-idle",   "max-connections", "max-connections-per-ip",
-        "max-waiters", "write-timeout", "shutdown-timeout"};
+    static const char *const flags[] = {"port",
+                                        "gc-max-idle",
+                                        "max-connections",
+                                        "max-connections-per-ip",
+                                        "max-waiters",
+                                        "write-timeout",
+                                        "shutdown-timeout",
+                                        "max-claims",
+                                        "max-claims-per-connection"};
     uint32_t seen = 0;
 
     (void)state;

@@ -1,5 +1,6 @@
 /*
- * The input of a session: requests split anywhere, overlong lines, auth, end of input, draining.
+ * The input of a session: requests split anywhere, overlong lines, auth, end of input,
+ * draining, caps on claims.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -694,6 +695,98 @@ static void a_grant_on_its_way_is_delivered_while_draining(void **state)
     world_end();
 }
 
+/* ---- caps on claims ---- */
+
+static void a_connection_reaches_its_cap_in_several_stripes(void **state)
+{
+    struct peer *first;
+    struct peer *second;
+    char text[64];
+
+    (void)state;
+    world_start((struct setting){.workers = 4, .claims_max_each = 20});
+    first = connect_peer();
+    second = connect_peer();
+    for (int i = 0; i < 20; i++) {
+        snprintf(text, sizeof(text), "l\nkey-%d\n0 %d\n", i, i < 5 ? 5 : 60);
+        send_text(first, text);
+        snprintf(text, sizeof(text), "ok T %d\n", i < 5 ? 5 : 60);
+        expect_replies(first, text);
+    }
+    send_text(first, "l\none-more\n0\ne\none-more\n\nl\nkey-7\n9\nl\nkey-7\n0\n");
+    expect_replies(first, "error_max_locks\nerror_max_locks\nerror_max_waiters\ntimeout\n");
+    send_text(second, "l\none-more\n0\n");
+    expect_replies(second, "ok T 33\n");
+    pass_until(6);
+    send_text(first, "l\nkey-0\n0 60\nl\nkey-1\n0\nl\nkey-2\n0\nl\nkey-3\n0\nl\nkey-4\n0\n");
+    expect_replies(first, "ok T 60\nok T 33\nok T 33\nok T 33\nok T 33\n");
+    send_text(first, "l\nlast\n0\n");
+    expect_replies(first, "error_max_locks\n");
+    world_end();
+}
+
+static void released_claims_do_not_count(void **state)
+{
+    struct peer *peer;
+
+    (void)state;
+    world_start((struct setting){.workers = 2, .claims_max_each = 2});
+    peer = connect_peer();
+    for (int i = 0; i < 100; i++) {
+        char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+        send_text(peer, "l\nk\n0\n");
+        memcpy(token, reply_token(peer), sizeof(token));
+        send_with_token(peer, "r", "k", token, "");
+        expect_replies(peer, "ok\n");
+    }
+    send_text(peer, "l\nk\n0\nl\nj\n0\nl\ni\n0\n");
+    expect_replies(peer, "ok T 33\nok T 33\nerror_max_locks\n");
+    world_end();
+}
+
+static void own_takes_claims_beyond_a_connections_cap(void **state)
+{
+    struct peer *first;
+    struct peer *second;
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+    (void)state;
+    world_start((struct setting){.workers = 2, .claims_max_each = 1});
+    first = connect_peer();
+    second = connect_peer();
+    send_text(first, "l\nk\n0\n");
+    memcpy(token, reply_token(first), sizeof(token));
+    send_text(second, "l\nj\n0\n");
+    expect_replies(second, "ok T 33\n");
+    send_with_token(second, "own", "k", "l ", token);
+    expect_replies(second, "ok\n");
+    send_text(first, "l\ni\n0\nl\nh\n0\n");
+    expect_replies(first, "ok T 33\nerror_max_locks\n");
+    world_end();
+}
+
+static void all_connections_share_the_cap_on_claims(void **state)
+{
+    struct peer *first;
+    struct peer *second;
+
+    (void)state;
+    world_start((struct setting){.workers = 4, .claims_max = 3});
+    first = connect_peer();
+    second = connect_peer();
+    send_text(first, "l\na\n0\nl\nb\n0\n");
+    expect_replies(first, "ok T 33\nok T 33\n");
+    send_text(second, "e\na\n\nl\nb\n9\n");
+    expect_replies(second, "queued\nerror_max_waiters\n");
+    send_text(first, "l\nc\n0\n");
+    expect_replies(first, "error_max_locks\n");
+    disconnect(second);
+    send_text(first, "l\nc\n0\n");
+    expect_replies(first, "ok T 33\n");
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +812,10 @@ int main(void)
         cmocka_unit_test(draining_ends_an_enqueued_wait_and_its_place_in_the_queue),
         cmocka_unit_test(draining_removes_clients_from_all_queues),
         cmocka_unit_test(a_grant_on_its_way_is_delivered_while_draining),
+        cmocka_unit_test(a_connection_reaches_its_cap_in_several_stripes),
+        cmocka_unit_test(released_claims_do_not_count),
+        cmocka_unit_test(own_takes_claims_beyond_a_connections_cap),
+        cmocka_unit_test(all_connections_share_the_cap_on_claims),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

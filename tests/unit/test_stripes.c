@@ -159,6 +159,82 @@ static void the_fence_worker_is_woken_once_when_fences_are_low(void **state)
 
 /* ---- workers to wake ---- */
 
+/* ---- claims ---- */
+
+enum {
+    MANY_CLAIMS = 8192
+};
+
+/* Takes slots of a new semaphore until the cap refuses one. Returns the grants. */
+static uint32_t fill_with_claims(struct stripes *stripes, uint64_t client, const char *name)
+{
+    struct lock_key key = key_named(stripes, LOCK_KIND_SEMAPHORE, name);
+    struct lock_answer answer;
+    uint32_t grants = 0;
+    uint64_t wake = 0;
+
+    for (;;) {
+        answer = apply_to_stripes(stripes, 0, acquire_request(client, &key, MANY_CLAIMS * 2, 0, 9),
+                                  &wake);
+        if (answer.outcome != DFLOCKD_OK)
+            break;
+        grants++;
+    }
+    assert_int_equal(answer.outcome, DFLOCKD_ERROR_MAX_LOCKS);
+    assert_int_equal(stripes_claims(stripes, client, stripes_index(stripes, &key)), grants);
+    assert_true(stripes_holds(stripes, client, stripes_index(stripes, &key)));
+    return grants;
+}
+
+static void other_stripes_keep_at_most_3_percent_of_the_claims(void **state)
+{
+    struct stripes *stripes = create_stripes_from((struct stripes_options){
+        .workers = WORKERS, .states_max = 10000, .claims_max = MANY_CLAIMS});
+    uint64_t wake = 0;
+    char name[16];
+
+    (void)state;
+    assert_int_equal(fill_with_claims(stripes, 1, "k"), MANY_CLAIMS);
+    for (uint32_t stripe = 0; stripe < WORKERS * 8; stripe++)
+        stripes_disconnect(stripes, 0, 1, stripe, false, UINT32_MAX, &wake);
+    for (int i = 0; i < 1000; i++) {
+        struct lock_key key;
+
+        snprintf(name, sizeof(name), "k%d", i);
+        key = key_named(stripes, LOCK_KIND_LOCK, name);
+        assert_int_equal(acquire_in_stripes(stripes, 0, 2, &key, 0, LONG_S, &wake).outcome,
+                         DFLOCKD_OK);
+    }
+    for (uint32_t stripe = 0; stripe < WORKERS * 8; stripe++)
+        stripes_disconnect(stripes, 0, 2, stripe, false, UINT32_MAX, &wake);
+    assert_in_range(fill_with_claims(stripes, 3, "k"), MANY_CLAIMS - MANY_CLAIMS / 32, MANY_CLAIMS);
+    destroy_stripes(stripes);
+}
+
+static void a_small_cap_on_claims_is_exact_in_all_stripes(void **state)
+{
+    struct stripes *stripes = create_stripes_from(
+        (struct stripes_options){.workers = WORKERS, .states_max = 10000, .claims_max = 100});
+    uint64_t wake = 0;
+    char name[16];
+
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i <= 100; i++) {
+            struct lock_key key;
+
+            snprintf(name, sizeof(name), "k%d", i);
+            key = key_named(stripes, LOCK_KIND_LOCK, name);
+            assert_int_equal(acquire_in_stripes(stripes, 0, 1, &key, 0, LONG_S, &wake).outcome,
+                             i < 100 ? DFLOCKD_OK : DFLOCKD_ERROR_MAX_LOCKS);
+        }
+        check_stripes(stripes);
+        for (uint32_t stripe = 0; stripe < WORKERS * 8; stripe++)
+            stripes_disconnect(stripes, 0, 1, stripe, false, UINT32_MAX, &wake);
+    }
+    destroy_stripes(stripes);
+}
+
 static void an_effect_wakes_its_worker_only_when_its_mailbox_was_empty(void **state)
 {
     struct stripes *stripes = create_stripes(WORKERS, 10, 0);
@@ -327,6 +403,8 @@ int main(void)
         cmocka_unit_test(salts_are_random_and_each_is_used_once),
         cmocka_unit_test(fences_are_promised_for_all_stripes_together),
         cmocka_unit_test(the_fence_worker_is_woken_once_when_fences_are_low),
+        cmocka_unit_test(other_stripes_keep_at_most_3_percent_of_the_claims),
+        cmocka_unit_test(a_small_cap_on_claims_is_exact_in_all_stripes),
         cmocka_unit_test(an_effect_wakes_its_worker_only_when_its_mailbox_was_empty),
         cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
         cmocka_unit_test(a_worker_that_wakes_in_time_is_not_woken),

@@ -24,7 +24,8 @@ OPTIONS = {
     "fence-state-file": ["FENCE_STATE_FILE"], "http-port": ["HTTP_PORT"],
     "http-host": ["HTTP_HOST"], "debug": ["DEBUG"], "threads": ["THREADS"],
     "unix-socket": ["UNIX_SOCKET"], "unix-socket-mode": ["UNIX_SOCKET_MODE"],
-    "max-buffered-mib": ["MAX_BUFFERED_MIB"],
+    "max-buffered-mib": ["MAX_BUFFERED_MIB"], "max-claims": ["MAX_CLAIMS"],
+    "max-claims-per-connection": ["MAX_CLAIMS_PER_CONNECTION"],
 }
 
 
@@ -44,6 +45,21 @@ def one_waiter_at_most(server):
         client.acquire("key")
         assert client.call("e", "key") == "queued"
         assert other.call("e", "key") == "error_max_waiters"
+
+
+def one_claim_at_most(server):
+    with Client(server) as client, Client(server) as other:
+        client.acquire("key")
+        assert other.call("l", "other", "0") == "error_max_locks"
+        assert other.call("e", "key") == "error_max_waiters"
+
+
+def one_claim_of_each_at_most(server):
+    with Client(server) as client, Client(server) as other:
+        client.acquire("key")
+        assert client.call("l", "other", "0") == "error_max_locks"
+        assert client.call("e", "key") == "error_max_waiters"
+        assert other.call("e", "key") == "queued"
 
 
 def one_connection_at_most(server):
@@ -140,6 +156,8 @@ OBSERVED = [
     ("max-connections", "1", one_connection_at_most),
     ("max-connections-per-ip", "1", one_connection_at_most),
     ("max-waiters", "1", one_waiter_at_most),
+    ("max-claims", "1", one_claim_at_most),
+    ("max-claims-per-connection", "1", one_claim_of_each_at_most),
     ("read-timeout", "1", idle_for_a_second_at_most),
     ("write-timeout", "1", drops_a_peer_that_does_not_read),
     ("shutdown-timeout", "1", closes_a_second_after_the_signal),
