@@ -1,7 +1,7 @@
 /*
  * A memory limit shared by several threads. Allocations beyond it fail as if memory were short.
- * Near the limit the budget is tight: callers that can do with less should stop then and leave
- * the reserve to small users.
+ * The last part is the reserve: callers decide by budget_has who may use it. A budget is tight
+ * while less than the reserve is left.
  */
 #ifndef BASE_BUDGET_H
 #define BASE_BUDGET_H
@@ -13,7 +13,7 @@
 #include "base/memory.h"
 
 enum {
-    BUDGET_RESERVE_PARTS = 8 /* the budget is tight when only this part is left (1 of 8) */
+    BUDGET_RESERVE_PARTS = 8 /* the reserve is one of so many parts */
 };
 
 struct budget {
@@ -30,18 +30,28 @@ void budget_init(struct budget *budget, const struct memory *from, size_t max);
 bool budget_take(struct budget *budget, size_t size);
 void budget_give(struct budget *budget, size_t size);
 
-/* Returns how many bytes to free until the budget is not tight; 0: it is not. */
-static inline size_t budget_excess(const struct budget *budget)
+static inline size_t budget_reserve(const struct budget *budget)
+{
+    return budget->max / BUDGET_RESERVE_PARTS;
+}
+
+/* Returns how many bytes to free until `kept` bytes are left; 0: they are. */
+static inline size_t budget_lack(const struct budget *budget, size_t kept)
 {
     size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
-    size_t ease = budget->max - budget->max / BUDGET_RESERVE_PARTS;
 
-    return used > ease ? used - ease : 0;
+    return used > budget->max - kept ? used - (budget->max - kept) : 0;
+}
+
+/* Returns whether `size` bytes can be taken so that `kept` bytes are left. */
+static inline bool budget_has(const struct budget *budget, size_t size, size_t kept)
+{
+    return size <= budget->max - kept && budget_lack(budget, size + kept) == 0;
 }
 
 static inline bool budget_tight(const struct budget *budget)
 {
-    return budget_excess(budget) > 0;
+    return budget_lack(budget, budget_reserve(budget)) > 0;
 }
 
 #endif

@@ -54,6 +54,18 @@ void pool_free(struct pool *pool)
     pool->empty_chunks = 0;
 }
 
+void pool_trim(struct pool *pool, uint32_t chunks)
+{
+    while (pool->empty_chunks > chunks) {
+        struct list_link *link = pool->partial.head.previous;
+
+        list_remove(link);
+        pool->empty_chunks--;
+        pool->chunks--;
+        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link), POOL_CHUNK_BYTES);
+    }
+}
+
 static struct pool_chunk *pool_chunk_new(struct pool *pool)
 {
     struct pool_chunk *chunk = memory_allocate(pool->memory, POOL_CHUNK_BYTES, POOL_CHUNK_BYTES);
@@ -117,11 +129,11 @@ void pool_give(struct pool *pool, void *object)
     pool->count--;
     if (chunk->taken > 0)
         return;
-    if (pool->empty_chunks >= pool->empty_chunks_max) {
+    if (chunk->link.next != &pool->partial.head) {
         list_remove(&chunk->link);
-        pool->chunks--;
-        memory_release(pool->memory, chunk, POOL_CHUNK_BYTES);
-    } else {
-        pool->empty_chunks++;
+        list_push_back(&pool->partial, &chunk->link);
     }
+    pool->empty_chunks++;
+    if (pool->empty_chunks > pool->empty_chunks_max)
+        pool_trim(pool, pool->empty_chunks_max);
 }

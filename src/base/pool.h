@@ -16,7 +16,7 @@ enum {
 
 struct pool {
     const struct memory *memory;
-    struct list partial; /* chunks with a free object */
+    struct list partial; /* chunks with a free object; empty ones last */
     uint32_t object_bytes;
     uint32_t objects_per_chunk;
     uint64_t count;  /* objects in use */
@@ -34,6 +34,9 @@ void pool_init(struct pool *pool, const struct memory *memory, size_t object_byt
 
 /* Keeps up to `chunks` spare chunks, for a count that rises and falls by much. */
 void pool_keep(struct pool *pool, uint32_t chunks);
+
+/* Frees all spare chunks but `chunks`. */
+void pool_trim(struct pool *pool, uint32_t chunks);
 
 /* All objects must have been returned. */
 void pool_free(struct pool *pool);

@@ -18,8 +18,6 @@ static uint8_t *backlog_allocate(struct backlog_source *source, uint32_t capacit
 {
     if (capacity == BACKLOG_MIN)
         return pool_take(&source->pool);
-    if (budget_tight(source->buffers))
-        return NULL;
     return memory_allocate(&source->buffers->memory, capacity, 1);
 }
 
@@ -30,21 +28,30 @@ const uint8_t *backlog_bytes(const struct backlog *backlog)
     return backlog->bytes ? backlog->bytes + backlog->start : nothing;
 }
 
+uint32_t backlog_growth(const struct backlog *backlog, uint32_t length)
+{
+    uint32_t capacity = BACKLOG_MIN;
+
+    if (backlog->bytes && backlog->capacity - backlog->end >= length)
+        return 0;
+    while (capacity < backlog_length(backlog) + length)
+        capacity *= 2;
+    return capacity;
+}
+
 bool backlog_append(struct backlog *backlog, struct backlog_source *source, const uint8_t *bytes,
                     uint32_t length)
 {
     uint32_t kept = backlog_length(backlog);
+    uint32_t capacity;
 
     assert(length > 0);
     if (kept + length > BACKLOG_MAX)
         return false;
-    if (!backlog->bytes || backlog->capacity - backlog->end < length) {
-        uint32_t capacity = BACKLOG_MIN;
-        uint8_t *larger;
+    capacity = backlog_growth(backlog, length);
+    if (capacity > 0) {
+        uint8_t *larger = backlog_allocate(source, capacity);
 
-        while (capacity < kept + length)
-            capacity *= 2;
-        larger = backlog_allocate(source, capacity);
         if (!larger)
             return false;
         if (backlog->bytes)

@@ -41,6 +41,12 @@ static inline uint32_t backlog_length(const struct backlog *backlog)
 /* Returns the bytes, valid until the backlog changes; never NULL. */
 const uint8_t *backlog_bytes(const struct backlog *backlog);
 
+/*
+ * Returns the size of the block that backlog_append would allocate for `length` more bytes; 0: it
+ * would allocate none.
+ */
+uint32_t backlog_growth(const struct backlog *backlog, uint32_t length);
+
 /* Returns false if memory or the budget is short, or above BACKLOG_MAX. `length` is not 0. */
 bool backlog_append(struct backlog *backlog, struct backlog_source *source, const uint8_t *bytes,
                     uint32_t length);

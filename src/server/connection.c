@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "server/buffer_rules.h"
 #include "server/log.h"
 #include "server/log_events.h"
 
@@ -184,9 +185,8 @@ static void connection_act_on(struct connection_context *context, struct connect
     connection->want = (uint8_t)progress->want;
     if (progress->problem != SESSION_PROBLEM_NONE)
         connection_report_problem(context, connection, progress->problem);
-    /* If buffers are short, a connection that keeps more of them than one reply takes must end. */
     if (transport_unsent(&connection->transport) > OUTPUT_CHUNK_BYTES &&
-        budget_tight(context->buffers)) {
+        !buffer_rules_allow_unsent(&context->session, &connection->session)) {
         connection_abort_for_room(context, connection);
         return;
     }
@@ -201,9 +201,33 @@ static struct session_progress connection_read_requests(struct connection_contex
                                                         struct connection *connection,
                                                         const uint8_t *bytes, size_t length)
 {
-    context->session.frugal = budget_tight(context->buffers);
     return session_read(&connection->session, &context->session, bytes, length,
                         &connection->transport.output);
+}
+
+/* Returns false, and aborts the connection, if it may not have memory for replies. */
+static bool connection_may_reply(struct connection_context *context, struct connection *connection)
+{
+    if (buffer_rules_allow_reply(&context->session, &connection->session))
+        return true;
+    connection_abort_for_memory(context, connection);
+    connection_queue(context, connection);
+    return false;
+}
+
+/* Appends input to the backlog. Without memory returns false, and aborts the connection. */
+static bool connection_keep(struct connection_context *context, struct connection *connection,
+                            const uint8_t *bytes, uint32_t length)
+{
+    struct backlog *backlog = &connection->backlog;
+    uint32_t growth = backlog_growth(backlog, length);
+
+    if ((growth == 0 ||
+         buffer_rules_allow_input(&context->session, &connection->session, growth)) &&
+        backlog_append(backlog, &context->backlogs, bytes, length))
+        return true;
+    connection_abort_for_memory(context, connection);
+    return false;
 }
 
 /* Serves the backlog. */
@@ -230,10 +254,8 @@ static uint32_t connection_complete_request(struct connection_context *context,
     uint32_t most = kept < BACKLOG_MIN ? BACKLOG_MIN - kept : BACKLOG_MIN;
     uint32_t part = length < most ? length : most;
 
-    if (!backlog_append(backlog, &context->backlogs, bytes, part)) {
-        connection_abort_for_memory(context, connection);
+    if (!connection_keep(context, connection, bytes, part))
         return part;
-    }
     connection_serve(context, connection);
     kept = backlog_length(backlog);
     if (connection->state != CONNECTION_OPEN || kept > part)
@@ -265,10 +287,8 @@ static void connection_serve_received(struct connection_context *context,
         length -= (uint32_t)progress.consumed;
     }
     if (length > 0 && progress.want != SESSION_WANT_CLOSE &&
-        !backlog_append(&connection->backlog, &context->backlogs, bytes, length)) {
-        connection_abort_for_memory(context, connection);
+        !connection_keep(context, connection, bytes, length))
         return;
-    }
     connection_act_on(context, connection, &progress);
 }
 
@@ -341,7 +361,7 @@ void connection_received(struct connection_context *context, struct connection *
         if (connection->overdue)
             connection->overdue_bytes -=
                 bytes.length < connection->overdue_bytes ? bytes.length : connection->overdue_bytes;
-        if (connection->state == CONNECTION_OPEN) {
+        if (connection->state == CONNECTION_OPEN && connection_may_reply(context, connection)) {
             result = transport_read(&context->transports, transport, &bytes);
             result = connection_serve_all(context, connection, &bytes, result);
         }
@@ -363,6 +383,8 @@ bool connection_continue_handshake(struct connection_context *context,
         transport_stop_handshake(&context->transports, transport);
         return false;
     }
+    if (!connection_may_reply(context, connection))
+        return false;
     result = transport_continue_handshake(&context->transports, transport, &bytes);
     if (!transport_handshakes(transport)) {
         connection->overdue = false;
@@ -441,6 +463,8 @@ void connection_effect(struct connection_context *context, struct connection *co
         connection_begin_idle(context, connection);
         return;
     }
+    if (!connection_may_reply(context, connection))
+        return;
     session_effect(&connection->session, &context->session, answer, &connection->transport.output);
     connection_continue(context, connection);
 }
@@ -624,9 +648,10 @@ static void connection_advance_open(struct connection_context *context,
 {
     struct transport *transport = &connection->transport;
 
-    if (connection->want == SESSION_WANT_TURN ||
-        (connection->want == SESSION_WANT_ROOM &&
-         transport->output.length < SESSION_OUTPUT_MAX / 2))
+    if ((connection->want == SESSION_WANT_TURN ||
+         (connection->want == SESSION_WANT_ROOM &&
+          transport->output.length < SESSION_OUTPUT_MAX / 2)) &&
+        connection_may_reply(context, connection))
         connection_serve(context, connection);
     /* The input that had waited at the read timeout brought no progress. */
     if (connection->overdue && connection->overdue_bytes == 0 &&
@@ -667,6 +692,7 @@ static void connection_begin_gone(struct connection_context *context, struct con
     if (connection->transport.lost)
         timeout_start(&context->lingers, &connection->next_step, context->session.now_ns);
     transport_drop_output(&context->transports, &connection->transport);
+    transport_end_tls(&context->transports, &connection->transport);
 }
 
 static void connection_send(struct connection_context *context, struct connection *connection)

@@ -67,7 +67,6 @@ static_assert(sizeof(struct connection) <= 224, "a connection takes no more memo
 struct connection_context {
     struct session_context session;
     struct transports transports;
-    struct budget *buffers;
     struct backlog_source backlogs;
     _Atomic uint64_t *open;      /* connections of the process */
     struct ip_limits *ip_limits; /* NULL: there are none */
@@ -86,6 +85,12 @@ struct connection_context {
 static inline struct connection *connection_of(struct transport *transport)
 {
     return CONTAINER_OF(transport, struct connection, transport);
+}
+
+/* Returns the bytes of the budget that the connection keeps beyond this turn. */
+static inline size_t connection_kept_memory(const struct connection *connection)
+{
+    return connection->backlog.capacity + transport_kept_memory(&connection->transport);
 }
 
 /* Queues the connection, to advance it at the end of the turn. */

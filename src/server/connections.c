@@ -144,28 +144,12 @@ bool connections_work(struct connections *connections)
             break;
     }
     connections_receive_starved(connections);
-    return context->transports.must_not_sleep || !list_empty(&context->work) ||
-           !list_empty(&context->starved) || !list_empty(&context->denied) ||
-           !list_empty(&context->transports.pending_handshakes);
+    return connections->evicting || context->transports.must_not_sleep ||
+           !list_empty(&context->work) || !list_empty(&context->starved) ||
+           !list_empty(&context->denied) || !list_empty(&context->transports.pending_handshakes);
 }
 
 /* ---- time ---- */
-
-/* Buffers are short: aborts connections whose peers do not read, those first that wait longest. */
-static void connections_make_room(struct connection_context *context)
-{
-    size_t excess = budget_excess(context->buffers);
-    struct list_link *link;
-
-    while (excess > 0 && (link = list_first(&context->transports.writes.list))) {
-        struct timeout *timeout = CONTAINER_OF(link, struct timeout, link);
-        struct transport *transport = CONTAINER_OF(timeout, struct transport, write);
-        size_t kept = transport_unsent(transport);
-
-        excess -= kept < excess ? kept : excess;
-        connection_abort_for_room(context, connection_of(transport));
-    }
-}
 
 static struct connection *connections_take_next_step(struct timeouts *timeouts, uint64_t now_ns)
 {
@@ -182,8 +166,8 @@ void connections_expire(struct connections *connections)
     struct transport *transport;
     struct connection *connection;
 
-    if (budget_tight(context->buffers))
-        connections_make_room(context);
+    connections->evicting = evictor_turn(&connections->evictor, context, &connections->slots,
+                                         connections->other_workers);
     if (context->transports.must_not_sleep)
         return; /* unprocessed completions may bring input or make room */
     while ((timeout = timeouts_take(&context->reads, now_ns)))
@@ -298,11 +282,11 @@ static void connections_init_context(struct connection_context *context,
 {
     context->session = options->session;
     context->session.output_pool = &context->transports.output_pool;
-    context->buffers = options->buffers;
+    context->session.buffers = options->buffers;
     context->open = options->open;
     context->ip_limits = options->ip_limits;
-    backlog_source_init(&context->backlogs, context->buffers);
-    transports_init(&context->transports, memory, context->buffers, &context->backlogs,
+    backlog_source_init(&context->backlogs, options->buffers);
+    transports_init(&context->transports, memory, options->buffers, &context->backlogs,
                     options->ring, options->tls, options->write_timeout_ns);
     segments_init(&context->addresses, memory, SOCKETS_PEER_TEXT_MAX);
     list_init(&context->work);
@@ -321,6 +305,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->mailbox = stripes_mailbox(options->session.stripes, options->worker);
     connections->next_id = options->next_id;
     connections->worker = options->worker;
+    connections->other_workers = UINT64_MAX >> (64 - options->workers) & ~(1ull << options->worker);
     connections->buffer_count = options->buffer_count;
     connections_init_context(&connections->context, options, &connections->memory);
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));

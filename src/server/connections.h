@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "server/connection.h"
+#include "server/evictor.h"
 #include "server/slots.h"
 
 /* Tags in the ring below this are the worker's. */
@@ -26,6 +27,7 @@ struct connections_options {
     struct session_context session;
     struct tls_place *tls; /* NULL: no TLS */
     uint32_t worker;
+    uint32_t workers;            /* of the process */
     _Atomic uint64_t *next_id;   /* of the process: connections so far */
     _Atomic uint64_t *open;      /* of the process: connections now */
     struct ip_limits *ip_limits; /* NULL: there are none */
@@ -40,8 +42,11 @@ struct connections {
     struct pool pool;
     struct slots slots;
     _Atomic uint64_t *next_id;
+    struct evictor evictor;
+    uint64_t other_workers; /* a bit for each */
     uint32_t worker;
     uint32_t buffer_count;
+    bool evicting; /* the evictor needs another turn */
 };
 
 /* Allocates nothing. */

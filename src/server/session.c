@@ -206,6 +206,15 @@ static size_t session_skip_line(struct session *session, struct session_context 
     return (size_t)(end - bytes) + 1;
 }
 
+static bool session_output_is_full(const struct session_context *context,
+                                   const struct output *output)
+{
+    if (output->length < SESSION_OUTPUT_FRUGAL)
+        return false;
+    return output->length >= SESSION_OUTPUT_MAX ||
+           (context->buffers && budget_tight(context->buffers));
+}
+
 struct session_progress session_read(struct session *session, struct session_context *context,
                                      const uint8_t *bytes, size_t length, struct output *output)
 {
@@ -229,7 +238,7 @@ struct session_progress session_read(struct session *session, struct session_con
             progress.want = SESSION_WANT_EFFECT;
             return progress;
         }
-        if (output->length >= (context->frugal ? SESSION_OUTPUT_FRUGAL : SESSION_OUTPUT_MAX)) {
+        if (session_output_is_full(context, output)) {
             progress.want = SESSION_WANT_ROOM;
             return progress;
         }
@@ -330,6 +339,16 @@ bool session_disconnect(struct session *session, struct session_context *context
         session->stripes_used &= session->stripes_used - 1;
     }
     return true;
+}
+
+bool session_holds(const struct session *session, const struct session_context *context)
+{
+    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
+        if (stripes_holds(context->stripes, session->connection_id,
+                          (uint32_t)__builtin_ctzll(left)))
+            return true;
+    }
+    return false;
 }
 
 bool session_watch(struct session *session, struct session_context *context)

@@ -46,6 +46,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "server/output.h"
 #include "server/secret.h"
 #include "server/stats.h"
@@ -69,9 +70,9 @@ struct session_context {
     struct secret *secret;               /* NULL: no auth is needed */
     const _Atomic uint64_t *connections; /* for stats */
     bool draining;
-    bool frugal;     /* memory for buffers is short in the process */
-    uint64_t now_ns; /* of this turn */
-    uint64_t wake;   /* workers to wake, see server/stripes.h */
+    const struct budget *buffers; /* of the process; NULL: unlimited */
+    uint64_t now_ns;              /* of this turn */
+    uint64_t wake;                /* workers to wake, see server/stripes.h */
 };
 
 enum session_state {
@@ -153,6 +154,9 @@ bool session_drain(struct session *session, struct session_context *context, str
  * all is done; the session must not be used then. Else call again.
  */
 bool session_disconnect(struct session *session, struct session_context *context, uint32_t steps);
+
+/* Returns whether the client holds a lease. */
+bool session_holds(const struct session *session, const struct session_context *context);
 
 /*
  * Returns whether the client holds something or waits for it. If it does, LOCK_IDLE follows when

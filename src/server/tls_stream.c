@@ -36,11 +36,17 @@ bool tls_stream_open(struct tls_stream *stream, struct transport *transport,
     return stream->tls != NULL;
 }
 
+void tls_stream_end_tls(struct tls_stream *stream)
+{
+    tls_free(stream->tls);
+    stream->tls = NULL;
+}
+
 void tls_stream_close(struct tls_stream *stream)
 {
+    assert(!stream->tls);
     assert(!list_linked(&stream->handshaking_link) && !list_linked(&stream->pending_link));
     assert(!stream->handshake_input.bytes);
-    tls_free(stream->tls);
     output_clear(&stream->ciphertext, stream->output_pool);
 }
 

@@ -24,7 +24,7 @@ enum {
 struct transport;
 
 struct tls_stream {
-    struct tls *tls;
+    struct tls *tls;             /* NULL after tls_stream_end_tls */
     struct transport *transport; /* its owner */
     struct pool *output_pool;
     struct output ciphertext;          /* to be sent */
@@ -38,7 +38,10 @@ struct tls_stream {
 bool tls_stream_open(struct tls_stream *stream, struct transport *transport,
                      struct tls_place *place, struct pool *output_pool);
 
-/* Drops unsent ciphertext. The stream must be in no list, and handshake_input empty. */
+/* Frees `tls`. Only unsent ciphertext is left. */
+void tls_stream_end_tls(struct tls_stream *stream);
+
+/* Drops unsent ciphertext. The stream must be in no list, and `tls` and handshake_input empty. */
 void tls_stream_close(struct tls_stream *stream);
 
 /* Borrows received bytes until tls_stream_read has used them or the next call of this function. */

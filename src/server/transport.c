@@ -46,7 +46,7 @@ static struct tls_stream *transport_open_stream(struct transports *transports,
 {
     struct tls_stream *stream;
 
-    if (!budget_take(transports->buffers, TLS_STREAM_BYTES))
+    if (budget_tight(transports->buffers) || !budget_take(transports->buffers, TLS_STREAM_BYTES))
         return NULL;
     stream = pool_take(&transports->stream_pool);
     if (stream && tls_stream_open(stream, transport, transports->tls, &transports->output_pool)) {
@@ -76,9 +76,9 @@ void transport_close(struct transports *transports, struct transport *transport)
     if (!transport->stream)
         return;
     transport_stop_handshake(transports, transport);
+    transport_end_tls(transports, transport);
     tls_stream_close(transport->stream);
     pool_give(&transports->stream_pool, transport->stream);
-    budget_give(transports->buffers, TLS_STREAM_BYTES);
 }
 
 /* ---- receiving ---- */
@@ -148,7 +148,8 @@ enum transport_result transport_read(struct transports *transports, struct trans
     if (!stream)
         return TRANSPORT_BYTES;
     if (transport_handshakes(transport)) {
-        if (!backlog_append(&stream->handshake_input, transports->backlogs, bytes->start,
+        if (budget_tight(transports->buffers) ||
+            !backlog_append(&stream->handshake_input, transports->backlogs, bytes->start,
                             bytes->length))
             return TRANSPORT_NO_MEMORY;
         if (!list_linked(&stream->pending_link))
@@ -361,6 +362,15 @@ void transport_drop_output(struct transports *transports, struct transport *tran
         output_clear(&transport->stream->ciphertext, &transports->output_pool);
 }
 
+size_t transport_kept_memory(const struct transport *transport)
+{
+    const struct tls_stream *stream = transport->stream;
+    size_t kept = transport->sending >= TRANSPORT_FULL ? transport_unsent(transport) : 0;
+
+    return stream && stream->tls ? kept + TLS_STREAM_BYTES + stream->handshake_input.capacity
+                                 : kept;
+}
+
 bool transport_finish(struct transport *transport)
 {
     return transport->stream && tls_stream_end(transport->stream);
@@ -372,6 +382,16 @@ bool transport_in_flight(const struct transport *transport)
 {
     return transport->receive_pending || transport->watch_pending ||
            transport->sending == TRANSPORT_SENDING || transport->sending == TRANSPORT_WAITING;
+}
+
+void transport_end_tls(struct transports *transports, struct transport *transport)
+{
+    struct tls_stream *stream = transport->stream;
+
+    if (!stream || !stream->tls)
+        return;
+    tls_stream_end_tls(stream);
+    budget_give(transports->buffers, TLS_STREAM_BYTES);
 }
 
 bool transport_cancel(struct transports *transports, struct transport *transport)

@@ -123,7 +123,10 @@ void transports_init(struct transports *transports, const struct memory *memory,
                      struct tls_place *tls, uint64_t write_timeout_ns);
 void transports_free(struct transports *transports);
 
-/* Takes over the socket. Returns false if memory is short; then the caller keeps it. */
+/*
+ * Takes over the socket. Returns false if memory is short, or the reserve of buffers for TLS; then
+ * the caller keeps it.
+ */
 bool transport_open(struct transports *transports, struct transport *transport, int descriptor);
 
 /* Closes the socket and frees all memory. No request may be pending. */
@@ -223,6 +226,9 @@ static inline size_t transport_unsent(const struct transport *transport)
     return transport->stream ? length + transport->stream->ciphertext.length : length;
 }
 
+/* Returns the bytes of the budget that the transport keeps; a turn frees those of others. */
+size_t transport_kept_memory(const struct transport *transport);
+
 /* Returns whether memory was short for bytes to send. */
 static inline bool transport_output_failed(const struct transport *transport)
 {
@@ -252,6 +258,9 @@ bool transport_finish(struct transport *transport);
 /* ---- the end ---- */
 
 bool transport_in_flight(const struct transport *transport);
+
+/* Frees the memory of TLS. Nothing can be decrypted or encrypted any more. */
+void transport_end_tls(struct transports *transports, struct transport *transport);
 
 /* Cancels all requests in the ring. Returns false if that was done before. */
 bool transport_cancel(struct transports *transports, struct transport *transport);

@@ -370,6 +370,7 @@ static void worker_init_connections(struct worker *worker)
         .buffer_count = RING_BUFFERS,
         .tls = shared->credentials->tls,
         .worker = worker->number,
+        .workers = shared->count,
         .next_id = &shared->next_id,
         .open = &shared->connections,
         .ip_limits = shared->ip_limits,

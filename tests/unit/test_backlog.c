@@ -155,19 +155,20 @@ static void a_backlog_grows_up_to_its_limit(void **state)
     assert_true(append_bytes(f, bytes, 1));
 }
 
-static void only_small_backlogs_start_when_buffers_are_short(void **state)
+static void growth_is_the_size_of_the_next_block(void **state)
 {
     struct fixture *f = *state;
     static const uint8_t bytes[BACKLOG_MIN + 1];
 
+    assert_int_equal(backlog_growth(&f->backlog, 1), BACKLOG_MIN);
+    assert_int_equal(backlog_growth(&f->backlog, BACKLOG_MIN + 1), 2 * BACKLOG_MIN);
     assert_true(append_bytes(f, bytes, 1));
-    assert_true(budget_take(&f->budget, BUDGET_BYTES - BUDGET_BYTES / BUDGET_RESERVE_PARTS));
-    assert_true(append_bytes(f, bytes, BACKLOG_MIN - 1));
-    assert_false(append_bytes(f, bytes, 1));
-    backlog_clear(&f->backlog, &f->source);
-    assert_false(append_bytes(f, bytes, BACKLOG_MIN + 1));
-    budget_give(&f->budget, BUDGET_BYTES - BUDGET_BYTES / BUDGET_RESERVE_PARTS);
+    assert_int_equal(backlog_growth(&f->backlog, BACKLOG_MIN - 1), 0);
+    assert_int_equal(backlog_growth(&f->backlog, BACKLOG_MIN), 2 * BACKLOG_MIN);
     assert_true(append_bytes(f, bytes, BACKLOG_MIN + 1));
+    assert_int_equal(f->backlog.capacity, 2 * BACKLOG_MIN);
+    backlog_consume(&f->backlog, &f->source, 2);
+    assert_int_equal(backlog_growth(&f->backlog, BACKLOG_MIN - 1), 2 * BACKLOG_MIN);
 }
 
 int main(void)
@@ -178,8 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_small_backlog_uses_only_the_pool, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_append_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_backlog_grows_up_to_its_limit, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(only_small_backlogs_start_when_buffers_are_short, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(growth_is_the_size_of_the_next_block, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,6 +207,33 @@ static void pool_keep_keeps_that_many_empty_chunks(void **state)
     run_with_each_size(come_and_go);
 }
 
+static void trim_pool(struct fixture *f)
+{
+    uint32_t objects = f->pool.objects_per_chunk;
+
+    pool_keep(&f->pool, 8);
+    take_up_to(f, 4 * objects);
+    while (f->count > objects + 1)
+        give_object(f, 0);
+    assert_int_equal(f->memory.blocks, 4);
+    pool_trim(&f->pool, 1);
+    assert_int_equal(f->memory.blocks, 3);
+    pool_trim(&f->pool, 0);
+    assert_int_equal(f->memory.blocks, 2);
+    take_up_to(f, 2 * objects);
+    assert_int_equal(f->memory.blocks, 2);
+    while (f->count > 0)
+        give_object(f, 0);
+    pool_trim(&f->pool, 0);
+    assert_int_equal(f->memory.blocks, 0);
+}
+
+static void pool_trim_frees_empty_chunks_only(void **state)
+{
+    (void)state;
+    run_with_each_size(trim_pool);
+}
+
 static void run_short(struct fixture *f)
 {
     f->memory.fail_after = 0;
@@ -264,6 +291,7 @@ int main(void)
         cmocka_unit_test(holes_are_filled_before_a_new_chunk),
         cmocka_unit_test(empty_chunks_are_freed_except_one),
         cmocka_unit_test(pool_keep_keeps_that_many_empty_chunks),
+        cmocka_unit_test(pool_trim_frees_empty_chunks_only),
         cmocka_unit_test(short_memory_returns_null_and_keeps_other_objects),
         cmocka_unit_test(objects_keep_their_contents_through_random_operations),
     };
