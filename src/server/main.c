@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include "base/time_units.h"
 #include "dflockd/version.h"
 #include "os/clock.h"
+#include "os/machine.h"
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/sockets.h"
@@ -106,38 +106,25 @@ static int server_fail_at_ring(int error)
     return server_fail(text);
 }
 
-static uint64_t server_memory_bytes(void)
+/* Sets the limits that the options leave to the server, by the memory and the CPUs it may use. */
+static void server_set_limits(struct server *server)
 {
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
+    struct options *options = &server->options;
+    struct machine_limits limits = machine_limits();
+    uint64_t claims = limits.memory_bytes / CLAIMS_SHARE / CLAIM_BYTES;
+    uint64_t buffers = limits.memory_bytes / BUFFERED_SHARE;
 
-static size_t server_buffered_max(const struct options *options)
-{
-    if (options->max_buffered_mib)
-        return (size_t)options->max_buffered_mib << 20;
-    return (size_t)(server_memory_bytes() / BUFFERED_SHARE);
-}
-
-/* Sets the caps on claims that the user left to the server. */
-static void server_set_claims(struct options *options)
-{
-    uint64_t fit = server_memory_bytes() / CLAIMS_SHARE / CLAIM_BYTES;
-
+    if (options->max_buffered_mib > 0)
+        buffers = options->max_buffered_mib << 20;
+    budget_init(&server->shared.buffers, &server->shared.memory, (size_t)buffers);
     if (options->max_claims == 0)
-        options->max_claims = fit < OPTIONS_COUNT_MAX ? fit : OPTIONS_COUNT_MAX;
+        options->max_claims = claims < OPTIONS_COUNT_MAX ? claims + 1 : OPTIONS_COUNT_MAX;
     if (options->max_claims_per_connection == 0)
         options->max_claims_per_connection =
             (options->max_claims + CLAIMS_SHARE_OF_CONNECTION - 1) / CLAIMS_SHARE_OF_CONNECTION;
-}
-
-static uint32_t server_usable_cpus(void)
-{
-    cpu_set_t cpus;
-    uint32_t count = 1;
-
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-        count = (uint32_t)CPU_COUNT(&cpus);
-    return count < WORKERS_MAX ? count : WORKERS_MAX;
+    server->thread_count = limits.cpus < WORKERS_MAX ? limits.cpus : WORKERS_MAX;
+    if (options->threads > 0)
+        server->thread_count = (uint32_t)options->threads;
 }
 
 /*
@@ -387,10 +374,7 @@ static int server_start(struct server *server)
     shared->credentials = &server->credentials;
     shared->shutdown.timeout_ns = server->options.shutdown_timeout_s * NS_PER_S;
     shared->memory = system_memory;
-    server_set_claims(&server->options);
-    budget_init(&shared->buffers, &shared->memory, server_buffered_max(&server->options));
-    server->thread_count =
-        server->options.threads ? (uint32_t)server->options.threads : server_usable_cpus();
+    server_set_limits(server);
     if (!credentials_load(&server->credentials, &server->options, tls_problem))
         return server_fail(tls_problem);
     if (server->options.check)

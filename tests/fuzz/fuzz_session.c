@@ -32,6 +32,8 @@ enum {
     EFFECTS_MOST = 64, /* one for each peer, and those of disconnected peers */
     CHECK_EACH = 8,
     STATES_FEW = 3,
+    CLAIMS_FEW = 6,
+    CLAIMS_FEW_EACH = 3,
     STATES_MANY = 10000,
     FENCES_FEW = 24, /* at first, and whenever more are stored */
     GC_S = 5,
@@ -156,11 +158,13 @@ static void world_start(uint8_t kind)
                            .gc_interval_ns = GC_S * SECOND,
                            .release_on_disconnect = !(kind & 8)},
                 .states_max = kind & 16 ? STATES_FEW : STATES_MANY,
+                .claims_max = kind & 2 ? CLAIMS_FEW : 0,
                 .fence_first = 1,
                 .fence_ceiling = kind & 16 ? 1 + FENCES_FEW : 0,
             },
         .effects_max = EFFECTS_MOST,
         .default_lease_s = DEFAULT_LEASE_S,
+        .claims_max = kind & 2 ? CLAIMS_FEW_EACH : 0,
         .now_ns = SECOND,
         .auth_token = kind & 32 ? secret : NULL,
     };
