@@ -156,7 +156,7 @@ def machine(described):
 
 
 HOW = """
-`perf/compare` measures all rows in one run of about 40 minutes, and writes this file. Each server
+`perf/compare` measures all rows in one run of about 45 minutes, and writes this file. Each server
 is pinned to one CPU and the load, `dflockd-bench`, to another. Every row starts its own servers.
 The load warms up for a second before each measurement. A row has several rounds. In each round,
 every server has its turn, so that other work on the machine affects all servers alike. Figures are

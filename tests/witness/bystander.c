@@ -93,7 +93,9 @@ static void record_since(uint64_t begin_ns)
     uint64_t ns;
 
     pthread_mutex_lock(&seen.mutex);
-    ns = end_ns - (begin_ns > seen.restart_ns ? begin_ns : seen.restart_ns);
+    if (begin_ns < seen.restart_ns)
+        begin_ns = seen.restart_ns;
+    ns = end_ns > begin_ns ? end_ns - begin_ns : 0;
     seen.latencies[bucket_of(ns)]++;
     seen.count++;
     if (ns > seen.max_ns)
