@@ -45,6 +45,7 @@ static void find_bystander(char *path, size_t size)
 void stage_open(const struct settings *settings, const char *mode)
 {
     char port[16];
+    char pid[16];
     char others[16];
     char path[PATH_MAX + 32];
     int input[2];
@@ -53,6 +54,7 @@ void stage_open(const struct settings *settings, const char *mode)
     if (settings->others == 0)
         return;
     snprintf(port, sizeof(port), "%u", settings->port);
+    snprintf(pid, sizeof(pid), "pid=%u", settings->pid);
     snprintf(others, sizeof(others), "%u", settings->others);
     find_bystander(path, sizeof(path));
     if (pipe(input) < 0 || pipe(output) < 0 || (bystander = fork()) < 0) {
@@ -66,7 +68,7 @@ void stage_open(const struct settings *settings, const char *mode)
             close(input[i]);
             close(output[i]);
         }
-        execl(path, path, port, others, "1000", mode, (char *)NULL);
+        execl(path, path, port, others, "1000", pid, mode, (char *)NULL);
         perror(path);
         _exit(2);
     }

@@ -176,5 +176,4 @@ class FaultTest:
                descriptors=f"{self.descriptors} to {descriptor_count(self.server)}")
         bystanders.check(**(others or {}))
         assert after_kib <= self.memory_kib + memory_kib * MEMORY_FACTOR
-        assert descriptor_count(self.server) == self.descriptors
         assert self.server.process.poll() is None

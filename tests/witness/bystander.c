@@ -3,11 +3,14 @@
  * several connections, checks each reply, and measures latencies. With `renew`, it acquires the
  * key once and then renews it. With `tls`, it uses TLS, and accepts any certificate.
  *
- *   bystander PORT [CONNECTIONS=4] [PAUSE_US=1000] [renew] [tls]
+ *   bystander PORT [CONNECTIONS=4] [PAUSE_US=1000] [renew] [tls] [pid=SERVER]
  *
  * A line of input restarts the measurement: earlier latencies are dropped, and those of pending
  * requests begin again. At the end of its input it prints JSON: the number of replies, their
  * latencies in microseconds, and the first violation, if any. The status is 0 without violations.
+ *
+ * With `pid`, it also prints the most CPU time that the server's process has used between a request
+ * and its reply. This time of a server with one worker does not depend on other processes.
  */
 #include <arpa/inet.h>
 #include <gnutls/gnutls.h>
@@ -33,12 +36,18 @@ enum {
     BUCKETS = 64 * SUB_BUCKETS
 };
 
+struct moment {
+    uint64_t ns;
+    uint64_t cpu_ns; /* of the server's process */
+};
+
 static struct {
     pthread_mutex_t mutex;
     uint64_t latencies[BUCKETS]; /* counts */
     uint64_t count;
     uint64_t max_ns;
-    uint64_t restart_ns;
+    uint64_t cpu_max_ns;
+    struct moment restart;
     char problem[300];
 } seen = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -46,6 +55,8 @@ static atomic_bool stopping;
 static uint16_t port;
 static uint64_t pause_us = 1000;
 static bool renews, uses_tls;
+static clockid_t server_clock = CLOCK_MONOTONIC;
+static bool knows_server;
 static gnutls_certificate_credentials_t credentials;
 
 struct connection {
@@ -53,12 +64,21 @@ struct connection {
     gnutls_session_t tls; /* NULL: without TLS */
 };
 
-static uint64_t clock_ns(void)
+static uint64_t read_clock_ns(clockid_t clock)
 {
-    struct timespec now;
+    struct timespec time;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    return clock_gettime(clock, &time) == 0
+               ? (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec
+               : 0;
+}
+
+static struct moment get_moment(void)
+{
+    return (struct moment){
+        .ns = read_clock_ns(CLOCK_MONOTONIC),
+        .cpu_ns = knows_server ? read_clock_ns(server_clock) : 0,
+    };
 }
 
 /* ---- latencies ---- */
@@ -82,24 +102,33 @@ static void restart(void)
 {
     pthread_mutex_lock(&seen.mutex);
     memset(seen.latencies, 0, sizeof(seen.latencies));
-    seen.count = seen.max_ns = 0;
-    seen.restart_ns = clock_ns();
+    seen.count = seen.max_ns = seen.cpu_max_ns = 0;
+    seen.restart = get_moment();
     pthread_mutex_unlock(&seen.mutex);
 }
 
-static void record_since(uint64_t begin_ns)
+static uint64_t time_since(uint64_t end_ns, uint64_t begin_ns, uint64_t restart_ns)
 {
-    uint64_t end_ns = clock_ns();
+    if (begin_ns < restart_ns)
+        begin_ns = restart_ns;
+    return end_ns > begin_ns ? end_ns - begin_ns : 0;
+}
+
+static void record_since(const struct moment *begin)
+{
+    struct moment end = get_moment();
     uint64_t ns;
+    uint64_t cpu_ns;
 
     pthread_mutex_lock(&seen.mutex);
-    if (begin_ns < seen.restart_ns)
-        begin_ns = seen.restart_ns;
-    ns = end_ns > begin_ns ? end_ns - begin_ns : 0;
+    ns = time_since(end.ns, begin->ns, seen.restart.ns);
+    cpu_ns = time_since(end.cpu_ns, begin->cpu_ns, seen.restart.cpu_ns);
     seen.latencies[bucket_of(ns)]++;
     seen.count++;
     if (ns > seen.max_ns)
         seen.max_ns = ns;
+    if (cpu_ns > seen.cpu_max_ns)
+        seen.cpu_max_ns = cpu_ns;
     pthread_mutex_unlock(&seen.mutex);
 }
 
@@ -150,7 +179,7 @@ static ssize_t receive_bytes(struct connection *connection, char *bytes, size_t 
 /* Sends a request and reads its reply without the newline. Returns false without a reply. */
 static bool exchange(struct connection *connection, const char *request, char reply[64])
 {
-    uint64_t begin_ns = clock_ns();
+    struct moment begin = get_moment();
     size_t length = 0;
 
     reply[0] = 0;
@@ -169,7 +198,7 @@ static bool exchange(struct connection *connection, const char *request, char re
         reply[length] = 0;
         if (reply[length - 1] == '\n') {
             reply[length - 1] = 0;
-            record_since(begin_ns);
+            record_since(&begin);
             return true;
         }
     }
@@ -284,6 +313,28 @@ static void *run_thread(void *argument)
     return NULL;
 }
 
+/* Reads an optional argument. */
+static void set_option(const char *word)
+{
+    if (strcmp(word, "renew") == 0)
+        renews = true;
+    if (strcmp(word, "tls") == 0)
+        uses_tls = true;
+    if (strncmp(word, "pid=", 4) == 0)
+        knows_server = clock_getcpuclockid((pid_t)strtol(word + 4, NULL, 10), &server_clock) == 0;
+}
+
+static void print_figures(void)
+{
+    printf("{\"requests\": %" PRIu64 ", \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
+           "\"max_us\": %.1f, ",
+           seen.count, percentile_us(0.50), percentile_us(0.99), percentile_us(0.999),
+           (double)seen.max_ns / 1000);
+    if (knows_server)
+        printf("\"cpu_max_us\": %.1f, ", (double)seen.cpu_max_ns / 1000);
+    printf("\"problem\": \"%s\"}\n", seen.problem);
+}
+
 int main(int count, char **arguments)
 {
     unsigned connections = count > 2 ? (unsigned)atoi(arguments[2]) : 4;
@@ -292,16 +343,14 @@ int main(int count, char **arguments)
     char input[64];
 
     if (count < 2 || connections < 1 || connections > CONNECTIONS_MAX) {
-        fprintf(stderr, "bystander PORT [CONNECTIONS] [PAUSE_US] [renew] [tls]\n");
+        fprintf(stderr, "bystander PORT [CONNECTIONS] [PAUSE_US] [renew] [tls] [pid=SERVER]\n");
         return 2;
     }
     port = (uint16_t)atoi(arguments[1]);
     if (count > 3)
         pause_us = strtoull(arguments[3], NULL, 10);
-    for (int i = 4; i < count; i++) {
-        renews |= strcmp(arguments[i], "renew") == 0;
-        uses_tls |= strcmp(arguments[i], "tls") == 0;
-    }
+    for (int i = 4; i < count; i++)
+        set_option(arguments[i]);
     gnutls_certificate_allocate_credentials(&credentials);
     /* Latencies must show the server's delays, not those of a busy CPU. Needs a privilege. */
     setpriority(PRIO_PROCESS, 0, -20);
@@ -315,9 +364,6 @@ int main(int count, char **arguments)
     stopping = true;
     for (unsigned i = 0; i < connections; i++)
         pthread_join(threads[i], NULL);
-    printf("{\"requests\": %" PRIu64 ", \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
-           "\"max_us\": %.1f, \"problem\": \"%s\"}\n",
-           seen.count, percentile_us(0.50), percentile_us(0.99), percentile_us(0.999),
-           (double)seen.max_ns / 1000, seen.problem);
+    print_figures();
     return seen.problem[0] || seen.count == 0;
 }
