@@ -285,7 +285,7 @@ static uint64_t machine_lesser(uint64_t first, uint64_t second)
     return first < second ? first : second;
 }
 
-static uint64_t machine_resource_limit(int resource)
+static uint64_t machine_resource_limit(enum __rlimit_resource resource)
 {
     struct rlimit limit;
 

@@ -44,12 +44,11 @@ def test_a_server_without_descriptors_neither_spins_nor_delays_clients():
 
 
 class LimitedMemory:
-    """A server whose address space may grow only by `megabytes` from now on. It has one thread,
-    because the allocator does not move address space between threads."""
+    """A server whose address space may grow only by `megabytes` for each thread from now on."""
 
-    def __init__(self, megabytes, *flags):
-        self.test = FaultTest("--threads", "1", "--max-locks", "100000000", *flags)
-        self.megabytes = megabytes
+    def __init__(self, megabytes, *flags, threads=1):
+        self.test = FaultTest("--threads", str(threads), "--max-locks", "100000000", *flags)
+        self.megabytes = megabytes * threads
 
     def __enter__(self):
         self.test.__enter__()
@@ -120,9 +119,10 @@ def resources_until_short(short, command, arg):
 
 
 @limits_memory
-@pytest.mark.parametrize("command, arg", [("l", "0 600"), ("e", "600"), ("sl", "0 3 600")])
-def test_a_server_without_memory_for_locks_replies_error_and_recovers(command, arg):
-    with LimitedMemory(16) as short:
+@pytest.mark.parametrize("command, arg, threads", [
+    ("l", "0 600", 1), ("e", "600", 1), ("sl", "0 3 600", 1), ("l", "0 600", 4), ("e", "600", 4)])
+def test_a_server_without_memory_for_locks_replies_error_and_recovers(command, arg, threads):
+    with LimitedMemory(16, threads=threads) as short:
         begin = time.monotonic()
         granted, others = resources_until_short(short, command, arg)
         assert granted > 1000
@@ -167,8 +167,9 @@ def test_a_server_without_memory_for_connections_closes_some_and_recovers():
 
 
 @limits_memory
-def test_a_server_without_memory_for_backlogs_closes_some_and_recovers():
-    with LimitedMemory(16) as short, Crowd(short.server) as crowd:
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_server_without_memory_for_backlogs_closes_some_and_recovers(threads):
+    with LimitedMemory(16 // threads, threads=threads) as short, Crowd(short.server) as crowd:
         begin = time.monotonic()
         crowd.do("connect", 1000)
         crowd.do("send", "l\nearly\n600\n")
@@ -187,9 +188,11 @@ def test_a_server_without_memory_for_backlogs_closes_some_and_recovers():
 
 
 @limits_memory
-def test_a_server_without_memory_for_unread_replies_closes_some_and_recovers():
-    # The pool of replies keeps 1 MB of these as spare chunks after the load.
-    with LimitedMemory(6, "--write-timeout", "2") as short, Crowd(short.server) as crowd:
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_server_without_memory_for_unread_replies_closes_some_and_recovers(threads):
+    # Each worker's pool of replies keeps 1 MB of these as spare chunks after the load.
+    with LimitedMemory(6, "--write-timeout", "2", threads=threads) as short, \
+            Crowd(short.server) as crowd:
         begin = time.monotonic()
         crowd.do("connect", 400, 4096)
         for _ in range(20):
