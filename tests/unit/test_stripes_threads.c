@@ -517,6 +517,21 @@ static void the_cap_on_states_is_hard_for_all_threads_together(void **state)
     destroy_stripes(hammer.stripes);
 }
 
+static void the_cap_on_claims_is_hard_for_all_threads_together(void **state)
+{
+    static struct hammer hammer;
+
+    (void)state;
+    for (uint32_t batch = 1; batch <= 3; batch++) {
+        memset(&hammer, 0, sizeof(hammer));
+        hammer.stripes = create_stripes_from((struct stripes_options){
+            .workers = WORKERS, .states_max = 1000, .claims_max = CAP, .claims_batch = batch});
+        run_threads(&hammer, acquire_beyond_the_cap);
+        assert_int_equal(count_states(hammer.stripes), 0);
+        destroy_stripes(hammer.stripes);
+    }
+}
+
 /* ---- deadlines while all workers sleep ---- */
 
 enum {
@@ -592,6 +607,7 @@ int main(void)
         cmocka_unit_test(threads_exclude_each_other_and_every_wait_ends),
         cmocka_unit_test(threads_share_states_and_leave_none),
         cmocka_unit_test(the_cap_on_states_is_hard_for_all_threads_together),
+        cmocka_unit_test(the_cap_on_claims_is_hard_for_all_threads_together),
         cmocka_unit_test(leases_and_waits_end_without_requests),
     };
 
