@@ -151,7 +151,8 @@ void scene_close(struct scene *scene)
 {
     /* Far faster than table_free, which searches for clients. */
     for (uint64_t i = 0; i <= scene->held_count / KEYS_OF_ANOTHER; i++)
-        table_disconnect(&scene->table, scene->now_ns, FIRST_OTHER_CLIENT + i, false, UINT32_MAX);
+        table_disconnect(&scene->table, scene->now_ns, FIRST_OTHER_CLIENT + i, false,
+                         &(uint32_t){UINT32_MAX});
     table_free(&scene->table);
     free(scene->held_fences);
     free(scene->targets);

@@ -98,7 +98,7 @@ static void prepare_expire(struct scene *scene, uint64_t count)
 
 static void run_expire(struct scene *scene, uint64_t count)
 {
-    while (table_expire(&scene->table, scene->now_ns, 256))
+    while (table_expire(&scene->table, scene->now_ns, &(uint32_t){256}))
         continue;
     (void)count;
 }
@@ -144,7 +144,8 @@ static void run_hand_over(struct scene *scene, uint64_t count)
 static void end_hand_over(struct scene *scene, uint64_t waiters)
 {
     for (uint64_t i = 0; i <= waiters; i++)
-        table_disconnect(&scene->table, scene->now_ns, FIRST_WAITER + i, true, UINT32_MAX);
+        table_disconnect(&scene->table, scene->now_ns, FIRST_WAITER + i, true,
+                         &(uint32_t){UINT32_MAX});
 }
 
 /* ---- the end of a client ---- */
@@ -167,7 +168,7 @@ static void run_disconnect(struct scene *scene, uint64_t count)
     for (uint64_t i = 0; i < count; i += scene->claims_each) {
         uint64_t client = FIRST_LEAVING + i / scene->claims_each;
 
-        while (!table_disconnect(&scene->table, scene->now_ns, client, false, 256))
+        while (!table_disconnect(&scene->table, scene->now_ns, client, false, &(uint32_t){256}))
             continue;
     }
 }

@@ -114,6 +114,8 @@ uint64_t resource_expiry_ns(const struct table *table, uint64_t until_ns)
 
     if (from_ns >= until_ns)
         return until_ns; /* most calls end here, without the division */
+    if (max_idle_ns == 0)
+        return from_ns;
     tick_ns = (from_ns + interval_ns - 1) / interval_ns * interval_ns;
     return tick_ns < until_ns ? tick_ns : until_ns;
 }
@@ -128,12 +130,15 @@ void resource_expire_idle(struct table *table)
     resource_remove(table, resource);
 }
 
-/* Starts the idle time of a resource if it has no holders and waiters. */
+/*
+ * Starts the idle time of a resource if it has no holders and waiters. Any number of lost claims
+ * may have to be removed first, so that is left to resource_expire_idle.
+ */
 static void resource_start_idle(struct table *table, uint64_t now_ns, struct resource *resource)
 {
     if (!resource_idle(resource))
         return;
-    if (table->policy.gc_max_idle_ns == 0) {
+    if (table->policy.gc_max_idle_ns == 0 && chain_empty(&resource->lost)) {
         resource_remove(table, resource);
         return;
     }

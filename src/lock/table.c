@@ -256,19 +256,47 @@ bool table_cancel(struct table *table, uint64_t connection_id)
     return true;
 }
 
-void table_leave_queues(struct table *table, uint64_t connection_id)
+/*
+ * The client of `claim` makes no further `w`, so the claim's wait or enqueued state ends. A grant
+ * that the client knows stays. Returns false if there is nothing to end.
+ */
+static bool table_leave_queue(struct table *table, uint64_t now_ns, struct claim *claim)
 {
-    const struct client *client = client_find(table, connection_id);
-    struct list_link *link = client ? client->claims.first : NULL;
-
-    while (link) {
-        struct claim *claim = claim_of(link);
-
-        /* The client is freed with its last claim; while there is a next one, it exists. */
-        link = claim->state == CLAIM_HELD ? NULL : chain_next(&client->claims, link);
-        if (claim_is(claim, CLAIMS_WAITING))
-            resource_remove_waiter(table, claim);
+    if (claim->state == CLAIM_HELD)
+        return false;
+    if (claim_is(claim, CLAIMS_WAITING)) {
+        resource_remove_waiter(table, claim);
+    } else if (claim->state == CLAIM_LOST) {
+        resource_remove_lost(table, claim);
+    } else if (claim->state == CLAIM_HELD_UNSEEN) {
+        resource_remove_holder(table, now_ns, claim);
+    } else {
+        claim_end_enqueued(table, claim);
+        client_settle_claim(claim);
     }
+    return true;
+}
+
+bool table_leave_queues(struct table *table, uint64_t now_ns, uint64_t connection_id,
+                        uint32_t *steps)
+{
+    const struct client *client;
+
+    while ((client = client_find(table, connection_id))) {
+        struct list_link *link = client->claims.first;
+
+        /* The client may not have received this grant yet: table_disconnect must know that. */
+        if (claim_of(link)->state == CLAIM_HELD_BLOCKED)
+            link = chain_next(&client->claims, link);
+        if (!link)
+            return true;
+        if (*steps == 0)
+            return false;
+        if (!table_leave_queue(table, now_ns, claim_of(link)))
+            return true;
+        --*steps;
+    }
+    return true;
 }
 
 /* Handles the first claim of a client that disconnects. Returns false if all that are left stay. */
@@ -276,32 +304,23 @@ static bool table_disconnect_step(struct table *table, uint64_t now_ns, struct c
                                   bool pending)
 {
     struct claim *claim = claim_of(client->claims.first);
-    bool unseen =
-        claim->state == CLAIM_HELD_UNSEEN || (claim->state == CLAIM_HELD_BLOCKED && pending);
+    bool in_transit = claim->state == CLAIM_HELD_BLOCKED && pending;
 
-    if (claim_is(claim, CLAIMS_WAITING)) {
-        resource_remove_waiter(table, claim);
-    } else if (claim->state == CLAIM_LOST) {
-        resource_remove_lost(table, claim);
-    } else if (unseen || table->policy.release_on_disconnect) {
+    if (claim_is(claim, CLAIMS_HOLDING) && (in_transit || table->policy.release_on_disconnect)) {
         resource_remove_holder(table, now_ns, claim);
-    } else if (claim->state != CLAIM_HELD) {
-        claim_end_enqueued(table, claim);
-        client_settle_claim(claim);
-    } else {
-        return false;
+        return true;
     }
-    return true;
+    return table_leave_queue(table, now_ns, claim);
 }
 
 bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id, bool pending,
-                      uint32_t steps)
+                      uint32_t *steps)
 {
     struct client *client = client_find(table, connection_id);
 
     if (client)
         client->watched = false;
-    while (client && steps-- > 0) {
+    for (; client && *steps > 0; --*steps) {
         if (!table_disconnect_step(table, now_ns, client, pending))
             return true;
         client = client_find(table, connection_id);
@@ -348,9 +367,9 @@ uint64_t table_deadline(const struct table *table)
     return resource_expiry_ns(table, heap_top_key(&table->deadlines));
 }
 
-bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps)
+bool table_expire(struct table *table, uint64_t now_ns, uint32_t *steps)
 {
-    for (; steps > 0; steps--) {
+    for (; *steps > 0; --*steps) {
         if (heap_top_key(&table->deadlines) <= now_ns) {
             struct claim *claim = CONTAINER_OF(heap_top(&table->deadlines), struct claim, deadline);
 
@@ -431,6 +450,7 @@ static void table_discard_effect(void *context, uint64_t connection_id,
 void table_free(struct table *table)
 {
     uint64_t position = 0;
+    uint32_t steps = UINT32_MAX;
 
     table->context.effect = table_discard_effect;
     table->policy.release_on_disconnect = true;
@@ -439,7 +459,7 @@ void table_free(struct table *table)
         uint64_t next = map_walk(&table->clients, position, table_pick_client, &client);
 
         if (client)
-            table_disconnect(table, 0, client_connection_id(table, client), true, UINT32_MAX);
+            table_disconnect(table, 0, client_connection_id(table, client), true, &steps);
         else
             position = next; /* no client is left in these buckets */
     }

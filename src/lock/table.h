@@ -13,6 +13,9 @@
  * Times are nanoseconds of one monotonic clock, and `now_ns` never goes back. Callers call
  * table_expire before newer requests. Safety does not depend on it: a lease that is over is never
  * renewed or released, and no wait for it succeeds.
+ *
+ * A call that may take long gets `*steps`, and subtracts one for each claim or idle resource that
+ * it handles. At 0 it stops, and the caller calls again later.
  */
 #ifndef LOCK_TABLE_H
 #define LOCK_TABLE_H
@@ -192,23 +195,28 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
  */
 bool table_cancel(struct table *table, uint64_t connection_id);
 
-/* Removes all waiting claims of a connection, without answers. Held claims stay. */
-void table_leave_queues(struct table *table, uint64_t connection_id);
+/*
+ * The server drains, so the connection makes no further `w`. Removes its waiting claims, without
+ * answers, and grants that only a `w` would show; ends its enqueued states. Other held claims stay.
+ * Returns true when all is done.
+ */
+bool table_leave_queues(struct table *table, uint64_t now_ns, uint64_t connection_id,
+                        uint32_t *steps);
 
 /*
  * The connection is closed. Removes its waiting claims and enqueued states, and releases what it
  * holds if the policy says release_on_disconnect. `pending`: a request of it on this table was not
- * answered; if an effect with a grant is on its way, the grant is released. Does up to `steps`
- * claims; returns true when all is done, false if the caller must call again.
+ * answered; if an effect with a grant is on its way, the grant is released. Returns true when all
+ * is done.
  */
 bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id, bool pending,
-                      uint32_t steps);
+                      uint32_t *steps);
 
 /* The next time at which a lease, a wait or an idle resource expires; UINT64_MAX: never. */
 uint64_t table_deadline(const struct table *table);
 
-/* Processes up to `steps` expired deadlines. Returns true if more are left. */
-bool table_expire(struct table *table, uint64_t now_ns, uint32_t steps);
+/* Processes expired deadlines. Returns true if more are left. */
+bool table_expire(struct table *table, uint64_t now_ns, uint32_t *steps);
 
 /*
  * Returns whether a connection holds something or waits for it. If it does, the effect LOCK_IDLE

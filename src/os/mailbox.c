@@ -62,6 +62,16 @@ bool mailbox_post(struct mailbox *mailbox, const void *message)
     return was_empty;
 }
 
+uint32_t mailbox_count(struct mailbox *mailbox)
+{
+    uint32_t count;
+
+    pthread_mutex_lock(&mailbox->mutex);
+    count = mailbox->count;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return count;
+}
+
 uint32_t mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most)
 {
     uint32_t count;

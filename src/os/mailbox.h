@@ -33,6 +33,9 @@ bool mailbox_reserve(struct mailbox *mailbox, uint32_t capacity);
 /* Adds a message. Returns true if the mailbox was empty: the owner may have to be woken. */
 bool mailbox_post(struct mailbox *mailbox, const void *message);
 
+/* Returns the number of messages. More may be added at any time. */
+uint32_t mailbox_count(struct mailbox *mailbox);
+
 /* Removes the oldest messages, up to `most`. Returns their number. */
 uint32_t mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most);
 

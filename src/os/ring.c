@@ -455,6 +455,12 @@ static void ring_refill_buffers(struct ring *ring)
         ring->refill = false;
 }
 
+void ring_submit(struct ring *ring)
+{
+    if (io_uring_sq_ready(&ring->uring) > 0)
+        ring_check_result(ring, io_uring_submit(&ring->uring));
+}
+
 bool ring_turn(struct ring *ring, uint64_t until_ns)
 {
     bool lost;

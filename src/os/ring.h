@@ -112,6 +112,9 @@ void ring_poke(struct ring *ring, int target, uint64_t tag, uint64_t failure_tag
  */
 void ring_hand(struct ring *ring, int target, int descriptor, uint64_t tag);
 
+/* Submits the queued requests. Completions of requests come with the next turn. */
+void ring_submit(struct ring *ring);
+
 /*
  * Submits the queued requests and waits for a completion, until `until_ns` of the monotonic clock
  * at the latest (UINT64_MAX: without limit; 0: does not wait). May return earlier.

@@ -12,8 +12,7 @@ enum {
     /* Input behind a blocked request: reading pauses above the first and resumes at the second. */
     CONNECTION_BACKLOG_PAUSE = 64 * 1024,
     CONNECTION_BACKLOG_RESUME = 32 * 1024,
-    CONNECTION_LINGERS_MAX = 1024,    /* of one worker; more end the oldest */
-    CONNECTION_DISCONNECT_STEPS = 256 /* claims of one client and stripe released at a time */
+    CONNECTION_LINGERS_MAX = 1024 /* of one worker; more end the oldest */
 };
 
 /* ---- log ---- */
@@ -112,7 +111,7 @@ static void connection_request_abort(struct connection_context *context,
 void connection_abort(struct connection_context *context, struct connection *connection)
 {
     connection_request_abort(context, connection);
-    connection_queue(context, connection);
+    connection_queue_later(context, connection);
 }
 
 void connection_abort_for_room(struct connection_context *context, struct connection *connection)
@@ -194,15 +193,20 @@ static void connection_act_on(struct connection_context *context, struct connect
     if (progress->want == SESSION_WANT_CLOSE)
         connection_request_close(connection);
     else if (progress->want == SESSION_WANT_TURN)
-        connection_queue(context, connection);
+        connection_queue_later(context, connection);
 }
 
 static struct session_progress connection_read_requests(struct connection_context *context,
                                                         struct connection *connection,
                                                         const uint8_t *bytes, size_t length)
 {
-    return session_read(&connection->session, &context->session, bytes, length,
-                        &connection->transport.output);
+    struct session_progress progress;
+
+    context->session.steps = turn_take_share(&context->turn);
+    progress = session_read(&connection->session, &context->session, bytes, length,
+                            &connection->transport.output);
+    turn_return(&context->turn, context->session.steps);
+    return progress;
 }
 
 /* Returns false, and aborts the connection, if it may not have memory for replies. */
@@ -211,7 +215,7 @@ static bool connection_may_reply(struct connection_context *context, struct conn
     if (buffer_rules_allow_reply(&context->session, &connection->session))
         return true;
     connection_abort_for_memory(context, connection);
-    connection_queue(context, connection);
+    connection_queue_later(context, connection);
     return false;
 }
 
@@ -301,7 +305,8 @@ void connection_start(struct connection_context *context, struct connection *con
     connection->counted = true;
     session_start(&connection->session, &context->session, connection_id);
     connection_start_read_timeout(context, connection);
-    connection_queue(context, connection);
+    turn_spend(&context->turn, TURN_SYSTEM_CALL);
+    connection_queue_first(context, connection);
     connection_keep_address(context, connection);
     connection_log(context, connection, "connection accepted");
 }
@@ -364,12 +369,13 @@ void connection_received(struct connection_context *context, struct connection *
         if (connection->state == CONNECTION_OPEN && connection_may_reply(context, connection)) {
             result = transport_read(&context->transports, transport, &bytes);
             result = connection_serve_all(context, connection, &bytes, result);
+            connection_queue_first(context, connection);
         }
     }
     if (result >= TRANSPORT_FAILED)
         connection_fail(context, connection, result);
     connection_give_up_blocked(connection);
-    connection_queue(context, connection);
+    connection_queue_later(context, connection);
 }
 
 bool connection_continue_handshake(struct connection_context *context,
@@ -393,7 +399,7 @@ bool connection_continue_handshake(struct connection_context *context,
     result = connection_serve_all(context, connection, &bytes, result);
     if (result >= TRANSPORT_FAILED)
         connection_fail(context, connection, result);
-    connection_queue(context, connection);
+    connection_queue_later(context, connection);
     return true;
 }
 
@@ -404,7 +410,7 @@ void connection_watched(struct connection_context *context, struct connection *c
         TRANSPORT_FAILED)
         connection_request_abort(context, connection);
     connection_give_up_blocked(connection);
-    connection_queue(context, connection);
+    connection_queue_later(context, connection);
 }
 
 /* Whether connection_advance has something to do once bytes are sent, apart from sending more. */
@@ -416,7 +422,7 @@ static bool connection_awaits_sending(const struct connection *connection)
 void connection_sent_silently(struct connection_context *context, struct connection *connection)
 {
     if (transport_unsent(&connection->transport) > 0 || connection_awaits_sending(connection))
-        connection_queue(context, connection);
+        connection_queue_later(context, connection);
 }
 
 void connection_sent(struct connection_context *context, struct connection *connection,
@@ -434,7 +440,7 @@ void connection_counted(struct connection_context *context, struct connection *c
     if (!connection->transport.lost || count != 0)
         return; /* they are counted again when the timeout is over */
     transport_forget_requests(&connection->transport);
-    connection_queue(context, connection);
+    connection_queue_later(context, connection);
 }
 
 /* The client holds nothing any more, unless it has acquired something since: idle time begins. */
@@ -444,14 +450,7 @@ static void connection_begin_idle(struct connection_context *context, struct con
         !session_watch(&connection->session, &context->session))
         connection_start_read_timeout(context, connection);
     if (context->dismissing)
-        connection_queue(context, connection);
-}
-
-/* Has connection_advance serve the backlog. */
-static void connection_continue(struct connection_context *context, struct connection *connection)
-{
-    connection->want = SESSION_WANT_TURN;
-    connection_queue(context, connection);
+        connection_queue_later(context, connection);
 }
 
 void connection_effect(struct connection_context *context, struct connection *connection,
@@ -466,15 +465,8 @@ void connection_effect(struct connection_context *context, struct connection *co
     if (!connection_may_reply(context, connection))
         return;
     session_effect(&connection->session, &context->session, answer, &connection->transport.output);
-    connection_continue(context, connection);
-}
-
-void connection_drain(struct connection_context *context, struct connection *connection)
-{
-    if (connection->state == CONNECTION_OPEN &&
-        session_drain(&connection->session, &context->session, &connection->transport.output))
-        connection_continue(context, connection);
-    connection_queue(context, connection);
+    connection->want = SESSION_WANT_TURN; /* the backlog */
+    connection_queue_first(context, connection);
 }
 
 /* ---- timeouts ---- */
@@ -485,7 +477,8 @@ void connection_retry_walk(struct connection_context *context, struct connection
         return;
     if (transport_paused(&connection->transport)) /* the walk's time was the server's */
         connection_start_read_timeout(context, connection);
-    connection_continue(context, connection);
+    connection->want = SESSION_WANT_TURN;
+    connection_queue_later(context, connection);
 }
 
 void connection_write_timed_out(struct connection_context *context, struct connection *connection)
@@ -559,7 +552,7 @@ void connection_read_timed_out(struct connection_context *context, struct connec
     } else if (!connection_is_between_requests(connection) ||
                !session_watch(&connection->session, &context->session)) {
         connection_fail_late(context, connection);
-        connection_queue(context, connection);
+        connection_queue_later(context, connection);
     }
 }
 
@@ -587,6 +580,18 @@ static void connection_check_peer_end(struct connection_context *context,
     }
 }
 
+/* The server drains: ends the blocked request, and takes the client out of all queues. */
+static void connection_drain(struct connection_context *context, struct connection *connection)
+{
+    if (session_drain(&connection->session, &context->session, &connection->transport.output))
+        connection->want = SESSION_WANT_TURN;
+    context->session.steps = turn_take_share(&context->turn);
+    connection->drained = session_leave_queues(&connection->session, &context->session);
+    turn_return(&context->turn, context->session.steps);
+    if (!connection->drained)
+        connection_queue_later(context, connection);
+}
+
 /*
  * While the server drains: closes the connection if its client holds nothing and all its requests
  * have replies. Requests may still be in the socket, or in a completion that an overflowing ring
@@ -598,12 +603,12 @@ static void connection_dismiss(struct connection_context *context, struct connec
 
     if (transport_unsent(transport) > 0)
         connection->replied = true;
-    if (!context->dismissing)
+    if (!context->dismissing || !connection->drained)
         return;
     if (transport_handshakes(transport)) {
         connection_request_abort(context, connection);
     } else if (!ring_settled(context->transports.ring)) {
-        connection_queue(context, connection);
+        connection_queue_later(context, connection);
     } else if (connection->want == SESSION_WANT_INPUT &&
                !session_watch(&connection->session, &context->session) &&
                !sockets_unread(transport->descriptor)) {
@@ -648,6 +653,8 @@ static void connection_advance_open(struct connection_context *context,
 {
     struct transport *transport = &connection->transport;
 
+    if (context->session.draining && !connection->drained)
+        connection_drain(context, connection);
     if ((connection->want == SESSION_WANT_TURN ||
          (connection->want == SESSION_WANT_ROOM &&
           transport->output.length < SESSION_OUTPUT_MAX / 2)) &&
@@ -701,6 +708,8 @@ static void connection_send(struct connection_context *context, struct connectio
     enum transport_result result =
         transport_send(transports, &connection->transport, context->session.now_ns);
 
+    if (result != TRANSPORT_AGAIN)
+        turn_spend(&context->turn, TURN_SYSTEM_CALL);
     if (result == TRANSPORT_BYTES)
         transports->must_not_sleep |= connection_awaits_sending(connection);
     else if (result == TRANSPORT_FAILED)
@@ -769,7 +778,7 @@ static void connection_finish(struct connection_context *context, struct connect
     struct transport *transport = &connection->transport;
 
     if (transport_finish(transport))
-        connection_queue(context, connection);
+        connection_queue_later(context, connection);
     else if (transport->input == TRANSPORT_INPUT_ENDED ||
              (connection->unread && !sockets_unread(transport->descriptor)))
         connection_request_abort(context, connection);
@@ -786,8 +795,11 @@ static void connection_cancel(struct connection_context *context, struct connect
 {
     struct transport *transport = &connection->transport;
 
-    if (transport_cancel(&context->transports, transport) || !transport->lost ||
-        timeout_runs(&connection->next_step))
+    if (transport_cancel(&context->transports, transport)) {
+        turn_spend(&context->turn, TURN_SYSTEM_CALL);
+        return;
+    }
+    if (!transport->lost || timeout_runs(&connection->next_step))
         return;
     transport_count_requests(&context->transports, transport, connection_slot(connection));
     timeout_start(&context->lingers, &connection->next_step, context->session.now_ns);
@@ -797,10 +809,19 @@ static void connection_free(struct connection_context *context, struct connectio
 {
     assert(!connection->backlog.bytes);
     connection_log(context, connection, "connection closed");
-    if (connection->queue != CONNECTION_NOT_QUEUED)
-        list_remove(&connection->work_link);
+    connection_unqueue(context, connection);
+    turn_spend(&context->turn, TURN_SYSTEM_CALL);
     timeout_stop(&connection->next_step);
     transport_close(&context->transports, &connection->transport);
+}
+
+static void connection_disconnect(struct connection_context *context, struct connection *connection)
+{
+    context->session.steps = turn_take_share(&context->turn);
+    connection->disconnected = session_disconnect(&connection->session, &context->session);
+    turn_return(&context->turn, context->session.steps);
+    if (!connection->disconnected)
+        connection_queue_later(context, connection);
 }
 
 /* Returns false if the connection is freed. */
@@ -810,10 +831,7 @@ static bool connection_advance_closing(struct connection_context *context,
     bool delayed = connection->state == CONNECTION_CLOSING && timeout_runs(&connection->next_step);
 
     if (!connection->disconnected)
-        connection->disconnected = session_disconnect(&connection->session, &context->session,
-                                                      CONNECTION_DISCONNECT_STEPS);
-    if (!connection->disconnected)
-        connection_queue(context, connection);
+        connection_disconnect(context, connection);
     if (connection->state < CONNECTION_ABORT_DUE && !delayed &&
         transport_unsent(&connection->transport) == 0)
         connection_finish(context, connection);
@@ -833,6 +851,9 @@ static bool connection_advance_closing(struct connection_context *context,
 
 bool connection_advance(struct connection_context *context, struct connection *connection)
 {
+    turn_spend(&context->turn, 1);
+    if (context->aborting)
+        connection_request_abort(context, connection);
     if (connection->state == CONNECTION_OPEN)
         connection_advance_open(context, connection);
     if (transport_output_failed(&connection->transport))

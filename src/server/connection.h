@@ -2,8 +2,8 @@
  * One connection: a session, its transport, the input that the session can't use yet, and timeouts.
  *
  * Event handlers record facts, serve received bytes (they are borrowed from the ring) and queue the
- * connection. At the end of the turn connection_advance decides: it serves, sends, reads, pauses or
- * closes. Only it closes and aborts.
+ * connection. Later in the turn connection_advance decides: it serves, sends, reads, pauses or
+ * closes. Only it closes and aborts. See server/turn.h for the order and the budget.
  *
  *   state      event                             next state  action
  *   OPEN       session over, peer gone, dismiss  CLOSE_DUE
@@ -23,6 +23,7 @@
 #include "server/ip_limits.h"
 #include "server/session.h"
 #include "server/transport.h"
+#include "server/turn.h"
 
 /* In the order of a connection's life. */
 enum connection_state {
@@ -37,8 +38,9 @@ enum connection_state {
 /* The list that holds work_link. */
 enum connection_queue {
     CONNECTION_NOT_QUEUED,
-    CONNECTION_QUEUED, /* in `work` */
-    CONNECTION_STARVED /* in `starved` or `denied` */
+    CONNECTION_STARVED, /* in `starved` or `denied` */
+    CONNECTION_FIRST,   /* in `first` */
+    CONNECTION_LATER    /* in `later` */
 };
 
 struct connection {
@@ -57,6 +59,7 @@ struct connection {
     bool disconnected : 1;    /* session_disconnect is complete */
     bool counted : 1;         /* by --max-connections, IP limits and statistics */
     bool overdue : 1;         /* the read timeout was over while input waited */
+    bool drained : 1;         /* since draining began: its client is in no queue */
     bool replied : 1;         /* since draining began */
     bool unread : 1;          /* closed without a reply: the peer reads the end only */
 };
@@ -66,20 +69,24 @@ static_assert(sizeof(struct connection) <= 224, "a connection takes no more memo
 /* What the connections of one worker share. */
 struct connection_context {
     struct session_context session;
+    struct turn turn;
     struct transports transports;
     struct backlog_source backlogs;
     _Atomic uint64_t *open;      /* connections of the process */
     struct ip_limits *ip_limits; /* NULL: there are none */
     struct segments addresses;   /* with --debug: the peer of each slot, as text */
-    struct list work;            /* connections to advance */
-    struct list starved;         /* connections that wait for a receive buffer */
-    struct list denied;          /* those that got none in their turn; they come first */
+    struct list first;           /* connections to advance, see server/turn.h */
+    struct list later;
+    uint32_t later_count;
+    struct list starved; /* connections that wait for a receive buffer */
+    struct list denied;  /* those that got none in their turn; they come first */
     struct timeouts reads;
     struct timeouts walk_retries; /* too many connections read statistics */
     struct timeouts auth_delays;
     struct timeouts lingers;
     uint32_t lingering; /* connections in state LINGERING */
     bool dismissing;    /* see connections_dismiss */
+    bool aborting;      /* see connections_abort */
 };
 
 static inline struct connection *connection_of(struct transport *transport)
@@ -93,16 +100,37 @@ static inline size_t connection_kept_memory(const struct connection *connection)
     return connection->backlog.capacity + transport_kept_memory(&connection->transport);
 }
 
-/* Queues the connection, to advance it at the end of the turn. */
-static inline void connection_queue(struct connection_context *context,
-                                    struct connection *connection)
+static inline void connection_unqueue(struct connection_context *context,
+                                      struct connection *connection)
 {
-    if (connection->queue == CONNECTION_QUEUED)
-        return;
-    if (connection->queue == CONNECTION_STARVED)
+    if (connection->queue == CONNECTION_LATER)
+        context->later_count--;
+    if (connection->queue != CONNECTION_NOT_QUEUED)
         list_remove(&connection->work_link);
-    connection->queue = CONNECTION_QUEUED;
-    list_push_back(&context->work, &connection->work_link);
+    connection->queue = CONNECTION_NOT_QUEUED;
+}
+
+/* Queues the connection, to advance it in this turn. Does nothing if it is queued already. */
+static inline void connection_queue_first(struct connection_context *context,
+                                          struct connection *connection)
+{
+    if (connection->queue >= CONNECTION_FIRST)
+        return;
+    connection_unqueue(context, connection);
+    connection->queue = CONNECTION_FIRST;
+    list_push_back(&context->first, &connection->work_link);
+}
+
+/* The same, after those that have new input or an effect. */
+static inline void connection_queue_later(struct connection_context *context,
+                                          struct connection *connection)
+{
+    if (connection->queue >= CONNECTION_FIRST)
+        return;
+    connection_unqueue(context, connection);
+    connection->queue = CONNECTION_LATER;
+    context->later_count++;
+    list_push_back(&context->later, &connection->work_link);
 }
 
 /* Begins to count `connection`, whose transport is open. */
@@ -144,9 +172,6 @@ bool connection_continue_handshake(struct connection_context *context,
 void connection_read_timed_out(struct connection_context *context, struct connection *connection);
 void connection_write_timed_out(struct connection_context *context, struct connection *connection);
 void connection_retry_walk(struct connection_context *context, struct connection *connection);
-
-/* The server drains: a blocked request ends. */
-void connection_drain(struct connection_context *context, struct connection *connection);
 
 /* Requests that the connection be aborted. */
 void connection_abort(struct connection_context *context, struct connection *connection);

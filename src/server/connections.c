@@ -9,7 +9,8 @@ enum {
     CONNECTIONS_AUTH_DELAY_MS = 100, /* before the close after a wrong secret */
     CONNECTIONS_WALK_RETRY_MS = 10,
     CONNECTIONS_LINGER_MS = 2000, /* for the peer to end its side after the server ended its own */
-    CONNECTIONS_EFFECTS_BATCH = 64
+    CONNECTIONS_EFFECTS_BATCH = 32,
+    CONNECTIONS_SLICE = 128 /* steps of LATER before replies and wake-ups leave */
 };
 
 /* ---- a turn ---- */
@@ -67,32 +68,99 @@ static void connections_effect(struct connections *connections, const struct str
     struct connection *connection =
         slots_at(&connections->slots, connection_id_slot(effect->connection_id));
 
+    turn_spend(&connections->context.turn, TURN_SYSTEM_CALL); /* for the send of the reply */
     if (connection && connection->session.connection_id == effect->connection_id)
         connection_effect(&connections->context, connection, &effect->answer);
 }
 
-void connections_effects(struct connections *connections)
+bool connections_effects(struct connections *connections)
 {
+    struct turn *turn = &connections->context.turn;
     struct stripes_effect effects[CONNECTIONS_EFFECTS_BATCH];
-    uint32_t count;
+    uint32_t due = mailbox_count(connections->mailbox);
+    uint32_t left = due;
 
-    do {
-        count = mailbox_take(connections->mailbox, effects, CONNECTIONS_EFFECTS_BATCH);
-        for (uint32_t i = 0; i < count; i++)
+    turn_enter(turn, TURN_EFFECTS);
+    while (left > 0 && !turn_is_over(turn)) {
+        uint32_t most = left < CONNECTIONS_EFFECTS_BATCH ? left : CONNECTIONS_EFFECTS_BATCH;
+
+        mailbox_take(connections->mailbox, effects, most);
+        for (uint32_t i = 0; i < most; i++)
             connections_effect(connections, &effects[i]);
-    } while (count > 0);
-    slots_reuse(&connections->slots);
+        left -= most;
+    }
+    slots_reuse(&connections->slots, due - left, left);
+    return left > 0;
 }
 
-static void connections_remove(struct connections *connections, struct connection *connection)
+/* Advances the first connection of `list`, and returns it to the pool if it is over. */
+static void connections_advance(struct connections *connections, struct list *list)
 {
+    struct connection_context *context = &connections->context;
+    struct connection *connection = CONTAINER_OF(list_first(list), struct connection, work_link);
+
+    connection_unqueue(context, connection);
+    if (connection_advance(context, connection))
+        return;
     slots_retire(&connections->slots, connection_id_slot(connection->session.connection_id));
     pool_give(&connections->pool, connection);
 }
 
-/* One step of one handshake: however many there are, requests wait for one step at most. */
-static void connections_continue_handshake(struct connection_context *context)
+void connections_advance_first(struct connections *connections)
 {
+    struct connection_context *context = &connections->context;
+
+    turn_enter(&context->turn, TURN_FIRST);
+    while (!list_empty(&context->first) && !turn_is_over(&context->turn))
+        connections_advance(connections, &context->first);
+}
+
+/* Queues all connections, some in each turn, so that connection_advance sees the new state. */
+static void connections_sweep(struct connections *connections)
+{
+    struct connection_context *context = &connections->context;
+
+    while (connections->swept < connections->slots.count && !turn_is_over(&context->turn)) {
+        struct connection *connection = slots_at(&connections->slots, connections->swept++);
+
+        if (connection)
+            connection_queue_later(context, connection);
+        turn_spend(&context->turn, 1);
+    }
+}
+
+void connections_begin_later(struct connections *connections)
+{
+    struct connection_context *context = &connections->context;
+
+    turn_enter(&context->turn, TURN_LATER);
+    connections_sweep(connections);
+    turn_divide(&context->turn, context->later_count);
+    connections->round = context->later_count;
+}
+
+bool connections_advance_later(struct connections *connections)
+{
+    struct connection_context *context = &connections->context;
+    int32_t end = context->turn.left - CONNECTIONS_SLICE;
+
+    while (connections->round > 0 && !turn_is_over(&context->turn)) {
+        if (context->turn.left <= end)
+            return true;
+        connections->round--;
+        connections_advance(connections, &context->later);
+    }
+    return false;
+}
+
+bool connections_handshake_pending(const struct connections *connections)
+{
+    return !list_empty(&connections->context.transports.pending_handshakes);
+}
+
+void connections_continue_handshake(struct connections *connections)
+{
+    struct connection_context *context = &connections->context;
     struct transport *transport;
 
     while ((transport = transports_next_handshake(&context->transports))) {
@@ -117,43 +185,44 @@ static void connections_receive_starved(struct connections *connections)
             link = list_first(&context->starved);
         if (!link)
             return;
-        list_remove(link);
         connection = CONTAINER_OF(link, struct connection, work_link);
-        connection->queue = CONNECTION_NOT_QUEUED;
+        connection_unqueue(context, connection);
         if (transport_can_receive(&connection->transport))
             transport_receive(&context->transports, &connection->transport);
     }
 }
 
-bool connections_work(struct connections *connections)
+bool connections_end_turn(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
-    struct list_link *last;
-    struct list_link *link;
 
-    connections_continue_handshake(context);
-    last = context->work.head.previous;
-    while ((link = list_first(&context->work))) {
-        struct connection *connection = CONTAINER_OF(link, struct connection, work_link);
-
-        list_remove(link);
-        connection->queue = CONNECTION_NOT_QUEUED;
-        if (!connection_advance(context, connection))
-            connections_remove(connections, connection);
-        if (link == last)
-            break;
-    }
     connections_receive_starved(connections);
     return connections->evicting || context->transports.must_not_sleep ||
-           !list_empty(&context->work) || !list_empty(&context->starved) ||
-           !list_empty(&context->denied) || !list_empty(&context->transports.pending_handshakes);
+           !list_empty(&context->first) || !list_empty(&context->later) ||
+           connections->swept < connections->slots.count || !list_empty(&context->starved) ||
+           !list_empty(&context->denied) || connections_handshake_pending(connections);
 }
 
 /* ---- time ---- */
 
-static struct connection *connections_take_next_step(struct timeouts *timeouts, uint64_t now_ns)
+/* Returns the next timeout that has expired, or NULL: none has, or the turn has no step for it. */
+static struct timeout *connections_take_timeout(struct connection_context *context,
+                                                struct timeouts *timeouts)
 {
-    struct timeout *timeout = timeouts_take(timeouts, now_ns);
+    struct timeout *timeout = NULL;
+
+    if (!turn_is_over(&context->turn))
+        timeout = timeouts_take(timeouts, context->session.now_ns);
+    if (timeout)
+        turn_spend(&context->turn, TURN_SYSTEM_CALL);
+    return timeout;
+}
+
+/* The same, for timeouts of the next step of a connection. */
+static struct connection *connections_take_next_step(struct connection_context *context,
+                                                     struct timeouts *timeouts)
+{
+    struct timeout *timeout = connections_take_timeout(context, timeouts);
 
     return timeout ? CONTAINER_OF(timeout, struct connection, next_step) : NULL;
 }
@@ -161,25 +230,25 @@ static struct connection *connections_take_next_step(struct timeouts *timeouts, 
 void connections_expire(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
-    uint64_t now_ns = context->session.now_ns;
     struct timeout *timeout;
-    struct transport *transport;
     struct connection *connection;
 
+    turn_enter(&context->turn, TURN_TIMEOUTS);
     connections->evicting = evictor_turn(&connections->evictor, context, &connections->slots,
                                          connections->other_workers);
     if (context->transports.must_not_sleep)
         return; /* unprocessed completions may bring input or make room */
-    while ((timeout = timeouts_take(&context->reads, now_ns)))
-        connection_read_timed_out(context, CONTAINER_OF(timeout, struct connection, read));
-    while ((transport = transports_take_write_timeout(&context->transports, now_ns)))
-        connection_write_timed_out(context, connection_of(transport));
-    while ((connection = connections_take_next_step(&context->walk_retries, now_ns)))
-        connection_retry_walk(context, connection);
-    while ((connection = connections_take_next_step(&context->auth_delays, now_ns)))
-        connection_queue(context, connection);
-    while ((connection = connections_take_next_step(&context->lingers, now_ns)))
+    while ((connection = connections_take_next_step(context, &context->lingers)))
         connection_abort(context, connection);
+    while ((connection = connections_take_next_step(context, &context->auth_delays)))
+        connection_queue_later(context, connection);
+    while ((connection = connections_take_next_step(context, &context->walk_retries)))
+        connection_retry_walk(context, connection);
+    while ((timeout = connections_take_timeout(context, &context->transports.writes)))
+        connection_write_timed_out(context,
+                                   connection_of(CONTAINER_OF(timeout, struct transport, write)));
+    while ((timeout = connections_take_timeout(context, &context->reads)))
+        connection_read_timed_out(context, CONTAINER_OF(timeout, struct connection, read));
 }
 
 static uint64_t connections_earlier(uint64_t a_ns, uint64_t b_ns)
@@ -238,37 +307,32 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
     return true;
 }
 
-static void connections_for_each(struct connections *connections,
-                                 void (*act)(struct connection_context *, struct connection *))
-{
-    for (uint32_t slot = 0; slot < connections->slots.count; slot++) {
-        struct connection *connection = slots_at(&connections->slots, slot);
-
-        if (connection)
-            act(&connections->context, connection);
-    }
-}
-
 void connections_drain(struct connections *connections)
 {
     connections->context.session.draining = true;
-    connections_for_each(connections, connection_drain);
+    connections->swept = 0;
 }
 
 void connections_dismiss(struct connections *connections)
 {
     connections->context.dismissing = true;
-    connections_for_each(connections, connection_queue);
+    connections->swept = 0;
 }
 
 void connections_abort(struct connections *connections)
 {
-    connections_for_each(connections, connection_abort);
+    connections->context.aborting = true;
+    connections->swept = 0;
 }
 
 void connections_lose(struct connections *connections)
 {
-    connections_for_each(connections, connection_lose);
+    for (uint32_t slot = 0; slot < connections->slots.count; slot++) {
+        struct connection *connection = slots_at(&connections->slots, slot);
+
+        if (connection)
+            connection_lose(&connections->context, connection);
+    }
 }
 
 uint64_t connections_count(const struct connections *connections)
@@ -289,7 +353,8 @@ static void connections_init_context(struct connection_context *context,
     transports_init(&context->transports, memory, options->buffers, &context->backlogs,
                     options->ring, options->tls, options->write_timeout_ns);
     segments_init(&context->addresses, memory, SOCKETS_PEER_TEXT_MAX);
-    list_init(&context->work);
+    list_init(&context->first);
+    list_init(&context->later);
     list_init(&context->starved);
     list_init(&context->denied);
     timeouts_init(&context->reads, options->read_timeout_ns);
@@ -307,6 +372,7 @@ void connections_init(struct connections *connections, const struct connections_
     connections->worker = options->worker;
     connections->other_workers = UINT64_MAX >> (64 - options->workers) & ~(1ull << options->worker);
     connections->buffer_count = options->buffer_count;
+    connections->swept = UINT32_MAX;
     connections_init_context(&connections->context, options, &connections->memory);
     pool_init(&connections->pool, &connections->memory, sizeof(struct connection));
     slots_init(&connections->slots, &connections->memory, connections->mailbox);

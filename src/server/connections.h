@@ -1,8 +1,8 @@
 /*
  * The connections of one worker: their slots, the list of those with work, their deadlines.
  *
- * In a turn of the worker, completions, effects and timeouts change connections and queue them. At
- * the end of the turn each queued connection advances once; see server/connection.h.
+ * In a turn of the worker, completions, effects and timeouts change connections and queue them.
+ * Then queued connections advance, as far as the budget of the turn permits; see server/turn.h.
  */
 #ifndef SERVER_CONNECTIONS_H
 #define SERVER_CONNECTIONS_H
@@ -41,6 +41,8 @@ struct connections {
     struct mailbox *mailbox;
     struct pool pool;
     struct slots slots;
+    uint32_t swept; /* slots whose connections know of the drain; UINT32_MAX: there is none */
+    uint32_t round; /* connections that LATER has yet to advance in this turn */
     _Atomic uint64_t *next_id;
     struct evictor evictor;
     uint64_t other_workers; /* a bit for each */
@@ -72,19 +74,39 @@ void connections_expect(uint64_t tag);
 /* All completions of the turn are processed: silent sends are done, if the ring is settled. */
 void connections_settle(struct connections *connections);
 
-/* Processes the effects in the mailbox. */
-void connections_effects(struct connections *connections);
+/* Processes effects in the mailbox. Returns true if some are left. */
+bool connections_effects(struct connections *connections);
 
 /* Processes expired timeouts, and makes room if buffers are short. */
 void connections_expire(struct connections *connections);
 
-/* Advances each queued connection. Returns true if the next turn must not wait. */
-bool connections_work(struct connections *connections);
+/* Advances the connections with new input or an effect. */
+void connections_advance_first(struct connections *connections);
+
+/*
+ * Starts LATER, and advances some of the other queued connections. Returns true if others follow in
+ * this turn: the caller submits the ring's requests and wakes other workers, then calls again.
+ */
+void connections_begin_later(struct connections *connections);
+bool connections_advance_later(struct connections *connections);
+
+/*
+ * Does one step of one handshake: however many there are, requests wait for one step at most. It
+ * may take as long as a thousand requests.
+ */
+bool connections_handshake_pending(const struct connections *connections);
+void connections_continue_handshake(struct connections *connections);
+
+/* Does the rest of a turn. Returns true if the next turn must not wait. */
+bool connections_end_turn(struct connections *connections);
 
 /* Returns when the next timeout expires; UINT64_MAX: never. */
 uint64_t connections_deadline(const struct connections *connections);
 
-/* The server drains: ends blocked requests, and serves only clients that hold locks from now on. */
+/*
+ * The server drains: serves only clients that hold locks from now on. Blocked requests end in this
+ * and the following turns.
+ */
 void connections_drain(struct connections *connections);
 
 /*
@@ -93,7 +115,7 @@ void connections_drain(struct connections *connections);
  */
 void connections_dismiss(struct connections *connections);
 
-/* Aborts all connections. */
+/* Aborts all connections, in this and the following turns. */
 void connections_abort(struct connections *connections);
 
 /*

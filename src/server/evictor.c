@@ -4,7 +4,6 @@
 #include "server/buffer_rules.h"
 
 enum {
-    EVICTOR_STEPS = 512, /* slots, and stripes of their clients, in a turn */
     EVICTOR_REST_MS = 100,
     EVICTOR_LATE_MS = 1000
 };
@@ -62,19 +61,19 @@ static void evictor_close_unread(struct connection_context *context, size_t lack
 static bool evictor_pass(struct evictor *evictor, struct connection_context *context,
                          const struct slots *slots, size_t lack)
 {
-    int steps = EVICTOR_STEPS;
+    struct turn *turn = &context->turn;
 
-    while (lack > 0 && steps > 0 && evictor->passed < slots->count) {
+    while (lack > 0 && !turn_is_over(turn) && evictor->passed < slots->count) {
         struct connection *connection;
 
         if (evictor->hand >= slots->count)
             evictor->hand = 0;
         connection = slots_at(slots, evictor->hand++);
         evictor->passed++;
-        steps--;
+        turn_spend(turn, 1);
         if (!connection)
             continue;
-        steps -= __builtin_popcountll(connection->session.stripes_used);
+        turn_spend(turn, (uint32_t)__builtin_popcountll(connection->session.stripes_used));
         if (evictor_must_close((enum evictor_lap)evictor->lap, context, connection))
             lack = evictor_close(context, connection, lack);
     }

@@ -12,8 +12,8 @@
  * nothing. LATE is against clients that acquire cheap leases to keep the memory of others.
  *
  * UNREAD follows the list of pending sends. In the other laps a hand passes all slots. It looks at
- * a limited number in a turn and stops when enough memory is free. After the last lap it rests for
- * a while, because then holders need the memory.
+ * some of them in a turn (see server/turn.h), and stops when enough memory is free. After the last
+ * lap it rests for a while, because then holders need the memory.
  *
  * The budget is shared, so when a worker finds the reserve in use it wakes the others: sleeping
  * ones may have what is missing, also in spare chunks of their pools.

@@ -249,13 +249,17 @@ struct session_progress session_read(struct session *session, struct session_con
             return progress;
         }
         if (session->state == SESSION_STATS) {
-            if (!stats_write(&session->stats, context->stripes, context->now_ns, output,
-                             context->output_pool)) {
+            if (!stats_write(&session->stats, context->stripes, context->now_ns, &context->steps,
+                             output, context->output_pool)) {
                 progress.want = SESSION_WANT_TURN;
                 return progress;
             }
             session->state = SESSION_READY;
             continue;
+        }
+        if (context->steps == 0) {
+            progress.want = SESSION_WANT_TURN;
+            return progress;
         }
         if (session->state == SESSION_SKIPPING) {
             progress.consumed += session_skip_line(session, context, rest, rest_length, output);
@@ -274,6 +278,7 @@ struct session_progress session_read(struct session *session, struct session_con
             problem =
                 session->authenticated ? SESSION_PROBLEM_LINE_TOO_LONG : SESSION_PROBLEM_NO_SECRET;
         } else {
+            context->steps--;
             progress.served = true;
             problem = session_serve(session, context, &request, output);
         }
@@ -316,9 +321,6 @@ bool session_drain(struct session *session, struct session_context *context, str
                      stripes_cancel(context->stripes, context->now_ns, session->connection_id,
                                     session->blocked_stripe, &context->wake);
 
-    for (uint64_t left = session->stripes_used; left; left &= left - 1)
-        stripes_leave_queues(context->stripes, context->now_ns, session->connection_id,
-                             (uint32_t)__builtin_ctzll(left), &context->wake);
     if (!cancelled)
         return false;
     session->state = SESSION_READY;
@@ -326,7 +328,17 @@ bool session_drain(struct session *session, struct session_context *context, str
     return true;
 }
 
-bool session_disconnect(struct session *session, struct session_context *context, uint32_t steps)
+bool session_leave_queues(struct session *session, struct session_context *context)
+{
+    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
+        if (!stripes_leave_queues(context->stripes, context->now_ns, session->connection_id,
+                                  (uint32_t)__builtin_ctzll(left), &context->steps, &context->wake))
+            return false;
+    }
+    return true;
+}
+
+bool session_disconnect(struct session *session, struct session_context *context)
 {
     stats_stop(&session->stats, context->stripes);
     while (session->stripes_used) {
@@ -334,7 +346,7 @@ bool session_disconnect(struct session *session, struct session_context *context
         bool pending = session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;
 
         if (!stripes_disconnect(context->stripes, context->now_ns, session->connection_id, stripe,
-                                pending, steps, &context->wake))
+                                pending, &context->steps, &context->wake))
             return false;
         session->stripes_used &= session->stripes_used - 1;
     }

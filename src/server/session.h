@@ -73,6 +73,8 @@ struct session_context {
     const struct budget *buffers; /* of the process; NULL: unlimited */
     uint64_t now_ns;              /* of this turn */
     uint64_t wake;                /* workers to wake, see server/stripes.h */
+    /* For the next call, which subtracts a step for each request, claim or bucket of statistics. */
+    uint32_t steps;
 };
 
 enum session_state {
@@ -102,7 +104,7 @@ enum session_want {
     SESSION_WANT_INPUT, /* more bytes */
     SESSION_WANT_EFFECT,
     SESSION_WANT_ROOM, /* less output, see SESSION_OUTPUT_MAX */
-    SESSION_WANT_TURN, /* a call with the same bytes, after other sessions had their turn */
+    SESSION_WANT_TURN, /* more steps: a call with the same bytes, after other sessions */
     SESSION_WANT_WALK, /* a call later: too many connections read statistics */
     SESSION_WANT_CLOSE /* nothing: once the output is sent, close */
 };
@@ -127,7 +129,7 @@ struct session_progress {
 void session_start(struct session *session, const struct session_context *context,
                    uint64_t connection_id);
 
-/* Serves the requests in `bytes`, in their order. */
+/* Serves the requests in `bytes`, in their order, while there are steps. */
 struct session_progress session_read(struct session *session, struct session_context *context,
                                      const uint8_t *bytes, size_t length, struct output *output);
 
@@ -143,17 +145,22 @@ void session_input_ended(struct session *session, struct session_context *contex
 void session_fail(struct session *session, struct session_context *context, struct output *output);
 
 /*
- * The server drains: the pending request gets error_draining, and the client leaves all queues, so
- * that session_watch reports leases only. Returns true if it replied; false if no request is
- * pending, or if its effect is on its way.
+ * The server drains: the pending request gets error_draining. Returns true if it replied; false if
+ * no request is pending, or if its effect is on its way.
  */
 bool session_drain(struct session *session, struct session_context *context, struct output *output);
 
 /*
- * Ends the claims of the client as the policy says, up to `steps` of a stripe. Returns true when
- * all is done; the session must not be used then. Else call again.
+ * The server drains: the client leaves all queues, so that session_watch reports leases only.
+ * Returns true when all is done. Else call again.
  */
-bool session_disconnect(struct session *session, struct session_context *context, uint32_t steps);
+bool session_leave_queues(struct session *session, struct session_context *context);
+
+/*
+ * Ends the claims of the client as the policy says. Returns true when all is done; the session must
+ * not be used then. Else call again.
+ */
+bool session_disconnect(struct session *session, struct session_context *context);
 
 /* Returns whether the client holds a lease. */
 bool session_holds(const struct session *session, const struct session_context *context);

@@ -1,7 +1,7 @@
 #include "server/slots.h"
 
 /*
- * Effects for one slot before the mailbox is emptied: a reply, a notice of the current watch, and
+ * Effects for one slot in the mailbox: a reply, a notice of the current watch, and
  * notices of two abandoned watches at most, since a session watches once per read timeout.
  */
 enum {
@@ -15,6 +15,8 @@ void slots_init(struct slots *slots, const struct memory *memory, struct mailbox
     slots->count = 0;
     slots->free = SLOT_NONE;
     slots->retired = SLOT_NONE;
+    slots->waiting = SLOT_NONE;
+    slots->effects = 0;
 }
 
 void slots_free(struct slots *slots)
@@ -72,12 +74,25 @@ void slots_retire(struct slots *slots, uint32_t slot)
     slots_chain(slots, slot, &slots->retired);
 }
 
-void slots_reuse(struct slots *slots)
+/* The slots in `waiting` become free if no effect can be left for them. */
+static void slots_free_waiting(struct slots *slots)
 {
-    while (slots->retired != SLOT_NONE) {
-        uint32_t slot = slots->retired;
+    while (slots->effects == 0 && slots->waiting != SLOT_NONE) {
+        uint32_t slot = slots->waiting;
 
-        slots->retired = slots_next_of(slots, slot);
+        slots->waiting = slots_next_of(slots, slot);
         slots_chain(slots, slot, &slots->free);
     }
+}
+
+void slots_reuse(struct slots *slots, uint32_t taken, uint32_t left)
+{
+    slots->effects -= taken < slots->effects ? taken : slots->effects;
+    slots_free_waiting(slots);
+    if (slots->waiting != SLOT_NONE)
+        return;
+    slots->waiting = slots->retired;
+    slots->retired = SLOT_NONE;
+    slots->effects = left;
+    slots_free_waiting(slots);
 }

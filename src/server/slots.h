@@ -2,8 +2,9 @@
  * The connections of one worker by slot. The slot is part of the connection's id (see
  * server/connection_id.h), so that an effect finds its connection.
  *
- * A slot of a freed connection is not used again before the mailbox has been emptied: all effects
- * in the mailbox for one slot are for one connection.
+ * A slot of a freed connection is not used again before all effects are taken that were in the
+ * mailbox when the connection was freed: all effects in the mailbox for one slot are for one
+ * connection.
  */
 #ifndef SERVER_SLOTS_H
 #define SERVER_SLOTS_H
@@ -23,7 +24,9 @@ struct slots {
     struct mailbox *mailbox;
     uint32_t count;   /* in use, free or retired */
     uint32_t free;    /* chains of slots, each ended by SLOT_NONE */
-    uint32_t retired; /* free once the mailbox has been emptied */
+    uint32_t retired; /* since the last start of `waiting` */
+    uint32_t waiting; /* free once `effects` more effects are taken */
+    uint32_t effects;
 };
 
 /* Allocates nothing. Borrows the mailbox. */
@@ -42,7 +45,7 @@ struct connection *slots_at(const struct slots *slots, uint32_t slot);
 /* The slot has no connection any more, or never had one. */
 void slots_retire(struct slots *slots, uint32_t slot);
 
-/* The mailbox has been emptied. */
-void slots_reuse(struct slots *slots);
+/* `taken` effects have been taken since the last call, and at least `left` are in the mailbox. */
+void slots_reuse(struct slots *slots, uint32_t taken, uint32_t left);
 
 #endif

@@ -3,6 +3,11 @@
 #include "server/connection_id.h"
 #include "wire/reply.h"
 
+enum {
+    STATS_PIECE_BYTES = 32 * 1024, /* a piece ends when it is that long */
+    STATS_WALK_BUCKETS = 64        /* shown at a time, with the mutex of a stripe held */
+};
+
 /* One piece of the reply. */
 struct stats_piece {
     struct stats_walk *walk;
@@ -94,14 +99,21 @@ static bool stats_end_section(struct stats_walk *walk, struct stripes *stripes,
     return !walk->running;
 }
 
-bool stats_write(struct stats_walk *walk, struct stripes *stripes, uint64_t now_ns,
+bool stats_write(struct stats_walk *walk, struct stripes *stripes, uint64_t now_ns, uint32_t *steps,
                  struct output *output, struct pool *pool)
 {
     struct stats_piece piece = {.walk = walk, .output = output, .pool = pool};
     uint32_t stripe = walk->stripe;
-    bool more = stripes_walk(stripes, now_ns, walk->walk, &stripe, &walk->position,
-                             stats_write_entry, &piece);
+    bool more;
 
+    do {
+        uint32_t buckets = *steps < STATS_WALK_BUCKETS ? *steps : STATS_WALK_BUCKETS;
+
+        *steps -= buckets;
+        more = stripes_walk(stripes, now_ns, walk->walk, &stripe, &walk->position, &buckets,
+                            stats_write_entry, &piece);
+        *steps += buckets;
+    } while (*steps > 0 && stripe == walk->stripe && output->length < STATS_PIECE_BYTES);
     walk->stripe = (uint8_t)stripe;
     return !more && stats_end_section(walk, stripes, output, pool);
 }

@@ -29,10 +29,11 @@ bool stats_start(struct stats_walk *walk, struct stripes *stripes, uint64_t conn
                  struct output *output, struct pool *pool);
 
 /*
- * Writes the next piece. Returns true when the reply is complete, and the walk is stopped then. If
- * memory is short, sets output->failed; the caller must stop the walk.
+ * Writes the next piece, from one stripe. Subtracts a step for each bucket. Returns true when
+ * the reply is complete, and the walk is stopped then. If memory is short, sets output->failed; the
+ * caller must stop the walk.
  */
-bool stats_write(struct stats_walk *walk, struct stripes *stripes, uint64_t now_ns,
+bool stats_write(struct stats_walk *walk, struct stripes *stripes, uint64_t now_ns, uint32_t *steps,
                  struct output *output, struct pool *pool);
 
 /* Stops the walk if it runs. */

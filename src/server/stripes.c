@@ -9,8 +9,7 @@
 #include "server/connection_id.h"
 
 enum {
-    STRIPES_PER_WORKER = 8, /* two workers rarely want the same one */
-    WALK_BUCKETS = 64       /* of a table, shown with the mutex held once */
+    STRIPES_PER_WORKER = 8 /* two workers rarely want the same one */
 };
 
 struct stripe {
@@ -188,17 +187,18 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connectio
     return cancelled;
 }
 
-void stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
-                          uint32_t index, uint64_t *wake)
+bool stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
+                          uint32_t index, uint32_t *steps, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
+    bool done = table_leave_queues(&stripe->table, now_ns, connection_id, steps);
 
-    table_leave_queues(&stripe->table, connection_id);
     stripe_leave(stripe, wake);
+    return done;
 }
 
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
-                        uint32_t index, bool pending, uint32_t steps, uint64_t *wake)
+                        uint32_t index, bool pending, uint32_t *steps, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
     bool done = table_disconnect(&stripe->table, now_ns, connection_id, pending, steps);
@@ -268,12 +268,13 @@ void stripes_walk_end(struct stripes *stripes, struct lock_walk walk)
 }
 
 bool stripes_walk(struct stripes *stripes, uint64_t now_ns, struct lock_walk walk, uint32_t *index,
-                  uint64_t *position, void (*show)(void *context, const struct lock_view *view),
-                  void *context)
+                  uint64_t *position, uint32_t *steps,
+                  void (*show)(void *context, const struct lock_view *view), void *context)
 {
     struct stripe *stripe = stripe_enter(stripes, *index, &now_ns);
 
-    for (int i = 0; i < WALK_BUCKETS; i++) {
+    while (*steps > 0) {
+        --*steps;
         *position = table_walk(&stripe->table, now_ns, walk, *position, show, context);
         if (*position == 0) {
             ++*index;
@@ -284,14 +285,25 @@ bool stripes_walk(struct stripes *stripes, uint64_t now_ns, struct lock_walk wal
     return *index < stripes->stripe_count;
 }
 
-void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t steps,
+/* Returns how many stripes have their home at `worker`. */
+static uint32_t stripes_of(const struct stripes *stripes, uint32_t worker)
+{
+    return (stripes->stripe_count - worker + stripes->worker_count - 1) / stripes->worker_count;
+}
+
+void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t *steps,
                     uint64_t *wake)
 {
-    for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count) {
+    uint32_t left = stripes_of(stripes, worker);
+
+    for (uint32_t i = worker; i < stripes->stripe_count; i += stripes->worker_count, left--) {
         if (atomic_load_explicit(&stripes->stripe[i].deadline_ns, memory_order_relaxed) <= now_ns) {
             struct stripe *stripe = stripe_enter(stripes, i, &now_ns);
+            uint32_t share = *steps / left;
 
-            table_expire(&stripe->table, now_ns, steps);
+            *steps -= share;
+            table_expire(&stripe->table, now_ns, &share);
+            *steps += share;
             stripe_leave(stripe, wake);
         }
     }

@@ -75,10 +75,10 @@ struct lock_answer stripes_apply(struct stripes *stripes, uint64_t now_ns,
                                  const struct lock_request *request, uint64_t *wake);
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
                     uint32_t index, uint64_t *wake);
-void stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
-                          uint32_t index, uint64_t *wake);
+bool stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
+                          uint32_t index, uint32_t *steps, uint64_t *wake);
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
-                        uint32_t index, bool pending, uint32_t steps, uint64_t *wake);
+                        uint32_t index, bool pending, uint32_t *steps, uint64_t *wake);
 bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index);
@@ -92,15 +92,19 @@ bool stripes_walk_begin(struct stripes *stripes, struct lock_walk *walk);
 void stripes_walk_end(struct stripes *stripes, struct lock_walk walk);
 
 /*
- * Shows some resources. `*index` (of a stripe) and `*position` are 0 at the start of each pass, see
- * table_walk. Returns false after the last resource of the pass.
+ * Shows the resources of up to `*steps` buckets of a stripe, and subtracts their number. `*index`
+ * (of the stripe) and `*position` are 0 at the start of each pass, see table_walk. Returns false
+ * after the last resource of the pass.
  */
 bool stripes_walk(struct stripes *stripes, uint64_t now_ns, struct lock_walk walk, uint32_t *index,
-                  uint64_t *position, void (*show)(void *context, const struct lock_view *view),
-                  void *context);
+                  uint64_t *position, uint32_t *steps,
+                  void (*show)(void *context, const struct lock_view *view), void *context);
 
-/* Processes expired deadlines in the stripes whose home is `worker`, up to `steps` in each. */
-void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t steps,
+/*
+ * Processes expired deadlines in the stripes whose home is `worker`. Shares `*steps` among them, so
+ * that none waits for another.
+ */
+void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, uint32_t *steps,
                     uint64_t *wake);
 
 /*

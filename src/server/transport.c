@@ -342,13 +342,6 @@ struct transport *transports_next_sent(struct transports *transports)
     return transport;
 }
 
-struct transport *transports_take_write_timeout(struct transports *transports, uint64_t now_ns)
-{
-    struct timeout *timeout = timeouts_take(&transports->writes, now_ns);
-
-    return timeout ? CONTAINER_OF(timeout, struct transport, write) : NULL;
-}
-
 void transport_drop_output(struct transports *transports, struct transport *transport)
 {
     if (transport->sending == TRANSPORT_SENDING)

@@ -246,9 +246,6 @@ enum transport_result transport_sent(struct transports *transports, struct trans
 /* To be called once the ring is settled: the next transport whose silent send is done, or NULL. */
 struct transport *transports_next_sent(struct transports *transports);
 
-/* The next transport whose write timeout is over, or NULL. */
-struct transport *transports_take_write_timeout(struct transports *transports, uint64_t now_ns);
-
 /* Stops the write timeout. Drops unsent bytes, unless a send that uses them is pending. */
 void transport_drop_output(struct transports *transports, struct transport *transport);
 

@@ -25,8 +25,7 @@ enum {
     RING_BUFFER_BYTES = 2048,
     RING_WARN_S = 1, /* between log lines on refused system calls */
 
-    COMPLETIONS_AHEAD = 4, /* how early the connection of a completion is fetched from memory */
-    EXPIRE_STEPS = 256     /* deadlines of one stripe in a turn */
+    COMPLETIONS_AHEAD = 4 /* how early the connection of a completion is fetched from memory */
 };
 
 struct worker {
@@ -281,6 +280,52 @@ static void worker_send_last_wakeups(struct worker *worker)
     } while (worker->wakeups.failed || !ring_settled(worker->ring));
 }
 
+static void worker_expire_leases(struct worker *worker)
+{
+    struct connection_context *context = &worker->connections.context;
+    uint32_t steps;
+
+    turn_enter(&context->turn, TURN_EXPIRIES);
+    steps = (uint32_t)context->turn.left;
+    turn_spend(&context->turn, steps);
+    stripes_expire(worker->shared->stripes, worker_now(worker), worker->number, &steps,
+                   &context->session.wake);
+    turn_return(&context->turn, steps);
+}
+
+static void worker_complete_all(struct worker *worker)
+{
+    struct completion completion;
+
+    turn_enter(&worker->connections.context.turn, TURN_INPUT);
+    while (ring_next(worker->ring, &completion)) {
+        connections_expect(ring_ahead(worker->ring, COMPLETIONS_AHEAD));
+        worker_complete(worker, &completion);
+    }
+    connections_settle(&worker->connections);
+}
+
+/* Replies and wake-ups leave before the end of the turn. */
+static void worker_flush(struct worker *worker)
+{
+    wakeups_send(&worker->wakeups, &worker->connections.context.session.wake, worker_now(worker));
+    ring_submit(worker->ring);
+}
+
+static void worker_advance_connections(struct worker *worker)
+{
+    struct connections *connections = &worker->connections;
+
+    connections_advance_first(connections);
+    connections_begin_later(connections);
+    while (connections_advance_later(connections))
+        worker_flush(worker);
+    if (connections_handshake_pending(connections)) {
+        worker_flush(worker);
+        connections_continue_handshake(connections);
+    }
+}
+
 void worker_run(struct worker *worker)
 {
     struct connections *connections = &worker->connections;
@@ -291,21 +336,16 @@ void worker_run(struct worker *worker)
     context->now_ns = clock_monotonic_ns();
     while (!shutdown_is_complete(&worker->shutdown)) {
         uint64_t open = connections_count(connections);
-        struct completion completion;
 
         acceptor_request(&worker->acceptor, worker_now(worker));
         worker_turn(worker, busy);
-        stripes_expire(worker->shared->stripes, worker_now(worker), worker->number, EXPIRE_STEPS,
-                       &context->wake);
-        while (ring_next(worker->ring, &completion)) {
-            connections_expect(ring_ahead(worker->ring, COMPLETIONS_AHEAD));
-            worker_complete(worker, &completion);
-        }
-        connections_settle(connections);
+        worker_expire_leases(worker);
+        worker_complete_all(worker);
         context->wake &= ~own;
-        connections_effects(connections);
+        busy = connections_effects(connections);
         worker_expire(worker);
-        busy = connections_work(connections) || (context->wake & own);
+        worker_advance_connections(worker);
+        busy |= connections_end_turn(connections) || (context->wake & own);
         wakeups_send(&worker->wakeups, &context->wake, worker_now(worker));
         if (connections_count(connections) < open)
             acceptor_end_pause(&worker->acceptor, worker_now(worker));

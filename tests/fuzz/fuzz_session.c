@@ -507,7 +507,7 @@ static void drain_all(void)
 
         if (peer->driven.state != PEER_OPEN)
             continue;
-        if (session_drain(&peer->driven.session, context_of(peer), &peer->driven.output))
+        if (driver_drain(&world.driver, &peer->driven))
             read_on(peer);
         else
             must(!blocked || effect_is_pending(peer, false),
@@ -585,7 +585,7 @@ static void expire_deadlines(uint32_t worker, uint32_t steps)
     stripes_awake(world.driver.stripes, worker);
     world.sleeps_until_ns[worker] = 0;
     context->now_ns = world.now_ns;
-    stripes_expire(world.driver.stripes, context->now_ns, worker, steps, &context->wake);
+    stripes_expire(world.driver.stripes, context->now_ns, worker, &steps, &context->wake);
 }
 
 /* ---- what must hold after each operation ---- */
@@ -793,7 +793,7 @@ static void walk_all(void (*show)(void *context, const struct lock_view *view), 
     uint32_t stripe = 0;
 
     while (stripes_walk(world.driver.stripes, world.now_ns, (struct lock_walk){0}, &stripe,
-                        &position, show, context))
+                        &position, &(uint32_t){64}, show, context))
         continue;
 }
 

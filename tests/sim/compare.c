@@ -67,7 +67,7 @@ static void compare_stripe(struct world *world, uint32_t stripe)
 
     while (index == stripe)
         stripes_walk(world->driver.stripes, 0, (struct lock_walk){0}, &index, &position,
-                     compare_view, &comparison);
+                     &(uint32_t){64}, compare_view, &comparison);
     for (uint32_t i = 0; i < world->model.stripe_keys[stripe]; i++)
         expected += world->model.keys[world->model.keys_of[stripe][i]].exists;
     if (comparison.shown != expected)

@@ -196,6 +196,18 @@ bool model_forget_lost(struct model *model, uint32_t key)
     return true;
 }
 
+uint32_t model_lost_count(struct model *model, uint32_t key)
+{
+    uint32_t count = 0;
+
+    for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
+        const struct model_enqueued *enqueued = model_enqueued(model, slot, key);
+
+        count += enqueued && enqueued->claim == MODEL_NO_CLAIM;
+    }
+    return count;
+}
+
 void model_collect(struct model *model, struct model_key *key)
 {
     while (model_forget_lost(model, (uint32_t)(key - model->keys)))
@@ -213,7 +225,7 @@ static void settle_key(struct model *model, struct model_key *key)
     key->idle_since_ns = model->now_ns;
     key->idle_turn = ++model->turn;
     note_change(model, key);
-    if (model->policy.gc_idle_s == 0)
+    if (model->policy.gc_idle_s == 0 && model_lost_count(model, (uint32_t)(key - model->keys)) == 0)
         model_collect(model, key);
 }
 
@@ -605,24 +617,7 @@ bool model_cancel(struct model *model, uint32_t slot)
     return true;
 }
 
-uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe)
-{
-    uint64_t client = model->clients[slot].id;
-    struct model_cursor cursor = {0};
-    uint32_t left = 0;
-    int claim;
-
-    while ((claim = model_next_claim(model, stripe, &cursor)) != MODEL_NO_CLAIM) {
-        if (model->claims[claim].client != client || model->claims[claim].state != MODEL_WAITS)
-            continue;
-        model_leave(model, claim);
-        left++;
-        cursor = (struct model_cursor){0}; /* the keys' arrays have changed */
-    }
-    return left;
-}
-
-/* ---- disconnecting clients ---- */
+/* ---- disconnecting and draining clients ---- */
 
 /* Returns the first lost lease of a client in a stripe, or NULL. */
 static struct model_enqueued *first_lost(struct model *model, uint32_t slot, uint32_t stripe)
@@ -638,6 +633,46 @@ static struct model_enqueued *first_lost(struct model *model, uint32_t slot, uin
             first = enqueued;
     }
     return first;
+}
+
+/* Returns the enqueued state of a client in `stripe` that comes first, or NULL. */
+static struct model_enqueued *first_enqueued(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    struct model_client *client = &model->clients[slot];
+    struct model_enqueued *first = NULL;
+    int64_t least = 0;
+
+    for (uint32_t i = 0; i < client->enqueued_count; i++) {
+        struct model_enqueued *enqueued = &client->enqueued[i];
+        int64_t place = enqueued->claim == MODEL_NO_CLAIM ? enqueued->place
+                                                          : model->claims[enqueued->claim].place;
+
+        if (model->keys[enqueued->key].stripe == stripe && (!first || place < least)) {
+            first = enqueued;
+            least = place;
+        }
+    }
+    return first;
+}
+
+uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe)
+{
+    struct model_enqueued *first;
+    uint32_t left = 0;
+
+    for (; (first = first_enqueued(model, slot, stripe)); left++) {
+        int claim = first->claim;
+
+        if (claim == MODEL_NO_CLAIM) {
+            end_enqueued(model, slot, first);
+        } else if (model->claims[claim].state == MODEL_WAITS || model->claims[claim].unreported) {
+            model_leave(model, claim);
+        } else {
+            end_two_phase(model, claim);
+            place_last(model, claim);
+        }
+    }
+    return left;
 }
 
 /* Removes one claim. Returns false if none must be removed. */
@@ -667,15 +702,15 @@ static bool disconnect_step(struct model *model, uint32_t slot, uint32_t stripe,
 }
 
 bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool pending,
-                      uint32_t steps)
+                      uint32_t *steps)
 {
     bool more = true;
 
     model_unwatch(model, slot, stripe);
     if (model_order_unknown(model, slot, stripe))
         model_group_begin(model);
-    for (; more && steps > 0; steps--)
-        more = disconnect_step(model, slot, stripe, pending);
+    while (*steps > 0 && (more = disconnect_step(model, slot, stripe, pending)))
+        --*steps;
     model_group_end(model);
     if (!more)
         return true;

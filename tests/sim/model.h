@@ -178,17 +178,20 @@ struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, 
 void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key);
 bool model_cancel(struct model *model, uint32_t slot);
 
-/* Removes all waiting claims of a client in `stripe`. Returns their number. */
+/*
+ * See table_leave_queues: all of it, in one stripe. Returns the number of claims and lost leases
+ * that ended.
+ */
 uint32_t model_leave_queues(struct model *model, uint32_t slot, uint32_t stripe);
 
 /* Makes `count` more fences available. */
 void model_add_fences(struct model *model, uint32_t count);
 
-/* Does up to `steps` removals in one stripe. Returns true when all are done. */
+/* Does up to `*steps` removals in one stripe. Returns true when all are done. */
 bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool pending,
-                      uint32_t steps);
+                      uint32_t *steps);
 
-void model_expire(struct model *model, uint32_t stripe, uint32_t steps);
+void model_expire(struct model *model, uint32_t stripe, uint32_t *steps);
 uint64_t model_deadline(struct model *model, uint32_t stripe);
 
 /*
@@ -226,6 +229,7 @@ int model_next_claim(const struct model *model, uint32_t stripe, struct model_cu
 /* Shared by model.c and model_time.c. */
 void model_collect(struct model *model, struct model_key *key);
 bool model_forget_lost(struct model *model, uint32_t key);
+uint32_t model_lost_count(struct model *model, uint32_t key);
 void model_leave(struct model *model, int claim);
 void model_lease_ends(struct model *model, int claim);
 void model_group_begin(struct model *model);

@@ -16,6 +16,8 @@ uint64_t model_collection(const struct model *model, uint32_t key_number)
 
     if (!key->exists || !model_idle(key))
         return MODEL_NEVER;
+    if (model->policy.gc_idle_s == 0)
+        return due_ns;
     return over_ns ? due_ns - over_ns + interval_ns : due_ns;
 }
 
@@ -99,11 +101,11 @@ void model_group_begin(struct model *model)
     model->group = ++model->groups;
 }
 
-void model_expire(struct model *model, uint32_t stripe, uint32_t steps)
+void model_expire(struct model *model, uint32_t stripe, uint32_t *steps)
 {
     uint64_t last_ns = 0;
 
-    for (; steps > 0; steps--) {
+    for (; *steps > 0; --*steps) {
         int claim =
             model->earliest_ns[stripe] <= model->now_ns ? first_due(model, stripe) : MODEL_NO_CLAIM;
         int key;
@@ -172,19 +174,6 @@ bool model_order_unknown(const struct model *model, uint32_t slot, uint32_t stri
     return false;
 }
 
-/* The order of leases that ended at the same instant is unknown. */
-static uint32_t lost_count(struct model *model, uint32_t key)
-{
-    uint32_t count = 0;
-
-    for (uint32_t slot = 0; slot < model->policy.clients; slot++) {
-        const struct model_enqueued *enqueued = model_enqueued(model, slot, key);
-
-        count += enqueued && enqueued->claim == MODEL_NO_CLAIM;
-    }
-    return count;
-}
-
 bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns)
 {
     if (now_ns < model->stripe_ns[stripe])
@@ -196,7 +185,7 @@ bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns)
 
         if (model_collection(model, key) == MODEL_NEVER)
             continue;
-        if (lost_count(model, key) > 1)
+        if (model_lost_count(model, key) > 1)
             return true;
         for (uint32_t j = 0; j < i; j++) {
             uint32_t other = model->keys_of[stripe][j];

@@ -28,6 +28,7 @@ static const struct field policy_fields[] = {
     FIELD(struct policy, claims_max),
     FIELD(struct policy, claims_batch),
     FIELD(struct policy, claims_max_each),
+    FIELD(struct policy, steps),
 };
 
 enum {
@@ -37,6 +38,7 @@ enum {
 void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_t clients)
 {
     static const uint32_t idle_s[] = {0, 0, 1, 7, 60};
+    static const uint32_t steps[] = {1, 2, 5, 64, UINT32_MAX};
     struct seeded seeded = {.state = seed};
 
     memset(policy, 0, sizeof(*policy));
@@ -63,6 +65,7 @@ void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_
     policy->claims_max = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 200);
     policy->claims_batch = seeded_below(&seeded, 2) ? 1 : 1 + seeded_below(&seeded, 6);
     policy->claims_max_each = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 8);
+    policy->steps = steps[seeded_below(&seeded, 5)];
     if (workers)
         policy->workers = workers;
     if (clients)
@@ -82,5 +85,6 @@ bool policy_parse(struct policy *policy, char *fields)
     return fields_parse(fields, policy_fields, POLICY_FIELDS, policy) && policy->workers >= 1 &&
            policy->workers <= SIM_WORKERS_MAX && policy->clients >= 1 &&
            policy->clients <= SIM_CLIENTS_MAX && policy->names >= 1 &&
-           policy->names <= KEY_NAMES_MAX && policy->gc_interval_s >= 1 && policy->check_every >= 1;
+           policy->names <= KEY_NAMES_MAX && policy->gc_interval_s >= 1 &&
+           policy->check_every >= 1 && policy->steps >= 1;
 }

@@ -34,6 +34,7 @@ struct policy {
     uint32_t auto_release;
     uint32_t auth;
     uint32_t check_every; /* events between two checks of all invariants */
+    uint32_t steps;       /* of a session in one call, see session_context */
 };
 
 /* `workers` or `clients` 0: drawn from the seed. */

@@ -122,11 +122,13 @@ static bool stats_continue(struct world *world, struct sim_peer *peer, uint32_t 
 {
     struct stats_text *text = &peer->session_model.stats;
     uint32_t length = reply_next(world);
-    uint32_t most = 8 * world->stripe_count + KEYS_MAX;
+    /* A table of few keys has up to 32 buckets, which may take a turn each. */
+    uint32_t most = (8 * 32 + KEYS_MAX) * world->stripe_count;
     /* If later requests were served, memory was short for one of these. */
     bool failed =
         peer->driven.output.failed && peer->driven.start <= peer->session_model.served_end;
 
+    peer->session_model.walked = true;
     world_enter(world, worker_of(world, peer), stripe);
     if (length == 0 || failed)
         length = world->replies_length - world->replies_at;
@@ -343,8 +345,10 @@ static void serve_request(struct world *world, struct sim_peer *peer,
     }
 }
 
-/* Does everything that the session must have done with the received bytes. */
-static void serve_pending(struct world *world, struct sim_peer *peer, uint32_t walk_stripe)
+/* Does everything that the session must have done with the received bytes, until it wanted `want`.
+ */
+static void serve_pending(struct world *world, struct sim_peer *peer, uint32_t walk_stripe,
+                          enum session_want want)
 {
     struct session_model *session_model = &peer->session_model;
 
@@ -371,8 +375,16 @@ static void serve_pending(struct world *world, struct sim_peer *peer, uint32_t w
                 return;
             continue;
         }
-        if (session_model->count == 0 || request.end > peer->driven.end)
+        /* The session has used its steps; compare_steps checks how many. */
+        if (want == SESSION_WANT_TURN && request.end > peer->driven.start) {
+            session_model->out_of_steps = true;
             return;
+        }
+        if (session_model->count == 0 || request.end > peer->driven.end) {
+            session_model->out_of_steps = want == SESSION_WANT_TURN;
+            return;
+        }
+        session_model->steps += !sim_request_ends_session(&request);
         session_model->first = (session_model->first + 1) % REQUESTS_MAX;
         session_model->count--;
         session_model->served_end = request.end;
@@ -384,6 +396,8 @@ static enum session_want session_model_want(const struct session_model *session_
 {
     if (session_model->full)
         return SESSION_WANT_ROOM;
+    if (session_model->out_of_steps)
+        return SESSION_WANT_TURN;
     switch (session_model->state) {
     case SESSION_MODEL_BLOCKED:
         return SESSION_WANT_EFFECT;
@@ -405,6 +419,21 @@ static bool may_be_skipping(const struct session_model *session_model)
            sim_request_ends_session(&session_model->request[session_model->first]);
 }
 
+/* A session takes a step for each request; those that statistics take are not known here. */
+static void compare_steps(struct world *world, struct sim_peer *peer,
+                          const struct session_progress *progress)
+{
+    const struct session_model *session_model = &peer->session_model;
+    uint32_t left = worker_of(world, peer)->context.steps;
+    uint32_t used = world->driver.steps - left;
+
+    if (progress->want == SESSION_WANT_TURN && left > 0 && !session_model->walked)
+        world_fail(world, "client %u: the session had %u steps left", peer->number, left);
+    if (!session_model->walked && used != session_model->steps)
+        world_fail(world, "client %u: expected the session to take %u steps; it took %u",
+                   peer->number, session_model->steps, used);
+}
+
 static void compare_progress(struct world *world, struct sim_peer *peer,
                              const struct session_progress *progress)
 {
@@ -421,6 +450,7 @@ static void compare_progress(struct world *world, struct sim_peer *peer,
     else if (progress->want != session_model_want(session_model))
         world_fail(world, "client %u: expected the session to want %d; it wants %d", peer->number,
                    (int)session_model_want(session_model), (int)progress->want);
+    compare_steps(world, peer, progress);
     if (may_be_skipping(session_model))
         return;
     if (session_model->served_end && peer->driven.start != session_model->served_end)
@@ -440,6 +470,9 @@ static struct session_progress feed_session(struct world *world, struct sim_peer
 {
     struct session_progress progress = driver_read(&world->driver, &peer->driven);
 
+    peer->session_model.out_of_steps = false;
+    peer->session_model.walked = false;
+    peer->session_model.steps = 0;
     read_replies(world, peer);
     return progress;
 }
@@ -464,7 +497,7 @@ void session_model_read(struct world *world, struct sim_peer *peer)
 
     scarce_memory_watch(&world->memory, &peer->driven.output.length);
     progress = feed_session(world, peer);
-    serve_pending(world, peer, walk_stripe);
+    serve_pending(world, peer, walk_stripe, progress.want);
     if (peer->session_model.full)
         world_count(world, COVERAGE_FULL);
     compare_progress(world, peer, &progress);
@@ -487,7 +520,7 @@ static bool continue_reading(struct world *world, struct sim_peer *peer,
     expect_reply(world, peer, expected);
     replies = peer->session_model.state == SESSION_MODEL_READY;
     if (replies)
-        serve_pending(world, peer, 0);
+        serve_pending(world, peer, 0, progress.want);
     compare_progress(world, peer, &progress);
     drop_served(peer);
     return replies;
@@ -537,7 +570,7 @@ void session_model_drain(struct world *world, struct sim_peer *peer)
         if (model_leave_queues(&world->model, peer->number, stripe) > 0)
             world_count(world, COVERAGE_DRAINED_QUEUES);
     }
-    if (session_drain(&peer->driven.session, &worker->context, &peer->driven.output) != cancelled)
+    if (driver_drain(&world->driver, &peer->driven) != cancelled)
         world_fail(world, "client %u: expected its request to be %s", peer->number,
                    cancelled ? "ended" : "left alone");
     if (!cancelled)
@@ -604,7 +637,7 @@ bool session_model_disconnect(struct world *world, struct sim_peer *peer, uint32
                        session_model->blocked_stripe == stripe;
 
         world_enter(world, worker, stripe);
-        expected = model_disconnect(&world->model, peer->number, stripe, pending, steps);
+        expected = model_disconnect(&world->model, peer->number, stripe, pending, &steps);
         if (expected)
             session_model->stripes &= session_model->stripes - 1;
     }

@@ -54,7 +54,7 @@ static uint32_t count_stripes(struct world *world)
     uint64_t position = 0;
 
     while (stripes_walk(world->driver.stripes, 0, (struct lock_walk){0}, &index, &position,
-                        nothing_shown, world))
+                        &(uint32_t){64}, nothing_shown, world))
         ;
     return index;
 }
@@ -94,6 +94,7 @@ static void start_driver(struct world *world)
         options.output_memory[i] = &world->workers[i].output_memory.memory;
     }
     driver_start(&world->driver, &options);
+    world->driver.steps = policy->steps;
     world->stripe_count = count_stripes(world);
 }
 

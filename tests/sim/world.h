@@ -58,6 +58,10 @@ struct session_model {
     bool watching;
     bool walking; /* counts in world->walks */
     bool full;    /* stopped until the peer reads */
+    /* Of the last reading: */
+    bool out_of_steps;
+    bool walked;    /* it wrote statistics */
+    uint32_t steps; /* requests served */
     uint8_t watched_stripe;
     uint64_t stripes;    /* bits of the stripes of its requests */
     uint32_t served_end; /* end of the last served request in `wire` */

@@ -401,20 +401,30 @@ static void expire_deadlines(struct world *world, uint32_t number, uint32_t step
     struct driver_worker *worker = wake_worker(world, number);
     struct model *model = &world->model;
     uint64_t now_ns = worker->context.now_ns;
+    uint32_t stripes = 0;
+    uint32_t expected;
 
-    for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers) {
+    for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers, stripes++) {
         if (model_ambiguous(model, i, now_ns))
             steps = EVENT_ALL;
     }
-    stripes_expire(world->driver.stripes, now_ns, number, steps, &worker->context.wake);
-    for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers) {
+    expected = steps;
+    stripes_expire(world->driver.stripes, now_ns, number, &steps, &worker->context.wake);
+    for (uint32_t i = number; i < world->stripe_count; i += world->policy.workers, stripes--) {
+        uint32_t share = expected / stripes;
+
         if (model_deadline(model, i) > now_ns)
             continue;
         model_enter(model, i, now_ns);
         /* Uses a later clock that another caller has set. */
         now_ns = model->now_ns;
-        model_expire(model, i, steps);
+        expected -= share;
+        model_expire(model, i, &share);
+        expected += share;
     }
+    if (steps != expected)
+        world_fail(world, "worker %u: expected %u steps to be left; %u are", number, expected,
+                   steps);
 }
 
 /* The last six digits repeat after a long time only. */

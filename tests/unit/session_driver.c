@@ -36,6 +36,7 @@ static void driver_start_worker(struct driver *driver, const struct driver_optio
 void driver_start(struct driver *driver, const struct driver_options *options)
 {
     memset(driver, 0, sizeof(*driver));
+    driver->steps = UINT32_MAX;
     driver_must(options->workers <= DRIVER_WORKERS_MAX, "the driver has room for the workers");
     if (options->auth_token)
         secret_init(&driver->secret, strdup(options->auth_token));
@@ -82,13 +83,14 @@ struct session_progress driver_read(struct driver *driver, struct peer *peer)
 {
     size_t length = peer->end - peer->start;
     uint8_t *bytes = malloc(length ? length : 1);
+    struct session_context *context = &driver_worker_of(driver, peer)->context;
     struct session_progress progress;
 
     driver_must(bytes, "there is memory");
     if (length > 0)
         memcpy(bytes, peer->input + peer->start, length);
-    progress = session_read(&peer->session, &driver_worker_of(driver, peer)->context, bytes, length,
-                            &peer->output);
+    context->steps = driver->steps;
+    progress = session_read(&peer->session, context, bytes, length, &peer->output);
     free(bytes);
     driver_must(progress.consumed <= length, "a session consumes only received bytes");
     peer->start += progress.consumed;
@@ -153,9 +155,23 @@ bool driver_is_for(const struct stripes_effect *effect, const struct peer *peer)
     return peer->state == PEER_OPEN && peer->session.connection_id == effect->connection_id;
 }
 
+bool driver_drain(struct driver *driver, struct peer *peer)
+{
+    struct session_context *context = &driver_worker_of(driver, peer)->context;
+    bool cancelled = session_drain(&peer->session, context, &peer->output);
+
+    do
+        context->steps = driver->steps;
+    while (!session_leave_queues(&peer->session, context));
+    return cancelled;
+}
+
 bool driver_disconnect(struct driver *driver, struct peer *peer, uint32_t steps)
 {
-    if (!session_disconnect(&peer->session, &driver_worker_of(driver, peer)->context, steps))
+    struct session_context *context = &driver_worker_of(driver, peer)->context;
+
+    context->steps = steps;
+    if (!session_disconnect(&peer->session, context))
         return false;
     peer->state = PEER_GONE;
     driver->connections--;

@@ -35,6 +35,7 @@ struct driver {
     struct secret secret;
     _Atomic uint64_t connections; /* now open, for stats */
     uint64_t connections_made;
+    uint32_t steps; /* of a session in one call; initially UINT32_MAX, may be changed */
     uint32_t worker_count;
     struct driver_worker workers[DRIVER_WORKERS_MAX];
 };
@@ -102,7 +103,11 @@ uint32_t driver_index_of(const struct driver *driver, const struct stripes_effec
 /* Returns whether `effect` is for the present connection of `peer`, and this is open. */
 bool driver_is_for(const struct stripes_effect *effect, const struct peer *peer);
 
-/* Does up to `steps` of the disconnect in each stripe. Returns true if the peer is gone. */
+/* The worker of `peer` drains: see session_drain, whose value it returns, and session_leave_queues.
+ */
+bool driver_drain(struct driver *driver, struct peer *peer);
+
+/* Does up to `steps` of the disconnect. Returns true if the peer is gone. */
 bool driver_disconnect(struct driver *driver, struct peer *peer, uint32_t steps);
 
 static inline struct driver_worker *driver_worker_of(struct driver *driver, const struct peer *peer)

@@ -124,7 +124,8 @@ void pass_until(uint64_t seconds)
 {
     world.context->now_ns = seconds * SECOND;
     for (uint32_t worker = 0; worker < 4; worker++)
-        stripes_expire(world.stripes, world.context->now_ns, worker, STEPS, &world.context->wake);
+        stripes_expire(world.stripes, world.context->now_ns, worker, &(uint32_t){STEPS},
+                       &world.context->wake);
     check_stripes(world.stripes);
 }
 

@@ -162,7 +162,9 @@ uint64_t fixture_holds_until(const struct table *table, uint64_t now_ns, uint64_
 
 void fixture_expire(struct fixture *fixture, uint32_t steps)
 {
-    while (table_expire(&fixture->table, fixture->now_ns, steps))
+    uint32_t left = steps;
+
+    for (; table_expire(&fixture->table, fixture->now_ns, &left); left = steps)
         fixture_check(fixture);
     assert_true(table_deadline(&fixture->table) > fixture->now_ns);
     fixture_check(fixture);
@@ -170,7 +172,10 @@ void fixture_expire(struct fixture *fixture, uint32_t steps)
 
 void fixture_disconnect(struct fixture *fixture, uint64_t client, bool pending, uint32_t steps)
 {
-    while (!table_disconnect(&fixture->table, fixture->now_ns, client, pending, steps))
+    uint32_t left = steps;
+
+    for (; !table_disconnect(&fixture->table, fixture->now_ns, client, pending, &left);
+         left = steps)
         fixture_check(fixture);
     fixture_check(fixture);
 }

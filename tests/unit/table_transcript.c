@@ -269,7 +269,11 @@ static void play_client(struct player *player)
 
         player_expect(player, cancelled ? "yes" : "no");
     } else if (player_is(player, 1, "leaves")) {
-        table_leave_queues(&fixture->table, player_number(player, 0));
+        uint32_t steps = player->steps;
+
+        while (
+            !table_leave_queues(&fixture->table, fixture->now_ns, player_number(player, 0), &steps))
+            steps = player->steps;
     } else if (player_is(player, 1, "watch")) {
         bool holds = table_watch(&fixture->table, player_number(player, 0));
 

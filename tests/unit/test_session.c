@@ -577,8 +577,8 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     snprintf(own_argument, sizeof(own_argument), "l %s", token);
     send_text(waiter, "l\nk\n10\nping\n\n\n");
     world.context->draining = true;
-    assert_false(session_drain(&holder->session, world.context, &holder->output));
-    assert_true(session_drain(&waiter->session, world.context, &waiter->output));
+    assert_false(driver_drain(&world.driver, holder));
+    assert_true(driver_drain(&world.driver, waiter));
     read_on(waiter);
     /* The blocked request ends with one, and the request behind it with another. */
     expect_replies(waiter, "error_draining\nerror_draining\n");
@@ -629,7 +629,7 @@ static void draining_ends_an_enqueued_wait_and_its_place_in_the_queue(void **sta
     strcpy(token, reply_token(holder));
     send_text(waiter, "se\nk\n1\nsw\nk\n10\n");
     send_text(next, "sl\nk\n10 1\n");
-    session_drain(&waiter->session, world.context, &waiter->output);
+    driver_drain(&world.driver, waiter);
     expect_replies(waiter, "queued\nerror_draining\n");
     send_with_token(holder, "sr", "k", token, "");
     deliver();
@@ -658,8 +658,8 @@ static void draining_removes_clients_from_all_queues(void **state)
     }
     assert_true(session_watch(&waiter->session, world.context));
     world.context->draining = true;
-    assert_false(session_drain(&waiter->session, world.context, &waiter->output));
-    assert_false(session_drain(&holder->session, world.context, &holder->output));
+    assert_false(driver_drain(&world.driver, waiter));
+    assert_false(driver_drain(&world.driver, holder));
     expect_replies(waiter, "");
     assert_false(session_watch(&waiter->session, world.context));
     assert_true(session_watch(&holder->session, world.context));
@@ -685,7 +685,7 @@ static void a_grant_on_its_way_is_delivered_while_draining(void **state)
     send_text(waiter, "l\nk\n10 20\n");
     send_with_token(holder, "r", "k", token, "");
     world.context->draining = true;
-    session_drain(&waiter->session, world.context, &waiter->output);
+    driver_drain(&world.driver, waiter);
     expect_replies(waiter, "");
     deliver();
     strcpy(token, reply_token(waiter));

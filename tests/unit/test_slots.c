@@ -68,7 +68,7 @@ static void each_slot_has_one_connection(void **state)
     assert_int_equal(f->slots.count, MANY);
 }
 
-static void a_slot_is_reused_only_after_the_mailbox_was_emptied(void **state)
+static void a_slot_is_reused_once_no_effect_can_be_left_for_it(void **state)
 {
     struct fixture *f = *state;
     uint32_t first = slots_take(&f->slots);
@@ -82,9 +82,29 @@ static void a_slot_is_reused_only_after_the_mailbox_was_emptied(void **state)
     assert_ptr_equal(slots_at(&f->slots, second), connection_of(f, 1));
     third = slots_take(&f->slots);
     assert_int_not_equal(third, first);
-    slots_reuse(&f->slots);
+    slots_reuse(&f->slots, 2, 5);
+    slots_retire(&f->slots, second); /* waits for the effects that came meanwhile, too */
+    slots_reuse(&f->slots, 4, 7);
+    assert_int_equal(slots_take(&f->slots), 3);
+    slots_reuse(&f->slots, 1, 6);
     assert_int_equal(slots_take(&f->slots), first);
-    assert_int_equal(f->slots.count, 3);
+    assert_int_equal(slots_take(&f->slots), 4);
+    slots_reuse(&f->slots, 5, 1);
+    assert_int_equal(slots_take(&f->slots), 5);
+    slots_reuse(&f->slots, 1, 0);
+    assert_int_equal(slots_take(&f->slots), second);
+    assert_int_equal(f->slots.count, 6);
+}
+
+static void a_slot_is_reused_at_once_if_the_mailbox_is_empty(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = slots_take(&f->slots);
+
+    slots_retire(&f->slots, slot);
+    slots_reuse(&f->slots, 3, 0);
+    assert_int_equal(slots_take(&f->slots), slot);
+    assert_int_equal(f->slots.count, 1);
 }
 
 static void all_retired_slots_are_reused(void **state)
@@ -96,7 +116,7 @@ static void all_retired_slots_are_reused(void **state)
         slots_take(&f->slots);
     for (uint32_t i = 0; i < MANY; i++)
         slots_retire(&f->slots, i);
-    slots_reuse(&f->slots);
+    slots_reuse(&f->slots, 0, 0);
     for (uint32_t i = 0; i < MANY; i++) {
         uint32_t slot = slots_take(&f->slots);
 
@@ -137,7 +157,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_slot_has_one_connection, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_slot_is_reused_only_after_the_mailbox_was_emptied, set_up,
+        cmocka_unit_test_setup_teardown(a_slot_is_reused_once_no_effect_can_be_left_for_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_slot_is_reused_at_once_if_the_mailbox_is_empty, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(all_retired_slots_are_reused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(each_slot_has_room_for_its_effects, set_up, tear_down),

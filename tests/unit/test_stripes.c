@@ -336,13 +336,13 @@ static void a_worker_expires_only_its_home_stripes(void **state)
     (void)state;
     acquire_in_stripes(stripes, 0, connection_id_make(1, 0, 0), &key, 0, 5, &wake);
     acquire_in_stripes(stripes, 0, connection_id_make(2, 1, 0), &key, 99, 7, &wake);
-    stripes_expire(stripes, 4 * SECOND, 2, STEPS, &wake);
+    stripes_expire(stripes, 4 * SECOND, 2, &(uint32_t){STEPS}, &wake);
     for (uint32_t worker = 0; worker < WORKERS; worker++) {
         if (worker != 2)
-            stripes_expire(stripes, 5 * SECOND, worker, STEPS, &wake);
+            stripes_expire(stripes, 5 * SECOND, worker, &(uint32_t){STEPS}, &wake);
     }
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 0);
-    stripes_expire(stripes, 5 * SECOND, 2, STEPS, &wake);
+    stripes_expire(stripes, 5 * SECOND, 2, &(uint32_t){STEPS}, &wake);
     assert_int_equal(wake, 1 << 1);
     assert_int_equal(mailbox_take(stripes_mailbox(stripes, 1), &effect, 1), 1);
     assert_int_equal(effect.connection_id, connection_id_make(2, 1, 0));
@@ -373,7 +373,7 @@ static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **stat
         apply_to_stripes(stripes, 10 * SECOND, release_request(&key, token), &wake).outcome,
         DFLOCKD_OK);
     while (stripes_walk(stripes, 10 * SECOND - 1, (struct lock_walk){0}, &stripe, &position,
-                        read_idle_time, &idle_ns))
+                        &(uint32_t){64}, read_idle_time, &idle_ns))
         ;
     assert_true(idle_ns == 0);
     destroy_stripes(stripes);

@@ -252,7 +252,7 @@ static void disconnect_client(struct worker *worker, int index, uint64_t *wake)
         bool pending = blocked && stripe_of_client(worker->hammer, client) == stripe;
 
         while (!stripes_disconnect(worker->hammer->stripes, clock_ns(), client->id, stripe, pending,
-                                   1, wake))
+                                   &(uint32_t){1}, wake))
             ;
     }
     start_client(worker, index);
@@ -354,7 +354,7 @@ static void *run_clients(void *context)
         bool busy = false;
         int done = 0;
 
-        stripes_expire(hammer->stripes, clock_ns(), worker->number, STEPS, &wake);
+        stripes_expire(hammer->stripes, clock_ns(), worker->number, &(uint32_t){STEPS}, &wake);
         take_effects(worker);
         for (int i = 0; i < CLIENTS; i++) {
             busy |= step_client(worker, i, &wake);
@@ -401,7 +401,7 @@ static uint32_t count_states(struct stripes *stripes)
     uint64_t position = 0;
 
     while (stripes_walk(stripes, clock_ns(), (struct lock_walk){0}, &stripe, &position,
-                        check_idle_state, &count))
+                        &(uint32_t){64}, check_idle_state, &count))
         ;
     return count;
 }
@@ -555,7 +555,8 @@ static void *receive_effects(void *context)
     while (atomic_load(&dates->left) > 0 && !atomic_load(&dates->hammer.failure)) {
         uint64_t wake = 0;
 
-        stripes_expire(dates->hammer.stripes, clock_ns(), worker->number, STEPS, &wake);
+        stripes_expire(dates->hammer.stripes, clock_ns(), worker->number, &(uint32_t){STEPS},
+                       &wake);
         while (mailbox_take(stripes_mailbox(dates->hammer.stripes, worker->number), &effect, 1)) {
             int expected =
                 connection_id_slot(effect.connection_id) % 2 ? DFLOCKD_TIMEOUT : DFLOCKD_OK;

@@ -179,10 +179,10 @@ static void a_disconnect_with_no_steps_does_nothing(void **state)
     key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
     assert_int_equal(apply_to_table(&fixture.table, 0, acquire_request(1, &key, 1, 0, 30)).outcome,
                      DFLOCKD_OK);
-    assert_false(table_disconnect(&fixture.table, 0, 1, false, 0));
+    assert_false(table_disconnect(&fixture.table, 0, 1, false, &(uint32_t){0}));
     assert_int_equal(apply_to_table(&fixture.table, 0, acquire_request(2, &key, 1, 0, 30)).outcome,
                      DFLOCKD_TIMEOUT);
-    assert_true(table_disconnect(&fixture.table, 0, 1, false, 1));
+    assert_true(table_disconnect(&fixture.table, 0, 1, false, &(uint32_t){1}));
     assert_int_equal(apply_to_table(&fixture.table, 0, acquire_request(2, &key, 1, 0, 30)).outcome,
                      DFLOCKD_OK);
     fixture_end(&fixture);
@@ -210,7 +210,7 @@ static void a_disconnect_takes_time_for_the_claims_of_the_client_only(void **sta
                 .outcome,
             DFLOCKD_OK);
     }
-    while (!table_disconnect(&fixture.table, 0, 1, false, 1)) {
+    while (!table_disconnect(&fixture.table, 0, 1, false, &(uint32_t){1})) {
         calls++;
         fixture_check(&fixture);
     }
@@ -265,7 +265,7 @@ static void chosen_ids_and_fences_do_not_share_a_bucket(void **state)
         assert_int_equal(
             apply_to_table(&fixture.table, 0, acquire_request(i << 26, &key, 1, 0, 30)).outcome,
             DFLOCKD_OK);
-        assert_true(table_disconnect(&fixture.table, 0, i << 26, false, 10));
+        assert_true(table_disconnect(&fixture.table, 0, i << 26, false, &(uint32_t){10}));
     }
     fixture_check(&fixture);
     assert_int_equal(fixture.table.clients.count, CROWD);
@@ -283,8 +283,17 @@ static void a_client_leaves_all_its_queues_and_keeps_its_leases(void **state)
                "2 se k 1 30 = queued", "2 l k 60 30 = pending", "3 l k 60 30 = pending", "2 leaves",
                "see lock j = 1 1 0 1 90 0", "see lock k = 1 1 1 1 90 0",
                "see semaphore k = 1 1 0 1 90 0", "see lock own = 1 1 0 2 90 0", "2 cancel = no",
-               "2 w j 0 = error_not_enqueued", "2 w two 0 = ok e 30", "2 r own d = ok",
-               "1 r k c = ok", "-> 3 ok f 30"));
+               "2 w j 0 = error_not_enqueued", "2 w two 0 = error_not_enqueued", "2 r own d = ok",
+               "2 r two e = ok", "1 r k c = ok", "-> 3 ok f 30"));
+}
+
+static void a_client_that_leaves_its_queues_gives_up_what_it_has_not_seen(void **state)
+{
+    (void)state;
+    play(defaults, LINES("1 l j 0 90 = ok a 90", "1 l k 0 90 = ok b 90", "2 e j 30 = queued",
+                         "2 e k 1 = queued", "3 l j 60 30 = pending", "1 r j a = ok",
+                         "1 r k b = ok", "at 2", "see lock j = 1 1 1 2 29 0", "2 leaves",
+                         "-> 3 ok e 30", "2 watch = no", "2 w k 0 = error_not_enqueued"));
 }
 
 static void a_client_without_leases_is_idle_after_it_leaves_its_queues(void **state)
@@ -324,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_disconnect_takes_time_for_the_claims_of_the_client_only),
         cmocka_unit_test(chosen_ids_and_fences_do_not_share_a_bucket),
         cmocka_unit_test(a_client_leaves_all_its_queues_and_keeps_its_leases),
+        cmocka_unit_test(a_client_that_leaves_its_queues_gives_up_what_it_has_not_seen),
         cmocka_unit_test(a_client_without_leases_is_idle_after_it_leaves_its_queues),
         cmocka_unit_test(leaving_the_queues_keeps_a_grant_on_its_way),
     };

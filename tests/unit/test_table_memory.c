@@ -316,7 +316,7 @@ static void connect_hold_and_vanish(struct fixture *fixture, const struct lock_k
         apply_to_table(&fixture->table, fixture->now_ns, acquire_request(client, key, 1, 0, 30));
 
     assert_true(answer.outcome == DFLOCKD_OK);
-    assert_true(table_disconnect(&fixture->table, fixture->now_ns, client, false, 10));
+    assert_true(table_disconnect(&fixture->table, fixture->now_ns, client, false, &(uint32_t){10}));
 }
 
 static void a_table_in_steady_use_allocates_nothing(void **state)
@@ -384,14 +384,14 @@ static void a_table_shrinks(void **state)
     bytes_large = fixture.memory.bytes;
     assert_true(bytes_large > 20 * bytes_small);
     for (uint32_t client = 0; client < MANY; client++)
-        assert_true(table_disconnect(&fixture.table, 0, client, false, 10));
+        assert_true(table_disconnect(&fixture.table, 0, client, false, &(uint32_t){10}));
     fixture_check(&fixture);
     assert_int_equal(atomic_load(&fixture.budget.used), 0);
     assert_true(fixture.memory.bytes < bytes_large / 10);
     /* The maps release a bucket with each removed element. */
     for (uint32_t client = 0; client < MANY; client++) {
         take_own(&fixture, client);
-        assert_true(table_disconnect(&fixture.table, 0, client, false, 10));
+        assert_true(table_disconnect(&fixture.table, 0, client, false, &(uint32_t){10}));
     }
     assert_true(fixture.memory.bytes < 2 * bytes_small);
     fixture_end(&fixture);

@@ -423,7 +423,8 @@ static void event_disconnect(struct run *run, int client, int key)
 {
     (void)key;
     begin_event(run, "disconnect");
-    model_disconnect(&run->model, (uint32_t)client, 0, run->pending[client], UINT32_MAX);
+    model_disconnect(&run->model, (uint32_t)client, 0, run->pending[client],
+                     &(uint32_t){UINT32_MAX});
     fixture_disconnect(&run->fixture, id_of(run, client), run->pending[client],
                        1 + random_below(run, 4));
     open_client(run, client);
@@ -435,7 +436,7 @@ static void event_expire(struct run *run, int client, int key)
     (void)client;
     (void)key;
     begin_event(run, "expire");
-    model_expire(&run->model, 0, UINT32_MAX);
+    model_expire(&run->model, 0, &(uint32_t){UINT32_MAX});
     fixture_expire(&run->fixture, 1 + random_below(run, 5));
     compare_with_model(run);
 }

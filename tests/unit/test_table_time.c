@@ -70,20 +70,20 @@ static void expiry_stops_after_its_steps(void **state)
             apply_to_table(&fixture.table, 0, acquire_request(1, &key, 1, 0, 10)).outcome,
             DFLOCKD_OK);
     }
-    assert_false(table_expire(&fixture.table, 10 * FIXTURE_SECOND - 1, 100));
+    assert_false(table_expire(&fixture.table, 10 * FIXTURE_SECOND - 1, &(uint32_t){100}));
     assert_int_equal(fixture.table.tokens.count, 5);
-    assert_true(table_expire(&fixture.table, 10 * FIXTURE_SECOND, 0));
+    assert_true(table_expire(&fixture.table, 10 * FIXTURE_SECOND, &(uint32_t){0}));
     assert_int_equal(fixture.table.tokens.count, 5);
-    assert_true(table_expire(&fixture.table, 10 * FIXTURE_SECOND, 2));
+    assert_true(table_expire(&fixture.table, 10 * FIXTURE_SECOND, &(uint32_t){2}));
     assert_int_equal(fixture.table.tokens.count, 3);
     fixture_check(&fixture);
-    assert_false(table_expire(&fixture.table, 10 * FIXTURE_SECOND, 3));
+    assert_false(table_expire(&fixture.table, 10 * FIXTURE_SECOND, &(uint32_t){3}));
     assert_int_equal(fixture.table.tokens.count, 0);
     assert_int_equal(fixture.table.resources.count, 5);
-    assert_false(table_expire(&fixture.table, 70 * FIXTURE_SECOND - 1, 100));
-    assert_true(table_expire(&fixture.table, 70 * FIXTURE_SECOND, 4));
+    assert_false(table_expire(&fixture.table, 70 * FIXTURE_SECOND - 1, &(uint32_t){100}));
+    assert_true(table_expire(&fixture.table, 70 * FIXTURE_SECOND, &(uint32_t){4}));
     assert_int_equal(fixture.table.resources.count, 1);
-    assert_false(table_expire(&fixture.table, 70 * FIXTURE_SECOND, 1));
+    assert_false(table_expire(&fixture.table, 70 * FIXTURE_SECOND, &(uint32_t){1}));
     assert_int_equal(fixture.table.resources.count, 0);
     fixture_check(&fixture);
     fixture_end(&fixture);
@@ -326,7 +326,7 @@ static void an_ended_lease_is_reported_once(void **state)
     /* The lease ends at its deadline; then at a renewal; then at `w`. */
     apply_to_table(&fixture.table, 0, acquire_request(1, &lock, 1, 0, 10));
     apply_to_table(&fixture.table, 0, acquire_request(2, &lock, 1, 60, 10));
-    table_expire(&fixture.table, 10 * FIXTURE_SECOND, 100);
+    table_expire(&fixture.table, 10 * FIXTURE_SECOND, &(uint32_t){100});
     expect_expired(1, "lock", LOCK_KIND_LOCK);
     token =
         (struct lock_token){.fence = fixture.fence_last, .salt = fixture_salt(fixture.fence_last)};
@@ -341,9 +341,9 @@ static void an_ended_lease_is_reported_once(void **state)
     apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, release_request(&lock, token));
     apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, acquire_request(1, &lock, 1, 0, 100));
     apply_to_table(&fixture.table, 31 * FIXTURE_SECOND, acquire_request(2, &lock, 1, 5, 10));
-    table_expire(&fixture.table, 40 * FIXTURE_SECOND, 100);
+    table_expire(&fixture.table, 40 * FIXTURE_SECOND, &(uint32_t){100});
     fixture.effect_count = 0;
-    table_disconnect(&fixture.table, 40 * FIXTURE_SECOND, 1, false, 100);
+    table_disconnect(&fixture.table, 40 * FIXTURE_SECOND, 1, false, &(uint32_t){100});
     assert_int_equal(expired.count, 0);
     fixture_end(&fixture);
 }
