@@ -35,7 +35,8 @@ enum turn_phase {
 };
 
 enum {
-    TURN_SHARE_MAX = 256, /* steps of one connection at a time */
+    TURN_SHARE_MAX = 256,  /* steps of one connection at a time */
+    TURN_SHARE_LATER = 32, /* at least, so that its reply is not worth less than its send */
     TURN_SHARE_MIN = 4,
     TURN_SYSTEM_CALL = 16 /* steps that a send, a close and the like count as */
 };
@@ -49,7 +50,7 @@ struct turn {
 static inline void turn_enter(struct turn *turn, enum turn_phase phase)
 {
     static const int32_t parts[TURN_PHASES] = {
-        [TURN_EXPIRIES] = 512, [TURN_INPUT] = 2048, [TURN_EFFECTS] = 512,
+        [TURN_EXPIRIES] = 512, [TURN_INPUT] = 1024, [TURN_EFFECTS] = 512,
         [TURN_TIMEOUTS] = 128, [TURN_FIRST] = 1024, [TURN_LATER] = 512,
     };
 
@@ -59,13 +60,13 @@ static inline void turn_enter(struct turn *turn, enum turn_phase phase)
     turn->share_max = TURN_SHARE_MAX;
 }
 
-/* Divides what is left of the phase among `count` connections. */
+/* Divides the steps of LATER among `count` connections. */
 static inline void turn_divide(struct turn *turn, uint32_t count)
 {
-    uint32_t share = turn->left > 0 && count > 0 ? (uint32_t)turn->left / count : TURN_SHARE_MIN;
+    uint32_t share = count > 0 ? (uint32_t)turn->left / count : TURN_SHARE_MAX;
 
-    if (share < turn->share_max)
-        turn->share_max = share > TURN_SHARE_MIN ? share : TURN_SHARE_MIN;
+    if (share < TURN_SHARE_MAX)
+        turn->share_max = share > TURN_SHARE_LATER ? share : TURN_SHARE_LATER;
 }
 
 static inline bool turn_is_over(const struct turn *turn)

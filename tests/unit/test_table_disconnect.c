@@ -292,7 +292,7 @@ static void a_client_that_leaves_its_queues_gives_up_what_it_has_not_seen(void *
     (void)state;
     play(defaults, LINES("1 l j 0 90 = ok a 90", "1 l k 0 90 = ok b 90", "2 e j 30 = queued",
                          "2 e k 1 = queued", "3 l j 60 30 = pending", "1 r j a = ok",
-                         "1 r k b = ok", "at 2", "see lock j = 1 1 1 2 29 0", "2 leaves",
+                         "1 r k b = ok", "at 2", "see lock j = 1 1 1 2 28 0", "2 leaves",
                          "-> 3 ok e 30", "2 watch = no", "2 w k 0 = error_not_enqueued"));
 }
 
