@@ -196,7 +196,7 @@ static void other_stripes_keep_at_most_3_percent_of_the_claims(void **state)
     (void)state;
     assert_int_equal(fill_with_claims(stripes, 1, "k"), MANY_CLAIMS);
     for (uint32_t stripe = 0; stripe < WORKERS * 8; stripe++)
-        stripes_disconnect(stripes, 0, 1, stripe, false, UINT32_MAX, &wake);
+        stripes_disconnect(stripes, 0, 1, stripe, false, &(uint32_t){UINT32_MAX}, &wake);
     for (int i = 0; i < 1000; i++) {
         struct lock_key key;
 
@@ -206,7 +206,7 @@ static void other_stripes_keep_at_most_3_percent_of_the_claims(void **state)
                          DFLOCKD_OK);
     }
     for (uint32_t stripe = 0; stripe < WORKERS * 8; stripe++)
-        stripes_disconnect(stripes, 0, 2, stripe, false, UINT32_MAX, &wake);
+        stripes_disconnect(stripes, 0, 2, stripe, false, &(uint32_t){UINT32_MAX}, &wake);
     assert_in_range(fill_with_claims(stripes, 3, "k"), MANY_CLAIMS - MANY_CLAIMS / 32, MANY_CLAIMS);
     destroy_stripes(stripes);
 }
@@ -230,7 +230,7 @@ static void a_small_cap_on_claims_is_exact_in_all_stripes(void **state)
         }
         check_stripes(stripes);
         for (uint32_t stripe = 0; stripe < WORKERS * 8; stripe++)
-            stripes_disconnect(stripes, 0, 1, stripe, false, UINT32_MAX, &wake);
+            stripes_disconnect(stripes, 0, 1, stripe, false, &(uint32_t){UINT32_MAX}, &wake);
     }
     destroy_stripes(stripes);
 }
