@@ -2,6 +2,7 @@
 
 import random
 import re
+import ssl
 import time
 
 from lib.wire_client import CLOSED, SILENCE, TIMEOUT_S, Client, eventually
@@ -128,6 +129,8 @@ class Conversation:
             self.server.connect().close()
         except ConnectionError:
             return True
+        except ssl.SSLError:  # it was accepted before the server closed it
+            return False
         return False
 
     def kill(self, step):
