@@ -247,7 +247,7 @@ struct lock_view {
 
 /* A walk over all resources, in one pass or several. */
 struct lock_walk {
-    uint32_t number; /* below TABLE_WALKS_MAX; unique among the walks that run */
+    uint8_t number; /* below TABLE_WALKS_MAX; unique among the walks that run */
     bool first_pass;
 };
 

@@ -251,7 +251,7 @@ uint32_t stripes_claims(struct stripes *stripes, uint64_t connection_id, uint32_
 
 bool stripes_walk_begin(struct stripes *stripes, struct lock_walk *walk)
 {
-    for (uint32_t number = 0; number < TABLE_WALKS_MAX; number++) {
+    for (uint8_t number = 0; number < TABLE_WALKS_MAX; number++) {
         uint32_t bit = 1u << number;
 
         if (!(atomic_fetch_or(&stripes->walks, bit) & bit)) {

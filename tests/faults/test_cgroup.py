@@ -1,4 +1,7 @@
-"""In a cgroup of 96 MiB, clients that take all the memory they can do not end the server."""
+"""In a cgroup of 96 MiB, clients that take all the memory they can do not end the server.
+
+Without a right to create cgroups the tests are skipped.
+"""
 
 import os
 import time
@@ -8,30 +11,38 @@ import pytest
 from crowd import Crowd
 from fault_test import FaultTest, record
 from lib.process import SANITIZED
+from lib.server import Server
 from lib.wire_client import Client, eventually, request
 
 MIB = 1 << 20
 LIMIT = 96 * MIB
-PARENTS = [(Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.max_usage_in_bytes"),
-           (Path("/sys/fs/cgroup"), "memory.max", "memory.peak")]
+# Version 1, then version 2: the hierarchy, the file of the limit, its contents.
+MEMORY = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes", str(LIMIT)),
+          ("/sys/fs/cgroup", "memory.max", str(LIMIT))]
+ONE_CPU = [("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "100000"),
+           ("/sys/fs/cgroup", "cpu.max", "100000 100000")]
+PEAKS = "memory.max_usage_in_bytes", "memory.peak"
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitizer needs more memory")
 
 
 class Cgroup:
-    """A new cgroup with the limit of memory. Skips the test if there can be none."""
+    """A new cgroup with a limit, one of `choices`. Skips the test if there can be none."""
+
+    def __init__(self, choices):
+        self.choices = choices
 
     def __enter__(self):
-        for parent, limit, self.peak_name in PARENTS:
-            self.path = parent / f"dflockd-test-{os.getpid()}-{time.monotonic_ns()}"
+        for parent, limit, contents in self.choices:
+            self.path = Path(parent) / f"dflockd-test-{os.getpid()}-{time.monotonic_ns()}"
             try:
                 self.path.mkdir()
-                (self.path / limit).write_text(str(LIMIT), encoding="ascii")
+                (self.path / limit).write_text(contents, encoding="ascii")
                 return self
             except OSError:
                 if self.path.exists():
                     self.path.rmdir()
-        pytest.skip("this user cannot create a cgroup with a limit of memory")
+        pytest.skip(f"this user cannot create a cgroup with {self.choices[0][1]}")
 
     def __exit__(self, *_):
         eventually(self.is_removed)
@@ -48,7 +59,8 @@ class Cgroup:
         return ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self.path), *command]
 
     def peak_mib(self):
-        return int((self.path / self.peak_name).read_text(encoding="ascii")) / MIB
+        peak = next(self.path / name for name in PEAKS if (self.path / name).exists())
+        return int(peak.read_text(encoding="ascii")) / MIB
 
 
 class SmallServer:
@@ -58,7 +70,7 @@ class SmallServer:
         self.flags = flags
 
     def __enter__(self):
-        self.cgroup = Cgroup().__enter__()
+        self.cgroup = Cgroup(MEMORY).__enter__()
         self.test = FaultTest(*self.flags)
         self.test.server.command = self.cgroup.run(self.test.server.command)
         self.server = self.test.__enter__().server
@@ -133,3 +145,15 @@ def test_claims_and_buffers_together_do_not_fill_the_memory():
         readers.kill()
         for client in clients:
             client.close()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="the machine has one CPU")
+def test_a_quota_of_one_cpu_makes_one_worker():
+    def tasks(server):
+        return len(list(Path(f"/proc/{server.pid}/task").iterdir()))
+
+    with Cgroup(ONE_CPU) as cgroup:
+        limited = Server()
+        limited.command = cgroup.run(limited.command)
+        with limited, Server("--threads", "1") as single:
+            assert tasks(limited) == tasks(single)
