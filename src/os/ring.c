@@ -22,8 +22,9 @@
 
 enum {
     BUFFER_GROUP = 0,
-    BACK_OFF_NS = 5000000, /* between attempts at a refused system call */
-    TRANSIENT_MAX = 16     /* EAGAIN or EBUSY in a row without such a pause */
+    RING_BUFFERS_FIRST = 32, /* receive buffers at first; doubled when they do not suffice */
+    BACK_OFF_NS = 5000000,   /* between attempts at a refused system call */
+    TRANSIENT_MAX = 16       /* EAGAIN or EBUSY in a row without such a pause */
 };
 
 /*
@@ -41,6 +42,7 @@ struct ring {
     uint8_t *buffers;
     size_t mapped_bytes; /* of buffer_ring and the buffers behind it */
     uint32_t buffer_count;
+    uint32_t buffers_offered; /* the kernel has had them; the others take no memory yet */
     uint32_t buffer_bytes;
     bool accepts_once;
     bool submitted;     /* the last turn submitted all requests */
@@ -64,7 +66,18 @@ static void ring_offer_buffer(struct ring *ring, uint16_t buffer, int offset)
                           offset);
 }
 
-/* Gives the kernel all receive buffers. */
+/* The kernel uses buffers in turn, so that even one client makes it touch all that it has. */
+static void ring_offer_buffers(struct ring *ring, uint32_t count)
+{
+    uint32_t end = count < ring->buffer_count ? count : ring->buffer_count;
+    int added = 0;
+
+    while (ring->buffers_offered < end)
+        ring_offer_buffer(ring, (uint16_t)ring->buffers_offered++, added++);
+    io_uring_buf_ring_advance(ring->buffer_ring, added);
+}
+
+/* Gives the kernel the receive buffers that it had before, or the first ones. */
 static int ring_register_buffers(struct ring *ring)
 {
     struct io_uring_buf_reg registration = {
@@ -72,14 +85,14 @@ static int ring_register_buffers(struct ring *ring)
         .ring_entries = ring->buffer_count,
         .bgid = BUFFER_GROUP,
     };
+    uint32_t count = ring->buffers_offered ? ring->buffers_offered : RING_BUFFERS_FIRST;
     int result = io_uring_register_buf_ring(&ring->uring, &registration, 0);
 
     if (result < 0)
         return result;
     io_uring_buf_ring_init(ring->buffer_ring);
-    for (uint32_t i = 0; i < ring->buffer_count; i++)
-        ring_offer_buffer(ring, (uint16_t)i, (int)i);
-    io_uring_buf_ring_advance(ring->buffer_ring, (int)ring->buffer_count);
+    ring->buffers_offered = 0;
+    ring_offer_buffers(ring, count);
     return 0;
 }
 
@@ -504,6 +517,8 @@ static bool ring_take_completion(struct ring *ring, struct completion *completio
     if (cqe->flags & IORING_CQE_F_BUFFER)
         completion->bytes = ring->buffers + (size_t)completion->buffer * ring->buffer_bytes;
     io_uring_smp_store_release(queue->khead, head + 1);
+    if (completion->result == -ENOBUFS)
+        ring_offer_buffers(ring, 2 * ring->buffers_offered);
     return true;
 }
 
