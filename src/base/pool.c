@@ -22,14 +22,21 @@ static_assert(sizeof(struct pool_chunk) <= CHUNK_HEADER_BYTES, "a header fits in
 
 void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes)
 {
+    pool_init_chunks(pool, memory, object_bytes, POOL_CHUNK_BYTES);
+}
+
+void pool_init_chunks(struct pool *pool, const struct memory *memory, size_t object_bytes,
+                      uint32_t chunk_bytes)
+{
     object_bytes = (object_bytes + 7) / 8 * 8;
     assert(object_bytes >= sizeof(void *));
-    assert(object_bytes <= POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES);
+    assert(object_bytes <= chunk_bytes - CHUNK_HEADER_BYTES);
 
     pool->memory = memory;
     list_init(&pool->partial);
+    pool->chunk_bytes = chunk_bytes;
     pool->object_bytes = (uint32_t)object_bytes;
-    pool->objects_per_chunk = (uint32_t)((POOL_CHUNK_BYTES - CHUNK_HEADER_BYTES) / object_bytes);
+    pool->objects_per_chunk = (uint32_t)((chunk_bytes - CHUNK_HEADER_BYTES) / object_bytes);
     pool->count = 0;
     pool->chunks = 0;
     pool->empty_chunks = 0;
@@ -48,7 +55,8 @@ void pool_free(struct pool *pool)
         struct list_link *link = list_first(&pool->partial);
 
         list_remove(link);
-        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link), POOL_CHUNK_BYTES);
+        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link),
+                       pool->chunk_bytes);
     }
     pool->chunks = 0;
     pool->empty_chunks = 0;
@@ -62,13 +70,14 @@ void pool_trim(struct pool *pool, uint32_t chunks)
         list_remove(link);
         pool->empty_chunks--;
         pool->chunks--;
-        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link), POOL_CHUNK_BYTES);
+        memory_release(pool->memory, CONTAINER_OF(link, struct pool_chunk, link),
+                       pool->chunk_bytes);
     }
 }
 
 static struct pool_chunk *pool_chunk_new(struct pool *pool)
 {
-    struct pool_chunk *chunk = memory_allocate(pool->memory, POOL_CHUNK_BYTES, POOL_CHUNK_BYTES);
+    struct pool_chunk *chunk = memory_allocate(pool->memory, pool->chunk_bytes, pool->chunk_bytes);
 
     if (!chunk)
         return NULL;
@@ -118,7 +127,7 @@ void *pool_take_keeping(struct pool *pool, uint32_t kept)
 void pool_give(struct pool *pool, void *object)
 {
     struct pool_chunk *chunk =
-        (struct pool_chunk *)((uintptr_t)object & ~(uintptr_t)(POOL_CHUNK_BYTES - 1));
+        (struct pool_chunk *)((uintptr_t)object & ~(uintptr_t)(pool->chunk_bytes - 1));
 
     assert(chunk->taken > 0);
     *(void **)object = chunk->free;

@@ -17,6 +17,7 @@ enum {
 struct pool {
     const struct memory *memory;
     struct list partial; /* chunks with a free object; empty ones last */
+    uint32_t chunk_bytes;
     uint32_t object_bytes;
     uint32_t objects_per_chunk;
     uint64_t count;  /* objects in use */
@@ -31,6 +32,10 @@ struct pool {
  * little at a time.
  */
 void pool_init(struct pool *pool, const struct memory *memory, size_t object_bytes);
+
+/* As pool_init, with chunks of `chunk_bytes`, a power of two, for one of many small pools. */
+void pool_init_chunks(struct pool *pool, const struct memory *memory, size_t object_bytes,
+                      uint32_t chunk_bytes);
 
 /* Keeps up to `chunks` spare chunks, for a count that rises and falls by much. */
 void pool_keep(struct pool *pool, uint32_t chunks);

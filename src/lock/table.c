@@ -403,6 +403,7 @@ bool table_init(struct table *table, const struct lock_context *context,
                 const struct lock_policy *policy, struct lock_budget *budget)
 {
     const struct memory *memory = &table->context.memory;
+    uint32_t chunk_bytes = context->chunk_bytes ? context->chunk_bytes : POOL_CHUNK_BYTES;
 
     static_assert(offsetof(struct resource, key) + DFLOCKD_KEY_MAX <=
                       (size_t)RESOURCE_SIZES * RESOURCE_SIZE_STEP,
@@ -418,10 +419,11 @@ bool table_init(struct table *table, const struct lock_context *context,
     table->claims_spare = budget->claims_max ? 2 * (budget->claims_batch - 1) : UINT32_MAX;
     list_init(&table->idle);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
-        pool_init(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP);
-    pool_init(&table->claim_pool, memory, sizeof(struct claim));
-    pool_init(&table->two_phase_pool, memory, sizeof(struct two_phase));
-    pool_init(&table->client_pool, memory, sizeof(struct client));
+        pool_init_chunks(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP,
+                         chunk_bytes);
+    pool_init_chunks(&table->claim_pool, memory, sizeof(struct claim), chunk_bytes);
+    pool_init_chunks(&table->two_phase_pool, memory, sizeof(struct two_phase), chunk_bytes);
+    pool_init_chunks(&table->client_pool, memory, sizeof(struct client), chunk_bytes);
     heap_init(&table->deadlines, memory);
     map_init(&table->resources, memory);
     map_init(&table->tokens, memory);

@@ -113,6 +113,7 @@ struct lock_policy {
 /* The surroundings of a table. Callbacks get `user_data`; they must not call the table. */
 struct lock_context {
     struct memory memory;
+    uint32_t chunk_bytes; /* of its pools; 0: POOL_CHUNK_BYTES */
     /* Random bits that no client knows: they decide which fences and ids share a bucket. */
     uint64_t secret[2];
     /* Makes a new token, whose fence is above those of all earlier grants. Never fails. */

@@ -9,7 +9,9 @@
 #include "server/connection_id.h"
 
 enum {
-    STRIPES_PER_WORKER = 8 /* two workers rarely want the same one */
+    STRIPES_PER_WORKER = 8, /* two workers rarely want the same one */
+    /* Each pool of each of many tables keeps a spare chunk. */
+    STRIPE_CHUNK_BYTES = 4096
 };
 
 struct stripe {
@@ -388,6 +390,7 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
     bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;
     struct lock_context context = {
         .memory = stripes->memory,
+        .chunk_bytes = stripes->worker_count > 1 ? STRIPE_CHUNK_BYTES : POOL_CHUNK_BYTES,
         .token_next = stripe_take_token,
         .fence_promise = limited ? stripe_promise_fence : NULL,
         .fence_return = limited ? stripe_return_fence : NULL,
