@@ -31,6 +31,11 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_SUPPORT) $(SIM_MODEL) $(LIBRARY) $(
 	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(UNIT_SUPPORT) $(SIM_MODEL) \
 	    $(LIBRARY) $(PURE_CLIENT) $(LDLIBS) -lcmocka
 
+# This test defines the functions of os/ring.h.
+$(BUILD)/tests/unit/test_memory_priority: LIBRARY := $(filter-out \
+    $(patsubst %,$(BUILD)/src/%.o,os/ring server/worker server/acceptor server/shutdown \
+    server/wakeups),$(LIBRARY))
+
 $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) $(MAKEFILES_USED)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit -Iperf $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_LIBRARY) \
