@@ -92,15 +92,17 @@ static enum session_problem session_authenticate(struct session *session,
 }
 
 /* Returns whether the client has all the claims that a connection may have. */
-static bool session_claims_full(struct session *session, const struct session_context *context)
+static bool session_claims_full(struct session *session, struct session_context *context)
 {
     uint64_t claims = 0;
 
     if (context->claims_max == 0 || session->claims_bound < context->claims_max)
         return false;
-    for (uint64_t left = session->stripes_used; left; left &= left - 1)
+    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
         claims += stripes_claims(context->stripes, session->connection_id,
                                  (uint32_t)__builtin_ctzll(left));
+        context->steps -= context->steps > 0;
+    }
     session->claims_bound = claims < UINT32_MAX ? (uint32_t)claims : UINT32_MAX;
     return claims >= context->claims_max;
 }

@@ -73,7 +73,8 @@ struct session_context {
     const struct budget *buffers; /* of the process; NULL: unlimited */
     uint64_t now_ns;              /* of this turn */
     uint64_t wake;                /* workers to wake, see server/stripes.h */
-    /* For the next call, which subtracts a step for each request, claim or bucket of statistics. */
+    /* For the next call, which subtracts a step for each request, claim, bucket of statistics or
+     * stripe whose claims are counted. */
     uint32_t steps;
 };
 

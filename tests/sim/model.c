@@ -414,17 +414,22 @@ static bool claims_left(struct model *model, uint32_t stripe)
     return here < model->claims_room[stripe];
 }
 
-/* Returns whether a client may have one more claim. */
-static bool claims_left_for(const struct model *model, uint32_t slot)
+uint32_t model_claims(const struct model *model, uint32_t slot)
 {
     uint32_t claims = 0;
 
-    if (model->policy.claims_max_each == 0)
-        return true;
     for (uint32_t i = 0; i < model->claim_count; i++)
         claims += model->claims[i].state != MODEL_FREE &&
                   model->claims[i].client == model->clients[slot].id;
-    return claims < model->policy.claims_max_each;
+    return claims;
+}
+
+/* Returns whether a client may have one more claim. */
+static bool claims_left_for(const struct model *model, uint32_t slot)
+{
+    uint32_t max = model->policy.claims_max_each;
+
+    return max == 0 || model_claims(model, slot) < max;
 }
 
 void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key)

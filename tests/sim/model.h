@@ -174,6 +174,9 @@ struct model_result model_renew(struct model *model, uint32_t key, uint64_t fenc
 struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
                               uint64_t salt);
 
+/* Returns the claims of a client that hold or wait. */
+uint32_t model_claims(const struct model *model, uint32_t slot);
+
 /* A request on `key` got no memory for its claim. */
 void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key);
 bool model_cancel(struct model *model, uint32_t slot);

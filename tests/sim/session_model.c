@@ -269,6 +269,24 @@ static bool is_renewal(const struct sim_request *request)
     return request->op == DFLOCKD_RENEW || request->op == DFLOCKD_SEMAPHORE_RENEW;
 }
 
+/*
+ * The session counts the claims of its client if those that it knows of reach the cap, and takes a
+ * step for each stripe.
+ */
+static void count_claims(struct world *world, struct sim_peer *peer)
+{
+    struct session_model *session_model = &peer->session_model;
+    uint32_t max = world->policy.claims_max_each;
+    uint32_t left = world->driver.steps - session_model->steps;
+    uint32_t stripes = (uint32_t)__builtin_popcountll(session_model->stripes);
+
+    if (max > 0 && session_model->claims_bound >= max) {
+        session_model->claims_bound = model_claims(&world->model, peer->number);
+        session_model->steps += stripes < left ? stripes : left;
+    }
+    session_model->claims_bound++;
+}
+
 static void serve_key(struct world *world, struct sim_peer *peer, const struct sim_request *request)
 {
     struct session_model *session_model = &peer->session_model;
@@ -276,8 +294,10 @@ static void serve_key(struct world *world, struct sim_peer *peer, const struct s
     struct expected expected = {.claim = MODEL_NO_CLAIM};
     struct model_result answer;
 
-    if (is_claim(request->op) || request->op == DFLOCKD_OWN)
+    if (is_claim(request->op) || request->op == DFLOCKD_OWN) {
+        count_claims(world, peer);
         session_model->stripes |= 1ull << stripe;
+    }
     world_enter(world, worker_of(world, peer), stripe);
     answer = apply_to_model(world, peer, request);
     if (answer.outcome == MODEL_PENDING) {

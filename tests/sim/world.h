@@ -60,8 +60,9 @@ struct session_model {
     bool full;    /* stopped until the peer reads */
     /* Of the last reading: */
     bool out_of_steps;
-    bool walked;    /* it wrote statistics */
-    uint32_t steps; /* requests served */
+    bool walked;           /* it wrote statistics */
+    uint32_t steps;        /* requests served, and stripes whose claims were counted */
+    uint32_t claims_bound; /* the client has at most so many claims */
     uint8_t watched_stripe;
     uint64_t stripes;    /* bits of the stripes of its requests */
     uint32_t served_end; /* end of the last served request in `wire` */
