@@ -51,10 +51,10 @@ class LongestTurn(Row):
            "63 KiB of requests behind them, until all waits time out in one moment, or until one "
            "client releases all slots; 500 connections with 2,000,000 slots that close at once; "
            "one `stats` of 1,000,000 keys. The seconds last until the load has its last reply. "
-           "Every reply is checked. The server's CPU time is the most that its process used between "
-           "one of these requests and its reply. With 2 and 8 workers there are 8 such connections and 2,000 "
-           "that wait, and workers and load share both CPUs: these figures include the time that "
-           "threads wait for a CPU, so that they have no target")
+           "Every reply is checked. The server's CPU time is the most that its process used "
+           "between one of these requests and its reply. With 2 and 8 workers there are 8 such "
+           "connections and 2,000 that wait, and workers and load share both CPUs: these figures "
+           "include the time that threads wait for a CPU, so that they have no target")
     figures = (Figure("others_max_ms", "ms others' max", 1),
                Figure("others_p99_ms", "ms others' p99", 2),
                Figure("server_cpu_ms", "ms server's CPU", 1), Figure("seconds", "s", 2))
