@@ -10,12 +10,15 @@ enum {
     CONNECTIONS_WALK_RETRY_MS = 10,
     CONNECTIONS_LINGER_MS = 2000, /* for the peer to end its side after the server ended its own */
     CONNECTIONS_EFFECTS_BATCH = 32,
+    CONNECTIONS_AHEAD = 4,  /* completions: how early their connections are prefetched */
     CONNECTIONS_SLICE = 128 /* steps of LATER before replies and wake-ups leave */
 };
 
-/* ---- a turn ---- */
+/* ---- input ---- */
 
-void connections_completion(struct connections *connections, const struct completion *completion)
+/* Processes a completion of a connection's request. */
+static void connections_complete(struct connections *connections,
+                                 const struct completion *completion)
 {
     struct connection_context *context = &connections->context;
     uint64_t address = completion->tag & ~(uint64_t)TRANSPORT_REQUEST_MASK;
@@ -41,7 +44,8 @@ void connections_completion(struct connections *connections, const struct comple
     }
 }
 
-void connections_expect(uint64_t tag)
+/* Prefetches the connection of a completion that comes soon. Any tag is fine. */
+static void connections_expect(uint64_t tag)
 {
     const char *connection = (const char *)(uintptr_t)tag;
 
@@ -51,7 +55,8 @@ void connections_expect(uint64_t tag)
         __builtin_prefetch(connection + at, 1);
 }
 
-void connections_settle(struct connections *connections)
+/* All completions of the turn are processed: silent sends are done, if the ring is settled. */
+static void connections_settle(struct connections *connections)
 {
     struct transports *transports = &connections->context.transports;
     struct transport *transport;
@@ -63,6 +68,28 @@ void connections_settle(struct connections *connections)
         connection_sent_silently(&connections->context, connection_of(transport));
 }
 
+static void connections_complete_all(struct connections *connections,
+                                     const struct connections_hooks *hooks)
+{
+    struct ring *ring = connections->context.transports.ring;
+    struct completion completion;
+
+    turn_enter(&connections->context.turn, TURN_INPUT);
+    while (ring_next(ring, &completion)) {
+        connections_expect(ring_ahead(ring, CONNECTIONS_AHEAD));
+        if (completion.tag < CONNECTIONS_TAG_MIN) {
+            hooks->complete(hooks->context, &completion);
+            continue;
+        }
+        connections_complete(connections, &completion);
+        if (completion.bytes)
+            ring_return_buffer(ring, completion.buffer);
+    }
+    connections_settle(connections);
+}
+
+/* ---- effects ---- */
+
 static void connections_effect(struct connections *connections, const struct stripes_effect *effect)
 {
     struct connection *connection =
@@ -73,7 +100,8 @@ static void connections_effect(struct connections *connections, const struct str
         connection_effect(&connections->context, connection, &effect->answer);
 }
 
-bool connections_effects(struct connections *connections)
+/* Processes effects in the mailbox. Returns true if some are left. */
+static bool connections_effects(struct connections *connections)
 {
     struct turn *turn = &connections->context.turn;
     struct stripes_effect effects[CONNECTIONS_EFFECTS_BATCH];
@@ -93,6 +121,8 @@ bool connections_effects(struct connections *connections)
     return left > 0;
 }
 
+/* ---- advancing ---- */
+
 /* Advances the first connection of `list`, and returns it to the pool if it is over. */
 static void connections_advance(struct connections *connections, struct list *list)
 {
@@ -106,7 +136,8 @@ static void connections_advance(struct connections *connections, struct list *li
     pool_give(&connections->pool, connection);
 }
 
-void connections_advance_first(struct connections *connections)
+/* Advances the connections with new input or an effect. */
+static void connections_advance_first(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
 
@@ -129,7 +160,7 @@ static void connections_sweep(struct connections *connections)
     }
 }
 
-void connections_begin_later(struct connections *connections)
+static void connections_begin_later(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
 
@@ -139,7 +170,11 @@ void connections_begin_later(struct connections *connections)
     connections->round = context->later_count;
 }
 
-bool connections_advance_later(struct connections *connections)
+/*
+ * Advances some of the other connections. Returns true if others follow in this turn: the caller
+ * flushes, then calls again.
+ */
+static bool connections_advance_later(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
     int32_t end = context->turn.left - CONNECTIONS_SLICE;
@@ -153,12 +188,16 @@ bool connections_advance_later(struct connections *connections)
     return false;
 }
 
-bool connections_handshake_pending(const struct connections *connections)
+static bool connections_handshake_pending(const struct connections *connections)
 {
     return !list_empty(&connections->context.transports.pending_handshakes);
 }
 
-void connections_continue_handshake(struct connections *connections)
+/*
+ * Does one step of one handshake: however many there are, requests wait for one step at most. It
+ * may take as long as a thousand requests.
+ */
+static void connections_continue_handshake(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
     struct transport *transport;
@@ -192,11 +231,24 @@ static void connections_receive_starved(struct connections *connections)
     }
 }
 
-bool connections_end_turn(struct connections *connections)
+static void connections_advance_all(struct connections *connections,
+                                    const struct connections_hooks *hooks)
 {
-    struct connection_context *context = &connections->context;
+    connections_advance_first(connections);
+    connections_begin_later(connections);
+    while (connections_advance_later(connections))
+        hooks->flush(hooks->context);
+    if (connections_handshake_pending(connections)) {
+        hooks->flush(hooks->context);
+        connections_continue_handshake(connections);
+    }
+}
 
-    connections_receive_starved(connections);
+/* Returns true if connections have work for the next turn. */
+static bool connections_has_work(const struct connections *connections)
+{
+    const struct connection_context *context = &connections->context;
+
     return connections->evicting || context->transports.must_not_sleep ||
            !list_empty(&context->first) || !list_empty(&context->later) ||
            connections->swept < connections->slots.count || !list_empty(&context->starved) ||
@@ -227,7 +279,21 @@ static struct connection *connections_take_next_step(struct connection_context *
     return timeout ? CONTAINER_OF(timeout, struct connection, next_step) : NULL;
 }
 
-void connections_expire(struct connections *connections)
+static void connections_expire_leases(struct connections *connections)
+{
+    struct connection_context *context = &connections->context;
+    uint32_t steps;
+
+    turn_enter(&context->turn, TURN_EXPIRIES);
+    steps = (uint32_t)context->turn.left;
+    turn_spend(&context->turn, steps);
+    stripes_expire(context->session.stripes, context->session.now_ns, connections->worker, &steps,
+                   &context->session.wake);
+    turn_return(&context->turn, steps);
+}
+
+/* Processes expired timeouts, and makes room if buffers are short. */
+static void connections_expire(struct connections *connections)
 {
     struct connection_context *context = &connections->context;
     struct timeout *timeout;
@@ -265,6 +331,25 @@ uint64_t connections_deadline(const struct connections *connections)
     deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->walk_retries));
     deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->auth_delays));
     return connections_earlier(deadline_ns, timeouts_deadline(&context->lingers));
+}
+
+/* ---- a turn ---- */
+
+bool connections_turn(struct connections *connections, const struct connections_hooks *hooks)
+{
+    uint64_t *wake = &connections->context.session.wake;
+    uint64_t own = 1ull << connections->worker;
+    bool busy;
+
+    connections_expire_leases(connections);
+    connections_complete_all(connections, hooks);
+    *wake &= ~own;
+    busy = connections_effects(connections);
+    connections_expire(connections);
+    hooks->expire(hooks->context);
+    connections_advance_all(connections, hooks);
+    connections_receive_starved(connections);
+    return busy || connections_has_work(connections) || (*wake & own);
 }
 
 /* ---- the set ---- */

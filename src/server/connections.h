@@ -65,40 +65,20 @@ uint64_t connections_count(const struct connections *connections);
  */
 bool connections_open(struct connections *connections, int descriptor, uint32_t ip_limit);
 
-/* Processes a completion whose tag is CONNECTIONS_TAG_MIN or higher. */
-void connections_completion(struct connections *connections, const struct completion *completion);
-
-/* Prefetches the connection of a completion that comes soon. Any tag is fine. */
-void connections_expect(uint64_t tag);
-
-/* All completions of the turn are processed: silent sends are done, if the ring is settled. */
-void connections_settle(struct connections *connections);
-
-/* Processes effects in the mailbox. Returns true if some are left. */
-bool connections_effects(struct connections *connections);
-
-/* Processes expired timeouts, and makes room if buffers are short. */
-void connections_expire(struct connections *connections);
-
-/* Advances the connections with new input or an effect. */
-void connections_advance_first(struct connections *connections);
+/* What a turn does besides; each function gets `context`. */
+struct connections_hooks {
+    /* Processes a completion whose tag is below CONNECTIONS_TAG_MIN. */
+    void (*complete)(void *context, const struct completion *completion);
+    void (*expire)(void *context); /* processes deadlines that are not of connections or locks */
+    void (*flush)(void *context);  /* submits the ring's requests and wakes other workers */
+    void *context;
+};
 
 /*
- * Starts LATER, and advances some of the other queued connections. Returns true if others follow in
- * this turn: the caller submits the ring's requests and wakes other workers, then calls again.
+ * Does a turn's phases, see server/turn.h, once the ring has collected completions and now_ns is
+ * set. Returns true if the next turn must not wait.
  */
-void connections_begin_later(struct connections *connections);
-bool connections_advance_later(struct connections *connections);
-
-/*
- * Does one step of one handshake: however many there are, requests wait for one step at most. It
- * may take as long as a thousand requests.
- */
-bool connections_handshake_pending(const struct connections *connections);
-void connections_continue_handshake(struct connections *connections);
-
-/* Does the rest of a turn. Returns true if the next turn must not wait. */
-bool connections_end_turn(struct connections *connections);
+bool connections_turn(struct connections *connections, const struct connections_hooks *hooks);
 
 /* Returns when the next timeout expires; UINT64_MAX: never. */
 uint64_t connections_deadline(const struct connections *connections);

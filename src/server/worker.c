@@ -23,9 +23,7 @@ enum {
     RING_COMPLETIONS = 8192,
     RING_BUFFERS = 512,
     RING_BUFFER_BYTES = 2048,
-    RING_WARN_S = 1, /* between log lines on refused system calls */
-
-    COMPLETIONS_AHEAD = 4 /* how early the connection of a completion is fetched from memory */
+    RING_WARN_S = 1 /* between log lines on refused system calls */
 };
 
 struct worker {
@@ -133,8 +131,9 @@ static void worker_take_over(struct worker *worker, int descriptor, bool local)
         ring_close_descriptor(worker->ring, descriptor);
 }
 
-static void worker_complete_own(struct worker *worker, const struct completion *completion)
+static void worker_complete(void *context, const struct completion *completion)
 {
+    struct worker *worker = context;
     uint64_t now_ns = worker_now(worker);
     uint32_t tag = (uint32_t)completion->tag & TAG_MASK;
 
@@ -161,17 +160,6 @@ static void worker_complete_own(struct worker *worker, const struct completion *
         else
             acceptor_completion(&worker->acceptor, now_ns, tag - TAG_ACCEPT, completion);
     }
-}
-
-static void worker_complete(struct worker *worker, const struct completion *completion)
-{
-    if (completion->tag < CONNECTIONS_TAG_MIN) {
-        worker_complete_own(worker, completion);
-        return;
-    }
-    connections_completion(&worker->connections, completion);
-    if (completion->bytes)
-        ring_return_buffer(worker->ring, completion->buffer);
 }
 
 /*
@@ -252,11 +240,11 @@ static void worker_turn(struct worker *worker, bool busy)
     shutdown_follow(&worker->shutdown, worker_now(worker));
 }
 
-static void worker_expire(struct worker *worker)
+static void worker_expire(void *context)
 {
+    struct worker *worker = context;
     uint64_t now_ns = worker_now(worker);
 
-    connections_expire(&worker->connections);
     shutdown_expire(&worker->shutdown, now_ns);
     if (worker->number == 0)
         credentials_expire(worker->shared->credentials, now_ns);
@@ -275,62 +263,29 @@ static void worker_send_last_wakeups(struct worker *worker)
         worker_turn(worker, !worker->wakeups.failed);
         while (ring_next(worker->ring, &completion)) {
             if (completion.tag >= TAG_POKE_FAILED && completion.tag < TAG_ACCEPT)
-                worker_complete_own(worker, &completion);
+                worker_complete(worker, &completion);
         }
     } while (worker->wakeups.failed || !ring_settled(worker->ring));
 }
 
-static void worker_expire_leases(struct worker *worker)
+static void worker_flush(void *context)
 {
-    struct connection_context *context = &worker->connections.context;
-    uint32_t steps;
+    struct worker *worker = context;
 
-    turn_enter(&context->turn, TURN_EXPIRIES);
-    steps = (uint32_t)context->turn.left;
-    turn_spend(&context->turn, steps);
-    stripes_expire(worker->shared->stripes, worker_now(worker), worker->number, &steps,
-                   &context->session.wake);
-    turn_return(&context->turn, steps);
-}
-
-static void worker_complete_all(struct worker *worker)
-{
-    struct completion completion;
-
-    turn_enter(&worker->connections.context.turn, TURN_INPUT);
-    while (ring_next(worker->ring, &completion)) {
-        connections_expect(ring_ahead(worker->ring, COMPLETIONS_AHEAD));
-        worker_complete(worker, &completion);
-    }
-    connections_settle(&worker->connections);
-}
-
-/* Replies and wake-ups leave before the end of the turn. */
-static void worker_flush(struct worker *worker)
-{
     wakeups_send(&worker->wakeups, &worker->connections.context.session.wake, worker_now(worker));
     ring_submit(worker->ring);
-}
-
-static void worker_advance_connections(struct worker *worker)
-{
-    struct connections *connections = &worker->connections;
-
-    connections_advance_first(connections);
-    connections_begin_later(connections);
-    while (connections_advance_later(connections))
-        worker_flush(worker);
-    if (connections_handshake_pending(connections)) {
-        worker_flush(worker);
-        connections_continue_handshake(connections);
-    }
 }
 
 void worker_run(struct worker *worker)
 {
     struct connections *connections = &worker->connections;
     struct session_context *context = &connections->context.session;
-    uint64_t own = 1ull << worker->number;
+    const struct connections_hooks hooks = {
+        .complete = worker_complete,
+        .expire = worker_expire,
+        .flush = worker_flush,
+        .context = worker,
+    };
     bool busy = false;
 
     context->now_ns = clock_monotonic_ns();
@@ -339,13 +294,7 @@ void worker_run(struct worker *worker)
 
         acceptor_request(&worker->acceptor, worker_now(worker));
         worker_turn(worker, busy);
-        worker_expire_leases(worker);
-        worker_complete_all(worker);
-        context->wake &= ~own;
-        busy = connections_effects(connections);
-        worker_expire(worker);
-        worker_advance_connections(worker);
-        busy |= connections_end_turn(connections) || (context->wake & own);
+        busy = connections_turn(connections, &hooks);
         wakeups_send(&worker->wakeups, &context->wake, worker_now(worker));
         if (connections_count(connections) < open)
             acceptor_end_pause(&worker->acceptor, worker_now(worker));
