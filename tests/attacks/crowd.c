@@ -29,7 +29,7 @@ uint64_t clock_ns(void)
 
 double seconds_since(uint64_t begin_ns)
 {
-    return (double)(clock_ns() - begin_ns) / (double)NS_PER_S;
+    return (double)(int64_t)(clock_ns() - begin_ns) / (double)NS_PER_S;
 }
 
 void sleep_until(uint64_t time_ns)

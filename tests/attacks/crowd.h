@@ -90,6 +90,7 @@ check_reply is_ok;
 
 uint64_t clock_ns(void);
 void sleep_until(uint64_t time_ns);
+/* Negative before `begin_ns`. */
 double seconds_since(uint64_t begin_ns);
 
 #endif
