@@ -190,6 +190,29 @@ void ring_close_descriptor(struct ring *ring, int descriptor)
     end_of(descriptor)->closed = true;
 }
 
+bool ring_next(struct ring *ring, struct completion *completion)
+{
+    if (ring->count == 0)
+        return false;
+    *completion = ring->completions[ring->first];
+    ring->first = (ring->first + 1) % COMPLETIONS;
+    ring->count--;
+    return true;
+}
+
+uint64_t ring_ahead(const struct ring *ring, uint32_t count)
+{
+    (void)ring;
+    (void)count;
+    return 0;
+}
+
+void ring_return_buffer(struct ring *ring, uint16_t buffer)
+{
+    (void)ring;
+    (void)buffer;
+}
+
 bool ring_settled(const struct ring *ring)
 {
     return ring->count == 0;
@@ -246,37 +269,27 @@ static void start(const char *name, const char *auth_token)
         open_worker(i);
 }
 
+static void expect_no_completion(void *context, const struct completion *completion)
+{
+    (void)context;
+    (void)completion;
+    fail();
+}
+
+static void do_nothing(void *context)
+{
+    (void)context;
+}
+
 /* Does turns as a worker, until it would sleep. */
 static void turn(struct ring *ring)
 {
-    struct connections *connections = &ring->connections;
-    struct connection_context *context = &connections->context;
-    bool more;
+    static const struct connections_hooks hooks = {
+        .complete = expect_no_completion, .expire = do_nothing, .flush = do_nothing};
 
-    do {
-        uint32_t steps = STEPS;
-
-        context->session.now_ns = world.now_ns;
-        turn_enter(&context->turn, TURN_EXPIRIES);
-        stripes_expire(world.stripes, world.now_ns, connections->worker, &steps,
-                       &context->session.wake);
-        turn_enter(&context->turn, TURN_INPUT);
-        while (ring->count > 0) {
-            struct completion completion = ring->completions[ring->first];
-
-            ring->first = (ring->first + 1) % COMPLETIONS;
-            ring->count--;
-            connections_completion(connections, &completion);
-        }
-        connections_settle(connections);
-        more = connections_effects(connections);
-        connections_expire(connections);
-        connections_advance_first(connections);
-        connections_begin_later(connections);
-        while (connections_advance_later(connections))
-            continue;
-        more |= connections_end_turn(connections);
-    } while (more || ring->count > 0);
+    do
+        ring->connections.context.session.now_ns = world.now_ns;
+    while (connections_turn(&ring->connections, &hooks) || ring->count > 0);
 }
 
 static void turn_all(void)
