@@ -5,7 +5,8 @@ import time
 from contextlib import ExitStack, contextmanager
 
 from comparison import process
-from comparison.holder import Connections, Pipeline, acquire, key, raise_descriptor_limit
+from comparison.holder import (Connections, Pipeline, acquire, key, raise_descriptor_limit,
+                               release)
 from comparison.row import Bound, Figure, Row
 from comparison.servers import Ceiling, Dflockd, Original, Redis
 
@@ -72,6 +73,47 @@ class MemoryConnection(Memory):
     def measure(server, size):
         with ExitStack() as stack:
             return grown(server, size, lambda: stack.enter_context(Connections(server, size)))
+
+
+class MemoryServed(Memory):
+    name = "memory-served"
+    title = "memory of an idle connection that has been served"
+    target = "<= 400 B"
+    how = ("the same for each of so many connections that have sent a ping; receive buffers, which "
+           "do not depend on the connections, are not counted")
+    sizes = {Dflockd: (8000, 80000), Redis: (8000,)}
+    connected = True
+    targets = (Bound("dflockd/8000", "bytes", 400, "B", what="8,000"),
+               Bound("dflockd/80000", "bytes", 400, "B", what="80,000", optional=True))
+
+    @staticmethod
+    def measure(server, size):
+        def serve():
+            connections = stack.enter_context(Connections(server, size))
+            connections.send(lambda _: b"PING\r\n" if redis else b"ping\n_\n\n")
+            connections.read_replies()
+        redis = server.protocol == "redis"
+        with ExitStack() as stack:
+            return grown(server, size, serve)
+
+
+class MemoryHeldOnce(MemoryServed):
+    name = "memory-held-once"
+    title = "memory of an idle connection that has held a lock, with the idle key"
+    how = "the same for connections that have acquired and released a key each, one by one"
+    sizes = {Dflockd: (8000, 80000)}
+
+    @staticmethod
+    def measure(server, size):
+        def serve():
+            connections = stack.enter_context(Connections(server, size))
+            for number, one in enumerate(connections.sockets):
+                one.sendall(acquire(key(number)))
+                token = one.recv(4096).split()[1].decode()
+                one.sendall(release(key(number), token))
+                assert one.recv(4096) == b"ok\n"
+        with ExitStack() as stack:
+            return grown(server, size, serve)
 
 
 class MemoryLock(Memory):
@@ -162,5 +204,6 @@ class Idle(Row):
                     "wake_ups": process.switches(server.pid) - switches}
 
 
-MEMORY = MemoryConnection(), MemoryLock(), MemoryEnqueued(), MemoryBlocked()
+MEMORY = (MemoryConnection(), MemoryServed(), MemoryHeldOnce(), MemoryLock(), MemoryEnqueued(),
+          MemoryBlocked())
 IDLE = Idle()

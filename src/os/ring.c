@@ -22,9 +22,10 @@
 
 enum {
     BUFFER_GROUP = 0,
-    RING_BUFFERS_FIRST = 32, /* receive buffers at first; doubled when they do not suffice */
-    BACK_OFF_NS = 5000000,   /* between attempts at a refused system call */
-    TRANSIENT_MAX = 16       /* EAGAIN or EBUSY in a row without such a pause */
+    RING_BUFFERS_FIRST =
+        64,               /* receive buffers at first; doubled for the next turn if they run out */
+    BACK_OFF_NS = 5000000, /* between attempts at a refused system call */
+    TRANSIENT_MAX = 16     /* EAGAIN or EBUSY in a row without such a pause */
 };
 
 /*
@@ -46,6 +47,7 @@ struct ring {
     uint32_t buffer_bytes;
     bool accepts_once;
     bool submitted;     /* the last turn submitted all requests */
+    bool starved;       /* a receive found no buffer since the last turn */
     bool refill;        /* dropped completions may have named receive buffers */
     bool drop_reported; /* a drop was noticed before the kernel reported it with EBADR */
     uint32_t dropped;   /* completions so far, by the kernel's count */
@@ -481,6 +483,9 @@ bool ring_turn(struct ring *ring, uint64_t until_ns)
 
     if (ring->refill)
         ring_refill_buffers(ring);
+    if (ring->starved)
+        ring_offer_buffers(ring, 2 * ring->buffers_offered);
+    ring->starved = false;
     if (until_ns == 0) {
         result = io_uring_submit_and_get_events(&ring->uring);
     } else {
@@ -518,7 +523,7 @@ static bool ring_take_completion(struct ring *ring, struct completion *completio
         completion->bytes = ring->buffers + (size_t)completion->buffer * ring->buffer_bytes;
     io_uring_smp_store_release(queue->khead, head + 1);
     if (completion->result == -ENOBUFS)
-        ring_offer_buffers(ring, 2 * ring->buffers_offered);
+        ring->starved = true;
     return true;
 }
 
