@@ -122,7 +122,8 @@ void links_drop(struct links *links, struct link *link)
 {
     if (link->descriptor < 0)
         return;
-    ring_cancel(links->ring, link->descriptor);
+    ring_cancel_tag(links->ring, links_tag(links, link, TAG_RECEIVE));
+    ring_cancel_tag(links->ring, links_tag(links, link, TAG_SEND));
     ring_close_descriptor(links->ring, link->descriptor);
     link->descriptor = -1;
     link->generation++;

@@ -338,14 +338,6 @@ void ring_sync(struct ring *ring, int descriptor, uint64_t tag)
     ring_finish_entry(sqe, tag, 0);
 }
 
-void ring_cancel(struct ring *ring, int descriptor)
-{
-    struct io_uring_sqe *sqe = ring_get_entry(ring);
-
-    io_uring_prep_cancel_fd(sqe, descriptor, IORING_ASYNC_CANCEL_ALL);
-    ring_finish_entry(sqe, 0, IOSQE_CQE_SKIP_SUCCESS);
-}
-
 void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag)
 {
     struct io_uring_sqe *sqe = ring_get_entry(ring);

@@ -85,17 +85,15 @@ void ring_write(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_
 /* Syncs a file to disk; the result is 0. Otherwise as ring_write. */
 void ring_sync(struct ring *ring, int descriptor, uint64_t tag);
 
-/* Cancels all requests on `descriptor`. Each completes, with -ECANCELED if it was pending. */
-void ring_cancel(struct ring *ring, int descriptor);
+/* Cancels the requests with `tag`. Each completes, with -ECANCELED if it was pending. */
+void ring_cancel_tag(struct ring *ring, uint64_t tag);
 
 /*
- * As ring_cancel. Also completes with `tag`; the result is the number of cancelled requests. 0: the
- * ring has no request on `descriptor`, and no completion of one follows.
+ * Cancels all requests on `descriptor`. Also completes with `tag`; the result is the number of
+ * cancelled requests. 0: the ring has no request on `descriptor`, and no completion of one follows.
+ * The kernel looks at all requests of the ring.
  */
 void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag);
-
-/* Cancels the requests with `tag`. */
-void ring_cancel_tag(struct ring *ring, uint64_t tag);
 
 /* Closes `descriptor`. There is no completion. */
 void ring_close_descriptor(struct ring *ring, int descriptor);

@@ -580,14 +580,27 @@ static void connection_check_peer_end(struct connection_context *context,
     }
 }
 
+/* Calls `end`, which ends claims of the session, with the steps that it may use. */
+static bool connection_end_claims(struct connection_context *context, struct connection *connection,
+                                  bool (*end)(struct session *, struct session_context *))
+{
+    uint32_t share = turn_take_share(&context->turn);
+    uint32_t claims = (share + TURN_CLAIM - 1) / TURN_CLAIM;
+    bool done;
+
+    context->session.steps = claims;
+    done = end(&connection->session, &context->session);
+    turn_return(&context->turn, share);
+    turn_spend(&context->turn, (claims - context->session.steps) * TURN_CLAIM);
+    return done;
+}
+
 /* The server drains: ends the blocked request, and takes the client out of all queues. */
 static void connection_drain(struct connection_context *context, struct connection *connection)
 {
     if (session_drain(&connection->session, &context->session, &connection->transport.output))
         connection->want = SESSION_WANT_TURN;
-    context->session.steps = turn_take_share(&context->turn);
-    connection->drained = session_leave_queues(&connection->session, &context->session);
-    turn_return(&context->turn, context->session.steps);
+    connection->drained = connection_end_claims(context, connection, session_leave_queues);
     if (!connection->drained)
         connection_queue_later(context, connection);
 }
@@ -817,9 +830,7 @@ static void connection_free(struct connection_context *context, struct connectio
 
 static void connection_disconnect(struct connection_context *context, struct connection *connection)
 {
-    context->session.steps = turn_take_share(&context->turn);
-    connection->disconnected = session_disconnect(&connection->session, &context->session);
-    turn_return(&context->turn, context->session.steps);
+    connection->disconnected = connection_end_claims(context, connection, session_disconnect);
     if (!connection->disconnected)
         connection_queue_later(context, connection);
 }

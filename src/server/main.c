@@ -43,8 +43,9 @@ enum {
  * jemalloc returns freed memory to the kernel at once. By default it does so after a decay time,
  * but an idle server does not wake for it. Requests free no memory.
  *
- * All threads share one arena: an arena keeps the address space of freed memory, and under RLIMIT_AS
- * other arenas would lack it. Only growing pools and TLS allocate, mostly from a thread's cache.
+ * All threads share one arena: an arena keeps the address space of freed memory, and under
+ * RLIMIT_AS other arenas would lack it. Only growing pools and TLS allocate, mostly from a thread's
+ * cache.
  */
 extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1";

@@ -4,8 +4,8 @@
 #include "wire/reply.h"
 
 enum {
-    STATS_PIECE_BYTES = 32 * 1024, /* a piece ends when it is that long */
-    STATS_WALK_BUCKETS = 64        /* shown at a time, with the mutex of a stripe held */
+    STATS_PIECE_BUCKETS = 64, /* shown at a time, with the mutex of a stripe held */
+    STATS_BUCKET_STEPS = 4    /* the records of a key are rarely in the cache */
 };
 
 /* One piece of the reply. */
@@ -104,16 +104,14 @@ bool stats_write(struct stats_walk *walk, struct stripes *stripes, uint64_t now_
 {
     struct stats_piece piece = {.walk = walk, .output = output, .pool = pool};
     uint32_t stripe = walk->stripe;
-    bool more;
+    uint32_t most = *steps / STATS_BUCKET_STEPS + 1;
+    uint32_t buckets = most < STATS_PIECE_BUCKETS ? most : STATS_PIECE_BUCKETS;
+    uint32_t left = buckets;
+    bool more = stripes_walk(stripes, now_ns, walk->walk, &stripe, &walk->position, &left,
+                             stats_write_entry, &piece);
+    uint32_t used = (buckets - left) * STATS_BUCKET_STEPS;
 
-    do {
-        uint32_t buckets = *steps < STATS_WALK_BUCKETS ? *steps : STATS_WALK_BUCKETS;
-
-        *steps -= buckets;
-        more = stripes_walk(stripes, now_ns, walk->walk, &stripe, &walk->position, &buckets,
-                            stats_write_entry, &piece);
-        *steps += buckets;
-    } while (*steps > 0 && stripe == walk->stripe && output->length < STATS_PIECE_BYTES);
+    *steps -= used < *steps ? used : *steps;
     walk->stripe = (uint8_t)stripe;
     return !more && stats_end_section(walk, stripes, output, pool);
 }

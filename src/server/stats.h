@@ -29,7 +29,7 @@ bool stats_start(struct stats_walk *walk, struct stripes *stripes, uint64_t conn
                  struct output *output, struct pool *pool);
 
 /*
- * Writes the next piece, from one stripe. Subtracts a step for each bucket. Returns true when
+ * Writes the next piece, from one stripe. Subtracts some steps for each bucket. Returns true when
  * the reply is complete, and the walk is stopped then. If memory is short, sets output->failed; the
  * caller must stop the walk.
  */

@@ -392,7 +392,13 @@ bool transport_cancel(struct transports *transports, struct transport *transport
     if (transport->cancelled)
         return false;
     transport->cancelled = true;
-    ring_cancel(transports->ring, transport->descriptor);
+    /* By tag: for a descriptor, the kernel would look at the requests of all connections. */
+    if (transport->receive_pending)
+        ring_cancel_tag(transports->ring, transport_tag(transport, TRANSPORT_RECEIVE));
+    if (transport->watch_pending)
+        ring_cancel_tag(transports->ring, transport_tag(transport, TRANSPORT_WATCH));
+    if (transport->sending == TRANSPORT_WAITING)
+        ring_cancel_tag(transports->ring, transport_tag(transport, TRANSPORT_SEND));
     return true;
 }
 

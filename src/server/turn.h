@@ -36,9 +36,10 @@ enum turn_phase {
 
 enum {
     TURN_SHARE_MAX = 256,  /* steps of one connection at a time */
-    TURN_SHARE_LATER = 32, /* at least, so that its reply is not worth less than its send */
+    TURN_SHARE_LATER = 64, /* at least, so that a send carries replies to many requests */
     TURN_SHARE_MIN = 4,
-    TURN_SYSTEM_CALL = 16 /* steps that a send, a close and the like count as */
+    TURN_SYSTEM_CALL = 32, /* steps that a send, a close and the like count as */
+    TURN_CLAIM = 8 /* the same for the end of a claim: its records are rarely in the cache */
 };
 
 struct turn {
@@ -51,7 +52,7 @@ static inline void turn_enter(struct turn *turn, enum turn_phase phase)
 {
     static const int32_t parts[TURN_PHASES] = {
         [TURN_EXPIRIES] = 512, [TURN_INPUT] = 1024, [TURN_EFFECTS] = 512,
-        [TURN_TIMEOUTS] = 128, [TURN_FIRST] = 1024, [TURN_LATER] = 512,
+        [TURN_TIMEOUTS] = 128, [TURN_FIRST] = 2048, [TURN_LATER] = 512,
     };
 
     if (phase == TURN_EXPIRIES || turn->left < 0)

@@ -157,15 +157,6 @@ void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag
     end_of(descriptor)->watch = tag;
 }
 
-void ring_cancel(struct ring *ring, int descriptor)
-{
-    struct end *end = end_of(descriptor);
-
-    cancel(ring, &end->receive);
-    cancel(ring, &end->send);
-    cancel(ring, &end->watch);
-}
-
 void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag)
 {
     (void)descriptor;
@@ -181,6 +172,8 @@ void ring_cancel_tag(struct ring *ring, uint64_t tag)
             cancel(ring, &end->receive);
         if (end->watch == tag)
             cancel(ring, &end->watch);
+        if (end->send == tag)
+            cancel(ring, &end->send);
     }
 }
 

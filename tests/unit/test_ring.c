@@ -335,7 +335,7 @@ static void test_receive_buffers_survive_a_drop(void **state)
         drop_next = true;
         ring_receive(ring, pair[0], TAG);
         assert_false(ring_turn(ring, 0));
-        ring_cancel(ring, pair[0]);
+        ring_cancel_tag(ring, TAG);
         for (int i = 0; i < 3; i++) {
             ring_turn(ring, 0);
             while (ring_next(ring, &completion))
