@@ -287,6 +287,8 @@ enum transport_result transport_send(struct transports *transports, struct trans
     const uint8_t *bytes;
     uint32_t length;
 
+    if (transport->sending == TRANSPORT_SENDING)
+        transports->must_not_sleep |= transport_unsent(transport) > transport->sent_length;
     if (transport->sending == TRANSPORT_SENDING || transport->sending == TRANSPORT_WAITING)
         return TRANSPORT_AGAIN;
     if (transport->stream && !tls_stream_encrypt(transport->stream, &transport->output))
