@@ -558,6 +558,14 @@ void connection_read_timed_out(struct connection_context *context, struct connec
 
 /* ---- connection_advance ---- */
 
+/* Returns the number of received bytes in the kernel. */
+static uint32_t connection_unread(struct connection_context *context,
+                                  const struct connection *connection)
+{
+    turn_spend(&context->turn, TURN_SYSTEM_CALL);
+    return sockets_unread(connection->transport.descriptor);
+}
+
 /* The peer has ended its side: closes the connection once all its requests are served. */
 static void connection_check_peer_end(struct connection_context *context,
                                       struct connection *connection)
@@ -624,7 +632,7 @@ static void connection_dismiss(struct connection_context *context, struct connec
         connection_queue_later(context, connection);
     } else if (connection->want == SESSION_WANT_INPUT &&
                !session_watch(&connection->session, &context->session) &&
-               !sockets_unread(transport->descriptor)) {
+               !connection_unread(context, connection)) {
         connection->unread = !connection->replied;
         connection_request_close(connection);
     }
@@ -777,6 +785,7 @@ static void connection_linger(struct connection_context *context, struct connect
     context->lingering++;
     connection->state = CONNECTION_LINGERING;
     connection_uncount(context, connection); /* before the peer sees the end */
+    turn_spend(&context->turn, TURN_SYSTEM_CALL);
     sockets_end_output(connection->transport.descriptor);
     timeout_start(&context->lingers, &connection->next_step, context->session.now_ns);
 }
@@ -793,7 +802,7 @@ static void connection_finish(struct connection_context *context, struct connect
     if (transport_finish(transport))
         connection_queue_later(context, connection);
     else if (transport->input == TRANSPORT_INPUT_ENDED ||
-             (connection->unread && !sockets_unread(transport->descriptor)))
+             (connection->unread && !connection_unread(context, connection)))
         connection_request_abort(context, connection);
     else if (connection->state == CONNECTION_CLOSING)
         connection_linger(context, connection);

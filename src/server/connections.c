@@ -95,7 +95,7 @@ static void connections_effect(struct connections *connections, const struct str
     struct connection *connection =
         slots_at(&connections->slots, connection_id_slot(effect->connection_id));
 
-    turn_spend(&connections->context.turn, TURN_SYSTEM_CALL); /* for the send of the reply */
+    turn_set_aside(&connections->context.turn, TURN_SYSTEM_CALL); /* for the send of the reply */
     if (connection && connection->session.connection_id == effect->connection_id)
         connection_effect(&connections->context, connection, &effect->answer);
 }

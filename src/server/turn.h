@@ -17,6 +17,10 @@
  * A worker takes all completions of a turn, since their buffers must return to the ring. When INPUT
  * has used its steps, a connection still gets TURN_SHARE_MIN: a client that sends a single request
  * does not wait behind those that send many.
+ *
+ * FIRST must advance all that INPUT and EFFECTS of a turn queue, or else its queue grows. So
+ * EFFECTS sets aside the steps for the sends of FIRST, and a connection gets TURN_SHARE_MIN in
+ * FIRST.
  */
 #ifndef SERVER_TURN_H
 #define SERVER_TURN_H
@@ -43,7 +47,8 @@ enum {
 };
 
 struct turn {
-    int32_t left; /* steps; 0 or less: the phase has used its budget */
+    int32_t left;      /* steps; 0 or less: the phase has used its budget */
+    int32_t set_aside; /* steps for FIRST */
     uint32_t share_max;
 };
 
@@ -58,7 +63,11 @@ static inline void turn_enter(struct turn *turn, enum turn_phase phase)
     if (phase == TURN_EXPIRIES || turn->left < 0)
         turn->left = 0;
     turn->left += parts[phase];
-    turn->share_max = TURN_SHARE_MAX;
+    turn->share_max = phase == TURN_FIRST ? TURN_SHARE_MIN : TURN_SHARE_MAX;
+    if (phase == TURN_FIRST)
+        turn->left += turn->set_aside;
+    if (phase == TURN_EXPIRIES || phase == TURN_FIRST)
+        turn->set_aside = 0;
 }
 
 /* Divides the steps of LATER among `count` connections. */
@@ -78,6 +87,13 @@ static inline bool turn_is_over(const struct turn *turn)
 static inline void turn_spend(struct turn *turn, uint32_t steps)
 {
     turn->left -= (int32_t)steps;
+}
+
+/* Keeps steps of an earlier phase for FIRST. */
+static inline void turn_set_aside(struct turn *turn, int32_t steps)
+{
+    turn->left -= steps;
+    turn->set_aside += steps;
 }
 
 /* Takes the steps that one connection may use now. Those that it does not use are returned. */
