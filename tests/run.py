@@ -24,7 +24,7 @@ SUITE_SECONDS = 1800
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
             "--errors-for-leak-kinds=definite,possible"]
 # Millions of events or many threads: too slow under valgrind.
-LONG_TESTS = {"test_stripes_threads"}
+LONG_TESTS = {"test_stripes_threads", "test_turns"}
 # Simultaneous tests: most tests wait, but those of faults use the CPU.
 PROCESSES = {"wire": "8", "clients": "8", "ctl": "8", "faults": "2", "client_library": "4",
              "manual": "2", "packages": "0"}

@@ -41,6 +41,29 @@ $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) $(M
 	$(CC) $(CPPFLAGS) -Itests/unit -Iperf $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_LIBRARY) \
 	    $(LDLIBS) -lcmocka -lm
 
+# test_turns runs the server's connections over rings in memory. It counts the work of some sources,
+# which are compiled again for that.
+
+TURNS_COUNTED  = connections session stripes
+TURNS_OBJECTS  = $(TURNS_COUNTED:%=$(BUILD)/tests/turns/counted/%.o) \
+                 $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/turns/*.c)))
+TURNS_LEFT_OUT = $(patsubst %,$(BUILD)/src/%.o,os/ring os/sockets os/activation os/drain_notice \
+                 os/unix_socket \
+                 server/acceptor server/listeners server/log_events server/shutdown server/worker \
+                 $(TURNS_COUNTED:%=server/%))
+TURNS_INCLUDED = -Itests/turns -Itests/unit
+
+$(BUILD)/tests/turns/%.o: CPPFLAGS += $(TURNS_INCLUDED)
+$(BUILD)/tests/turns/counted/%.o: src/server/%.c tests/turns/count_steps.h $(MAKEFILES_USED)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -include tests/turns/count_steps.h $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/test_turns: tests/unit/test_turns.c $(TURNS_OBJECTS) $(UNIT_SUPPORT) $(LIBRARY) $(MAKEFILES_USED)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(TURNS_INCLUDED) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(TURNS_OBJECTS) \
+	    $(BUILD)/tests/unit/memory_counted.o $(filter-out $(TURNS_LEFT_OUT),$(LIBRARY)) $(LDLIBS) \
+	    -lcmocka
+
 # The client library, tested as a user's program sees it: the public header and the shared library.
 
 CLIENT_PROGRAMS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/client_library/*.c)))
@@ -140,6 +163,6 @@ valgrind:
 	tools/install-deps build test develop
 	$(MAKE) check BUILD=build/valgrind OPTIMISE=-O1 ALLOCATOR= SUITES="valgrind"
 
--include $(PURE_CLIENT:.o=.d) $(UNIT_SUPPORT:.o=.d) $(UNIT_TESTS:=.d) $(CLIENT_PROGRAMS:=.d) \
+-include $(PURE_CLIENT:.o=.d) $(UNIT_SUPPORT:.o=.d) $(TURNS_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(CLIENT_PROGRAMS:=.d) \
          $(SHORT_RANGES:.o=.d) $(FUZZERS:=.d) $(patsubst %.c,$(BUILD)/%.d,$(SIM_SOURCES) \
          $(ATTACK_SOURCES) $(wildcard tests/witness/*.c))
