@@ -19,7 +19,6 @@ enum operation {
     OPERATION_SEND_NOW,
     OPERATION_SEND,
     OPERATION_WATCH,
-    OPERATION_CANCEL,
     OPERATION_CANCEL_TAG,
     OPERATION_CLOSE,
     OPERATION_POKE
@@ -323,13 +322,13 @@ static void send_waiting(struct socket *socket)
 
 static void cancel(struct socket *socket, uint64_t tag)
 {
-    if (socket->receive_tag && (!tag || socket->receive_tag == tag))
+    if (socket->receive_tag && socket->receive_tag == tag)
         end_receive(socket, -ECANCELED);
-    if (socket->watch_tag && (!tag || socket->watch_tag == tag)) {
+    if (socket->watch_tag && socket->watch_tag == tag) {
         complete(socket->ring, socket->watch_tag, -ECANCELED);
         socket->watch_tag = 0;
     }
-    if (socket->send.tag && !tag) {
+    if (socket->send.tag && socket->send.tag == tag) {
         complete(socket->ring, socket->send.tag, -ECANCELED);
         socket->send.tag = 0;
     }
@@ -384,10 +383,6 @@ static void execute(struct ring *ring, const struct operation_request *request)
         socket->watch_tag = request->tag;
         complete_watch(socket);
         break;
-    case OPERATION_CANCEL:
-        network.system_calls++;
-        cancel(socket, 0);
-        break;
     case OPERATION_CANCEL_TAG:
         cancel(socket, request->tag);
         break;
@@ -431,12 +426,6 @@ void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag
     assert(events == POLLRDHUP);
     queue_request(ring, (struct operation_request){
                             .operation = OPERATION_WATCH, .descriptor = descriptor, .tag = tag});
-}
-
-void ring_cancel(struct ring *ring, int descriptor)
-{
-    queue_request(
-        ring, (struct operation_request){.operation = OPERATION_CANCEL, .descriptor = descriptor});
 }
 
 /* Only connections_lose needs this, after the kernel dropped completions. */

@@ -43,7 +43,7 @@ void simulated_disturb(bool disturb);
 /* Returns whether a turn would bring completions. */
 bool simulated_has_completions(struct ring *ring);
 
-/* System calls that servers have requested or made so far: sends, cancels, closes, queries. */
+/* System calls that servers have requested or made so far: sends, closes, queries. */
 uint64_t simulated_system_calls(void);
 
 /* Completions with received bytes so far. */
