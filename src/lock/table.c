@@ -38,11 +38,12 @@ static struct claim *table_create_claim(struct table *table, const struct lock_r
 
 /*
  * Creates the claim of a request: it holds if a slot is free; otherwise it waits, if `mode` and the
- * cap on waiters allow it. Returns NULL with `*outcome` set, and nothing changed, if there is none.
+ * cap on waiters allow it. If the caller removes a lost claim then, the new one needs no other
+ * room. Returns NULL with `*outcome` set, and nothing changed, if there is none.
  */
 static struct claim *table_admit(struct table *table, uint64_t now_ns,
                                  const struct lock_request *request, enum wait_mode mode,
-                                 int *outcome)
+                                 bool replaces_lost, int *outcome)
 {
     struct resource *known = resource_find(table, &request->key);
     struct resource *resource;
@@ -61,7 +62,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
         *outcome = DFLOCKD_TIMEOUT;
         return NULL;
     }
-    if (request->claims_full || !claim_has_room(table)) {
+    if (request->claims_full || (!replaces_lost && !claim_has_room(table))) {
         *outcome = free ? DFLOCKD_ERROR_MAX_LOCKS : DFLOCKD_ERROR_MAX_WAITERS;
         return NULL;
     }
@@ -102,7 +103,7 @@ static struct lock_answer table_acquire(struct table *table, uint64_t now_ns,
 {
     enum wait_mode mode = request->wait_s > 0 ? WAIT_MODE_BLOCK : WAIT_MODE_TRY;
     int outcome;
-    struct claim *claim = table_admit(table, now_ns, request, mode, &outcome);
+    struct claim *claim = table_admit(table, now_ns, request, mode, false, &outcome);
 
     if (!claim)
         return answer_plain(outcome);
@@ -129,7 +130,7 @@ static struct lock_answer table_enqueue(struct table *table, uint64_t now_ns,
 
     if (known && known->state != CLAIM_LOST)
         return answer_plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    claim = table_admit(table, now_ns, request, WAIT_MODE_ENQUEUE, &outcome);
+    claim = table_admit(table, now_ns, request, WAIT_MODE_ENQUEUE, known, &outcome);
     if (!claim)
         return answer_plain(outcome);
     if (known)

@@ -328,6 +328,8 @@ uint64_t connections_deadline(const struct connections *connections)
     uint64_t deadline_ns = timeouts_deadline(&context->reads);
 
     deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->transports.writes));
+    deadline_ns = connections_earlier(
+        deadline_ns, evictor_deadline(&connections->evictor, context->session.buffers));
     deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->walk_retries));
     deadline_ns = connections_earlier(deadline_ns, timeouts_deadline(&context->auth_delays));
     return connections_earlier(deadline_ns, timeouts_deadline(&context->lingers));

@@ -123,3 +123,12 @@ bool evictor_turn(struct evictor *evictor, struct connection_context *context,
         evictor->rest_until_ns = now_ns + EVICTOR_REST_MS * NS_PER_MS;
     return true;
 }
+
+uint64_t evictor_deadline(const struct evictor *evictor, const struct budget *buffers)
+{
+    bool rests = evictor->active && evictor->lap == EVICTOR_LAPS;
+
+    if (!rests || budget_lack(buffers, buffer_rules_half_reserve(buffers)) == 0)
+        return UINT64_MAX;
+    return evictor->rest_until_ns;
+}

@@ -48,4 +48,7 @@ struct evictor {
 bool evictor_turn(struct evictor *evictor, struct connection_context *context,
                   const struct slots *slots, uint64_t workers);
 
+/* Returns when the next lap begins, if connections may be late by then; UINT64_MAX: never. */
+uint64_t evictor_deadline(const struct evictor *evictor, const struct budget *buffers);
+
 #endif

@@ -439,7 +439,8 @@ void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key)
 }
 
 static struct model_result has_room(struct model *model, uint32_t slot, uint32_t key_number,
-                                    uint32_t limit, uint64_t lease_s, bool may_wait)
+                                    uint32_t limit, uint64_t lease_s, bool may_wait,
+                                    bool replaces_lost)
 {
     struct model_key *key = &model->keys[key_number];
     bool full = key->exists && key->holders == key->limit;
@@ -455,7 +456,7 @@ static struct model_result has_room(struct model *model, uint32_t slot, uint32_t
         model->claims_refused_each++;
         return plain_result(full ? DFLOCKD_ERROR_MAX_WAITERS : DFLOCKD_ERROR_MAX_LOCKS);
     }
-    if (!claims_left(model, key->stripe)) {
+    if (!replaces_lost && !claims_left(model, key->stripe)) {
         model->claims_refused++;
         return plain_result(full ? DFLOCKD_ERROR_MAX_WAITERS : DFLOCKD_ERROR_MAX_LOCKS);
     }
@@ -498,7 +499,7 @@ static void block_client(struct model *model, uint32_t slot, int claim, uint64_t
 struct model_result model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
                                   uint64_t wait_s, uint64_t lease_s)
 {
-    struct model_result answer = has_room(model, slot, key, limit, lease_s, wait_s > 0);
+    struct model_result answer = has_room(model, slot, key, limit, lease_s, wait_s > 0, false);
 
     if (answer.outcome == MODEL_PENDING)
         block_client(model, slot, answer.claim, wait_s);
@@ -514,7 +515,7 @@ struct model_result model_enqueue(struct model *model, uint32_t slot, uint32_t k
 
     if (enqueued && enqueued->claim != MODEL_NO_CLAIM)
         return plain_result(DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    answer = has_room(model, slot, key, limit, lease_s, true);
+    answer = has_room(model, slot, key, limit, lease_s, true, enqueued);
     if (answer.outcome == DFLOCKD_OK)
         answer.outcome = DFLOCKD_ACQUIRED;
     else if (answer.outcome == MODEL_PENDING)

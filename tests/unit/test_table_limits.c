@@ -156,6 +156,16 @@ static void claims_beyond_the_cap_are_refused(void **state)
                "1 sl k 0 3 30 = error_max_locks", "room = 2"));
 }
 
+static void a_new_enqueue_takes_the_room_of_the_lost_lease(void **state)
+{
+    (void)state;
+    play((struct rules){.claims_max = 1},
+         LINES("1 e k 10 = acquired a 10", "at 11", "2 l j 0 30 = error_max_locks",
+               "1 e k 10 = acquired b 10", "at 22", "1 l k 0 30 = error_max_locks",
+               "1 w k 0 = error_lease_expired", "2 l j 0 30 = ok c 30",
+               "1 e k 10 = error_max_locks", "room = 1"));
+}
+
 static void waiters_beyond_the_cap_on_claims_are_refused(void **state)
 {
     (void)state;
@@ -266,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_free_slot_is_granted_at_any_cap_on_waiters),
         cmocka_unit_test(a_limit_mismatch_is_reported_before_the_cap_on_waiters),
         cmocka_unit_test(claims_beyond_the_cap_are_refused),
+        cmocka_unit_test(a_new_enqueue_takes_the_room_of_the_lost_lease),
         cmocka_unit_test(waiters_beyond_the_cap_on_claims_are_refused),
         cmocka_unit_test(errors_of_the_key_are_reported_before_the_cap_on_claims),
         cmocka_unit_test(claims_of_one_connection_are_limited),
