@@ -651,6 +651,29 @@ static void waits_that_end_at_once_leave_room_for_a_holder(void **state)
     finish();
 }
 
+static void a_late_request_ends_without_another_event(void **state)
+{
+    const struct connections *connections = &world.rings[0].connections;
+
+    (void)state;
+    start("a_late_request_ends_without_another_event", NULL);
+    acquire(0);
+    transmit(0, world.ends[0].renewal, 5);
+    turn_all();
+    squeeze(RESERVE / 4);
+    turn_all();
+    assert_false(world.ends[0].closed);
+    for (int i = 0; i < 20 && !world.ends[0].closed; i++) {
+        assert_true(connections_deadline(connections) <= world.now_ns + NS_PER_S);
+        if (connections_deadline(connections) > world.now_ns)
+            world.now_ns = connections_deadline(connections);
+        turn(&world.rings[0]);
+    }
+    assert_true(world.ends[0].closed);
+    relax();
+    finish();
+}
+
 static void a_peer_that_does_not_read_pays_before_other_holders(void **state)
 {
     (void)state;
@@ -720,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_holder_may_complete_its_request_in_the_reserve),
         cmocka_unit_test(requests_that_begin_at_once_use_none_of_the_reserve),
         cmocka_unit_test(waits_that_end_at_once_leave_room_for_a_holder),
+        cmocka_unit_test(a_late_request_ends_without_another_event),
         cmocka_unit_test(a_peer_that_does_not_read_pays_before_other_holders),
         cmocka_unit_test(other_workers_are_woken_once_to_free_memory),
         cmocka_unit_test(spare_chunks_are_freed_when_buffers_are_short),
