@@ -37,28 +37,28 @@ extern "C" {
 #define DFLOCKD_PROBLEM_MAX 512
 
 /* The results of calls, and their texts (dflockd_status_text). */
-#define DFLOCKD_STATUSES(X)                                                          \
-    X(DONE, "done")                                                                  \
-    X(WAITING, "queued: another client holds it")                                    \
-    X(TIMED_OUT, "not granted before the timeout")                                   \
-    X(CANCELLED, "cancelled")                                                        \
-    X(NOT_HELD, "not held by this token")                                            \
-    X(LOST, "the lease was lost")                                                    \
-    X(ALREADY, "already held or queued")                                             \
-    X(NOT_ENQUEUED, "not enqueued")                                                  \
-    X(LIMIT_MISMATCH, "the semaphore has another limit")                             \
-    X(MAX_LOCKS, "a limit of keys or claims is reached (--max-locks, --max-claims)") \
-    X(MAX_WAITERS, "a limit of waiters is reached (--max-waiters, --max-claims)")    \
-    X(DRAINING, "the server is being stopped")                                       \
-    X(REFUSED, "the server refused the authentication")                              \
-    X(UNREACHABLE, "cannot connect to the server")                                   \
-    X(DISCONNECTED, "the connection to the server was lost")                         \
-    X(UNTRUSTED, "the server's TLS or certificate is not acceptable")                \
-    X(STRANGE_ANSWER, "the server sent an invalid reply")                            \
-    X(FAILED, "the server could not serve the request")                              \
-    X(INVALID, "an argument is out of range")                                        \
-    X(NO_MEMORY, "out of memory or descriptors")                                     \
-    X(AGAIN, "no reply yet: call again when the descriptor is ready")                \
+#define DFLOCKD_STATUSES(X)                                                                     \
+    X(DONE, "done")                                                                             \
+    X(WAITING, "queued: another client holds it")                                               \
+    X(TIMED_OUT, "not granted before the timeout")                                              \
+    X(CANCELLED, "cancelled")                                                                   \
+    X(NOT_HELD, "not held by this token")                                                       \
+    X(LOST, "the lease was lost")                                                               \
+    X(ALREADY, "already held or queued")                                                        \
+    X(NOT_ENQUEUED, "not enqueued")                                                             \
+    X(LIMIT_MISMATCH, "the semaphore has another limit")                                        \
+    X(MAX_LOCKS, "limit reached: --max-locks, --max-claims or --max-claims-per-connection")     \
+    X(MAX_WAITERS, "limit reached: --max-waiters, --max-claims or --max-claims-per-connection") \
+    X(DRAINING, "the server is being stopped")                                                  \
+    X(REFUSED, "the server refused the authentication")                                         \
+    X(UNREACHABLE, "cannot connect to the server")                                              \
+    X(DISCONNECTED, "the connection to the server was lost")                                    \
+    X(UNTRUSTED, "the server's TLS or certificate is not acceptable")                           \
+    X(STRANGE_ANSWER, "the server sent an invalid reply")                                       \
+    X(FAILED, "the server could not serve the request")                                         \
+    X(INVALID, "an argument is out of range")                                                   \
+    X(NO_MEMORY, "out of memory or descriptors")                                                \
+    X(AGAIN, "no reply yet: call again when the descriptor is ready")                           \
     X(NO_REPLY, "the server did not reply in time")
 
 enum dflockd_status {
