@@ -59,6 +59,18 @@ static void background_set_renewal(struct holder *holder, const struct codec *co
     holder->renewal_length = (uint32_t)(end - start);
 }
 
+/* `line` is the reply; NULL: none. */
+static void background_explain_refusal(uint32_t key, const char *line, uint32_t length,
+                                       char problem[SETUP_PROBLEM_MAX])
+{
+    static const char max_locks[] = "error_max_locks";
+    bool is_max_locks = line && length == strlen(max_locks) && memcmp(line, max_locks, length) == 0;
+
+    snprintf(problem, SETUP_PROBLEM_MAX, "--held: key %" PRIu32 " refused: %.*s%s", key,
+             line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply",
+             is_max_locks ? "; raise the server's --max-locks" : "");
+}
+
 /* Acquires `count` keys from number `first` on. */
 static bool background_acquire_keys(struct holder *holder, const struct codec *codec,
                                     uint32_t first, uint32_t count, char problem[SETUP_PROBLEM_MAX])
@@ -78,9 +90,7 @@ static bool background_acquire_keys(struct holder *holder, const struct codec *c
             const char *line = setup_read_line(holder->descriptor, &input, &length);
 
             if (!line || !codec_parse_reply(codec, REQUEST_TRY, line, length, &token).token) {
-                snprintf(problem, SETUP_PROBLEM_MAX, "--held: key %" PRIu32 " refused: %.*s",
-                         first + done + i + 1, line ? (int)(length < 60 ? length : 60) : 9,
-                         line ? line : "no reply");
+                background_explain_refusal(first + done + i + 1, line, length, problem);
                 return false;
             }
             if (done + i == 0)

@@ -138,8 +138,11 @@ static void bench_prepare(struct bench *bench)
     if (settings->tls) {
         bench->shared.tls =
             tls_context_for_clients(settings->tls_ca, settings->tls_insecure, tls_problem);
-        if (!bench->shared.tls)
-            bench_fail(tls_problem);
+        if (!bench->shared.tls) {
+            snprintf(problem, sizeof(problem), "%s%.380s", settings->tls_ca ? "--tls-ca: " : "",
+                     tls_problem);
+            bench_fail(problem);
+        }
     }
     bench_check_servers(bench);
     if (settings->server_pid && !process_cpu_ns(settings->server_pid, &ignored))
@@ -338,6 +341,24 @@ static void bench_print_violations(const struct bench *bench)
     }
 }
 
+/* Returns whether the servers replied to no request, not even with an error. */
+static bool bench_is_refused(const struct result *result)
+{
+    return result->requests->count == 0 && result->total.lost > 0 && result_errors(result) == 0 &&
+           result->connect_error == 0;
+}
+
+static void bench_explain_refusal(const struct settings *settings)
+{
+    char problem[SETUP_PROBLEM_MAX];
+
+    snprintf(problem, sizeof(problem), "%.200s: %s", settings->server_list,
+             settings->redis ? "no reply; check --protocol"
+             : settings->tls ? "closed all connections; read the server's log"
+                             : "closed all connections; try --tls");
+    bench_print_problem(problem);
+}
+
 static int bench_report(const struct bench *bench)
 {
     const struct settings *settings = &bench->settings;
@@ -350,9 +371,11 @@ static int bench_report(const struct bench *bench)
         report_json(result, stdout);
     else if (settings->csv)
         report_csv(result, stdout);
-    else
+    else if (!bench_is_refused(result))
         report_text(result, stdout);
     status = bench_finish_output(status);
+    if (bench_is_refused(result))
+        bench_explain_refusal(settings);
     if (settings->check)
         bench_print_violations(bench);
     if (result->total.errors[DFLOCKD_ERROR_AUTH] && !settings->auth_token)

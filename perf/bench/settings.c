@@ -32,7 +32,7 @@ static const struct flag table[] = {
               "their count"),
     NUMBER_FLAG("workers", NULL, NULL, workers, 0, WORKERS_LIMIT, "10", "Concurrent workers"),
     NUMBER_FLAG("connections", NULL, NULL, connections, 0, CONNECTIONS_LIMIT, "1",
-                "Connections of each worker, used in turn; 0: 1"),
+                "Connections of each worker, used in turn; 0 means 1"),
     NUMBER_FLAG("rounds", NULL, NULL, rounds, 0, UINT32_MAX, "0",
                 "Rounds of each worker; 0: until --duration ends"),
     NUMBER_FLAG("duration", NULL, NULL, duration_s, 1, SECONDS_LIMIT, NULL,

@@ -60,7 +60,7 @@ static bool setup_authenticate(int descriptor, const struct codec *codec,
         line = setup_read_line(descriptor, &input, &length);
     if (line && length == 2 && memcmp(line, "ok", 2) == 0)
         return true;
-    snprintf(problem, SETUP_PROBLEM_MAX, "%s refused the auth token: %.*s", server->address.text,
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s: refused the auth token: %.*s", server->address.text,
              line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
     return false;
 }
@@ -71,8 +71,8 @@ int setup_connect(const struct server *server, const struct codec *codec,
     int descriptor = server_connect(server);
 
     if (descriptor < 0) {
-        snprintf(problem, SETUP_PROBLEM_MAX, "cannot connect to %s: %s", server->address.text,
-                 strerror(-descriptor));
+        snprintf(problem, SETUP_PROBLEM_MAX, "%s: cannot connect: %s; check --servers",
+                 server->address.text, strerror(-descriptor));
         return -1;
     }
     if (codec->auth_request && !setup_authenticate(descriptor, codec, server, problem)) {
@@ -113,8 +113,9 @@ bool setup_try_tls(int descriptor, const struct server *server, struct tls_conte
         }
     }
     if (!ready)
-        snprintf(problem, SETUP_PROBLEM_MAX, "TLS handshake with %s failed: %.200s",
-                 server->address.text, why);
+        /* Texts of GnuTLS end with a full stop. */
+        snprintf(problem, SETUP_PROBLEM_MAX, "%s: TLS handshake failed: %.*s", server->address.text,
+                 (int)(strlen(why) - (why[strlen(why) - 1] == '.')), why);
     if (tls)
         tls_end(tls);
     tls_free(tls);

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from lib.certificates import Authority
 from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import BINARY, ROOT, Server, unused_address
 from lib.wire_client import Client, eventually
@@ -241,7 +242,7 @@ def test_idle_connections_and_held_keys_do_not_disturb_the_load(server):
 def test_the_bench_reports_refused_held_keys():
     with Server("--max-locks", "10") as server:
         done = bench("--servers", address(server), "--held", 11, "--rounds", 1)
-    assert_refused(done, "error_max_locks", "held")
+    assert_refused(done, "error_max_locks; raise the server's --max-locks", "held")
 
 
 def test_the_bench_measures_the_server_process(server):
@@ -308,7 +309,24 @@ def test_the_bench_authenticates_first(tmp_path, life):
 
 def test_a_missing_server_gives_one_clear_line():
     nowhere = f"{unused_address()}:6388"
-    assert_refused(bench("--servers", nowhere, *SHORT), nowhere)
+    done = bench("--servers", nowhere, *SHORT)
+    assert_refused(done, f"{nowhere}: cannot connect: Connection refused; check --servers")
+    assert_refused(bench("--servers", nowhere, "--tls", "--tls-ca", "/nowhere"), "--tls-ca")
+
+
+def test_a_server_that_serves_no_request_gives_one_clear_line(server, tmp_path):
+    pair = Authority(tmp_path).issue("server")
+    with Server("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)) as tls:
+        done = bench("--servers", address(tls), *SHORT)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"dflockd-bench: {address(tls)}: closed all connections; try --tls\n"
+    done = bench("--servers", address(server), *SHORT, "--protocol", "redis", "--duration", 1,
+                 "--quiet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"dflockd-bench: {address(server)}: no reply; check --protocol\n"
+    done = bench("--servers", address(server), *SHORT, "--tls")
+    assert_refused(done, "TLS handshake failed: An unexpected TLS packet was received")
+    assert not done.stderr.endswith(".\n")
 
 
 def kill_under_load(server):
