@@ -523,7 +523,7 @@ def test_a_unix_socket_is_a_server_too(tmp_path):
 
 def test_retry_without_time_to_wait_is_reported(server):
     done = ctl(server, "lock", "key", "--try", "--retry", "--", "true")
-    assert done.returncode == 0 and "--retry: has no effect" in done.stderr
+    assert done.returncode == 0 and "warning: --retry: has no effect" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [

@@ -10,6 +10,7 @@ from lib.server import Server
 from lib.tls import TlsServer
 
 SECRET = "s3cret-of-the-server"
+NOWHERE = "/nowhere/ca.pem"
 SHOW = "tr '\\0' '\\n' </proc/$PPID/cmdline; tr '\\0' '\\n' </proc/self/environ; env"
 
 
@@ -145,9 +146,17 @@ def test_the_certificate_must_have_the_server_name(tls, authority):
 
 
 def test_a_missing_tls_file_is_reported(tls):
-    done = ctl(tls, "ping", "--tls", "--tls-ca", "/nowhere/ca.pem")
-    assert done.returncode in (REFUSED, USAGE)
-    assert done.stderr == "dflockctl: TLS CA '/nowhere/ca.pem': No such file or directory\n"
+    for given, source in ((("--tls-ca", NOWHERE), "--tls-ca"),
+                          (("--tls-client-cert", NOWHERE, "--tls-client-key", "/dev/null"),
+                           "--tls-client-cert"),
+                          (("--tls-client-cert", "/dev/null", "--tls-client-key", NOWHERE),
+                           "--tls-client-key")):
+        done = ctl(tls, "ping", "--tls", *given)
+        assert done.returncode == USAGE
+        assert done.stderr == (f"dflockctl: {source}: cannot read '{NOWHERE}': "
+                               "No such file or directory\n")
+    done = ctl(tls, "ping", "--tls", variables={"DFLOCKD_TLS_CA": NOWHERE})
+    assert done.returncode == USAGE and done.stderr.startswith("dflockctl: DFLOCKD_TLS_CA: cannot")
 
 
 def test_a_connection_without_tls_hints_at_tls(tls):

@@ -339,7 +339,7 @@ static int acquire_with_holder(const struct settings *settings)
     if (settings->while_pid) {
         holder.while_pid = pidfd_open((pid_t)settings->while_pid, 0);
         if (holder.while_pid < 0) {
-            status_report("--while: process %" PRIu64 ": %s; give $$, the shell's",
+            status_report("--while: process %" PRIu64 ": %s; give $$ for the shell",
                           settings->while_pid, strerror(errno));
             free(holder.inherited);
             return STATUS_USAGE;

@@ -19,8 +19,8 @@
         TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,                   \
                   "`File` with the secret for authentication"),                                  \
         TEXT_FLAG("auth-token", "AUTH_TOKEN", auth_token_given, NULL,                            \
-                  "The `secret` itself, which other users may see for a moment; it wins over "   \
-                  "the file, but a flag wins over both variables"),                              \
+                  "The `secret` itself, which other users may see for a moment; it takes "       \
+                  "precedence over the file, but a flag over both variables"),                   \
         BOOLEAN_FLAG("tls", "TLS", options.tls, NULL, "Connect with TLS"),                       \
         TEXT_FLAG("tls-ca", "TLS_CA", options.tls_ca_file, NULL,                                 \
                   "`File` with trusted certificate authorities, in PEM; by default those of "    \
@@ -128,7 +128,7 @@ static const struct flag top_flags[] = {
     "\n"                                                                                 \
     "If the connection is lost, dflockctl connects again and asks the server whether\n"  \
     "it still knows the grant; the command continues meanwhile. The lock is lost if\n"   \
-    "the server does not know the grant, or does not answer until the lease ends.\n"     \
+    "the server does not know the grant, or does not reply before the lease ends.\n"     \
     "Then the command and every process that it started receive SIGTERM, and SIGKILL\n"  \
     "after --grace. The exit status is 76, whatever the command's is; also if the\n"     \
     "connection is lost when the command ends. A process that could not be signalled\n"  \
@@ -371,7 +371,8 @@ void command_help_all(void)
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         printf("  %-8s %s\n", commands[i].name, commands[i].summary);
     printf("\nFor the flags of a command: dflockctl COMMAND --help\n"
-           "All commands have these flags. A flag wins over its environment variable.\n\n");
+           "All commands have these flags. A flag takes precedence over its environment\n"
+           "variable.\n\n");
     flags_print(&command_flags_before);
     printf("\nExit status:\n\n");
     status_print();

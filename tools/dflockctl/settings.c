@@ -1,10 +1,12 @@
 #include "dflockctl/settings.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/auth_token.h"
 #include "dflockctl/command.h"
@@ -237,6 +239,29 @@ static const struct flag_need settings_tls_needs[] = {
     {"tls-client-key", "tls-client-cert"},
 };
 
+/* The library would report these files without the name of a flag. */
+static bool settings_check_tls_files(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+    const struct {
+        const char *flag;
+        const char *path;
+    } files[] = {
+        {"tls-ca", settings->options.tls_ca_file},
+        {"tls-client-cert", settings->options.tls_certificate},
+        {"tls-client-key", settings->options.tls_key},
+    };
+    char problem[FLAGS_PROBLEM_MAX];
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (!files[i].path || access(files[i].path, R_OK) == 0)
+            continue;
+        settings_fail(problem, "cannot read '%.200s': %s", files[i].path, strerror(errno));
+        return flags_wrong_value(reading, files[i].flag, problem);
+    }
+    return true;
+}
+
 static bool settings_read_retry(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
@@ -254,7 +279,7 @@ static bool settings_read_retry(struct flags_reading *reading)
         settings->retry = settings->retry_given ? RETRY_ALWAYS : RETRY_NEVER;
     if (settings->retry == RETRY_ALWAYS && settings->timeout_s == 0)
         status_report(
-            "--retry: has no effect without time to wait; leave out --try or --timeout 0");
+            "warning: --retry: has no effect without time to wait; leave out --try or --timeout 0");
     return true;
 }
 
@@ -288,7 +313,8 @@ static enum flags_result settings_read_flags(struct settings_reader *reader,
         (!settings_read_servers(&reading) || !settings_read_auth(&reading) ||
          !flags_check_needs(&reading, settings_tls_needs,
                             sizeof(settings_tls_needs) / sizeof(settings_tls_needs[0])) ||
-         !settings_read_retry(&reading) || !settings_check_flags(&reading)))
+         !settings_check_tls_files(&reading) || !settings_read_retry(&reading) ||
+         !settings_check_flags(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(reader->problem, reading.problem, FLAGS_PROBLEM_MAX);
