@@ -75,8 +75,7 @@ static bool flags_set_value(struct flags_reading *reading, const struct flag *fl
         return flags_parse_boolean(text, field) || flags_wrong(reading, name, what);
     case FLAG_UNSUPPORTED:
         return *text == '\0' || strcmp(text, "0") == 0 ||
-               flags_wrong(reading, name,
-                           "not supported by this version; remove it to go on without");
+               flags_wrong(reading, name, "not supported by this version; remove it");
     case FLAG_HELP:
     case FLAG_VERSION:
         field = flag->type == FLAG_HELP ? &reading->help : &reading->version;
@@ -212,15 +211,44 @@ bool flags_given(const struct flags_reading *reading, const char *name)
     return reading->by_flag[flag - reading->flags->table];
 }
 
-bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what)
+void flags_name_source(const struct flags_reading *reading, const char *name,
+                       char source[FLAGS_SOURCE_MAX])
 {
     const struct flag *flag = flags_find(reading->flags, name, strlen(name));
     bool by_variable = flag->variable && !flags_given(reading, name);
-    char given[64];
 
-    snprintf(given, sizeof(given), "%s%s", by_variable ? reading->flags->variable_prefix : "--",
+    snprintf(source, FLAGS_SOURCE_MAX, "%s%s", by_variable ? reading->flags->variable_prefix : "--",
              by_variable ? flag->variable : name);
-    return flags_wrong(reading, given, what);
+}
+
+bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what)
+{
+    char source[FLAGS_SOURCE_MAX];
+
+    flags_name_source(reading, name, source);
+    return flags_wrong(reading, source, what);
+}
+
+bool flags_is_unknown_variable(const struct flags *flags, const char *entry)
+{
+    size_t prefix = strlen(flags->variable_prefix);
+    const char *name = entry + prefix;
+    size_t length;
+
+    if (strncmp(entry, flags->variable_prefix, prefix) != 0)
+        return false;
+    length = strcspn(name, "=");
+    for (size_t i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+        const char *const known[] = {flag->variable, flag->variable_old};
+
+        for (int which = 0; which < 2; which++) {
+            if (known[which] && strlen(known[which]) == length &&
+                memcmp(known[which], name, length) == 0)
+                return false;
+        }
+    }
+    return true;
 }
 
 static bool flags_is_set(const struct flags_reading *reading, const char *name)

@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 enum {
-    FLAGS_MAX = 64, /* of a table */
+    FLAGS_MAX = 64,        /* of a table */
+    FLAGS_SOURCE_MAX = 64, /* bytes of the name of a flag or a variable */
     FLAGS_PROBLEM_MAX = 512
 };
 
@@ -101,6 +102,16 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
 
 /* Returns whether the flag `name`, which must be in the table, was among the arguments. */
 bool flags_given(const struct flags_reading *reading, const char *name);
+
+/*
+ * Writes the source of the value of the flag `name`, which must be in the table: --FLAG if it was
+ * among the arguments or has no variable, else the variable.
+ */
+void flags_name_source(const struct flags_reading *reading, const char *name,
+                       char source[FLAGS_SOURCE_MAX]);
+
+/* Returns whether `entry` of the environment has the table's prefix, but no flag has its name. */
+bool flags_is_unknown_variable(const struct flags *flags, const char *entry);
 
 /*
  * Overwrites each value of the flag `name` and its variable in the arguments and the

@@ -23,6 +23,12 @@ static int fence_file_fail(char problem[FENCE_FILE_PROBLEM_MAX], const char *pat
     return -1;
 }
 
+/* Explains a failure to open or create the file. */
+static const char *fence_file_explain(int error)
+{
+    return error == ENOENT ? "its directory does not exist" : strerror(error);
+}
+
 void fence_file_encode(uint8_t bytes[FENCE_FILE_BYTES], uint64_t ceiling)
 {
     uint64_t big_endian = htobe64(ceiling);
@@ -152,7 +158,7 @@ int fence_file_open(const char *path, uint64_t *ceiling, char problem[FENCE_FILE
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 
     if (file < 0)
-        return fence_file_fail(problem, path, strerror(errno));
+        return fence_file_fail(problem, path, fence_file_explain(errno));
     if (fence_file_lock_and_read(file, path, ceiling, problem) < 0) {
         close(file);
         return -1;
@@ -168,7 +174,7 @@ static int fence_file_check_directory(const char *path, char problem[FENCE_FILE_
     if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
         return fence_file_fail(problem, path, strerror(ENAMETOOLONG));
     if (faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) < 0)
-        return fence_file_fail(problem, path, strerror(errno));
+        return fence_file_fail(problem, path, fence_file_explain(errno));
     return 0;
 }
 

@@ -130,7 +130,7 @@ static bool tls_read_file(gnutls_datum_t *text, const char *what, const char *pa
     return false;
 }
 
-static bool tls_check_dates(gnutls_x509_crt_t certificate, const char *path,
+static bool tls_check_dates(gnutls_x509_crt_t certificate, const char *what, const char *path,
                             char problem[TLS_PROBLEM_MAX])
 {
     time_t now = time(NULL);
@@ -146,11 +146,11 @@ static bool tls_check_dates(gnutls_x509_crt_t certificate, const char *path,
     if (gmtime_r(&then, &parts))
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &parts);
     snprintf(why, sizeof(why), now < from ? "not valid before %s" : "expired at %s", date);
-    tls_set_problem(problem, "TLS certificate", path, why);
+    tls_set_problem(problem, what, path, why);
     return false;
 }
 
-static bool tls_check_certificate(const gnutls_datum_t *text, const char *path,
+static bool tls_check_certificate(const gnutls_datum_t *text, const char *what, const char *path,
                                   char problem[TLS_PROBLEM_MAX])
 {
     gnutls_x509_crt_t chain[CERTIFICATES_MAX];
@@ -160,18 +160,18 @@ static bool tls_check_certificate(const gnutls_datum_t *text, const char *path,
     bool fine;
 
     if (result <= 0) {
-        tls_set_problem(problem, "TLS certificate", path,
+        tls_set_problem(problem, what, path,
                         result == GNUTLS_E_SHORT_MEMORY_BUFFER ? "more than 16 certificates"
                                                                : "holds no certificate in PEM");
         return false;
     }
-    fine = tls_check_dates(chain[0], path, problem);
+    fine = tls_check_dates(chain[0], what, path, problem);
     for (int i = 0; i < result; i++)
         gnutls_x509_crt_deinit(chain[i]);
     return fine;
 }
 
-static bool tls_check_key(const gnutls_datum_t *text, const char *path,
+static bool tls_check_key(const gnutls_datum_t *text, const char *what, const char *path,
                           char problem[TLS_PROBLEM_MAX])
 {
     gnutls_x509_privkey_t key;
@@ -182,21 +182,23 @@ static bool tls_check_key(const gnutls_datum_t *text, const char *path,
         gnutls_x509_privkey_deinit(key);
     }
     if (result == GNUTLS_E_DECRYPTION_FAILED)
-        tls_set_problem(problem, "TLS key", path, "encrypted; use a key without a passphrase");
+        tls_set_problem(problem, what, path, "encrypted; use a key without a passphrase");
     else if (result < 0)
-        tls_set_problem(problem, "TLS key", path, "holds no private key in PEM");
+        tls_set_problem(problem, what, path, "holds no private key in PEM");
     return result == 0;
 }
 
 static bool tls_context_load_certificate(struct tls_context *context, const struct tls_files *files,
                                          char problem[TLS_PROBLEM_MAX])
 {
+    const char *what = files->certificate_source ? files->certificate_source : "TLS certificate";
+    const char *what_key = files->key_source ? files->key_source : "TLS key";
     gnutls_datum_t certificate;
     gnutls_datum_t key = {0};
-    bool fine = tls_read_file(&certificate, "TLS certificate", files->certificate, problem) &&
-                tls_check_certificate(&certificate, files->certificate, problem) &&
-                tls_read_file(&key, "TLS key", files->key, problem) &&
-                tls_check_key(&key, files->key, problem);
+    bool fine = tls_read_file(&certificate, what, files->certificate, problem) &&
+                tls_check_certificate(&certificate, what, files->certificate, problem) &&
+                tls_read_file(&key, what_key, files->key, problem) &&
+                tls_check_key(&key, what_key, files->key, problem);
 
     if (fine) {
         int result = gnutls_certificate_set_x509_key_mem2(context->credentials, &certificate, &key,
@@ -204,12 +206,10 @@ static bool tls_context_load_certificate(struct tls_context *context, const stru
 
         fine = result >= 0;
         if (result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
-            snprintf(problem, TLS_PROBLEM_MAX,
-                     "TLS key '%.150s' is not the key of certificate '%.150s'", files->key,
-                     files->certificate);
+            snprintf(problem, TLS_PROBLEM_MAX, "%s '%.150s' is not the key of certificate '%.150s'",
+                     what_key, files->key, files->certificate);
         else if (!fine)
-            tls_set_problem(problem, "TLS certificate", files->certificate,
-                            gnutls_strerror(result));
+            tls_set_problem(problem, what, files->certificate, gnutls_strerror(result));
     }
     tls_wipe(&certificate);
     tls_wipe(&key);
@@ -259,7 +259,9 @@ struct tls_context *tls_context_load(const struct tls_files *files, char problem
     if (gnutls_session_ticket_key_generate(&context->ticket_key) == 0 &&
         tls_context_load_certificate(context, files, problem) &&
         (!files->client_ca ||
-         tls_context_trust(context, "TLS client CA", files->client_ca, problem)))
+         tls_context_trust(context,
+                           files->client_ca_source ? files->client_ca_source : "TLS client CA",
+                           files->client_ca, problem)))
         return context;
     tls_context_drop(context);
     return NULL;

@@ -28,6 +28,10 @@ struct tls_files {
     const char *certificate; /* PEM: the server's certificate, then intermediate ones */
     const char *key;
     const char *client_ca; /* CAs for client certificates; NULL: clients need none */
+    /* The flags or variables of the files, for problems. NULL: a description. */
+    const char *certificate_source;
+    const char *key_source;
+    const char *client_ca_source;
 };
 
 /*

@@ -13,6 +13,9 @@ static struct tls_context *credentials_load_tls(const struct options *options,
         .certificate = options->tls_certificate,
         .key = options->tls_key,
         .client_ca = options->tls_client_ca,
+        .certificate_source = options->sources[OPTIONS_TLS_CERT],
+        .key_source = options->sources[OPTIONS_TLS_KEY],
+        .client_ca_source = options->sources[OPTIONS_TLS_CLIENT_CA],
     };
 
     return tls_context_load(&files, problem);
@@ -62,7 +65,8 @@ static void credentials_reload_secret(struct credentials *credentials, uint64_t 
     char *token = auth_token_reread(options->auth_token_source, problem);
 
     if (!token) {
-        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "error", problem, NULL);
+        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "file",
+                 options->auth_token_source, "error", problem, NULL);
     } else if (secret_change(credentials->secret, token, ends_ns) == SECRET_UNCHANGED) {
         log_line(LOG_INFO, "secret unchanged", "file", options->auth_token_source, NULL);
     } else {

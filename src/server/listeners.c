@@ -39,11 +39,17 @@
 
 #include "server/log.h"
 
-static void listeners_explain_path(char problem[OPTIONS_PROBLEM_MAX], const char *path,
+static void listeners_explain_path(char problem[OPTIONS_PROBLEM_MAX], const struct options *options,
                                    const char *wrong)
 {
-    snprintf(problem, OPTIONS_PROBLEM_MAX, "--unix-socket: cannot listen on '%.200s': %s", path,
-             wrong);
+    snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: cannot listen on '%.200s': %s",
+             options->sources[OPTIONS_UNIX_SOCKET], options->unix_socket, wrong);
+}
+
+static void listeners_explain_host(char problem[OPTIONS_PROBLEM_MAX], const struct options *options,
+                                   const char *wrong)
+{
+    snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: %s", options->sources[OPTIONS_HOST], wrong);
 }
 
 /* The findings of one attempt to listen. */
@@ -83,7 +89,7 @@ static bool listeners_open_path(struct listeners *listeners, const struct option
     listener = unix_socket_listen(&listeners->unix_socket, path, (mode_t)options->unix_socket_mode,
                                   &attempt->draining, &wrong);
     if (listener < 0) {
-        listeners_explain_path(attempt->problem, path, wrong);
+        listeners_explain_path(attempt->problem, options, wrong);
         return false;
     }
     listeners->shared[listeners->shared_count++] =
@@ -144,11 +150,16 @@ static void listeners_find_tcp(const struct options *options, struct listeners_a
 static bool listeners_open_tcp(struct listeners *listeners, const struct options *options,
                                uint32_t workers, struct listeners_attempt *attempt)
 {
-    int error = sockets_listen(options->host, (uint16_t)options->port, listeners->own, workers,
-                               attempt->problem);
+    char text[SOCKETS_TEXT_MAX];
+    int error =
+        sockets_listen(options->host, (uint16_t)options->port, listeners->own, workers, text);
 
     if (error == -EADDRINUSE)
         listeners_find_tcp(options, attempt);
+    if (error == -EINVAL)
+        listeners_explain_host(attempt->problem, options, text);
+    else if (error < 0)
+        snprintf(attempt->problem, OPTIONS_PROBLEM_MAX, "%s", text);
     if (error < 0)
         return false;
     listeners->own_count = workers;
@@ -217,11 +228,11 @@ bool listeners_check(const struct options *options, char problem[OPTIONS_PROBLEM
     const char *wrong = NULL;
 
     if (!sockets_resolves(options->host, text)) {
-        snprintf(problem, OPTIONS_PROBLEM_MAX, "%s", text);
+        listeners_explain_host(problem, options, text);
         return false;
     }
     if (path && path[0] && !unix_socket_check(path, &wrong)) {
-        listeners_explain_path(problem, path, wrong);
+        listeners_explain_path(problem, options, wrong);
         return false;
     }
     return true;

@@ -15,20 +15,22 @@ enum {
 struct event_text {
     const char *message;
     const char *reason;
+    const char *detail; /* not NULL: the caller's reason is a detail, or else this */
 };
 
 static const struct event_text texts[LOG_EVENTS] = {
     [LOG_EVENT_AUTH_FAILED] = {"authentication failed", NULL},
     [LOG_EVENT_MAX_CONNECTIONS] = {"connection refused", "--max-connections reached"},
     [LOG_EVENT_MAX_CONNECTIONS_PER_IP] = {"connection refused", "--max-connections-per-ip reached"},
-    [LOG_EVENT_NO_ROOM] = {"connection refused", "no memory or no slot left"},
+    [LOG_EVENT_NO_ROOM] = {"connection refused", "no memory (--max-buffered-mib) or no slot left"},
     [LOG_EVENT_INVALID_REQUEST] = {"protocol error", "invalid request"},
     [LOG_EVENT_LINE_TOO_LONG] = {"protocol error", "line too long"},
     [LOG_EVENT_REQUEST_LATE] = {"protocol error", "request not complete within --read-timeout"},
     [LOG_EVENT_BACKLOG_FULL] = {"protocol error", "over 64 KiB behind a request that waits"},
     [LOG_EVENT_REPLIES_NOT_READ] = {"protocol error", "replies not read within --write-timeout"},
     [LOG_EVENT_TLS_FAILED] = {"TLS failed", NULL},
-    [LOG_EVENT_BUFFERS_SHORT] = {"connection closed", "memory for buffers is short"},
+    [LOG_EVENT_BUFFERS_SHORT] = {"connection closed", "--max-buffered-mib reached",
+                                 "closed to free memory"},
 };
 
 static struct log_limit limits[LOG_EVENTS];
@@ -44,7 +46,8 @@ void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_p
     char address[SOCKETS_PEER_TEXT_MAX];
     char connection[LOG_EVENTS_NUMBER_MAX];
     char count[LOG_EVENTS_NUMBER_MAX];
-    const char *pairs[6] = {NULL};
+    const struct event_text *text = &texts[event];
+    const char *pairs[8] = {NULL};
     uint64_t suppressed;
     int used = 0;
 
@@ -58,15 +61,19 @@ void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_p
         pairs[used++] = connection;
     }
     pairs[used++] = "reason";
-    pairs[used++] = reason ? reason : texts[event].reason;
+    pairs[used++] = reason && !text->detail ? reason : text->reason;
+    if (text->detail) {
+        pairs[used++] = "detail";
+        pairs[used++] = reason ? reason : text->detail;
+    }
     if (suppressed) {
         log_events_write_number(count, suppressed);
         pairs[used++] = "suppressed";
         pairs[used++] = count;
     }
     /* The first NULL key ends the line. */
-    log_line(LOG_WARN, texts[event].message, "addr", peer->address ? peer->address : address,
-             pairs[0], pairs[1], pairs[2], pairs[3], pairs[4], pairs[5], NULL);
+    log_line(LOG_WARN, text->message, "addr", peer->address ? peer->address : address, pairs[0],
+             pairs[1], pairs[2], pairs[3], pairs[4], pairs[5], pairs[6], pairs[7], NULL);
 }
 
 void log_event_lease_expired(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key)

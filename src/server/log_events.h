@@ -33,7 +33,10 @@ struct log_peer {
     uint64_t connection; /* the number in its id; 0: none yet */
 };
 
-/* Logs a line at WARN. With `reason` NULL, uses the reason of the event. */
+/*
+ * Logs a line at WARN. With `reason` NULL, uses the reason of the event. LOG_EVENT_BUFFERS_SHORT
+ * has `reason` as a detail.
+ */
 void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
                        const char *reason);
 

@@ -36,7 +36,8 @@ enum {
     BUFFERED_SHARE = 4, /* buffers may use this fraction of the memory: a quarter */
     CLAIMS_SHARE = 4,
     CLAIMS_SHARE_OF_CONNECTION = 4, /* of the claims */
-    CLAIM_BYTES = 160               /* of memory that a claim of `e` takes in all */
+    CLAIM_BYTES = 160,              /* of memory that a claim of `e` takes in all */
+    SERVER_LIMITS = 5               /* that the log reports */
 };
 
 /*
@@ -67,6 +68,7 @@ struct server {
     struct listeners listeners;
     struct thread threads[WORKERS_MAX]; /* the first one is the main thread */
     uint32_t thread_count;
+    uint64_t memory_bytes;    /* that the process may use */
     pthread_barrier_t opened; /* of all threads */
     pthread_barrier_t ready;  /* of those that have a worker */
 };
@@ -126,9 +128,62 @@ static void server_set_limits(struct server *server)
     if (options->max_claims_per_connection == 0)
         options->max_claims_per_connection =
             (options->max_claims + CLAIMS_SHARE_OF_CONNECTION - 1) / CLAIMS_SHARE_OF_CONNECTION;
+    if (options->max_buffered_mib == 0)
+        options->max_buffered_mib = buffers >> 20;
+    server->memory_bytes = limits.memory_bytes;
     server->thread_count = limits.cpus < WORKERS_MAX ? limits.cpus : WORKERS_MAX;
     if (options->threads > 0)
         server->thread_count = (uint32_t)options->threads;
+}
+
+struct limit {
+    const char *name;
+    char value[24];
+};
+
+/* Lists the limits in effect. `threads` is the number of workers. */
+static void server_list_limits(const struct server *server, uint32_t threads,
+                               struct limit list[SERVER_LIMITS])
+{
+    const struct options *options = &server->options;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } limits[SERVER_LIMITS] = {
+        {"threads", threads},
+        {"max_claims", options->max_claims},
+        {"max_claims_per_connection", options->max_claims_per_connection},
+        {"max_buffered_mib", options->max_buffered_mib},
+        {"memory_mib", server->memory_bytes >> 20},
+    };
+
+    for (int i = 0; i < SERVER_LIMITS; i++) {
+        list[i].name = limits[i].name;
+        snprintf(list[i].value, sizeof(list[i].value), "%llu", (unsigned long long)limits[i].value);
+    }
+}
+
+static void server_log_limits(const struct server *server)
+{
+    struct limit list[SERVER_LIMITS];
+
+    server_list_limits(server, server->shared.count, list);
+    log_line(LOG_INFO, "limits", list[0].name, list[0].value, list[1].name, list[1].value,
+             list[2].name, list[2].value, list[3].name, list[3].value, list[4].name, list[4].value,
+             NULL);
+}
+
+/* The variables of a container or a unit may be meant for others, so these only warn. */
+static void server_warn_of_unknown_variables(void)
+{
+    for (char **entry = environ; *entry; entry++) {
+        char name[256];
+
+        if (!options_is_unknown_variable(*entry))
+            continue;
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(*entry, "="), *entry);
+        log_line(LOG_WARN, "unknown variable ignored", "name", name, NULL);
+    }
 }
 
 /*
@@ -159,7 +214,7 @@ static bool server_open_fences(struct server *server, uint64_t *first)
     if (!path)
         return true;
     if (!fence_store_open(&server->fence_store, path, *first, first, problem)) {
-        server_fail_at("--fence-state-file", problem);
+        server_fail_at(server->options.sources[OPTIONS_FENCE_STATE_FILE], problem);
         return false;
     }
     server->shared.fence_store = &server->fence_store;
@@ -210,6 +265,7 @@ static void server_run_thread(struct thread *thread)
     pthread_barrier_wait(&server->ready);
     if (thread->number == 0) {
         listeners_log(&server->listeners);
+        server_log_limits(server);
         if (notify_service_manager("READY=1") < 0)
             log_line(LOG_WARN, "cannot notify the service manager of readiness", NULL);
     }
@@ -346,16 +402,21 @@ static int server_check(const struct server *server)
 {
     const struct options *options = &server->options;
     char problem[OPTIONS_PROBLEM_MAX];
+    struct limit list[SERVER_LIMITS];
     int error;
 
     if (options->fence_state_file && !fence_store_check(options->fence_state_file, problem))
-        return server_fail_at("--fence-state-file", problem);
+        return server_fail_at(options->sources[OPTIONS_FENCE_STATE_FILE], problem);
     if (!listeners_check(options, problem))
         return server_fail(problem);
     error = worker_probe();
     if (error)
         return server_fail_at_ring(error);
-    puts("dflockd: the configuration is valid");
+    server_list_limits(server, server->thread_count, list);
+    printf("dflockd: the configuration is valid\ndflockd: limits");
+    for (int i = 0; i < SERVER_LIMITS; i++)
+        printf(" %s=%s", list[i].name, list[i].value);
+    puts("");
     return server_finish_output();
 }
 
@@ -379,6 +440,7 @@ static int server_start(struct server *server)
     shared->shutdown.timeout_ns = server->options.shutdown_timeout_s * NS_PER_S;
     shared->memory = system_memory;
     server_set_limits(server);
+    server_warn_of_unknown_variables();
     if (!credentials_load(&server->credentials, &server->options, tls_problem))
         return server_fail(tls_problem);
     if (server->options.check)

@@ -23,8 +23,7 @@ static const struct flag options_table[] = {
     NUMBER_FLAG("default-lease-ttl", "DEFAULT_LEASE_TTL_S", NULL, default_lease_s, 1,
                 DFLOCKD_SECONDS_MAX, "33", "Seconds of a lease if the request gives none"),
     NUMBER_FLAG("lease-sweep-interval", "LEASE_SWEEP_INTERVAL_S", NULL, lease_sweep_interval_s, 1,
-                SECONDS_MAX, "1",
-                "Accepted without effect; leases expire within 20 ms of their deadline"),
+                SECONDS_MAX, "1", "Ignored; for compatibility"),
     NUMBER_FLAG("gc-interval", "GC_INTERVAL_S", "GC_LOOP_SLEEP", gc_interval_s, 1, SECONDS_MAX, "5",
                 "Seconds between removals of idle keys"),
     NUMBER_FLAG("gc-max-idle", "GC_MAX_IDLE_S", "GC_MAX_UNUSED_TIME", gc_max_idle_s, 0, SECONDS_MAX,
@@ -115,6 +114,22 @@ static bool options_read_auth(struct flags_reading *reading)
                                  &options->auth_token, &options->auth_token_source);
 }
 
+static void options_name_sources(const struct flags_reading *reading)
+{
+    static const char *const names[OPTIONS_SOURCES] = {
+        [OPTIONS_HOST] = "host",
+        [OPTIONS_UNIX_SOCKET] = "unix-socket",
+        [OPTIONS_FENCE_STATE_FILE] = "fence-state-file",
+        [OPTIONS_TLS_CERT] = "tls-cert",
+        [OPTIONS_TLS_KEY] = "tls-key",
+        [OPTIONS_TLS_CLIENT_CA] = "tls-client-ca",
+    };
+    struct options *options = reading->options;
+
+    for (int i = 0; i < OPTIONS_SOURCES; i++)
+        flags_name_source(reading, names[i], options->sources[i]);
+}
+
 enum options_result options_read(struct options *options, int count, char *const *arguments,
                                  char problem[OPTIONS_PROBLEM_MAX])
 {
@@ -127,6 +142,7 @@ enum options_result options_read(struct options *options, int count, char *const
     case FLAGS_VERSION:
         return OPTIONS_VERSION;
     case FLAGS_RUN:
+        options_name_sources(&reading);
         if (flags_check_needs(&reading, options_needs,
                               sizeof(options_needs) / sizeof(options_needs[0])) &&
             options_read_auth(&reading))
@@ -149,6 +165,11 @@ void options_free(struct options *options)
 {
     auth_token_free(options->auth_token);
     options->auth_token = NULL;
+}
+
+bool options_is_unknown_variable(const char *entry)
+{
+    return flags_is_unknown_variable(&options_flags, entry);
 }
 
 void options_print_help(void)

@@ -16,6 +16,17 @@ enum {
     OPTIONS_COUNT_MAX = INT32_MAX /* of each number of things */
 };
 
+/* The values whose problems are found after the reading. */
+enum options_source {
+    OPTIONS_HOST,
+    OPTIONS_UNIX_SOCKET,
+    OPTIONS_FENCE_STATE_FILE,
+    OPTIONS_TLS_CERT,
+    OPTIONS_TLS_KEY,
+    OPTIONS_TLS_CLIENT_CA,
+    OPTIONS_SOURCES
+};
+
 /* Texts are borrowed from the arguments and the environment. */
 struct options {
     const char *host;
@@ -48,6 +59,7 @@ struct options {
     uint64_t threads;          /* 0: one for each CPU that this process may use */
     bool debug;
     bool check; /* check the configuration instead of serving */
+    char sources[OPTIONS_SOURCES][FLAGS_SOURCE_MAX]; /* the flag or variable of each value */
 };
 
 enum options_result {
@@ -69,6 +81,9 @@ void options_wipe_secrets(struct options *options, int count, char *const *argum
 
 /* Wipes the auth token from memory. */
 void options_free(struct options *options);
+
+/* Returns whether `entry` of the environment looks like a variable of the server, but is none. */
+bool options_is_unknown_variable(const char *entry);
 
 /* Prints every flag with its variable and default to stdout. */
 void options_print_help(void);

@@ -208,7 +208,8 @@ def test_an_unusable_file_does_not_change_the_secret(secret_file, tmp_path):
         reload(server, "secret not reloaded, the old one stays")
         assert accepts(server, "first")
         errors = [line for line in server.log if "not reloaded" in line]
-        assert all("level=ERROR" in line and "error=" in line for line in errors)
+        assert all("level=ERROR" in line and f"file={path}" in line and "error=" in line
+                   for line in errors)
         assert not any("lines" in line or "with" in line for line in errors)
         os.unlink(path)
         secret_file(b"second")

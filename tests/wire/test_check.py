@@ -2,17 +2,20 @@
 
 import errno
 import os
+import re
 import socket
 import subprocess
 
 import pytest
 from lib.certificates import Authority
 from lib.server import BINARY, Server
-from lib.wire_client import Client
+from lib.wire_client import Client, eventually
 from seccomp import forbid_io_uring
 from startup import assert_refused, run_server
 
-VALID = "dflockd: the configuration is valid\n"
+LIMITS = (r"threads=\d+ max_claims=\d+ max_claims_per_connection=\d+ max_buffered_mib=\d+ "
+          r"memory_mib=\d+\n")
+VALID = re.compile(r"dflockd: the configuration is valid\ndflockd: limits " + LIMITS)
 
 
 def check(*args, **more):
@@ -20,7 +23,8 @@ def check(*args, **more):
 
 
 def assert_valid(done):
-    assert (done.returncode, done.stdout, done.stderr) == (0, VALID, "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert VALID.fullmatch(done.stdout), done.stdout
 
 
 def snapshot(folder):
@@ -64,7 +68,13 @@ def test_a_check_reads_the_variables_of_the_server(tmp_path):
                                     str(tmp_path / "fences")}))
     assert_refused(check(environment={"DFLOCKD_PORT": "x"}), "DFLOCKD_PORT")
     assert_refused(check(environment={"DFLOCKD_FENCE_STATE_FILE": str(tmp_path)}),
-                   "--fence-state-file")
+                   "DFLOCKD_FENCE_STATE_FILE")
+    assert_refused(check(environment={"DFLOCKD_UNIX_SOCKET": str(tmp_path)}), "DFLOCKD_UNIX_SOCKET")
+    assert_refused(check(environment={"DFLOCKD_HOST": "host.invalid"}), "DFLOCKD_HOST")
+    pair = Authority(tmp_path).issue("server")
+    tls = {"DFLOCKD_TLS_CERT": str(pair.certificate), "DFLOCKD_TLS_KEY": str(pair.key)}
+    for name in (*tls, "DFLOCKD_TLS_CLIENT_CA"):
+        assert_refused(check(environment={**tls, name: "/nowhere"}), f"{name} '/nowhere'")
     # The check takes no port that a server could need.
     with Server(environment={"DFLOCKD_CHECK": "true"}), Server("--check=false"), \
             Server("--no-check"):
@@ -83,17 +93,17 @@ def wrong_configurations(folder):
         (["--auth-token="], "--auth-token"),
         ([f"--auth-token-file={folder}/missing"], "--auth-token-file"),
         ([f"--auth-token-file={folder}/two-lines"], "--auth-token-file"),
-        ([f"--tls-cert={folder}/empty", f"--tls-key={folder}/empty"], f"{folder}/empty"),
+        ([f"--tls-cert={folder}/empty", f"--tls-key={folder}/empty"], f"--tls-cert '{folder}/empty'"),
         ([f"--tls-cert={folder}/empty"], "--tls-cert"),
         ([f"--fence-state-file={folder}/nine"], "holds 9 bytes"),
         ([f"--fence-state-file={folder}/huge"], "too large for a fence"),
         ([f"--fence-state-file={folder}"], "--fence-state-file"),
         ([f"--fence-state-file={folder}/pipe"], "not a regular file"),
-        ([f"--fence-state-file={folder}/missing/fences"], "No such file"),
+        ([f"--fence-state-file={folder}/missing/fences"], "its directory does not exist"),
         ([f"--unix-socket={folder}/missing/socket"], "its directory does not exist"),
         ([f"--unix-socket={folder}/empty"], "not a socket"),
         ([f"--unix-socket={folder}/{'x' * 200}"], "longer than 107 bytes"),
-        (["--host=host.invalid"], "cannot resolve host 'host.invalid'"),
+        (["--host=host.invalid"], "--host: cannot resolve host 'host.invalid'"),
     ]
 
 
@@ -112,6 +122,28 @@ def test_a_check_refuses_an_unwritable_directory(tmp_path):
     tmp_path.chmod(0o500)
     assert_refused(check(f"--fence-state-file={tmp_path}/fences"), "--fence-state-file")
     assert_refused(check(f"--unix-socket={tmp_path}/socket"), "--unix-socket")
+
+
+def test_a_check_and_the_log_report_the_limits():
+    flags = ("--threads=1", "--max-claims=1000", "--max-buffered-mib=24")
+    limits = re.compile(r"limits\"? threads=1 max_claims=1000 max_claims_per_connection=250 "
+                        r"max_buffered_mib=24 memory_mib=[1-9]\d*\n")
+    done = check(*flags)
+    assert_valid(done)
+    assert limits.search(done.stdout)
+    with Server(*flags) as server:
+        eventually(lambda: any(limits.search(line) for line in server.log))
+    with Server() as server:
+        eventually(lambda: any(re.search(r'level=INFO msg="limits" ' + LIMITS, line)
+                               for line in server.log))
+
+
+def test_a_variable_that_no_flag_has_is_reported():
+    done = check(environment={"DFLOCKD_MAX_CLIAMS": "s3cret", "DFLOCKD_GC_LOOP_SLEEP": "3",
+                              "DFLOCKD_HTTP_PORT": "0", "DFLOCKD": "here"})
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.endswith(
+        'level=WARN msg="unknown variable ignored" name=DFLOCKD_MAX_CLIAMS\n')
 
 
 def test_a_check_ignores_a_port_in_use(tmp_path):
