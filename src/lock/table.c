@@ -353,12 +353,14 @@ uint32_t table_claims(const struct table *table, uint64_t connection_id)
     return client ? client_active(client) : 0;
 }
 
-void table_unwatch(struct table *table, uint64_t connection_id)
+bool table_unwatch(struct table *table, uint64_t connection_id)
 {
     struct client *client = client_find(table, connection_id);
+    bool watched = client && client->watched;
 
-    if (client)
+    if (watched)
         client->watched = false;
+    return watched;
 }
 
 /* ---- time ---- */

@@ -224,7 +224,8 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t *steps);
  * follows once, when it no longer does, unless table_unwatch or table_disconnect comes first.
  */
 bool table_watch(struct table *table, uint64_t connection_id);
-void table_unwatch(struct table *table, uint64_t connection_id);
+/* Returns false if the notice was sent before, or the connection was not watched. */
+bool table_unwatch(struct table *table, uint64_t connection_id);
 
 /* Returns whether a connection holds a lease. One that is over counts until it is processed. */
 bool table_holds(const struct table *table, uint64_t connection_id);

@@ -446,6 +446,7 @@ void connection_counted(struct connection_context *context, struct connection *c
 /* The client holds nothing any more, unless it has acquired something since: idle time begins. */
 static void connection_begin_idle(struct connection_context *context, struct connection *connection)
 {
+    session_notice(&connection->session);
     if (connection->want == SESSION_WANT_INPUT && !timeout_runs(&connection->read) &&
         !session_watch(&connection->session, &context->session))
         connection_start_read_timeout(context, connection);

@@ -367,8 +367,10 @@ bool session_holds(const struct session *session, const struct session_context *
 
 bool session_watch(struct session *session, struct session_context *context)
 {
-    if (session->watching)
-        stripes_unwatch(context->stripes, session->connection_id, session->watched_stripe);
+    /* One notice at a time is on its way: the mailbox has room for it. */
+    if (session->watching &&
+        !stripes_unwatch(context->stripes, session->connection_id, session->watched_stripe))
+        return true;
     session->watching = false;
     for (uint64_t left = session->stripes_used; left; left &= left - 1) {
         uint32_t stripe = (uint32_t)__builtin_ctzll(left);

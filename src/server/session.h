@@ -167,9 +167,15 @@ bool session_disconnect(struct session *session, struct session_context *context
 bool session_holds(const struct session *session, const struct session_context *context);
 
 /*
- * Returns whether the client holds something or waits for it. If it does, LOCK_IDLE follows when
- * that may have changed; then call again.
+ * Returns whether the client holds something or waits for it, or may have done so until now. Then
+ * LOCK_IDLE follows when that has changed: call session_notice, and this again.
  */
 bool session_watch(struct session *session, struct session_context *context);
+
+/* LOCK_IDLE came. */
+static inline void session_notice(struct session *session)
+{
+    session->watching = false;
+}
 
 #endif

@@ -1,11 +1,8 @@
 #include "server/slots.h"
 
-/*
- * Effects for one slot in the mailbox: a reply, a notice of the current watch, and
- * notices of two abandoned watches at most, since a session watches once per read timeout.
- */
+/* A reply, and a notice: a session does not watch again before it has the last one. */
 enum {
-    SLOTS_EFFECTS_PER_SLOT = 4
+    SLOTS_EFFECTS_PER_SLOT = 2
 };
 
 void slots_init(struct slots *slots, const struct memory *memory, struct mailbox *mailbox)

@@ -220,13 +220,15 @@ bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t ind
     return holds;
 }
 
-void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index)
+bool stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index)
 {
     struct stripe *stripe = &stripes->stripe[index];
+    bool watched;
 
     stripe_lock(stripe);
-    table_unwatch(&stripe->table, connection_id);
+    watched = table_unwatch(&stripe->table, connection_id);
     stripe_unlock(stripe);
+    return watched;
 }
 
 bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index)

@@ -80,7 +80,7 @@ bool stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t con
 bool stripes_disconnect(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
                         uint32_t index, bool pending, uint32_t *steps, uint64_t *wake);
 bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
-void stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
+bool stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 uint32_t stripes_claims(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 

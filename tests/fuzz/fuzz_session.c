@@ -520,6 +520,7 @@ static void drain_all(void)
 /* LOCK_IDLE: the read timeout runs again if the client no longer holds a lock. */
 static void handle_idle(struct fuzz_peer *peer)
 {
+    session_notice(&peer->driven.session);
     if (peer->driven.want == SESSION_WANT_INPUT && peer->may_be_silent)
         peer->may_be_silent = session_watch(&peer->driven.session, context_of(peer));
 }

@@ -731,9 +731,12 @@ bool model_watch(struct model *model, uint32_t slot, uint32_t stripe)
     return true;
 }
 
-void model_unwatch(struct model *model, uint32_t slot, uint32_t stripe)
+bool model_unwatch(struct model *model, uint32_t slot, uint32_t stripe)
 {
+    bool watched = model->clients[slot].watched >> stripe & 1;
+
     model->clients[slot].watched &= ~(1ull << stripe);
+    return watched;
 }
 
 /* ---- the whole model ---- */

@@ -208,7 +208,7 @@ bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns);
 
 /* See table_watch. */
 bool model_watch(struct model *model, uint32_t slot, uint32_t stripe);
-void model_unwatch(struct model *model, uint32_t slot, uint32_t stripe);
+bool model_unwatch(struct model *model, uint32_t slot, uint32_t stripe);
 
 /* Returns the enqueued state of a client on a key, or NULL. */
 struct model_enqueued *model_enqueued(struct model *model, uint32_t slot, uint32_t key);

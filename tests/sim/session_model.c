@@ -604,9 +604,10 @@ void session_model_watch(struct world *world, struct sim_peer *peer)
     struct session_model *session_model = &peer->session_model;
     bool holds = session_watch(&peer->driven.session, &worker_of(world, peer)->context);
 
-    if (session_model->watching)
-        model_unwatch(&world->model, peer->number, session_model->watched_stripe);
-    session_model->watching = false;
+    /* A notice on its way comes first. */
+    if (session_model->watching &&
+        model_unwatch(&world->model, peer->number, session_model->watched_stripe))
+        session_model->watching = false;
     for (uint64_t left = session_model->stripes; left && !session_model->watching;
          left &= left - 1) {
         session_model->watched_stripe = (uint8_t)__builtin_ctzll(left);

@@ -375,6 +375,8 @@ static void take_effect(struct world *world, uint32_t worker, const struct strip
     }
     if (effect.outcome == MODEL_IDLE) {
         world_count(world, COVERAGE_IDLE);
+        session_notice(&peer->driven.session);
+        peer->session_model.watching = false;
         session_model_watch(world, peer);
         return;
     }

@@ -300,6 +300,9 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
         send_with_token(peer, "r", key, tokens[i], "");
         while (driver_take_effect(&world.driver, 0, &effect)) {
             assert_int_equal(effect.answer.outcome, LOCK_IDLE);
+            /* The session does not watch again before it has the notice. */
+            assert_true(session_watch(&peer->session, world.context));
+            session_notice(&peer->session);
             watched = session_watch(&peer->session, world.context);
         }
         assert_int_equal(watched, i + 1 < KEYS);

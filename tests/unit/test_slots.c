@@ -13,7 +13,7 @@
 
 enum {
     MANY = 5000,
-    EFFECTS_LEAST = 4 /* for each slot */
+    EFFECTS_LEAST = 2 /* for each slot */
 };
 
 struct fixture {
