@@ -223,3 +223,15 @@ def test_every_debug_line_of_a_connection_has_its_address():
         for message in "connection accepted", "connection closed":
             found, = [line for line in server.log if f'msg="{message}"' in line]
             assert f"level=DEBUG msg=\"{message}\" addr={where} conn=1\n" in found
+
+
+def test_a_connection_that_is_closed_for_memory_names_the_option():
+    with Server("--max-buffered-mib", "1", "--auth-token", SECRET) as server:
+        clients = [Client(server) for _ in range(40)]
+        for client in clients:
+            client.send(b"auth\n_\n" + b"x" * 60000)
+        line = logged(server, "connection closed", reason="--max-buffered-mib reached")
+        assert re.search(r' detail="(closed to free memory|no room for its requests or replies)"',
+                         line)
+        for client in clients:
+            client.close()
