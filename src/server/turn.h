@@ -3,7 +3,7 @@
  * for the rest of a turn, and not for all that other clients have sent.
  *
  * A step is about the work of one simple request, 0.2 to 0.5 us. Each phase adds its part to the
- * budget, and may use what earlier phases have left over:
+ * budget, and may use some of what earlier phases have left over:
  *
  *   phase     work                                                  what the phase does not reach
  *   EXPIRIES  ends of leases and waits                              stays due
@@ -39,8 +39,9 @@ enum turn_phase {
 };
 
 enum {
-    TURN_SHARE_MAX = 256,  /* steps of one connection at a time */
-    TURN_SHARE_LATER = 64, /* at least, so that a send carries replies to many requests */
+    TURN_CARRIED_MAX = 1536, /* steps that earlier phases leave over for a phase */
+    TURN_SHARE_MAX = 256,    /* steps of one connection at a time */
+    TURN_SHARE_LATER = 64,   /* at least, so that a send carries replies to many requests */
     TURN_SHARE_MIN = 4,
     TURN_SYSTEM_CALL = 32, /* steps that a send, a close and the like count as */
     TURN_CLAIM = 8 /* the same for the end of a claim: its records are rarely in the cache */
@@ -62,6 +63,8 @@ static inline void turn_enter(struct turn *turn, enum turn_phase phase)
 
     if (phase == TURN_EXPIRIES || turn->left < 0)
         turn->left = 0;
+    if (turn->left > TURN_CARRIED_MAX)
+        turn->left = TURN_CARRIED_MAX;
     turn->left += parts[phase];
     turn->share_max = phase == TURN_FIRST ? TURN_SHARE_MIN : TURN_SHARE_MAX;
     if (phase == TURN_FIRST)
