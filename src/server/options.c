@@ -29,7 +29,7 @@ static const struct flag options_table[] = {
     NUMBER_FLAG("gc-max-idle", "GC_MAX_IDLE_S", "GC_MAX_UNUSED_TIME", gc_max_idle_s, 0, SECONDS_MAX,
                 "60", "Seconds until an idle key may be removed; 0: at once"),
     NUMBER_FLAG("max-locks", "MAX_LOCKS", NULL, max_locks, 1, COUNT_MAX, "1024",
-                "Maximum number of keys, including idle ones"),
+                "Maximum number of keys, including idle ones; each takes up to 400 bytes"),
     NUMBER_FLAG("max-connections", "MAX_CONNECTIONS", NULL, max_connections, 0, COUNT_MAX, "0",
                 "Maximum number of connections; 0: no limit"),
     NUMBER_FLAG("max-connections-per-ip", "MAX_CONNECTIONS_PER_IP", NULL, max_connections_per_ip, 0,
