@@ -22,10 +22,9 @@
 
 enum {
     BUFFER_GROUP = 0,
-    RING_BUFFERS_FIRST =
-        64,               /* receive buffers at first; doubled for the next turn if they run out */
-    BACK_OFF_NS = 5000000, /* between attempts at a refused system call */
-    TRANSIENT_MAX = 16     /* EAGAIN or EBUSY in a row without such a pause */
+    RING_BUFFERS_FIRST = 64, /* doubled for the next turn if they run out */
+    BACK_OFF_NS = 5000000,   /* between attempts at a refused system call */
+    TRANSIENT_MAX = 16       /* EAGAIN or EBUSY in a row without such a pause */
 };
 
 /*

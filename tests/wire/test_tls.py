@@ -459,7 +459,8 @@ def other_authority(tmp_path_factory):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, other_authority, version):
+def test_a_client_must_show_a_certificate_of_the_authority(authority, pair, other_authority,
+                                                           version):
     right = authority.issue(f"client{version}", usage="clientAuth")
     others = [None, other_authority.issue(f"other{version}", usage="clientAuth"),
               authority.issue(f"server-only{version}", usage="serverAuth"),
