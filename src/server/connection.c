@@ -740,7 +740,7 @@ static void connection_send(struct connection_context *context, struct connectio
 
 /*
  * All receive buffers are free when the receives of a turn begin, and a receive takes one at least
- * if there is input. So a connection that got none waits for its turn; see connections_end_turn.
+ * if there is input. So a connection that got none waits for its turn; see connections.c.
  */
 static void connection_receive(struct connection_context *context, struct connection *connection)
 {

@@ -195,8 +195,8 @@ static void receive_replies(struct crowd *crowd, struct member *member, const st
     }
 }
 
-static bool reached(const struct crowd *crowd, enum crowd_goal goal, uint32_t wanted,
-                    uint32_t complete)
+static bool crowd_reached(const struct crowd *crowd, enum crowd_goal goal, uint32_t wanted,
+                          uint32_t complete)
 {
     switch (goal) {
     case ALL_SENT:
@@ -227,7 +227,7 @@ void crowd_exchange(struct crowd *crowd, const struct script *script, enum crowd
         if (member->fd >= 0)
             receive_replies(crowd, member, script);
     }
-    while (!reached(crowd, goal, wanted, complete)) {
+    while (!crowd_reached(crowd, goal, wanted, complete)) {
         struct epoll_event events[EVENTS];
         int count = epoll_wait(crowd->poll, events, EVENTS, 100);
 

@@ -42,7 +42,7 @@ void result_fail(struct result *result, const char *problem, const char *detail)
         snprintf(result->problem, sizeof(result->problem), "%s: %.60s", problem, detail);
 }
 
-static int usage(void)
+static int print_usage(void)
 {
     fprintf(stderr, "attack NAME port=PORT pid=PID [connections=N] [claims=N] [wait_s=N] "
                     "[silent=N] [others=N] [settle_ms=N] [stop=0|1] [kind=WORD]\n");
@@ -51,7 +51,7 @@ static int usage(void)
     return 2;
 }
 
-static bool set(struct settings *settings, const char *word)
+static bool read_setting(struct settings *settings, const char *word)
 {
     const char *value = strchr(word, '=');
     size_t length = value ? (size_t)(value - word) : 0;
@@ -107,10 +107,10 @@ int main(int count, char **arguments)
         if (strcmp(ATTACKS[i].name, arguments[1]) == 0)
             run = ATTACKS[i].run;
     for (int i = 2; i < count; i++)
-        if (!set(&settings, arguments[i]))
-            return usage();
+        if (!read_setting(&settings, arguments[i]))
+            return print_usage();
     if (!run || !settings.port || !settings.pid)
-        return usage();
+        return print_usage();
     raise_descriptor_limit();
     run(&settings, &result);
     printf("{\"replies\": %" PRIu64 ", \"closed\": %" PRIu64 ", \"late_max_ms\": %.3f, "

@@ -98,7 +98,8 @@ static void assert_lost(struct fixture *f, struct dflockd_lock *lock, enum dfloc
 }
 
 /* Another connection releases or renews by the token. */
-static void interfere(struct fixture *f, struct dflockd_lock *lock, enum dflockd_command command)
+static void interfere_with_lock(struct fixture *f, struct dflockd_lock *lock,
+                                enum dflockd_command command)
 {
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     struct dflockd_request request = {.command = command, .key = "key", .token = token};
@@ -194,7 +195,7 @@ static void a_lost_lock_can_be_acquired_and_lost_again(void **state)
     struct dflockd_lock *lock = hold_lock(f, 5);
 
     for (int round = 1; round <= 3; round++) {
-        interfere(f, lock, DFLOCKD_RELEASE);
+        interfere_with_lock(f, lock, DFLOCKD_RELEASE);
         assert_status(dflockd_lock_renew(lock, 0), DFLOCKD_STATUS_LOST);
         assert_done(dflockd_lock_acquire(lock, 0));
         assert_false(dflockd_lock_lost(lock));
@@ -213,7 +214,7 @@ static void a_refused_renewal_loses_the_lock(void **state)
     struct dflockd_lock *lock = hold_lock(f, 2);
     int64_t begun = now_ms();
 
-    interfere(f, lock, DFLOCKD_RELEASE);
+    interfere_with_lock(f, lock, DFLOCKD_RELEASE);
     assert_lost(f, lock, DFLOCKD_STATUS_NOT_HELD, begun, 1000 + AT_ONCE_MS);
     assert_true(is_free(f->served.address, "key"));
     dflockd_lock_free(lock);
@@ -454,7 +455,7 @@ static void release_reports_that_others_released_the_lock(void **state)
     struct fixture *f = *state;
     struct dflockd_lock *lock = hold_lock(f, 30);
 
-    interfere(f, lock, DFLOCKD_RELEASE);
+    interfere_with_lock(f, lock, DFLOCKD_RELEASE);
     assert_status(dflockd_lock_release(lock), DFLOCKD_STATUS_LOST);
     assert_true(dflockd_lock_lost(lock));
     assert_int_equal(f->losses.count, 0);

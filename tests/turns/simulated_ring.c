@@ -84,7 +84,7 @@ static struct network {
     uint64_t receives;
 } network;
 
-static void *grown(void *array, size_t count, size_t *room, size_t size)
+static void *grow_array(void *array, size_t count, size_t *room, size_t size)
 {
     if (count < *room)
         return array;
@@ -158,21 +158,21 @@ static struct socket *socket_at(int descriptor)
 }
 
 /* Returns true once in `times`, while rings are disturbed. */
-static bool disturbs(uint32_t times)
+static bool ring_disturbs(uint32_t times)
 {
     return network.disturb && seeded_below(network.random, times) == 0;
 }
 
 /* ---- completions ---- */
 
-static struct completion *complete(struct ring *ring, uint64_t tag, int32_t result)
+static struct completion *post_completion(struct ring *ring, uint64_t tag, int32_t result)
 {
     struct completion *completion;
 
     if (ring->first == ring->end)
         ring->first = ring->end = ring->shown = 0;
-    ring->completions =
-        grown(ring->completions, ring->end, &ring->completion_room, sizeof(*ring->completions));
+    ring->completions = grow_array(ring->completions, ring->end, &ring->completion_room,
+                                   sizeof(*ring->completions));
     completion = &ring->completions[ring->end++];
     *completion = (struct completion){.tag = tag, .result = result};
     return completion;
@@ -185,14 +185,15 @@ static void make_ready(int descriptor)
 
     if (socket->ready)
         return;
-    ring->ready = grown(ring->ready, ring->ready_count, &ring->ready_room, sizeof(*ring->ready));
+    ring->ready =
+        grow_array(ring->ready, ring->ready_count, &ring->ready_room, sizeof(*ring->ready));
     ring->ready[ring->ready_count++] = descriptor;
     socket->ready = true;
 }
 
 static void end_receive(struct socket *socket, int32_t result)
 {
-    complete(socket->ring, socket->receive_tag, result);
+    post_completion(socket->ring, socket->receive_tag, result);
     socket->receive_tag = 0;
 }
 
@@ -210,16 +211,16 @@ static bool receive_once(struct socket *socket)
     }
     if (length > SIMULATED_BUFFER_BYTES)
         length = SIMULATED_BUFFER_BYTES;
-    if (disturbs(8))
+    if (ring_disturbs(8))
         length = 1 + seeded_below(network.random, (uint32_t)length);
     buffer = ring->free[--ring->free_count];
     memcpy(ring->buffers[buffer], socket->input + socket->input_start, length);
     socket->input_start += length;
     network.receives++;
-    completion = complete(ring, socket->receive_tag, (int32_t)length);
+    completion = post_completion(ring, socket->receive_tag, (int32_t)length);
     completion->bytes = ring->buffers[buffer];
     completion->buffer = buffer;
-    completion->more = !disturbs(16);
+    completion->more = !ring_disturbs(16);
     if (!completion->more)
         socket->receive_tag = 0;
     return completion->more;
@@ -250,7 +251,7 @@ static void complete_watch(struct socket *socket)
 
     if (!socket->watch_tag || !(socket->peer_ended || socket->reset))
         return;
-    complete(socket->ring, socket->watch_tag, (int32_t)events);
+    post_completion(socket->ring, socket->watch_tag, (int32_t)events);
     socket->watch_tag = 0;
 }
 
@@ -297,7 +298,7 @@ static int32_t take_output(struct socket *socket, const uint8_t *bytes, uint32_t
     assert(!socket->output_ended);
     if (socket->reset)
         return -ECONNRESET;
-    if (disturbs(16))
+    if (ring_disturbs(16))
         most = seeded_below(network.random, length);
     if (most < length)
         length = (uint32_t)most;
@@ -316,20 +317,20 @@ static void send_waiting(struct socket *socket)
     do {
         result = take_output(socket, socket->send.bytes, socket->send.length);
     } while (result == -EAGAIN); /* the socket has room */
-    complete(socket->ring, socket->send.tag, result);
+    post_completion(socket->ring, socket->send.tag, result);
     socket->send.tag = 0;
 }
 
-static void cancel(struct socket *socket, uint64_t tag)
+static void cancel_request(struct socket *socket, uint64_t tag)
 {
     if (socket->receive_tag && socket->receive_tag == tag)
         end_receive(socket, -ECANCELED);
     if (socket->watch_tag && socket->watch_tag == tag) {
-        complete(socket->ring, socket->watch_tag, -ECANCELED);
+        post_completion(socket->ring, socket->watch_tag, -ECANCELED);
         socket->watch_tag = 0;
     }
     if (socket->send.tag && socket->send.tag == tag) {
-        complete(socket->ring, socket->send.tag, -ECANCELED);
+        post_completion(socket->ring, socket->send.tag, -ECANCELED);
         socket->send.tag = 0;
     }
 }
@@ -350,13 +351,13 @@ static void close_socket(struct socket *socket)
     }
 }
 
-static void execute(struct ring *ring, const struct operation_request *request)
+static void execute_request(struct ring *ring, const struct operation_request *request)
 {
     struct socket *socket;
     int32_t result;
 
     if (request->operation == OPERATION_POKE) {
-        complete(simulated_ring((uint32_t)request->descriptor), request->tag, 0);
+        post_completion(simulated_ring((uint32_t)request->descriptor), request->tag, 0);
         return;
     }
     socket = socket_at(request->descriptor);
@@ -371,7 +372,7 @@ static void execute(struct ring *ring, const struct operation_request *request)
         network.system_calls++;
         result = take_output(socket, request->bytes, request->length);
         if (result != (int32_t)request->length)
-            complete(ring, request->tag, result);
+            post_completion(ring, request->tag, result);
         break;
     case OPERATION_SEND:
         assert(!socket->send.tag);
@@ -384,7 +385,7 @@ static void execute(struct ring *ring, const struct operation_request *request)
         complete_watch(socket);
         break;
     case OPERATION_CANCEL_TAG:
-        cancel(socket, request->tag);
+        cancel_request(socket, request->tag);
         break;
     default:
         assert(request->operation == OPERATION_CLOSE);
@@ -395,8 +396,8 @@ static void execute(struct ring *ring, const struct operation_request *request)
 
 static void queue_request(struct ring *ring, struct operation_request request)
 {
-    ring->requests =
-        grown(ring->requests, ring->request_count, &ring->request_room, sizeof(*ring->requests));
+    ring->requests = grow_array(ring->requests, ring->request_count, &ring->request_room,
+                                sizeof(*ring->requests));
     ring->requests[ring->request_count++] = request;
 }
 
@@ -462,7 +463,7 @@ void ring_poke(struct ring *ring, int target, uint64_t tag, uint64_t failure_tag
 void ring_submit(struct ring *ring)
 {
     for (size_t i = 0; i < ring->request_count; i++)
-        execute(ring, &ring->requests[i]);
+        execute_request(ring, &ring->requests[i]);
     ring->request_count = 0;
 }
 
@@ -477,7 +478,7 @@ bool ring_turn(struct ring *ring, uint64_t until_ns)
         collect_from(ring->ready[i]);
     ring->ready_count = 0;
     ring->shown = ring->end;
-    if (disturbs(4))
+    if (ring_disturbs(4))
         ring->shown =
             ring->first + seeded_below(network.random, (uint32_t)(ring->end - ring->first) + 1);
     return true;
@@ -575,7 +576,7 @@ int simulated_connect(struct ring *ring)
     size_t room = (size_t)network.socket_room;
 
     network.sockets =
-        grown(network.sockets, (size_t)network.socket_count, &room, sizeof(*network.sockets));
+        grow_array(network.sockets, (size_t)network.socket_count, &room, sizeof(*network.sockets));
     network.socket_room = (int)room;
     network.sockets[network.socket_count] =
         (struct socket){.ring = ring, .room = SIMULATED_ROOM_UNLIMITED};

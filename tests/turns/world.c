@@ -50,7 +50,7 @@ static void expire_nothing(void *context)
     (void)context;
 }
 
-static void flush(void *context)
+static void flush_worker(void *context)
 {
     struct turning_worker *worker = context;
 
@@ -112,8 +112,10 @@ static uint64_t deadline_of(struct turning_worker *worker)
 /* As worker_run in server/worker.c. */
 static void run_turn(struct turning_worker *worker)
 {
-    const struct connections_hooks hooks = {
-        .complete = complete_own, .expire = expire_nothing, .flush = flush, .context = worker};
+    const struct connections_hooks hooks = {.complete = complete_own,
+                                            .expire = expire_nothing,
+                                            .flush = flush_worker,
+                                            .context = worker};
     struct world *world = worker->world;
     struct connections *connections = &worker->connections;
     struct session_context *session = &connections->context.session;

@@ -87,7 +87,8 @@ static struct end *end_of(int descriptor)
     return &world.ends[descriptor - FIRST_DESCRIPTOR];
 }
 
-static void complete(struct ring *ring, uint64_t tag, int32_t result, bool more, const void *bytes)
+static void post_completion(struct ring *ring, uint64_t tag, int32_t result, bool more,
+                            const void *bytes)
 {
     uint32_t place = (ring->first + ring->count++) % COMPLETIONS;
 
@@ -98,10 +99,10 @@ static void complete(struct ring *ring, uint64_t tag, int32_t result, bool more,
         .tag = tag, .result = result, .more = more, .bytes = bytes ? ring->bytes[place] : NULL};
 }
 
-static void cancel(struct ring *ring, uint64_t *tag)
+static void cancel_request(struct ring *ring, uint64_t *tag)
 {
     if (*tag)
-        complete(ring, *tag, -ECANCELED, false, NULL);
+        post_completion(ring, *tag, -ECANCELED, false, NULL);
     *tag = 0;
 }
 
@@ -134,7 +135,7 @@ void ring_send_now(struct ring *ring, int descriptor, const uint8_t *bytes, uint
     if (end->reads)
         take_replies(end, bytes, length);
     else
-        complete(ring, tag, -EAGAIN, false, NULL);
+        post_completion(ring, tag, -EAGAIN, false, NULL);
 }
 
 void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t length,
@@ -144,7 +145,7 @@ void ring_send(struct ring *ring, int descriptor, const uint8_t *bytes, uint32_t
 
     if (end->reads) {
         take_replies(end, bytes, length);
-        complete(ring, tag, (int32_t)length, false, NULL);
+        post_completion(ring, tag, (int32_t)length, false, NULL);
     } else {
         end->send = tag;
     }
@@ -160,7 +161,7 @@ void ring_watch(struct ring *ring, int descriptor, uint32_t events, uint64_t tag
 void ring_cancel_counted(struct ring *ring, int descriptor, uint64_t tag)
 {
     (void)descriptor;
-    complete(ring, tag, 0, false, NULL);
+    post_completion(ring, tag, 0, false, NULL);
 }
 
 void ring_cancel_tag(struct ring *ring, uint64_t tag)
@@ -169,11 +170,11 @@ void ring_cancel_tag(struct ring *ring, uint64_t tag)
         struct end *end = &world.ends[i];
 
         if (end->receive == tag)
-            cancel(ring, &end->receive);
+            cancel_request(ring, &end->receive);
         if (end->watch == tag)
-            cancel(ring, &end->watch);
+            cancel_request(ring, &end->watch);
         if (end->send == tag)
-            cancel(ring, &end->send);
+            cancel_request(ring, &end->send);
     }
 }
 
@@ -311,7 +312,7 @@ static uint32_t transmit(uint32_t index, const char *bytes, uint32_t length)
     while (sent < length && end->receive) {
         uint32_t part = length - sent < PIECE_MAX ? length - sent : PIECE_MAX;
 
-        complete(ring_of(index), end->receive, (int32_t)part, true, bytes + sent);
+        post_completion(ring_of(index), end->receive, (int32_t)part, true, bytes + sent);
         sent += part;
     }
     return sent;
@@ -328,7 +329,7 @@ static void hang_up(uint32_t index)
 
     end->open = false;
     if (end->receive)
-        complete(ring_of(index), end->receive, 0, false, NULL);
+        post_completion(ring_of(index), end->receive, 0, false, NULL);
     end->receive = 0;
 }
 
