@@ -217,6 +217,34 @@ static bool session_output_is_full(const struct session_context *context,
            (context->buffers && budget_tight(context->buffers));
 }
 
+/* Does what is due before the session reads a line. Returns WANT_INPUT if it may read one now. */
+static enum session_want session_prepare(struct session *session, struct session_context *context,
+                                         struct output *output)
+{
+    for (;;) {
+        /* BLOCKED stays, so that session_disconnect knows of the pending request. */
+        if (output->failed && session->state != SESSION_BLOCKED)
+            session->state = SESSION_OVER;
+        if (session->state == SESSION_OVER || output->failed)
+            return SESSION_WANT_CLOSE;
+        if (session->state == SESSION_BLOCKED)
+            return SESSION_WANT_EFFECT;
+        if (session_output_is_full(context, output))
+            return SESSION_WANT_ROOM;
+        if (session->state != SESSION_STATS)
+            return context->steps > 0 ? SESSION_WANT_INPUT : SESSION_WANT_TURN;
+        if (!session->stats.running) {
+            if (!session_start_stats(session, context, output))
+                return SESSION_WANT_WALK;
+        } else {
+            if (!stats_write(&session->stats, context->stripes, context->now_ns, &context->steps,
+                             output, context->output_pool))
+                return SESSION_WANT_TURN;
+            session->state = SESSION_READY;
+        }
+    }
+}
+
 struct session_progress session_read(struct session *session, struct session_context *context,
                                      const uint8_t *bytes, size_t length, struct output *output)
 {
@@ -225,43 +253,17 @@ struct session_progress session_read(struct session *session, struct session_con
     for (;;) {
         const uint8_t *rest = bytes + progress.consumed;
         size_t rest_length = length - progress.consumed;
+        bool simple = session->state == SESSION_READY && !output->failed &&
+                      output->length < SESSION_OUTPUT_FRUGAL && context->steps > 0;
         enum session_problem problem;
         struct request_frame frame;
         struct request request;
 
-        /* BLOCKED stays, so that session_disconnect knows of the pending request. */
-        if (output->failed && session->state != SESSION_BLOCKED)
-            session->state = SESSION_OVER;
-        if (session->state == SESSION_OVER || output->failed) {
-            progress.want = SESSION_WANT_CLOSE;
-            return progress;
-        }
-        if (session->state == SESSION_BLOCKED) {
-            progress.want = SESSION_WANT_EFFECT;
-            return progress;
-        }
-        if (session_output_is_full(context, output)) {
-            progress.want = SESSION_WANT_ROOM;
-            return progress;
-        }
-        if (session->state == SESSION_STATS && !session->stats.running) {
-            if (session_start_stats(session, context, output))
-                continue;
-            progress.want = SESSION_WANT_WALK;
-            return progress;
-        }
-        if (session->state == SESSION_STATS) {
-            if (!stats_write(&session->stats, context->stripes, context->now_ns, &context->steps,
-                             output, context->output_pool)) {
-                progress.want = SESSION_WANT_TURN;
+        /* Most requests need no more than `simple` tells. */
+        if (!simple) {
+            progress.want = session_prepare(session, context, output);
+            if (progress.want != SESSION_WANT_INPUT)
                 return progress;
-            }
-            session->state = SESSION_READY;
-            continue;
-        }
-        if (context->steps == 0) {
-            progress.want = SESSION_WANT_TURN;
-            return progress;
         }
         if (session->state == SESSION_SKIPPING) {
             progress.consumed += session_skip_line(session, context, rest, rest_length, output);

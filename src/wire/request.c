@@ -1,5 +1,6 @@
 #include "wire/request.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "wire/hex.h"
@@ -11,6 +12,30 @@ enum {
 static bool request_is_blank(uint8_t byte)
 {
     return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+/*
+ * Returns the first offset from `at` on of a byte up to ' ', or the length. All blanks are among
+ * these bytes. Looks at eight bytes at once: a byte below 0x21 borrows in the subtraction, which
+ * sets its top bit; so may a byte above it, but not below, and the lowest one counts.
+ */
+static uint32_t request_find_low(struct slice text, uint32_t at)
+{
+    const uint64_t ones = UINT64_MAX / 0xff;
+
+    for (; text.length - at >= sizeof(ones); at += (uint32_t)sizeof(ones)) {
+        uint64_t word;
+        uint64_t low;
+
+        memcpy(&word, text.bytes + at, sizeof(word));
+        word = le64toh(word);
+        low = (word - ones * (' ' + 1)) & ~word & ones * 0x80;
+        if (low)
+            return at + (uint32_t)__builtin_ctzll(low) / 8;
+    }
+    while (at < text.length && text.bytes[at] > ' ')
+        at++;
+    return at;
 }
 
 static struct slice request_strip_returns(struct slice line)
@@ -70,8 +95,8 @@ static bool request_key_valid(struct slice key)
 {
     if (key.length == 0 || key.length > DFLOCKD_KEY_MAX)
         return false;
-    for (uint32_t i = 0; i < key.length; i++) {
-        uint8_t byte = key.bytes[i];
+    for (uint32_t at = 0; (at = request_find_low(key, at)) < key.length; at++) {
+        uint8_t byte = key.bytes[at];
 
         if (byte == ' ' || byte == '\t' || byte == '\r')
             return false;
@@ -95,7 +120,7 @@ static uint32_t request_split(struct slice arg, struct slice fields[FIELDS_MAX])
         if (count == FIELDS_MAX)
             return FIELDS_MAX + 1;
         start = at;
-        while (at < arg.length && !request_is_blank(arg.bytes[at]))
+        while ((at = request_find_low(arg, at)) < arg.length && !request_is_blank(arg.bytes[at]))
             at++;
         fields[count++] = (struct slice){.bytes = arg.bytes + start, .length = at - start};
     }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "request_fixture.h"
@@ -165,6 +166,42 @@ static void a_key_holds_any_byte_but_blanks(void **state)
     }
 }
 
+/* The parser looks at eight bytes at once: each byte, after every other one, at each place. */
+static void a_blank_in_a_key_is_found_anywhere(void **state)
+{
+    (void)state;
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        if (byte == '\n')
+            continue;
+        for (size_t at = 0; at < 16; at++) {
+            uint8_t key[17];
+
+            memset(key, (int)(byte * 7 % 223 + '!'), sizeof(key));
+            key[at] = (uint8_t)byte;
+            assert_key(key, sizeof(key), is_allowed_in_key((uint8_t)byte));
+        }
+    }
+}
+
+/* The fields of a semaphore's acquire have up to 16 digits here. */
+static void a_blank_separates_fields_anywhere(void **state)
+{
+    static const char zeros[] = "0000000000000000";
+
+    (void)state;
+    for (int first = 1; first <= 16; first++) {
+        for (int second = 1; second <= 16; second++) {
+            char arg[64];
+
+            snprintf(arg, sizeof(arg), "%.*s\v%.*s5 %.*s7", first, zeros, second, zeros, second,
+                     zeros);
+            assert_request_is(true, "sl", "key", arg);
+            snprintf(arg, sizeof(arg), "%.*s\x1f%.*s5 7", first, zeros, second, zeros);
+            assert_request_is(false, "sl", "key", arg);
+        }
+    }
+}
+
 static void a_key_has_1_to_256_bytes(void **state)
 {
     uint8_t key[DFLOCKD_KEY_MAX];
@@ -240,6 +277,8 @@ int main(void)
         cmocka_unit_test(unknown_commands_are_invalid_and_framed),
         cmocka_unit_test(ping_and_stats_ignore_key_and_arg),
         cmocka_unit_test(a_key_holds_any_byte_but_blanks),
+        cmocka_unit_test(a_blank_in_a_key_is_found_anywhere),
+        cmocka_unit_test(a_blank_separates_fields_anywhere),
         cmocka_unit_test(a_key_has_1_to_256_bytes),
         cmocka_unit_test(own_names_the_kind_and_the_token),
         cmocka_unit_test(requests_have_the_kind_of_their_command),
