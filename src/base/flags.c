@@ -52,6 +52,24 @@ static bool flags_parse_number(const struct flag *flag, const char *text, uint64
            *value <= flag->most;
 }
 
+/* Parses seconds with up to three decimals, as milliseconds. */
+static bool flags_parse_seconds(const struct flag *flag, const char *text, uint64_t *value)
+{
+    size_t whole = strspn(text, "0123456789");
+    const char *decimals = text + whole + (text[whole] == '.');
+    size_t count = strspn(decimals, "0123456789");
+    uint64_t ms;
+
+    /* Digits that fit: 10^15 s are less than 2^64 ms. */
+    if (whole == 0 || whole > 15 || decimals[count] || count > 3 || (text[whole] && count == 0))
+        return false;
+    ms = strtoull(text, NULL, 10) * 1000;
+    for (size_t i = 0, unit = 100; i < count; i++, unit /= 10)
+        ms += (uint64_t)(decimals[i] - '0') * unit;
+    *value = ms;
+    return ms >= flag->least && ms <= flag->most;
+}
+
 /* Stores `text` as the value of `flag`. `name` is the user's spelling, for the message. */
 static bool flags_set_value(struct flags_reading *reading, const struct flag *flag,
                             const char *name, const char *text)
@@ -70,6 +88,11 @@ static bool flags_set_value(struct flags_reading *reading, const struct flag *fl
                                           : "'%.40s' is not a whole number from %llu to %llu",
                  text, (unsigned long long)flag->least, (unsigned long long)flag->most);
         return flags_parse_number(flag, text, field) || flags_wrong(reading, name, what);
+    case FLAG_SECONDS:
+        snprintf(what, sizeof(what),
+                 "'%.40s' is not a number of seconds from %.15g to %.15g with at most 3 decimals",
+                 text, (double)flag->least / 1000, (double)flag->most / 1000);
+        return flags_parse_seconds(flag, text, field) || flags_wrong(reading, name, what);
     case FLAG_BOOLEAN:
         snprintf(what, sizeof(what), "'%.40s' is neither true nor false", text);
         return flags_parse_boolean(text, field) || flags_wrong(reading, name, what);

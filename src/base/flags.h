@@ -22,6 +22,7 @@ enum flag_type {
     FLAG_TEXT,    /* const char *, pointing into the arguments or the environment */
     FLAG_NUMBER,  /* uint64_t: decimal digits, `least` to `most` */
     FLAG_OCTAL,   /* uint64_t: octal digits, `least` to `most` */
+    FLAG_SECONDS, /* uint64_t in ms: seconds with up to 3 decimals; `least` and `most` in ms */
     FLAG_BOOLEAN, /* bool */
     FLAG_HELP,
     FLAG_VERSION,
@@ -53,6 +54,11 @@ struct flag {
     {                                                                                           \
         name, variable, old, FLAG_NUMBER, offsetof(FLAGS_STRUCT, member), least, most, initial, \
             help                                                                                \
+    }
+#define SECONDS_FLAG(name, variable, member_ms, least_ms, most_ms, initial, help)                 \
+    {                                                                                             \
+        name, variable, NULL, FLAG_SECONDS, offsetof(FLAGS_STRUCT, member_ms), least_ms, most_ms, \
+            initial, help                                                                         \
     }
 #define BOOLEAN_FLAG(name, variable, member, initial, help)                                     \
     {                                                                                           \

@@ -19,6 +19,7 @@
 struct sample {
     const char *name;
     uint64_t count;
+    uint64_t wait_ms;
     bool loud;
     const char *secret;
 };
@@ -28,6 +29,7 @@ struct sample {
 static const struct flag table[] = {
     TEXT_FLAG("name", NULL, name, NULL, "A text"),
     NUMBER_FLAG("count", NULL, NULL, count, 2, 9, "7", "A number"),
+    SECONDS_FLAG("wait", NULL, wait_ms, 1, 9000, "1.5", "Seconds to wait"),
     {"loud", "LOUD", "NOISY", FLAG_BOOLEAN, offsetof(struct sample, loud), 0, 0, "false",
      "A boolean"},
     UNSUPPORTED_FLAG("later", "LATER"),
@@ -101,6 +103,33 @@ static void a_value_out_of_range_names_the_range(void **state)
     (void)state;
     assert_int_equal(read_one(&reading, &sample, "--count=10"), FLAGS_WRONG);
     assert_string_equal(reading.problem, "--count: '10' is not a whole number from 2 to 9");
+}
+
+static void seconds_have_up_to_three_decimals(void **state)
+{
+    static const struct {
+        const char *argument;
+        uint64_t ms;
+    } right[] = {{"--wait=0.5", 500}, {"--wait=2", 2000},     {"--wait=1.25", 1250},
+                 {"--wait=0.001", 1}, {"--wait=9.000", 9000}, {"--wait=007.1", 7100}};
+    static const char *const wrong[] = {"",   "0",   "9.001", "0.0001", ".5",
+                                        "1.", "-1",  "1e1",   "0x1",    " 1",
+                                        "1 ", "nan", "1,5",   "1.2.3",  "99999999999999999999"};
+    struct flags_reading reading;
+    struct sample sample;
+    char argument[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+        assert_int_equal(read_one(&reading, &sample, right[i].argument), FLAGS_RUN);
+        assert_int_equal(sample.wait_ms, right[i].ms);
+    }
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        snprintf(argument, sizeof(argument), "--wait=%s", wrong[i]);
+        assert_int_equal(read_one(&reading, &sample, argument), FLAGS_WRONG);
+        assert_non_null(strstr(reading.problem, "' is not a number of seconds from 0.001 to 9 "
+                                                "with at most 3 decimals"));
+    }
 }
 
 static void a_problem_names_the_flag_as_it_was_written(void **state)
@@ -179,6 +208,7 @@ static void help_shows_every_flag_once(void **state)
     static const char expected[] =
         "  --name VALUE\n      A text.\n"
         "  --count NUMBER\n      A number. (default 7)\n"
+        "  --wait SECONDS\n      Seconds to wait. (default 1.5)\n"
         "  --[no-]loud\n      A boolean. FLAGS_TEST_LOUD, formerly FLAGS_TEST_NOISY "
         "(default false)\n"
         "  --later\n      Not supported by this version. FLAGS_TEST_LATER\n"
@@ -211,6 +241,7 @@ int main(void)
         cmocka_unit_test(flags_given_reports_given_flags),
         cmocka_unit_test(a_flag_without_a_variable_is_not_read_from_the_environment),
         cmocka_unit_test(a_value_out_of_range_names_the_range),
+        cmocka_unit_test(seconds_have_up_to_three_decimals),
         cmocka_unit_test(a_problem_names_the_flag_as_it_was_written),
         cmocka_unit_test(a_program_can_report_a_problem),
         cmocka_unit_test(an_unsupported_flag_is_refused_unless_empty_or_0),
