@@ -75,7 +75,7 @@ static bool flags_set_value(struct flags_reading *reading, const struct flag *fl
                             const char *name, const char *text)
 {
     void *field = (char *)reading->options + flag->field;
-    char what[128];
+    char what[160];
 
     switch (flag->type) {
     case FLAG_TEXT:
