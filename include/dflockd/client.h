@@ -139,10 +139,16 @@ struct dflockd_reply {
     char token[DFLOCKD_TOKEN_LENGTH + 1]; /* of a grant, else empty */
     uint64_t fence;                       /* of a grant, else 0 */
     uint64_t lease_s;                     /* of a grant or a renewal, else 0 */
-    /* STATS: JSON with a terminating 0, valid until the next call for the connection. Else NULL. */
+    /*
+     * STATS: JSON with a terminating 0, valid until the next call for the connection. Else, and for
+     * a connection that streams texts, NULL.
+     */
     const char *text;
     size_t text_length;
 };
+
+/* Receives the next `length` bytes of a text; `part` has no terminating 0. */
+typedef void dflockd_text_function(void *context, const char *part, size_t length);
 
 /*
  * Starts to connect to server number `server` of the options, and returns at once. A thread of the
@@ -185,6 +191,15 @@ enum dflockd_status dflockd_connection_send(struct dflockd_connection *connectio
  */
 enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connection,
                                                struct dflockd_reply *reply);
+
+/*
+ * From now on, dflockd_connection_receive calls `take` with each part of the text of a STATS reply
+ * that arrives, and stores no text. The text is complete when receive returns DONE. `take` must not
+ * use the connection. Call this only while no STATS is pending. If `take` is NULL, later texts are
+ * stored.
+ */
+void dflockd_connection_stream_text(struct dflockd_connection *connection,
+                                    dflockd_text_function *take, void *context);
 
 /*
  * Sends a request and waits up to `timeout_ms` for its reply; negative: without limit. Returns as

@@ -76,8 +76,12 @@ struct dflockd_connection {
     struct buffer requests;
     struct buffer encrypted;
     struct buffer input;
-    size_t scanned;              /* bytes at the front of the input without a newline */
-    size_t taken;                /* bytes at the front of the input that the caller received */
+    size_t scanned;                   /* bytes at the front of the input without a newline */
+    size_t taken;                     /* bytes at the front of the input that the caller received */
+    dflockd_text_function *take_text; /* NULL: the input stores texts */
+    void *take_context;
+    bool passing;                /* `take_text` has received the beginning of a text */
+    size_t passed;               /* bytes of it */
     char text[ADDRESS_TEXT_MAX]; /* the server's address */
     char problem[DFLOCKD_PROBLEM_MAX];
 };
@@ -533,6 +537,59 @@ static enum dflockd_status connection_take_line(struct dflockd_connection *conne
     return end ? DFLOCKD_STATUS_DONE : DFLOCKD_STATUS_AGAIN;
 }
 
+void dflockd_connection_stream_text(struct dflockd_connection *connection,
+                                    dflockd_text_function *take, void *context)
+{
+    connection->take_text = take;
+    connection->take_context = context;
+}
+
+/* Returns whether the input starts with a text to pass on. */
+static bool connection_has_text(const struct dflockd_connection *connection)
+{
+    static const char start[] = "ok ";
+    const uint8_t *first = buffer_first(&connection->input) + connection->taken;
+    size_t length = buffer_length(&connection->input) - connection->taken;
+
+    return connection->take_text && connection->pending.count > 0 &&
+           pending_first(&connection->pending) == DFLOCKD_STATS && length >= sizeof(start) &&
+           memcmp(first, start, sizeof(start) - 1) == 0 && first[sizeof(start) - 1] != '\n';
+}
+
+/* Passes on what has arrived of a text. Returns true and sets `*reply` at its end. */
+static bool connection_pass_text(struct dflockd_connection *connection, struct dflockd_reply *reply)
+{
+    struct buffer *input = &connection->input;
+    const uint8_t *end;
+    size_t length;
+
+    if (!connection->passing) {
+        if (!connection_has_text(connection))
+            return false;
+        buffer_drop(input, connection->taken + strlen("ok "));
+        connection->taken = 0;
+        connection->scanned = 0;
+        connection->passing = true;
+        connection->passed = 0;
+    }
+    length = buffer_length(input);
+    if (length == 0)
+        return false;
+    end = memchr(buffer_first(input), '\n', length);
+    if (end)
+        length = (size_t)(end - buffer_first(input));
+    if (length > 0)
+        connection->take_text(connection->take_context, (const char *)buffer_first(input), length);
+    connection->passed += length;
+    buffer_drop(input, length + (end != NULL));
+    if (!end)
+        return false;
+    connection->passing = false;
+    pending_drop_first(&connection->pending);
+    *reply = (struct dflockd_reply){.outcome = DFLOCKD_OK, .text_length = connection->passed};
+    return true;
+}
+
 /* A server that closes an idle connection sends the reason first. */
 static enum dflockd_status connection_break_unrequested(struct dflockd_connection *connection,
                                                         const char *line, size_t length)
@@ -610,6 +667,8 @@ enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connec
     for (;;) {
         if (connection->stage != STAGE_BROKEN)
             connection_flush(connection);
+        if (connection_pass_text(connection, reply))
+            return DFLOCKD_STATUS_DONE;
         status = connection_take_line(connection, &line, &length);
         if (status == DFLOCKD_STATUS_DONE) {
             status = connection_parse_reply(connection, reply, line, length);

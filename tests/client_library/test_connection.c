@@ -204,11 +204,9 @@ static void a_lock_owned_by_another_connection_outlives_the_first(void **state)
     }
 }
 
-static void stats_of_any_length_are_received(void **state)
+/* Acquires locks with long keys. */
+static void acquire_long_keys(struct dflockd_connection *connection)
 {
-    struct fixture *f = *state;
-    struct dflockd_connection *connection = connect_to(f->served.address);
-    struct dflockd_request request = {.command = DFLOCKD_STATS};
     struct dflockd_reply reply;
     char key[DFLOCKD_KEY_MAX + 1];
 
@@ -218,9 +216,19 @@ static void stats_of_any_length_are_received(void **state)
         snprintf(key, sizeof(key), "%0*d", DFLOCKD_KEY_MAX, i);
         assert_done(dflockd_connection_send(connection, &acquire));
     }
-    assert_done(dflockd_connection_send(connection, &request));
     for (int i = 0; i < LONG_KEYS; i++)
         assert_done(receive_reply(connection, &reply));
+}
+
+static void stats_of_any_length_are_received(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_request request = {.command = DFLOCKD_STATS};
+    struct dflockd_reply reply;
+
+    acquire_long_keys(connection);
+    assert_done(dflockd_connection_send(connection, &request));
     assert_done(receive_reply(connection, &reply));
     assert_true(reply.text_length > (size_t)LONG_KEYS * DFLOCKD_KEY_MAX);
     assert_int_equal(strlen(reply.text), reply.text_length);
@@ -229,6 +237,59 @@ static void stats_of_any_length_are_received(void **state)
     request.command = DFLOCKD_PING;
     assert_done(dflockd_connection_ask(connection, &request, &reply, WAIT_MS));
     assert_null(reply.text);
+    dflockd_connection_close(connection);
+}
+
+struct streamed {
+    size_t length;
+    size_t parts;
+    char first;
+    char last;
+};
+
+static void add_part(void *context, const char *part, size_t length)
+{
+    struct streamed *streamed = context;
+
+    assert_true(length > 0);
+    if (streamed->parts++ == 0)
+        streamed->first = part[0];
+    streamed->last = part[length - 1];
+    streamed->length += length;
+}
+
+/* Replies before and after a text are complete, also in the same packet. */
+static void a_text_is_streamed_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_connection *connection = connect_to(f->served.address);
+    struct dflockd_request requests[] = {
+        {.command = DFLOCKD_PING}, {.command = DFLOCKD_STATS}, {.command = DFLOCKD_PING}};
+    struct dflockd_reply reply;
+
+    acquire_long_keys(connection);
+    for (int round = 0; round < 2; round++) {
+        struct streamed streamed = {0};
+
+        dflockd_connection_stream_text(connection, add_part, &streamed);
+        for (int i = 0; i < 3; i++)
+            assert_done(dflockd_connection_send(connection, &requests[i]));
+        assert_done(receive_reply(connection, &reply));
+        assert_int_equal(streamed.parts, 0);
+        assert_done(receive_reply(connection, &reply));
+        assert_done(reply.status);
+        assert_null(reply.text);
+        assert_int_equal(reply.text_length, streamed.length);
+        assert_true(streamed.length > (size_t)LONG_KEYS * DFLOCKD_KEY_MAX);
+        assert_true(streamed.parts > 1);
+        assert_int_equal(streamed.first, '{');
+        assert_int_equal(streamed.last, '}');
+        assert_done(receive_reply(connection, &reply));
+        assert_int_equal(reply.text_length, 0);
+    }
+    dflockd_connection_stream_text(connection, NULL, NULL);
+    assert_done(dflockd_connection_ask(connection, &requests[1], &reply, WAIT_MS));
+    assert_int_equal(reply.text[0], '{');
     dflockd_connection_close(connection);
 }
 
@@ -620,6 +681,7 @@ int main(void)
         TEST(each_command_has_its_reply),
         TEST(a_lock_owned_by_another_connection_outlives_the_first),
         TEST(stats_of_any_length_are_received),
+        TEST(a_text_is_streamed_in_parts),
         TEST(a_reply_after_the_timeout_is_received_later),
         TEST(an_invalid_request_is_refused),
         TEST(pending_requests_have_a_limit),
