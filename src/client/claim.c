@@ -96,10 +96,11 @@ static enum dflockd_status claim_probe(struct claim *claim)
 static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
 {
     struct dflockd_request request = claim_request(claim, claim->command);
+    uint64_t left_ns = now_ns < claim->until_ns ? claim->until_ns - now_ns : 0;
     enum dflockd_status status = DFLOCKD_STATUS_DONE;
 
-    if (now_ns < claim->until_ns)
-        request.timeout_s = (claim->until_ns - now_ns + NS_PER_S - 1) / NS_PER_S;
+    request.timeout_s = (left_ns + NS_PER_S - 1) / NS_PER_S;
+    claim->wait_ns = left_ns % NS_PER_S ? left_ns : 0;
     if (!claim->connection) {
         status = claim_connect(claim);
         if (status == DFLOCKD_STATUS_DONE && claim->terms.probe)
@@ -139,10 +140,10 @@ static void claim_disconnected(struct claim *claim, enum dflockd_status why)
     lease_disconnected(&claim->lease, why, clock_boottime_ns());
 }
 
-void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s)
+void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_ns)
 {
     uint64_t now_ns = clock_boottime_ns();
-    uint64_t wait_ns = timeout_s * NS_PER_S;
+    uint64_t wait_ns = timeout_ns;
     enum dflockd_status status;
 
     claim->problem[0] = '\0';
@@ -161,9 +162,13 @@ void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeo
 
 /* ---- replies ---- */
 
-/* Returns whether the connection holds nothing at the server after this reply. */
-static bool claim_is_clear(enum dflockd_status why)
+/* Returns whether the server has replied, and the connection holds nothing there. */
+static bool claim_is_clear(const struct claim *claim)
 {
+    enum dflockd_status why = claim->lease.why;
+
+    if (!claim->lease.replied)
+        return false;
     return why == DFLOCKD_STATUS_TIMED_OUT || why == DFLOCKD_STATUS_LIMIT_MISMATCH ||
            why == DFLOCKD_STATUS_MAX_LOCKS || why == DFLOCKD_STATUS_MAX_WAITERS;
 }
@@ -239,10 +244,20 @@ static void claim_settle(struct claim *claim)
 {
     bool over = claim->lease.state == LEASE_NONE || claim->lease.state == LEASE_LOST;
 
-    if (!over || !claim->connection || claim_is_clear(claim->lease.why))
+    if (!over || !claim->connection || claim_is_clear(claim))
         return;
-    claim_note_problem(claim, claim->lease.why);
+    if (claim->lease.why != DFLOCKD_STATUS_TIMED_OUT)
+        claim_note_problem(claim, claim->lease.why);
     claim_drop_connection(claim);
+}
+
+static void claim_begin_wait(struct claim *claim)
+{
+    if (claim->wait_ns == 0 || !claim->connection ||
+        dflockd_connection_timeout(claim->connection) >= 0)
+        return;
+    lease_end_wait(&claim->lease, clock_boottime_ns() + claim->wait_ns);
+    claim->wait_ns = 0;
 }
 
 enum lease_state claim_step(struct claim *claim)
@@ -250,6 +265,7 @@ enum lease_state claim_step(struct claim *claim)
     enum lease_action action;
 
     claim_receive(claim);
+    claim_begin_wait(claim);
     while ((action = lease_next(&claim->lease, clock_boottime_ns())) != LEASE_DO_NOTHING) {
         claim_act(claim, action);
         claim_receive(claim);

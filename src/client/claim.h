@@ -47,9 +47,11 @@ struct claim {
     /* Private. */
     enum dflockd_command command; /* ACQUIRE, ENQUEUE or WAIT: the request for the grant */
     uint64_t until_ns;            /* end of that request's timeout */
-    bool reused;                  /* that request used a connection that was idle before */
-    bool probing;                 /* the first pending request is a probe */
-    uint64_t demand_s;            /* lease of the demanded renewal; 0: as the terms say */
+    uint64_t wait_ns; /* after which the claim ends that request itself, from when the connection is
+                         ready; 0: the server ends it */
+    bool reused;      /* that request used a connection that was idle before */
+    bool probing;     /* the first pending request is a probe */
+    uint64_t demand_s; /* lease of the demanded renewal; 0: as the terms say */
 };
 
 void claim_init(struct claim *claim, const struct claim_terms *terms);
@@ -57,8 +59,11 @@ void claim_init(struct claim *claim, const struct claim_terms *terms);
 /*
  * Sends a request for the grant: ACQUIRE, ENQUEUE, or WAIT if the claim is QUEUED. Connects if
  * there is no connection. Afterwards the lease is WAITING, or NONE with the reason in `lease.why`.
+ *
+ * The protocol has whole seconds. If the timeout is not whole, the claim closes the connection at
+ * its end, before the server would end the wait.
  */
-void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_s);
+void claim_ask(struct claim *claim, enum dflockd_command command, uint64_t timeout_ns);
 
 /* Receives, sends and connects as far as possible without waiting. Returns the lease's state. */
 enum lease_state claim_step(struct claim *claim);

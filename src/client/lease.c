@@ -152,6 +152,7 @@ void lease_reply(struct lease *lease, const struct dflockd_reply *reply, uint64_
     if (answered == LEASE_DO_NOTHING && lease->state != LEASE_WAITING)
         return;
     lease->pending = LEASE_DO_NOTHING;
+    lease->replied = true;
     if (reply->status == DFLOCKD_STATUS_DRAINING)
         lease_take_draining(lease, now_ns);
     else if (reply->status == DFLOCKD_STATUS_WAITING && lease->state == LEASE_WAITING)
@@ -216,8 +217,15 @@ void lease_ask(struct lease *lease, uint64_t wait_ns, uint64_t now_ns)
     lease->renewals_answered = 0;
     lease->demanded = 0;
     lease->attempts = 0;
+    lease->replied = false;
     lease->sent_ns = now_ns;
+    lease->wait_end_ns = UINT64_MAX;
     lease->deadline_ns = now_ns + wait_ns + lease->terms.reply_timeout_ns;
+}
+
+void lease_end_wait(struct lease *lease, uint64_t at_ns)
+{
+    lease->wait_end_ns = at_ns;
 }
 
 void lease_ask_again(struct lease *lease, uint64_t wait_ns, uint64_t now_ns)
@@ -258,6 +266,11 @@ enum lease_action lease_next(struct lease *lease, uint64_t now_ns)
     case LEASE_LOST:
         return LEASE_DO_NOTHING;
     case LEASE_WAITING:
+        if (now_ns >= lease->wait_end_ns) {
+            lease_fail(lease, DFLOCKD_STATUS_TIMED_OUT);
+            break;
+        }
+        __attribute__((fallthrough));
     case LEASE_CONFIRMING:
         if (now_ns >= lease->deadline_ns)
             lease_fail(lease, DFLOCKD_STATUS_NO_REPLY);
@@ -283,6 +296,8 @@ uint64_t lease_due_ns(const struct lease *lease)
         due_ns = lease->deadline_ns;
     else if (lease->state == LEASE_HELD || lease->state == LEASE_UNVERIFIED)
         due_ns = lease->end_ns;
+    if (lease->state == LEASE_WAITING && lease->wait_end_ns < due_ns)
+        due_ns = lease->wait_end_ns;
     if (lease_overdue_ns(lease) < due_ns)
         due_ns = lease_overdue_ns(lease);
     if (lease->action != LEASE_DO_NOTHING && lease->pending == LEASE_DO_NOTHING &&

@@ -16,6 +16,7 @@
  *   WAITING     late grant                                   CONFIRMING  renew now
  *   WAITING     queued                                       QUEUED
  *   WAITING     refused, disconnected, no reply, draining    NONE
+ *   WAITING     end of the caller's wait                     NONE        close: the server releases
  *   QUEUED      disconnected                                 NONE
  *   CONFIRMING  renewed                                      HELD        renew at the ratio
  *   CONFIRMING  renewed, but this lease has ended            CONFIRMING  renew now
@@ -81,6 +82,7 @@ struct lease {
     struct lease_terms terms;
     enum lease_state state;
     enum dflockd_status why;              /* reason of NONE, UNVERIFIED or LOST */
+    bool replied;                         /* to the request for the grant */
     char token[DFLOCKD_TOKEN_LENGTH + 1]; /* CONFIRMING to UNVERIFIED, else empty */
     uint64_t fence;                       /* as the token, else 0 */
     uint64_t lease_s;                     /* of the last grant or renewal */
@@ -93,6 +95,7 @@ struct lease {
     uint64_t action_ns;         /* when it is due */
     uint64_t sent_ns;           /* the pending request */
     uint64_t deadline_ns;       /* WAITING and CONFIRMING: of its reply */
+    uint64_t wait_end_ns;       /* WAITING: of lease_end_wait; UINT64_MAX: none */
     uint64_t renewals_sent;     /* since the grant */
     uint64_t renewals_answered; /* number of the last one with a reply */
     uint64_t demanded;          /* number of the renewal of the last lease_demand */
@@ -107,6 +110,12 @@ void lease_init(struct lease *lease, const struct lease_terms *terms);
  * the lease, also if it is LOST.
  */
 void lease_ask(struct lease *lease, uint64_t wait_ns, uint64_t now_ns);
+
+/*
+ * A lease that is still WAITING at `at_ns` becomes NONE with TIMED_OUT, without a reply. The caller
+ * must then close the connection, so that the server releases a grant that is on its way.
+ */
+void lease_end_wait(struct lease *lease, uint64_t at_ns);
 
 /* The request for the grant is sent again on a new connection. Connecting may take `wait_ns`. */
 void lease_ask_again(struct lease *lease, uint64_t wait_ns, uint64_t now_ns);

@@ -149,7 +149,7 @@ static enum dflockd_status lock_ask(struct dflockd_lock *lock, enum dflockd_comm
     struct claim *claim = &lock->entry.claim;
     enum dflockd_status status;
 
-    claim_ask(claim, command, timeout_s);
+    claim_ask(claim, command, timeout_s * NS_PER_S);
     status = claim_await(claim, lock->cancel_fd);
     lock->queued = status == DFLOCKD_STATUS_WAITING;
     if (status == DFLOCKD_STATUS_DONE)

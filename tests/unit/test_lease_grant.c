@@ -77,6 +77,49 @@ static void a_queued_lease_is_not_held_and_has_no_deadline(void **state)
     assert_int_equal(lease.state, LEASE_QUEUED);
 }
 
+static void a_wait_ends_at_the_end_that_its_caller_set(void **state)
+{
+    struct lease lease = waiting_lease();
+
+    (void)state;
+    lease_end_wait(&lease, lease_at(0.5));
+    assert_int_equal(lease_due_ns(&lease), lease_at(0.5));
+    assert_int_equal(lease_next(&lease, lease_at(0.5) - 1), LEASE_DO_NOTHING);
+    assert_int_equal(lease.state, LEASE_WAITING);
+    assert_int_equal(lease_next(&lease, lease_at(0.5)), LEASE_DO_NOTHING);
+    assert_none(&lease, DFLOCKD_STATUS_TIMED_OUT);
+    assert_false(lease.replied);
+}
+
+/* The server releases it with the connection. */
+static void a_grant_that_crosses_with_the_end_of_the_wait_is_never_held(void **state)
+{
+    struct lease lease = waiting_lease();
+
+    (void)state;
+    lease_end_wait(&lease, lease_at(0.5));
+    lease_next(&lease, lease_at(0.5));
+    lease_grant(&lease, 0.5);
+    assert_none(&lease, DFLOCKD_STATUS_TIMED_OUT);
+    assert_false(lease.replied);
+    assert_string_equal(lease.token, "");
+}
+
+static void a_grant_before_the_end_of_the_wait_is_held(void **state)
+{
+    struct lease lease = waiting_lease();
+
+    (void)state;
+    lease_end_wait(&lease, lease_at(0.5));
+    lease_grant(&lease, 0.25);
+    assert_held(&lease, 0.5, LEASE_S);
+    assert_true(lease.replied);
+    lease_release(&lease);
+    lease_ask(&lease, WAIT_S * NS_PER_S, lease_start_ns); /* the next request has no such end */
+    assert_int_equal(lease_next(&lease, lease_at(1)), LEASE_DO_NOTHING);
+    assert_int_equal(lease.state, LEASE_WAITING);
+}
+
 static void a_grant_after_wait_counts_from_the_wait(void **state)
 {
     struct lease lease = queued_lease();
@@ -205,6 +248,9 @@ int main(void)
         cmocka_unit_test(a_grant_within_a_tenth_of_the_lease_needs_no_confirmation),
         cmocka_unit_test(a_late_grant_is_renewed_before_it_is_held),
         cmocka_unit_test(a_queued_lease_is_not_held_and_has_no_deadline),
+        cmocka_unit_test(a_wait_ends_at_the_end_that_its_caller_set),
+        cmocka_unit_test(a_grant_that_crosses_with_the_end_of_the_wait_is_never_held),
+        cmocka_unit_test(a_grant_before_the_end_of_the_wait_is_held),
         cmocka_unit_test(a_grant_after_wait_counts_from_the_wait),
         cmocka_unit_test(a_refused_request_keeps_the_reason),
         cmocka_unit_test(a_lost_connection_ends_the_request),

@@ -73,6 +73,7 @@ struct counts {
     uint64_t lost;
     uint64_t late_replies;
     uint64_t drained;
+    uint64_t ended;    /* waits that the client ended */
     uint64_t overlaps; /* outside the promise */
 };
 
@@ -169,6 +170,10 @@ static void client_next(struct run *run, struct client *client)
     switch (lease_next(lease, client->clock_ns)) {
     case LEASE_DO_NOTHING:
         assert_true(lease_due_ns(lease) > client->clock_ns);
+        if (client->outstanding > 0 && lease->state == LEASE_NONE && !lease->replied) {
+            run->counts->ended += lease->why == DFLOCKD_STATUS_TIMED_OUT;
+            client_close(run, client);
+        }
         client->phase = PHASE_CALLER;
         break;
     case LEASE_SEND_RENEW:
@@ -204,6 +209,8 @@ static void client_ask(struct run *run, struct client *client)
         return;
     client->asked = true;
     lease_ask(&client->lease, enqueues ? 0 : wait_ns, client->clock_ns);
+    if (world_chance(&run->world, 2))
+        lease_end_wait(&client->lease, client->clock_ns + random_ns(run, wait_ns));
     client_request(client, queued ? MESSAGE_WAIT : enqueues ? MESSAGE_ENQUEUE : MESSAGE_ACQUIRE);
     client->request.wait_ns = wait_ns;
 }
@@ -489,11 +496,11 @@ static void run_schedules(enum schedule schedule, const char *test, struct count
         }
     }
     print_message("# held %llu, confirmed %llu, verified %llu, lost %llu, late replies %llu, "
-                  "drained %llu, overlaps %llu\n",
+                  "drained %llu, ended %llu, overlaps %llu\n",
                   (unsigned long long)counts->held, (unsigned long long)counts->confirmed,
                   (unsigned long long)counts->verified, (unsigned long long)counts->lost,
                   (unsigned long long)counts->late_replies, (unsigned long long)counts->drained,
-                  (unsigned long long)counts->overlaps);
+                  (unsigned long long)counts->ended, (unsigned long long)counts->overlaps);
     if (given)
         return;
     assert_true(counts->held > 0 && counts->verified > 0);
@@ -508,7 +515,7 @@ static void two_clients_never_hold_one_lock(void **state)
     if (getenv("EVENTS"))
         return;
     assert_true(counts.confirmed > 0 && counts.lost > 0);
-    assert_true(counts.late_replies > 0 && counts.drained > 0);
+    assert_true(counts.late_replies > 0 && counts.drained > 0 && counts.ended > 0);
 }
 
 static void no_lease_is_lost_while_the_server_replies_in_time(void **state)

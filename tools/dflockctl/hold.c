@@ -45,15 +45,14 @@ static enum dflockd_status hold_connect(void *owner, struct dflockd_connection *
 
 static void hold_request(struct hold *hold)
 {
-    uint64_t timeout_s = DFLOCKD_SECONDS_MAX;
+    uint64_t timeout_ns = DFLOCKD_SECONDS_MAX * NS_PER_S;
 
     hold->retry_ns = UINT64_MAX;
     hold->requested_ns = clock_boottime_ns();
     if (hold->deadline_ns != UINT64_MAX)
-        timeout_s = hold->deadline_ns > hold->requested_ns
-                        ? (hold->deadline_ns - hold->requested_ns + NS_PER_S - 1) / NS_PER_S
-                        : 0;
-    claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_s);
+        timeout_ns =
+            hold->deadline_ns > hold->requested_ns ? hold->deadline_ns - hold->requested_ns : 0;
+    claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_ns);
 }
 
 void hold_begin(struct hold *hold, const struct settings *settings)
