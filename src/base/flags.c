@@ -8,11 +8,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/similar.h"
+
 enum {
-    VARIABLE_MAX = 64, /* of a variable's name with its prefix */
     FLAGS_VALUE_NAME_MAX = 24,
     FLAGS_HELP_MAX = 2048, /* bytes of a flag's help */
-    FLAGS_HELP_COLUMNS = 80
+    FLAGS_HELP_COLUMNS = 80,
+    FLAGS_DIFFERENT = SIMILAR_NAME_MAX
 };
 
 bool flags_wrong(struct flags_reading *reading, const char *name, const char *what)
@@ -108,6 +110,86 @@ static bool flags_set_value(struct flags_reading *reading, const struct flag *fl
     return false;
 }
 
+/* ---- names ---- */
+
+static const char *flags_dashes(const char *name)
+{
+    return name[0] && name[1] ? "--" : "-";
+}
+
+/* Returns the length of a name that ends with its value, as NAME=VALUE. */
+static size_t flags_name_length(const char *name)
+{
+    return strcspn(name, "=");
+}
+
+/* Returns whether `name` is the first or last words of `other`, and at least half of it. */
+static bool flags_is_part(const char *name, size_t length, const char *other)
+{
+    size_t width = strlen(other);
+
+    return length < width && length * 2 >= width &&
+           (strncasecmp(name, other, length) == 0 ||
+            (strchr("-_", other[width - length - 1]) &&
+             strncasecmp(name, other + width - length, length) == 0));
+}
+
+/*
+ * Returns how much `name` differs from `other`, or FLAGS_DIFFERENT if a user who wrote one did not
+ * mean the other. A short name must be closer than a long one.
+ */
+static size_t flags_difference(const char *name, size_t length, const char *other)
+{
+    size_t most = length < 3 ? 0 : length < 6 ? 1 : length < 12 ? 2 : 3;
+    size_t changes = similar_distance(name, length, other);
+
+    if (flags_is_part(name, length, other))
+        return 1;
+    return changes <= most ? changes : FLAGS_DIFFERENT;
+}
+
+bool flags_suggest(const struct flags *flags, const char *argument,
+                   char suggestion[FLAGS_SOURCE_MAX])
+{
+    const char *name = argument + strspn(argument, "-");
+    size_t length = flags_name_length(name);
+    bool negated = length > 3 && strncmp(name, "no-", 3) == 0;
+    size_t least = FLAGS_DIFFERENT;
+
+    for (size_t i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+        size_t start = negated && flag->type == FLAG_BOOLEAN ? 3 : 0;
+        size_t difference = flags_difference(name + start, length - start, flag->name);
+
+        if (!flag->help || difference >= least)
+            continue;
+        least = difference;
+        snprintf(suggestion, FLAGS_SOURCE_MAX, "%s%s%s", flags_dashes(flag->name),
+                 start ? "no-" : "", flag->name);
+    }
+    return least < FLAGS_DIFFERENT;
+}
+
+bool flags_suggest_variable(const struct flags *flags, const char *entry,
+                            char suggestion[FLAGS_SOURCE_MAX])
+{
+    const char *name = entry + strlen(flags->variable_prefix);
+    size_t least = FLAGS_DIFFERENT;
+
+    for (size_t i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+        size_t difference = flag->help && flag->variable
+                                ? flags_difference(name, flags_name_length(name), flag->variable)
+                                : FLAGS_DIFFERENT;
+
+        if (difference >= least)
+            continue;
+        least = difference;
+        snprintf(suggestion, FLAGS_SOURCE_MAX, "%s%s", flags->variable_prefix, flag->variable);
+    }
+    return least < FLAGS_DIFFERENT;
+}
+
 /* ---- arguments ---- */
 
 static const struct flag *flags_find(const struct flags *flags, const char *name, size_t length)
@@ -126,6 +208,21 @@ static bool flags_takes_no_value(const struct flag *flag)
     return flag->type == FLAG_BOOLEAN || flag->type == FLAG_HELP || flag->type == FLAG_VERSION;
 }
 
+/* Reports an argument that is no flag of the table. Returns false. */
+static bool flags_wrong_argument(struct flags_reading *reading, const char *argument)
+{
+    char suggestion[FLAGS_SOURCE_MAX];
+    bool similar = flags_suggest(reading->flags, argument, suggestion);
+    char shown[64];
+    char what[128];
+
+    snprintf(shown, sizeof(shown), "%.*s", (int)flags_name_length(argument), argument);
+    snprintf(what, sizeof(what), "%s; %s%s%s", argument[0] == '-' ? "unknown flag" : "not a flag",
+             similar ? "did you mean " : "try --help", similar ? suggestion : "",
+             similar ? "?" : "");
+    return flags_wrong(reading, shown, what);
+}
+
 /* Reads one flag and its value, and moves `*at` behind them. */
 static bool flags_read_argument(struct flags_reading *reading, int count, char *const *arguments,
                                 int *at)
@@ -133,22 +230,24 @@ static bool flags_read_argument(struct flags_reading *reading, int count, char *
     const struct flags *flags = reading->flags;
     const char *argument = arguments[(*at)++];
     const char *name = argument + (argument[0] == '-') + (argument[0] == '-' && argument[1] == '-');
-    const char *equals = strchr(name, '=');
-    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    size_t length = flags_name_length(name);
+    const char *equals = name[length] ? name + length : NULL;
     const struct flag *flag = flags_find(flags, name, length);
     char shown[64];
     const char *value;
 
     if (argument[0] != '-')
-        return flags_wrong(reading, argument, "is not a flag; try --help");
-    snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(argument, "="), argument);
+        return flags_wrong_argument(reading, argument);
+    snprintf(shown, sizeof(shown), "%.*s", (int)flags_name_length(argument), argument);
+    if (flag && length == 1)
+        snprintf(shown, sizeof(shown), "-%s", flag->name);
     if (flag) {
         value = equals ? equals + 1 : flags_takes_no_value(flag) ? "true" : NULL;
     } else {
         flag = length > 3 && memcmp(name, "no-", 3) == 0 ? flags_find(flags, name + 3, length - 3)
                                                          : NULL;
         if (!flag || flag->type != FLAG_BOOLEAN)
-            return flags_wrong(reading, shown, "unknown flag; try --help");
+            return flags_wrong_argument(reading, argument);
         if (equals)
             return flags_wrong(reading, shown, "takes no value");
         value = "false";
@@ -165,13 +264,13 @@ static bool flags_read_argument(struct flags_reading *reading, int count, char *
 /* ---- variables ---- */
 
 static const char *flags_variable_value(const struct flags *flags, const char *variable,
-                                        char name[VARIABLE_MAX])
+                                        char name[FLAGS_SOURCE_MAX])
 {
     const char *value;
 
     if (!variable)
         return NULL;
-    snprintf(name, VARIABLE_MAX, "%s%s", flags->variable_prefix, variable);
+    snprintf(name, FLAGS_SOURCE_MAX, "%s%s", flags->variable_prefix, variable);
     value = getenv(name);
     return value && *value ? value : NULL;
 }
@@ -183,7 +282,7 @@ static bool flags_read_variables(struct flags_reading *reading)
 
     for (size_t i = 0; i < flags->count; i++) {
         const struct flag *flag = &flags->table[i];
-        char name[VARIABLE_MAX] = "";
+        char name[FLAGS_SOURCE_MAX] = "";
         const char *value;
 
         if (reading->by_flag[i])
@@ -213,7 +312,7 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
         if (strcmp(arguments[at], "--") == 0) {
             if (++at == count)
                 break;
-            flags_wrong(reading, arguments[at], "is not a flag; try --help");
+            flags_wrong_argument(reading, arguments[at]);
             return FLAGS_WRONG;
         }
         if (!flags_read_argument(reading, count, arguments, &at))
@@ -240,7 +339,8 @@ void flags_name_source(const struct flags_reading *reading, const char *name,
     const struct flag *flag = flags_find(reading->flags, name, strlen(name));
     bool by_variable = flag->variable && !flags_given(reading, name);
 
-    snprintf(source, FLAGS_SOURCE_MAX, "%s%s", by_variable ? reading->flags->variable_prefix : "--",
+    snprintf(source, FLAGS_SOURCE_MAX, "%s%s",
+             by_variable ? reading->flags->variable_prefix : flags_dashes(name),
              by_variable ? flag->variable : name);
 }
 
@@ -260,7 +360,7 @@ bool flags_is_unknown_variable(const struct flags *flags, const char *entry)
 
     if (strncmp(entry, flags->variable_prefix, prefix) != 0)
         return false;
-    length = strcspn(name, "=");
+    length = flags_name_length(name);
     for (size_t i = 0; i < flags->count; i++) {
         const struct flag *flag = &flags->table[i];
         const char *const known[] = {flag->variable, flag->variable_old};
@@ -296,7 +396,8 @@ bool flags_check_needs(struct flags_reading *reading, const struct flag_need *ne
 
         if (!flags_is_set(reading, needs[i].flag) || complete)
             continue;
-        snprintf(what, sizeof(what), "needs --%s as well", needs[i].needed);
+        snprintf(what, sizeof(what), "needs %s%s as well", flags_dashes(needs[i].needed),
+                 needs[i].needed);
         return flags_wrong_value(reading, needs[i].flag, what);
     }
     return true;
@@ -311,13 +412,13 @@ static void flags_wipe_text(char *text)
 void flags_wipe(const struct flags *flags, const char *name, int count, char *const *arguments)
 {
     const struct flag *wanted = flags_find(flags, name, strlen(name));
-    char variable[VARIABLE_MAX];
+    char variable[FLAGS_SOURCE_MAX];
 
     assert(wanted && wanted->variable);
     for (int at = 1; at < count; at++) {
         char *argument = arguments[at];
         char *start = argument + strspn(argument, "-");
-        size_t length = strcspn(start, "=");
+        size_t length = flags_name_length(start);
         const struct flag *flag = flags_find(flags, start, length);
 
         if (!flag || start == argument || flags_takes_no_value(flag))
@@ -405,8 +506,8 @@ static void flags_print_flag(const struct flags *flags, const struct flag *flag)
     assert((size_t)length < sizeof(text));
     if (!flags_takes_no_value(flag))
         flags_name_value(flag, name);
-    printf("  --%s%s%s%s", flag->type == FLAG_BOOLEAN ? "[no-]" : "", flag->name, *name ? " " : "",
-           name);
+    printf("  %s%s%s%s%s", flags_dashes(flag->name), flag->type == FLAG_BOOLEAN ? "[no-]" : "",
+           flag->name, *name ? " " : "", name);
     flags_print_text(text);
 }
 

@@ -3,7 +3,8 @@
  * over environment variables, and these over initial values.
  *
  * The syntax is that of Go's flag package: `-port 1`, `--port 1`, `--port=1`, and for a boolean
- * `--debug`, `--debug=false` and also `--no-debug`. An empty variable counts as not set.
+ * `--debug`, `--debug=false` and also `--no-debug`. An empty variable counts as not set. Help and
+ * messages write a name of one letter with one dash.
  */
 #ifndef BASE_FLAGS_H
 #define BASE_FLAGS_H
@@ -110,7 +111,7 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
 bool flags_given(const struct flags_reading *reading, const char *name);
 
 /*
- * Writes the source of the value of the flag `name`, which must be in the table: --FLAG if it was
+ * Writes the source of the value of the flag `name`, which must be in the table: the flag if it was
  * among the arguments or has no variable, else the variable.
  */
 void flags_name_source(const struct flags_reading *reading, const char *name,
@@ -118,6 +119,18 @@ void flags_name_source(const struct flags_reading *reading, const char *name,
 
 /* Returns whether `entry` of the environment has the table's prefix, but no flag has its name. */
 bool flags_is_unknown_variable(const struct flags *flags, const char *entry);
+
+/*
+ * Finds a flag that help shows and that the user may have meant by `argument`, with or without
+ * dashes and =VALUE. Writes it with its dashes: "--timeout" for --tiemout=3, "--no-debug" for
+ * --no-debgu. Returns false if no name is similar.
+ */
+bool flags_suggest(const struct flags *flags, const char *argument,
+                   char suggestion[FLAGS_SOURCE_MAX]);
+
+/* The same for an unknown variable, an entry of the environment. */
+bool flags_suggest_variable(const struct flags *flags, const char *entry,
+                            char suggestion[FLAGS_SOURCE_MAX]);
 
 /*
  * Overwrites each value of the flag `name` and its variable in the arguments and the

@@ -177,12 +177,14 @@ static void server_log_limits(const struct server *server)
 static void server_warn_of_unknown_variables(void)
 {
     for (char **entry = environ; *entry; entry++) {
+        char suggestion[FLAGS_SOURCE_MAX];
         char name[256];
 
         if (!options_is_unknown_variable(*entry))
             continue;
         snprintf(name, sizeof(name), "%.*s", (int)strcspn(*entry, "="), *entry);
-        log_line(LOG_WARN, "unknown variable ignored", "name", name, NULL);
+        log_line(LOG_WARN, "unknown variable ignored", "name", name,
+                 options_suggest_variable(*entry, suggestion) ? "similar" : NULL, suggestion, NULL);
     }
 }
 

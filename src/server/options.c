@@ -172,6 +172,11 @@ bool options_is_unknown_variable(const char *entry)
     return flags_is_unknown_variable(&options_flags, entry);
 }
 
+bool options_suggest_variable(const char *entry, char suggestion[FLAGS_SOURCE_MAX])
+{
+    return flags_suggest_variable(&options_flags, entry, suggestion);
+}
+
 void options_print_help(void)
 {
     printf("Usage: dflockd [flags]\n\n"

@@ -85,6 +85,9 @@ void options_free(struct options *options);
 /* Returns whether `entry` of the environment looks like a variable of the server, but is none. */
 bool options_is_unknown_variable(const char *entry);
 
+/* Writes the variable that the user may have meant by an unknown one. Returns false if none. */
+bool options_suggest_variable(const char *entry, char suggestion[FLAGS_SOURCE_MAX]);
+
 /* Prints every flag with its variable and default to stdout. */
 void options_print_help(void);
 

@@ -20,12 +20,16 @@ class Flag:
     line: str
 
     @property
+    def written(self):
+        return f"{'--' if len(self.name) > 1 else '-'}{self.name}"
+
+    @property
     def takes_value(self):
         return not self.switch and self.name not in ("help", "version")
 
     @property
     def spellings(self):
-        return {f"--{self.name}"} | ({f"--no-{self.name}"} if self.switch else set())
+        return {self.written} | ({f"--no-{self.name}"} if self.switch else set())
 
 
 @cache
@@ -36,7 +40,7 @@ def help_of(program, *command):
 
 @cache
 def flags_of(program, *command):
-    found = re.findall(r"^  --(\[no-\])?([a-z0-9-]+)(?: [A-Z]+)?\n((?:      .*\n)+)",
+    found = re.findall(r"^  --?(\[no-\])?([a-z0-9-]+)(?: [A-Z]+)?\n((?:      .*\n)+)",
                        help_of(program, *command), re.M)
     assert found
     return [Flag(name, bool(no), " ".join(lines.split())) for no, name, lines in found]

@@ -22,6 +22,8 @@ struct sample {
     uint64_t wait_ms;
     bool loud;
     const char *secret;
+    uint64_t slots;
+    const char *words;
 };
 
 #define FLAGS_STRUCT struct sample
@@ -34,6 +36,8 @@ static const struct flag table[] = {
      "A boolean"},
     UNSUPPORTED_FLAG("later", "LATER"),
     TEXT_FLAG("secret", "SECRET", secret, NULL, NULL),
+    NUMBER_FLAG("n", NULL, NULL, slots, 1, 9, NULL, "A number of slots"),
+    TEXT_FLAG("long-name-of-words", "LONG_NAME_S", words, NULL, "Words"),
     HELP_FLAGS,
     VERSION_FLAG("Print the version and exit"),
 };
@@ -144,6 +148,78 @@ static void a_problem_names_the_flag_as_it_was_written(void **state)
     assert_string_equal(reading.problem, "-x: unknown flag; try --help");
 }
 
+static void an_unknown_flag_suggests_a_similar_one(void **state)
+{
+    static const char *const cases[][2] = {
+        {"--conut=5", "--conut: unknown flag; did you mean --count?"},
+        {"-coun", "-coun: unknown flag; did you mean --count?"},
+        {"--Count", "--Count: unknown flag; did you mean --count?"},
+        {"--no-lodu", "--no-lodu: unknown flag; did you mean --no-loud?"},
+        {"--no-count", "--no-count: unknown flag; try --help"},
+        {"--no-xxxx", "--no-xxxx: unknown flag; try --help"},
+        {"-N", "-N: unknown flag; did you mean -n?"},
+        {"-m", "-m: unknown flag; try --help"},
+        {"--nam", "--nam: unknown flag; did you mean --name?"},
+        {"--nm", "--nm: unknown flag; try --help"},
+        {"--coat", "--coat: unknown flag; try --help"},
+        {"--lxng_nxme_xf_wxrds", "--lxng_nxme_xf_wxrds: unknown flag; try --help"},
+        {"--lnog_name_of_words", "--lnog_name_of_words: unknown flag; did you mean "
+                                 "--long-name-of-words?"},
+        {"--long-name", "--long-name: unknown flag; did you mean --long-name-of-words?"},
+        {"--name-of-words", "--name-of-words: unknown flag; did you mean --long-name-of-words?"},
+        {"--of-words", "--of-words: unknown flag; try --help"},
+        {"--secert", "--secert: unknown flag; try --help"}, /* help does not show it */
+        {"--latre", "--latre: unknown flag; try --help"},   /* it is not supported */
+        {"count", "count: not a flag; did you mean --count?"},
+        {"five", "five: not a flag; try --help"},
+        {"-", "-: unknown flag; try --help"},
+    };
+    struct flags_reading reading;
+    struct sample sample;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(read_one(&reading, &sample, cases[i][0]), FLAGS_WRONG);
+        assert_string_equal(reading.problem, cases[i][1]);
+    }
+}
+
+static void an_unknown_variable_suggests_a_similar_one(void **state)
+{
+    static const char *const cases[][2] = {
+        {"FLAGS_TEST_LODU=1", "FLAGS_TEST_LOUD"},
+        {"FLAGS_TEST_loud", "FLAGS_TEST_LOUD"},
+        {"FLAGS_TEST_LONG_NAME=1", "FLAGS_TEST_LONG_NAME_S"},
+        {"FLAGS_TEST_COUNT=1", NULL},
+        {"FLAGS_TEST_=1", NULL},
+    };
+    char suggestion[FLAGS_SOURCE_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(flags_suggest_variable(&flags, cases[i][0], suggestion),
+                         cases[i][1] != NULL);
+        if (cases[i][1])
+            assert_string_equal(suggestion, cases[i][1]);
+    }
+}
+
+static void a_flag_of_one_letter_is_written_with_one_dash(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+    char source[FLAGS_SOURCE_MAX];
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "--n=0"), FLAGS_WRONG);
+    assert_string_equal(reading.problem, "-n: '0' is not a whole number from 1 to 9");
+    assert_int_equal(read_one(&reading, &sample, "--n"), FLAGS_WRONG);
+    assert_string_equal(reading.problem, "-n: needs a value");
+    assert_int_equal(read_one(&reading, &sample, "-n=3"), FLAGS_RUN);
+    flags_name_source(&reading, "n", source);
+    assert_string_equal(source, "-n");
+}
+
 static void a_program_can_report_a_problem(void **state)
 {
     struct flags_reading reading;
@@ -212,6 +288,8 @@ static void help_shows_every_flag_once(void **state)
         "  --[no-]loud\n      A boolean. FLAGS_TEST_LOUD, formerly FLAGS_TEST_NOISY "
         "(default false)\n"
         "  --later\n      Not supported by this version. FLAGS_TEST_LATER\n"
+        "  -n NUMBER\n      A number of slots.\n"
+        "  --long-name-of-words VALUE\n      Words. FLAGS_TEST_LONG_NAME_S\n"
         "  --help\n      Print this and exit.\n"
         "  --version\n      Print the version and exit.\n";
     char printed[1024] = "";
@@ -243,6 +321,9 @@ int main(void)
         cmocka_unit_test(a_value_out_of_range_names_the_range),
         cmocka_unit_test(seconds_have_up_to_three_decimals),
         cmocka_unit_test(a_problem_names_the_flag_as_it_was_written),
+        cmocka_unit_test(an_unknown_flag_suggests_a_similar_one),
+        cmocka_unit_test(an_unknown_variable_suggests_a_similar_one),
+        cmocka_unit_test(a_flag_of_one_letter_is_written_with_one_dash),
         cmocka_unit_test(a_program_can_report_a_problem),
         cmocka_unit_test(an_unsupported_flag_is_refused_unless_empty_or_0),
         cmocka_unit_test(a_secret_is_wiped_from_arguments_and_environment),

@@ -144,7 +144,8 @@ def test_a_variable_that_no_flag_has_is_reported():
                               "DFLOCKD_HTTP_PORT": "0", "DFLOCKD": "here"})
     assert done.returncode == 0 and done.stderr.count("\n") == 1
     assert done.stderr.endswith(
-        'level=WARN msg="unknown variable ignored" name=DFLOCKD_MAX_CLIAMS\n')
+        'level=WARN msg="unknown variable ignored" name=DFLOCKD_MAX_CLIAMS '
+        "similar=DFLOCKD_MAX_CLAIMS\n")
 
 
 def test_a_check_ignores_a_port_in_use(tmp_path):

@@ -11,7 +11,7 @@ function spellings(command,    i, name, list)
 {
     for (i = 1; i <= flag_count[command]; i++) {
         name = flags[command, i]
-        list = add(list, "--" name)
+        list = add(list, flag_word(name))
         if (kind[command, name] == "switch")
             list = add(list, "--no-" name)
     }

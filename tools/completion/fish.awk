@@ -10,7 +10,7 @@ function print_flags(command, condition,    i, name, line)
 {
     for (i = 1; i <= flag_count[command]; i++) {
         name = flags[command, i]
-        line = "complete -c " program condition " -l " name
+        line = "complete -c " program condition (length(name) == 1 ? " -s " : " -l ") name
         if (kind[command, name] == "file")
             line = line " -r -F"
         else if (kind[command, name] == "value")

@@ -27,11 +27,11 @@ function print_flags(command, indent,    i, name)
     for (i = 1; i <= flag_count[command]; i++) {
         name = flags[command, i]
         if (kind[command, name] == "value" || kind[command, name] == "file") {
-            print indent quoted("--" name "=" described(text[command, name]) \
+            print indent quoted(flag_word(name) "=" described(text[command, name]) \
                 value_of(command, name)) " \\"
             continue
         }
-        print indent quoted("--" name described(text[command, name])) " \\"
+        print indent quoted(flag_word(name) described(text[command, name])) " \\"
         if (kind[command, name] == "switch")
             print indent quoted("--no-" name described("The opposite of --" name)) " \\"
     }

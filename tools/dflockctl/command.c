@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/similar.h"
 #include "dflockctl/status.h"
 #include "dflockd/protocol.h"
 
@@ -290,7 +291,6 @@ static const struct command commands[] = {
 
 enum {
     COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]),
-    COMMAND_NAME_MAX = 16,   /* bytes; a longer name is similar to none */
     COMMAND_SIMILAR_MAX = 2, /* changes between similar names */
 };
 
@@ -310,44 +310,13 @@ const struct command *command_find(const char *name)
     return NULL;
 }
 
-/* Returns the Damerau-Levenshtein distance between two names. */
-static size_t command_distance(const char *one, const char *other)
-{
-    size_t changes[COMMAND_NAME_MAX + 1][COMMAND_NAME_MAX + 1];
-    size_t height = strlen(one);
-    size_t width = strlen(other);
-
-    if (height > COMMAND_NAME_MAX || width > COMMAND_NAME_MAX)
-        return COMMAND_NAME_MAX;
-    for (size_t i = 0; i <= height; i++) {
-        for (size_t j = 0; j <= width; j++) {
-            size_t least;
-
-            if (i == 0 || j == 0) {
-                changes[i][j] = i + j;
-                continue;
-            }
-            least = changes[i - 1][j - 1] + (one[i - 1] != other[j - 1]);
-            if (changes[i - 1][j] + 1 < least)
-                least = changes[i - 1][j] + 1;
-            if (changes[i][j - 1] + 1 < least)
-                least = changes[i][j - 1] + 1;
-            if (i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] &&
-                changes[i - 2][j - 2] + 1 < least)
-                least = changes[i - 2][j - 2] + 1;
-            changes[i][j] = least;
-        }
-    }
-    return changes[height][width];
-}
-
 const struct command *command_find_similar(const char *name)
 {
     const struct command *similar = NULL;
     size_t least = COMMAND_SIMILAR_MAX + 1;
 
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        size_t changes = command_distance(name, commands[i].name);
+        size_t changes = similar_distance(name, strlen(name), commands[i].name);
 
         if (changes < least && changes < strlen(commands[i].name)) {
             least = changes;

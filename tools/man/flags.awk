@@ -28,10 +28,17 @@ function after(start, taken)
     return substr(taken, length(start) + 1)
 }
 
-# Begins a flag, as "  --[no-]NAME" or "  --NAME VALUE".
+# A flag as a user writes it.
+function flag_word(name)
+{
+    return (length(name) == 1 ? "-" : "--") name
+}
+
+# Begins a flag, as "  --[no-]NAME", "  --NAME VALUE" or "  -n VALUE".
 function begin_flag(word, value,    at)
 {
-    name = substr(word, 3)
+    name = word
+    sub(/^--?/, "", name)
     switchable = sub(/^\[no-\]/, "", name)
     at = command SUBSEP name
     flags[command, ++flag_count[command]] = name
@@ -69,7 +76,7 @@ reading == "help" && /^Usage: / {
     next
 }
 
-reading == "help" && /^  --(\[no-\])?[a-z0-9-]+( [A-Z]+)?$/ {
+reading == "help" && /^  (--(\[no-\])?[a-z0-9-]+|-[a-zA-Z])( [A-Z]+)?$/ {
     begin_flag($1, $2)
     next
 }

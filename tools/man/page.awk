@@ -35,7 +35,7 @@ function print_flag(command, name,    at, old)
     if (kind[at] == "switch")
         print ".It Fl -" name " , Fl -no-" name
     else
-        print ".It Fl -" name (kind[at] == "alone" ? "" : " Ar " metavar[at])
+        print ".It Fl " substr(flag_word(name), 2) (kind[at] == "alone" ? "" : " Ar " metavar[at])
     print_text(text[at] ".")
     if (variable[at] != "" || initial[at] != "")
         print ".br"
