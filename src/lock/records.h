@@ -157,6 +157,11 @@ enum {
     IDLE_NOTES_MASK = (1 << TABLE_WALKS_MAX) - 1
 };
 
+static inline struct lock_answer answer_refusal(int outcome, enum lock_cap cap)
+{
+    return (struct lock_answer){.outcome = outcome, .cap = cap};
+}
+
 static inline struct lock_answer answer_plain(int outcome)
 {
     return (struct lock_answer){.outcome = outcome};

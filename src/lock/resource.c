@@ -43,18 +43,18 @@ static void resource_return_budget(struct lock_budget *budget)
 }
 
 struct resource *resource_create(struct table *table, const struct lock_key *key, uint32_t limit,
-                                 int *outcome)
+                                 struct lock_answer *refusal)
 {
     struct resource *resource;
 
     if (!resource_take_budget(table->budget)) {
-        *outcome = DFLOCKD_ERROR_MAX_LOCKS;
+        *refusal = answer_refusal(DFLOCKD_ERROR_MAX_LOCKS, LOCK_CAP_LOCKS);
         return NULL;
     }
     resource = pool_take(resource_pool(table, key->length));
     if (!resource) {
         resource_return_budget(table->budget);
-        *outcome = DFLOCKD_ERROR;
+        *refusal = answer_plain(DFLOCKD_ERROR);
         return NULL;
     }
     chain_init(&resource->lost);

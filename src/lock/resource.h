@@ -11,9 +11,9 @@
 
 struct resource *resource_find(const struct table *table, const struct lock_key *key);
 
-/* Returns a resource without claims that is in no list, or NULL with `*outcome` set. */
+/* Returns a resource without claims that is in no list, or NULL with `*refusal` set. */
 struct resource *resource_create(struct table *table, const struct lock_key *key, uint32_t limit,
-                                 int *outcome);
+                                 struct lock_answer *refusal);
 
 /* To be called before a resource that is new or idle gets a claim. */
 void resource_activate(struct resource *resource);

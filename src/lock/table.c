@@ -19,10 +19,11 @@ enum wait_mode {
 
 /* Creates the claim of a request, and its resource if `known` is NULL. Returns NULL likewise. */
 static struct claim *table_create_claim(struct table *table, const struct lock_request *request,
-                                        struct resource *known, bool two_phase, int *outcome)
+                                        struct resource *known, bool two_phase,
+                                        struct lock_answer *refusal)
 {
     struct resource *resource =
-        known ? known : resource_create(table, &request->key, request->limit, outcome);
+        known ? known : resource_create(table, &request->key, request->limit, refusal);
     struct claim *claim;
 
     if (!resource)
@@ -32,18 +33,18 @@ static struct claim *table_create_claim(struct table *table, const struct lock_r
         return claim;
     if (!known)
         resource_remove(table, resource);
-    *outcome = DFLOCKD_ERROR;
+    *refusal = answer_plain(DFLOCKD_ERROR);
     return NULL;
 }
 
 /*
  * Creates the claim of a request: it holds if a slot is free; otherwise it waits, if `mode` and the
  * cap on waiters allow it. If the caller removes a lost claim then, the new one needs no other
- * room. Returns NULL with `*outcome` set, and nothing changed, if there is none.
+ * room. Returns NULL with `*refusal` set, and nothing changed, if there is none.
  */
 static struct claim *table_admit(struct table *table, uint64_t now_ns,
                                  const struct lock_request *request, enum wait_mode mode,
-                                 bool replaces_lost, int *outcome)
+                                 bool replaces_lost, struct lock_answer *refusal)
 {
     struct resource *known = resource_find(table, &request->key);
     struct resource *resource;
@@ -51,22 +52,24 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
     struct claim *claim;
 
     if (known && known->limit != request->limit) {
-        *outcome = DFLOCKD_ERROR_LIMIT_MISMATCH;
+        *refusal = answer_plain(DFLOCKD_ERROR_LIMIT_MISMATCH);
         return NULL;
     }
     if (!free && table->policy.waiters_max && known->waiters >= table->policy.waiters_max) {
-        *outcome = DFLOCKD_ERROR_MAX_WAITERS;
+        *refusal = answer_refusal(DFLOCKD_ERROR_MAX_WAITERS, LOCK_CAP_WAITERS);
         return NULL;
     }
     if (!free && mode == WAIT_MODE_TRY) {
-        *outcome = DFLOCKD_TIMEOUT;
+        *refusal = answer_plain(DFLOCKD_TIMEOUT);
         return NULL;
     }
     if (request->claims_full || (!replaces_lost && !claim_has_room(table))) {
-        *outcome = free ? DFLOCKD_ERROR_MAX_LOCKS : DFLOCKD_ERROR_MAX_WAITERS;
+        *refusal =
+            answer_refusal(free ? DFLOCKD_ERROR_MAX_LOCKS : DFLOCKD_ERROR_MAX_WAITERS,
+                           request->claims_full ? LOCK_CAP_CLAIMS_OF_CONNECTION : LOCK_CAP_CLAIMS);
         return NULL;
     }
-    claim = table_create_claim(table, request, known, mode == WAIT_MODE_ENQUEUE, outcome);
+    claim = table_create_claim(table, request, known, mode == WAIT_MODE_ENQUEUE, refusal);
     if (!claim) {
         claim_return_room(table, claim_count(table));
         return NULL;
@@ -102,11 +105,11 @@ static struct lock_answer table_acquire(struct table *table, uint64_t now_ns,
                                         const struct lock_request *request)
 {
     enum wait_mode mode = request->wait_s > 0 ? WAIT_MODE_BLOCK : WAIT_MODE_TRY;
-    int outcome;
-    struct claim *claim = table_admit(table, now_ns, request, mode, false, &outcome);
+    struct lock_answer refusal;
+    struct claim *claim = table_admit(table, now_ns, request, mode, false, &refusal);
 
     if (!claim)
-        return answer_plain(outcome);
+        return refusal;
     if (claim_is(claim, CLAIMS_HOLDING))
         return claim_answer(table, DFLOCKD_OK, claim, request->lease_s);
     return table_block(table, now_ns, claim, request->wait_s);
@@ -126,13 +129,13 @@ static struct lock_answer table_enqueue(struct table *table, uint64_t now_ns,
 {
     struct claim *known = table_find_enqueued(table, request);
     struct claim *claim;
-    int outcome;
+    struct lock_answer refusal;
 
     if (known && known->state != CLAIM_LOST)
         return answer_plain(DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    claim = table_admit(table, now_ns, request, WAIT_MODE_ENQUEUE, known, &outcome);
+    claim = table_admit(table, now_ns, request, WAIT_MODE_ENQUEUE, known, &refusal);
     if (!claim)
-        return answer_plain(outcome);
+        return refusal;
     if (known)
         resource_remove_lost(table, known);
     if (claim_is(claim, CLAIMS_HOLDING))

@@ -79,8 +79,18 @@ struct lock_request {
 };
 
 /* The answer to a request. A grant sets token, lease and deadline, a renewal the lease. */
+/* The cap that refused a request: ERROR_MAX_LOCKS and ERROR_MAX_WAITERS do not tell. */
+enum lock_cap {
+    LOCK_CAP_NONE,
+    LOCK_CAP_LOCKS,
+    LOCK_CAP_WAITERS,
+    LOCK_CAP_CLAIMS,
+    LOCK_CAP_CLAIMS_OF_CONNECTION
+};
+
 struct lock_answer {
     int outcome; /* enum dflockd_outcome, or one of the above */
+    enum lock_cap cap;
     struct lock_token token;
     uint64_t lease_s;
     uint64_t deadline_ns;

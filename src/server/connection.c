@@ -84,6 +84,10 @@ static void connection_report_problem(const struct connection_context *context,
         [SESSION_PROBLEM_LINE_TOO_LONG] = {LOG_EVENT_LINE_TOO_LONG, NULL},
         [SESSION_PROBLEM_WRONG_SECRET] = {LOG_EVENT_AUTH_FAILED, "wrong secret"},
         [SESSION_PROBLEM_NO_SECRET] = {LOG_EVENT_AUTH_FAILED, "first request is not auth"},
+        [SESSION_PROBLEM_MAX_LOCKS] = {LOG_EVENT_MAX_LOCKS, NULL},
+        [SESSION_PROBLEM_MAX_WAITERS] = {LOG_EVENT_MAX_WAITERS, NULL},
+        [SESSION_PROBLEM_MAX_CLAIMS] = {LOG_EVENT_MAX_CLAIMS, NULL},
+        [SESSION_PROBLEM_MAX_CLAIMS_PER_CONNECTION] = {LOG_EVENT_MAX_CLAIMS_PER_CONNECTION, NULL},
     };
 
     connection_report(context, connection, reports[problem].event, reports[problem].reason);

@@ -406,6 +406,18 @@ void connections_dismiss(struct connections *connections)
     connections->swept = 0;
 }
 
+uint64_t connections_count_holders(const struct connections *connections)
+{
+    uint64_t count = 0;
+
+    for (uint32_t slot = 0; slot < connections->slots.count; slot++) {
+        const struct connection *connection = slots_at(&connections->slots, slot);
+
+        count += connection && session_holds(&connection->session, &connections->context.session);
+    }
+    return count;
+}
+
 void connections_abort(struct connections *connections)
 {
     connections->context.aborting = true;

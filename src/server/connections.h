@@ -95,6 +95,9 @@ void connections_drain(struct connections *connections);
  */
 void connections_dismiss(struct connections *connections);
 
+/* Returns the number of connections whose clients hold a lease. Asks the stripes for each. */
+uint64_t connections_count_holders(const struct connections *connections);
+
 /* Aborts all connections, in this and the following turns. */
 void connections_abort(struct connections *connections);
 

@@ -33,6 +33,11 @@ static const struct event_text texts[LOG_EVENTS] = {
     [LOG_EVENT_REPLIES_NOT_READ] = {"protocol error", "replies not read within --write-timeout",
                                     NULL},
     [LOG_EVENT_TLS_FAILED] = {"TLS failed", NULL, NULL},
+    [LOG_EVENT_MAX_LOCKS] = {"request refused", "--max-locks reached", NULL},
+    [LOG_EVENT_MAX_WAITERS] = {"request refused", "--max-waiters reached", NULL},
+    [LOG_EVENT_MAX_CLAIMS] = {"request refused", "--max-claims reached", NULL},
+    [LOG_EVENT_MAX_CLAIMS_PER_CONNECTION] = {"request refused",
+                                             "--max-claims-per-connection reached", NULL},
     [LOG_EVENT_BUFFERS_SHORT] = {"connection closed", "--max-buffered-mib reached",
                                  "closed to free memory"},
 };

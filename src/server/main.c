@@ -357,6 +357,19 @@ static bool server_number_workers(struct server *server, char problem[OPTIONS_PR
     return true;
 }
 
+static void server_log_end(const struct shutdown_shared *shutdown)
+{
+    uint64_t holders = atomic_load(&shutdown->holders_cut);
+    char count[24];
+
+    if (holders > 0) {
+        snprintf(count, sizeof(count), "%llu", (unsigned long long)holders);
+        log_line(LOG_WARN, "connections with leases closed at the end of --shutdown-timeout",
+                 "connections", count, NULL);
+    }
+    log_line(LOG_INFO, "stopped", NULL);
+}
+
 static int server_run(struct server *server)
 {
     struct worker_shared *shared = &server->shared;
@@ -377,7 +390,7 @@ static int server_run(struct server *server)
     listeners_leave(&server->listeners);
     credentials_free(&server->credentials);
     options_free(&server->options);
-    log_line(LOG_INFO, "stopped", NULL);
+    server_log_end(&shared->shutdown);
     log_stop();
     return EXIT_SUCCESS;
 }

@@ -107,9 +107,17 @@ static bool session_claims_full(struct session *session, struct session_context 
     return claims >= context->claims_max;
 }
 
-static void session_serve_key(struct session *session, struct session_context *context,
-                              const struct request *request, struct output *output)
+static enum session_problem session_serve_key(struct session *session,
+                                              struct session_context *context,
+                                              const struct request *request, struct output *output)
 {
+    static const enum session_problem problems[] = {
+        [LOCK_CAP_NONE] = SESSION_PROBLEM_NONE,
+        [LOCK_CAP_LOCKS] = SESSION_PROBLEM_MAX_LOCKS,
+        [LOCK_CAP_WAITERS] = SESSION_PROBLEM_MAX_WAITERS,
+        [LOCK_CAP_CLAIMS] = SESSION_PROBLEM_MAX_CLAIMS,
+        [LOCK_CAP_CLAIMS_OF_CONNECTION] = SESSION_PROBLEM_MAX_CLAIMS_PER_CONNECTION,
+    };
     enum lock_kind kind = request->semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
     struct lock_request lock = {
         .command = request->command,
@@ -133,7 +141,7 @@ static void session_serve_key(struct session *session, struct session_context *c
     if (answer.outcome == LOCK_PENDING) {
         session->state = SESSION_BLOCKED;
         session->blocked_stripe = (uint8_t)stripe;
-        return;
+        return SESSION_PROBLEM_NONE;
     }
     grant = session_is_grant(request->command, &answer);
     session_reply_answer(context, output, &answer, grant);
@@ -143,6 +151,7 @@ static void session_serve_key(struct session *session, struct session_context *c
         lock.token = answer.token;
         stripes_apply(context->stripes, context->now_ns, &lock, &context->wake);
     }
+    return problems[answer.cap];
 }
 
 /*
@@ -173,7 +182,7 @@ static enum session_problem session_serve(struct session *session, struct sessio
     } else if (request->command == DFLOCKD_STATS) {
         session->state = SESSION_STATS;
     } else {
-        session_serve_key(session, context, request, output);
+        problem = session_serve_key(session, context, request, output);
     }
     return problem;
 }

@@ -110,13 +110,18 @@ enum session_want {
     SESSION_WANT_CLOSE /* nothing: once the output is sent, close */
 };
 
-/* A fault of the peer, for the log. */
+/* A fault of the peer or a refusal, for the log. */
 enum session_problem {
     SESSION_PROBLEM_NONE,
     SESSION_PROBLEM_INVALID_REQUEST, /* the reply is `error` */
     SESSION_PROBLEM_LINE_TOO_LONG,
     SESSION_PROBLEM_WRONG_SECRET,
-    SESSION_PROBLEM_NO_SECRET /* another request before the secret */
+    SESSION_PROBLEM_NO_SECRET, /* another request before the secret */
+    /* A request was refused by a cap. */
+    SESSION_PROBLEM_MAX_LOCKS,
+    SESSION_PROBLEM_MAX_WAITERS,
+    SESSION_PROBLEM_MAX_CLAIMS,
+    SESSION_PROBLEM_MAX_CLAIMS_PER_CONNECTION
 };
 
 struct session_progress {

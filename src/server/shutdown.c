@@ -55,6 +55,8 @@ void shutdown_expire(struct shutdown *shutdown, uint64_t now_ns)
     }
     if (now_ns >= shutdown->abort_ns) {
         shutdown->abort_ns = UINT64_MAX;
+        atomic_fetch_add(&shutdown->shared->holders_cut,
+                         connections_count_holders(shutdown->connections));
         connections_abort(shutdown->connections);
     }
 }

@@ -33,6 +33,7 @@ struct shutdown_shared {
     uint64_t timeout_ns; /* 0: no limit */
     atomic_bool draining;
     _Atomic uint32_t reports;
+    _Atomic uint64_t holders_cut; /* connections that held a lease at the timeout */
 };
 
 enum shutdown_phase {

@@ -138,3 +138,18 @@ def test_the_server_notifies_systemd_when_draining_begins(tmp_path):
             manager.setblocking(False)
             with pytest.raises(BlockingIOError):
                 manager.recv(4096)
+
+
+@pytest.mark.parametrize("holders", [0, 2])
+def test_the_log_counts_the_holders_that_the_shutdown_timeout_cuts_off(holders):
+    with Server("--threads", "2", "--shutdown-timeout", "1") as server, Client(server) as first, \
+            Client(server) as second, Client(server) as waiter:
+        if holders:
+            first.acquire("key", "0 60")
+            second.acquire("other", "0 60")
+        waiter.send(request("l", "key", "60"))
+        server.terminate()
+        assert server.wait() == 0
+        found = [line for line in server.log if "--shutdown-timeout" in line]
+        assert len(found) == (1 if holders else 0)
+        assert all("level=WARN " in line and "connections=2\n" in line for line in found)

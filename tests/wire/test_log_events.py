@@ -112,16 +112,40 @@ def test_the_server_logs_a_protocol_error(sent, reason):
 
 
 def test_a_refusal_for_a_state_is_not_a_protocol_error():
-    with Server("--max-locks", "1") as server, Client(server) as client:
+    with Server() as server, Client(server) as client:
         token = client.acquire("key", "0 60")
         assert client.call("r", "key", "0" * 32) == "error"
-        assert client.call("l", "other", "0") == "error_max_locks"
+        assert client.call("l", "key", "0") == "timeout"
         assert client.call("w", "key", "0") == "error_not_enqueued"
         assert client.call("r", "key", token) == "ok"
         client.close()
         server.terminate()
         assert server.wait() == 0
         assert not [line for line in server.log if "level=WARN" in line]
+
+
+@pytest.mark.parametrize("flag, refused, reply", [
+    ("--max-locks", "l other 0", "error_max_locks"),
+    ("--max-locks", "se key 3", "error_max_locks"),
+    ("--max-waiters", "l key 9", "error_max_waiters"),
+    ("--max-waiters", "e key ", "error_max_waiters"),
+    ("--max-claims", "e other ", "error_max_locks"),
+    ("--max-claims", "l key 9", "error_max_waiters"),
+    ("--max-claims-per-connection", "l other 0", "error_max_locks"),
+    ("--max-claims-per-connection", "e key ", "error_max_waiters")])
+def test_the_server_logs_a_request_that_a_cap_refuses(flag, refused, reply):
+    # Without the second flag, --max-claims would set the cap on a connection to 1 as well.
+    more = [] if "connection" in flag else ["--max-claims-per-connection", "9"]
+    with Server("--threads", "1", flag, "1", *more) as server, Client(server) as client, \
+            Client(server) as waiter:
+        client.acquire("key", "0 60")
+        if flag == "--max-waiters":
+            assert waiter.call("e", "key") == "queued"
+        assert client.call(*refused.split(" ", 2)) == reply
+        line = logged(server, "request refused", reason=f"{flag} reached", addr=address(client),
+                      conn="1")
+        assert "level=WARN" in line
+        assert len(lines(server, "request refused")) == 1
 
 
 def test_an_idle_timeout_is_not_a_protocol_error():
