@@ -147,7 +147,7 @@ def test_the_log_counts_the_holders_that_the_shutdown_timeout_cuts_off(holders):
         if holders:
             first.acquire("key", "0 60")
             second.acquire("other", "0 60")
-        waiter.send(request("l", "key", "60"))
+            waiter.send(request("l", "key", "60"))
         server.terminate()
         assert server.wait() == 0
         found = [line for line in server.log if "--shutdown-timeout" in line]
