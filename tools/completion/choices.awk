@@ -16,5 +16,5 @@ function choices(name)
 # Whether a command line follows the arguments of this command, after `--`.
 function runs_command(command)
 {
-    return arguments[command] ~ / -- /
+    return arguments[command] ~ /-- COMMAND/
 }

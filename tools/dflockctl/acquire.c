@@ -194,6 +194,16 @@ static bool holder_advance(struct holder *holder)
     return true;
 }
 
+/*
+ * Tells the process of --while of a loss. Its pidfd cannot be another process. Before LEFT, the
+ * exit status of acquire tells of it. A release by the token is the script's own.
+ */
+static void holder_signal_loss(const struct holder *holder)
+{
+    if (holder->settings->on_loss && holder->stage == HOLDER_LEFT && !holder->hold.released)
+        pidfd_send_signal(holder->while_pid, (int)holder->settings->on_loss, NULL, 0);
+}
+
 /* Waits for the next event. Returns the exit status if that ends the holder, otherwise 0. */
 static int holder_wait(struct holder *holder)
 {
@@ -229,7 +239,8 @@ static int holder_hold(struct holder *holder)
     struct hold *hold = &holder->hold;
     int status = STATUS_DONE;
 
-    hold_begin(hold, holder->settings);
+    hold_begin(hold, holder->settings, holder->settings->words[0],
+               hold_deadline_ns(holder->settings));
     while (status == STATUS_DONE && hold_step(hold) != HOLD_OVER) {
         enum holder_stage before = holder->stage;
 
@@ -242,8 +253,13 @@ static int holder_hold(struct holder *holder)
     if (hold_is_kept(hold))
         return (int)status_of(hold_release(hold));
     if (holder->stage == HOLDER_WAITING && hold->state == HOLD_OVER)
-        return (int)hold_report_refused(hold);
-    return hold->state == HOLD_OVER ? (int)status_of(hold->why) : status;
+        return hold_report_refused(hold);
+    if (hold->state != HOLD_OVER) {
+        hold_cancel(hold);
+        return status;
+    }
+    holder_signal_loss(holder);
+    return (int)status_of(hold->why);
 }
 
 static int holder_run(struct holder *holder)
@@ -328,6 +344,27 @@ static int acquire_await(const struct settings *settings, int socket, pid_t hold
     return STATUS_LOST;
 }
 
+/* Opens the process of --while. Returns DONE, or the exit status. */
+static int holder_open_while(struct holder *holder)
+{
+    const struct settings *settings = holder->settings;
+
+    if (!settings->while_pid)
+        return STATUS_DONE;
+    holder->while_pid = pidfd_open((pid_t)settings->while_pid, 0);
+    if (holder->while_pid < 0) {
+        status_report("--while: process %" PRIu64 ": %s; give $$ for the shell",
+                      settings->while_pid, strerror(errno));
+        return STATUS_USAGE;
+    }
+    if (settings->on_loss && pidfd_send_signal(holder->while_pid, 0, NULL, 0) < 0) {
+        status_report("--on-loss: cannot signal process %" PRIu64 ": %s; give a process of yours",
+                      settings->while_pid, strerror(errno));
+        return STATUS_USAGE;
+    }
+    return STATUS_DONE;
+}
+
 static int acquire_with_holder(const struct settings *settings)
 {
     struct holder holder = {.settings = settings, .while_pid = -1};
@@ -336,14 +373,10 @@ static int acquire_with_holder(const struct settings *settings)
     int status;
 
     holder_note_inherited(&holder);
-    if (settings->while_pid) {
-        holder.while_pid = pidfd_open((pid_t)settings->while_pid, 0);
-        if (holder.while_pid < 0) {
-            status_report("--while: process %" PRIu64 ": %s; give $$ for the shell",
-                          settings->while_pid, strerror(errno));
-            free(holder.inherited);
-            return STATUS_USAGE;
-        }
+    status = holder_open_while(&holder);
+    if (status != STATUS_DONE) {
+        free(holder.inherited);
+        return status;
     }
     /* If the caller ignores it, the holder's exit status is lost. */
     signal(SIGCHLD, SIG_DFL);
@@ -403,7 +436,7 @@ static int acquire_without_holder(const struct settings *settings)
 {
     struct hold hold;
 
-    hold_begin(&hold, settings);
+    hold_begin(&hold, settings, settings->words[0], hold_deadline_ns(settings));
     while (hold_step(&hold) == HOLD_WAITING) {
         struct pollfd watched = hold_watched(&hold);
         int64_t left_ms = hold_next_ms(&hold) - loop_now_ms();
@@ -412,7 +445,7 @@ static int acquire_without_holder(const struct settings *settings)
     }
     if (hold.state == HOLD_OVER) {
         hold_close(&hold);
-        return (int)hold_report_refused(&hold);
+        return hold_report_refused(&hold);
     }
     hold_close(&hold);
     return acquire_print_kept(settings, &hold.grant);

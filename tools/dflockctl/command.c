@@ -44,22 +44,29 @@
                     "`Seconds` for a reply, in addition to the time to wait for other holders"), \
         HELP_FLAGS, VERSION_FLAG("Print the version and exit"),
 
-#define WAIT_FLAGS                                                                            \
-    NUMBER_FLAG("timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, NULL,               \
-                "`Seconds` to wait for other holders, by default without limit; connecting "  \
-                "and the reply have timeouts of their own"),                                  \
-        BOOLEAN_FLAG("try", NULL, try_once, NULL,                                             \
-                     "Do not wait for other holders: the same as --timeout 0"),               \
-        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                        \
-                     "Try again while no server answers; by default only without --timeout, " \
-                     "and only after a lock server has answered once"),                       \
-        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,               \
-                    "`Seconds` of the lease; by default those of the server"),
+#define WAIT_FLAGS                                                                              \
+    SECONDS_FLAG("timeout", NULL, timeout_ms, 0, DFLOCKD_SECONDS_MAX * 1000, NULL,              \
+                 "`Seconds` to wait for other holders, such as 0.5, by default without limit; " \
+                 "connecting and the reply have timeouts of their own"),                        \
+        BOOLEAN_FLAG("try", NULL, try_once, NULL,                                               \
+                     "Do not wait for other holders: the same as --timeout 0"),                 \
+        NUMBER_FLAG("conflict-exit-code", NULL, NULL, conflict_status, 0, 255, NULL,            \
+                    "Exit status if it is not granted in time, also -E; by default 75"),        \
+        NUMBER_FLAG("E", NULL, NULL, conflict_status, 0, 255, NULL, NULL),                      \
+        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                          \
+                     "Try again while no server answers; by default only without --timeout, "   \
+                     "and only after a lock server has answered once"),                         \
+        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                 \
+                    "Whole `seconds` of the lease; by default those of the server"),
 
 #define LOCK_FLAGS                                                                                 \
     WAIT_FLAGS NUMBER_FLAG("grace", NULL, NULL, grace_s, 0, INT_MAX, "10",                         \
                            "`Seconds` from SIGTERM to SIGKILL after the lock is lost; 0: SIGKILL " \
-                           "at once"),
+                           "at once"),                                                             \
+        TEXT_FLAG(                                                                                 \
+            "command", NULL, shell_line, NULL,                                                     \
+            "`Line` that $SHELL runs with -c, or else /bin/sh, also -c; in place of -- COMMAND"),  \
+        TEXT_FLAG("c", NULL, shell_line, NULL, NULL),
 
 #define LIMIT_FLAGS(help)                                                  \
     NUMBER_FLAG("n", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, NULL, help), \
@@ -69,16 +76,19 @@
 
 static const struct flag server_flags[] = {SERVER_FLAGS};
 static const struct flag lock_flags[] = {LOCK_FLAGS SERVER_FLAGS};
-static const struct flag sem_flags[] = {
-    LIMIT_FLAGS("`Number` of slots of the semaphore; all its clients must give the same")
-        LOCK_FLAGS SERVER_FLAGS};
+static const struct flag sem_flags[] = {LIMIT_FLAGS(
+    "`Number` of slots of the semaphore, also --limit; all its clients must give the same")
+                                            LOCK_FLAGS SERVER_FLAGS};
 static const struct flag acquire_flags[] = {
-    WAIT_FLAGS LIMIT_FLAGS("Acquire a slot of a semaphore with this `number` of slots")
+    WAIT_FLAGS LIMIT_FLAGS(
+        "Acquire a slot of a semaphore with this `number` of slots, also --limit")
         BOOLEAN_FLAG("hold", NULL, hold, "true",
                      "Leave a process that keeps the connection open, and so the lock"),
     NUMBER_FLAG("while", NULL, NULL, while_pid, 1, INT_MAX, NULL,
                 "Renew the lock until the process with this `pid` ends, then release it; $$ is "
                 "the shell"),
+    TEXT_FLAG("on-loss", NULL, on_loss_given, NULL,
+              "`Signal` for the process of --while if the lock is lost, such as TERM or 15"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag renew_flags[] = {
     NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,
@@ -108,37 +118,48 @@ static const struct flag top_flags[] = {
 
 /* ---- commands ---- */
 
-#define LOCK_DETAILS                                                                     \
-    "The lock is renewed in the background while the command runs, and released when\n"  \
-    "the command ends. The exit status is the command's, or 128 plus the number of\n"    \
-    "the signal that ended it. If SIGINT or SIGQUIT ended the command or the wait,\n"    \
-    "dflockctl ends by the same signal, so that ^C also ends a shell's loop around\n"    \
-    "it.\n"                                                                              \
-    "\n"                                                                                 \
-    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment.\n" \
-    "The fence is a number that rises with every grant, by which a resource can\n"       \
-    "refuse a late writer. The environment does not contain the secret of\n"             \
-    "--auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set\n"      \
-    "DFLOCKD_AUTH_TOKEN_FILE.\n"                                                         \
-    "\n"                                                                                 \
-    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT,\n"      \
-    "WINCH, TSTP, TTIN and TTOU once, whether they are sent to dflockctl, to its\n"      \
-    "process group, or by the terminal. dflockctl forwards a signal that it alone\n"     \
-    "received after 0.1 s. While it waits for the lock, HUP, INT, QUIT, TERM, USR1,\n"   \
-    "USR2 and ALRM end the wait.\n"                                                      \
-    "\n"                                                                                 \
-    "If the connection is lost, dflockctl connects again and asks the server whether\n"  \
-    "it still knows the grant; the command continues meanwhile. The lock is lost if\n"   \
-    "the server does not know the grant, or does not reply before the lease ends.\n"     \
-    "Then the command and every process that it started receive SIGTERM, and SIGKILL\n"  \
-    "after --grace. The exit status is 76, whatever the command's is; also if the\n"     \
-    "connection is lost when the command ends. A process that could not be signalled\n"  \
-    "is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"      \
-    "process of dflockctl, the parent of the command, keeps the lock until all of\n"     \
-    "them have ended.\n"                                                                 \
-    "\n"                                                                                 \
-    "While the command is stopped, for example by ^Z, dflockctl stops the processes\n"   \
-    "that it started, and does not renew the lock. If the lease has ended when the\n"    \
+#define LOCK_DETAILS                                                                      \
+    "The lock is renewed in the background while the command runs, and released when\n"   \
+    "the command ends. The exit status is the command's, or 128 plus the number of\n"     \
+    "the signal that ended it. If SIGINT or SIGQUIT ended the command or the wait,\n"     \
+    "dflockctl ends by the same signal, so that ^C also ends a shell's loop around\n"     \
+    "it.\n"                                                                               \
+    "\n"                                                                                  \
+    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment.\n"  \
+    "The fence is a number that rises with every grant, by which a resource can\n"        \
+    "refuse a late writer. The environment does not contain the secret of\n"              \
+    "--auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set\n"       \
+    "DFLOCKD_AUTH_TOKEN_FILE.\n"                                                          \
+    "\n"                                                                                  \
+    "lock takes several keys, also of several servers. It acquires them in the order\n"   \
+    "of their bytes, so that two such commands cannot block each other for ever, and\n"   \
+    "within one --timeout. If one is not granted or is lost, it releases all. The\n"      \
+    "command then has DFLOCKD_KEYS, DFLOCKD_TOKENS and DFLOCKD_FENCES, with blanks\n"     \
+    "between the words, in the order of the arguments, and not the variables of a\n"      \
+    "single key. One key sets both kinds of variables.\n"                                 \
+    "\n"                                                                                  \
+    "Without a command, dflockctl prints the token once the lock is held, and holds it\n" \
+    "until a signal; the exit status is then 0 for SIGINT and SIGTERM. It does not\n"     \
+    "read standard input. For a key that begins with a dash: -- KEY -- COMMAND.\n"        \
+    "\n"                                                                                  \
+    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT,\n"       \
+    "WINCH, TSTP, TTIN and TTOU once, whether they are sent to dflockctl, to its\n"       \
+    "process group, or by the terminal. dflockctl forwards a signal that it alone\n"      \
+    "received after 0.1 s. While it waits for the lock, HUP, INT, QUIT, TERM, USR1,\n"    \
+    "USR2 and ALRM end the wait.\n"                                                       \
+    "\n"                                                                                  \
+    "If the connection is lost, dflockctl connects again and asks the server whether\n"   \
+    "it still knows the grant; the command continues meanwhile. The lock is lost if\n"    \
+    "the server does not know the grant, or does not reply before the lease ends.\n"      \
+    "Then the command and every process that it started receive SIGTERM, and SIGKILL\n"   \
+    "after --grace. The exit status is 76, whatever the command's is; also if the\n"      \
+    "connection is lost when the command ends. A process that could not be signalled\n"   \
+    "is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"       \
+    "process of dflockctl, the parent of the command, keeps the lock until all of\n"      \
+    "them have ended.\n"                                                                  \
+    "\n"                                                                                  \
+    "While the command is stopped, for example by ^Z, dflockctl stops the processes\n"    \
+    "that it started, and does not renew the lock. If the lease has ended when the\n"     \
     "command continues, the lock is lost.\n"
 
 #define TOKEN_DETAILS                                               \
@@ -148,11 +169,11 @@ static const struct flag top_flags[] = {
 static const struct command commands[] = {
     {
         .name = "lock",
-        .arguments = "KEY -- COMMAND [ARGUMENT]...",
-        .summary = "Run a command while holding a lock",
+        .arguments = "KEY... [-- COMMAND [ARGUMENT]...]",
+        .summary = "Run a command while holding a lock, or hold it until ^C",
         .details = LOCK_DETAILS,
         .words_min = 1,
-        .words_max = 1,
+        .words_max = SETTINGS_WORDS_MAX,
         .runs = true,
         .waits = true,
         .flags = FLAGS(lock_flags),
@@ -160,8 +181,8 @@ static const struct command commands[] = {
     },
     {
         .name = "sem",
-        .arguments = "KEY -n NUMBER -- COMMAND [ARGUMENT]...",
-        .summary = "Run a command while holding a slot of a semaphore",
+        .arguments = "KEY -n NUMBER [-- COMMAND [ARGUMENT]...]",
+        .summary = "Run a command while holding a slot of a semaphore, or hold it until ^C",
         .details = LOCK_DETAILS,
         .words_min = 1,
         .words_max = 1,
@@ -199,7 +220,9 @@ static const struct command commands[] = {
             "--no-auto-release-on-disconnect. Others release the lock at once, which acquire\n"
             "reports with exit status 76.\n"
             "\n"
-            "The script receives no message if its lock is lost; dflockctl renew reports it.\n",
+            "With --on-loss SIGNAL, the process of --while receives that signal if the lock\n"
+            "is lost after acquire has ended. A release by the token is not a loss. Without\n"
+            "--on-loss the script receives no message; dflockctl renew reports a loss.\n",
         .words_min = 1,
         .words_max = 1,
         .waits = true,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/time_units.h"
@@ -12,14 +13,19 @@
 
 enum {
     HOLD_RATIO_PERCENT = 50, /* of the lease at which it is renewed */
-    HOLD_OUTAGE_MS = 1000    /* a request pending for longer ends a series of failures */
+    HOLD_OUTAGE_MS = 1000,   /* a request pending for longer ends a series of failures */
+    HOLD_WHOLE_MS = 1,       /* a timeout that is this much shorter than whole seconds is whole */
+    HOLD_CANCEL_MS = 2000,   /* for the server to end a connection that sends no more */
+    HOLD_PAUSE_MS = 500      /* a step that is so late: this process was stopped */
 };
 
 static void hold_end(struct hold *hold, enum dflockd_status why)
 {
     const char *problem = hold->claim.problem;
 
-    if (why == DFLOCKD_STATUS_NOT_HELD)
+    if (hold->paused)
+        problem = "the lease ended while dflockctl was stopped and could not renew it";
+    else if (why == DFLOCKD_STATUS_NOT_HELD)
         problem = "the server does not know the grant: it was released, its lease ended, or the "
                   "server was restarted";
     else if (*problem == '\0')
@@ -43,25 +49,44 @@ static enum dflockd_status hold_connect(void *owner, struct dflockd_connection *
 
 /* ---- requests ---- */
 
+/*
+ * The server ends a wait of whole seconds. Another wait is rounded up for the server, and ends
+ * here: see hold_limit_wait.
+ */
 static void hold_request(struct hold *hold)
 {
-    uint64_t timeout_ns = DFLOCKD_SECONDS_MAX * NS_PER_S;
+    uint64_t timeout_s = DFLOCKD_SECONDS_MAX;
 
     hold->retry_ns = UINT64_MAX;
+    hold->wait_ns = 0;
+    hold->wait_end_ns = UINT64_MAX;
     hold->requested_ns = clock_boottime_ns();
-    if (hold->deadline_ns != UINT64_MAX)
-        timeout_ns =
+    if (hold->deadline_ns != UINT64_MAX) {
+        uint64_t left_ns =
             hold->deadline_ns > hold->requested_ns ? hold->deadline_ns - hold->requested_ns : 0;
-    claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_ns);
+
+        timeout_s = (left_ns + NS_PER_S - 1) / NS_PER_S;
+        if (timeout_s * NS_PER_S - left_ns >= HOLD_WHOLE_MS * NS_PER_MS)
+            hold->wait_ns = left_ns;
+    }
+    claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_s * NS_PER_S);
 }
 
-void hold_begin(struct hold *hold, const struct settings *settings)
+uint64_t hold_deadline_ns(const struct settings *settings)
 {
-    const char *key = settings->words[0];
+    if (settings->timeout_ms == SETTINGS_NO_TIMEOUT)
+        return UINT64_MAX;
+    return clock_boottime_ns() + settings->timeout_ms * NS_PER_MS;
+}
 
+void hold_begin(struct hold *hold, const struct settings *settings, const char *key,
+                uint64_t deadline_ns)
+{
     memset(hold, 0, sizeof(*hold));
     hold->settings = settings;
+    hold->key = key;
     hold->server = settings_server_of(settings, key);
+    hold->deadline_ns = deadline_ns;
     claim_init(&hold->claim, &(struct claim_terms){
                                  .key = key,
                                  .limit = (uint32_t)settings->limit,
@@ -70,15 +95,97 @@ void hold_begin(struct hold *hold, const struct settings *settings)
                                  .renew_ratio = HOLD_RATIO_PERCENT / 100.0,
                                  .connect_timeout_ms = settings->options.connect_timeout_ms,
                                  .reply_timeout_ms = settings->options.reply_timeout_ms,
-                                 .probe = settings->retry != RETRY_NEVER,
+                                 .probe = true,
                                  .connect = hold_connect,
                                  .owner = hold,
                              });
     hold->claim.server = settings->servers[hold->server];
-    hold->deadline_ns = UINT64_MAX;
-    if (settings->timeout_s != DFLOCKD_SECONDS_MAX)
-        hold->deadline_ns = clock_boottime_ns() + settings->timeout_s * NS_PER_S;
     hold_request(hold);
+}
+
+/* ---- the end of a wait ---- */
+
+/*
+ * Receives what the server has sent, and ends the connection. A server that gets the end of input
+ * removes the waiter and closes; if it has sent the grant before, that is received here. Sets
+ * `token` if so.
+ */
+static void hold_receive_last(struct hold *hold, char token[DFLOCKD_TOKEN_LENGTH + 1])
+{
+    struct dflockd_connection *connection = hold->claim.connection;
+    int64_t until_ms = loop_now_ms() + HOLD_CANCEL_MS;
+    enum dflockd_status status = DFLOCKD_STATUS_DONE;
+
+    /* Without a connected socket the server has not received the request. */
+    if (!connection || shutdown(dflockd_connection_descriptor(connection), SHUT_WR) < 0)
+        return;
+    while (status == DFLOCKD_STATUS_DONE || status == DFLOCKD_STATUS_AGAIN) {
+        struct pollfd watched = hold_watched(hold);
+        int64_t left_ms = until_ms - loop_now_ms();
+        struct dflockd_reply reply;
+
+        if (left_ms <= 0)
+            return;
+        if (status == DFLOCKD_STATUS_AGAIN)
+            poll(&watched, 1, (int)left_ms);
+        status = dflockd_connection_receive(connection, &reply);
+        if (status == DFLOCKD_STATUS_DONE && *reply.token)
+            memcpy(token, reply.token, sizeof(reply.token));
+    }
+}
+
+/* The connection of the grant has ended, so the server may have released it: the reply says
+ * nothing. */
+static void hold_release_token(const struct hold *hold, const char *token)
+{
+    const struct dflockd_options *options = &hold->settings->options;
+    const struct dflockd_request request = {
+        .command = hold->settings->limit ? DFLOCKD_SEMAPHORE_RELEASE : DFLOCKD_RELEASE,
+        .key = hold->key,
+        .token = token,
+    };
+    struct dflockd_connection *connection;
+    struct dflockd_reply reply;
+
+    if (dflockd_connection_open(&connection, options, hold->server) != DFLOCKD_STATUS_DONE)
+        return;
+    dflockd_connection_ask(connection, &request, &reply,
+                           (int64_t)options->connect_timeout_ms + options->reply_timeout_ms);
+    dflockd_connection_close(connection);
+}
+
+void hold_cancel(struct hold *hold)
+{
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+
+    if (hold_is_kept(hold)) {
+        hold_release(hold);
+        return;
+    }
+    /* Not empty if the grant was received, and a renewal is to confirm it. */
+    memcpy(token, hold->claim.lease.token, sizeof(token));
+    if (*token == '\0' && hold->state == HOLD_WAITING)
+        hold_receive_last(hold, token);
+    hold_close(hold);
+    if (*token)
+        hold_release_token(hold, token);
+    explicit_bzero(token, sizeof(token));
+}
+
+/* The time to connect does not count, and a free lock is granted however short the timeout is: it
+ * begins when the server has replied to the probe, just before it processes the request. */
+static void hold_limit_wait(struct hold *hold)
+{
+    uint64_t now_ns = clock_boottime_ns();
+
+    if (hold->wait_ns > 0 && hold->claim.probed) {
+        hold->wait_end_ns = now_ns + hold->wait_ns;
+        hold->wait_ns = 0;
+    }
+    if (now_ns < hold->wait_end_ns)
+        return;
+    hold_cancel(hold);
+    hold_end(hold, DFLOCKD_STATUS_TIMED_OUT);
 }
 
 /* ---- retries ---- */
@@ -141,6 +248,8 @@ int64_t hold_next_ms(const struct hold *hold)
         return LOOP_NEVER;
     if (hold->retry_ns < due_ns)
         due_ns = hold->retry_ns;
+    if (hold->state == HOLD_WAITING && hold->wait_end_ns < due_ns)
+        due_ns = hold->wait_end_ns;
     /* Rounded up, so that the time is not before `due_ns`. */
     return due_ns == UINT64_MAX ? LOOP_NEVER : (int64_t)(due_ns / NS_PER_MS) + 1;
 }
@@ -154,8 +263,30 @@ static void hold_take_grant(struct hold *hold)
     memcpy(hold->grant.token, lease->token, sizeof(hold->grant.token));
 }
 
+/* A held lock is lost. `end_ns` and `connections` are those before the step that found out. */
+static void hold_lose(struct hold *hold, uint64_t end_ns, uint64_t connections)
+{
+    enum dflockd_status why = hold->claim.lease.why;
+
+    hold->released = hold->state == HOLD_HELD && why == DFLOCKD_STATUS_NOT_HELD &&
+                     connections == hold->claim.connection_number && clock_boottime_ns() < end_ns;
+    hold_end(hold, why);
+}
+
+/* Returns whether this process did not run from a renewal on until the lease ended. */
+static bool hold_was_paused(const struct hold *hold)
+{
+    uint64_t now_ns = clock_boottime_ns();
+
+    return hold_is_kept(hold) && now_ns >= hold->claim.lease.end_ns &&
+           now_ns >= claim_due_ns(&hold->claim) + HOLD_PAUSE_MS * NS_PER_MS;
+}
+
 enum hold_state hold_step(struct hold *hold)
 {
+    uint64_t connections = hold->claim.connection_number;
+    uint64_t end_ns = hold->claim.lease.end_ns;
+
     if (hold->state == HOLD_OVER)
         return hold->state;
     if (hold->retry_ns != UINT64_MAX) {
@@ -163,8 +294,11 @@ enum hold_state hold_step(struct hold *hold)
             return hold->state;
         hold_request(hold);
     }
+    hold->paused = hold_was_paused(hold);
     switch (claim_step(&hold->claim)) {
     case LEASE_WAITING:
+        hold_limit_wait(hold);
+        break;
     case LEASE_QUEUED:
     case LEASE_CONFIRMING:
         break;
@@ -182,7 +316,7 @@ enum hold_state hold_step(struct hold *hold)
         if (hold->state == HOLD_WAITING)
             hold_fail(hold, hold->claim.lease.why);
         else
-            hold_end(hold, hold->claim.lease.why);
+            hold_lose(hold, end_ns, connections);
         break;
     }
     return hold->state;
@@ -207,15 +341,19 @@ void hold_check(struct hold *hold)
 
 /* ---- the end ---- */
 
-enum status hold_report_refused(const struct hold *hold)
+int hold_report_refused(const struct hold *hold)
 {
-    const char *key = hold->settings->words[0];
-    char *shown = text_shown(key, strlen(key), true);
+    char *shown = text_shown(hold->key, strlen(hold->key), true);
+    const char *advice = status_advice(hold->why, hold->problem);
 
+    /* It has answered before, so it uses TLS as this client does. */
+    if (hold->why == DFLOCKD_STATUS_DISCONNECTED && hold->reached)
+        advice = "; the server has ended, or closed the connection: read its log";
     status_report("no %s '%s': %s%s", hold->settings->limit ? "slot of" : "lock on", shown,
-                  hold->problem, status_advice(hold->why, hold->problem));
+                  hold->problem, advice);
     free(shown);
-    return status_of(hold->why);
+    return hold->why == DFLOCKD_STATUS_TIMED_OUT ? (int)hold->settings->conflict_status
+                                                 : (int)status_of(hold->why);
 }
 
 enum dflockd_status hold_release(struct hold *hold)

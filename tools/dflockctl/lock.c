@@ -1,18 +1,21 @@
 /*
- * The commands `lock` and `sem`: wait for the grant, run the command, release.
+ * The commands `lock` and `sem`: wait for the grants, run the command or wait for a signal,
+ * release.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "dflockctl/command.h"
-#include "dflockctl/hold.h"
+#include "dflockctl/holds.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/outer.h"
 #include "dflockctl/status.h"
-#include "dflockctl/text.h"
+#include "os/standard_output.h"
 
 enum {
     LOCK_SILENT_MS = 1000 /* a longer wait is reported on a terminal */
@@ -20,9 +23,8 @@ enum {
 
 struct lock {
     const struct settings *settings;
-    char *key; /* as shown to people */
     struct loop loop;
-    struct hold hold;
+    struct holds holds;
     int ended_by; /* the signal that ended the command or the wait, or 0 */
 };
 
@@ -31,12 +33,23 @@ static bool lock_ends_wait(int signal)
     return signal && signal != SIGCONT && signal != SIGWINCH && signal != SIGCHLD;
 }
 
+/* Waits for an event until `until_ms`. Returns the signal or 0. */
+static int lock_await(struct lock *lock, int64_t until_ms)
+{
+    struct pollfd watched[SETTINGS_WORDS_MAX];
+    size_t count = holds_watch(&lock->holds, watched);
+    int64_t next_ms = holds_next_ms(&lock->holds);
+    struct signalfd_siginfo info;
+
+    return loop_wait(&lock->loop, watched, count, next_ms < until_ms ? next_ms : until_ms, &info);
+}
+
+/* ---- the wait ---- */
+
 static int lock_give_up(struct lock *lock, int signal)
 {
-    hold_step(&lock->hold);
-    if (hold_is_kept(&lock->hold))
-        hold_release(&lock->hold);
-    status_report("gave up waiting for '%s': %s", lock->key, strsignal(signal));
+    status_report("gave up waiting for '%s': %s", lock->holds.shown, strsignal(signal));
+    holds_cancel(&lock->holds);
     lock->ended_by = signal;
     return STATUS_SIGNAL + signal;
 }
@@ -44,23 +57,20 @@ static int lock_give_up(struct lock *lock, int signal)
 /* A background job does not receive ^C. */
 static void lock_report_wait(const struct lock *lock)
 {
-    status_report("waiting for '%s'%s", lock->key,
+    status_report("waiting for '%s'%s", lock->holds.shown,
                   tcgetpgrp(STDERR_FILENO) == getpgrp() ? "; press ^C to give up" : "");
 }
 
-/* Waits for the grant. Returns DONE, or the exit status. */
+/* Waits for the grants. Returns DONE, or the exit status. */
 static int lock_wait(struct lock *lock)
 {
-    struct hold *hold = &lock->hold;
+    struct holds *holds = &lock->holds;
     int64_t report_ms = isatty(STDERR_FILENO) ? loop_now_ms() + LOCK_SILENT_MS : LOOP_NEVER;
+    int status;
 
-    hold_begin(hold, lock->settings);
-    while (hold_step(hold) == HOLD_WAITING) {
-        struct pollfd watched = hold_watched(hold);
-        int64_t next_ms = hold_next_ms(hold);
-        struct signalfd_siginfo info;
-        int signal =
-            loop_wait(&lock->loop, &watched, 1, next_ms < report_ms ? next_ms : report_ms, &info);
+    holds_begin(holds, lock->settings);
+    while (holds_step(holds) == HOLD_WAITING) {
+        int signal = lock_await(lock, report_ms);
 
         if (lock_ends_wait(signal))
             return lock_give_up(lock, signal);
@@ -69,44 +79,131 @@ static int lock_wait(struct lock *lock)
             report_ms = LOOP_NEVER;
         }
     }
-    if (hold->state == HOLD_HELD)
+    if (holds->state == HOLD_HELD)
         return STATUS_DONE;
-    return (int)hold_report_refused(hold);
+    status = holds_report_refused(holds);
+    holds_cancel(holds);
+    return status;
 }
 
-/* Sets the command's environment: facts about the grant, and no secret. */
+/* ---- a command ---- */
+
+static void lock_set_variable(const char *name, const char *value)
+{
+    if (setenv(name, value, 1) < 0)
+        die_of_memory();
+}
+
+/* Appends a word to a list of words with blanks between them, which the caller frees. */
+static void lock_append(char **list, const char *word)
+{
+    size_t length = *list ? strlen(*list) : 0;
+
+    *list = realloc(*list, length + strlen(word) + 2);
+    if (!*list)
+        die_of_memory();
+    sprintf(*list + length, "%s%s", length > 0 ? " " : "", word);
+}
+
+/*
+ * Sets the command's environment: facts about the grants, and no secret. Lists are in the order of
+ * the command line; no key contains a blank. With several keys the variables of a single one are
+ * removed: they may be those of another lock around this one.
+ */
 static void lock_set_environment(const struct lock *lock)
 {
-    char fence[24];
+    static const char *const names[] = {"DFLOCKD_KEY", "DFLOCKD_TOKEN", "DFLOCKD_FENCE"};
+    static const char *const list_names[] = {"DFLOCKD_KEYS", "DFLOCKD_TOKENS", "DFLOCKD_FENCES"};
+    const struct settings *settings = lock->settings;
+    char *lists[3] = {NULL};
 
-    snprintf(fence, sizeof(fence), "%" PRIu64, lock->hold.grant.fence);
-    if (setenv("DFLOCKD_KEY", lock->settings->words[0], 1) < 0 ||
-        setenv("DFLOCKD_TOKEN", lock->hold.grant.token, 1) < 0 ||
-        setenv("DFLOCKD_FENCE", fence, 1) < 0)
-        die_of_memory();
+    for (size_t i = 0; i < settings->word_count; i++) {
+        const struct grant *grant = &holds_find(&lock->holds, settings->words[i])->grant;
+        char fence[24];
+
+        snprintf(fence, sizeof(fence), "%" PRIu64, grant->fence);
+        lock_append(&lists[0], settings->words[i]);
+        lock_append(&lists[1], grant->token);
+        lock_append(&lists[2], fence);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        lock_set_variable(list_names[i], lists[i]);
+        if (settings->word_count == 1)
+            lock_set_variable(names[i], lists[i]);
+        else
+            unsetenv(names[i]);
+        free(lists[i]);
+    }
     unsetenv("DFLOCKD_AUTH_TOKEN");
+}
+
+/* ---- no command ---- */
+
+static int lock_report_loss(const struct holds *holds)
+{
+    status_report("lost '%s': %s", holds->shown, holds->failed->problem);
+    return STATUS_LOST;
+}
+
+/* Prints the token as acquire does. Returns 0 or a negative errno. */
+static int lock_print(const struct hold *hold)
+{
+    printf("%s\n", hold->grant.token);
+    return standard_output_flush();
+}
+
+/* Holds the lock until a signal. Returns the exit status. */
+static int lock_hold(struct lock *lock)
+{
+    struct holds *holds = &lock->holds;
+    struct hold *hold = &holds->each[0];
+    int error = lock_print(hold);
+    int signal = 0;
+
+    if (error < 0) {
+        status_report("standard output: %s; the lock is not kept", strerror(-error));
+        holds_cancel(holds);
+        return STATUS_OUTPUT;
+    }
+    status_report("holds '%s', fence %" PRIu64 ", until SIGINT (^C) or SIGTERM", holds->shown,
+                  hold->grant.fence);
+    while (!lock_ends_wait(signal) && holds_step(holds) != HOLD_OVER)
+        signal = lock_await(lock, LOOP_NEVER);
+    if (holds->state == HOLD_OVER)
+        return lock_report_loss(holds);
+    if (hold_release(hold) != DFLOCKD_STATUS_DONE) {
+        holds->failed = hold;
+        return lock_report_loss(holds);
+    }
+    if (signal == SIGINT || signal == SIGTERM)
+        return STATUS_DONE;
+    lock->ended_by = signal;
+    return STATUS_SIGNAL + signal;
 }
 
 int lock_run(const struct settings *settings)
 {
     static const int forwarded[] = {SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH, SIGCHLD, 0};
-    const char *key = settings->words[0];
     struct lock lock = {.settings = settings};
-    int status = loop_open(&lock.loop, forwarded);
+    int status;
 
+    /* Standard output is written only without a command, and a closed pipe is then an error. */
+    if (!settings->command_line)
+        signal(SIGPIPE, SIG_IGN);
+    status = loop_open(&lock.loop, forwarded);
     if (status < 0) {
         status_report("cannot wait for signals: %s", strerror(-status));
         return STATUS_SYSTEM;
     }
-    lock.key = text_shown(key, strlen(key), true);
     status = lock_wait(&lock);
-    if (status == STATUS_DONE) {
+    if (status == STATUS_DONE && settings->command_line) {
         lock_set_environment(&lock);
-        status = outer_run(settings, lock.key, &lock.hold, &lock.loop, &lock.ended_by);
+        status = outer_run(settings, &lock.holds, &lock.loop, &lock.ended_by);
+    } else if (status == STATUS_DONE) {
+        status = lock_hold(&lock);
     }
-    hold_close(&lock.hold);
+    holds_free(&lock.holds);
     loop_close(&lock.loop);
-    free(lock.key);
     outer_die_of_interrupt(lock.ended_by);
     return status;
 }

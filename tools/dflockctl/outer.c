@@ -23,7 +23,7 @@ enum {
 /* Of each pair of sockets the first end is the supervisor's. */
 struct outer {
     const struct settings *settings;
-    const char *key;
+    struct holds *holds;
     struct loop *loop;
     bool has_inherited_children;
     int supervisor_ends[2];
@@ -87,20 +87,23 @@ static void outer_start_witness(struct outer *outer)
 
 /* ---- the supervisor ---- */
 
-/* The connection is the supervisor's; when that ends, no other process may keep it open. */
-static void outer_leave_connection(const struct hold *hold)
+/* The connections are the supervisor's; when that ends, no other process may keep them open. */
+static void outer_leave_connections(const struct holds *holds)
 {
-    int descriptor = hold_watched(hold).fd;
+    struct pollfd watched[SETTINGS_WORDS_MAX];
+    size_t count = holds_watch(holds, watched);
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    if (descriptor >= 0 && nothing >= 0)
-        dup3(nothing, descriptor, O_CLOEXEC);
+    for (size_t i = 0; i < count; i++) {
+        if (watched[i].fd >= 0 && nothing >= 0)
+            dup3(nothing, watched[i].fd, O_CLOEXEC);
+    }
     if (nothing >= 0)
         close(nothing);
 }
 
 /* Returns false if that is impossible, which was reported. */
-static bool outer_start_supervisor(struct outer *outer, struct hold *hold)
+static bool outer_start_supervisor(struct outer *outer)
 {
     static const int kinds = SOCK_SEQPACKET | SOCK_CLOEXEC;
     pid_t self = getpid();
@@ -114,8 +117,7 @@ static bool outer_start_supervisor(struct outer *outer, struct hold *hold)
     if (outer->supervisor == 0) {
         struct supervisor_context context = {
             .settings = outer->settings,
-            .key = outer->key,
-            .hold = hold,
+            .holds = outer->holds,
             .loop = outer->loop,
             .outer = outer->supervisor_ends[0],
             .witness = outer->witness_ends[0],
@@ -128,7 +130,7 @@ static bool outer_start_supervisor(struct outer *outer, struct hold *hold)
     }
     outer_close(&outer->supervisor_ends[0]);
     outer_close(&outer->witness_ends[0]);
-    outer_leave_connection(hold);
+    outer_leave_connections(outer->holds);
     return true;
 }
 
@@ -222,7 +224,7 @@ static void outer_end_command(struct outer *outer)
     status_report(
         "lost '%s': the process that renewed it was killed; the command got SIGTERM, the processes "
         "that it started did not",
-        outer->key);
+        outer->holds->shown);
     while (watched.fd >= 0 && !watched.revents && loop_now_ms() < kill_ms) {
         struct signalfd_siginfo info;
 
@@ -244,7 +246,8 @@ static void outer_replace_supervisor(struct outer *outer)
         outer_end_command(outer);
         return;
     }
-    snprintf(event, sizeof(event), "lost '%s': the process that renewed it was killed", outer->key);
+    snprintf(event, sizeof(event), "lost '%s': the process that renewed it was killed",
+             outer->holds->shown);
     termination_begin(&termination, 0, outer->settings->grace_s, event);
     for (;;) {
         struct signalfd_siginfo info;
@@ -308,14 +311,14 @@ static void outer_attend(struct outer *outer)
     } while (outer_read_report(outer));
 }
 
-int outer_run(const struct settings *settings, const char *key, struct hold *hold,
-              struct loop *loop, int *ended_by)
+int outer_run(const struct settings *settings, struct holds *holds, struct loop *loop,
+              int *ended_by)
 {
     static const int stops[] = {SIGTSTP, SIGTTIN, SIGTTOU, 0};
     siginfo_t info;
     struct outer outer = {
         .settings = settings,
-        .key = key,
+        .holds = holds,
         .loop = loop,
         .has_inherited_children =
             waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) == 0,
@@ -328,10 +331,10 @@ int outer_run(const struct settings *settings, const char *key, struct hold *hol
     if (!outer.has_inherited_children)
         prctl(PR_SET_CHILD_SUBREAPER, 1);
     loop_catch_more(loop, stops);
-    if (outer_start_supervisor(&outer, hold))
+    if (outer_start_supervisor(&outer))
         outer_attend(&outer);
     else
-        hold_release(hold);
+        holds_cancel(holds);
     for (int i = 0; i < 2; i++) {
         outer_close(&outer.supervisor_ends[i]);
         outer_close(&outer.witness_ends[i]);

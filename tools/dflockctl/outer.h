@@ -9,17 +9,17 @@
 #ifndef DFLOCKCTL_OUTER_H
 #define DFLOCKCTL_OUTER_H
 
-#include "dflockctl/hold.h"
+#include "dflockctl/holds.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/settings.h"
 
 /*
- * Runs the command that the settings name under `hold`, which is held, and releases it. `key` is
- * shown to people. Returns the exit status. Sets `*ended_by` to the signal that ended the command
- * with that status, or 0. The caller still closes `hold` and `loop`.
+ * Runs the command that the settings name under `holds`, which are held, and releases them. Returns
+ * the exit status. Sets `*ended_by` to the signal that ended the command with that status, or 0.
+ * The caller still frees `holds` and closes `loop`.
  */
-int outer_run(const struct settings *settings, const char *key, struct hold *hold,
-              struct loop *loop, int *ended_by);
+int outer_run(const struct settings *settings, struct holds *holds, struct loop *loop,
+              int *ended_by);
 
 /*
  * Ends this process by `signal` if that is SIGINT or SIGQUIT. A shell ends its script or loop only

@@ -2,10 +2,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/auth_token.h"
@@ -85,9 +87,13 @@ static bool settings_fail_unknown_flag(const struct settings_reader *reader, con
 {
     const struct command *command = reader->settings->command;
     int length = (int)strcspn(argument, "=");
+    char suggestion[FLAGS_SOURCE_MAX];
 
     if (length > 50)
         length = 50;
+    if (!command && flags_suggest(command_flags(), argument, suggestion))
+        return settings_fail(reader->problem, "%.*s: unknown flag; did you mean %s?", length,
+                             argument, suggestion);
     if (!command)
         return settings_fail(reader->problem, "%.*s: unknown flag; try: dflockctl --help", length,
                              argument);
@@ -99,6 +105,9 @@ static bool settings_fail_unknown_flag(const struct settings_reader *reader, con
         settings_find_flag(&command_find("sem")->flags, argument))
         return settings_fail(reader->problem, "%.*s: not a flag of lock; use sem", length,
                              argument);
+    if (flags_suggest(&command->flags, argument, suggestion))
+        return settings_fail(reader->problem, "%.*s: unknown flag; did you mean %s?", length,
+                             argument, suggestion);
     return settings_fail(reader->problem, "%.*s: not a flag of %s; try: dflockctl %s --help",
                          length, argument, command->name, command->name);
 }
@@ -143,11 +152,7 @@ static bool settings_take_word(struct settings_reader *reader)
                          word, command->name);
 }
 
-/*
- * Takes the arguments after the command's name. `--` ends the flags. For a command that runs one,
- * the first `--` after the key precedes it; a `--` before the key allows a key that begins with a
- * dash.
- */
+/* Takes the arguments after the command's name: see settings.h for what `--` means. */
 static bool settings_take_arguments(struct settings_reader *reader)
 {
     struct settings *settings = reader->settings;
@@ -156,9 +161,8 @@ static bool settings_take_arguments(struct settings_reader *reader)
     while (reader->at < reader->count) {
         const char *argument = reader->arguments[reader->at];
         bool separates = strcmp(argument, "--") == 0 && (!reader->only_words || command->runs);
-        bool has_words = settings->word_count == command->words_max;
 
-        if (command->runs && has_words && (separates || reader->only_words)) {
+        if (command->runs && settings->word_count > 0 && (separates || reader->only_words)) {
             settings->command_line = reader->arguments + reader->at + separates;
             return true;
         }
@@ -177,22 +181,57 @@ static bool settings_take_arguments(struct settings_reader *reader)
 
 /* ---- checks ---- */
 
+static bool settings_check_keys(const struct settings *settings, char *problem)
+{
+    for (size_t i = 0; i < settings->word_count && (i == 0 || settings->command->runs); i++) {
+        if (!settings_check_key(settings->words[i], problem))
+            return false;
+        for (size_t before = 0; before < i; before++) {
+            if (strcmp(settings->words[before], settings->words[i]) == 0)
+                return settings_fail(problem, "key '%.100s': given twice; it would wait for itself",
+                                     settings->words[i]);
+        }
+    }
+    return true;
+}
+
+/* -c: the shell as flock(1) chooses it. */
+static bool settings_take_shell_line(struct settings *settings, char *problem)
+{
+    static char system_shell[] = "/bin/sh";
+    static char run_line[] = "-c";
+    char *shell = getenv("SHELL");
+
+    if (settings->command_line)
+        return settings_fail(problem, "-c: cannot be combined with a command after --");
+    settings->shell_command[0] = shell && *shell ? shell : system_shell;
+    settings->shell_command[1] = run_line;
+    settings->shell_command[2] = settings->shell_line;
+    settings->command_line = settings->shell_command;
+    return true;
+}
+
 static bool settings_check_words(const struct settings_reader *reader)
 {
-    const struct settings *settings = reader->settings;
+    struct settings *settings = reader->settings;
     const struct command *command = settings->command;
     char *problem = reader->problem;
 
     if (settings->word_count < command->words_min)
         return settings_fail(problem, "%s: no key; try: dflockctl %s --help", command->name,
                              command->name);
+    if (settings->shell_line && !settings_take_shell_line(settings, problem))
+        return false;
     if (command->runs && !settings->command_line && reader->only_words)
         return settings_fail(problem, "%s: no key or no command; write: dflockctl %s %s",
                              command->name, command->name, command->arguments);
-    if (settings->word_count > 0 && !settings_check_key(settings->words[0], problem))
+    if (command->runs && !settings->command_line && settings->word_count > 1)
+        return settings_fail(problem, "'%.100s': another key or a command? write: dflockctl %s %s",
+                             settings->words[1], command->name, command->arguments);
+    if (!settings_check_keys(settings, problem))
         return false;
-    if (command->runs && (!settings->command_line || !settings->command_line[0]))
-        return settings_fail(problem, "%s: no command to run; write: dflockctl %s %s",
+    if (settings->command_line && !settings->command_line[0])
+        return settings_fail(problem, "%s: no command to run after --; write: dflockctl %s %s",
                              command->name, command->name, command->arguments);
     return true;
 }
@@ -239,6 +278,25 @@ static const struct flag_need settings_tls_needs[] = {
     {"tls-client-key", "tls-client-cert"},
 };
 
+/* Loads the files, so that wrong contents are an error of the command line. */
+static bool settings_load_tls_files(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    const struct dflockd_options *options = &settings->options;
+    struct dflockd_client *client;
+    const char *flag = "tls-client-cert";
+
+    if (!options->tls || (!options->tls_ca_file && !options->tls_certificate))
+        return true;
+    if (dflockd_client_open(&client, options) == DFLOCKD_STATUS_DONE) {
+        dflockd_client_close(client);
+        return true;
+    }
+    if (strncmp(settings->problem, "TLS CA", strlen("TLS CA")) == 0)
+        flag = "tls-ca";
+    return flags_wrong_value(reading, flag, settings->problem);
+}
+
 /* The library would report these files without the name of a flag. */
 static bool settings_check_tls_files(struct flags_reading *reading)
 {
@@ -259,28 +317,63 @@ static bool settings_check_tls_files(struct flags_reading *reading)
         settings_fail(problem, "cannot read '%.200s': %s", files[i].path, strerror(errno));
         return flags_wrong_value(reading, files[i].flag, problem);
     }
-    return true;
+    return settings_load_tls_files(reading);
 }
 
 static bool settings_read_retry(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    bool has_timeout = settings->timeout_s != DFLOCKD_SECONDS_MAX;
+    bool has_timeout = settings->timeout_ms != SETTINGS_NO_TIMEOUT;
 
     if (settings->try_once) {
         if (has_timeout)
             return flags_wrong(reading, "--try",
                                "cannot be combined with --timeout; it means --timeout 0");
-        settings->timeout_s = 0;
+        settings->timeout_ms = 0;
     }
     if (!settings->command->waits || !flags_given(reading, "retry"))
-        settings->retry = settings->timeout_s == DFLOCKD_SECONDS_MAX ? RETRY_WAITERS : RETRY_NEVER;
+        settings->retry = settings->timeout_ms == SETTINGS_NO_TIMEOUT ? RETRY_WAITERS : RETRY_NEVER;
     else
         settings->retry = settings->retry_given ? RETRY_ALWAYS : RETRY_NEVER;
-    if (settings->retry == RETRY_ALWAYS && settings->timeout_s == 0)
+    if (settings->retry == RETRY_ALWAYS && settings->timeout_ms == 0)
         status_report(
             "warning: --retry: has no effect without time to wait; leave out --try or --timeout 0");
     return true;
+}
+
+/* Returns the number of a signal, given as a number or as a name with or without SIG; 0: none. */
+static int settings_parse_signal(const char *text)
+{
+    const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
+    char *end;
+    long number = strtol(text, &end, 10);
+
+    if (*text >= '0' && *text <= '9')
+        return *end == '\0' && number > 0 && number <= SIGRTMAX ? (int)number : 0;
+    for (int signal = 1; signal < SIGRTMIN; signal++) {
+        const char *known = sigabbrev_np(signal);
+
+        if (known && strcasecmp(known, name) == 0)
+            return signal;
+    }
+    return 0;
+}
+
+static bool settings_read_on_loss(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    char problem[FLAGS_PROBLEM_MAX];
+
+    if (!settings->on_loss_given)
+        return true;
+    if (!settings->while_pid)
+        return flags_wrong(reading, "--on-loss", "needs --while, which names the process");
+    settings->on_loss = settings_parse_signal(settings->on_loss_given);
+    if (settings->on_loss)
+        return true;
+    settings_fail(problem, "'%.40s' is not a signal; give a name such as TERM, or a number",
+                  settings->on_loss_given);
+    return flags_wrong(reading, "--on-loss", problem);
 }
 
 static bool settings_check_flags(struct flags_reading *reading)
@@ -314,7 +407,7 @@ static enum flags_result settings_read_flags(struct settings_reader *reader,
          !flags_check_needs(&reading, settings_tls_needs,
                             sizeof(settings_tls_needs) / sizeof(settings_tls_needs[0])) ||
          !settings_check_tls_files(&reading) || !settings_read_retry(&reading) ||
-         !settings_check_flags(&reading)))
+         !settings_read_on_loss(&reading) || !settings_check_flags(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(reader->problem, reading.problem, FLAGS_PROBLEM_MAX);
@@ -388,7 +481,8 @@ enum flags_result settings_read(struct settings *settings, int count, char **arg
     memset(settings, 0, sizeof(*settings));
     dflockd_options_init(&settings->options);
     settings->options.problem = settings->problem;
-    settings->timeout_s = DFLOCKD_SECONDS_MAX;
+    settings->timeout_ms = SETTINGS_NO_TIMEOUT;
+    settings->conflict_status = STATUS_TIMED_OUT;
     reader.flags[0] = arguments[0];
     result = settings_read_all(&reader);
     flags_wipe(settings->command ? &settings->command->flags : command_flags(), "auth-token",

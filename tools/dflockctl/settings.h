@@ -4,7 +4,8 @@
  *   dflockctl [FLAG]... COMMAND [FLAG]... [WORD]... [-- WORD...]
  *
  * Flags may precede or follow the words. After `--` no argument is a flag. For `lock` and `sem` the
- * command to run follows the first `--` after the key.
+ * command to run follows the first `--` after a key. A `--` before the key allows a key that begins
+ * with a dash; then the command follows that key, with or without another `--`.
  */
 #ifndef DFLOCKCTL_SETTINGS_H
 #define DFLOCKCTL_SETTINGS_H
@@ -18,8 +19,10 @@
 
 enum {
     SETTINGS_SERVERS_MAX = ADDRESS_LIST_MAX,
-    SETTINGS_WORDS_MAX = 2
+    SETTINGS_WORDS_MAX = 64 /* keys of one `lock` */
 };
+
+#define SETTINGS_NO_TIMEOUT UINT64_MAX
 
 struct command;
 
@@ -41,7 +44,7 @@ struct settings {
 
     /* Commands that acquire. */
     bool try_once;
-    uint64_t timeout_s; /* DFLOCKD_SECONDS_MAX: no limit */
+    uint64_t timeout_ms; /* SETTINGS_NO_TIMEOUT: no limit */
     enum retry retry;
     bool retry_given; /* value of --retry if that was given; `retry` is the result */
     uint64_t lease_s; /* 0: the server's default */
@@ -49,6 +52,10 @@ struct settings {
     uint64_t grace_s;
     bool hold;
     uint64_t while_pid; /* 0: none */
+    const char *on_loss_given;
+    int on_loss;              /* signal for `while_pid`; 0: none */
+    uint64_t conflict_status; /* exit status if not granted in time */
+    char *shell_line;         /* of -c; NULL: none */
 
     /* Commands that show. */
     const char *sort;
@@ -64,6 +71,7 @@ struct settings {
     char *words[SETTINGS_WORDS_MAX + 1];
     size_t word_count;
     char **command_line;                       /* to run, ends with NULL; NULL: none */
+    char *shell_command[4];                    /* `command_line` of -c */
     char *auth_token;                          /* NULL: none */
     struct address *addresses;                 /* of the servers */
     const char *servers[SETTINGS_SERVERS_MAX]; /* their texts */

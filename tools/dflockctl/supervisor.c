@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include "dflockctl/status.h"
 #include "dflockctl/terminal_modes.h"
 #include "dflockctl/termination.h"
+#include "dflockctl/text.h"
 
 enum {
     EVENT_MAX = 2048 /* bytes of a shown key and the library's problem */
@@ -29,8 +31,8 @@ enum {
  *   RUNNING,STOPPED  command ended            -          release, report (see `settled_ms`)
  *   LOST,ABANDONED   no process left          -          release unless lost, report
  *
- * The lock is renewed in RUNNING and ABANDONED. In STOPPED nobody works under it, and a stopped job
- * must not keep others waiting for ever.
+ * The lock is renewed in RUNNING and ABANDONED, and in LOST the other ones of several keys. In
+ * STOPPED nobody works under it, and a stopped job must not keep others waiting for ever.
  */
 enum phase {
     PHASE_RUNNING,
@@ -41,8 +43,7 @@ enum phase {
 
 struct supervisor {
     const struct settings *settings;
-    const char *key;
-    struct hold *hold;
+    struct holds *holds;
     struct loop *loop;
     int outer;   /* -1: the outer process is gone */
     int witness; /* -1: the witness is gone */
@@ -159,13 +160,18 @@ static bool supervisor_is_ending(const struct supervisor *supervisor)
 
 static void supervisor_end_all(struct supervisor *supervisor, enum phase phase)
 {
+    const struct hold *failed = supervisor->holds->failed;
     char event[EVENT_MAX];
 
     supervisor->phase = phase;
-    if (phase == PHASE_LOST)
-        snprintf(event, sizeof(event), "lost '%s': %s", supervisor->key, supervisor->hold->problem);
-    else
-        snprintf(event, sizeof(event), "'%s': dflockctl was killed", supervisor->key);
+    if (phase == PHASE_LOST) {
+        char *shown = text_shown(failed->key, strlen(failed->key), true);
+
+        snprintf(event, sizeof(event), "lost '%s': %s", shown, failed->problem);
+        free(shown);
+    } else {
+        snprintf(event, sizeof(event), "'%s': dflockctl was killed", supervisor->holds->shown);
+    }
     termination_begin(&supervisor->termination, child_living_pid(&supervisor->command),
                       supervisor->settings->grace_s, event);
 }
@@ -203,10 +209,11 @@ static bool supervisor_step(struct supervisor *supervisor)
         supervisor_end_all(supervisor, PHASE_ABANDONED);
     if (supervisor_is_over(supervisor))
         return false;
-    if (supervisor->phase == PHASE_RUNNING && hold_step(supervisor->hold) == HOLD_OVER)
-        supervisor_end_all(supervisor, PHASE_LOST);
-    if (supervisor->phase == PHASE_ABANDONED && hold_step(supervisor->hold) == HOLD_OVER)
+    if (supervisor->phase != PHASE_STOPPED && holds_step(supervisor->holds) == HOLD_OVER) {
+        if (supervisor->phase == PHASE_RUNNING)
+            supervisor_end_all(supervisor, PHASE_LOST);
         supervisor->phase = PHASE_LOST;
+    }
     if (supervisor_is_ending(supervisor) && loop_now_ms() >= termination->kill_ms)
         return termination_kill(termination, child_living_pid(&supervisor->command));
     return true;
@@ -214,14 +221,13 @@ static bool supervisor_step(struct supervisor *supervisor)
 
 static void supervisor_wait(struct supervisor *supervisor)
 {
-    bool renews = supervisor->phase == PHASE_RUNNING || supervisor->phase == PHASE_ABANDONED;
-    /* After the loss the connection stays as it is until no process works under the lock. */
-    struct pollfd watched[] = {
-        renews ? hold_watched(supervisor->hold) : (struct pollfd){.fd = -1},
+    bool renews = supervisor->phase != PHASE_STOPPED;
+    struct pollfd watched[SETTINGS_WORDS_MAX + 2] = {
         {.fd = supervisor->outer, .events = POLLIN},
         {.fd = supervisor->witness, .events = POLLIN},
     };
-    int64_t until_ms = renews ? hold_next_ms(supervisor->hold) : LOOP_NEVER;
+    size_t count = 2 + (renews ? holds_watch(supervisor->holds, watched + 2) : 0);
+    int64_t until_ms = renews ? holds_next_ms(supervisor->holds) : LOOP_NEVER;
     int64_t forward_ms = relay_next_ms(&supervisor->relay);
     struct signalfd_siginfo info;
 
@@ -234,41 +240,55 @@ static void supervisor_wait(struct supervisor *supervisor)
         until_ms = supervisor->report_again_ms;
     if (supervisor_is_ending(supervisor) && supervisor->termination.kill_ms < until_ms)
         until_ms = supervisor->termination.kill_ms;
-    loop_wait(supervisor->loop, watched, sizeof(watched) / sizeof(watched[0]), until_ms, &info);
+    loop_wait(supervisor->loop, watched, count, until_ms, &info);
 }
 
 /* ---- start and end ---- */
 
-/* Returns the exit status: the command's, unless the lock may have been lost before its end. */
-static int supervisor_finish(struct supervisor *supervisor)
+/* Releases one lock after the command. Returns false if it may have been lost before the end. */
+static bool supervisor_release(struct hold *hold)
 {
-    struct hold *hold = supervisor->hold;
     bool was_held = hold->state == HOLD_HELD;
-    enum dflockd_status status;
+    enum dflockd_status status = hold_release(hold);
+    char *shown = text_shown(hold->key, strlen(hold->key), true);
+    bool kept = true;
 
-    if (supervisor->command.ended_by || supervisor_is_ending(supervisor))
-        terminal_modes_restore(&supervisor->terminal, supervisor->group);
-    if (supervisor->phase == PHASE_LOST)
-        return STATUS_LOST;
-    status = hold_release(hold);
     if (status == DFLOCKD_STATUS_NO_REPLY && was_held) {
         status_report(
             "'%s' was held until the command ended, but the server did not confirm the release; "
             "the lease ends within %" PRIu64 " s",
-            supervisor->key, hold->grant.lease_s);
+            shown, hold->grant.lease_s);
     } else if (status != DFLOCKD_STATUS_DONE) {
-        status_report("'%s' %s lost before the command ended: %s", supervisor->key,
+        status_report("'%s' %s lost before the command ended: %s", shown,
                       status == DFLOCKD_STATUS_LOST ? "was" : "may have been", hold->problem);
+        kept = false;
+    }
+    free(shown);
+    return kept;
+}
+
+/* Returns the exit status: the command's, unless a lock may have been lost before its end. */
+static int supervisor_finish(struct supervisor *supervisor)
+{
+    struct holds *holds = supervisor->holds;
+    bool kept = true;
+
+    if (supervisor->command.ended_by || supervisor_is_ending(supervisor))
+        terminal_modes_restore(&supervisor->terminal, supervisor->group);
+    if (supervisor->phase == PHASE_LOST) {
+        holds_cancel(holds);
         return STATUS_LOST;
     }
-    return supervisor->command.status;
+    for (size_t i = 0; i < holds->count; i++)
+        kept = supervisor_release(&holds->each[i]) && kept;
+    return kept ? supervisor->command.status : STATUS_LOST;
 }
 
 static _Noreturn void supervisor_exit(struct supervisor *supervisor, int status)
 {
     struct child *command = &supervisor->command;
 
-    hold_close(supervisor->hold);
+    holds_close(supervisor->holds);
     supervisor_send(supervisor, SUPERVISOR_ENDED, status,
                     status == command->status ? command->ended_by : 0);
     _exit(status);
@@ -290,8 +310,7 @@ void supervisor_run(const struct supervisor_context *context)
 {
     struct supervisor supervisor = {
         .settings = context->settings,
-        .key = context->key,
-        .hold = context->hold,
+        .holds = context->holds,
         .loop = context->loop,
         .outer = context->outer,
         .witness = context->witness,
@@ -306,14 +325,14 @@ void supervisor_run(const struct supervisor_context *context)
     error = loop_reopen(supervisor.loop);
     if (error < 0) {
         status_report("cannot wait for signals: %s", strerror(-error));
-        hold_release(supervisor.hold);
+        holds_cancel(supervisor.holds);
         supervisor.command.status = STATUS_SYSTEM;
         supervisor_exit(&supervisor, STATUS_SYSTEM);
     }
     terminal_modes_save(&supervisor.terminal);
     /* The command is started first, so that it is in the group of the outer process. */
     if (!child_start(&supervisor.command, supervisor.settings->command_line, supervisor.loop)) {
-        hold_release(supervisor.hold);
+        holds_cancel(supervisor.holds);
         supervisor_exit(&supervisor, supervisor.command.status);
     }
     setpgid(0, 0);

@@ -1,6 +1,6 @@
 /*
  * The process that runs the command of `lock` and `sem`, renews the lock, and ends the command if
- * the lock is lost.
+ * the lock is lost. `lock` may have several keys: "the lock" means all of them.
  *
  *   shell ── outer process ──┬── supervisor ── command ── its processes
  *                            └── group witness
@@ -27,7 +27,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "dflockctl/hold.h"
+#include "dflockctl/holds.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/settings.h"
 
@@ -57,8 +57,7 @@ struct supervisor_report {
 /* What the supervisor is started with. */
 struct supervisor_context {
     const struct settings *settings;
-    const char *key; /* as shown to people */
-    struct hold *hold;
+    struct holds *holds;
     struct loop *loop; /* of the outer process */
     int outer;         /* socket to the outer process */
     int witness;       /* socket to the witness */
