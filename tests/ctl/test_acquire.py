@@ -182,6 +182,43 @@ def test_while_renews_until_the_process_ends(hasty, name):
     eventually(lambda: not holders_of(name))
 
 
+# ---- a loss ----
+
+LOSS_SCRIPT = """trap 'echo lost; exit 7' USR1
+token=$($CTL acquire {name} --while $$ --on-loss {signal} --lease 1) || exit
+echo "$token"
+{next}
+i=0
+while [ $i -lt {turns} ]; do sleep 0.1; i=$((i + 1)); done
+echo kept"""
+
+
+@pytest.mark.parametrize("spelling", ["USR1", "sigusr1", str(int(signal.SIGUSR1))])
+def test_on_loss_signals_the_process_of_while(name, spelling):
+    with Server() as server:
+        script = LOSS_SCRIPT.format(name=name, signal=spelling, turns=200, next="kill -9 $SERVER")
+        done = shell(server, script, SERVER=str(server.pid))
+    assert done.returncode == 7 and done.stdout.endswith("\nlost\n"), done
+
+
+def test_a_release_by_the_token_is_not_a_loss(server, name):
+    """Neither right away, nor when the holder notices it."""
+    script = LOSS_SCRIPT.format(name=name, signal="USR1", turns=30,
+                                next=f'$CTL release {name} "$token"')
+    done = shell(server, script)
+    assert done.returncode == 0 and done.stdout.endswith("\nkept\n"), done
+
+
+def test_a_holder_that_is_stopped_past_its_lease_signals_the_loss(server, name):
+    with subprocess.Popen(["sleep", "100"]) as process:
+        acquire(server, name, "--while", str(process.pid), "--on-loss", "TERM", "--lease", "1")
+        [pid] = holders_of(name)
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: is_free_again(server, name))
+        os.kill(pid, signal.SIGCONT)
+        assert process.wait(30) == -signal.SIGTERM
+
+
 def test_the_script_of_the_help_works(server, name):
     done = shell(server, f'token=$($CTL acquire {name} --while $$) || exit\n'
                          f'$CTL acquire {name} --try && exit 1\n'

@@ -118,48 +118,48 @@ static const struct flag top_flags[] = {
 
 /* ---- commands ---- */
 
-#define LOCK_DETAILS                                                                      \
-    "The lock is renewed in the background while the command runs, and released when\n"   \
-    "the command ends. The exit status is the command's, or 128 plus the number of\n"     \
-    "the signal that ended it. If SIGINT or SIGQUIT ended the command or the wait,\n"     \
-    "dflockctl ends by the same signal, so that ^C also ends a shell's loop around\n"     \
-    "it.\n"                                                                               \
-    "\n"                                                                                  \
-    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment.\n"  \
-    "The fence is a number that rises with every grant, by which a resource can\n"        \
-    "refuse a late writer. The environment does not contain the secret of\n"              \
-    "--auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set\n"       \
-    "DFLOCKD_AUTH_TOKEN_FILE.\n"                                                          \
-    "\n"                                                                                  \
-    "lock takes several keys, also of several servers. It acquires them in the order\n"   \
-    "of their bytes, so that two such commands cannot block each other for ever, and\n"   \
-    "within one --timeout. If one is not granted or is lost, it releases all. The\n"      \
-    "command then has DFLOCKD_KEYS, DFLOCKD_TOKENS and DFLOCKD_FENCES, with blanks\n"     \
-    "between the words, in the order of the arguments, and not the variables of a\n"      \
-    "single key. One key sets both kinds of variables.\n"                                 \
-    "\n"                                                                                  \
-    "Without a command, dflockctl prints the token once the lock is held, and holds it\n" \
-    "until a signal; the exit status is then 0 for SIGINT and SIGTERM. It does not\n"     \
-    "read standard input. For a key that begins with a dash: -- KEY -- COMMAND.\n"        \
-    "\n"                                                                                  \
-    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT,\n"       \
-    "WINCH, TSTP, TTIN and TTOU once, whether they are sent to dflockctl, to its\n"       \
-    "process group, or by the terminal. dflockctl forwards a signal that it alone\n"      \
-    "received after 0.1 s. While it waits for the lock, HUP, INT, QUIT, TERM, USR1,\n"    \
-    "USR2 and ALRM end the wait.\n"                                                       \
-    "\n"                                                                                  \
-    "If the connection is lost, dflockctl connects again and asks the server whether\n"   \
-    "it still knows the grant; the command continues meanwhile. The lock is lost if\n"    \
-    "the server does not know the grant, or does not reply before the lease ends.\n"      \
-    "Then the command and every process that it started receive SIGTERM, and SIGKILL\n"   \
-    "after --grace. The exit status is 76, whatever the command's is; also if the\n"      \
-    "connection is lost when the command ends. A process that could not be signalled\n"   \
-    "is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"       \
-    "process of dflockctl, the parent of the command, keeps the lock until all of\n"      \
-    "them have ended.\n"                                                                  \
-    "\n"                                                                                  \
-    "While the command is stopped, for example by ^Z, dflockctl stops the processes\n"    \
-    "that it started, and does not renew the lock. If the lease has ended when the\n"     \
+#define LOCK_DETAILS                                                                     \
+    "The lock is renewed in the background while the command runs, and released when\n"  \
+    "the command ends. The exit status is the command's, or 128 plus the number of\n"    \
+    "the signal that ended it. If SIGINT or SIGQUIT ended the command or the wait,\n"    \
+    "dflockctl ends by the same signal, so that ^C also ends a shell's loop around\n"    \
+    "it.\n"                                                                              \
+    "\n"                                                                                 \
+    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment.\n" \
+    "The fence is a number that rises with every grant, by which a resource can\n"       \
+    "refuse a late writer. The environment does not contain the secret of\n"             \
+    "--auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set\n"      \
+    "DFLOCKD_AUTH_TOKEN_FILE.\n"                                                         \
+    "\n"                                                                                 \
+    "lock takes several keys, also of several servers. It acquires them in the order\n"  \
+    "of their bytes, so that two such commands cannot block each other for ever, and\n"  \
+    "within one --timeout. If one is not granted or is lost, it releases all. The\n"     \
+    "command then has DFLOCKD_KEYS, DFLOCKD_TOKENS and DFLOCKD_FENCES, with blanks\n"    \
+    "between the words, in the order of the arguments, and not the variables of a\n"     \
+    "single key. One key sets both kinds of variables.\n"                                \
+    "\n"                                                                                 \
+    "Without a command, dflockctl prints the token once the lock is held, and holds\n"   \
+    "it until a signal. The exit status is then 0 for SIGINT and SIGTERM. It does not\n" \
+    "read standard input. A key that begins with a dash: -- KEY -- COMMAND.\n"           \
+    "\n"                                                                                 \
+    "Signals: the command receives HUP, INT, QUIT, TERM, USR1, USR2, ALRM, CONT,\n"      \
+    "WINCH, TSTP, TTIN and TTOU once, whether they are sent to dflockctl, to its\n"      \
+    "process group, or by the terminal. dflockctl forwards a signal that it alone\n"     \
+    "received after 0.1 s. While it waits for the lock, HUP, INT, QUIT, TERM, USR1,\n"   \
+    "USR2 and ALRM end the wait.\n"                                                      \
+    "\n"                                                                                 \
+    "If the connection is lost, dflockctl connects again and asks the server whether\n"  \
+    "it still knows the grant; the command continues meanwhile. The lock is lost if\n"   \
+    "the server does not know the grant, or does not reply before the lease ends.\n"     \
+    "Then the command and every process that it started receive SIGTERM, and SIGKILL\n"  \
+    "after --grace. The exit status is 76, whatever the command's is; also if the\n"     \
+    "connection is lost when the command ends. A process that could not be signalled\n"  \
+    "is reported. The same happens if dflockctl is killed with SIGKILL: a second\n"      \
+    "process of dflockctl, the parent of the command, keeps the lock until all of\n"     \
+    "them have ended.\n"                                                                 \
+    "\n"                                                                                 \
+    "While the command is stopped, for example by ^Z, dflockctl stops the processes\n"   \
+    "that it started, and does not renew the lock. If the lease has ended when the\n"    \
     "command continues, the lock is lost.\n"
 
 #define TOKEN_DETAILS                                               \
@@ -182,7 +182,7 @@ static const struct command commands[] = {
     {
         .name = "sem",
         .arguments = "KEY -n NUMBER [-- COMMAND [ARGUMENT]...]",
-        .summary = "Run a command while holding a slot of a semaphore, or hold it until ^C",
+        .summary = "Run a command while holding a semaphore's slot, or hold it until ^C",
         .details = LOCK_DETAILS,
         .words_min = 1,
         .words_max = 1,
