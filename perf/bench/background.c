@@ -115,7 +115,7 @@ static bool background_open_holders(struct background *background, const struct 
         struct holder *holder = &background->holders[i];
 
         holder->descriptor =
-            setup_connect(&settings->servers[i % settings->server_count], codec, problem);
+            setup_connect(&settings->servers[i % settings->server_count], codec, NULL, problem);
         if (holder->descriptor < 0)
             return false;
         background->holder_count++;
@@ -147,7 +147,7 @@ bool background_open(struct background *background, const struct settings *setti
     }
     for (uint32_t i = 0; i < settings->idle; i++) {
         background->idle[i] =
-            setup_connect(&settings->servers[i % settings->server_count], codec, problem);
+            setup_connect(&settings->servers[i % settings->server_count], codec, NULL, problem);
         if (background->idle[i] < 0)
             return false;
         background->idle_count++;

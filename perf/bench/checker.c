@@ -49,6 +49,7 @@ static struct judge_claim *checker_new_claim(struct checker *checker, const stru
     claim = judge_requested(checker->judge, key, now_ns);
     if (!claim)
         abort();
+    judge_set_losses(claim, hold->losses);
     return claim;
 }
 
@@ -115,7 +116,7 @@ static void checker_note_claim_reply(struct checker *checker, struct hold *hold,
     } else {
         if (reply->outcome <= DFLOCKD_ACQUIRED || reply->outcome == OUTCOME_UNKNOWN)
             judge_report(judge, JUDGE_SERVICE, "a reply outside the protocol");
-        checker_note_loss(checker, hold, now_ns);
+        checker_drop(checker, hold, now_ns);
     }
 }
 
@@ -124,7 +125,7 @@ static void checker_note_renewal(struct checker *checker, struct hold *hold, boo
 {
     judge_renewed(checker->judge, hold->claim, fine ? checker_lease_ns(reply) : 0, now_ns);
     if (!fine)
-        checker_note_loss(checker, hold, now_ns);
+        checker_drop(checker, hold, now_ns);
 }
 
 void checker_note_reply(struct checker *checker, struct hold *hold, enum request_kind kind,
@@ -157,6 +158,14 @@ void checker_note_reply(struct checker *checker, struct hold *hold, enum request
 }
 
 void checker_note_loss(struct checker *checker, struct hold *hold, uint64_t now_ns)
+{
+    if (hold->claim && (hold->held || hold->lost))
+        judge_disconnected(checker->judge, hold->claim);
+    else
+        checker_drop(checker, hold, now_ns);
+}
+
+void checker_drop(struct checker *checker, struct hold *hold, uint64_t now_ns)
 {
     if (hold->claim)
         judge_dropped(checker->judge, hold->claim, now_ns);

@@ -17,6 +17,7 @@ struct checker {
     struct judge *judge;
     uint32_t chosen_count; /* keys of rounds; as many semaphores follow, then the kept keys */
     uint64_t timeout_ns;
+    uint32_t losses; /* of connections */
 };
 
 /* The grant or claim of a round on its key. */
@@ -24,7 +25,9 @@ struct hold {
     struct token token;
     struct judge_claim *claim; /* with a checker, from the request on */
     uint32_t key;
+    uint32_t losses; /* of connections before the one of this claim was opened */
     bool held;
+    bool lost; /* held when the connection was lost; to be released by token */
 };
 
 /* Returns false if memory is short. */
@@ -40,8 +43,11 @@ void checker_note_request(struct checker *checker, struct hold *hold, enum reque
 void checker_note_reply(struct checker *checker, struct hold *hold, enum request_kind kind,
                         const struct reply *reply, uint64_t now_ns);
 
-/* Call when the connection is lost or before it is closed. */
+/* Call when the connection is lost. A claim that holds lasts until its release by token. */
 void checker_note_loss(struct checker *checker, struct hold *hold, uint64_t now_ns);
+
+/* Call when the claim ends without a reply to its release. */
+void checker_drop(struct checker *checker, struct hold *hold, uint64_t now_ns);
 
 /* Returns the number of violations of all rules. */
 uint64_t checker_violations(const struct checker *checker);

@@ -1,9 +1,16 @@
 #include "bench/client.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
+#include "base/time_units.h"
 #include "os/clock.h"
+
+enum {
+    DELAY_MS = 10,
+    DELAY_MS_MAX = 1000
+};
 
 /* ---- requests of a round ---- */
 
@@ -116,6 +123,7 @@ static void client_send_batch(struct client *client)
         round->awaiting_reply = !round->over;
         if (round->over)
             continue;
+        hold->losses = client->losses;
         if (thread->checker)
             checker_note_request(thread->checker, hold, round->kind, client_key_space(round),
                                  now_ns);
@@ -189,66 +197,137 @@ void client_release_holds(struct client *client)
 
 /* ---- connections ---- */
 
-/* Drops the holds that end with a connection. */
-static void client_drop_holds(struct client *client)
+static bool client_was_refused(const struct link *link, int error)
+{
+    return error && !link->received && error != ECONNRESET && error != EPIPE;
+}
+
+static void client_lose_hold(struct client *client, struct hold *hold)
 {
     struct thread_state *thread = client->thread;
+
+    if (thread->checker)
+        checker_note_loss(thread->checker, hold, thread->links.now_ns);
+    /* Redis deletes a key whatever its value, so a late release could end another hold. */
+    hold->lost = (hold->held || hold->lost) && !thread->codec->redis;
+    hold->held = false;
+}
+
+static void client_lose_holds(struct client *client)
+{
+    for (uint32_t i = 0; i < client->thread->settings->depth; i++) {
+        client_lose_hold(client, &client->rounds[i].hold);
+        client_lose_hold(client, &client->rounds[i].kept);
+    }
+}
+
+/* Returns whether the client connects again. */
+static bool client_may_reconnect(const struct client *client)
+{
+    uint64_t reconnect_ms = client->thread->settings->reconnect_ms;
+
+    /* A server that closes connections without a reply is not restarting. */
+    if (!client->replied_ever && client->closed_early > 1)
+        return false;
+    return (client->thread->links.now_ns - client->lost_ns) / NS_PER_MS < reconnect_ms;
+}
+
+static void client_delay(struct client *client)
+{
+    struct thread_state *thread = client->thread;
+    uint32_t delay = client->failures > CLIENT_DELAYS ? CLIENT_DELAYS - 1 : client->failures - 1;
+    uint64_t delay_ms = (uint64_t)DELAY_MS << delay;
+
+    if (delay_ms > DELAY_MS_MAX)
+        delay_ms = DELAY_MS_MAX;
+    client->state = CLIENT_DELAYED;
+    client->due_ns = thread->links.now_ns + delay_ms * NS_PER_MS;
+    thread->delay_count++;
+    list_push_back(&thread->delayed[delay], &client->link);
+}
+
+void client_end_delay(struct client *client)
+{
+    struct thread_state *thread = client->thread;
+
+    assert(client->state == CLIENT_DELAYED);
+    list_remove(&client->link);
+    thread->delay_count--;
+    client->state = CLIENT_FREE;
+    list_push_back(&thread->free, &client->link);
+}
+
+/* Ends the rounds of a lost connection. Rounds without a schedule count from their first request.
+ */
+static void client_lose_rounds(struct client *client, bool refused)
+{
+    struct thread_state *thread = client->thread;
+    bool begun = !refused && (client->state == CLIENT_WAITING || client->state == CLIENT_HOLDING);
+    uint32_t lost = 0;
 
     for (uint32_t i = 0; i < thread->settings->depth; i++) {
-        struct round *round = &client->rounds[i];
-
-        round->hold.held = false;
-        round->kept.held = false;
-        if (thread->checker) {
-            checker_note_loss(thread->checker, &round->hold, thread->links.now_ns);
-            checker_note_loss(thread->checker, &round->kept, thread->links.now_ns);
-        }
+        lost += !begun || !client->rounds[i].over;
+        client->rounds[i].over = true;
     }
+    if (begun)
+        client->rounds_done += thread->settings->depth;
+    if ((begun || thread->settings->rate) && client_in_window(client))
+        tally_lost_rounds(&thread->tally, lost);
 }
 
-/* Gives up after two connections in a row without a reply. */
-static void client_lose_batch(struct client *client)
+/* `refused`: the connection was never open. */
+static void client_lose_batch(struct client *client, bool refused)
 {
     struct thread_state *thread = client->thread;
 
-    client_drop_holds(client);
+    client_lose_rounds(client, refused);
+    client_lose_holds(client);
+    client->closed_early += !refused;
     if (client->state == CLIENT_HOLDING)
         list_remove(&client->link);
-    if (!client->lost_before) {
-        thread->tally.lost++;
-        client->lost_before = true;
-        client_become_free(client);
-        return;
-    }
-    client->state = CLIENT_DEAD;
     thread->busy--;
-    thread->dead++;
+    if (client->failures++ == 0)
+        client->lost_ns = thread->links.now_ns;
+    if (client_may_reconnect(client)) {
+        client_delay(client);
+    } else {
+        client->state = CLIENT_DEAD;
+        thread->dead++;
+    }
 }
 
-void client_handle_closed(struct link *link)
+void client_handle_closed(struct link *link, int error)
 {
     struct client *client = link->owner;
+    struct thread_state *thread = client->thread;
+    bool refused = client_was_refused(link, error);
 
-    if (client->state == CLIENT_DEAD)
-        return;
-    if (client->state != CLIENT_FREE && client->used == link) {
-        client_lose_batch(client);
-        return;
+    if (thread->checker)
+        thread->checker->losses++;
+    if (refused) {
+        thread->tally.connects_failed++;
+        thread->connect_error = error;
+    } else {
+        tally_lost(&thread->tally);
     }
-    /* A link that is not in use connects again in its turn. */
-    client->thread->tally.lost++;
     if (client->state == CLIENT_FREE)
-        client_drop_holds(client);
+        client_lose_holds(client);
+    /* A link that is not in use connects again in its turn. */
+    else if (client->state != CLIENT_DEAD && client->state != CLIENT_DELAYED &&
+             client->used == link)
+        client_lose_batch(client, refused);
 }
 
 bool client_connect(struct client *client, char problem[SETUP_PROBLEM_MAX])
 {
     struct thread_state *thread = client->thread;
 
-    if (thread->settings->new_connection)
+    /* Over TLS, the first batch authenticates. */
+    if (thread->settings->new_connection ||
+        (thread->links.tls_context && thread->codec->auth_request))
         return true;
     for (uint32_t i = 0; i < thread->settings->connections; i++) {
-        int descriptor = setup_connect(client->server, thread->codec, problem);
+        int descriptor = setup_connect(client->server, thread->codec, NULL, problem);
 
         if (descriptor < 0)
             return false;
@@ -257,40 +336,107 @@ bool client_connect(struct client *client, char problem[SETUP_PROBLEM_MAX])
     return true;
 }
 
-void client_start(struct client *client, uint64_t began_ns)
+/* ---- starts ---- */
+
+/* Returns the next hold of a lost connection, and sets `*round`; NULL: there is none. */
+static struct hold *client_find_lost_hold(struct client *client, struct round **round)
+{
+    for (uint32_t i = 0; i < client->thread->settings->depth; i++) {
+        *round = &client->rounds[i];
+        if ((*round)->kept.lost)
+            return &(*round)->kept;
+        if ((*round)->hold.lost)
+            return &(*round)->hold;
+    }
+    return NULL;
+}
+
+/*
+ * Releases the next hold of a lost connection, or begins the rounds. Without auto-release, nobody
+ * else would get the key before the end of the lease.
+ */
+static void client_recover(struct client *client)
+{
+    struct thread_state *thread = client->thread;
+    struct round *round;
+    struct hold *hold = client_find_lost_hold(client, &round);
+    enum request_kind kind = REQUEST_RELEASE;
+    enum key_space space = KEY_KEPT;
+    uint8_t *end;
+
+    if (!hold) {
+        for (uint32_t i = 0; i < thread->settings->depth; i++)
+            client_begin_round(client, i);
+        if (!thread->settings->rate && client->state == CLIENT_RECOVERING)
+            client->began_ns = clock_monotonic_ns();
+        client_send_batch(client);
+        return;
+    }
+    if (hold == &round->hold) {
+        space = KEY_CHOSEN;
+        kind = round->load == LOAD_SEMAPHORE ? REQUEST_SEMAPHORE_RELEASE : REQUEST_RELEASE;
+    }
+    client->state = CLIENT_RECOVERING;
+    client->recovered = hold;
+    if (thread->checker)
+        checker_note_request(thread->checker, hold, kind, space, thread->links.now_ns);
+    end = codec_write_request(thread->codec, client->request, kind, space, hold->key, &hold->token);
+    links_send(&thread->links, client->used, client->request, (uint32_t)(end - client->request));
+}
+
+/* With auto-release or after a restart, the server refuses the release. */
+static void client_handle_recovery_reply(struct client *client, const char *line, uint32_t length)
+{
+    struct thread_state *thread = client->thread;
+    struct hold *hold = client->recovered;
+    struct reply reply =
+        codec_parse_reply(thread->codec, REQUEST_RELEASE, line, length, &hold->token);
+
+    if (thread->checker)
+        checker_note_reply(thread->checker, hold, REQUEST_RELEASE, &reply, thread->links.now_ns);
+    hold->lost = false;
+    client_recover(client);
+}
+
+static void client_open_link(struct client *client)
 {
     struct thread_state *thread = client->thread;
     const struct codec *codec = thread->codec;
-    struct link *link = &client->links[client->turn];
-    int descriptor;
+    int descriptor = server_start_connecting(client->server, client->failures);
+
+    if (descriptor < 0) {
+        thread->tally.connects_failed++;
+        thread->connect_error = -descriptor;
+        client_lose_batch(client, true);
+        return;
+    }
+    client->losses = thread->checker ? thread->checker->losses : 0;
+    links_adopt(&thread->links, client->used, descriptor, client->server);
+    if (codec->auth_request) {
+        client->state = CLIENT_AUTHENTICATING;
+        client->sent_ns = clock_monotonic_ns();
+        links_send(&thread->links, client->used, (const uint8_t *)codec->auth_request,
+                   codec->auth_length);
+    } else {
+        client_recover(client);
+    }
+}
+
+void client_start(struct client *client, uint64_t began_ns)
+{
+    struct thread_state *thread = client->thread;
 
     assert(client->state == CLIENT_FREE);
     list_remove(&client->link);
     thread->busy++;
+    client->used = &client->links[client->turn];
     client->turn = (client->turn + 1) % (uint32_t)thread->settings->connections;
-    client->used = link;
     client->began_ns = began_ns;
     client->state = CLIENT_WAITING;
-    for (uint32_t i = 0; i < thread->settings->depth; i++)
-        client_begin_round(client, i);
-    if (link->descriptor >= 0) {
-        client_send_batch(client);
-        return;
-    }
-    descriptor = server_start_connecting(client->server);
-    if (descriptor < 0) {
-        thread->connect_error = -descriptor;
-        client_lose_batch(client);
-        return;
-    }
-    links_adopt(&thread->links, link, descriptor, client->server);
-    if (codec->auth_request) {
-        client->state = CLIENT_AUTHENTICATING;
-        client->sent_ns = clock_monotonic_ns();
-        links_send(&thread->links, link, (const uint8_t *)codec->auth_request, codec->auth_length);
-    } else {
-        client_send_batch(client);
-    }
+    if (client->used->descriptor >= 0)
+        client_recover(client);
+    else
+        client_open_link(client);
 }
 
 /* ---- replies ---- */
@@ -306,6 +452,14 @@ static uint64_t client_latency_ns(const struct client *client, enum request_kind
     return thread->links.now_ns > since_ns ? thread->links.now_ns - since_ns : 0;
 }
 
+/* A round that did not want to wait has not failed if others hold the key. */
+static bool client_has_failed(const struct settings *settings, enum request_kind kind, int outcome)
+{
+    bool waited = kind != REQUEST_TRY && settings->timeout_s > 0;
+
+    return outcome > DFLOCKD_QUEUED && (outcome != DFLOCKD_TIMEOUT || waited);
+}
+
 static void client_handle_auth_reply(struct client *client, const char *line, uint32_t length)
 {
     struct thread_state *thread = client->thread;
@@ -316,11 +470,12 @@ static void client_handle_auth_reply(struct client *client, const char *line, ui
         tally_reply(&thread->tally, REQUEST_AUTH, reply.outcome,
                     client_latency_ns(client, REQUEST_WAIT));
     if (reply.outcome == DFLOCKD_OK) {
-        client_send_batch(client);
+        client_recover(client);
         return;
     }
     links_drop(&thread->links, client->used);
-    client_lose_batch(client);
+    tally_lost(&thread->tally);
+    client_lose_batch(client, false);
 }
 
 static void client_handle_reply(struct client *client, struct round *round, const char *line,
@@ -339,7 +494,8 @@ static void client_handle_reply(struct client *client, struct round *round, cons
         return;
     tally_reply(&thread->tally, kind, reply.outcome, client_latency_ns(client, kind));
     if (round->over)
-        tally_round(&thread->tally, thread->links.now_ns - client->began_ns);
+        tally_round(&thread->tally, thread->links.now_ns - client->began_ns,
+                    client_has_failed(thread->settings, kind, reply.outcome));
 }
 
 void client_handle_line(struct link *link, const char *line, uint32_t length)
@@ -349,14 +505,21 @@ void client_handle_line(struct link *link, const char *line, uint32_t length)
 
     if (length > 0 && line[length - 1] == '\r')
         length--;
-    client->lost_before = false;
+    /* Ignore lines without a request: usually the server's last line before it closes. */
+    if (link != client->used)
+        return;
     if (client->state == CLIENT_AUTHENTICATING) {
         client_handle_auth_reply(client, line, length);
         return;
     }
-    /* Ignore lines without a request: usually the server's last line before it closes. */
-    if (client->state != CLIENT_WAITING || link != client->used)
+    if (client->state != CLIENT_WAITING && client->state != CLIENT_RECOVERING)
         return;
+    client->failures = 0;
+    client->replied_ever = true;
+    if (client->state == CLIENT_RECOVERING) {
+        client_handle_recovery_reply(client, line, length);
+        return;
+    }
     while (!client->rounds[client->replied].awaiting_reply)
         client->replied++;
     client_handle_reply(client, &client->rounds[client->replied], line, length);

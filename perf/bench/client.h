@@ -21,6 +21,10 @@
 #include "bench/setup.h"
 #include "bench/tally.h"
 
+enum {
+    CLIENT_DELAYS = 8 /* of 10 ms, 20 ms and so on, up to a second */
+};
+
 /* State that the clients of one thread share. */
 struct thread_state {
     const struct settings *settings;
@@ -29,11 +33,13 @@ struct thread_state {
     struct links links;
     struct tally tally;
     struct random random;
-    struct list free;    /* clients without rounds, longest free first */
-    struct list holding; /* clients between grant and release, earliest release first */
-    uint32_t busy;       /* clients with rounds */
-    uint32_t dead;       /* clients that have given up connecting */
-    int connect_error;   /* errno of the last connect that failed at once; 0: none */
+    struct list free;                   /* clients without rounds, longest free first */
+    struct list delayed[CLIENT_DELAYS]; /* clients without a connection, by their delay */
+    struct list holding;  /* clients between grant and release, earliest release first */
+    uint32_t busy;        /* clients with rounds */
+    uint32_t delay_count; /* clients in `delayed` */
+    uint32_t dead;        /* clients that have given up connecting */
+    int connect_error;    /* errno of the last connect that failed; 0: none */
     /* The window of the measurement: of replies, or with --rate of the due starts of rounds. */
     uint64_t window_start_ns;
     uint64_t window_end_ns;
@@ -42,8 +48,10 @@ struct thread_state {
 enum client_state {
     CLIENT_FREE,
     CLIENT_AUTHENTICATING,
+    CLIENT_RECOVERING, /* releases the holds of a lost connection */
     CLIENT_WAITING,
     CLIENT_HOLDING,
+    CLIENT_DELAYED, /* waits before it connects again */
     CLIENT_DEAD
 };
 
@@ -58,20 +66,25 @@ struct round {
 
 struct client {
     struct thread_state *thread;
-    struct list_link link; /* in thread->free or thread->holding */
+    struct list_link link; /* in thread->free, thread->holding or thread->delayed */
     enum client_state state;
     uint32_t number; /* among the clients of all threads */
     const struct server *server;
-    struct link *links; /* settings->connections of them */
-    uint32_t turn;      /* index of the next link to use */
-    struct link *used;  /* by this batch */
-    bool lost_before;   /* the previous connection ended without a reply */
+    struct link *links;    /* settings->connections of them */
+    uint32_t turn;         /* index of the next link to use */
+    struct link *used;     /* by this batch */
+    bool replied_ever;     /* the server has replied to a request */
+    uint32_t closed_early; /* connections that ended before the first reply to a request */
+    uint32_t failures;     /* connections in a row without a reply */
+    uint64_t lost_ns;      /* when the first of them was lost */
+    uint32_t losses; /* of the thread before the used connection was opened, for the checker */
+    struct hold *recovered; /* while CLIENT_RECOVERING */
     struct round *rounds;
     uint32_t replied;     /* rounds below this index have their reply or need none */
     uint64_t rounds_done; /* in the phase, including lost rounds */
     uint64_t began_ns;    /* start of the batch; with --rate its due start */
     uint64_t sent_ns;     /* when the pending requests were sent */
-    uint64_t due_ns;      /* time of the release */
+    uint64_t due_ns;      /* time of the release, or of the end of the delay */
     uint8_t *request;     /* room for one request of each round */
 };
 
@@ -79,6 +92,12 @@ struct client {
 static inline uint32_t client_request_bytes(const struct settings *settings)
 {
     return (uint32_t)(CODEC_REQUEST_MAX - SETTINGS_KEY_MAX + strlen(settings->key));
+}
+
+static inline bool client_is_busy(const struct client *client)
+{
+    return client->state != CLIENT_FREE && client->state != CLIENT_DELAYED &&
+           client->state != CLIENT_DEAD;
 }
 
 /* Connects all links for the whole load. Returns false and sets `problem` on failure. */
@@ -90,8 +109,11 @@ void client_start(struct client *client, uint64_t began_ns);
 /* Sends the releases of a holding client. */
 void client_release_holds(struct client *client);
 
+/* Ends the delay of a client, which is then free. */
+void client_end_delay(struct client *client);
+
 /* Handlers for the links of the thread. */
 void client_handle_line(struct link *link, const char *line, uint32_t length);
-void client_handle_closed(struct link *link);
+void client_handle_closed(struct link *link, int error);
 
 #endif

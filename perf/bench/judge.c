@@ -24,6 +24,10 @@ struct judge_claim {
     bool held;
     bool releasing; /* the release has been sent */
     bool succeeded; /* a later claim was granted after this one held */
+    bool disconnected;
+    uint32_t losses;
+    uint64_t fence_overlapping; /* of a later grant; this claim may have ended before. 0: none */
+    uint64_t fence_doubted;     /* fence_overlapping when the release was sent */
     uint64_t requested_event;
     uint64_t queued_event;  /* 0: not known to be queued */
     uint64_t started_ns;    /* earliest start of the lease */
@@ -166,6 +170,11 @@ struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t 
     return claim;
 }
 
+void judge_set_losses(struct judge_claim *claim, uint32_t losses)
+{
+    claim->losses = losses;
+}
+
 void judge_queued(struct judge *judge, struct judge_claim *claim)
 {
     claim->queued_event = ++judge->event;
@@ -226,9 +235,15 @@ static void judge_check_exclusion(struct judge *judge, const struct judge_key *k
     uint32_t holders = 0;
     uint64_t other_fence = 0;
 
-    for (const struct judge_claim *other = key->claims; other; other = other->next) {
-        if (other != claim && other->held && !other->releasing && other->sure_until_ns > now_ns &&
-            (sure || other->fence < claim->fence)) {
+    for (struct judge_claim *other = key->claims; other; other = other->next) {
+        bool certain = !other->releasing && other->sure_until_ns > now_ns;
+
+        if (other == claim || !other->held || (!certain && !other->disconnected))
+            continue;
+        if (other->disconnected || other->losses != claim->losses) {
+            if (key->limit == 1 && other->fence < claim->fence)
+                other->fence_overlapping = claim->fence;
+        } else if (sure || other->fence < claim->fence) {
             holders++;
             other_fence = other->fence;
         }
@@ -402,6 +417,7 @@ void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t no
 {
     judge->event++;
     claim->releasing_ns = now_ns;
+    claim->fence_doubted = claim->fence_overlapping;
     judge_hold_ended(judge, claim, now_ns);
 }
 
@@ -409,6 +425,11 @@ void judge_released(struct judge *judge, struct judge_claim *claim, bool accepte
 {
     judge->event++;
     judge_check_reply(judge, claim, "release", accepted, claim->releasing_ns, now_ns);
+    if (accepted && claim->fence_doubted)
+        judge_add_violation(judge, JUDGE_EXCLUSION,
+                            "key %" PRIu32 ": fence %" PRIu64 " was granted before the release of "
+                            "fence %" PRIu64,
+                            claim->key, claim->fence_doubted, claim->fence);
     judge_claim_free(judge, claim);
 }
 
@@ -442,11 +463,28 @@ void judge_dropped(struct judge *judge, struct judge_claim *claim, uint64_t now_
     judge_claim_free(judge, claim);
 }
 
+/* Nobody knows when the hold ends, so it does not show when the lease of the next one begins. */
+void judge_disconnected(struct judge *judge, struct judge_claim *claim)
+{
+    struct judge_key *key = &judge->keys[claim->key];
+
+    judge->event++;
+    for (uint32_t i = 0; i < ENDS_KEPT; i++) {
+        if (key->ends[i].fence == claim->fence)
+            key->ends[i] = (struct hold_end){0};
+    }
+    key->ended_event = judge->event;
+    claim->disconnected = true;
+    claim->releasing = true;
+    claim->sure_until_ns = 0;
+    claim->ended_ns = UINT64_MAX;
+}
+
 void judge_end(struct judge *judge)
 {
     for (uint32_t i = 0; i < judge->key_count; i++) {
         for (const struct judge_claim *claim = judge->keys[i].claims; claim; claim = claim->next) {
-            if (!claim->held || claim->releasing)
+            if (!claim->held || (claim->releasing && !claim->disconnected))
                 judge_add_violation(judge, JUDGE_SERVICE, "key %" PRIu32 ": no reply to %s", i,
                                     claim->releasing      ? "the release"
                                     : claim->queued_event ? "the wait"

@@ -5,7 +5,8 @@
  *
  * - exclusion: a key never has more certain holders than its limit. A hold is certain from the
  *   reply to the grant until the release is sent, the connection is closed, or the lease may
- *   have ended.
+ *   have ended. After a lost connection, only a reply of the server can prove that the hold
+ *   lasted: a release that is accepted after a later grant of the lock was read.
  * - order: a claim that was known to be queued before another claim was requested is granted
  *   first.
  * - fence: fences are unique, and each is above all fences known at its request.
@@ -61,6 +62,14 @@ void judge_limit(struct judge *judge, uint32_t key, uint32_t limit);
  */
 struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t now_ns);
 
+/*
+ * Sets the number of connections that were lost before the claim's connection was opened; 0
+ * initially. The server may have restarted at a loss, and the ends of other connections may not
+ * have been read yet. So of two holders with different numbers, an accepted release must prove
+ * the overlap. Holders of a semaphore with other numbers do not count.
+ */
+void judge_set_losses(struct judge_claim *claim, uint32_t losses);
+
 /* The client has read that it is queued. */
 void judge_queued(struct judge *judge, struct judge_claim *claim);
 
@@ -88,6 +97,13 @@ void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t no
  * ends.
  */
 void judge_dropped(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
+
+/*
+ * The connection of a holder was lost. With auto-release or after a restart of the server, the
+ * hold has ended; otherwise it lasts until its lease ends. The claim lasts until the caller has
+ * reported a release by token over another connection, or dropped it.
+ */
+void judge_disconnected(struct judge *judge, struct judge_claim *claim);
 
 /* Counts a violation that the caller found. */
 void judge_report(struct judge *judge, enum judge_rule rule, const char *what);

@@ -21,8 +21,7 @@ bool link_tls_open(struct link_tls *link_tls, struct tls_context *context,
     tls_free(link_tls->session);
     link_tls_clear(link_tls);
     link_tls->waiting = NULL;
-    link_tls->session =
-        tls_call(context, address_tls_name(&server->address), link_tls_append, link_tls);
+    link_tls->session = tls_call(context, server->tls_name, link_tls_append, link_tls);
     return link_tls->session &&
            tls_read(link_tls->session, nothing, sizeof(nothing), &length) == TLS_WAITS;
 }

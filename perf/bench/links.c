@@ -111,6 +111,7 @@ void links_adopt(struct links *links, struct link *link, int descriptor,
     assert(link->descriptor < 0);
     link->descriptor = descriptor;
     link->generation++;
+    link->received = false;
     link->partial_length = 0;
     ring_receive(links->ring, descriptor, links_tag(links, link, TAG_RECEIVE));
     /* On failure the server receives nothing and closes the connection. */
@@ -129,10 +130,10 @@ void links_drop(struct links *links, struct link *link)
     link->generation++;
 }
 
-static void links_report_closed(struct links *links, struct link *link)
+static void links_report_closed(struct links *links, struct link *link, int32_t result)
 {
     links_drop(links, link);
-    links->on_closed(link);
+    links->on_closed(link, -result);
 }
 
 /* ---- sending ---- */
@@ -150,7 +151,7 @@ void links_send(struct links *links, struct link *link, const uint8_t *bytes, ui
 static void links_handle_sent(struct links *links, struct link *link, int32_t result)
 {
     if (result < 0 && result != -EAGAIN && result != -EINTR) {
-        links_report_closed(links, link);
+        links_report_closed(links, link, result);
         return;
     }
     if (result > 0) {
@@ -235,7 +236,7 @@ static void links_deliver_ciphertext(struct links *links, struct link *link, con
             links_deliver_bytes(links, link, (const char *)plain, count);
     } while (result == TLS_BYTES && link->generation == generation);
     if (link->generation == generation && result != TLS_WAITS)
-        links_report_closed(links, link);
+        links_report_closed(links, link, 0);
 }
 
 static void links_handle_received(struct links *links, struct link *link,
@@ -243,6 +244,7 @@ static void links_handle_received(struct links *links, struct link *link,
 {
     uint32_t generation = link->generation;
 
+    link->received = link->received || completion->result > 0;
     if (links->tls_context && completion->bytes && completion->result > 0 && link->tls->session)
         links_deliver_ciphertext(links, link, completion->bytes, (size_t)completion->result);
     else if (completion->bytes && completion->result > 0)
@@ -251,7 +253,7 @@ static void links_handle_received(struct links *links, struct link *link,
     if (link->generation != generation)
         return;
     if (completion->result == 0 || (completion->result < 0 && completion->result != -ENOBUFS))
-        links_report_closed(links, link);
+        links_report_closed(links, link, completion->result);
     else if (!completion->more)
         ring_receive(links->ring, link->descriptor, links_tag(links, link, TAG_RECEIVE));
 }

@@ -17,6 +17,7 @@ struct link {
     int descriptor; /* -1: not connected */
     /* Of the connection. Completions of an earlier generation are ignored. */
     uint32_t generation;
+    bool received;        /* some bytes came over the connection */
     const uint8_t *bytes; /* pending bytes and their number */
     uint32_t length;
     struct link_tls *tls; /* with TLS: used by each connection of this link in turn */
@@ -36,8 +37,11 @@ struct links {
 
     /* Receives a line without its newline. The line is valid during the call. */
     void (*on_line)(struct link *link, const char *line, uint32_t length);
-    /* The server or network has ended the connection. The link is free again. */
-    void (*on_closed)(struct link *link);
+    /*
+     * The server or network has ended the connection. The link is free again. `error` is an errno,
+     * or 0 at the end of the server's bytes.
+     */
+    void (*on_closed)(struct link *link, int error);
 };
 
 /*

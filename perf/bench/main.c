@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@
 enum {
     STATUS_LOST = 2,
     STATUS_WRONG = 3,
+    STATUS_FAILED = 4,
     DESCRIPTORS_BESIDE = 64, /* rings, standard streams, files */
     LEAD_NS = 1000000        /* time for all threads to receive a phase before it starts */
 };
@@ -48,6 +50,10 @@ struct bench {
     uint32_t finished; /* runners that have done the phase */
 };
 
+/* Of the signal handler. */
+static _Atomic uint64_t *bench_stop_ns;
+static volatile sig_atomic_t bench_signal;
+
 /* Prints one line to stderr, with control characters replaced. */
 static void bench_print_problem(const char *problem)
 {
@@ -63,13 +69,13 @@ static _Noreturn void bench_fail(const char *problem)
     exit(EXIT_FAILURE);
 }
 
-static _Noreturn void bench_fail_hdr(const struct bench *bench)
+static void bench_print_hdr_problem(const struct bench *bench)
 {
     char problem[SETUP_PROBLEM_MAX];
 
     snprintf(problem, sizeof(problem), "--hdr: cannot write '%.200s': %s", bench->settings.hdr_file,
              strerror(errno));
-    bench_fail(problem);
+    bench_print_problem(problem);
 }
 
 /* Reports output errors. Returns the exit status: `status`, or 1 instead of 0. */
@@ -104,19 +110,43 @@ static void bench_check_descriptors(const struct settings *settings)
 }
 
 /* Tests all servers once, so that one message reports a failure. */
-static void bench_check_servers(const struct bench *bench)
+static void bench_check_servers(struct bench *bench)
 {
     char problem[SETUP_PROBLEM_MAX];
 
     for (uint32_t i = 0; i < bench->settings.server_count; i++) {
-        int descriptor = setup_connect(&bench->settings.servers[i], &bench->codec, problem);
+        struct server *server = &bench->settings.servers[i];
+        uint32_t choice = 0;
 
-        if (descriptor < 0 ||
-            (bench->shared.tls &&
-             !setup_try_tls(descriptor, &bench->settings.servers[i], bench->shared.tls, problem)))
-            bench_fail(problem);
-        close(descriptor);
+        if (bench->shared.tls) {
+            int number = setup_try_tls(server, &bench->codec, bench->shared.tls, problem);
+
+            if (number < 0)
+                bench_fail(problem);
+            choice = (uint32_t)number;
+        } else {
+            int descriptor = setup_connect(server, &bench->codec, &choice, problem);
+
+            if (descriptor < 0)
+                bench_fail(problem);
+            close(descriptor);
+        }
+        server->preferred = choice;
     }
+}
+
+static void bench_load_tls(struct bench *bench)
+{
+    const struct settings *settings = &bench->settings;
+    char problem[TLS_PROBLEM_MAX];
+
+    if (!settings->tls)
+        return;
+    bench->shared.tls = tls_context_for_clients(settings->tls_ca, settings->tls_insecure, problem);
+    if (!bench->shared.tls || (settings->tls_certificate &&
+                               !tls_context_show(bench->shared.tls, settings->tls_certificate,
+                                                 settings->tls_key, problem)))
+        bench_fail(problem);
 }
 
 static void bench_prepare(struct bench *bench)
@@ -124,7 +154,6 @@ static void bench_prepare(struct bench *bench)
     struct settings *settings = &bench->settings;
     uint32_t own_count = (uint32_t)(settings->workers * settings->depth);
     char problem[SETUP_PROBLEM_MAX];
-    char tls_problem[TLS_PROBLEM_MAX];
     uint64_t ignored;
 
     if (settings->seed == UINT64_MAX)
@@ -135,21 +164,15 @@ static void bench_prepare(struct bench *bench)
         (settings->check && !checker_init(&bench->checker, settings, &bench->keys, own_count)) ||
         !result_init(&bench->result, settings))
         bench_fail("out of memory");
-    if (settings->tls) {
-        bench->shared.tls =
-            tls_context_for_clients(settings->tls_ca, settings->tls_insecure, tls_problem);
-        if (!bench->shared.tls) {
-            snprintf(problem, sizeof(problem), "%s%.380s", settings->tls_ca ? "--tls-ca: " : "",
-                     tls_problem);
-            bench_fail(problem);
-        }
-    }
+    bench_load_tls(bench);
     bench_check_servers(bench);
     if (settings->server_pid && !process_cpu_ns(settings->server_pid, &ignored))
         bench_fail("--server-pid: no such process");
     bench->hdr = settings->hdr_file ? fopen(settings->hdr_file, "we") : NULL;
-    if (settings->hdr_file && !bench->hdr)
-        bench_fail_hdr(bench);
+    if (settings->hdr_file && !bench->hdr) {
+        bench_print_hdr_problem(bench);
+        exit(EXIT_FAILURE);
+    }
     if (!background_open(&bench->background, settings, &bench->codec, problem))
         bench_fail(problem);
 }
@@ -191,6 +214,7 @@ static void bench_start_runners(struct bench *bench)
     shared->codec = &bench->codec;
     shared->checker = bench->settings.check ? &bench->checker : NULL;
     shared->count = (uint32_t)bench->settings.threads;
+    shared->stop_ns = UINT64_MAX;
     sem_init(&shared->done, 0, 0);
     for (uint32_t i = 0; i < shared->count; i++) {
         if (!runner_start(&bench->runners[i], shared, i))
@@ -205,6 +229,32 @@ static void bench_start_runners(struct bench *bench)
 
 /* ---- the load ---- */
 
+static void bench_handle_signal(int number)
+{
+    bench_signal = number;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    atomic_store(bench_stop_ns, clock_monotonic_ns());
+}
+
+/* Without SA_RESTART, a signal does not prolong a wait. */
+static void bench_catch_signals(struct bench *bench)
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+    struct sigaction action = {.sa_handler = bench_handle_signal};
+    struct sigaction before;
+
+    sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
+    bench_stop_ns = &bench->shared.stop_ns;
+    for (int i = 0; i < 2; i++) {
+        /* A shell starts background jobs with SIGINT ignored. */
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+}
+
 static void bench_begin_phase(struct bench *bench, const struct phase *phase)
 {
     bench->shared.phase = *phase;
@@ -218,7 +268,7 @@ static void bench_warm_up(struct bench *bench)
     struct phase phase = {
         .rounds = bench->settings.warmup,
         .begin_ns = clock_monotonic_ns() + LEAD_NS,
-        .ramp_ns = bench->settings.ramp_s * NS_PER_S,
+        .ramp_ns = bench->settings.ramp_ms * NS_PER_MS,
         .until_ns = UINT64_MAX,
         .window_start_ns = UINT64_MAX,
         .window_end_ns = UINT64_MAX,
@@ -233,17 +283,17 @@ static struct phase bench_measured_phase(const struct settings *settings)
     struct phase phase = {
         .rounds = settings->rounds,
         .begin_ns = clock_monotonic_ns() + LEAD_NS,
-        .ramp_ns = settings->warmup ? 0 : settings->ramp_s * NS_PER_S,
+        .ramp_ns = settings->warmup ? 0 : settings->ramp_ms * NS_PER_MS,
         .until_ns = UINT64_MAX,
         .window_end_ns = UINT64_MAX,
     };
 
-    phase.window_start_ns = phase.begin_ns + settings->warmup_s * NS_PER_S;
+    phase.window_start_ns = phase.begin_ns + settings->warmup_ms * NS_PER_MS;
     /* With --rounds, all rounds count from the first on. */
     if (!settings->rounds)
         phase.window_start_ns += phase.ramp_ns;
-    if (settings->duration_s) {
-        phase.window_end_ns = phase.window_start_ns + settings->duration_s * NS_PER_S;
+    if (settings->duration_ms) {
+        phase.window_end_ns = phase.window_start_ns + settings->duration_ms * NS_PER_MS;
         phase.until_ns = phase.window_end_ns;
     }
     return phase;
@@ -297,17 +347,22 @@ static void bench_collect(struct bench *bench)
         if (runner->end_ns > end_ns)
             end_ns = runner->end_ns;
         tally_add(&result->total, &runner->thread.tally);
-        result->total.lost += runner->unanswered;
+        result->unanswered += runner->unanswered;
         if (runner->thread.connect_error)
             result->connect_error = runner->thread.connect_error;
     }
+    result->silent_s = (double)(end_ns - phase->begin_ns) / 1e9;
+    result->signal = bench_signal;
     if (end_ns > phase->window_end_ns)
         end_ns = phase->window_end_ns;
+    if (end_ns > bench->shared.stop_ns)
+        end_ns = bench->shared.stop_ns;
     if (end_ns > phase->window_start_ns)
         result->seconds = (double)(end_ns - phase->window_start_ns) / 1e9;
     result_finish(result);
     if (bench->settings.check) {
-        judge_end(bench->checker.judge);
+        if (!result->signal)
+            judge_end(bench->checker.judge);
         result->check = judge_counts(bench->checker.judge);
         result->violations = checker_violations(&bench->checker);
     }
@@ -344,28 +399,55 @@ static void bench_print_violations(const struct bench *bench)
 /* Returns whether the servers replied to no request, not even with an error. */
 static bool bench_is_refused(const struct result *result)
 {
-    return result->requests->count == 0 && result->total.lost > 0 && result_errors(result) == 0 &&
-           result->connect_error == 0;
+    return result->requests->count == 0 && result->total.lost + result->unanswered > 0 &&
+           result_errors(result) == 0 && result->connect_error == 0 && !result->signal;
 }
 
-static void bench_explain_refusal(const struct settings *settings)
+/* Tells only what is known: the cause may be the protocol, TLS, a limit or a fault. */
+static void bench_explain_refusal(const struct result *result)
 {
     char problem[SETUP_PROBLEM_MAX];
 
-    snprintf(problem, sizeof(problem), "%.200s: %s", settings->server_list,
-             settings->redis ? "no reply; check --protocol"
-             : settings->tls ? "closed all connections; read the server's log"
-                             : "closed all connections; try --tls");
+    if (result->total.lost > 0)
+        snprintf(problem, sizeof(problem), "%.200s: closed %" PRIu64 " connections without a reply",
+                 result->settings->server_list, result->total.lost);
+    else
+        snprintf(problem, sizeof(problem), "%.200s: did not reply within %.1f s",
+                 result->settings->server_list, result->silent_s);
     bench_print_problem(problem);
+}
+
+static int bench_status(const struct result *result)
+{
+    if (result->violations > 0)
+        return STATUS_WRONG;
+    if (result->total.lost + result->total.connects_failed + result->unanswered > 0)
+        return STATUS_LOST;
+    return result_mostly_failed(result) ? STATUS_FAILED : EXIT_SUCCESS;
+}
+
+/* Explains refusals whose remedy is certain, and the signal. */
+static void bench_print_hints(const struct result *result)
+{
+    const uint64_t *errors = result->total.errors;
+    char text[160];
+
+    if (errors[DFLOCKD_ERROR_AUTH] && !result->settings->auth_token)
+        bench_print_problem("the server requires a secret; give it with --auth-token-file");
+    if (errors[DFLOCKD_ERROR_MAX_LOCKS])
+        bench_print_problem("the server refused new keys; raise its --max-locks or use fewer keys");
+    if (!result->signal)
+        return;
+    snprintf(text, sizeof(text), "interrupted by %s; the result covers %.3f s",
+             result_signal_name(result), result->seconds);
+    bench_print_problem(text);
 }
 
 static int bench_report(const struct bench *bench)
 {
     const struct settings *settings = &bench->settings;
     const struct result *result = &bench->result;
-    int status = result->violations > 0   ? STATUS_WRONG
-                 : result->total.lost > 0 ? STATUS_LOST
-                                          : EXIT_SUCCESS;
+    int status = bench_status(result);
 
     if (settings->json)
         report_json(result, stdout);
@@ -375,14 +457,24 @@ static int bench_report(const struct bench *bench)
         report_text(result, stdout);
     status = bench_finish_output(status);
     if (bench_is_refused(result))
-        bench_explain_refusal(settings);
+        bench_explain_refusal(result);
     if (settings->check)
         bench_print_violations(bench);
-    if (result->total.errors[DFLOCKD_ERROR_AUTH] && !settings->auth_token)
-        bench_print_problem("the server requires a secret; give it with --auth-token-file");
-    if (bench->hdr && !report_hdr(result, bench->hdr))
-        bench_fail_hdr(bench);
+    bench_print_hints(result);
+    if (bench->hdr && !report_hdr(result, bench->hdr)) {
+        bench_print_hdr_problem(bench);
+        status = status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+    }
     return status;
+}
+
+/* Ends by the signal that ended the load, so that ^C also ends a shell's loop. */
+static void bench_end_by_signal(const struct result *result, int status)
+{
+    if (!result->signal || status == STATUS_WRONG)
+        return;
+    signal(result->signal, SIG_DFL);
+    raise(result->signal);
 }
 
 static int bench_run(struct bench *bench)
@@ -391,12 +483,14 @@ static int bench_run(struct bench *bench)
 
     bench_prepare(bench);
     bench_start_runners(bench);
+    bench_catch_signals(bench);
     if (bench->settings.warmup)
         bench_warm_up(bench);
     bench_measure(bench);
     bench_collect(bench);
     bench_stop_runners(bench);
     status = bench_report(bench);
+    bench_end_by_signal(&bench->result, status);
     background_close(&bench->background);
     if (bench->settings.check)
         checker_free(&bench->checker);

@@ -12,6 +12,7 @@ struct progress {
     _Atomic uint64_t requests;
     _Atomic uint64_t request_ns;
     _Atomic uint64_t errors;
+    _Atomic uint64_t lost; /* connections */
 };
 
 /* Only one thread writes `counter`, so a plain load and store suffice. */

@@ -61,9 +61,16 @@ static void report_text_errors(const struct result *result, FILE *file)
                     result->total.errors[outcome]);
     }
     fprintf(file, "%s\n", result_errors(result) ? "" : " none");
+    if (result_failed(result))
+        fprintf(file,
+                "failed   %" PRIu64 " rounds were refused, %" PRIu64 " lost their connection\n",
+                result->total.refused, result->total.broken);
     fprintf(file, "lost     %" PRIu64 " connections\n", result->total.lost);
-    if (result->connect_error)
-        fprintf(file, "         some could not connect: %s\n", strerror(result->connect_error));
+    if (result->total.connects_failed)
+        fprintf(file, "connect  %" PRIu64 " attempts failed, the last: %s\n",
+                result->total.connects_failed, strerror(result->connect_error));
+    if (result->unanswered)
+        fprintf(file, "silent   %" PRIu64 " workers had no reply at the end\n", result->unanswered);
     if (result->idle_closed)
         fprintf(file, "idle     %" PRIu32 " closed by the server\n", result->idle_closed);
     if (settings->rate)
@@ -107,7 +114,10 @@ void report_text(const struct result *result, FILE *file)
         fprintf(file, ", a new connection for each round");
     if (settings->depth > 1)
         fprintf(file, ", %" PRIu64 " rounds at a time", settings->depth);
-    fprintf(file, ", %.3f s\n\n", result->seconds);
+    fprintf(file, ", %.3f s", result->seconds);
+    if (result->signal)
+        fprintf(file, " until %s", result_signal_name(result));
+    fprintf(file, "\n\n");
     fprintf(file, "rounds   %12" PRIu64 " %12.1f/s\n", rounds, result_per_second(result, rounds));
     fprintf(file, "requests %12" PRIu64 " %12.1f/s\n", requests,
             result_per_second(result, requests));
@@ -169,8 +179,13 @@ void report_json(const struct result *result, FILE *file)
     report_json_latency("round_us", result->total.rounds, file);
     fprintf(file, ",");
     report_json_kinds(result, file);
-    fprintf(file, ",\"lost\":%" PRIu64 ",\"late\":%" PRIu64 ",\"skipped\":%" PRIu64,
-            result->total.lost, result->total.late, result->total.skipped);
+    fprintf(file,
+            ",\"failed\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"connects_failed\":%" PRIu64
+            ",\"unanswered\":%" PRIu64 ",\"late\":%" PRIu64 ",\"skipped\":%" PRIu64
+            ",\"interrupted\":%s",
+            result_failed(result), result->total.lost, result->total.connects_failed,
+            result->unanswered, result->total.late, result->total.skipped,
+            result->signal ? "true" : "false");
     if (result_server_cpu_us(result) >= 0)
         fprintf(file, ",\"server_cpu_us_per_request\":%.4f", result_server_cpu_us(result));
     else
@@ -229,8 +244,8 @@ void report_csv(const struct result *result, FILE *file)
                   "rounds_per_s,requests_per_s,");
     report_csv_latency_names("request", file);
     report_csv_latency_names("round", file);
-    fprintf(file, "errors,lost,late,skipped,server_cpu_us_per_request,server_rss_bytes,"
-                  "own_cpu_share,violations\n");
+    fprintf(file, "errors,failed,lost,connects_failed,unanswered,late,skipped,interrupted,"
+                  "server_cpu_us_per_request,server_rss_bytes,own_cpu_share,violations\n");
     report_csv_text(settings->load_text, file);
     report_csv_text(settings->keys_text, file);
     fprintf(file,
@@ -241,8 +256,12 @@ void report_csv(const struct result *result, FILE *file)
             result_per_second(result, requests));
     report_csv_latency(result->requests, file);
     report_csv_latency(result->total.rounds, file);
-    fprintf(file, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", result_errors(result),
-            result->total.lost, result->total.late, result->total.skipped);
+    fprintf(file,
+            "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+            ",%d,",
+            result_errors(result), result_failed(result), result->total.lost,
+            result->total.connects_failed, result->unanswered, result->total.late,
+            result->total.skipped, result->signal != 0);
     if (result_server_cpu_us(result) >= 0)
         fprintf(file, "%.4f", result_server_cpu_us(result));
     fprintf(file, ",");

@@ -1,5 +1,6 @@
 #include "bench/result.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,4 +45,19 @@ uint64_t result_errors(const struct result *result)
     for (int outcome = 0; outcome < OUTCOMES; outcome++)
         sum += result->total.errors[outcome];
     return sum;
+}
+
+uint64_t result_failed(const struct result *result)
+{
+    return result->total.refused + result->total.broken;
+}
+
+bool result_mostly_failed(const struct result *result)
+{
+    return result_failed(result) * 2 > result->total.rounds->count + result->total.broken;
+}
+
+const char *result_signal_name(const struct result *result)
+{
+    return result->signal == SIGINT ? "SIGINT" : result->signal == SIGTERM ? "SIGTERM" : NULL;
 }

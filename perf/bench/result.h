@@ -21,7 +21,10 @@ struct result {
     int64_t server_memory_bytes;      /* -1: unknown */
     double own_cpu_share;             /* of the CPUs that the threads can use */
     uint32_t idle_closed;             /* idle connections that the server closed */
-    int connect_error;                /* errno of a connect that failed at once; 0: none */
+    int connect_error;                /* errno of a connect that failed; 0: none */
+    uint64_t unanswered;              /* workers without a reply at the end */
+    double silent_s;                  /* how long these waited for replies, at most */
+    int signal;                       /* that ended the load; 0: none */
     const struct judge_counts *check; /* of --check, or NULL */
     uint64_t violations;
 };
@@ -39,5 +42,14 @@ double result_per_second(const struct result *result, uint64_t count);
 double result_server_cpu_us(const struct result *result);
 
 uint64_t result_errors(const struct result *result);
+
+/* Returns the number of rounds that failed. */
+uint64_t result_failed(const struct result *result);
+
+/* Returns whether more than half of the rounds failed. */
+bool result_mostly_failed(const struct result *result);
+
+/* Returns the name of the signal that ended the load, or NULL. */
+const char *result_signal_name(const struct result *result);
 
 #endif

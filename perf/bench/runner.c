@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -12,10 +13,12 @@
 #include "os/ring.h"
 
 enum {
-    LATE_NS = 1000000, /* a round of --rate that starts later than this is late */
-    DRAIN_S = 2,       /* time for pending requests at the end of a load */
-    CHECK_DRAIN_S = 5, /* after --timeout, every request must have a reply */
-    SILENCE_S = 10     /* after --timeout without a reply, the server is lost */
+    LATE_NS = 1000000,     /* a round of --rate that starts later than this is late */
+    DRAIN_S = 2,           /* time for pending requests at the end of a load */
+    CHECK_DRAIN_S = 5,     /* after --timeout, every request must have a reply */
+    STOP_DRAIN_MS = 500,   /* time for them after a signal */
+    STOP_CHECK_MS = 100,   /* the longest sleep, so that a thread notices a signal */
+    RECONNECT_MARGIN_S = 2 /* after --reconnect, a client has given up */
 };
 
 /* ---- setup ---- */
@@ -70,6 +73,8 @@ static bool runner_set_up(struct runner *runner)
     thread->links.on_closed = client_handle_closed;
     list_init(&thread->free);
     list_init(&thread->holding);
+    for (int i = 0; i < CLIENT_DELAYS; i++)
+        list_init(&thread->delayed[i]);
     error = links_open(&thread->links, runner->count * (uint32_t)shared->settings->connections);
     if (error < 0) {
         snprintf(runner->problem, SETUP_PROBLEM_MAX, "%s", ring_explain(error));
@@ -99,7 +104,7 @@ static void runner_add_arrivals(struct runner *runner, uint64_t now_ns)
            runner_arrival_ns(runner, runner->arrived) <= now_ns) {
         struct client *client = &runner->clients[runner->arrived++];
 
-        if (client->state == CLIENT_FREE)
+        if (client->state == CLIENT_FREE && !list_linked(&client->link))
             list_push_back(&runner->thread.free, &client->link);
     }
 }
@@ -135,7 +140,7 @@ static void runner_start_closed_loop(struct runner *runner, uint64_t now_ns)
     struct client *client;
 
     while ((client = runner_first_free(runner))) {
-        if (now_ns >= phase->until_ns || (phase->rounds && client->rounds_done >= phase->rounds)) {
+        if (now_ns >= runner->until_ns || (phase->rounds && client->rounds_done >= phase->rounds)) {
             list_remove(&client->link);
             runner->retired++;
         } else {
@@ -164,7 +169,7 @@ static void runner_start_open_loop(struct runner *runner, uint64_t now_ns)
     struct client *client;
 
     runner_skip_warmup(runner, now_ns);
-    while (now_ns < phase->until_ns && runner_next_start_ns(runner) <= now_ns &&
+    while (now_ns < runner->until_ns && runner_next_start_ns(runner) <= now_ns &&
            (client = runner_first_free(runner))) {
         uint64_t due_ns = runner_next_start_ns(runner);
 
@@ -172,6 +177,21 @@ static void runner_start_open_loop(struct runner *runner, uint64_t now_ns)
         if (now_ns - due_ns > LATE_NS && due_ns >= phase->window_start_ns)
             thread->tally.late += runner->shared->settings->depth;
         client_start(client, due_ns);
+    }
+}
+
+static void runner_end_delays(struct runner *runner, uint64_t now_ns)
+{
+    for (int i = 0; i < CLIENT_DELAYS; i++) {
+        struct list_link *link;
+
+        while ((link = list_first(&runner->thread.delayed[i]))) {
+            struct client *client = CONTAINER_OF(link, struct client, link);
+
+            if (client->due_ns > now_ns)
+                break;
+            client_end_delay(client);
+        }
     }
 }
 
@@ -190,9 +210,18 @@ static void runner_end_holds(struct runner *runner, uint64_t now_ns)
 
 /* ---- phases ---- */
 
-/* Returns how long a phase waits for pending requests after its end. */
-static uint64_t runner_drain_ns(const struct settings *settings)
+static bool runner_is_stopped(const struct runner *runner)
 {
+    return runner->shared->stop_ns != UINT64_MAX;
+}
+
+/* Returns how long a phase waits for pending requests after its end. */
+static uint64_t runner_drain_ns(const struct runner *runner)
+{
+    const struct settings *settings = runner->shared->settings;
+
+    if (runner_is_stopped(runner))
+        return STOP_DRAIN_MS * NS_PER_MS;
     if (settings->check)
         return (settings->timeout_s + CHECK_DRAIN_S) * NS_PER_S;
     return DRAIN_S * NS_PER_S + settings->hold_us * 1000;
@@ -204,13 +233,16 @@ static uint64_t runner_give_up_ns(const struct runner *runner)
     const struct settings *settings = runner->shared->settings;
     const struct phase *phase = &runner->shared->phase;
     uint64_t received_ns = runner->thread.links.received_ns;
+    uint64_t silence_ns = (settings->timeout_s + settings->reply_timeout_s) * NS_PER_S;
+    uint64_t reconnect_ns = settings->reconnect_ms * NS_PER_MS + RECONNECT_MARGIN_S * NS_PER_S;
 
-    if (phase->until_ns != UINT64_MAX)
-        return phase->until_ns + runner_drain_ns(settings);
+    if (runner->until_ns != UINT64_MAX)
+        return runner->until_ns + runner_drain_ns(runner);
     if (received_ns < phase->begin_ns)
         received_ns = phase->begin_ns;
-    return received_ns + phase->ramp_ns + (settings->timeout_s + SILENCE_S) * NS_PER_S +
-           settings->hold_us * 1000;
+    if (runner->thread.delay_count > 0 && silence_ns < reconnect_ns)
+        silence_ns = reconnect_ns;
+    return received_ns + phase->ramp_ns + silence_ns + settings->hold_us * 1000;
 }
 
 static uint64_t runner_earlier(uint64_t one_ns, uint64_t other_ns)
@@ -221,31 +253,35 @@ static uint64_t runner_earlier(uint64_t one_ns, uint64_t other_ns)
 /* Returns the time of the next action without a completion. */
 static uint64_t runner_wake_ns(const struct runner *runner, uint64_t now_ns)
 {
-    const struct phase *phase = &runner->shared->phase;
     struct list_link *holding = list_first(&runner->thread.holding);
-    uint64_t at_ns = runner_give_up_ns(runner);
+    uint64_t at_ns = runner_earlier(runner_give_up_ns(runner), now_ns + STOP_CHECK_MS * NS_PER_MS);
 
-    if (now_ns < phase->until_ns)
-        at_ns = runner_earlier(at_ns, phase->until_ns);
+    if (now_ns < runner->until_ns)
+        at_ns = runner_earlier(at_ns, runner->until_ns);
+    for (int i = 0; i < CLIENT_DELAYS && runner->thread.delay_count > 0; i++) {
+        struct list_link *delayed = list_first(&runner->thread.delayed[i]);
+
+        if (delayed)
+            at_ns = runner_earlier(at_ns, CONTAINER_OF(delayed, struct client, link)->due_ns);
+    }
     if (runner->arrived < runner->count)
         at_ns = runner_earlier(at_ns, runner_arrival_ns(runner, runner->arrived));
     if (holding)
         at_ns = runner_earlier(at_ns, CONTAINER_OF(holding, struct client, link)->due_ns);
-    if (runner->shared->settings->rate && now_ns < phase->until_ns && runner_first_free(runner))
+    if (runner->shared->settings->rate && now_ns < runner->until_ns && runner_first_free(runner))
         at_ns = runner_earlier(at_ns, runner_next_start_ns(runner));
     return at_ns;
 }
 
 static bool runner_is_phase_over(const struct runner *runner, uint64_t now_ns)
 {
-    const struct phase *phase = &runner->shared->phase;
     const struct thread_state *thread = &runner->thread;
 
     if (now_ns >= runner_give_up_ns(runner) || (thread->dead == runner->count && thread->dead > 0))
         return true;
     if (thread->busy > 0)
         return false;
-    return now_ns >= phase->until_ns ||
+    return now_ns >= runner->until_ns ||
            (runner->count > 0 && runner->retired + thread->dead == runner->count);
 }
 
@@ -257,6 +293,7 @@ static void runner_begin_phase(struct runner *runner)
     runner->arrived = 0;
     runner->retired = 0;
     runner->next_start = 0;
+    runner->until_ns = phase->until_ns;
     thread->window_start_ns = phase->window_start_ns;
     thread->window_end_ns = phase->window_end_ns;
     for (uint32_t i = 0; i < runner->count; i++) {
@@ -268,6 +305,16 @@ static void runner_begin_phase(struct runner *runner)
     }
 }
 
+/* Ends the phase and its window early if a signal came. */
+static void runner_notice_stop(struct runner *runner)
+{
+    struct thread_state *thread = &runner->thread;
+    uint64_t stop_ns = runner->shared->stop_ns;
+
+    runner->until_ns = runner_earlier(runner->until_ns, stop_ns);
+    thread->window_end_ns = runner_earlier(thread->window_end_ns, stop_ns);
+}
+
 /* Counts the rounds of --rate due in the window that did not start or did not end. */
 static uint64_t runner_count_skipped(const struct runner *runner)
 {
@@ -277,14 +324,13 @@ static uint64_t runner_count_skipped(const struct runner *runner)
 
     if (from_ns < phase->window_start_ns)
         from_ns = phase->window_start_ns;
-    if (from_ns < phase->window_end_ns)
-        batches =
-            (uint64_t)ceil((double)(phase->window_end_ns - from_ns) / runner_interval_ns(runner));
+    if (from_ns < runner->thread.window_end_ns)
+        batches = (uint64_t)ceil((double)(runner->thread.window_end_ns - from_ns) /
+                                 runner_interval_ns(runner));
     for (uint32_t i = 0; i < runner->count; i++) {
         const struct client *client = &runner->clients[i];
 
-        batches += client->state != CLIENT_FREE && client->state != CLIENT_DEAD &&
-                   client->began_ns >= phase->window_start_ns;
+        batches += client_is_busy(client) && client->began_ns >= phase->window_start_ns;
     }
     return batches * runner->shared->settings->depth;
 }
@@ -292,7 +338,6 @@ static uint64_t runner_count_skipped(const struct runner *runner)
 static void runner_end_phase(struct runner *runner, uint64_t now_ns)
 {
     const struct settings *settings = runner->shared->settings;
-    const struct phase *phase = &runner->shared->phase;
     struct thread_state *thread = &runner->thread;
 
     runner->end_ns = now_ns;
@@ -302,7 +347,8 @@ static void runner_end_phase(struct runner *runner, uint64_t now_ns)
      * A client that waits for another client's release counts only if no client receives
      * anything.
      */
-    if (phase->until_ns == UINT64_MAX || thread->links.received_ns < phase->until_ns)
+    if (!runner_is_stopped(runner) &&
+        (runner->until_ns == UINT64_MAX || thread->links.received_ns < runner->until_ns))
         runner->unanswered += thread->busy;
 }
 
@@ -315,6 +361,8 @@ static void runner_run_phase(struct runner *runner)
         uint64_t now_ns = clock_monotonic_ns();
 
         links->now_ns = now_ns;
+        runner_notice_stop(runner);
+        runner_end_delays(runner, now_ns);
         runner_add_arrivals(runner, now_ns);
         runner_end_holds(runner, now_ns);
         if (runner->shared->settings->rate)
@@ -335,6 +383,11 @@ static void *runner_main(void *argument)
     struct runner *runner = argument;
     struct runner_shared *shared = runner->shared;
 
+    sigset_t signals;
+
+    /* The main thread handles them. */
+    sigfillset(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     /* Make timers exact: by default they may be 50 us late. */
     prctl(PR_SET_TIMERSLACK, 1);
     if (!runner_set_up(runner))

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,7 +30,8 @@ struct runner_shared {
     struct checker *checker; /* or NULL */
     uint32_t count;          /* of runners */
     struct phase phase;
-    sem_t done; /* posted by each runner after setup and after each phase */
+    _Atomic uint64_t stop_ns; /* no round starts after this; UINT64_MAX: no signal came */
+    sem_t done;               /* posted by each runner after setup and after each phase */
 };
 
 struct runner {
@@ -44,6 +46,7 @@ struct runner {
     uint8_t *requests;
     uint32_t arrived;                /* clients that may start in this phase */
     uint32_t retired;                /* clients that have done all their rounds */
+    uint64_t until_ns;               /* of the phase, or the stop if that is earlier */
     uint64_t next_start;             /* with --rate: number of this thread's next batch */
     uint64_t unanswered;             /* clients without a reply at the end of a phase */
     uint64_t end_ns;                 /* of the phase */

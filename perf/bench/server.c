@@ -10,72 +10,94 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum {
-    TIMEOUT_S = 10
-};
-
 bool servers_read(struct server servers[SERVERS_MAX], uint32_t *count, const char *list,
-                  char problem[ADDRESS_PROBLEM_MAX])
+                  char problem[SERVERS_PROBLEM_MAX])
 {
     struct address addresses[ADDRESS_LIST_MAX];
-    struct address_choices choices;
+    char reason[ADDRESS_PROBLEM_MAX];
 
-    if (!address_parse_list(addresses, count, list, problem))
+    if (!address_parse_list(addresses, count, list, reason)) {
+        snprintf(problem, SERVERS_PROBLEM_MAX,
+                 "%s; give host:port, [::1]:port or unix:/path, with a port from 1 to 65535",
+                 reason);
         return false;
+    }
     for (uint32_t i = 0; i < *count; i++) {
-        int error = address_resolve(&addresses[i], false, &choices);
+        int error = address_resolve(&addresses[i], false, &servers[i].choices);
 
         if (error) {
-            snprintf(problem, ADDRESS_PROBLEM_MAX, "cannot resolve '%.250s': %.80s",
+            snprintf(problem, SERVERS_PROBLEM_MAX, "cannot resolve '%.250s': %.80s; check the name",
                      addresses[i].text,
                      error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
             return false;
         }
-        servers[i] = (struct server){addresses[i], *address_prefer_ipv4(&choices)};
+        servers[i].address = addresses[i];
+        servers[i].preferred = 0;
     }
     return true;
 }
 
-static int server_open_socket(const struct server *server, int flags)
+static const struct address_choice *server_choice(const struct server *server, uint32_t attempt)
 {
-    int descriptor = socket(server->socket.socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    return &server->choices.at[(server->preferred + attempt) % server->choices.count];
+}
+
+/* The kernel ends a connection whose peer acknowledges nothing for the reply timeout. */
+static int server_open_socket(const struct server *server, const struct address_choice *choice,
+                              int flags)
+{
+    unsigned int silent_ms = (unsigned int)server->reply_timeout_s * 1000;
+    int descriptor = socket(choice->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     int one = 1;
 
     if (descriptor < 0)
         return -errno;
-    if (server->socket.socket.ss_family != AF_UNIX)
+    if (choice->socket.ss_family != AF_UNIX) {
         setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &silent_ms, sizeof(silent_ms));
+    }
     return descriptor;
 }
 
-int server_connect(const struct server *server)
+static int server_connect_choice(const struct server *server, const struct address_choice *choice)
 {
-    struct timeval timeout = {.tv_sec = TIMEOUT_S};
-    int descriptor = server_open_socket(server, 0);
+    struct timeval connecting = {.tv_sec = (time_t)server->connect_timeout_s};
+    struct timeval replying = {.tv_sec = (time_t)server->reply_timeout_s};
+    int descriptor = server_open_socket(server, choice, 0);
     int error;
 
     if (descriptor < 0)
         return descriptor;
-    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    if (connect(descriptor, (const struct sockaddr *)&server->socket.socket,
-                server->socket.length) == 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &connecting, sizeof(connecting));
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &replying, sizeof(replying));
+    if (connect(descriptor, (const struct sockaddr *)&choice->socket, choice->length) == 0)
         return descriptor;
-    error = errno == EINPROGRESS ? ETIMEDOUT : errno;
+    error = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
     close(descriptor);
     return -error;
 }
 
-int server_start_connecting(const struct server *server)
+int server_connect(const struct server *server, uint32_t *choice)
 {
-    int descriptor = server_open_socket(server, SOCK_NONBLOCK);
+    int descriptor = -1;
+
+    for (uint32_t i = 0; i < server->choices.count && descriptor < 0; i++) {
+        descriptor = server_connect_choice(server, server_choice(server, i));
+        *choice = (server->preferred + i) % server->choices.count;
+    }
+    return descriptor;
+}
+
+int server_start_connecting(const struct server *server, uint32_t attempt)
+{
+    const struct address_choice *choice = server_choice(server, attempt);
+    int descriptor = server_open_socket(server, choice, SOCK_NONBLOCK);
     int off = 0;
     int error;
 
     if (descriptor < 0)
         return descriptor;
-    if (connect(descriptor, (const struct sockaddr *)&server->socket.socket,
-                server->socket.length) < 0 &&
+    if (connect(descriptor, (const struct sockaddr *)&choice->socket, choice->length) < 0 &&
         errno != EINPROGRESS) {
         error = errno;
         close(descriptor);

@@ -1,10 +1,12 @@
 #include "bench/settings.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/auth_token.h"
 #include "bench/process.h"
@@ -19,33 +21,34 @@ enum {
     KEYS_CHECKED_LIMIT = 100000, /* the judge keeps much state per key */
     WEIGHT_LIMIT = 1000000,
     RATE_LIMIT = 100000000,
-    SECONDS_LIMIT = 1000000,
-    DURATION_S = 10, /* without --rounds and --duration */
-    WARMUP_S = 1     /* without --rounds */
+    MS_LIMIT = 1000000000,
+    DURATION_MS = 10000, /* without --rounds and --duration */
+    WARMUP_MS = 1000     /* without --rounds */
 };
 
 #define FLAGS_STRUCT struct settings
 
 static const struct flag table[] = {
-    TEXT_FLAG("servers", NULL, server_list, "127.0.0.1:6388",
-              "Servers: host:port or unix:path, separated by commas; worker i uses server i modulo "
-              "their count"),
+    TEXT_FLAG(
+        "servers", "SERVERS", server_list, "127.0.0.1:6388",
+        "`Servers` as host:port, [::1]:port or unix:/path, separated by commas; worker i uses "
+        "server i modulo their count"),
     NUMBER_FLAG("workers", NULL, NULL, workers, 0, WORKERS_LIMIT, "10", "Concurrent workers"),
     NUMBER_FLAG("connections", NULL, NULL, connections, 0, CONNECTIONS_LIMIT, "1",
                 "Connections of each worker, used in turn; 0 means 1"),
     NUMBER_FLAG("rounds", NULL, NULL, rounds, 0, UINT32_MAX, "0",
                 "Rounds of each worker; 0: until --duration ends"),
-    NUMBER_FLAG("duration", NULL, NULL, duration_s, 1, SECONDS_LIMIT, NULL,
-                "Seconds to measure, at most (default 10 without --rounds, no limit with it)"),
+    SECONDS_FLAG("duration", NULL, duration_ms, 1, MS_LIMIT, NULL,
+                 "Seconds to measure, at most (default 10 without --rounds, no limit with it)"),
     NUMBER_FLAG("warmup", NULL, NULL, warmup, 0, UINT32_MAX, "0",
                 "Rounds of each worker before the measurement"),
-    NUMBER_FLAG("warmup-seconds", NULL, NULL, warmup_s, 0, SECONDS_LIMIT, NULL,
-                "Seconds of load before the measurement (default 1 without --rounds)"),
-    TEXT_FLAG("key", NULL, key, "bench", "Prefix of all keys"),
+    SECONDS_FLAG("warmup-seconds", NULL, warmup_ms, 0, MS_LIMIT, NULL,
+                 "Seconds of load before the measurement (default 1 without --rounds)"),
+    TEXT_FLAG("key", NULL, key, "bench", "`Prefix` of all keys"),
     NUMBER_FLAG("timeout", NULL, NULL, timeout_s, 0, DFLOCKD_SECONDS_MAX, "30",
-                "Seconds to wait for a grant; 0: do not wait"),
+                "Whole `seconds` to wait for a grant; 0: do not wait"),
     NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, "10",
-                "Seconds of each lease"),
+                "Whole `seconds` of each lease"),
     BOOLEAN_FLAG("shared-key", NULL, shared_key, NULL, "Same as --keys shared"),
     TEXT_FLAG("load", NULL, load_text, "lock",
               "Work of a round: lock, semaphore, try, two-phase, renew or ping; several with "
@@ -62,8 +65,8 @@ static const struct flag table[] = {
                 "Keys that additional connections hold during the load"),
     NUMBER_FLAG("hold", NULL, NULL, hold_us, 0, UINT32_MAX, "0",
                 "Microseconds between grant and release"),
-    NUMBER_FLAG("ramp", NULL, NULL, ramp_s, 0, SECONDS_LIMIT, "0",
-                "Seconds over which the start of the workers is spread"),
+    SECONDS_FLAG("ramp", NULL, ramp_ms, 0, MS_LIMIT, "0",
+                 "Seconds over which the start of the workers is spread"),
     NUMBER_FLAG("rate", NULL, NULL, rate, 0, RATE_LIMIT, "0",
                 "Rounds per second of all workers, started on schedule; latency counts from the "
                 "scheduled start. 0: each round follows the previous one"),
@@ -75,12 +78,33 @@ static const struct flag table[] = {
                 "Process id of the server, to report its CPU time and memory"),
     TEXT_FLAG("protocol", NULL, protocol, "dflockd",
               "Protocol: dflockd or redis (SET with NX and PX, and DEL; only --load lock and try)"),
-    TEXT_FLAG("auth-token-file", NULL, auth_token_file, NULL, "File with the auth token"),
-    BOOLEAN_FLAG("tls", NULL, tls, NULL,
-                 "Use TLS; not with --idle, --held, --auth-token-file or --protocol redis"),
-    TEXT_FLAG("tls-ca", NULL, tls_ca, NULL,
-              "File with the trusted authorities in PEM (default: those of the system)"),
-    BOOLEAN_FLAG("tls-insecure", NULL, tls_insecure, NULL, "Do not verify certificates"),
+    TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,
+              "`File` with the secret for authentication"),
+    TEXT_FLAG("auth-token", "AUTH_TOKEN", auth_token_given, NULL,
+              "The `secret` itself, which other users may see for a moment; it takes precedence "
+              "over the file, but a flag over both variables"),
+    BOOLEAN_FLAG("tls", "TLS", tls, NULL,
+                 "Connect with TLS; not with --idle, --held or --protocol redis"),
+    TEXT_FLAG(
+        "tls-ca", "TLS_CA", tls_ca, NULL,
+        "`File` with trusted certificate authorities, in PEM; by default those of the system"),
+    TEXT_FLAG("tls-client-cert", "TLS_CLIENT_CERT", tls_certificate, NULL,
+              "`File` with the client's certificate, in PEM, for servers that request one"),
+    TEXT_FLAG("tls-client-key", "TLS_CLIENT_KEY", tls_key, NULL,
+              "`File` with the private key of that certificate, in PEM"),
+    TEXT_FLAG("tls-server-name", "TLS_SERVER_NAME", tls_server_name, NULL,
+              "`Name` in the certificate of the servers; by default the host of the address"),
+    BOOLEAN_FLAG("tls-insecure", "TLS_INSECURE", tls_insecure, NULL,
+                 "Accept any certificate: an attacker in the network can read and change "
+                 "everything"),
+    NUMBER_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", NULL, connect_timeout_s, 1, 86400, "10",
+                "`Seconds` to connect to an address"),
+    NUMBER_FLAG("reply-timeout", "REPLY_TIMEOUT_S", NULL, reply_timeout_s, 1, 86400, "10",
+                "`Seconds` for a reply, in addition to --timeout; a load with --rounds ends if no "
+                "reply comes for so long"),
+    SECONDS_FLAG("reconnect", NULL, reconnect_ms, 0, MS_LIMIT, "30",
+                 "Seconds to reconnect after a lost connection, before the worker ends; 0: it ends "
+                 "at once"),
     BOOLEAN_FLAG("check", NULL, check, NULL,
                  "Check that the server keeps its guarantees, in one thread; exit status 3 if not. "
                  "Tokens must begin with a fence"),
@@ -89,13 +113,17 @@ static const struct flag table[] = {
     BOOLEAN_FLAG("csv", NULL, csv, NULL,
                  "Print a line of names and a line of comma-separated values"),
     TEXT_FLAG("hdr", NULL, hdr_file, NULL,
-              "File for the distribution of request latencies, in microseconds, in the format of "
+              "`File` for the distribution of request latencies, in microseconds, in the format of "
               "HdrHistogram's tools"),
     HELP_FLAGS,
     VERSION_FLAG("Print the version and exit"),
 };
 
-static const struct flags flags = {.table = table, .count = sizeof(table) / sizeof(table[0])};
+static const struct flags flags = {
+    .table = table,
+    .count = sizeof(table) / sizeof(table[0]),
+    .variable_prefix = "DFLOCKD_",
+};
 
 static const char *settings_load_name(enum load load)
 {
@@ -231,15 +259,36 @@ static bool settings_parse_protocol(struct flags_reading *reading)
            flags_wrong(reading, "--protocol", "must be dflockd or redis");
 }
 
+/* The TLS context would report these files without the name of a flag. */
+static bool settings_check_tls_files(struct flags_reading *reading)
+{
+    const struct settings *settings = reading->options;
+    const struct {
+        const char *flag;
+        const char *path;
+    } files[] = {
+        {"tls-ca", settings->tls_ca},
+        {"tls-client-cert", settings->tls_certificate},
+        {"tls-client-key", settings->tls_key},
+    };
+    char what[FLAGS_PROBLEM_MAX];
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (!files[i].path || access(files[i].path, R_OK) == 0)
+            continue;
+        snprintf(what, sizeof(what), "cannot read '%.200s': %s", files[i].path, strerror(errno));
+        return flags_wrong_value(reading, files[i].flag, what);
+    }
+    return true;
+}
+
 static bool settings_read_token(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    char problem[AUTH_TOKEN_PROBLEM_MAX];
+    const char *source;
 
-    if (!settings->auth_token_file)
-        return true;
-    settings->auth_token = auth_token_read(settings->auth_token_file, problem);
-    return settings->auth_token || flags_wrong(reading, "--auth-token-file", problem);
+    return auth_token_from_flags(reading, settings->auth_token_given, settings->auth_token_file,
+                                 &settings->auth_token, &source);
 }
 
 /* ---- combinations ---- */
@@ -258,44 +307,52 @@ static bool settings_check_combinations(struct flags_reading *reading)
         const char *flag;
         const char *what;
     } rules[] = {
-        {given->redis && !settings_has_redis_loads(given), "--protocol",
+        {given->redis && !settings_has_redis_loads(given), "protocol",
          "redis supports only --load lock and try"},
-        {given->redis && (given->check || given->held || given->auth_token), "--protocol",
+        {given->redis && (given->check || given->held || given->auth_token), "protocol",
          "redis does not support --check, --held and --auth-token-file"},
         /* With shared keys, a worker could hold one key and wait for another: a deadlock. */
-        {given->depth > 1 && given->key_choice != KEYS_OWN, "--depth",
+        {given->depth > 1 && given->key_choice != KEYS_OWN, "depth",
          "more than 1 requires --keys own"},
-        {given->new_connection && given->connections > 1, "--new-connection",
+        {given->new_connection && given->connections > 1, "new-connection",
          "cannot be combined with --connections"},
-        {given->new_connection && given->weights[LOAD_RENEW], "--new-connection",
+        {given->new_connection && given->weights[LOAD_RENEW], "new-connection",
          "cannot be combined with --load renew, which keeps its connections"},
-        {given->rate && (given->rounds || given->warmup), "--rate",
+        {given->rate && (given->rounds || given->warmup), "rate",
          "cannot be combined with --rounds or --warmup; use --duration"},
-        {given->check && given->threads > 1, "--check",
-         "cannot be combined with --threads above 1"},
-        {given->check && (given->server_count > 1 || given->connections > 1), "--check",
+        {given->check && given->threads > 1, "check", "cannot be combined with --threads above 1"},
+        {given->check && (given->server_count > 1 || given->connections > 1), "check",
          "requires one server and one connection per worker"},
         {given->check && (given->key_count > KEYS_CHECKED_LIMIT ||
                           given->workers * given->depth > KEYS_CHECKED_LIMIT),
-         "--check", "supports at most 100000 keys"},
-        {given->tls && (keeps_idle || given->auth_token || given->redis), "--tls",
-         "cannot be combined with --idle, --held, --auth-token-file or --protocol redis"},
-        {given->shared_key && strcmp(given->keys_text, "shared") != 0, "--shared-key",
+         "check", "supports at most 100000 keys"},
+        {given->tls && (keeps_idle || given->redis), "tls",
+         "cannot be combined with --idle, --held or --protocol redis"},
+        {given->shared_key && strcmp(given->keys_text, "shared") != 0, "shared-key",
          "cannot be combined with --keys"},
-        {given->json && given->csv, "--csv", "cannot be combined with --json"},
+        {given->json && given->csv, "csv", "cannot be combined with --json"},
         {given->workers == 0 && (!keeps_idle || given->rounds || given->warmup || given->rate),
-         "--workers", "must be at least 1; 0 is only for --idle or --held during --duration"},
+         "workers", "must be at least 1; 0 is only for --idle or --held during --duration"},
     };
-    static const struct flag_need needs[] = {{"tls-ca", "tls"}, {"tls-insecure", "tls"}};
-
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         if (rules[i].wrong)
-            return flags_wrong(reading, rules[i].flag, rules[i].what);
+            return flags_wrong_value(reading, rules[i].flag, rules[i].what);
     }
-    return flags_check_needs(reading, needs, sizeof(needs) / sizeof(needs[0]));
+    return true;
 }
 
 /* ---- command line ---- */
+
+/* As for dflockctl: without --tls, the connection would be in plain text. */
+static const struct flag_need needs[] = {
+    {"tls-ca", "tls"},
+    {"tls-client-cert", "tls"},
+    {"tls-client-key", "tls"},
+    {"tls-server-name", "tls"},
+    {"tls-insecure", "tls"},
+    {"tls-client-cert", "tls-client-key"},
+    {"tls-client-key", "tls-client-cert"},
+};
 
 /* Sets defaults that depend on other flags. */
 static void settings_set_defaults(struct flags_reading *reading)
@@ -304,10 +361,10 @@ static void settings_set_defaults(struct flags_reading *reading)
 
     if (settings->connections == 0)
         settings->connections = 1;
-    if (!settings->rounds && !settings->duration_s)
-        settings->duration_s = DURATION_S;
+    if (!settings->rounds && !settings->duration_ms)
+        settings->duration_ms = DURATION_MS;
     if (!flags_given(reading, "warmup-seconds") && !settings->rounds)
-        settings->warmup_s = WARMUP_S;
+        settings->warmup_ms = WARMUP_MS;
     if (settings->threads == 0 && !settings->check)
         settings->threads = process_usable_cpus() / 2;
     if (settings->threads > settings->workers)
@@ -318,17 +375,30 @@ static void settings_set_defaults(struct flags_reading *reading)
         settings->threads = 1;
 }
 
-static bool settings_parse_texts(struct flags_reading *reading)
+static bool settings_read_servers(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
-    char problem[ADDRESS_PROBLEM_MAX];
+    char problem[SERVERS_PROBLEM_MAX];
 
-    return (servers_read(settings->servers, &settings->server_count, settings->server_list,
-                         problem) ||
-            flags_wrong(reading, "--servers", problem)) &&
-           settings_parse_loads(reading) && settings_parse_keys(reading) &&
-           settings_check_key(reading) && settings_parse_protocol(reading) &&
-           settings_read_token(reading);
+    if (!servers_read(settings->servers, &settings->server_count, settings->server_list, problem))
+        return flags_wrong_value(reading, "servers", problem);
+    for (uint32_t i = 0; i < settings->server_count; i++) {
+        struct server *server = &settings->servers[i];
+
+        server->connect_timeout_s = settings->connect_timeout_s;
+        server->reply_timeout_s = settings->reply_timeout_s;
+        server->tls_name = settings->tls_server_name ? settings->tls_server_name
+                                                     : address_tls_name(&server->address);
+    }
+    return true;
+}
+
+static bool settings_parse_texts(struct flags_reading *reading)
+{
+    return settings_read_servers(reading) && settings_parse_loads(reading) &&
+           settings_parse_keys(reading) && settings_check_key(reading) &&
+           settings_parse_protocol(reading) && settings_read_token(reading) &&
+           settings_check_tls_files(reading);
 }
 
 enum flags_result settings_read(struct settings *settings, int count, char *const *arguments,
@@ -341,12 +411,15 @@ enum flags_result settings_read(struct settings *settings, int count, char *cons
     settings->seed = UINT64_MAX;
     result = flags_read(&reading, &flags, settings, count, arguments);
     if (result == FLAGS_RUN &&
-        (!settings_parse_texts(&reading) || !settings_check_combinations(&reading)))
+        (!flags_check_needs(&reading, needs, sizeof(needs) / sizeof(needs[0])) ||
+         !settings_parse_texts(&reading) || !settings_check_combinations(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(problem, reading.problem, FLAGS_PROBLEM_MAX);
     else
         settings_set_defaults(&reading);
+    flags_wipe(&flags, "auth-token", count, arguments);
+    settings->auth_token_given = NULL;
     return result;
 }
 
@@ -361,7 +434,14 @@ void settings_print_help(void)
     printf("Usage: dflockd-bench [flags]\n\n"
            "Generates load on a dflockd and measures it. The latency of a round counts from\n"
            "its first request to its last reply, that of a request to its own reply.\n\n"
-           "Exit status: 0 on success, 1 if nothing was measured, 2 if the server closed\n"
-           "connections or did not reply, 3 if --check found a violation.\n\n");
+           "SIGINT and SIGTERM end the load early: dflockd-bench reports what it has\n"
+           "measured, then ends by that signal. A second signal ends it at once.\n\n"
+           "A worker that loses its connection reconnects after 10 ms, then after longer\n"
+           "delays of up to 1 s. Before its next round, it releases by token what it held.\n\n"
+           "Exit status, the first that applies: 1 if a flag is wrong or no server was\n"
+           "reached, 3 if --check found a violation, 130 or 143 after SIGINT or SIGTERM,\n"
+           "2 if connections were lost or the server did not reply, 4 if more than half of\n"
+           "the rounds failed, 1 if the result cannot be written, else 0. A timeout of\n"
+           "--load try or of --timeout 0 is no failure.\n\n");
     flags_print(&flags);
 }

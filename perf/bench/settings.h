@@ -48,14 +48,18 @@ struct settings {
     const char *key;
     const char *protocol;
     const char *auth_token_file;
+    const char *auth_token_given; /* NULL after settings_read */
     const char *hdr_file;
-    const char *tls_ca; /* NULL: the system's authorities */
+    const char *tls_ca;          /* NULL: the system's authorities */
+    const char *tls_certificate; /* NULL: none; so for the next two */
+    const char *tls_key;
+    const char *tls_server_name;
     uint64_t workers;
     uint64_t connections; /* of each worker, at least 1 */
     uint64_t rounds;      /* of each worker; 0: until the time ends */
-    uint64_t duration_s;  /* 0: until the rounds are done */
+    uint64_t duration_ms; /* 0: until the rounds are done */
     uint64_t warmup;      /* rounds of each worker */
-    uint64_t warmup_s;
+    uint64_t warmup_ms;
     uint64_t timeout_s;
     uint64_t lease_s;
     uint64_t limit;
@@ -63,11 +67,14 @@ struct settings {
     uint64_t idle;
     uint64_t held;
     uint64_t hold_us;
-    uint64_t ramp_s;
+    uint64_t ramp_ms;
     uint64_t rate; /* rounds per second of all workers; 0: each round follows the previous one */
     uint64_t threads;
     uint64_t seed;
     uint64_t server_pid; /* 0: unknown */
+    uint64_t connect_timeout_s;
+    uint64_t reply_timeout_s;
+    uint64_t reconnect_ms; /* 0: a worker ends when it loses its connection */
     bool shared_key;
     bool new_connection;
     bool check;
@@ -89,7 +96,10 @@ struct settings {
     char *auth_token; /* or NULL; freed by settings_free */
 };
 
-/* On FLAGS_WRONG, sets `problem` to one line. */
+/*
+ * Wipes the secret in the arguments and in the environment, which other users may see. On
+ * FLAGS_WRONG, sets `problem` to one line.
+ */
 enum flags_result settings_read(struct settings *settings, int count, char *const *arguments,
                                 char problem[FLAGS_PROBLEM_MAX]);
 

@@ -6,6 +6,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum {
+    SETUP_LINE_MAX = 256 /* of a reply over TLS */
+};
+
 bool setup_send(int descriptor, const void *bytes, size_t length)
 {
     const uint8_t *at = bytes;
@@ -49,6 +53,17 @@ const char *setup_read_line(int descriptor, struct setup_input *input, uint32_t 
     }
 }
 
+/* Explains a refused token. `line` is the reply; NULL: none. Returns whether it is "ok". */
+static bool setup_check_auth(const struct server *server, const char *line, uint32_t length,
+                             char problem[SETUP_PROBLEM_MAX])
+{
+    if (line && length == 2 && memcmp(line, "ok", 2) == 0)
+        return true;
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s: refused the auth token: %.*s", server->address.text,
+             line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
+    return false;
+}
+
 static bool setup_authenticate(int descriptor, const struct codec *codec,
                                const struct server *server, char problem[SETUP_PROBLEM_MAX])
 {
@@ -58,66 +73,111 @@ static bool setup_authenticate(int descriptor, const struct codec *codec,
 
     if (setup_send(descriptor, codec->auth_request, codec->auth_length))
         line = setup_read_line(descriptor, &input, &length);
-    if (line && length == 2 && memcmp(line, "ok", 2) == 0)
-        return true;
-    snprintf(problem, SETUP_PROBLEM_MAX, "%s: refused the auth token: %.*s", server->address.text,
-             line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
-    return false;
+    return setup_check_auth(server, line, length, problem);
 }
 
-int setup_connect(const struct server *server, const struct codec *codec,
+static int setup_connect_plain(const struct server *server, uint32_t *choice,
+                               char problem[SETUP_PROBLEM_MAX])
+{
+    uint32_t number;
+    int descriptor = server_connect(server, choice ? choice : &number);
+
+    if (descriptor >= 0)
+        return descriptor;
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s: cannot connect: %s; check --servers",
+             server->address.text, strerror(-descriptor));
+    return -1;
+}
+
+int setup_connect(const struct server *server, const struct codec *codec, uint32_t *choice,
                   char problem[SETUP_PROBLEM_MAX])
 {
-    int descriptor = server_connect(server);
+    int descriptor = setup_connect_plain(server, choice, problem);
 
-    if (descriptor < 0) {
-        snprintf(problem, SETUP_PROBLEM_MAX, "%s: cannot connect: %s; check --servers",
-                 server->address.text, strerror(-descriptor));
-        return -1;
-    }
-    if (codec->auth_request && !setup_authenticate(descriptor, codec, server, problem)) {
+    if (descriptor >= 0 && codec->auth_request &&
+        !setup_authenticate(descriptor, codec, server, problem)) {
         close(descriptor);
         return -1;
     }
     return descriptor;
 }
 
+/* ---- TLS ---- */
+
 static bool setup_send_ciphertext(void *receiver, const uint8_t *bytes, size_t length)
 {
     return setup_send(*(const int *)receiver, bytes, length);
 }
 
-bool setup_try_tls(int descriptor, const struct server *server, struct tls_context *context,
-                   char problem[SETUP_PROBLEM_MAX])
+/* Sends `request` after the handshake and reads a line of the reply. Returns NULL or a reason. */
+static const char *setup_ask_tls(int descriptor, struct tls *tls, const char *request,
+                                 size_t request_length, char *line, size_t *line_length)
 {
-    struct tls *tls =
-        tls_call(context, address_tls_name(&server->address), setup_send_ciphertext, &descriptor);
-    const char *why = "out of memory";
     uint8_t bytes[4096];
-    uint8_t plain[16];
-    size_t plain_length;
     ssize_t length = 0;
-    bool ready = false;
+    bool sent = false;
+    size_t count;
 
-    while (tls && !ready && length >= 0) {
+    for (*line_length = 0; !memchr(line, '\n', *line_length);) {
+        enum tls_result result;
+
         tls_give(tls, bytes, (size_t)length);
-        if (tls_read(tls, plain, sizeof(plain), &plain_length) == TLS_BROKEN) {
-            why = tls_problem(tls);
-            break;
+        do {
+            result = tls_read(tls, (uint8_t *)line + *line_length, SETUP_LINE_MAX - *line_length,
+                              &count);
+            if (result == TLS_BYTES)
+                *line_length += count;
+        } while (result == TLS_BYTES && *line_length < SETUP_LINE_MAX);
+        if (result == TLS_BROKEN)
+            return tls_problem(tls);
+        if (result == TLS_ENDED || *line_length == SETUP_LINE_MAX)
+            return "no reply";
+        if (tls_ready(tls) && !sent) {
+            sent = true;
+            if (!tls_write(tls, (const uint8_t *)request, request_length))
+                return "out of memory";
         }
-        ready = tls_ready(tls);
-        length = ready ? 0 : recv(descriptor, bytes, sizeof(bytes), 0);
-        if (!ready && length <= 0) {
-            why = "no reply";
+        if (memchr(line, '\n', *line_length))
             break;
-        }
+        length = recv(descriptor, bytes, sizeof(bytes), 0);
+        if (length < 0)
+            return errno == EAGAIN ? "no reply in time" : strerror(errno);
+        if (length == 0)
+            return "the server closed the connection";
     }
-    if (!ready)
+    return NULL;
+}
+
+int setup_try_tls(const struct server *server, const struct codec *codec,
+                  struct tls_context *context, char problem[SETUP_PROBLEM_MAX])
+{
+    static const char ping[] = "ping\n_\n\n";
+    const char *request = codec->auth_request ? codec->auth_request : ping;
+    uint32_t choice;
+    int descriptor = setup_connect_plain(server, &choice, problem);
+    struct tls *tls = descriptor < 0
+                          ? NULL
+                          : tls_call(context, server->tls_name, setup_send_ciphertext, &descriptor);
+    const char *why = tls ? NULL : "out of memory";
+    char line[SETUP_LINE_MAX + 1] = "";
+    size_t length = 0;
+    bool fine;
+
+    if (descriptor < 0)
+        return -1;
+    if (tls)
+        why = setup_ask_tls(descriptor, tls, request, strlen(request), line, &length);
+    fine = !why;
+    if (why)
         /* Texts of GnuTLS end with a full stop. */
-        snprintf(problem, SETUP_PROBLEM_MAX, "%s: TLS handshake failed: %.*s", server->address.text,
+        snprintf(problem, SETUP_PROBLEM_MAX, "%s: %s: %.*s", server->address.text,
+                 tls && tls_ready(tls) ? "TLS" : "TLS handshake failed",
                  (int)(strlen(why) - (why[strlen(why) - 1] == '.')), why);
+    else if (codec->auth_request)
+        fine = setup_check_auth(server, line, (uint32_t)(strcspn(line, "\r\n")), problem);
     if (tls)
         tls_end(tls);
     tls_free(tls);
-    return ready;
+    close(descriptor);
+    return fine ? (int)choice : -1;
 }

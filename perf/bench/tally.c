@@ -28,10 +28,22 @@ void tally_reply(struct tally *tally, enum request_kind kind, int outcome, uint6
     }
 }
 
-void tally_round(struct tally *tally, uint64_t ns)
+void tally_round(struct tally *tally, uint64_t ns, bool refused)
 {
     histogram_record(tally->rounds, ns);
+    tally->refused += refused;
     progress_add(&tally->progress.rounds, 1);
+}
+
+void tally_lost_rounds(struct tally *tally, uint32_t count)
+{
+    tally->broken += count;
+}
+
+void tally_lost(struct tally *tally)
+{
+    tally->lost++;
+    progress_add(&tally->progress.lost, 1);
 }
 
 void tally_add(struct tally *tally, const struct tally *from)
@@ -41,7 +53,10 @@ void tally_add(struct tally *tally, const struct tally *from)
     histogram_add(tally->rounds, from->rounds);
     for (int outcome = 0; outcome < OUTCOMES; outcome++)
         tally->errors[outcome] += from->errors[outcome];
+    tally->refused += from->refused;
+    tally->broken += from->broken;
     tally->lost += from->lost;
+    tally->connects_failed += from->connects_failed;
     tally->late += from->late;
     tally->skipped += from->skipped;
 }

@@ -16,9 +16,12 @@ struct tally {
     struct histogram *kinds; /* REQUEST_KINDS of them */
     struct histogram *rounds;
     uint64_t errors[OUTCOMES]; /* replies that refused the request, by outcome */
+    uint64_t refused;          /* rounds that ended with an error or after --timeout */
+    uint64_t broken;           /* rounds that lost their connection */
     uint64_t lost;             /* connections */
-    uint64_t late;             /* rounds that started late */
-    uint64_t skipped;          /* rounds due in the window that did not start, or did not end */
+    uint64_t connects_failed;
+    uint64_t late;    /* rounds that started late */
+    uint64_t skipped; /* rounds due in the window that did not start, or did not end */
     struct progress progress;
 };
 
@@ -27,7 +30,9 @@ bool tally_init(struct tally *tally);
 void tally_free(struct tally *tally);
 
 void tally_reply(struct tally *tally, enum request_kind kind, int outcome, uint64_t ns);
-void tally_round(struct tally *tally, uint64_t ns);
+void tally_round(struct tally *tally, uint64_t ns, bool refused);
+void tally_lost_rounds(struct tally *tally, uint32_t count);
+void tally_lost(struct tally *tally);
 
 /* Adds all counts of `from` except its progress. */
 void tally_add(struct tally *tally, const struct tally *from);
