@@ -54,6 +54,20 @@ static void auth_token_set_read_problem(char problem[AUTH_TOKEN_PROBLEM_MAX], co
     snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path, strerror(errno));
 }
 
+/* As auth_token_new; the problem names the file. */
+static char *auth_token_new_from_file(const char *text, size_t length, const char *path,
+                                      char problem[AUTH_TOKEN_PROBLEM_MAX])
+{
+    char what[48] = "longer than a token with blanks around it";
+    char *token = length < FILE_MAX_BYTES ? auth_token_new(text, length, problem) : NULL;
+
+    if (!token && length < FILE_MAX_BYTES)
+        snprintf(what, sizeof(what), "%.47s", problem);
+    if (!token)
+        snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "'%.200s': %s", path, what);
+    return token;
+}
+
 /* Closes `file`. NULL: opening it failed with errno. */
 static char *auth_token_read_file(FILE *file, const char *path,
                                   char problem[AUTH_TOKEN_PROBLEM_MAX])
@@ -70,11 +84,8 @@ static char *auth_token_read_file(FILE *file, const char *path,
 
         if (ferror(file))
             auth_token_set_read_problem(problem, path);
-        else if (length == FILE_MAX_BYTES)
-            auth_token_set_problem(problem,
-                                   "the file is longer than a token with blanks around it");
         else
-            token = auth_token_new(text, length, problem);
+            token = auth_token_new_from_file(text, length, path, problem);
         sodium_memzero(text, FILE_MAX_BYTES);
         free(text);
     }

@@ -56,8 +56,8 @@ def test_a_missing_or_wrong_secret_is_refused(guarded, words, flags):
 
 
 def test_a_missing_secret_differs_from_a_wrong_one(guarded):
-    assert "the server requires a secret; check" in ctl(guarded, "ping").stderr
-    assert "refused the authentication; check" in ctl(guarded, "ping", "--auth-token", "x").stderr
+    assert "requires a secret; give it with --auth-token-file" in ctl(guarded, "ping").stderr
+    assert "refused the authentication; check the secret" in ctl(guarded, "ping", "--auth-token", "x").stderr
 
 
 @pytest.mark.parametrize("words", [["ls"], ["stats"], ["show", "key"], ["ping"],
@@ -69,7 +69,8 @@ def test_a_refusal_is_reported_once(guarded, words):
 
 def test_a_secret_for_a_server_without_one_is_reported(server):
     done = ctl(server, "ping", "--auth-token", SECRET)
-    assert done.returncode == REFUSED and "does not use a secret" in done.stderr
+    assert done.returncode == REFUSED
+    assert "does not use a secret; leave out --auth-token-file and --auth-token" in done.stderr
     assert SECRET not in done.stderr
 
 
@@ -157,6 +158,53 @@ def test_a_missing_tls_file_is_reported(tls):
                                "No such file or directory\n")
     done = ctl(tls, "ping", "--tls", variables={"DFLOCKD_TLS_CA": NOWHERE})
     assert done.returncode == USAGE and done.stderr.startswith("dflockctl: DFLOCKD_TLS_CA: cannot")
+
+
+def test_a_tls_file_with_wrong_contents_is_reported(nowhere, authority, tmp_path):
+    client = authority.issue("wrong-contents", usage="clientAuth")
+    other = authority.issue("other-contents", usage="clientAuth")
+    wrong = tmp_path / "wrong"
+    wrong.write_text("no PEM\n")
+    certificate = ("--tls-client-cert", str(client.certificate))
+    for given, flag, file in (
+            (("--tls-ca", str(wrong)), "--tls-ca", wrong),
+            (("--tls-client-cert", str(wrong), "--tls-client-key", str(client.key)),
+             "--tls-client-cert", wrong),
+            ((*certificate, "--tls-client-key", str(wrong)), "--tls-client-key", wrong),
+            ((*certificate, "--tls-client-key", str(other.key)), "--tls-client-key", other.key)):
+        for words in (["ping"], ["lock", "key", "-c", "true"], ["acquire", "key"]):
+            done = ctl(nowhere, *words, "--tls", *given)
+            assert (done.returncode, done.stdout) == (USAGE, "")
+            assert done.stderr.startswith(f"dflockctl: {flag}: ") and str(file) in done.stderr
+    done = ctl(nowhere, "ping", "--tls", variables={"DFLOCKD_TLS_CA": str(wrong)})
+    assert done.returncode == USAGE and done.stderr.startswith("dflockctl: DFLOCKD_TLS_CA: ")
+
+
+@pytest.mark.parametrize("text, count", [("", 1), ("line\n", 2), ("x", 70000), ("x", 1 << 20)])
+def test_a_secret_file_with_wrong_contents_is_reported(nowhere, tmp_path, text, count):
+    file = tmp_path / "wrong"
+    file.write_text(text * count)
+    for given, variables in ((("--auth-token-file", str(file)), {}),
+                             ((), {"DFLOCKD_AUTH_TOKEN_FILE": str(file)})):
+        done = ctl(nowhere, "ping", *given, variables=variables)
+        assert (done.returncode, done.stdout) == (USAGE, "") and str(file) in done.stderr
+
+
+def test_the_advice_names_what_is_wrong_with_tls(pair, authority, server, tmp_path):
+    trust = ("--tls", "--tls-ca", str(authority.certificate))
+    with TlsServer(pair, "--tls-client-ca", str(authority.certificate)) as strict:
+        for words in (["ping"], ["lock", "key", "-c", "true"]):
+            done = ctl(strict, *words, *trust)
+            assert done.returncode == REFUSED
+            assert "--tls-client-cert" in done.stderr and "--tls-ca" not in done.stderr
+    done = ctl(server, "ping", *trust)
+    assert done.returncode == REFUSED and "leave out --tls" in done.stderr
+    assert "--tls-ca" not in done.stderr and ".;" not in done.stderr
+    with TlsServer(pair) as running:
+        done = ctl(running, "ping", *trust, "--tls-server-name", "elsewhere.example")
+        assert "--tls-server-name" in done.stderr and "--tls-ca" not in done.stderr
+        done = ctl(running, "ping", "--tls", "--tls-ca", str(Authority(tmp_path, "x").certificate))
+        assert "--tls-ca" in done.stderr and "--tls-server-name" not in done.stderr
 
 
 def test_a_connection_without_tls_hints_at_tls(tls):

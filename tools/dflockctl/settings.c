@@ -285,6 +285,7 @@ static bool settings_load_tls_files(struct flags_reading *reading)
     const struct dflockd_options *options = &settings->options;
     struct dflockd_client *client;
     const char *flag = "tls-client-cert";
+    const char *problem = settings->problem;
 
     if (!options->tls || (!options->tls_ca_file && !options->tls_certificate))
         return true;
@@ -292,9 +293,11 @@ static bool settings_load_tls_files(struct flags_reading *reading)
         dflockd_client_close(client);
         return true;
     }
-    if (strncmp(settings->problem, "TLS CA", strlen("TLS CA")) == 0)
+    if (strncmp(problem, "TLS CA", strlen("TLS CA")) == 0)
         flag = "tls-ca";
-    return flags_wrong_value(reading, flag, settings->problem);
+    else if (strncmp(problem, "TLS key", strlen("TLS key")) == 0)
+        flag = "tls-client-key";
+    return flags_wrong_value(reading, flag, problem);
 }
 
 /* The library would report these files without the name of a flag. */

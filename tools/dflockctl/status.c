@@ -59,11 +59,36 @@ enum status status_of(enum dflockd_status status)
     }
 }
 
+/* Returns the remedy for a problem whose text says more than its status, or NULL. */
+static const char *status_advice_for(const char *problem)
+{
+    static const struct {
+        const char *problem; /* a part of it */
+        const char *advice;
+    } known[] = {
+        {"the server does not use a secret",
+         "; leave out --auth-token-file and --auth-token, and their variables"},
+        {"the server requires a secret", "; give it with --auth-token-file"},
+        {"Certificate is required",
+         "; give a certificate that the server trusts with --tls-client-cert and --tls-client-key"},
+        {"unexpected TLS packet", "; the server may not use TLS: leave out --tls"},
+        {"not signed by a trusted CA", "; check --tls-ca"},
+        {"is for another name", "; check --tls-server-name"},
+    };
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strstr(problem, known[i].problem))
+            return known[i].advice;
+    }
+    return NULL;
+}
+
 const char *status_advice(enum dflockd_status status, const char *problem)
 {
-    /* The problem of a local file, such as "TLS CA 'file': ...", needs no advice. */
-    if (status == DFLOCKD_STATUS_UNTRUSTED && strncmp(problem, "TLS ", strlen("TLS ")) == 0)
-        return "";
+    const char *advice = status_advice_for(problem);
+
+    if (advice)
+        return advice;
     switch (status) {
     case DFLOCKD_STATUS_TIMED_OUT:
         return "; dflockctl show prints the holder, --timeout sets the time to wait";
@@ -76,7 +101,7 @@ const char *status_advice(enum dflockd_status status, const char *problem)
     case DFLOCKD_STATUS_DRAINING:
         return "; try again after its restart";
     case DFLOCKD_STATUS_REFUSED:
-        return "; check --auth-token-file and --auth-token, or their variables";
+        return "; check the secret of --auth-token-file or --auth-token, or of their variables";
     case DFLOCKD_STATUS_UNTRUSTED:
         return "; check whether the server uses TLS, and --tls-ca and --tls-server-name";
     case DFLOCKD_STATUS_UNREACHABLE:
