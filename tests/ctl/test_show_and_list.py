@@ -1,12 +1,16 @@
 """`ls`, `show`, `stats`, `ping` and `shard`: output for people and for programs."""
 
+import contextlib
 import json
+import os
+import resource
+import signal
 import socket
 import threading
 import zlib
 
 import pytest
-from ctl import NO_SERVER, STRANGE, USAGE, Terminal, address, ctl
+from ctl import NO_SERVER, STRANGE, USAGE, Running, Terminal, address, ctl
 from lib.server import Server
 from lib.wire_client import Client, eventually
 
@@ -36,6 +40,11 @@ def busy(server):
 def rows(done):
     assert done.returncode == 0, done
     return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def objects(done):
+    """The JSON objects of the lines."""
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def listed(server, *arguments):
@@ -80,6 +89,21 @@ def test_ls_in_json(busy):
     assert beta == {"key": "beta", "kind": "semaphore", "holders": 2, "waiters": 0, "limit": 3,
                     "server": address(busy)}
     assert "idle_s" not in delta and gamma["idle_s"] >= 0 and gamma["holders"] == 0
+
+
+def test_ls_lists_the_keys_with_a_prefix(busy):
+    assert [row[0] for row in rows(ctl(busy, "ls", "de"))] == ["delta"]
+    assert [entry["key"] for entry in listed(busy, "--idle", "gam")] == ["gamma"]
+    assert listed(busy, "delta-") == []
+
+
+def test_ls_prints_keys_alone_as_they_are(busy):
+    with Client(busy) as client:
+        assert client.call("sl", "alpha", "0 7").startswith("ok ")
+        assert client.call("l", b"\x1b[31m\\red", "0").startswith("ok ")
+    done = ctl(busy, "ls", "--keys", "--idle", "--sort", "waiters")
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0, ["\x1b[31m\\red", "alpha", "beta", "delta", "gamma"])
 
 
 def test_ls_prints_nothing_for_no_keys(server):
@@ -180,6 +204,37 @@ def test_stats_prints_totals(busy):
     assert {"semaphores", "idle_locks", "idle_semaphores"} < set(value)
 
 
+def test_stats_repeats_with_changes_per_second(server):
+    with Running(server, "stats", "--interval", "0.2") as running, Client(server) as client:
+        first = running.line().split("\t")
+        assert first[1] == address(server) and first[8:] == ["-"] * 4
+        held = []
+
+        def rates():
+            held.append(client.acquire(f"key{len(held)}"))
+            return running.line().split("\t")[8:]
+
+        eventually(lambda: (lambda grants, _, holders, waiters: float(grants) > 0
+                            and holders.startswith("+") and float(holders) > 0
+                            and waiters == "+0.0")(*rates()))
+        running.send(signal.SIGINT)
+        status, _, errors = running.finish()
+    assert (status, errors) == (0, "")
+
+
+def test_repeated_stats_are_an_object_a_line(server, nowhere):
+    done = ctl(server, "stats", "--interval", "0.1", "--count", "3", "--json")
+    first, second, third = objects(done)
+    assert done.returncode == 0 and first["time"] < second["time"] < third["time"]
+    assert first["server"] == address(server) and "grants_per_s" not in first
+    assert second["grants_per_s"] == 0 and third["waiters_per_s"] == 0
+    assert ctl(server, "stats", "--interval", "0.1", "--count", "2", "--no-probe",
+               "--json").stdout.count("grants_per_s") == 0
+    done = ctl([nowhere, server], "stats", "--interval", "0.1", "--count", "3")
+    assert done.returncode == NO_SERVER and done.stdout.count(address(server)) == 3
+    assert done.stderr.count("\n") == 1 and nowhere in done.stderr
+
+
 # ---- ping ----
 
 def test_ping_prints_each_server(server):
@@ -188,14 +243,32 @@ def test_ping_prints_each_server(server):
         assert done.returncode == 0 and done.stderr == ""
         assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [
             address(server), address(other)]
-        answers = json.loads(ctl([server, other], "ping", "--json").stdout)
+        answers = objects(ctl([server, other], "ping", "--json"))
     assert [answer["ok"] for answer in answers] == [True, True]
     assert all(answer["first_ms"] >= 0 and answer["next_ms"] >= 0 for answer in answers)
 
 
 def test_ping_repeats(server):
     done = ctl(server, "ping", "--count", "2")
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
+    assert done.returncode == 0
+    *lines, summary = done.stdout.splitlines()
+    assert len(lines) == 2 and ": 2 pings, 2 answered, 0% lost; least/mean/most " in summary
+
+
+def test_each_reply_to_a_ping_is_an_object_a_line(server):
+    with Running(server, "ping", "--json", "--count", "0", "--interval", "0.01") as running:
+        answers = [json.loads(running.line()) for _ in range(3)]
+        running.send(signal.SIGINT)
+        status, _, errors = running.finish()
+    assert (status, errors) == (0, "")
+    assert all(answer["ok"] and answer["server"] == address(server) for answer in answers)
+
+
+def test_an_interrupted_ping_prints_a_summary(server):
+    with Running(server, "ping", "--count", "0", "--interval", "3600") as running:
+        assert running.line().startswith(address(server))
+        running.send(signal.SIGINT)
+        assert running.finish()[1].startswith(f"{address(server)}: 1 pings, 1 answered")
 
 
 # ---- several servers ----
@@ -237,11 +310,122 @@ def test_a_missing_server_does_not_hide_the_others(busy, nowhere):
         assert address(busy) in done.stdout
     done = ctl([nowhere, busy], "ls", "--json")
     assert done.returncode == NO_SERVER and len(json.loads(done.stdout)) == 3
-    done = ctl([nowhere, busy], "ping", "--json")
-    assert [answer["ok"] for answer in json.loads(done.stdout)] == [False, True]
+    assert [answer["ok"] for answer in objects(ctl([nowhere, busy], "ping", "--json"))] == [
+        False, True]
+
+
+class Scripted:
+    """A server whose reply to each first request waits for `replies`."""
+
+    def __init__(self, reply, *replies):
+        self.asked = threading.Event()
+        self.reply = reply
+        self.replies = replies
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with self.listener, contextlib.suppress(OSError):
+            peer, _ = self.listener.accept()
+            with peer:
+                while peer.recv(1000):
+                    self.asked.set()
+                    for event in self.replies:
+                        event.wait(30)
+                    peer.sendall(self.reply)
+
+
+def stats_reply(*keys):
+    locks = [{"key": key, "owner_conn_id": 1, "lease_expires_in_s": 5.0, "waiters": 0}
+             for key in keys]
+    return b"ok " + json.dumps({"connections": 1, "locks": locks, "semaphores": [],
+                                "idle_locks": [], "idle_semaphores": []}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("command, reply", [
+    (("ls",), stats_reply("key")), (("stats",), stats_reply("key")),
+    (("stats", "--json"), stats_reply("key")), (("ping",), b"ok\n"), (("ping", "--json"), b"ok\n"),
+    (("stats", "--interval", "60", "--count", "1", "--no-probe"), stats_reply("key"))])
+def test_the_servers_are_asked_side_by_side(command, reply):
+    """The first one replies after the last one was asked."""
+    last = Scripted(reply)
+    first = Scripted(reply, last.asked)
+    done = ctl([first.address, last.address], *command, "--reply-timeout", "20")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.index(first.address) < done.stdout.index(last.address)
+
+
+@pytest.mark.parametrize("command", [("ping",), ("ping", "--json")])
+def test_a_silent_server_does_not_delay_the_lines_of_the_others(server, command):
+    released = threading.Event()
+    silent = Scripted(b"ok\n", released)
+    with Running([silent.address, server], *command, "--reply-timeout", "3600") as running:
+        assert address(server) in running.line()
+        released.set()
+        status, output, _ = running.finish()
+    assert status == 0 and silent.address in output
+
+
+# ---- memory ----
+
+@pytest.fixture(scope="module")
+def crowded():
+    """A server with 40,000 long keys, whose statistics have 13 MB."""
+    with Server("--max-locks", "50000") as running, Client(running) as client:
+        for start in range(0, 40000, 1000):
+            client.send(b"".join(b"l\n%0256d\n0 1000\n" % number
+                                 for number in range(start, start + 1000)))
+            for _ in range(1000):
+                assert client.read_line().startswith(b"ok ")
+        yield running
+
+
+@pytest.mark.skipif("SANITIZE" in os.environ, reason="needs more memory")
+@pytest.mark.parametrize("command", [
+    ("stats",), ("stats", "--json"), ("show", f"{7:0256}"), ("ls", f"{7:0256}"),
+    ("stats", "--interval=9", "--count=1")], ids=lambda command: command[0])
+def test_the_memory_does_not_depend_on_the_number_of_keys(crowded, command):
+    def limited():
+        resource.setrlimit(resource.RLIMIT_DATA, (6 << 20, 6 << 20))
+
+    done = ctl(crowded, *command, preexec=limited)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{7:0256}" in done.stdout or "\t40000\t" in done.stdout
 
 
 # ---- not a dflockd ----
+
+@pytest.mark.parametrize("text", [
+    b"", b"{", b"[]", b"{}", b"null", b"{} {}", b'{"connections":-1}', b'{"connections":1}',
+    stats_reply("key")[3:-3], stats_reply("key")[3:-1] + b"]", stats_reply("key")[3:-1] + b"x",
+    stats_reply("key")[3:-1].replace(b'"key"', b'"kay"'),
+    stats_reply("key")[3:-1].replace(b'"waiters": 0', b'"waiters": "0"'),
+    stats_reply("key")[3:-1].replace(b'"waiters": 0', b'"waiters": 00'),
+    stats_reply("key")[3:-1].replace(b'5.0', b'5.'), stats_reply("a\x01")[3:-1].replace(
+        b"\\u0001", b"\x01"), stats_reply("k" * 5000)[3:-1],
+    stats_reply("key")[3:-1].replace(b'"key",', b'"\\ud800",'),
+    stats_reply("key")[3:-1].replace(b'"key",', b'"\\x",')])
+def test_statistics_that_no_dflockd_writes_are_refused(text):
+    for command in (("stats",), ("ls",)):
+        server = Scripted(b"ok " + text + b"\n")
+        done = ctl(server.address, *command)
+        assert (done.returncode, done.stdout) == (STRANGE, ""), text
+        assert done.stderr.count("\n") == 1
+
+
+def test_statistics_of_later_versions_are_read():
+    """Members and sections that dflockctl does not know are ignored, but --json prints them."""
+    text = stats_reply("key\U0001f600\"\\/")[3:-1].replace(
+        b'"waiters": 0', b'"new": [{"a": null}, 1e5], "waiters": 0, "more": true').replace(
+        b'"connections": 1', b'"later": {"locks": [{"key": 5}], "x": [[]]}, "connections": 1')
+    done = ctl(Scripted(b"ok " + text + b"\n").address, "ls")
+    assert done.returncode == 0 and done.stdout.startswith("key\U0001f600\"\\\\/\tlock\t1\t0\t5.0")
+    server = Scripted(b"ok " + text + b"\n")
+    [value] = json.loads(ctl(server.address, "stats", "--json").stdout)
+    assert value.pop("server") == server.address and value == json.loads(text)
+
+
 
 def test_stats_reports_a_server_that_is_no_dflockd():
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -142,6 +142,21 @@ def test_keys_change_the_sort_order(busy):
         assert order_of(terminal, "hot", "warm", "slots") == ["hot", "slots", "warm"]
 
 
+@pytest.mark.parametrize("typed", [
+    b"\x1bOQ", b"\x1b[12~", b"\x1b[1;5Q", b"\x1b[A", b"\x1b[[B", b"\x1bq", b"\x1b\x1b[2~",
+    b"\x1bOs", b"x\t\r\x7f\x01", "\u00e9".encode()])
+def test_function_keys_and_unknown_keys_do_nothing(busy, typed):
+    with Terminal(busy, "top") as terminal:
+        terminal.see("hot", "sort: waiters ")
+        terminal.type(typed)
+        terminal.type(typed)
+        time.sleep(0.3)  # longer than a sequence lasts
+        terminal.type(b"r")
+        terminal.see("sort: waiters (reverse)")
+        terminal.type(b"q")
+        assert terminal.finish() == 0
+
+
 def test_released_keys_disappear_from_the_screen(server):
     with Client(server) as client, Terminal(server, "top") as terminal:
         tokens = {key: client.acquire(key, "0 1000") for key in ("a-long-name-of-a-key", "b", "c")}

@@ -40,8 +40,8 @@
 #include "dflockctl/command.h"
 #include "dflockctl/held_check.h"
 #include "dflockctl/hold.h"
+#include "dflockctl/json_writer.h"
 #include "dflockctl/loop.h"
-#include "dflockctl/output.h"
 #include "dflockctl/query.h"
 #include "dflockctl/status.h"
 #include "os/standard_output.h"
@@ -78,19 +78,26 @@ struct holder {
 /* `holder`: process that holds the lock; 0: none. Returns 0 or a negative errno. */
 static int acquire_print(const struct settings *settings, const struct grant *grant, pid_t holder)
 {
-    json_t *value;
+    struct json_writer writer = json_writer_new();
 
     if (!settings->json) {
         printf("%s\n", grant->token);
         return standard_output_flush();
     }
-    value = output_made(json_pack("{s:o, s:s, s:I, s:I}", "key", output_key(settings->words[0]),
-                                  "token", grant->token, "fence", (json_int_t)grant->fence,
-                                  "lease_s", (json_int_t)grant->lease_s));
-    if (holder > 0)
-        json_object_set_new(value, "holder_pid", output_made(json_integer(holder)));
-    output_json(value);
-    json_decref(value);
+    json_begin(&writer, '{');
+    json_name(&writer, "key");
+    json_text(&writer, settings->words[0]);
+    json_name(&writer, "token");
+    json_text(&writer, grant->token);
+    json_name(&writer, "fence");
+    json_integer(&writer, grant->fence);
+    json_name(&writer, "lease_s");
+    json_integer(&writer, grant->lease_s);
+    if (holder > 0) {
+        json_name(&writer, "holder_pid");
+        json_integer(&writer, (uint64_t)holder);
+    }
+    json_end(&writer, '}');
     return standard_output_flush();
 }
 

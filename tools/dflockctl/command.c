@@ -92,7 +92,7 @@ static const struct flag acquire_flags[] = {
     JSON_FLAG SERVER_FLAGS};
 static const struct flag renew_flags[] = {
     NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,
-                "`Seconds` of the new lease; by default those of the server"),
+                "`Seconds` of the new lease; by default as above"),
     SERVER_FLAGS};
 static const struct flag ls_flags[] = {
     TEXT_FLAG("sort", NULL, sort, "key",
@@ -100,13 +100,26 @@ static const struct flag ls_flags[] = {
     BOOLEAN_FLAG("reverse", NULL, reverse, NULL, "Reverse the order"),
     BOOLEAN_FLAG("idle", NULL, idle, NULL,
                  "Also list keys without holders and waiters that the server still stores"),
+    BOOLEAN_FLAG("keys", NULL, keys, NULL,
+                 "Print only the keys; unless stdout is a terminal, without \\xNN for any byte"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag json_flags[] = {JSON_FLAG SERVER_FLAGS};
+static const struct flag stats_flags[] = {
+    SECONDS_FLAG("interval", NULL, interval_ms, 10, 86400000, NULL,
+                 "Repeat after this many `seconds`, and print changes per second, until ^C"),
+    NUMBER_FLAG("count", NULL, NULL, count, 0, INT_MAX, "0",
+                "`Number` of intervals with --interval; 0: until ^C"),
+    BOOLEAN_FLAG("probe", NULL, probe, "true",
+                 "With --interval, measure grants per second: acquire a lock for a moment at "
+                 "each"),
+    JSON_FLAG SERVER_FLAGS};
 static const struct flag ping_flags[] = {
-    NUMBER_FLAG("count", NULL, NULL, count, 1, INT_MAX, "1", "`Number` of pings, one a second"),
+    NUMBER_FLAG("count", NULL, NULL, count, 0, INT_MAX, "1", "`Number` of pings; 0: until ^C"),
+    SECONDS_FLAG("interval", NULL, interval_ms, 10, 86400000, "1",
+                 "`Seconds` from a ping to the next one"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag top_flags[] = {
-    NUMBER_FLAG("interval", NULL, NULL, interval_s, 1, 3600, "1", "`Seconds` between two polls"),
+    SECONDS_FLAG("interval", NULL, interval_ms, 100, 3600000, "1", "`Seconds` between two polls"),
     BOOLEAN_FLAG("probe", NULL, probe, "true",
                  "Measure grants per second: acquire a lock for a moment at each poll"),
     SERVER_FLAGS};
@@ -242,20 +255,35 @@ static const struct command commands[] = {
         .name = "renew",
         .arguments = "[KEY [TOKEN]]",
         .summary = "Renew the lease of a lock or slot, and print its seconds",
-        .details = TOKEN_DETAILS,
+        .details = TOKEN_DETAILS
+        "\n"
+        "The length of the new lease, in this order:\n"
+        "\n"
+        "  1. --lease\n"
+        "  2. DFLOCKD_LEASE, if TOKEN is DFLOCKD_TOKEN: lock and sem set both\n"
+        "  3. the seconds that remain, or the server's default if that is longer\n"
+        "  4. the server's default, for a slot or if the server does not report the rest\n"
+        "\n"
+        "Servers do not report the length of a lease, only what remains of that of a\n"
+        "lock. So a script that renews a long lease again and again gives --lease. For\n"
+        "rule 3, renew requests the statistics, and acquires a lock\n"
+        "\"dflockctl.renew.PID\" for a moment, whose lease is the default.\n",
         .words_max = 2,
         .flags = FLAGS(renew_flags),
         .run = renew_run,
     },
     {
         .name = "ls",
-        .arguments = "",
+        .arguments = "[PREFIX]",
         .summary = "List the keys that have holders or waiters",
-        .details = "Columns: key; kind; holders (of a semaphore: holders/slots); waiters; seconds\n"
-                   "until the lease ends (- for a semaphore: each of its slots has a lease);\n"
-                   "connection of the holder; server. On a terminal ls prints a table, otherwise\n"
-                   "lines without a heading and with tabs between the columns. It writes control\n"
-                   "characters in a key as \\xNN, and a backslash as two.\n",
+        .words_max = 1,
+        .details =
+            "Columns: key; kind; holders (of a semaphore: holders/slots); waiters; seconds\n"
+            "until the lease ends (- for a semaphore: each of its slots has a lease);\n"
+            "connection of the holder; server. On a terminal ls prints a table, otherwise\n"
+            "lines without a heading and with tabs between the columns. It writes control\n"
+            "characters in a key as \\xNN, and a backslash as two. With PREFIX, ls lists only\n"
+            "the keys that begin with it. Numbers are sorted in descending order.\n",
         .flags = FLAGS(ls_flags),
         .run = ls_run,
     },
@@ -275,8 +303,15 @@ static const struct command commands[] = {
         .summary = "Count connections, locks, semaphores and waiters of each server",
         .details = "Columns: server; connections; locks and semaphores with holders or waiters;\n"
                    "holders of both; waiters; idle keys. With --json, stats prints the whole\n"
-                   "statistics.\n",
-        .flags = FLAGS(json_flags),
+                   "statistics.\n"
+                   "\n"
+                   "With --interval, stats prints a line for each server at each interval: time,\n"
+                   "the columns above, then grants per second, and the changes per second of\n"
+                   "connections, holders and waiters (- if unknown); with --json an object a\n"
+                   "line. ^C ends it with exit status 0. To count grants, stats acquires a lock\n"
+                   "\"dflockctl.stats.PID\" at each interval, and compares its fence with that of\n"
+                   "the interval before.\n",
+        .flags = FLAGS(stats_flags),
         .run = stats_run,
     },
     {
@@ -284,7 +319,9 @@ static const struct command commands[] = {
         .arguments = "",
         .summary = "Test whether each server answers",
         .details = "Prints the time of a first ping, with connection, TLS handshake and\n"
-                   "authentication, and of a second one over the same connection.\n",
+                   "authentication, and of a second one over the same connection. All servers are\n"
+                   "pinged at the same time. With --json, ping prints an object a line. After the\n"
+                   "last of several pings, or ^C, it prints a summary of the second ones.\n",
         .flags = FLAGS(ping_flags),
         .run = ping_run,
     },

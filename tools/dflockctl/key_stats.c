@@ -5,128 +5,81 @@
 
 #include "dflockctl/status.h"
 
-/* ---- parsing ---- */
+enum {
+    KEY_TEXTS_BYTES = 64 * 1024 /* of one block of keys */
+};
 
-json_t *key_stats_parse(const char *text, size_t length)
+/* A block of the keys of a list. */
+struct key_texts {
+    struct key_texts *next;
+    size_t used;
+    char bytes[KEY_TEXTS_BYTES];
+};
+
+/* ---- lists ---- */
+
+static void key_stats_reserve(struct key_stats_list *list, size_t count)
 {
-    return json_loadb(text, length, JSON_ALLOW_NUL, NULL);
-}
-
-static bool key_stats_read_number(const json_t *object, const char *name, uint64_t *number)
-{
-    const json_t *value = json_object_get(object, name);
-
-    if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return false;
-    *number = (uint64_t)json_integer_value(value);
-    return true;
-}
-
-static bool key_stats_read_seconds(const json_t *object, const char *name, double *seconds)
-{
-    const json_t *value = json_object_get(object, name);
-
-    *seconds = json_number_value(value);
-    return json_is_number(value);
-}
-
-static struct key_stats *key_stats_new(struct key_stats_list *list)
-{
-    if (list->count == list->room) {
+    while (list->room - list->count < count) {
         list->room = list->room ? list->room * 2 : 256;
         list->keys = reallocarray(list->keys, list->room, sizeof(*list->keys));
         if (!list->keys)
             die_of_memory();
     }
-    memset(&list->keys[list->count], 0, sizeof(*list->keys));
-    return &list->keys[list->count++];
 }
 
-static bool key_stats_read_lock(struct key_stats *entry, const json_t *object)
+/* Copies the key to the list's blocks. It is shorter than one. */
+static const char *key_stats_copy_key(struct key_stats_list *list, const char *key, size_t length)
 {
-    entry->limit = 1;
-    if (!key_stats_read_number(object, "owner_conn_id", &entry->owner) ||
-        !key_stats_read_seconds(object, "lease_expires_in_s", &entry->lease_s) ||
-        !key_stats_read_number(object, "waiters", &entry->waiters))
-        return false;
-    /* Owner 0 with a lease left: the lock is held, and the connection of its holder is closed. */
-    entry->holders = entry->owner > 0 || entry->lease_s > 0;
-    if (!entry->holders)
-        entry->lease_s = -1;
-    return true;
-}
+    char *copy;
 
-static bool key_stats_read_semaphore(struct key_stats *entry, const json_t *object)
-{
-    entry->lease_s = -1;
-    return key_stats_read_number(object, "limit", &entry->limit) &&
-           key_stats_read_number(object, "holders", &entry->holders) &&
-           key_stats_read_number(object, "waiters", &entry->waiters);
-}
+    if (!list->texts || KEY_TEXTS_BYTES - list->texts->used < length) {
+        struct key_texts *texts = malloc(sizeof(*texts));
 
-static bool key_stats_read_idle(struct key_stats *entry, const json_t *object)
-{
-    entry->idle = true;
-    entry->lease_s = -1;
-    entry->limit = entry->kind == KEY_LOCK;
-    return key_stats_read_seconds(object, "idle_s", &entry->idle_s);
-}
-
-/* Adds the list `name` of the statistics, and its length to `*count`. */
-static bool key_stats_read_list(struct key_stats_list *list, size_t server, const json_t *stats,
-                                const char *name,
-                                bool (*read_entry)(struct key_stats *entry, const json_t *object),
-                                uint64_t *count)
-{
-    const json_t *objects = json_object_get(stats, name);
-
-    for (size_t i = 0; i < json_array_size(objects); i++) {
-        const json_t *object = json_array_get(objects, i);
-        const json_t *key = json_object_get(object, "key");
-        struct key_stats *entry = key_stats_new(list);
-
-        entry->server = server;
-        entry->kind = strstr(name, "semaphores") ? KEY_SEMAPHORE : KEY_LOCK;
-        entry->key = json_string_value(key);
-        entry->key_length = json_string_length(key);
-        if (!entry->key || !read_entry(entry, object))
-            return false;
-        ++*count;
+        if (!texts)
+            die_of_memory();
+        texts->next = list->texts;
+        texts->used = 0;
+        list->texts = texts;
     }
-    return json_is_array(objects);
+    copy = list->texts->bytes + list->texts->used;
+    memcpy(copy, key, length);
+    list->texts->used += length;
+    return copy;
 }
 
-bool key_stats_add(struct key_stats_list *list, size_t server, const json_t *stats,
-                   struct key_stats_totals *totals)
+void key_stats_add(struct key_stats_list *list, const struct key_stats *entry)
 {
-    size_t first = list->count;
+    struct key_stats *added;
 
-    memset(totals, 0, sizeof(*totals));
-    if (!key_stats_read_number(stats, "connections", &totals->connections) ||
-        !key_stats_read_list(list, server, stats, "locks", key_stats_read_lock, &totals->locks) ||
-        !key_stats_read_list(list, server, stats, "semaphores", key_stats_read_semaphore,
-                             &totals->semaphores) ||
-        !key_stats_read_list(list, server, stats, "idle_locks", key_stats_read_idle,
-                             &totals->idle) ||
-        !key_stats_read_list(list, server, stats, "idle_semaphores", key_stats_read_idle,
-                             &totals->idle)) {
-        list->count = first;
-        return false;
-    }
-    for (size_t i = first; i < list->count; i++) {
-        totals->holders += list->keys[i].holders;
-        totals->waiters += list->keys[i].waiters;
-    }
-    return true;
+    key_stats_reserve(list, 1);
+    added = &list->keys[list->count++];
+    *added = *entry;
+    added->key = key_stats_copy_key(list, entry->key, entry->key_length);
+}
+
+void key_stats_add_all(struct key_stats_list *list, const struct key_stats_list *other)
+{
+    if (other->count == 0)
+        return;
+    key_stats_reserve(list, other->count);
+    memcpy(list->keys + list->count, other->keys, other->count * sizeof(*other->keys));
+    list->count += other->count;
 }
 
 void key_stats_free(struct key_stats_list *list)
 {
+    struct key_texts *next;
+
+    for (struct key_texts *texts = list->texts; texts; texts = next) {
+        next = texts->next;
+        free(texts);
+    }
     free(list->keys);
     memset(list, 0, sizeof(*list));
 }
 
-const char *key_stats_kind_name(enum key_kind kind)
+const char *key_stats_kind_name(uint8_t kind)
 {
     return kind == KEY_LOCK ? "lock" : "semaphore";
 }

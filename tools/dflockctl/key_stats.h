@@ -1,10 +1,9 @@
 /*
- * Statistics of keys: parsed from the JSON of `stats` replies, and sorted.
+ * Statistics of keys, in lists that can be sorted.
  */
 #ifndef DFLOCKCTL_KEY_STATS_H
 #define DFLOCKCTL_KEY_STATS_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,45 +13,35 @@ enum key_kind {
     KEY_SEMAPHORE
 };
 
+/* 64 bytes: a list may have a million. */
 struct key_stats {
-    const char *key; /* UTF-8, borrowed from the JSON; may contain NUL */
-    size_t key_length;
-    enum key_kind kind;
-    size_t server;
-    bool idle; /* without holders and waiters */
+    const char *key; /* UTF-8; may contain NUL */
     uint64_t holders;
-    uint64_t limit; /* 1 for a lock; 0: unknown */
     uint64_t waiters;
     uint64_t owner; /* connection that holds the lock; 0: unknown */
     double lease_s; /* that remain of a lock's lease; negative: unknown */
     double idle_s;
+    uint32_t limit; /* 1 for a lock; 0: unknown */
+    uint16_t key_length;
+    uint16_t server;
+    uint8_t kind; /* an enum key_kind */
+    bool idle;    /* without holders and waiters */
 };
+
+struct key_texts;
 
 struct key_stats_list {
     struct key_stats *keys;
     size_t count;
     size_t room;
+    struct key_texts *texts; /* of the keys that key_stats_add copied */
 };
 
-/* Totals of one server. */
-struct key_stats_totals {
-    uint64_t connections;
-    uint64_t locks;      /* that have a holder or waiters */
-    uint64_t semaphores; /* likewise */
-    uint64_t holders;    /* of locks and semaphores */
-    uint64_t waiters;
-    uint64_t idle; /* keys */
-};
+/* Adds a copy of the entry and its key. */
+void key_stats_add(struct key_stats_list *list, const struct key_stats *entry);
 
-/* Parses a `stats` reply. Returns NULL if it is not JSON. The caller drops it by json_decref. */
-json_t *key_stats_parse(const char *text, size_t length);
-
-/*
- * Adds the keys of server number `server` to `list`, and sets `*totals`. The list borrows texts
- * from `stats`. Returns false and adds nothing if a dflockd does not write such statistics.
- */
-bool key_stats_add(struct key_stats_list *list, size_t server, const json_t *stats,
-                   struct key_stats_totals *totals);
+/* Adds copies of the entries of `other`, which borrow its keys. */
+void key_stats_add_all(struct key_stats_list *list, const struct key_stats_list *other);
 
 /* Returns whether key_stats_sort knows the order: key, kind, holders, waiters, lease or server. */
 bool key_stats_has_order(const char *order);
@@ -65,6 +54,6 @@ void key_stats_sort(struct key_stats_list *list, const char *order, bool reverse
 
 void key_stats_free(struct key_stats_list *list);
 
-const char *key_stats_kind_name(enum key_kind kind);
+const char *key_stats_kind_name(uint8_t kind);
 
 #endif

@@ -14,7 +14,6 @@
 #define OUTPUT_PLAIN "\x1b[0m"
 
 enum {
-    OUTPUT_COLUMNS_MAX = 16,
     OUTPUT_GAP = 2 /* blanks between columns */
 };
 
@@ -28,59 +27,13 @@ int output_finish(int status)
     return status == STATUS_DONE ? STATUS_OUTPUT : status;
 }
 
-/* ---- JSON ---- */
-
-json_t *output_made(json_t *value)
-{
-    if (!value)
-        die_of_memory();
-    return value;
-}
-
-json_t *output_key(const char *key)
-{
-    char *valid = text_valid(key, strlen(key));
-    json_t *value = output_made(json_string(valid));
-
-    free(valid);
-    return value;
-}
-
-/* ASCII only: a key cannot control a terminal, and the output is the same in every locale. */
-void output_json(const json_t *value)
-{
-    size_t flags = JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6);
-    char *text = json_dumps(value, flags | (text_on_terminal() ? JSON_INDENT(2) : JSON_COMPACT));
-
-    /* json_dumpf would not distinguish missing memory from a full disk. */
-    if (!text)
-        die_of_memory();
-    printf("%s\n", text);
-    free(text);
-}
-
 /* ---- tables ---- */
 
-void output_cell(struct output_table *table, const char *format, ...)
+static void output_print_cell(const struct output_table *table, size_t number, const char *text)
 {
-    va_list arguments;
-
-    if (table->cell_count == table->room) {
-        table->room = table->room ? table->room * 2 : 64;
-        table->cells = reallocarray(table->cells, table->room, sizeof(*table->cells));
-        if (!table->cells)
-            die_of_memory();
-    }
-    va_start(arguments, format);
-    if (vasprintf(&table->cells[table->cell_count++], format, arguments) < 0)
-        die_of_memory();
-    va_end(arguments);
-}
-
-static void output_print_cell(const struct output_column *column, const char *text, size_t width,
-                              bool last)
-{
-    int blanks = (int)(width - text_width(text));
+    const struct output_column *column = &table->columns[number];
+    bool last = number + 1 == table->column_count;
+    int blanks = (int)(table->widths[number] - text_width(text));
 
     if (column->right)
         printf("%*s%s", blanks, "", text);
@@ -89,52 +42,54 @@ static void output_print_cell(const struct output_column *column, const char *te
     printf("%*s", last ? 0 : OUTPUT_GAP, "");
 }
 
-static void output_print_heading(const struct output_table *table, const size_t *widths)
+void output_cell(struct output_table *table, const char *format, ...)
+{
+    size_t number = table->next;
+    bool last = number + 1 == table->column_count;
+    va_list arguments;
+    char *text;
+    int length;
+
+    va_start(arguments, format);
+    length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        die_of_memory();
+    table->next = last ? 0 : number + 1;
+    if (table->measuring) {
+        size_t width = text_width(text);
+
+        if (width > table->widths[number])
+            table->widths[number] = width;
+    } else if (text_on_terminal()) {
+        output_print_cell(table, number, text);
+        printf("%s", last ? "\n" : "");
+    } else {
+        printf("%s%c", text, last ? '\n' : '\t');
+    }
+    free(text);
+}
+
+static void output_print_heading(const struct output_table *table)
 {
     bool bold = text_in_colour();
 
     printf("%s", bold ? OUTPUT_BOLD : "");
     for (size_t i = 0; i < table->column_count; i++)
-        output_print_cell(&table->columns[i], table->columns[i].title, widths[i],
-                          i + 1 == table->column_count);
+        output_print_cell(table, i, table->columns[i].title);
     printf("%s\n", bold ? OUTPUT_PLAIN : "");
 }
 
-static void output_print_table(const struct output_table *table)
-{
-    size_t widths[OUTPUT_COLUMNS_MAX];
-    size_t count = table->column_count;
-
-    for (size_t i = 0; i < count; i++)
-        widths[i] = strlen(table->columns[i].title);
-    for (size_t i = 0; i < table->cell_count; i++) {
-        size_t width = text_width(table->cells[i]);
-
-        if (width > widths[i % count])
-            widths[i % count] = width;
-    }
-    output_print_heading(table, widths);
-    for (size_t i = 0; i < table->cell_count; i++) {
-        bool last = i % count + 1 == count;
-
-        output_print_cell(&table->columns[i % count], table->cells[i], widths[i % count], last);
-        if (last)
-            printf("\n");
-    }
-}
-
-void output_table(struct output_table *table)
+void output_table(struct output_table *table, output_rows_function *rows, const void *context)
 {
     assert(table->column_count > 0 && table->column_count <= OUTPUT_COLUMNS_MAX);
     if (text_on_terminal()) {
-        output_print_table(table);
-    } else {
-        for (size_t i = 0; i < table->cell_count; i++)
-            printf("%s%c", table->cells[i], (i + 1) % table->column_count ? '\t' : '\n');
+        for (size_t i = 0; i < table->column_count; i++)
+            table->widths[i] = strlen(table->columns[i].title);
+        table->measuring = true;
+        rows(table, context);
+        table->measuring = false;
+        output_print_heading(table);
     }
-    for (size_t i = 0; i < table->cell_count; i++)
-        free(table->cells[i]);
-    free(table->cells);
-    table->cells = NULL;
-    table->cell_count = table->room = 0;
+    rows(table, context);
 }

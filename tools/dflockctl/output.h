@@ -1,10 +1,9 @@
 /*
- * Standard output: JSON, tables, and the check that all of it was written.
+ * Standard output: tables, and the check that all of it was written.
  */
 #ifndef DFLOCKCTL_OUTPUT_H
 #define DFLOCKCTL_OUTPUT_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -14,37 +13,36 @@
  */
 int output_finish(int status);
 
-/* Returns `value`, which jansson allocated. Exits if it is NULL: out of memory. */
-json_t *output_made(json_t *value);
-
-/* Returns the key as a server writes it: bytes that are not UTF-8 become U+FFFD. */
-json_t *output_key(const char *key);
-
-/* Prints a line of JSON; on a terminal, indented lines. */
-void output_json(const json_t *value);
+enum {
+    OUTPUT_COLUMNS_MAX = 16
+};
 
 struct output_column {
     const char *title;
     bool right; /* right-aligned */
 };
 
-/* Cells are added row by row. */
 struct output_table {
     const struct output_column *columns;
-    size_t column_count;
-    char **cells; /* owned; as text_shown returns them */
-    size_t cell_count;
-    size_t room;
+    size_t column_count; /* up to OUTPUT_COLUMNS_MAX */
+
+    /* Private, zeroed. */
+    size_t next;    /* number of the next cell's column */
+    bool measuring; /* the cells only set the widths */
+    size_t widths[OUTPUT_COLUMNS_MAX];
 };
 
-/* Adds the next cell. Copies the text. */
+/* Prints all cells, row by row, with output_cell. */
+typedef void output_rows_function(struct output_table *table, const void *context);
+
+/* Prints the next cell, as text_shown returns it. */
 __attribute__((format(printf, 2, 3))) void output_cell(struct output_table *table,
                                                        const char *format, ...);
 
 /*
- * Prints the table and empties it: on a terminal aligned, with a heading, otherwise a line for each
- * row, with tabs between its cells.
+ * Prints a table: on a terminal aligned, with a heading, otherwise a line for each row, with tabs
+ * between its cells. Stores no cells: calls `rows` once, on a terminal twice.
  */
-void output_table(struct output_table *table);
+void output_table(struct output_table *table, output_rows_function *rows, const void *context);
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dflockctl/key_stats.h"
+#include "dflockctl/command.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/query.h"
 
@@ -17,13 +17,16 @@ enum {
     POLLER_GRANTS_MAX = 1000000000
 };
 
-void poller_init(struct poller *poller, const struct settings *settings, size_t server)
+void poller_init(struct poller *poller, const struct settings *settings, size_t server,
+                 bool keep_keys)
 {
     memset(poller, 0, sizeof(*poller));
     poller->settings = settings;
     poller->server = server;
+    poller->keep_keys = keep_keys;
     poller->grants_per_s = -1;
-    snprintf(poller->key, sizeof(poller->key), "dflockctl.top.%jd", (intmax_t)getpid());
+    snprintf(poller->key, sizeof(poller->key), "dflockctl.%s.%jd", settings->command->name,
+             (intmax_t)getpid());
 }
 
 static void poller_disconnect(struct poller *poller)
@@ -36,8 +39,10 @@ static void poller_disconnect(struct poller *poller)
 void poller_free(struct poller *poller)
 {
     poller_disconnect(poller);
-    json_decref(poller->stats);
-    poller->stats = NULL;
+    key_stats_free(&poller->list);
+    key_stats_free(&poller->arriving);
+    memset(&poller->totals, 0, sizeof(poller->totals));
+    poller->has_stats = false;
 }
 
 /* Drops all that is known about the server. */
@@ -59,6 +64,23 @@ static void poller_fail_connection(struct poller *poller, enum dflockd_status st
 
 /* ---- requests ---- */
 
+/* A stats_key_function. */
+static void poller_take_key(void *context, const struct key_stats *entry)
+{
+    struct poller *poller = context;
+
+    if (!entry->idle)
+        key_stats_add(&poller->arriving, entry);
+}
+
+/* A dflockd_text_function. */
+static void poller_take_text(void *context, const char *part, size_t length)
+{
+    struct poller *poller = context;
+
+    stats_parser_read(&poller->parser, part, length);
+}
+
 static void poller_send(struct poller *poller, enum dflockd_command command, const char *token)
 {
     struct dflockd_request request = {
@@ -67,8 +89,12 @@ static void poller_send(struct poller *poller, enum dflockd_command command, con
         .lease_s = POLLER_LEASE_S,
         .token = token,
     };
-    enum dflockd_status status = dflockd_connection_send(poller->connection, &request);
+    enum dflockd_status status;
 
+    if (command == DFLOCKD_STATS)
+        stats_parser_begin(&poller->parser, poller->server,
+                           poller->keep_keys ? poller_take_key : NULL, poller);
+    status = dflockd_connection_send(poller->connection, &request);
     if (status != DFLOCKD_STATUS_DONE) {
         poller_fail_connection(poller, status);
         return;
@@ -95,14 +121,27 @@ void poller_begin(struct poller *poller)
             poller_fail_connection(poller, status);
             return;
         }
+        dflockd_connection_stream_text(poller->connection, poller_take_text, poller);
     }
     poller->begun_ms = now_ms;
     poller_send(poller, poller->settings->probe ? DFLOCKD_ACQUIRE : DFLOCKD_STATS, NULL);
 }
 
+bool poller_is_pending(const struct poller *poller)
+{
+    return poller->pending_count > 0;
+}
+
 struct pollfd poller_watched(const struct poller *poller)
 {
     return query_watched(poller->connection);
+}
+
+int64_t poller_due_ms(const struct poller *poller)
+{
+    int timeout_ms = poller->connection ? dflockd_connection_timeout(poller->connection) : -1;
+
+    return timeout_ms < 0 ? LOOP_NEVER : loop_now_ms() + timeout_ms;
 }
 
 /* ---- replies ---- */
@@ -120,19 +159,21 @@ static void poller_take_fence(struct poller *poller, uint64_t fence)
     poller->fence_ms = now_ms;
 }
 
-static void poller_take_stats(struct poller *poller, const struct dflockd_reply *reply)
+static void poller_take_stats(struct poller *poller, enum dflockd_status status)
 {
-    json_t *stats = NULL;
-
-    if (reply->status == DFLOCKD_STATUS_DONE)
-        stats = key_stats_parse(reply->text, reply->text_length);
-    json_decref(poller->stats);
-    poller->stats = stats;
-    if (stats)
-        poller->problem[0] = '\0';
-    else
-        poller_fail(poller, dflockd_status_text(reply->status ? reply->status
-                                                              : DFLOCKD_STATUS_STRANGE_ANSWER));
+    if (status == DFLOCKD_STATUS_DONE && !stats_parser_is_complete(&poller->parser))
+        status = DFLOCKD_STATUS_STRANGE_ANSWER;
+    if (status != DFLOCKD_STATUS_DONE) {
+        poller_fail(poller, dflockd_status_text(status));
+        return;
+    }
+    key_stats_free(&poller->list);
+    poller->list = poller->arriving;
+    poller->arriving = (struct key_stats_list){0};
+    poller->totals = poller->parser.totals;
+    poller->has_stats = true;
+    poller->replies++;
+    poller->problem[0] = '\0';
 }
 
 static void poller_take(struct poller *poller, const struct dflockd_reply *reply)
@@ -143,7 +184,7 @@ static void poller_take(struct poller *poller, const struct dflockd_reply *reply
     memmove(poller->pending, poller->pending + 1,
             poller->pending_count * sizeof(poller->pending[0]));
     if (command == DFLOCKD_STATS) {
-        poller_take_stats(poller, reply);
+        poller_take_stats(poller, reply->status);
     } else if (command == DFLOCKD_ACQUIRE) {
         if (reply->status == DFLOCKD_STATUS_DONE) {
             poller_take_fence(poller, reply->fence);

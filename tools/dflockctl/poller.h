@@ -8,12 +8,13 @@
 #ifndef DFLOCKCTL_POLLER_H
 #define DFLOCKCTL_POLLER_H
 
-#include <jansson.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dflockctl/key_stats.h"
 #include "dflockctl/settings.h"
+#include "dflockctl/stats_parser.h"
 #include "dflockd/client.h"
 
 enum {
@@ -22,13 +23,19 @@ enum {
 };
 
 struct poller {
-    json_t *stats;                    /* the newest; NULL: none, or the server failed since */
+    uint64_t replies;                 /* to `stats` */
+    bool has_stats;                   /* no: none yet, or the server failed since */
+    struct stats_totals totals;       /* the newest */
+    struct key_stats_list list;       /* likewise, keys with holders or waiters */
     double grants_per_s;              /* negative: unknown */
     char problem[POLLER_PROBLEM_MAX]; /* why there are no statistics; "": no problem */
 
     /* Private. */
     const struct settings *settings;
     size_t server;
+    bool keep_keys;
+    struct stats_parser parser;     /* of the reply that arrives */
+    struct key_stats_list arriving; /* its keys */
     char key[POLLER_KEY_MAX];
     struct dflockd_connection *connection; /* NULL: none */
     enum dflockd_command pending[4];       /* requests without a reply, in order */
@@ -38,14 +45,22 @@ struct poller {
     int64_t fence_ms;
 };
 
-void poller_init(struct poller *poller, const struct settings *settings, size_t server);
+/* Without `keep_keys` the list stays empty. */
+void poller_init(struct poller *poller, const struct settings *settings, size_t server,
+                 bool keep_keys);
 void poller_free(struct poller *poller);
 
 /* Begins a poll unless one is pending. Connects if there is no connection. */
 void poller_begin(struct poller *poller);
 
+/* Returns whether replies are pending. */
+bool poller_is_pending(const struct poller *poller);
+
 /* Returns the descriptor to watch, -1 if none. */
 struct pollfd poller_watched(const struct poller *poller);
+
+/* Returns when to receive even if nothing arrives, as loop_now_ms counts, or LOOP_NEVER. */
+int64_t poller_due_ms(const struct poller *poller);
 
 /* Processes the replies that have arrived. Returns whether anything to show has changed. */
 bool poller_receive(struct poller *poller);

@@ -1,11 +1,14 @@
 /*
- * A request to one server whose reply the command waits for.
+ * Requests to servers whose replies the command waits for: one, or one to each server at the same
+ * time.
  */
 #ifndef DFLOCKCTL_QUERY_H
 #define DFLOCKCTL_QUERY_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "dflockctl/settings.h"
 #include "dflockd/client.h"
@@ -13,7 +16,15 @@
 /* Zeroed before the first request. */
 struct query {
     struct dflockd_connection *connection; /* NULL: none yet */
-    struct dflockd_reply reply;
+    struct dflockd_reply reply;            /* DONE if there is none */
+    enum dflockd_status status;            /* of the reply, or why there is none */
+
+    /* Private. */
+    const struct settings *settings;
+    size_t server;
+    bool pending;
+    int64_t deadline_ms;
+    char problem[DFLOCKD_PROBLEM_MAX]; /* why there is no reply; "": `status` says it */
 };
 
 /*
@@ -23,6 +34,26 @@ struct query {
  */
 enum dflockd_status query_run(struct query *query, const struct settings *settings, size_t server,
                               const struct dflockd_request *request);
+
+/*
+ * Begins a request. `take` with `context` receives the text of a reply to `stats` in parts; NULL:
+ * `query->reply` has it.
+ */
+void query_begin(struct query *query, const struct settings *settings, size_t server,
+                 const struct dflockd_request *request, dflockd_text_function *take, void *context);
+
+/*
+ * Takes the replies that have arrived: a query is no longer pending then, or after its timeout.
+ * Sets `watched` for each query. Returns when to call it again if nothing happens, as loop_now_ms
+ * counts, or LOOP_NEVER if no query is pending.
+ */
+int64_t query_receive(struct query *queries, size_t count, struct pollfd *watched);
+
+/* Waits until no query is pending. */
+void query_wait(struct query *queries, size_t count);
+
+/* Reports on stderr that `query` has no reply, or a reply other than DONE. */
+void query_report_failure(const struct query *query);
 
 /* Closes the connection. */
 void query_close(struct query *query);

@@ -64,7 +64,8 @@ struct settings {
     bool json;
     bool probe;
     uint64_t count;
-    uint64_t interval_s;
+    uint64_t interval_ms; /* 0: once */
+    bool keys;
 
     /* Results. */
     const struct command *command;

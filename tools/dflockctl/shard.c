@@ -1,8 +1,7 @@
-#include <jansson.h>
 #include <stdio.h>
 
 #include "dflockctl/command.h"
-#include "dflockctl/output.h"
+#include "dflockctl/json_writer.h"
 #include "dflockctl/status.h"
 
 int shard_run(const struct settings *settings)
@@ -20,11 +19,16 @@ int shard_run(const struct settings *settings)
     server = dflockd_client_server(client, key);
     dflockd_client_close(client);
     if (settings->json) {
-        json_t *value = output_made(json_pack("{s:o, s:s, s:i}", "key", output_key(key), "server",
-                                              settings->servers[server], "number", (int)server));
+        struct json_writer writer = json_writer_new();
 
-        output_json(value);
-        json_decref(value);
+        json_begin(&writer, '{');
+        json_name(&writer, "key");
+        json_text(&writer, key);
+        json_name(&writer, "server");
+        json_text(&writer, settings->servers[server]);
+        json_name(&writer, "number");
+        json_integer(&writer, server);
+        json_end(&writer, '}');
     } else {
         printf("%s\n", settings->servers[server]);
     }

@@ -15,7 +15,7 @@ static void show_print_entry(const struct key_stats *entry)
         return;
     }
     if (entry->kind == KEY_SEMAPHORE) {
-        printf("%" PRIu64 " of %" PRIu64 " slots held", entry->holders, entry->limit);
+        printf("%" PRIu64 " of %" PRIu32 " slots held", entry->holders, entry->limit);
     } else if (entry->holders == 0) {
         printf("not held");
     } else {
@@ -28,22 +28,6 @@ static void show_print_entry(const struct key_stats *entry)
         printf(", %" PRIu64 " waiting\n", entry->waiters);
     else
         printf(", nobody waiting\n");
-}
-
-/* Removes all other keys from the list. */
-static void show_keep_key(struct key_stats_list *list, const char *key)
-{
-    char *valid = text_valid(key, strlen(key));
-    size_t kept = 0;
-
-    for (size_t i = 0; i < list->count; i++) {
-        const struct key_stats *entry = &list->keys[i];
-
-        if (entry->key_length == strlen(valid) && memcmp(entry->key, valid, entry->key_length) == 0)
-            list->keys[kept++] = *entry;
-    }
-    list->count = kept;
-    free(valid);
 }
 
 static void show_print_key(const struct snapshot *snapshot, size_t server)
@@ -62,14 +46,20 @@ static void show_print_key(const struct snapshot *snapshot, size_t server)
 
 int show_run(const struct settings *settings)
 {
-    struct snapshot snapshot = {.settings = settings};
+    struct snapshot snapshot = {
+        .settings = settings,
+        .list_keys = true,
+        .list_idle = true,
+        .prefix = settings->words[0],
+        .whole = true,
+    };
     size_t server = settings_server_of(settings, settings->words[0]);
 
-    snapshot_request(&snapshot, server);
-    show_keep_key(&snapshot.list, settings->words[0]);
-    if (snapshot.stats[server] && settings->json)
-        snapshot_print_keys_json(&snapshot, true);
-    else if (snapshot.stats[server])
+    snapshot_request(&snapshot, server, 1);
+    key_stats_sort(&snapshot.list, "kind", false);
+    if (snapshot.replied[server] && settings->json)
+        snapshot_print_keys_json(&snapshot);
+    else if (snapshot.replied[server])
         show_print_key(&snapshot, server);
     return snapshot_finish(&snapshot);
 }

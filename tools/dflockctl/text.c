@@ -16,8 +16,7 @@ enum {
     TEXT_SHOWN_MAX = 10 /* bytes of a shown character: \u{10ffff} */
 };
 
-/* Returns the length of the UTF-8 sequence at `bytes` and sets `*point`, or returns 0. */
-static size_t text_decode(const char *bytes, size_t length, uint32_t *point)
+size_t text_decode(const char *bytes, size_t length, uint32_t *point)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     uint8_t lead = (uint8_t)bytes[0];
@@ -33,6 +32,19 @@ static size_t text_decode(const char *bytes, size_t length, uint32_t *point)
     }
     if (*point < least[count] || *point > 0x10ffff || (*point >= 0xd800 && *point <= 0xdfff))
         return 0;
+    return count;
+}
+
+size_t text_encode(uint32_t point, char bytes[TEXT_UTF8_MAX])
+{
+    static const uint8_t leads[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t count = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+
+    for (size_t i = count - 1; i > 0; i--) {
+        bytes[i] = (char)(0x80 | (point & 0x3f));
+        point >>= 6;
+    }
+    bytes[0] = (char)(leads[count] | point);
     return count;
 }
 

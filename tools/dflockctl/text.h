@@ -7,6 +7,18 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+enum {
+    TEXT_UTF8_MAX = 4, /* bytes of a character */
+    TEXT_REPLACEMENT_POINT = 0xfffd
+};
+
+/* Returns the length of the UTF-8 sequence at `bytes` and sets `*point`, or returns 0. */
+size_t text_decode(const char *bytes, size_t length, uint32_t *point);
+
+/* Writes the character in UTF-8. Returns its length. */
+size_t text_encode(uint32_t point, char bytes[TEXT_UTF8_MAX]);
 
 /*
  * Returns a copy of `length` bytes, which the caller frees: control characters and bytes that are

@@ -17,7 +17,16 @@
 enum {
     TOP_NAME_MIN = 12,     /* columns, also on a narrower terminal */
     TOP_SERVERS_SHARE = 3, /* servers take at most one line in this many */
-    TOP_NUMBER_MAX = 32
+    TOP_NUMBER_MAX = 32,
+    TOP_SEQUENCE_MS = 200 /* between its bytes; after a longer pause ESC was a key of its own */
+};
+
+/* How much of the sequence of a function key was read. */
+enum top_sequence {
+    TOP_NONE,
+    TOP_ESCAPE,
+    TOP_PARAMETERS,
+    TOP_FINAL /* all except the final byte */
 };
 
 static const char *const top_orders[] = {"waiters", "holders", "lease", "key"};
@@ -28,11 +37,12 @@ struct top {
     struct screen screen;
     struct poller pollers[SETTINGS_SERVERS_MAX];
     struct key_stats_list list;
-    struct key_stats_totals totals[SETTINGS_SERVERS_MAX];
     size_t order; /* of `top_orders` */
     bool reverse;
     bool paused;
     bool over;
+    enum top_sequence sequence;
+    int64_t typed_ms; /* when the last byte was read */
 };
 
 /* ---- drawing ---- */
@@ -78,7 +88,7 @@ static const char *top_without_name(const char *problem, const char *name)
 static void top_draw_server(struct top *top, size_t server, size_t width)
 {
     const struct poller *poller = &top->pollers[server];
-    const struct key_stats_totals *totals = &top->totals[server];
+    const struct stats_totals *totals = &poller->totals;
     char *name = top_fit(top->settings->servers[server], width);
     char grants[TOP_NUMBER_MAX] = "-";
 
@@ -87,7 +97,7 @@ static void top_draw_server(struct top *top, size_t server, size_t width)
     if (poller->problem[0])
         screen_line(&top->screen, SCREEN_BOLD, "%s %s", name,
                     top_without_name(poller->problem, top->settings->servers[server]));
-    else if (!poller->stats)
+    else if (!poller->has_stats)
         screen_line(&top->screen, SCREEN_PLAIN, "%s connecting", name);
     else
         screen_line(&top->screen, SCREEN_PLAIN,
@@ -121,7 +131,7 @@ static void top_draw_key(struct top *top, const struct key_stats *entry, size_t 
     char lease[TOP_NUMBER_MAX] = "-";
 
     if (entry->kind == KEY_SEMAPHORE)
-        snprintf(holders, sizeof(holders), "%" PRIu64 "/%" PRIu64, entry->holders, entry->limit);
+        snprintf(holders, sizeof(holders), "%" PRIu64 "/%" PRIu32, entry->holders, entry->limit);
     else
         snprintf(holders, sizeof(holders), "%" PRIu64, entry->holders);
     if (entry->lease_s >= 0)
@@ -132,36 +142,24 @@ static void top_draw_key(struct top *top, const struct key_stats *entry, size_t 
     free(key);
 }
 
-/* Draws the keys that fit. Returns the number of all. */
-static size_t top_draw_keys(struct top *top)
+/* Draws the keys that fit. */
+static void top_draw_keys(struct top *top)
 {
     size_t width = top_name_width(top, 10 + 12 + 9 + 11);
     char *title = top_fit("KEY", width);
-    size_t count = 0;
 
     screen_line(&top->screen, SCREEN_REVERSE, "%s %-9s %11s %8s %10s", title, "KIND", "HOLDERS",
                 "WAITERS", "LEASE");
     free(title);
-    for (size_t i = 0; i < top->list.count; i++) {
-        if (top->list.keys[i].idle)
-            continue;
-        if (screen_left(&top->screen) > 1)
-            top_draw_key(top, &top->list.keys[i], width);
-        count++;
-    }
-    return count;
+    for (size_t i = 0; i < top->list.count && screen_left(&top->screen) > 1; i++)
+        top_draw_key(top, &top->list.keys[i], width);
 }
 
-/* Statistics that no dflockd writes count as none. */
 static void top_update_keys(struct top *top)
 {
     top->list.count = 0;
-    for (size_t server = 0; server < top->settings->options.server_count; server++) {
-        const json_t *stats = top->pollers[server].stats;
-
-        if (!stats || !key_stats_add(&top->list, server, stats, &top->totals[server]))
-            memset(&top->totals[server], 0, sizeof(top->totals[server]));
-    }
+    for (size_t server = 0; server < top->settings->options.server_count; server++)
+        key_stats_add_all(&top->list, &top->pollers[server].list);
     key_stats_sort(&top->list, top_orders[top->order], top->reverse);
 }
 
@@ -171,51 +169,83 @@ static void top_draw(struct top *top)
     time_t now = time(NULL);
     struct tm local;
     char clock[TOP_NUMBER_MAX] = "";
-    size_t count;
 
     if (localtime_r(&now, &local))
         strftime(clock, sizeof(clock), "%H:%M:%S", &local);
     top_update_keys(top);
     screen_begin(screen);
-    screen_line(screen, SCREEN_BOLD, "dflockctl top  %s  every %" PRIu64 " s%s", clock,
-                top->settings->interval_s, top->paused ? "  paused: space continues" : "");
+    screen_line(screen, SCREEN_BOLD, "dflockctl top  %s  every %g s%s", clock,
+                (double)top->settings->interval_ms / 1e3,
+                top->paused ? "  paused: space continues" : "");
     screen_line(screen, SCREEN_PLAIN, "%s", "");
     top_draw_servers(top);
     screen_line(screen, SCREEN_PLAIN, "%s", "");
-    count = top_draw_keys(top);
+    top_draw_keys(top);
     screen_skip_to_end(screen);
     screen_line(screen, SCREEN_PLAIN, "q quit  s sort: %s%s  r reverse  space pause  %zu %s",
-                top_orders[top->order], top->reverse ? " (reverse)" : "", count,
-                count == 1 ? "key" : "keys");
+                top_orders[top->order], top->reverse ? " (reverse)" : "", top->list.count,
+                top->list.count == 1 ? "key" : "keys");
     screen_show(screen);
 }
 
 /* ---- events ---- */
+
+/* Unknown keys do nothing. */
+static void top_act_on_key(struct top *top, char key)
+{
+    switch (key) {
+    case 'q':
+    case 'Q':
+        top->over = true;
+        break;
+    case 's':
+        top->order = (top->order + 1) % (sizeof(top_orders) / sizeof(top_orders[0]));
+        break;
+    case 'r':
+        top->reverse = !top->reverse;
+        break;
+    case ' ':
+        top->paused = !top->paused;
+        break;
+    default:
+        break;
+    }
+}
+
+/*
+ * Returns whether the byte belongs to a sequence that a function key sends, as ECMA-48 has it: ESC,
+ * or ESC [ parameters and a final byte, or ESC O and a final byte. Alt with a key is ESC and a
+ * byte.
+ */
+static bool top_is_in_sequence(struct top *top, char byte)
+{
+    bool final = byte >= '@' && byte <= '~';
+    enum top_sequence before = top->sequence;
+
+    if (byte == '\x1b') {
+        top->sequence = TOP_ESCAPE;
+        return true;
+    }
+    if (before == TOP_ESCAPE && (byte == '[' || byte == 'O'))
+        top->sequence = byte == '[' ? TOP_PARAMETERS : TOP_FINAL;
+    else if (before != TOP_PARAMETERS || final)
+        top->sequence = TOP_NONE;
+    return before != TOP_NONE;
+}
 
 /* Returns false at the end of the input. */
 static bool top_read_keyboard(struct top *top)
 {
     char typed[64];
     ssize_t length = read(STDIN_FILENO, typed, sizeof(typed));
+    int64_t now_ms = loop_now_ms();
 
+    if (now_ms - top->typed_ms > TOP_SEQUENCE_MS)
+        top->sequence = TOP_NONE;
+    top->typed_ms = now_ms;
     for (ssize_t i = 0; i < length; i++) {
-        switch (typed[i]) {
-        case 'q':
-        case 'Q':
-            top->over = true;
-            break;
-        case 's':
-            top->order = (top->order + 1) % (sizeof(top_orders) / sizeof(top_orders[0]));
-            break;
-        case 'r':
-            top->reverse = !top->reverse;
-            break;
-        case ' ':
-            top->paused = !top->paused;
-            break;
-        default:
-            break;
-        }
+        if (!top_is_in_sequence(top, typed[i]))
+            top_act_on_key(top, typed[i]);
     }
     return length > 0;
 }
@@ -243,23 +273,26 @@ static int top_step(struct top *top, int64_t *poll_ms)
     size_t count = top->settings->options.server_count;
     struct pollfd watched[SETTINGS_SERVERS_MAX + 1];
     struct signalfd_siginfo info;
+    int64_t until_ms = *poll_ms;
     bool changed = false;
     int signal;
 
     for (size_t server = 0; server < count; server++) {
         changed = poller_receive(&top->pollers[server]) || changed;
         watched[server] = poller_watched(&top->pollers[server]);
+        if (poller_due_ms(&top->pollers[server]) < until_ms)
+            until_ms = poller_due_ms(&top->pollers[server]);
     }
     watched[count] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
     if (changed)
         top_draw(top);
-    signal = loop_wait(&top->loop, watched, count + 1, *poll_ms, &info);
+    signal = loop_wait(&top->loop, watched, count + 1, until_ms, &info);
     if (!top_act_on_signal(top, signal))
         return signal;
     if (watched[count].revents && !top_read_keyboard(top))
         return SIGHUP;
     if (loop_now_ms() >= *poll_ms) {
-        *poll_ms = loop_now_ms() + (int64_t)top->settings->interval_s * 1000;
+        *poll_ms = loop_now_ms() + (int64_t)top->settings->interval_ms;
         if (!top->paused)
             top_poll(top);
     }
@@ -302,7 +335,7 @@ int top_run(const struct settings *settings)
     top = new_memory(1, sizeof(*top));
     top->settings = settings;
     for (size_t server = 0; server < count; server++)
-        poller_init(&top->pollers[server], settings, server);
+        poller_init(&top->pollers[server], settings, server, true);
     status = loop_open(&top->loop, more);
     if (status < 0) {
         status_report("cannot wait for signals: %s", strerror(-status));
