@@ -1,7 +1,7 @@
 """The lease that `renew` requests if no --lease is given: a renewal never ends a lease earlier."""
 
 import pytest
-from ctl import USAGE, ctl
+from ctl import CTL, USAGE, ctl
 from lib.server import Server
 from lib.wire_client import Client
 
@@ -50,6 +50,13 @@ def test_renew_asks_for_the_lease_of_the_lock_around_it(server, holder):
     assert int(ctl(server, "renew", variables=variables).stdout) > 290
     variables.update(DFLOCKD_LEASE="5", DFLOCKD_TOKEN="0" * 32)
     assert int(ctl(server, "renew", "key", holder[1], variables=variables).stdout) > 290
+
+
+def test_renew_under_a_lock_keeps_its_lease(server):
+    for command, lease in ((("lock", "key"), 700), (("sem", "key", "-n", "2"), 700)):
+        done = ctl(server, *command, "--lease", str(lease), "--", str(CTL), "renew")
+        assert (done.returncode, done.stdout) == (0, f"{lease}\n")
+    assert ctl(server, "lock", "key", "--", str(CTL), "renew").stdout == "3\n"
 
 
 def test_renew_requests_the_default_for_a_slot(server):

@@ -138,11 +138,11 @@ static const struct flag top_flags[] = {
     "dflockctl ends by the same signal, so that ^C also ends a shell's loop around\n"    \
     "it.\n"                                                                              \
     "\n"                                                                                 \
-    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment.\n" \
-    "The fence is a number that rises with every grant, by which a resource can\n"       \
-    "refuse a late writer. The environment does not contain the secret of\n"             \
-    "--auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside the command, set\n"      \
-    "DFLOCKD_AUTH_TOKEN_FILE.\n"                                                         \
+    "The command has DFLOCKD_KEY, DFLOCKD_TOKEN, DFLOCKD_FENCE and DFLOCKD_LEASE\n"      \
+    "(seconds) in its environment. The fence is a number that rises with every\n"        \
+    "grant, by which a resource can refuse a late writer. The environment does not\n"    \
+    "contain the secret of --auth-token or DFLOCKD_AUTH_TOKEN; for a dflockctl inside\n" \
+    "the command, set DFLOCKD_AUTH_TOKEN_FILE.\n"                                        \
     "\n"                                                                                 \
     "lock takes several keys, also of several servers. It acquires them in the order\n"  \
     "of their bytes, so that two such commands cannot block each other for ever, and\n"  \

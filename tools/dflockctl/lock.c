@@ -105,6 +105,20 @@ static void lock_append(char **list, const char *word)
     sprintf(*list + length, "%s%s", length > 0 ? " " : "", word);
 }
 
+/* For `dflockctl renew` of a single grant. */
+static void lock_set_lease(const struct lock *lock)
+{
+    const struct settings *settings = lock->settings;
+    char lease[24];
+
+    snprintf(lease, sizeof(lease), "%" PRIu64,
+             holds_find(&lock->holds, settings->words[0])->grant.lease_s);
+    if (settings->word_count == 1)
+        lock_set_variable("DFLOCKD_LEASE", lease);
+    else
+        unsetenv("DFLOCKD_LEASE");
+}
+
 /*
  * Sets the command's environment: facts about the grants, and no secret. Lists are in the order of
  * the command line; no key contains a blank. With several keys the variables of a single one are
@@ -134,6 +148,7 @@ static void lock_set_environment(const struct lock *lock)
             unsetenv(names[i]);
         free(lists[i]);
     }
+    lock_set_lease(lock);
     unsetenv("DFLOCKD_AUTH_TOKEN");
 }
 
