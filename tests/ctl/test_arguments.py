@@ -4,7 +4,7 @@ import re
 
 import pytest
 from ctl import USAGE, ctl
-from lib.server import Server
+from lib.server import ROOT, Server
 
 COMMANDS = ["lock", "sem", "acquire", "release", "renew", "ls", "show", "stats", "ping", "top",
             "shard"]
@@ -144,3 +144,11 @@ def test_an_empty_variable_counts_as_unset():
     with Server() as server:
         empty = {f"DFLOCKD_{name}": "" for name in SERVER_FLAGS.values() if name != "SERVERS"}
         assert ctl(server, "ping", variables=empty).returncode == 0
+
+
+def test_the_manual_names_every_variable():
+    page = (ROOT / "tools/man/dflockctl.1.in").read_text().split(".Sh ENVIRONMENT")[1]
+    sources = "".join(file.read_text() for file in (ROOT / "tools/dflockctl").glob("*.c"))
+    for name in {*re.findall(r'(?:getenv|setenv|set_variable)\("(\w+)"', sources),
+                 *re.findall(r'"(DFLOCKD_\w+)"', sources)}:
+        assert re.search(rf"\b{name}\b", page), name

@@ -122,7 +122,7 @@ def send_to_group(running):
 
 
 def send_to_each(running):
-    """As a service manager does with the processes of a control group."""
+    """As systemd does with KillMode=control-group; send_to_process is KillMode=mixed."""
     pids = [running.pid]
     for pid in pids:
         pids += children(pid)
@@ -132,7 +132,7 @@ def send_to_each(running):
 
 @pytest.mark.parametrize("send, prefix", [
     (send_to_process, ()), (send_to_group, ()), (send_to_each, ()),
-    (send_to_process, ("timeout", "1000"))])
+    (send_to_process, ("timeout", "1000")), (send_to_process, ("timeout", "--foreground", "1000"))])
 def test_a_signal_reaches_the_command_exactly_once(server, tmp_path, send, prefix):
     def count(index):
         path = tmp_path / str(index)
