@@ -1,5 +1,6 @@
 #include "bench/background.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,28 +101,45 @@ static bool background_acquire_keys(struct holder *holder, const struct codec *c
     return true;
 }
 
-static bool background_open_holders(struct background *background, const struct settings *settings,
-                                    const struct codec *codec, char problem[SETUP_PROBLEM_MAX])
+static int background_connect(const struct background *background, uint32_t place,
+                              char problem[SETUP_PROBLEM_MAX])
 {
-    uint64_t left = settings->held;
+    const struct settings *settings = background->settings;
 
-    background->holders = calloc(left / KEYS_PER_HOLDER + 1, sizeof(*background->holders));
+    return setup_connect(&settings->servers[place % settings->server_count], background->codec,
+                         NULL, problem);
+}
+
+static bool background_open_holder(const struct background *background, uint32_t place,
+                                   char problem[SETUP_PROBLEM_MAX])
+{
+    struct holder *holder = &background->holders[place];
+    uint64_t left = background->settings->held - (uint64_t)place * KEYS_PER_HOLDER;
+    uint32_t count = left < KEYS_PER_HOLDER ? (uint32_t)left : KEYS_PER_HOLDER;
+
+    holder->descriptor = background_connect(background, place, problem);
+    if (holder->descriptor < 0)
+        return false;
+    if (background_acquire_keys(holder, background->codec, place * KEYS_PER_HOLDER, count, problem))
+        return true;
+    close(holder->descriptor);
+    holder->descriptor = -1;
+    return false;
+}
+
+static bool background_open_holders(struct background *background, char problem[SETUP_PROBLEM_MAX])
+{
+    uint64_t count = (background->settings->held + KEYS_PER_HOLDER - 1) / KEYS_PER_HOLDER;
+
+    background->holders = calloc(count + 1, sizeof(*background->holders));
     if (!background->holders) {
         snprintf(problem, SETUP_PROBLEM_MAX, "out of memory");
         return false;
     }
-    for (uint32_t i = 0; left > 0; i++) {
-        uint32_t count = left < KEYS_PER_HOLDER ? (uint32_t)left : KEYS_PER_HOLDER;
-        struct holder *holder = &background->holders[i];
-
-        holder->descriptor =
-            setup_connect(&settings->servers[i % settings->server_count], codec, NULL, problem);
-        if (holder->descriptor < 0)
+    for (uint32_t i = 0; i < count; i++) {
+        if (!background_open_holder(background, i, problem))
             return false;
         background->holder_count++;
-        if (!background_acquire_keys(holder, codec, i * KEYS_PER_HOLDER, count, problem))
-            return false;
-        left -= count;
     }
     return true;
 }
@@ -137,8 +155,10 @@ bool background_open(struct background *background, const struct settings *setti
                      const struct codec *codec, char problem[SETUP_PROBLEM_MAX])
 {
     memset(background, 0, sizeof(*background));
+    background->settings = settings;
+    background->codec = codec;
     background->next_renewal_ns = clock_monotonic_ns() + RENEW_EVERY_S * NS_PER_S;
-    if (!background_open_holders(background, settings, codec, problem))
+    if (!background_open_holders(background, problem))
         return false;
     background->idle = calloc(settings->idle + 1, sizeof(*background->idle));
     if (!background->idle) {
@@ -146,8 +166,7 @@ bool background_open(struct background *background, const struct settings *setti
         return false;
     }
     for (uint32_t i = 0; i < settings->idle; i++) {
-        background->idle[i] =
-            setup_connect(&settings->servers[i % settings->server_count], codec, NULL, problem);
+        background->idle[i] = background_connect(background, i, problem);
         if (background->idle[i] < 0)
             return false;
         background->idle_count++;
@@ -165,28 +184,83 @@ void background_renew(struct background *background, uint64_t now_ns)
     for (uint32_t i = 0; i < background->holder_count; i++) {
         struct holder *holder = &background->holders[i];
 
+        if (holder->descriptor < 0)
+            continue;
         setup_send(holder->descriptor, holder->word, holder->renewal_length);
         /* Discards the replies to earlier renewals. */
         recv(holder->descriptor, answers, sizeof(answers), MSG_DONTWAIT);
     }
 }
 
-uint32_t background_count_closed(const struct background *background)
+/* An idle connection receives nothing but the end, or a last line before it. */
+static bool background_is_idle_closed(int descriptor)
 {
-    uint32_t closed = 0;
     char byte;
 
+    return descriptor < 0 || recv(descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0 ||
+           errno != EAGAIN;
+}
+
+/* Discards the replies to renewals. */
+static bool background_is_holder_closed(int descriptor)
+{
+    char replies[256];
+    ssize_t count;
+
+    if (descriptor < 0)
+        return true;
+    do
+        count = recv(descriptor, replies, sizeof(replies), MSG_DONTWAIT);
+    while (count > 0);
+    return count == 0 || errno != EAGAIN;
+}
+
+static void background_close_one(int *descriptor)
+{
+    if (*descriptor >= 0)
+        close(*descriptor);
+    *descriptor = -1;
+}
+
+void background_repair(struct background *background)
+{
+    char problem[SETUP_PROBLEM_MAX];
+
+    background->incomplete = true;
+    for (uint32_t i = 0; i < background->holder_count; i++) {
+        if (!background_is_holder_closed(background->holders[i].descriptor))
+            continue;
+        background_close_one(&background->holders[i].descriptor);
+        if (!background_open_holder(background, i, problem))
+            return;
+    }
+    for (uint32_t i = 0; i < background->idle_count; i++) {
+        if (!background_is_idle_closed(background->idle[i]))
+            continue;
+        background->idle_lost += background->idle[i] >= 0;
+        background_close_one(&background->idle[i]);
+        background->idle[i] = background_connect(background, i, problem);
+        if (background->idle[i] < 0)
+            return;
+    }
+    background->incomplete = false;
+}
+
+uint32_t background_count_closed(const struct background *background)
+{
+    uint32_t closed = background->idle_lost;
+
     for (uint32_t i = 0; i < background->idle_count; i++)
-        closed += recv(background->idle[i], &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0;
+        closed += background->idle[i] >= 0 && background_is_idle_closed(background->idle[i]);
     return closed;
 }
 
 void background_close(struct background *background)
 {
     for (uint32_t i = 0; i < background->idle_count; i++)
-        close(background->idle[i]);
+        background_close_one(&background->idle[i]);
     for (uint32_t i = 0; i < background->holder_count; i++)
-        close(background->holders[i].descriptor);
+        background_close_one(&background->holders[i].descriptor);
     free(background->idle);
     free(background->holders);
 }

@@ -299,12 +299,25 @@ static struct phase bench_measured_phase(const struct settings *settings)
     return phase;
 }
 
+/* A look at all idle connections would cost too much if no worker has lost one. */
+static void bench_keep_background(struct bench *bench, const struct progress *const *progress,
+                                  uint64_t *lost)
+{
+    uint64_t now_lost = progress_lost(progress, bench->shared.count);
+
+    background_renew(&bench->background, clock_monotonic_ns());
+    if (bench->background.incomplete || now_lost > *lost)
+        background_repair(&bench->background);
+    *lost = now_lost;
+}
+
 static void bench_measure(struct bench *bench)
 {
     struct phase phase = bench_measured_phase(&bench->settings);
     uint64_t tick_ns = phase.window_start_ns + NS_PER_S;
     const struct progress *progress[SETTINGS_THREADS_MAX];
     struct progress sums = {0};
+    uint64_t lost = 0;
     struct cost before;
     struct cost after;
 
@@ -319,7 +332,7 @@ static void bench_measure(struct bench *bench)
 
         while (!bench_all_done(bench) && bench_wait_one(bench, until_ns))
             continue;
-        background_renew(&bench->background, clock_monotonic_ns());
+        bench_keep_background(bench, progress, &lost);
         if (!bench_all_done(bench) && !bench->settings.quiet)
             progress_show(progress, bench->shared.count, second, &sums);
         if (until_ns == phase.window_end_ns)

@@ -8,6 +8,15 @@ static uint64_t progress_read(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+uint64_t progress_lost(const struct progress *const *threads, uint32_t count)
+{
+    uint64_t lost = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        lost += progress_read(&threads[i]->lost);
+    return lost;
+}
+
 void progress_show(const struct progress *const *threads, uint32_t count, uint64_t second,
                    struct progress *sums)
 {

@@ -23,6 +23,9 @@ static inline void progress_add(_Atomic uint64_t *counter, uint64_t by)
     atomic_store_explicit(counter, value + by, memory_order_relaxed);
 }
 
+/* Returns the number of connections that the threads have lost. */
+uint64_t progress_lost(const struct progress *const *threads, uint32_t count);
+
 /*
  * Prints a line about the second that ends now to stderr. `sums` are those of all threads at the
  * end of the previous second; updates them.

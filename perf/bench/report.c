@@ -72,7 +72,7 @@ static void report_text_errors(const struct result *result, FILE *file)
     if (result->unanswered)
         fprintf(file, "silent   %" PRIu64 " workers had no reply at the end\n", result->unanswered);
     if (result->idle_closed)
-        fprintf(file, "idle     %" PRIu32 " closed by the server\n", result->idle_closed);
+        fprintf(file, "idle     %" PRIu32 " were closed by the server\n", result->idle_closed);
     if (settings->rate)
         fprintf(file,
                 "late     %" PRIu64 " rounds by more than 1 ms\n"

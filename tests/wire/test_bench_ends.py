@@ -6,15 +6,18 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from lib.certificates import Authority
 from lib.server import Server, unused_address
 from lib.wire_client import Client, eventually
 from startup import assert_refused, clean_environment
-from test_bench import BENCH, RUN_SECONDS, SHORT, WORKERS, ROUNDS, address, bench, load
+from test_bench import (
+    BENCH, CHEATING_SERVER, ROUNDS, RUN_SECONDS, SHORT, WORKERS, address, bench, load)
 
 LONG = ("--duration", "300", "--warmup-seconds", "0", "--workers", str(WORKERS))
 
@@ -191,6 +194,39 @@ def test_a_load_continues_after_a_restart_of_the_server(arguments):
     assert done.returncode == 2, done
     assert result["check"]["violations"] == 0, done.stderr
     assert 0 < result["lost"] <= WORKERS and result["failed"] >= 0
+
+
+def test_idle_connections_and_held_keys_return_after_a_restart():
+    with Server() as first:
+        with Run("--servers", address(first), *LONG, "--idle", 20, "--held", 30) as run:
+            wait_for_load(first)
+            first.kill()
+            with Server(port=first.port) as second, Client(second) as client:
+                eventually(lambda: client.stats()["connections"] > 20 + WORKERS)
+                eventually(lambda: len(client.stats()["locks"]) >= 30)
+                run.process.send_signal(signal.SIGTERM)
+                assert "\nidle     20 were closed by the server\n" in run.finish().stdout
+
+
+@pytest.mark.parametrize("cheat, status", [("none", 2), ("double", 3)])
+def test_check_detects_a_server_that_cheats_after_lost_connections(cheat, status):
+    process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    port = int(process.stdout.readline())
+    server = SimpleNamespace(connect=lambda timeout: socket.create_connection(("127.0.0.1", port)))
+    try:
+        with Proxy(server) as proxy:
+            with Run("--servers", address(proxy), *LONG, "--duration", 2, "--keys", "shared",
+                     "--hold", 500, "--check", "--quiet") as run:
+                for _ in range(5):
+                    eventually(lambda: len(proxy.pairs) >= WORKERS)
+                    time.sleep(0.1)
+                    proxy.cut()
+                done = run.finish()
+    finally:
+        process.kill()
+        process.communicate()
+    assert done.returncode == status, done
 
 
 def test_rounds_are_completed_after_a_restart():
