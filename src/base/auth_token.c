@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file_error.h"
 #include "dflockd/protocol.h"
 
 enum {
@@ -37,13 +38,15 @@ char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PR
         length--;
     }
     if (length == 0)
-        auth_token_set_problem(problem, "the auth token is empty");
+        auth_token_set_problem(problem, "the secret is empty; give at least one byte");
     else if (length > DFLOCKD_AUTH_LINE_MAX)
-        auth_token_set_problem(problem, "the auth token is longer than 65536 bytes");
+        auth_token_set_problem(problem,
+                               "the secret is longer than 65536 bytes; give a shorter one");
     else if (memchr(text, '\n', length) || memchr(text, '\r', length))
-        auth_token_set_problem(problem, "the auth token holds a newline");
+        auth_token_set_problem(problem, "the secret holds a newline; write it in one line");
     else if (memchr(text, '\0', length))
-        auth_token_set_problem(problem, "the auth token holds a NUL byte");
+        auth_token_set_problem(problem,
+                               "the secret holds a NUL byte; write it as text, such as base64");
     else if (!(token = strndup(text, length)))
         auth_token_set_problem(problem, "out of memory");
     return token;
@@ -51,20 +54,19 @@ char *auth_token_new(const char *text, size_t length, char problem[AUTH_TOKEN_PR
 
 static void auth_token_set_read_problem(char problem[AUTH_TOKEN_PROBLEM_MAX], const char *path)
 {
-    snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path, strerror(errno));
+    snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': %s", path,
+             file_error_explain(errno));
 }
 
 /* As auth_token_new; the problem names the file. */
 static char *auth_token_new_from_file(const char *text, size_t length, const char *path,
                                       char problem[AUTH_TOKEN_PROBLEM_MAX])
 {
-    char what[48] = "longer than a token with blanks around it";
-    char *token = length < FILE_MAX_BYTES ? auth_token_new(text, length, problem) : NULL;
+    char what[AUTH_TOKEN_PROBLEM_MAX] = "longer than a secret with blanks around it";
+    char *token = length < FILE_MAX_BYTES ? auth_token_new(text, length, what) : NULL;
 
-    if (!token && length < FILE_MAX_BYTES)
-        snprintf(what, sizeof(what), "%.47s", problem);
     if (!token)
-        snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "'%.200s': %s", path, what);
+        snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "'%.200s': %.80s", path, what);
     return token;
 }
 
@@ -106,7 +108,8 @@ char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
     FILE *file;
 
     if (descriptor >= 0 && fstat(descriptor, &status) == 0 && !S_ISREG(status.st_mode)) {
-        snprintf(problem, AUTH_TOKEN_PROBLEM_MAX, "cannot read '%.200s': not a regular file", path);
+        snprintf(problem, AUTH_TOKEN_PROBLEM_MAX,
+                 "cannot read '%.200s': not a regular file; give a file", path);
         close(descriptor);
         return NULL;
     }

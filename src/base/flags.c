@@ -14,6 +14,7 @@ enum {
     FLAGS_VALUE_NAME_MAX = 24,
     FLAGS_HELP_MAX = 2048, /* bytes of a flag's help */
     FLAGS_HELP_COLUMNS = 80,
+    FLAGS_PART_MIN = 4, /* bytes of a part of a name that suggests it */
     FLAGS_DIFFERENT = SIMILAR_NAME_MAX
 };
 
@@ -123,12 +124,12 @@ static size_t flags_name_length(const char *name)
     return strcspn(name, "=");
 }
 
-/* Returns whether `name` is the first or last words of `other`, and at least half of it. */
+/* Returns whether `name` is the first or last words of `other`, and at least a third of it. */
 static bool flags_is_part(const char *name, size_t length, const char *other)
 {
     size_t width = strlen(other);
 
-    return length < width && length * 2 >= width &&
+    return length >= FLAGS_PART_MIN && length < width && length * 3 >= width &&
            (strncasecmp(name, other, length) == 0 ||
             (strchr("-_", other[width - length - 1]) &&
              strncasecmp(name, other + width - length, length) == 0));

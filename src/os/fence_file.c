@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file_error.h"
+
 enum {
     LOCK_ATTEMPTS = 100,
     LOCK_PAUSE_NS = 10000000
@@ -26,7 +28,14 @@ static int fence_file_fail(char problem[FENCE_FILE_PROBLEM_MAX], const char *pat
 /* Explains a failure to open or create the file. */
 static const char *fence_file_explain(int error)
 {
-    return error == ENOENT ? "its directory does not exist" : strerror(error);
+    switch (error) {
+    case ENOENT:
+        return "its directory does not exist; create it";
+    case EACCES:
+        return "Permission denied; let the user of this process write the file and its directory";
+    default:
+        return file_error_explain(error);
+    }
 }
 
 void fence_file_encode(uint8_t bytes[FENCE_FILE_BYTES], uint64_t ceiling)
@@ -101,7 +110,7 @@ static int fence_file_check_regular(int file, const char *path,
     if (fstat(file, &status) < 0)
         return fence_file_fail(problem, path, strerror(errno));
     if (!S_ISREG(status.st_mode))
-        return fence_file_fail(problem, path, "not a regular file");
+        return fence_file_fail(problem, path, "not a regular file; give a file");
     return 0;
 }
 
@@ -143,7 +152,9 @@ static int fence_file_lock_and_read(int file, const char *path, uint64_t *ceilin
         return fence_file_fail(problem, path, strerror(-error));
     error = fence_file_lock(file);
     if (error == -EWOULDBLOCK)
-        return fence_file_fail(problem, path, "in use by another server, which holds a lock on it");
+        return fence_file_fail(problem, path,
+                               "in use by another server, which holds a lock on it; stop that "
+                               "server or give another file");
     if (error < 0)
         return fence_file_fail(problem, path, strerror(-error));
     if (fence_file_read(file, path, ceiling, problem) < 0)
@@ -187,7 +198,7 @@ int fence_file_check(const char *path, uint64_t *ceiling, char problem[FENCE_FIL
     if (file < 0 && errno == ENOENT)
         return fence_file_check_directory(path, problem);
     if (file < 0)
-        return fence_file_fail(problem, path, strerror(errno));
+        return fence_file_fail(problem, path, fence_file_explain(errno));
     result = fence_file_check_regular(file, path, problem);
     if (result == 0)
         result = fence_file_read(file, path, ceiling, problem);

@@ -43,6 +43,31 @@ static bool sockets_set_tcp_options(int listener)
            sockets_set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
 }
 
+/* Closes a socket if it is open, and keeps errno. Returns -1. */
+static int sockets_close_failed(int descriptor)
+{
+    int error = errno;
+
+    if (descriptor >= 0)
+        close(descriptor);
+    errno = error;
+    return -1;
+}
+
+/* Returns a bound socket, or -1 and sets errno. */
+static int sockets_bind(const struct sockaddr *address, socklen_t length, bool shares_port)
+{
+    int descriptor = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool fine = descriptor >= 0 && sockets_set_option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
+
+    if (address->sa_family == AF_INET6)
+        fine = fine && sockets_set_option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (shares_port)
+        fine = fine && sockets_set_option(descriptor, SOL_SOCKET, SO_REUSEPORT, 1);
+    fine = fine && bind(descriptor, address, length) == 0;
+    return fine ? descriptor : sockets_close_failed(descriptor);
+}
+
 /*
  * The first socket binds and listens without SO_REUSEPORT, so that it fails if another process
  * listens on the port. With the option, two servers of one user would share a port and grant the
@@ -51,27 +76,13 @@ static bool sockets_set_tcp_options(int listener)
  */
 static int sockets_open_listener(const struct sockaddr *address, socklen_t length, bool first)
 {
-    int listener = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool fine = listener >= 0;
-    int error;
+    int listener = sockets_bind(address, length, !first);
+    bool fine = listener >= 0 && sockets_set_tcp_options(listener) &&
+                listen(listener, SOCKETS_BACKLOG) == 0;
 
-    fine = fine && sockets_set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (address->sa_family == AF_INET6)
-        fine = fine && sockets_set_option(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (!first)
-        fine = fine && sockets_set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
-    fine = fine && bind(listener, address, length) == 0;
-    fine = fine && sockets_set_tcp_options(listener);
-    fine = fine && listen(listener, SOCKETS_BACKLOG) == 0;
     if (first)
         fine = fine && sockets_set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (fine)
-        return listener;
-    error = errno;
-    if (listener >= 0)
-        close(listener);
-    errno = error;
-    return -1;
+    return fine ? listener : sockets_close_failed(listener);
 }
 
 /*
@@ -130,11 +141,12 @@ static const char *sockets_explain(int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return "another process already listens there";
+        return "another process already listens there; stop it or give another port";
     case EACCES:
         return "no permission; a port below 1024 needs root or CAP_NET_BIND_SERVICE";
     case EADDRNOTAVAIL:
-        return "this machine does not have that address";
+        return "this machine does not have that address; give one of its own, or 0.0.0.0 or :: for "
+               "all";
     default:
         return strerror(error);
     }
@@ -171,12 +183,30 @@ static bool sockets_resolve_or_explain(const char *host, uint16_t port,
     return error == 0;
 }
 
-bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX])
+static int sockets_fail_to_listen(const char *host, uint16_t port, int error,
+                                  char text[SOCKETS_TEXT_MAX])
+{
+    snprintf(text, SOCKETS_TEXT_MAX, "cannot listen on %s port %u: %s", host, port,
+             sockets_explain(error));
+    return -error;
+}
+
+/* A socket that does not listen, with SO_REUSEADDR, is not in the way of a server that starts. */
+int sockets_check(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX])
 {
     struct sockaddr_storage address;
-    socklen_t length;
+    socklen_t length = 0;
+    int descriptor;
+    int error = 0;
 
-    return sockets_resolve_or_explain(host, 0, &address, &length, text);
+    if (!sockets_resolve_or_explain(host, port, &address, &length, text))
+        return -EINVAL;
+    descriptor = sockets_bind((const struct sockaddr *)&address, length, false);
+    if (descriptor < 0)
+        error = errno;
+    else
+        close(descriptor);
+    return error == 0 || error == EADDRINUSE ? 0 : sockets_fail_to_listen(host, port, error, text);
 }
 
 int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t count,
@@ -196,9 +226,7 @@ int sockets_listen(const char *host, uint16_t port, int *listeners, uint32_t cou
             error = errno;
             while (i-- > 0)
                 close(listeners[i]);
-            snprintf(text, SOCKETS_TEXT_MAX, "cannot listen on %s port %u: %s", host, port,
-                     sockets_explain(error));
-            return -error;
+            return sockets_fail_to_listen(host, port, error, text);
         }
         /* With port 0 the kernel has chosen now; the other sockets use the same port. */
         length = sizeof(address);

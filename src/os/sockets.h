@@ -47,9 +47,10 @@ bool sockets_address(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX
 bool sockets_adopt(int listener);
 
 /*
- * Returns whether `host` has an address now. If not, sets `text` to the problem.
+ * Checks whether a server could listen, except that the port may be in use. Returns 0, or sets
+ * `text` to the problem and returns a negative errno; -EINVAL: `host` has no address.
  */
-bool sockets_resolves(const char *host, char text[SOCKETS_TEXT_MAX]);
+int sockets_check(const char *host, uint16_t port, char text[SOCKETS_TEXT_MAX]);
 
 /* Writes the address of a listening socket: address:port, or unix:path. */
 void sockets_describe(int listener, char text[SOCKETS_TEXT_MAX]);

@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file_error.h"
+
 enum {
     FILE_MAX_BYTES = 1 << 20,
     CERTIFICATES_MAX = 16, /* of a chain */
@@ -58,15 +60,40 @@ struct tls {
 
 /* ---- files ---- */
 
-/* Texts of GnuTLS end with a full stop, which is left out: the caller may append a remedy. */
+/*
+ * Returns the text of an error until the thread's next call. Texts of GnuTLS end with a full stop,
+ * which is left out: the caller may append a remedy.
+ */
+static const char *tls_explain(int error)
+{
+    static _Thread_local char text[128];
+    size_t length = (size_t)snprintf(text, sizeof(text), "%s", gnutls_strerror(error));
+
+    if (length > 0 && length < sizeof(text) && text[length - 1] == '.')
+        text[length - 1] = '\0';
+    return text;
+}
+
 static void tls_set_problem(char problem[TLS_PROBLEM_MAX], const char *what, const char *path,
                             const char *why)
 {
-    size_t length = strlen(why);
+    snprintf(problem, TLS_PROBLEM_MAX, "%s '%.200s': %s", what, path, why);
+}
 
-    if (length > 0 && why[length - 1] == '.')
-        length--;
-    snprintf(problem, TLS_PROBLEM_MAX, "%s '%.200s': %.*s", what, path, (int)length, why);
+/* Explains a file without the certificate or the key that belongs there. */
+static const char *tls_explain_content(const gnutls_datum_t *text, bool certificate)
+{
+    const char *other = certificate ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE-----";
+
+    if (memmem(text->data, text->size, other, strlen(other)))
+        return certificate ? "holds a private key instead of a certificate; give the certificate"
+                           : "holds a certificate instead of a private key; give the key";
+    /* The first byte of DER: a sequence. */
+    if (text->size > 0 && text->data[0] == 0x30)
+        return certificate ? "is not in PEM; convert it: openssl x509 -inform der"
+                           : "is not in PEM; convert it: openssl pkey -inform der";
+    return certificate ? "holds no certificate in PEM; give a file with one"
+                       : "holds no private key in PEM; give a file with one";
 }
 
 /* The file may hold a key, so its memory is wiped; the compiler must not remove this. */
@@ -109,18 +136,18 @@ static bool tls_read_file(gnutls_datum_t *text, const char *what, const char *pa
 
     *text = (gnutls_datum_t){0};
     if (descriptor < 0) {
-        tls_set_problem(problem, what, path, strerror(errno));
+        tls_set_problem(problem, what, path, file_error_explain(errno));
         return false;
     }
     text->data = malloc(FILE_MAX_BYTES);
     if (!text->data)
         why = "out of memory";
     else if (!tls_is_regular(descriptor))
-        why = "not a regular file";
+        why = "not a regular file; give a file";
     else if ((length = tls_read_all(descriptor, text->data, FILE_MAX_BYTES)) < 0)
-        why = strerror(errno);
+        why = file_error_explain(errno);
     else if (length == FILE_MAX_BYTES)
-        why = "too large";
+        why = "too large; give a file with certificates or a key only";
     close(descriptor);
     text->size = (unsigned)length;
     if (!why)
@@ -145,7 +172,8 @@ static bool tls_check_dates(gnutls_x509_crt_t certificate, const char *what, con
         return true;
     if (gmtime_r(&then, &parts))
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &parts);
-    snprintf(why, sizeof(why), now < from ? "not valid before %s" : "expired at %s", date);
+    snprintf(why, sizeof(why),
+             now < from ? "not valid before %s; check the clock" : "expired at %s; renew it", date);
     tls_set_problem(problem, what, path, why);
     return false;
 }
@@ -161,8 +189,9 @@ static bool tls_check_certificate(const gnutls_datum_t *text, const char *what, 
 
     if (result <= 0) {
         tls_set_problem(problem, what, path,
-                        result == GNUTLS_E_SHORT_MEMORY_BUFFER ? "more than 16 certificates"
-                                                               : "holds no certificate in PEM");
+                        result == GNUTLS_E_SHORT_MEMORY_BUFFER
+                            ? "more than 16 certificates; give the chain of one certificate"
+                            : tls_explain_content(text, true));
         return false;
     }
     fine = tls_check_dates(chain[0], what, path, problem);
@@ -184,7 +213,7 @@ static bool tls_check_key(const gnutls_datum_t *text, const char *what, const ch
     if (result == GNUTLS_E_DECRYPTION_FAILED)
         tls_set_problem(problem, what, path, "encrypted; use a key without a passphrase");
     else if (result < 0)
-        tls_set_problem(problem, what, path, "holds no private key in PEM");
+        tls_set_problem(problem, what, path, tls_explain_content(text, false));
     return result == 0;
 }
 
@@ -206,10 +235,13 @@ static bool tls_context_load_certificate(struct tls_context *context, const stru
 
         fine = result >= 0;
         if (result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
-            snprintf(problem, TLS_PROBLEM_MAX, "%s '%.150s' is not the key of certificate '%.150s'",
+            snprintf(problem, TLS_PROBLEM_MAX,
+                     "%s '%.150s': is not the key of the certificate '%.150s'; give the key that "
+                     "belongs "
+                     "to it",
                      what_key, files->key, files->certificate);
         else if (!fine)
-            tls_set_problem(problem, what, files->certificate, gnutls_strerror(result));
+            tls_set_problem(problem, what, files->certificate, tls_explain(result));
     }
     tls_wipe(&certificate);
     tls_wipe(&key);
@@ -226,9 +258,9 @@ static bool tls_context_trust(struct tls_context *context, const char *what, con
         return false;
     result =
         gnutls_certificate_set_x509_trust_mem(context->credentials, &text, GNUTLS_X509_FMT_PEM);
-    tls_wipe(&text);
     if (result <= 0)
-        tls_set_problem(problem, what, path, "holds no certificate in PEM");
+        tls_set_problem(problem, what, path, tls_explain_content(&text, true));
+    tls_wipe(&text);
     return result > 0;
 }
 
@@ -571,7 +603,7 @@ static const char *tls_explain_distrust(gnutls_session_t session)
         return "the certificate is not signed by a trusted CA";
     if (status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED))
         return "the certificate is not valid now";
-    return gnutls_strerror(GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
+    return tls_explain(GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
 }
 
 /* A peer may send any number; most have no name. */
@@ -596,5 +628,5 @@ const char *tls_problem(const struct tls *tls)
         return tls_alert_name(tls->session);
     if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
         return tls_explain_distrust(tls->session);
-    return gnutls_strerror(tls->error);
+    return tls_explain(tls->error);
 }

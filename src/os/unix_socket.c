@@ -19,7 +19,8 @@ enum {
     PAUSE_MS = 50
 };
 
-static const char not_a_socket[] = "the file there is not a socket and was not changed";
+static const char not_a_socket[] =
+    "the file there is not a socket and was not changed; give another path";
 
 enum occupant {
     OCCUPANT_NONE,
@@ -96,12 +97,12 @@ static const char *unix_socket_explain(int error)
     switch (error) {
     case ENOENT:
     case ENOTDIR:
-        return "its directory does not exist";
+        return "its directory does not exist; create it";
     case EACCES:
     case EPERM:
-        return "no permission";
+        return "no permission; let the user of this process write the directory";
     case EADDRINUSE:
-        return "another process already listens there";
+        return "another process already listens there; stop it or give another path";
     default:
         return strerror(error);
     }
@@ -128,7 +129,7 @@ static bool unix_socket_clear_path(const struct sockaddr_un *address, const char
         *problem = unix_socket_explain(errno);
         return false;
     case OCCUPANT_LIVE:
-        *problem = "another process already listens there";
+        *problem = "another process already listens there; stop it or give another path";
         return false;
     case OCCUPANT_NO_SOCKET:
         *problem = not_a_socket;
@@ -191,7 +192,7 @@ static bool unix_socket_set_address(const char *path, struct sockaddr_un *addres
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) > UNIX_SOCKET_PATH_MAX) {
-        *problem = "the path is longer than 107 bytes";
+        *problem = "the path is longer than 107 bytes; give a shorter one";
         return false;
     }
     snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
@@ -253,7 +254,8 @@ static int unix_socket_lock(const char *path, const char **problem)
         lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (lock < 0) {
             *problem = errno == EACCES || errno == EPERM
-                           ? "no permission for its lock file, the path with the suffix .lock"
+                           ? "no permission for its lock file, the path with the suffix .lock; let "
+                             "the user of this process write it"
                            : unix_socket_explain(errno);
             return -1;
         }

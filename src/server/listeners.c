@@ -46,10 +46,26 @@ static void listeners_explain_path(char problem[OPTIONS_PROBLEM_MAX], const stru
              options->sources[OPTIONS_UNIX_SOCKET], options->unix_socket, wrong);
 }
 
-static void listeners_explain_host(char problem[OPTIONS_PROBLEM_MAX], const struct options *options,
-                                   const char *wrong)
+static const char *listeners_suggest_host(const char *host)
 {
-    snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: %s", options->sources[OPTIONS_HOST], wrong);
+    if (host[0] == '/' || strncmp(host, "unix:", strlen("unix:")) == 0)
+        return "; --unix-socket gives the path of a Unix socket";
+    if (host[0] == '[')
+        return "; write an IPv6 address without brackets, and the port with --port";
+    if (strchr(host, ':'))
+        return "; give a host without a port, which --port gives";
+    return "; give a name or an address of this machine, or 0.0.0.0 or :: for all";
+}
+
+/* `error` is that of sockets_listen or sockets_check: -EINVAL if the host has no address. */
+static void listeners_explain_tcp(char problem[OPTIONS_PROBLEM_MAX], const struct options *options,
+                                  int error, const char *wrong)
+{
+    bool port = error == -EADDRINUSE || error == -EACCES;
+
+    snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: %s%s",
+             options->sources[port ? OPTIONS_PORT : OPTIONS_HOST], wrong,
+             error == -EINVAL ? listeners_suggest_host(options->host) : "");
 }
 
 /* The findings of one attempt to listen. */
@@ -156,12 +172,10 @@ static bool listeners_open_tcp(struct listeners *listeners, const struct options
 
     if (error == -EADDRINUSE)
         listeners_find_tcp(options, attempt);
-    if (error == -EINVAL)
-        listeners_explain_host(attempt->problem, options, text);
-    else if (error < 0)
-        snprintf(attempt->problem, OPTIONS_PROBLEM_MAX, "%s", text);
-    if (error < 0)
+    if (error < 0) {
+        listeners_explain_tcp(attempt->problem, options, error, text);
         return false;
+    }
     listeners->own_count = workers;
     listeners->guard = sockets_guard(listeners->own[0]);
     if (listeners->guard < 0)
@@ -226,9 +240,10 @@ bool listeners_check(const struct options *options, char problem[OPTIONS_PROBLEM
     const char *path = options->unix_socket;
     char text[SOCKETS_TEXT_MAX];
     const char *wrong = NULL;
+    int error = sockets_check(options->host, (uint16_t)options->port, text);
 
-    if (!sockets_resolves(options->host, text)) {
-        listeners_explain_host(problem, options, text);
+    if (error < 0) {
+        listeners_explain_tcp(problem, options, error, text);
         return false;
     }
     if (path && path[0] && !unix_socket_check(path, &wrong)) {

@@ -466,7 +466,7 @@ static int server_start(struct server *server)
         return server_fail_at("cannot start a thread", strerror(-error));
     shared->signals = server_catch_signals();
     if (shared->signals < 0)
-        return server_fail(strerror(errno));
+        return server_fail_at("cannot catch signals", strerror(errno));
     if (!server_start_threads(server, problem) || !server_number_workers(server, problem))
         return server_fail(problem);
     switch (listeners_open(&server->listeners, &server->options, shared->count, shared->signals,

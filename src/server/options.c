@@ -88,7 +88,7 @@ static const struct flag options_table[] = {
         "Number of worker threads; 0: one for each usable CPU, as far as RLIMIT_MEMLOCK allows"),
     BOOLEAN_FLAG("debug", "DEBUG", debug, "false", "Log each connection"),
     BOOLEAN_FLAG("check", NULL, check, NULL,
-                 "Check the options and the files that they name, and exit"),
+                 "Check the options, their files and the addresses to listen on, and exit"),
     VERSION_FLAG("Print the version and exit"),
     HELP_FLAGS,
 };
@@ -118,6 +118,7 @@ static void options_name_sources(const struct flags_reading *reading)
 {
     static const char *const names[OPTIONS_SOURCES] = {
         [OPTIONS_HOST] = "host",
+        [OPTIONS_PORT] = "port",
         [OPTIONS_UNIX_SOCKET] = "unix-socket",
         [OPTIONS_FENCE_STATE_FILE] = "fence-state-file",
         [OPTIONS_TLS_CERT] = "tls-cert",

@@ -19,6 +19,7 @@ enum {
 /* The values whose problems are found after the reading. */
 enum options_source {
     OPTIONS_HOST,
+    OPTIONS_PORT,
     OPTIONS_UNIX_SOCKET,
     OPTIONS_FENCE_STATE_FILE,
     OPTIONS_TLS_CERT,

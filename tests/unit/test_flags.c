@@ -167,7 +167,8 @@ static void an_unknown_flag_suggests_a_similar_one(void **state)
                                  "--long-name-of-words?"},
         {"--long-name", "--long-name: unknown flag; did you mean --long-name-of-words?"},
         {"--name-of-words", "--name-of-words: unknown flag; did you mean --long-name-of-words?"},
-        {"--of-words", "--of-words: unknown flag; try --help"},
+        {"--words", "--words: unknown flag; try --help"},
+        {"--lon", "--lon: unknown flag; try --help"},
         {"--secert", "--secert: unknown flag; try --help"}, /* help does not show it */
         {"--latre", "--latre: unknown flag; try --help"},   /* it is not supported */
         {"count", "count: not a flag; did you mean --count?"},

@@ -118,7 +118,7 @@ static void assert_token_refused(enum source source, const void *token, size_t l
 
     read_token(&r, source, token, length);
     assert_null(r.options.auth_token);
-    assert_null(strstr(r.problem, "secret"));
+    assert_null(strstr(r.problem, "hidden"));
     assert_wrong(&r, source_names[source]);
 }
 
@@ -209,7 +209,7 @@ static void an_empty_token_is_refused_by_name(void **state)
 
 static void a_token_of_two_lines_is_refused_by_name(void **state)
 {
-    static const char *const tokens[] = {"secret\nsecret", "secret\r\nsecret", "\nsecret\n\nx\n"};
+    static const char *const tokens[] = {"hidden\nhidden", "hidden\r\nhidden", "\nhidden\n\nx\n"};
 
     (void)state;
     for (int source = 0; source < SOURCES; source++) {
@@ -220,7 +220,7 @@ static void a_token_of_two_lines_is_refused_by_name(void **state)
 
 static void a_token_file_with_a_nul_within_is_refused_by_name(void **state)
 {
-    static const char token[] = "secret\0secret\n";
+    static const char token[] = "hidden\0hidden\n";
 
     (void)state;
     assert_token_refused(BY_FILE_FLAG, token, sizeof(token) - 1);
@@ -231,9 +231,9 @@ static void a_token_file_with_a_nul_within_is_refused_by_name(void **state)
 static void a_token_file_with_a_nul_at_an_end_is_refused_by_name(void **state)
 {
     (void)state;
-    assert_token_refused(BY_FILE_FLAG, "secret\0", 7);
+    assert_token_refused(BY_FILE_FLAG, "hidden\0", 7);
     assert_token_refused(BY_FILE_FLAG, "\0secret", 7);
-    assert_token_refused(BY_FILE_VARIABLE, "secret\0\n", 8);
+    assert_token_refused(BY_FILE_VARIABLE, "hidden\0\n", 8);
 }
 
 static void a_token_of_more_than_64_kib_is_refused(void **state)
