@@ -12,6 +12,8 @@ import termios
 import time
 
 import pytest
+from lib.server import Server
+from lib.wire_client import Client
 from programs import BUILD, PROGRAMS, commands_of, flags_of, help_of, spellings_of
 
 COMPLETION = BUILD / "completion"
@@ -25,6 +27,9 @@ CHOICES = {("dflockd-bench", "--load"): {"lock", "semaphore", "try", "two-phase"
            ("dflockctl", "ls", "--sort"): {"key", "kind", "holders", "waiters", "lease", "server"}}
 CHOICES = {line: words for line, words in CHOICES.items() if line[0] in PROGRAMS}
 SECONDS = 30
+# A completion finds dflockctl, but no server.
+REACHABLE = {"PATH": f"{BUILD}:{os.environ['PATH']}", "DFLOCKD_SERVERS": "unix:/no/where",
+             "LC_ALL": "C.UTF-8"}
 
 
 def shell(name):
@@ -35,16 +40,17 @@ def each_line(function):
     return pytest.mark.parametrize("line", LINES, ids=" ".join)(function)
 
 
-def run(*command, cwd=None):
+def run(*command, cwd=None, **variables):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd,
-                          timeout=SECONDS, stdin=subprocess.DEVNULL)
+                          timeout=SECONDS, stdin=subprocess.DEVNULL,
+                          env={**os.environ, **REACHABLE, **variables})
     assert done.stderr == "" and done.returncode == 0, done
     return done.stdout.splitlines()
 
 
 # ---- the shells ----
 
-def bash(line, cwd=None):
+def bash(line, cwd=None, **variables):
     """The words that bash offers at the end of a line, which it splits as at a prompt."""
     words = [word for word in re.split(r"([=:])|\s+", line) if word]
     if line.endswith((" ", "=")):
@@ -54,20 +60,20 @@ def bash(line, cwd=None):
               '[[ $specification =~ -F\\ ([a-z_]+) ]]; "${BASH_REMATCH[1]}";'
               '((${#COMPREPLY[@]})) && printf "%s\\n" "${COMPREPLY[@]}"; true')
     return set(run("bash", "--norc", "-c", script, "bash", COMPLETION / f"{words[0]}.bash",
-                   words[0], *words, cwd=cwd))
+                   words[0], *words, cwd=cwd, **variables))
 
 
-def fish(line, cwd=None):
+def fish(line, cwd=None, **variables):
     program = line.split()[0]
     offered = run("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]",
-                  COMPLETION / f"{program}.fish", line, cwd=cwd)
+                  COMPLETION / f"{program}.fish", line, cwd=cwd, **variables)
     return {each.split("\t")[0] for each in offered}
 
 
 class Zsh:
     """A zsh on a terminal. Its program is a function that prints its arguments."""
 
-    def __init__(self, folder, program):
+    def __init__(self, folder, program, **variables):
         function = folder / f"_{program}"
         function.write_text((COMPLETION / f"{program}.zsh").read_text(encoding="utf-8"),
                             encoding="utf-8")
@@ -75,7 +81,7 @@ class Zsh:
         if self.pid == 0:
             os.chdir(folder)
             os.execve(shutil.which("zsh"), ["zsh", "-f", "-i"],
-                      {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(folder)})
+                      {"TERM": "dumb", "HOME": str(folder), **REACHABLE, **variables})
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         self.send(f"PS1= PS2= fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; "
                  "unsetopt beep; zstyle ':completion:*' list-prompt ''; LISTMAX=0; "
@@ -234,3 +240,72 @@ def test_zsh_completes_commands_and_the_command_to_run(program, tmp_path):
     with Zsh(tmp_path, program) as terminal:
         assert terminal.complete(f"{program} acqu") == "acquire"
         assert terminal.complete(f"{program} lock key -- cat some-") == "lock key -- cat some-file"
+
+
+# ---- keys ----
+
+KEYS = ["plain", "jobs:nightly", "jobs:daily=1", "it's", "a$b", "star*(x)", 'quo"te', "back\\slash",
+        "gr\u00fcn", "tab\\x09", "-dash"]
+
+
+@pytest.fixture(scope="module")
+def keyed():
+    """A server with those keys, one that is not UTF-8, and an idle one."""
+    with Server() as server, Client(server) as client:
+        for key in KEYS:
+            client.acquire(key)
+        assert client.call("l", b"not\xff8", "0").startswith("ok ")
+        assert client.call("r", "idle", client.acquire("idle")) == "ok"
+        yield f"{server.host}:{server.port}"
+
+
+def unquoted(word):
+    """A word of the shell as a program receives it."""
+    return run("bash", "-c", f"printf %s {word}")[0]
+
+
+@shell("bash")
+def test_bash_offers_keys(keyed):
+    for command in ("lock", "sem", "acquire", "release", "renew", "show", "shard", "ls"):
+        offered = bash(f"dflockctl {command} ", DFLOCKD_SERVERS=keyed)
+        assert {unquoted(each) for each in offered} == {*KEYS, "idle"}
+    assert bash("dflockctl show pl", DFLOCKD_SERVERS=keyed) == {"plain"}
+    assert bash("dflockctl lock plain it", DFLOCKD_SERVERS=keyed) == {"it\\'s"}
+    assert "plain" not in bash("dflockctl show plain ", DFLOCKD_SERVERS=keyed)
+    # Only the part after the colon is a word for bash.
+    assert bash("dflockctl show jobs:n", DFLOCKD_SERVERS=keyed) == {"nightly"}
+    assert bash("dflockctl show jobs:", DFLOCKD_SERVERS=keyed) == {"nightly", "daily=1"}
+    assert bash(f"dflockctl show --servers {keyed} pl") == {"plain"}
+    assert bash(f"dflockctl --servers={keyed} show pl") == {"plain"}
+    assert bash(r"dflockctl show a\$", DFLOCKD_SERVERS=keyed) == {r"a\$b"}
+
+
+@shell("fish")
+def test_fish_offers_keys(keyed):
+    for command in ("lock", "sem", "acquire", "release", "renew", "show", "shard", "ls"):
+        offered = fish(f"dflockctl {command} ", DFLOCKD_SERVERS=keyed)
+        assert {*KEYS, "idle"} - {"-dash"} <= {each.replace("\\\\", "\\") for each in offered}
+    assert fish("dflockctl show pl", DFLOCKD_SERVERS=keyed) == {"plain"}
+    assert fish(f"dflockctl show --servers {keyed} jobs:n") == {"jobs:nightly"}
+    assert fish(f"dflockctl --servers={keyed} show pl") == {"plain"}
+
+
+@shell("zsh")
+def test_zsh_completes_keys(keyed, tmp_path):
+    with Zsh(tmp_path, "dflockctl", DFLOCKD_SERVERS=keyed) as terminal:
+        for start, key in (("pl", "plain"), ("jobs:n", "jobs:nightly"), ("it", "it's"),
+                           ("star", "star*(x)"), ("quo", 'quo"te'), ("gr", "gr\u00fcn"),
+                           ("a", "a$b"), ("idl", "idle")):
+            assert terminal.complete(f"dflockctl show {start}") == f"show {key}"
+        assert terminal.complete("dflockctl acquire pl") == "acquire plain"
+    with Zsh(tmp_path, "dflockctl") as terminal:
+        assert terminal.complete(f"dflockctl show --servers {keyed} pl").endswith(" plain")
+        assert terminal.complete(f"dflockctl --servers={keyed} lock pl").endswith(" plain")
+
+
+@pytest.mark.parametrize("offers", [pytest.param(bash, marks=shell("bash")),
+                                    pytest.param(fish, marks=shell("fish"))])
+def test_no_key_is_offered_without_a_server(offers):
+    assert offers("dflockctl show pl") == set()
+    assert offers("dflockctl show pl", DFLOCKD_SERVERS="nonsense,,") == set()
+    assert offers("dflockctl show pl", PATH=os.environ["PATH"]) == set()

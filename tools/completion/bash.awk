@@ -76,6 +76,13 @@ function print_flag_name()
     print "    flag=${flag#-}"
 }
 
+function print_joined_skip()
+{
+    print "            while [[ ${COMP_WORDS[i + 1]-} == +([=:]) ]]; do"
+    print "                ((i += 2))"
+    print "            done"
+}
+
 # Finds the command among the words before the current one, and whether a command line follows.
 function print_command_search(    i, command, running)
 {
@@ -94,11 +101,12 @@ function print_command_search(    i, command, running)
     print "                [[ ${COMP_WORDS[i + 1]} == = ]] || ((i++))"
     print "            fi"
     print "            # Equals signs and colons are separate words for bash."
-    print "            while [[ ${COMP_WORDS[i + 1]-} == +([=:]) ]]; do"
-    print "                ((i += 2))"
-    print "            done"
+    print_joined_skip()
     print "        elif [[ $command == \"\" ]]; then"
     print "            command=$word"
+    print "        else"
+    print_joined_skip()
+    print "            ((i >= COMP_CWORD)) || ((++given))"
     print "        fi"
     print "    done"
 }
@@ -118,6 +126,64 @@ function print_run()
     print "    fi"
     print "}"
     print ""
+}
+
+# Keys come from the server, quickly or not at all. U+FFFD stands for bytes that are not UTF-8.
+function print_keys()
+{
+    print "# Offers the keys that begin with the current word."
+    print "_" identifier "_keys()"
+    print "{"
+    print "    local current=${COMP_WORDS[COMP_CWORD]} word joined= typed cut= key quoted i"
+    print "    local -a words=() flags=()"
+    print ""
+    print "    for word in \"${COMP_WORDS[@]:1:COMP_CWORD}\"; do"
+    print "        if [[ ($joined != \"\" || $word == +([=:])) && ${#words[@]} -gt 0 ]]; then"
+    print "            words[-1]+=$word"
+    print "        else"
+    print "            words+=(\"$word\")"
+    print "        fi"
+    print "        [[ $word == +([=:]) ]] && joined=1 || joined="
+    print "    done"
+    print "    for ((i = 0; i + 1 < ${#words[@]}; i++)); do"
+    print "        word=${words[i]}"
+    print "        if [[ $word == --@(" server_flags(1, "", "|") ") ]]; then"
+    print "            flags+=(\"$word\" \"${words[i + 1]/#\\~\\//$HOME/}\")"
+    print "        elif [[ $word == --@(" server_flags(1, "", "|") ")=* ||"
+    print "            $word == --@(" server_flags(0, "", "|") ") ]]; then"
+    print "            flags+=(\"$word\")"
+    print "        fi"
+    print "    done"
+    print "    # read removes the backslashes of the shell."
+    print "    IFS= read typed <<<\"${words[-1]}\""
+    print "    if [[ $current == +([=:]) ]]; then"
+    print "        cut=$typed"
+    print "    elif [[ ${words[-1]} != \"$current\" ]]; then"
+    print "        cut=${typed%\"${typed##*[=:]}\"}"
+    print "    fi"
+    print "    while IFS= read -r key; do"
+    print "        [[ $key != *$'\\xef\\xbf\\xbd'* ]] || continue"
+    print "        printf -v quoted %q \"${key#\"$cut\"}\""
+    print "        COMPREPLY+=(\"$quoted\")"
+    print "    done < <(\"${COMP_WORDS[0]}\" ls --keys --idle \"${flags[@]}\" --connect-timeout 1 \\"
+    print "        --reply-timeout 1 ${typed:+-- \"$typed\"} 2>/dev/null)"
+    print "}"
+    print ""
+}
+
+function print_key_condition(    i, one, many)
+{
+    for (i = 1; i <= command_count; i++) {
+        if (takes_keys(commands[i]))
+            many = many (many == "" ? "" : "|") commands[i]
+        else if (takes_key(commands[i]))
+            one = one (one == "" ? "" : "|") commands[i]
+    }
+    print "    if [[ $current != -* && ($command == @(" many ") ||"
+    print "        ($command == @(" one ") && $given == 0)) ]]; then"
+    print "        _" identifier "_keys"
+    print "        return"
+    print "    fi"
 }
 
 function print_words(    i, list)
@@ -150,18 +216,22 @@ END {
         sort_flags(commands[each])
     print "# Completion of " program " for bash, generated from `" program " --help`."
     print ""
-    if (command_count)
+    if (command_count) {
         print_run()
+        print_keys()
+    }
     print "_" identifier "()"
     print "{"
     print "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}"
-    print "    local flag words=" (command_count ? " command= word i" : "")
+    print "    local flag words=" (command_count ? " command= given=0 word i" : "")
     print ""
     print "    COMPREPLY=()"
     if (command_count)
         print_command_search()
     print_flag_name()
     print_flag_values()
+    if (command_count)
+        print_key_condition()
     print_words()
     print "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")"
     print "}"

@@ -18,3 +18,30 @@ function runs_command(command)
 {
     return arguments[command] ~ /-- COMMAND/
 }
+
+# Whether the first argument of this command is a key, and whether all are.
+function takes_key(command)
+{
+    return arguments[command] ~ /KEY|PREFIX/
+}
+
+function takes_keys(command)
+{
+    return arguments[command] ~ /KEY\.\.\./
+}
+
+# The flags that `ls` takes as well, joined: those of all commands. `with_value`: only those that
+# take a value, or only the others.
+function server_flags(with_value, prefix, separator,    i, name, list, plain)
+{
+    for (i = 1; i <= flag_count[""]; i++) {
+        name = flags["", i]
+        plain = kind["", name] == "switch"
+        if (kind["", name] == "alone" || plain == with_value)
+            continue
+        list = list (list == "" ? "" : separator) prefix name
+        if (plain)
+            list = list separator prefix "no-" name
+    }
+    return list
+}

@@ -63,6 +63,37 @@ function print_run()
     print "end"
 }
 
+# Keys come from the server, quickly or not at all. U+FFFD stands for bytes that are not UTF-8.
+function print_keys(    with_value)
+{
+    print ""
+    print "function __" program "_keys"
+    print "    set -l words (commandline -opc)"
+    print "    set -l program $words[1]"
+    print "    set -l prefix (string unescape -- (commandline -ct))"
+    print "    set -l flags"
+    print "    set words $words[2..]"
+    print "    while set -q words[1]"
+    print "        switch $words[1]"
+    print "            case " server_flags(1, "--", " ")
+    print "                set -a flags $words[1] $words[2]"
+    print "                set words $words[2..]"
+    print "            case '--*=*' " server_flags(0, "--", " ")
+    print "                if string match -qr -- '^--(" server_flags(1, "", "|") "|" \
+        server_flags(0, "", "|") ")(=|$)' $words[1]"
+    print "                    set -a flags $words[1]"
+    print "                end"
+    print "        end"
+    print "        set words $words[2..]"
+    print "    end"
+    print "    string match -q -- '-*' $prefix; and return"
+    print "    type -q $program; or return"
+    print "    test -n \"$prefix\"; and set -l first -- $prefix"
+    print "    command $program ls --keys --idle $flags --connect-timeout 1 --reply-timeout 1 $first \\"
+    print "        2>/dev/null | string match -v '*'\\uFFFD'*'"
+    print "end"
+}
+
 function print_commands(    i, command)
 {
     for (i = 1; i <= command_count; i++) {
@@ -71,6 +102,10 @@ function print_commands(    i, command)
         print "complete -c " program " -n '__" program "_is \"\"' -a " command " -d " \
             quoted(summary[command])
         print_flags(command, " -n '__" program "_is " command "'")
+        if (takes_key(command))
+            print "complete -c " program " -n '__" program "_is " command \
+                (runs_command(command) ? " && not __" program "_runs" : "") "' -a '(__" program \
+                "_keys)'"
         if (runs_command(command))
             print "complete -c " program " -n '__" program "_is " command \
                 " && __" program "_runs' -x -a '(__" program "_run)'"
@@ -84,6 +119,7 @@ END {
     if (command_count) {
         print_is()
         print_run()
+        print_keys()
     }
     print_flags("", command_count ? " -n '__" program "_is \"\"'" : "")
     if (command_count)

@@ -48,8 +48,9 @@ function print_command(command)
     print "    " command ")"
     print "        _arguments \\"
     print_flags(command, "            ")
+    if (takes_key(command))
+        print "            " quoted("1:key:_" program "_keys") " \\"
     if (runs_command(command)) {
-        print "            " quoted("1:key:" anything("key")) " \\"
         print "            '*:: :_normal' && return"
     } else {
         print "            " quoted("*:argument:" anything("argument")) " && return"
@@ -57,8 +58,37 @@ function print_command(command)
     print "        ;;"
 }
 
+# Keys come from the server, quickly or not at all. U+FFFD stands for bytes that are not UTF-8.
+function print_keys()
+{
+    print "_" program "_keys()"
+    print "{"
+    print "    local -a keys flags"
+    print "    local i"
+    print ""
+    print "    [[ $PREFIX != -* ]] || return 1"
+    print "    for ((i = 2; i <= $#typed; i++)); do"
+    print "        case $typed[i] in"
+    print "        --(" server_flags(1, "", "|") "))"
+    print "            flags+=(\"$typed[i]\" \"${(Q)typed[i + 1]/#\\~\\//$HOME/}\")"
+    print "            ;;"
+    print "        --(" server_flags(1, "", "|") ")=*|--(" server_flags(0, "", "|") "))"
+    print "            flags+=(\"${(Q)typed[i]}\")"
+    print "            ;;"
+    print "        esac"
+    print "    done"
+    print "    keys=(${(f)\"$(command ${(Q)typed[1]} ls --keys --idle $flags --connect-timeout 1 \\"
+    print "        --reply-timeout 1 ${PREFIX:+--} ${(Q)PREFIX} 2>/dev/null)\"})"
+    print "    keys=(${keys:#*$'\\xef\\xbf\\xbd'*})"
+    print "    compadd -a keys"
+    print "}"
+    print ""
+}
+
 function print_commands(    i)
 {
+    print_keys()
+    print "local -a typed=(\"${words[@]}\")"
     print "local context state state_descr line"
     print "typeset -A opt_args"
     print "local -a commands"
