@@ -451,6 +451,16 @@ def test_without_a_command_a_loss_has_its_status(server):
     assert status == LOST and "lost 'key': " in errors
 
 
+def test_without_a_command_a_stop_past_the_lease_is_a_loss(server):
+    with Running(server, "lock", "key", "--lease", "1") as running:
+        running.line()
+        running.send(signal.SIGSTOP)
+        time.sleep(2)
+        running.send(signal.SIGCONT)
+        status, _, errors = running.finish()
+    assert status == LOST and "the lease ended while dflockctl was stopped" in errors
+
+
 def test_without_a_command_standard_input_is_not_read(server):
     reader, writer = os.pipe()
     os.write(writer, b"kept")
@@ -802,6 +812,48 @@ def test_a_server_that_never_answered_is_not_retried(seconds):
     with ClosingServer(seconds) as stand_in:
         done = ctl(stand_in.address, "lock", "key", "--", "true")
     assert done.returncode == NO_SERVER and stand_in.accepted == 1
+
+
+class CrossingServer(StandIn):
+    """Grants a lock when the client has ended its side. `released` has the requests after that."""
+
+    TOKEN = "0123456789abcdef" * 2
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = threading.Event()
+        self.released = []
+
+    def serve(self, connection):
+        received = b""
+        while data := connection.recv(4096):
+            received += data
+            if b"l\nkey\n" in received and not self.waiting.is_set():
+                connection.sendall(b"error\n")  # to the probe
+                self.waiting.set()
+            elif received.startswith(b"r\nkey\n" + self.TOKEN.encode()):
+                self.released.append(received)
+                connection.sendall(b"ok\n")
+        if b"l\nkey\n" in received:
+            connection.sendall(f"ok {self.TOKEN} 1000\n".encode())
+        connection.close()
+
+
+@pytest.mark.parametrize("command", [
+    ("lock", "key", "--", "echo", "ran"), ("lock", "key"), ("acquire", "key"),
+    ("acquire", "key", "--no-hold")])
+@pytest.mark.parametrize("end", ["signal", "timeout"])
+def test_a_grant_that_crosses_the_end_of_the_wait_is_released(command, end):
+    """Also if the server keeps grants of closed connections."""
+    flags = ("--timeout", "0.3") if end == "timeout" else ()
+    with CrossingServer() as stand_in:
+        with Running(stand_in.address, command[0], *flags, *command[1:]) as running:
+            assert stand_in.waiting.wait(30)
+            if end == "signal":
+                running.send(signal.SIGTERM)
+            status, output, _ = running.finish()
+        assert output == "" and status in (TIMED_OUT, 143, -signal.SIGTERM)
+        eventually(lambda: stand_in.released)
 
 
 class Link(StandIn):

@@ -1,6 +1,7 @@
 """Authentication and TLS: by flags, variables and files; secrets stay hidden from others."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from ctl import CTL, NO_SERVER, REFUSED, USAGE, Running, ctl
 from lib.certificates import Authority
 from lib.server import Server
 from lib.tls import TlsServer
+from lib.wire_client import eventually
 
 SECRET = "s3cret-of-the-server"
 NOWHERE = "/nowhere/ca.pem"
@@ -129,6 +131,26 @@ def test_acquire_keeps_a_lock_over_tls(tls, authority):
     assert ctl(tls, "lock", *flags, "kept", "--timeout", "2", "--", "true").returncode == 75
     assert ctl(tls, "release", "kept", token, *flags).returncode == 0
     assert ctl(tls, "lock", *flags, "kept", "--try", "--", "true").returncode == 0
+
+
+def test_a_grant_after_the_signal_is_released_over_tls(pair, authority):
+    """As without TLS, on a server that keeps grants of closed connections."""
+    flags = ("--tls", "--tls-ca", str(authority.certificate))
+
+    def waiters():
+        [line] = ctl(server, "ls", *flags).stdout.splitlines()
+        return line.split("\t")[3]
+
+    with TlsServer(pair, "--no-auto-release-on-disconnect") as server:
+        token = ctl(server, "acquire", "key", *flags, "--lease", "1000").stdout.strip()
+        with Running(server, "lock", "key", *flags, "--lease", "1000", "--", "true") as running:
+            eventually(lambda: waiters() == "1")
+            running.send(signal.SIGSTOP)
+            assert ctl(server, "release", "key", token, *flags).returncode == 0
+            running.send(signal.SIGTERM)
+            running.send(signal.SIGCONT)
+            assert running.finish()[0] == 143
+        assert ctl(server, "lock", "key", "--try", *flags, "--", "true").returncode == 0
 
 
 def test_a_certificate_that_is_not_trusted_is_refused(tls, tmp_path):

@@ -42,6 +42,7 @@
 #include "dflockctl/hold.h"
 #include "dflockctl/json_writer.h"
 #include "dflockctl/loop.h"
+#include "dflockctl/outer.h"
 #include "dflockctl/query.h"
 #include "dflockctl/status.h"
 #include "os/standard_output.h"
@@ -439,16 +440,31 @@ static int acquire_print_kept(const struct settings *settings, const struct gran
     return (int)status_of(status);
 }
 
+/* A signal ends the wait, as hold_cancel does: the server may keep a grant that is on its way. */
 static int acquire_without_holder(const struct settings *settings)
 {
+    static const int none[] = {0};
+    struct loop loop;
     struct hold hold;
+    int signal = 0;
 
+    if (loop_open(&loop, none) < 0) {
+        status_report("cannot wait for signals: %s", strerror(errno));
+        return STATUS_SYSTEM;
+    }
     hold_begin(&hold, settings, settings->words[0], hold_deadline_ns(settings));
-    while (hold_step(&hold) == HOLD_WAITING) {
+    while (!signal && hold_step(&hold) == HOLD_WAITING) {
         struct pollfd watched = hold_watched(&hold);
-        int64_t left_ms = hold_next_ms(&hold) - loop_now_ms();
+        struct signalfd_siginfo info;
 
-        poll(&watched, 1, left_ms < 0 ? 0 : left_ms < INT32_MAX ? (int)left_ms : -1);
+        signal = loop_wait(&loop, &watched, 1, hold_next_ms(&hold), &info);
+    }
+    loop_close(&loop);
+    if (signal) {
+        status_report("gave up: %s", strsignal(signal));
+        hold_cancel(&hold);
+        outer_die_of_interrupt(signal);
+        return STATUS_SIGNAL + signal;
     }
     if (hold.state == HOLD_OVER) {
         hold_close(&hold);
