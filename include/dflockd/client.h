@@ -13,6 +13,15 @@
  * The library copies the text that it is given, unless a comment says otherwise. Names end in their
  * unit: `_ms` or `_s`.
  *
+ * Later versions of the library add functions, statuses, and members of structures. A program that
+ * was compiled before still works with them:
+ * - An options structure starts with its size, which its init function sets. The library uses
+ *   defaults for members that the program does not have. It refuses a structure without a size, and
+ *   one with a member that it does not know unless that is 0.
+ * - A request has reserved members, which must be 0. Set all members that a program does not name
+ *   to 0: with `= {0}`, or with an initializer that names members.
+ * - A reply has reserved members, which the library sets to 0.
+ *
  * One thread at a time may use a connection. Any threads may use a client. Each function of a lock
  * says which threads may call it. After fork(2) the child must open its own clients and
  * connections.
@@ -32,6 +41,10 @@ extern "C" {
 #endif
 
 #pragma GCC visibility push(default)
+
+/* Returns the version of the library that the program runs with, such as "0.1.0". DFLOCKD_VERSION
+ * is the one that it was compiled with. */
+const char *dflockd_version(void);
 
 /* Bytes of an error text, with its terminating 0. */
 #define DFLOCKD_PROBLEM_MAX 512
@@ -82,6 +95,7 @@ typedef size_t dflockd_shard_function(void *context, const char *key, size_t ser
  * only until it returns. It keeps only `shard_context`.
  */
 struct dflockd_options {
+    size_t size; /* set by dflockd_options_init */
     /* "host:port", "host" (port 6388), "[::1]:6388" or "unix:/path". Default: 127.0.0.1:6388. */
     const char *const *servers;
     size_t server_count;
@@ -104,7 +118,13 @@ struct dflockd_options {
     char *problem;
 };
 
-void dflockd_options_init(struct dflockd_options *options);
+/* `size` is that of the structure in the program. */
+void dflockd_options_init_sized(struct dflockd_options *options, size_t size);
+
+static inline void dflockd_options_init(struct dflockd_options *options)
+{
+    dflockd_options_init_sized(options, sizeof(*options));
+}
 
 /*
  * Returns the CRC-32 (IEEE) of the key's bytes modulo `server_count`, which must not be 0. All
@@ -125,6 +145,7 @@ struct dflockd_request {
     uint32_t limit;     /* SEMAPHORE_ACQUIRE, SEMAPHORE_ENQUEUE */
     bool semaphore;     /* OWN: the token is of a semaphore */
     const char *token;  /* RELEASE, RENEW, OWN: of the grant; AUTH: the secret */
+    uint64_t reserved[4];
 };
 
 struct dflockd_reply {
@@ -145,6 +166,7 @@ struct dflockd_reply {
      */
     const char *text;
     size_t text_length;
+    uint64_t reserved[4];
 };
 
 /* Receives the next `length` bytes of a text; `part` has no terminating 0. */
@@ -236,6 +258,7 @@ void dflockd_client_close(struct dflockd_client *client);
 
 /* Set the defaults with dflockd_lock_options_init. */
 struct dflockd_lock_options {
+    size_t size;      /* set by dflockd_lock_options_init */
     uint32_t limit;   /* slots of a semaphore; 0, the default: a lock */
     uint64_t lease_s; /* 0, the default: the server's default */
     bool renew;       /* renew in the background; default true */
@@ -252,7 +275,12 @@ struct dflockd_lock_options {
     void *context;
 };
 
-void dflockd_lock_options_init(struct dflockd_lock_options *options);
+void dflockd_lock_options_init_sized(struct dflockd_lock_options *options, size_t size);
+
+static inline void dflockd_lock_options_init(struct dflockd_lock_options *options)
+{
+    dflockd_lock_options_init_sized(options, sizeof(*options));
+}
 
 /*
  * Makes a lock or semaphore slot, which is not held yet. `options` may be NULL. Returns DONE with
@@ -272,9 +300,14 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * One thread at a time may call the functions of this section for one lock. A lock connects when it
  * needs a connection, and keeps it.
  *
- * Bounds: a call takes at most its `timeout_s`, plus the connect timeout if it connects, plus the
+ * Bounds: a call takes at most its `timeout_ms`, plus the connect timeout if it connects, plus the
  * reply timeout. Confirming a grant may take another reply timeout. After NO_REPLY the lock is not
  * held: the library closes the connection, so that the server releases a grant.
+ *
+ * Timeouts: negative means without limit; 0 does not wait for other holders. The protocol has whole
+ * seconds. If a timeout is not whole, the library ends the wait itself at `timeout_ms` after the
+ * connection is ready. It closes the connection, so that the server releases a grant that is on
+ * its way. A server with --no-auto-release-on-disconnect keeps such a grant until its lease ends.
  *
  * Leases: a lease counts from when its request was sent, so that it ends here before it ends at the
  * server. If the reply took longer than a tenth of the lease, a renewal confirms the grant before
@@ -290,20 +323,20 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * NO_REPLY, INVALID, NO_MEMORY, FAILED or DRAINING. Then the lock is not held.
  */
 
-/* Waits up to `timeout_s` for a grant. Returns DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (the lease
- * ended before the grant was confirmed), LIMIT_MISMATCH, MAX_LOCKS or MAX_WAITERS. */
-enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, uint64_t timeout_s);
+/* Waits up to `timeout_ms` for a grant. Returns DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (the
+ * lease ended before the grant was confirmed), LIMIT_MISMATCH, MAX_LOCKS or MAX_WAITERS. */
+enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, int64_t timeout_ms);
 
-/* As dflockd_lock_acquire with a `timeout_s` of 0. */
+/* As dflockd_lock_acquire with a `timeout_ms` of 0. */
 enum dflockd_status dflockd_lock_try(struct dflockd_lock *lock);
 
 /* Joins the queue. Returns as dflockd_lock_acquire, DONE if the lock is held at once, or WAITING:
  * call dflockd_lock_wait. */
 enum dflockd_status dflockd_lock_enqueue(struct dflockd_lock *lock);
 
-/* Waits up to `timeout_s` for the grant after dflockd_lock_enqueue, then leaves the queue. Returns
+/* Waits up to `timeout_ms` for the grant after dflockd_lock_enqueue, then leaves the queue. Returns
  * as dflockd_lock_acquire, or NOT_ENQUEUED. Returns DONE at once if the lock is held. */
-enum dflockd_status dflockd_lock_wait(struct dflockd_lock *lock, uint64_t timeout_s);
+enum dflockd_status dflockd_lock_wait(struct dflockd_lock *lock, int64_t timeout_ms);
 
 /* Renews now by `lease_s` (0: as the options say). Waits for the reply, at most until the lease
  * ends. Returns DONE, NOT_HELD, LOST or INVALID. */
@@ -316,10 +349,40 @@ enum dflockd_status dflockd_lock_renew(struct dflockd_lock *lock, uint64_t lease
  */
 enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock);
 
+/*
+ * Clears a cancel that no call has taken yet. Returns whether there was one. A cancel that another
+ * thread calls at the same time may come before or after. A program that cancels one certain call
+ * therefore clears after that call has returned and no thread can cancel it any more.
+ */
+bool dflockd_lock_clear_cancel(struct dflockd_lock *lock);
+
+/*
+ * Acquires several locks and slots of semaphores, or none, within `timeout_ms`. They may belong to
+ * several servers. One thread at a time may use them all. The library acquires one after the other
+ * in the order of the bytes of their keys, locks before semaphores, so that two programs cannot
+ * wait for each other. Two that have the same key and kind are INVALID.
+ *
+ * Returns DONE if all are held, also if `count` is 0. Otherwise releases in reverse order what it
+ * has acquired, and returns as dflockd_lock_acquire, or LOST if one was lost or lost its connection
+ * while the call waited for another. Then sets `*failed` to the index of the lock that failed, or
+ * to `count` if none did. `failed` may be NULL. dflockd_lock_cancel of any of them cancels the
+ * call, and the call takes the cancels of all of them.
+ *
+ * If one is lost later, its callback is called, and the others stay held: the program decides
+ * whether to call dflockd_locks_release.
+ */
+enum dflockd_status dflockd_locks_acquire(struct dflockd_lock *const *locks, size_t count,
+                                          int64_t timeout_ms, size_t *failed);
+
+/* Releases all, from the last to the first, as dflockd_lock_release does. Returns the first status
+ * that is not DONE. */
+enum dflockd_status dflockd_locks_release(struct dflockd_lock *const *locks, size_t count);
+
 /* ---- for any thread ---- */
 
 /* Makes a pending acquire, enqueue or wait return CANCELLED; if none is pending, the next one. Then
- * the lock is neither held nor queued. */
+ * the lock is neither held nor queued. A call that has its result already returns that, and the
+ * cancel stays for the next one, unless dflockd_lock_clear_cancel clears it. */
 void dflockd_lock_cancel(struct dflockd_lock *lock);
 
 /* Return whether the lock is held, and whether it was lost. Lost stays true until the next acquire,

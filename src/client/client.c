@@ -4,16 +4,21 @@
 #include <string.h>
 
 #include "client/connection.h"
+#include "client/options.h"
 
 enum dflockd_status dflockd_client_open(struct dflockd_client **client,
                                         const struct dflockd_options *options)
 {
-    struct dflockd_client *made = calloc(1, sizeof(*made));
     enum dflockd_status status = DFLOCKD_STATUS_NO_MEMORY;
+    struct dflockd_options known;
+    struct dflockd_client *made;
 
     *client = NULL;
+    if (!options_copy(&known, options))
+        return DFLOCKD_STATUS_INVALID;
+    made = calloc(1, sizeof(*made));
     if (made) {
-        status = servers_init(&made->servers, options);
+        status = servers_init(&made->servers, &known);
         if (status == DFLOCKD_STATUS_DONE && !renewer_open(&made->renewer)) {
             servers_free(&made->servers);
             status = DFLOCKD_STATUS_NO_MEMORY;

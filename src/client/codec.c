@@ -77,10 +77,21 @@ static bool codec_secret_is_valid(const char *secret)
     return length >= 1 && length <= DFLOCKD_AUTH_LINE_MAX && !strpbrk(secret, "\r\n");
 }
 
+static bool codec_reserved_is_zero(const struct dflockd_request *request)
+{
+    uint64_t set = 0;
+
+    for (size_t i = 0; i < sizeof(request->reserved) / sizeof(request->reserved[0]); i++)
+        set |= request->reserved[i];
+    return set == 0;
+}
+
 bool codec_request_is_valid(const struct dflockd_request *request)
 {
     const struct form *form;
 
+    if (!codec_reserved_is_zero(request))
+        return false;
     if ((unsigned)request->command >= DFLOCKD_COMMAND_COUNT)
         return false;
     if (request->command == DFLOCKD_AUTH)

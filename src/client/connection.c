@@ -16,6 +16,7 @@
 #include "client/buffer.h"
 #include "client/codec.h"
 #include "client/connector.h"
+#include "client/options.h"
 #include "os/clock.h"
 
 enum {
@@ -376,16 +377,19 @@ enum dflockd_status connection_open(struct dflockd_connection **connection,
 enum dflockd_status dflockd_connection_open(struct dflockd_connection **connection,
                                             const struct dflockd_options *options, size_t server)
 {
+    struct dflockd_options known;
     struct servers servers;
     enum dflockd_status status;
 
     *connection = NULL;
-    status = servers_init(&servers, options);
+    if (!options_copy(&known, options))
+        return DFLOCKD_STATUS_INVALID;
+    status = servers_init(&servers, &known);
     if (status != DFLOCKD_STATUS_DONE)
         return status;
     status = DFLOCKD_STATUS_INVALID;
     if (server < servers.count)
-        status = connection_open(connection, &servers, server, options->problem);
+        status = connection_open(connection, &servers, server, known.problem);
     servers_free(&servers);
     return status;
 }

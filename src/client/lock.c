@@ -3,20 +3,17 @@
  * caller owns it. The lock keeps its connection, unless server and client may differ about what it
  * holds: then closing it makes the server release.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/time_units.h"
 #include "client/claim.h"
 #include "client/client.h"
 #include "client/codec.h"
 #include "client/connection.h"
-
-static const double lock_default_ratio = 0.5;
+#include "client/lock.h"
+#include "client/options.h"
 
 struct dflockd_lock {
     struct dflockd_client *client;
@@ -24,14 +21,9 @@ struct dflockd_lock {
     struct renewer_entry entry;
     size_t server; /* number of the server of the claim's connection */
     bool queued;
-    int cancel_fd; /* an eventfd that cancel makes readable */
+    struct cancel cancel;
     char key[DFLOCKD_KEY_MAX + 1];
 };
-
-void dflockd_lock_options_init(struct dflockd_lock_options *options)
-{
-    *options = (struct dflockd_lock_options){.renew = true, .renew_ratio = lock_default_ratio};
-}
 
 /* ---- beginning and end ---- */
 
@@ -65,43 +57,39 @@ static bool lock_is_valid(const char *key, const struct dflockd_lock_options *op
 enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_client *client,
                                      const char *key, const struct dflockd_lock_options *options)
 {
-    struct dflockd_lock_options defaults;
+    struct dflockd_lock_options known;
     struct dflockd_lock *made;
 
     *lock = NULL;
-    dflockd_lock_options_init(&defaults);
-    if (!options)
-        options = &defaults;
-    if (!lock_is_valid(key, options))
+    dflockd_lock_options_init(&known);
+    if ((options && !options_copy_lock(&known, options)) || !lock_is_valid(key, &known))
         return DFLOCKD_STATUS_INVALID;
     made = calloc(1, sizeof(*made));
     if (!made)
         return DFLOCKD_STATUS_NO_MEMORY;
     made->client = client;
-    made->options = *options;
+    made->options = known;
     snprintf(made->key, sizeof(made->key), "%s", key);
     claim_init(&made->entry.claim, &(struct claim_terms){
                                        .key = made->key,
-                                       .limit = options->limit,
-                                       .lease_s = options->lease_s,
-                                       .mode = options->renew ? LEASE_RENEWED : LEASE_FIXED,
-                                       .renew_ratio = options->renew_ratio,
+                                       .limit = known.limit,
+                                       .lease_s = known.lease_s,
+                                       .mode = known.renew ? LEASE_RENEWED : LEASE_FIXED,
+                                       .renew_ratio = known.renew_ratio,
                                        .connect_timeout_ms = client->servers.connect_timeout_ms,
                                        .reply_timeout_ms = client->servers.reply_timeout_ms,
                                        .connect = lock_connect,
                                        .owner = made,
                                    });
-    made->entry.lost_callback = options->lost ? lock_call_back : NULL;
+    made->entry.lost_callback = known.lost ? lock_call_back : NULL;
     made->entry.owner = made;
-    made->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (made->cancel_fd >= 0 && renewer_reserve(&client->renewer)) {
-        *lock = made;
-        return DFLOCKD_STATUS_DONE;
+    if (!renewer_reserve(&client->renewer)) {
+        free(made);
+        return DFLOCKD_STATUS_NO_MEMORY;
     }
-    if (made->cancel_fd >= 0)
-        close(made->cancel_fd);
-    free(made);
-    return DFLOCKD_STATUS_NO_MEMORY;
+    cancel_init(&made->cancel);
+    *lock = made;
+    return DFLOCKD_STATUS_DONE;
 }
 
 void dflockd_lock_free(struct dflockd_lock *lock)
@@ -112,18 +100,19 @@ void dflockd_lock_free(struct dflockd_lock *lock)
     renewer_reset(&lock->client->renewer, &lock->entry);
     renewer_unreserve(&lock->client->renewer);
     claim_close(&lock->entry.claim);
-    close(lock->cancel_fd);
+    cancel_free(&lock->cancel);
     free(lock);
 }
 
 /* ---- acquiring ---- */
 
-/* Resets dflockd_lock_cancel. Returns whether it had been called. */
-static bool lock_take_cancel(const struct dflockd_lock *lock)
+bool lock_timeout_ns(int64_t timeout_ms, uint64_t *timeout_ns)
 {
-    uint64_t count;
-
-    return read(lock->cancel_fd, &count, sizeof(count)) > 0;
+    if (timeout_ms > DFLOCKD_SECONDS_MAX * 1000)
+        return false;
+    *timeout_ns =
+        timeout_ms < 0 ? DFLOCKD_SECONDS_MAX * NS_PER_S : (uint64_t)timeout_ms * NS_PER_MS;
+    return true;
 }
 
 /* Called for each request, because a shard function of the program may change its mind. Returns
@@ -142,73 +131,99 @@ static bool lock_choose_server(struct dflockd_lock *lock)
 }
 
 /* Sends the request for the grant and waits. The renewer keeps a granted claim. */
-static enum dflockd_status lock_ask(struct dflockd_lock *lock, enum dflockd_command command,
-                                    uint64_t timeout_s)
+static enum dflockd_status lock_ask(struct dflockd_lock *lock, struct cancel_call *call,
+                                    enum dflockd_command command, uint64_t timeout_ns)
 {
     struct renewer *renewer = &lock->client->renewer;
     struct claim *claim = &lock->entry.claim;
     enum dflockd_status status;
 
-    claim_ask(claim, command, timeout_s * NS_PER_S);
-    status = claim_await(claim, lock->cancel_fd);
+    claim_ask(claim, command, timeout_ns);
+    status = claim_await(claim, call->descriptor);
     lock->queued = status == DFLOCKD_STATUS_WAITING;
     if (status == DFLOCKD_STATUS_DONE)
         status = renewer_keep(renewer, &lock->entry);
     if (status == DFLOCKD_STATUS_DONE)
         return status;
-    if (status == DFLOCKD_STATUS_CANCELLED)
-        lock_take_cancel(lock);
     if (status == DFLOCKD_STATUS_NO_MEMORY)
         claim_close(claim); /* it may be granted, but nobody would renew it */
     renewer_publish(renewer, &lock->entry, false);
     return status;
 }
 
-static enum dflockd_status lock_begin(struct dflockd_lock *lock, enum dflockd_command command,
-                                      uint64_t timeout_s)
+static enum dflockd_status lock_begin(struct dflockd_lock *lock, struct cancel_call *call,
+                                      enum dflockd_command command, uint64_t timeout_ns)
 {
     struct renewer *renewer = &lock->client->renewer;
 
-    if (timeout_s > DFLOCKD_SECONDS_MAX)
-        return DFLOCKD_STATUS_INVALID;
     if (lock->queued || !renewer_reset(renewer, &lock->entry))
         return DFLOCKD_STATUS_ALREADY;
-    if (lock_take_cancel(lock))
+    if (call->cancelled)
         return DFLOCKD_STATUS_CANCELLED;
     if (!renewer_start(renewer))
         return DFLOCKD_STATUS_NO_MEMORY;
     if (!lock_choose_server(lock))
         return DFLOCKD_STATUS_INVALID;
-    return lock_ask(lock, command, timeout_s);
+    return lock_ask(lock, call, command, timeout_ns);
 }
 
-enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, uint64_t timeout_s)
+static enum dflockd_status lock_continue(struct dflockd_lock *lock, struct cancel_call *call,
+                                         uint64_t timeout_ns)
 {
-    return lock_begin(lock, DFLOCKD_ACQUIRE, timeout_s);
-}
-
-enum dflockd_status dflockd_lock_try(struct dflockd_lock *lock)
-{
-    return dflockd_lock_acquire(lock, 0);
-}
-
-enum dflockd_status dflockd_lock_enqueue(struct dflockd_lock *lock)
-{
-    return lock_begin(lock, DFLOCKD_ENQUEUE, 0);
-}
-
-enum dflockd_status dflockd_lock_wait(struct dflockd_lock *lock, uint64_t timeout_s)
-{
-    if (timeout_s > DFLOCKD_SECONDS_MAX)
-        return DFLOCKD_STATUS_INVALID;
     if (!lock->queued)
         return dflockd_lock_held(lock) ? DFLOCKD_STATUS_DONE : DFLOCKD_STATUS_NOT_ENQUEUED;
-    if (lock_take_cancel(lock)) {
+    if (call->cancelled) {
         lock->queued = false;
         claim_close(&lock->entry.claim);
         return DFLOCKD_STATUS_CANCELLED;
     }
-    return lock_ask(lock, DFLOCKD_WAIT, timeout_s);
+    return lock_ask(lock, call, DFLOCKD_WAIT, timeout_ns);
+}
+
+/* A call that other threads can cancel. */
+static enum dflockd_status lock_call(struct dflockd_lock *lock, enum dflockd_command command,
+                                     int64_t timeout_ms)
+{
+    struct cancel_call call;
+    enum dflockd_status status;
+    uint64_t timeout_ns;
+
+    if (!lock_timeout_ns(timeout_ms, &timeout_ns))
+        return DFLOCKD_STATUS_INVALID;
+    if (!cancel_open_call(&call))
+        return DFLOCKD_STATUS_NO_MEMORY;
+    cancel_begin(&lock->cancel, &call);
+    status = command == DFLOCKD_WAIT ? lock_continue(lock, &call, timeout_ns)
+                                     : lock_begin(lock, &call, command, timeout_ns);
+    cancel_end(&lock->cancel, status == DFLOCKD_STATUS_CANCELLED);
+    cancel_close_call(&call);
+    return status;
+}
+
+enum dflockd_status lock_acquire(struct dflockd_lock *lock, struct cancel_call *call,
+                                 uint64_t timeout_ns)
+{
+    return lock_begin(lock, call, DFLOCKD_ACQUIRE, timeout_ns);
+}
+
+enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, int64_t timeout_ms)
+{
+    return lock_call(lock, DFLOCKD_ACQUIRE, timeout_ms);
+}
+
+enum dflockd_status dflockd_lock_try(struct dflockd_lock *lock)
+{
+    return lock_call(lock, DFLOCKD_ACQUIRE, 0);
+}
+
+enum dflockd_status dflockd_lock_enqueue(struct dflockd_lock *lock)
+{
+    return lock_call(lock, DFLOCKD_ENQUEUE, 0);
+}
+
+enum dflockd_status dflockd_lock_wait(struct dflockd_lock *lock, int64_t timeout_ms)
+{
+    return lock_call(lock, DFLOCKD_WAIT, timeout_ms);
 }
 
 /* ---- while it is held ---- */
@@ -239,14 +254,28 @@ enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock)
     return status;
 }
 
+bool dflockd_lock_clear_cancel(struct dflockd_lock *lock)
+{
+    return cancel_clear(&lock->cancel);
+}
+
+/* ---- for several locks ---- */
+
+struct cancel *lock_cancel(struct dflockd_lock *lock)
+{
+    return &lock->cancel;
+}
+
+bool lock_is_semaphore(const struct dflockd_lock *lock)
+{
+    return lock->options.limit > 0;
+}
+
 /* ---- from any thread ---- */
 
 void dflockd_lock_cancel(struct dflockd_lock *lock)
 {
-    uint64_t once = 1;
-
-    while (write(lock->cancel_fd, &once, sizeof(once)) < 0 && errno == EINTR)
-        continue;
+    cancel_request(&lock->cancel);
 }
 
 static struct renewer_view lock_view(struct dflockd_lock *lock)

@@ -9,19 +9,6 @@
 
 #define SERVER_DEFAULT "127.0.0.1"
 
-enum {
-    CONNECT_TIMEOUT_MS = 10000,
-    REPLY_TIMEOUT_MS = 5000
-};
-
-void dflockd_options_init(struct dflockd_options *options)
-{
-    *options = (struct dflockd_options){
-        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-        .reply_timeout_ms = REPLY_TIMEOUT_MS,
-    };
-}
-
 static enum dflockd_status servers_fail(const struct dflockd_options *options,
                                         enum dflockd_status status, const char *why)
 {

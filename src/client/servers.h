@@ -24,8 +24,9 @@ struct servers {
 };
 
 /*
- * Returns DONE: the caller must call servers_free. Otherwise writes the reason to
- * `options->problem`, and returns INVALID, NO_MEMORY or UNTRUSTED; there is nothing to free.
+ * `options` is a copy of options_copy. Returns DONE: the caller must call servers_free. Otherwise
+ * writes the reason to `options->problem`, and returns INVALID, NO_MEMORY or UNTRUSTED; there is
+ * nothing to free.
  */
 enum dflockd_status servers_init(struct servers *servers, const struct dflockd_options *options);
 

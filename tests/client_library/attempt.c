@@ -105,11 +105,11 @@ static enum dflockd_status do_action(struct attempt *attempt, const char *name, 
     char *json;
 
     if (strcmp(name, "acquire") == 0)
-        return dflockd_lock_acquire(lock, number);
+        return dflockd_lock_acquire(lock, (int64_t)number * 1000);
     if (strcmp(name, "enqueue") == 0)
         return dflockd_lock_enqueue(lock);
     if (strcmp(name, "wait") == 0)
-        return dflockd_lock_wait(lock, number);
+        return dflockd_lock_wait(lock, (int64_t)number * 1000);
     if (strcmp(name, "renew") == 0)
         return dflockd_lock_renew(lock, number);
     if (strcmp(name, "release") == 0)

@@ -588,7 +588,7 @@ static void signals_interrupt_no_call(void **state)
     sigaction(SIGUSR1, &action, NULL);
     assert_done(dflockd_connection_ask(holder, &request, &reply, WAIT_MS));
     pthread_create(&thread, NULL, interrupt_all_the_time, &self);
-    assert_status(dflockd_lock_acquire(lock, 1), DFLOCKD_STATUS_TIMED_OUT);
+    assert_status(dflockd_lock_acquire(lock, 1000), DFLOCKD_STATUS_TIMED_OUT);
     pthread_join(thread, NULL);
     assert_true(interruptions > 10);
     dflockd_connection_close(holder);

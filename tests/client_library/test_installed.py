@@ -80,7 +80,8 @@ def test_pkg_config_has_version_and_paths(flags, prefix, root):
 def declared(prefix):
     text = (prefix / "include" / "dflockd" / "client.h").read_text()
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-    return {name for name in re.findall(r"(?<!typedef size_t )\b(dflockd_\w+)\(", text)}
+    text = re.sub(r"static inline [^{]*", "", text)
+    return {name for name in re.findall(r"(?<!typedef size_t )(?<!typedef void )\b(dflockd_\w+)\(", text)}
 
 
 def test_the_shared_library_exports_the_functions_of_the_header_with_versions(prefix):
@@ -209,3 +210,13 @@ def test_the_examples_of_the_readme_work(root, tmp_path, compiled):
         pytest.skip("the kernel permits no network of its own")
     with places.HostsNamespace() as place, place.serve("localhost"):
         assert re.fullmatch(r"fence \d{10,}\n", run(*place.within([str(program)])))
+
+
+@pytest.mark.parametrize("name", ["events", "fifo", "hold", "sharding", "strategy"])
+@pytest.mark.parametrize("server", ["127.0.0.1:1", "127.0.0.1:99999"])
+def test_an_example_that_fails_prints_why(example, name, server):
+    done = subprocess.run([example(name), server], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert all(line.startswith(f"{name}: ") for line in done.stderr.splitlines())
+    assert server in done.stderr

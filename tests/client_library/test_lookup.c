@@ -272,7 +272,7 @@ static void cancel_ends_an_acquire_during_the_look_up(void **state)
     client = open_client("silent.test");
     lock = new_lock(client, "key", NULL);
     assert_int_equal(pthread_create(&thread, NULL, cancel_later, lock), 0);
-    assert_status(dflockd_lock_acquire(lock, 100), DFLOCKD_STATUS_CANCELLED);
+    assert_status(dflockd_lock_acquire(lock, 100000), DFLOCKD_STATUS_CANCELLED);
     pthread_join(thread, NULL);
     assert_int_equal(running_lookups(), 1);
     dflockd_lock_free(lock);

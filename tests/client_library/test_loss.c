@@ -248,7 +248,7 @@ static void a_server_that_restarts_without_the_grant_loses_the_lock(void **state
     server_kill(&f->served);
     server_start(&f->served, FLAGS("--port", port));
     assert_lost(f, lock, DFLOCKD_STATUS_NOT_HELD, begun, 5000 + AT_ONCE_MS);
-    assert_done(dflockd_lock_acquire(lock, 5));
+    assert_done(dflockd_lock_acquire(lock, 5000));
     dflockd_lock_free(lock);
 }
 
@@ -261,7 +261,7 @@ static void a_grant_released_with_its_connection_is_lost(void **state)
     f->wire.cut = WIRE_CUT_SERVER;
     assert_lost(f, lock, DFLOCKD_STATUS_NOT_HELD, begun, AT_ONCE_MS);
     eventually(is_free(f->served.address, "key"));
-    assert_done(dflockd_lock_acquire(lock, 5));
+    assert_done(dflockd_lock_acquire(lock, 5000));
     dflockd_lock_free(lock);
 }
 
@@ -428,7 +428,7 @@ static void a_draining_server_ends_a_wait(void **state)
     assert_done(dflockd_connection_ask(holder, &request, &reply, WAIT_MS));
     assert_status(dflockd_lock_enqueue(lock), DFLOCKD_STATUS_WAITING);
     server_signal(&f->served, SIGTERM);
-    status = dflockd_lock_wait(lock, 60);
+    status = dflockd_lock_wait(lock, 60000);
     /* The server replies, or has closed the idle connection before. */
     assert_true(status == DFLOCKD_STATUS_DRAINING || status == DFLOCKD_STATUS_DISCONNECTED);
     assert_false(dflockd_lock_held(lock));
@@ -474,7 +474,7 @@ static void *acquire_and_tell(void *argument)
 {
     struct sleeper *sleeper = argument;
 
-    sleeper->status = dflockd_lock_acquire(sleeper->lock, 60);
+    sleeper->status = dflockd_lock_acquire(sleeper->lock, 60000);
     sleeper->held = dflockd_lock_held(sleeper->lock);
     return NULL;
 }

@@ -160,14 +160,18 @@ static void hold_locks(const struct dflockd_options *options)
         return;
     if (is_done(dflockd_lock_new(&first, client, key, NULL)) &&
         is_done(dflockd_lock_new(&second, client, key, NULL)) &&
-        is_done(dflockd_lock_acquire(first, WAIT_S)) && is_done(dflockd_lock_renew(first, 0))) {
+        is_done(dflockd_lock_acquire(first, WAIT_S * 1000)) &&
+        is_done(dflockd_lock_renew(first, 0))) {
         enum dflockd_status queued = dflockd_lock_enqueue(second);
 
         if (queued == DFLOCKD_STATUS_WAITING && is_done(dflockd_client_stats(client, 0, &json)) &&
             is_done(dflockd_lock_release(first)))
-            is_done(dflockd_lock_wait(second, WAIT_S));
+            is_done(dflockd_lock_wait(second, WAIT_S * 1000));
         else if (queued != DFLOCKD_STATUS_WAITING)
             assert_false(is_done(queued));
+        dflockd_lock_release(first);
+        dflockd_lock_release(second);
+        is_done(dflockd_locks_acquire(&second, 1, WAIT_S * 1000, NULL));
     }
     free(json);
     dflockd_lock_free(first);

@@ -81,7 +81,7 @@ static void *count_under_locks(void *argument)
 
         snprintf(name, sizeof(name), "key-%d", key);
         if (dflockd_lock_new(&lock, f->client, name, NULL) != DFLOCKD_STATUS_DONE ||
-            dflockd_lock_acquire(lock, 60) != DFLOCKD_STATUS_DONE) {
+            dflockd_lock_acquire(lock, 60000) != DFLOCKD_STATUS_DONE) {
             worker->wrong = true;
             return NULL;
         }
@@ -122,7 +122,7 @@ static void *hold_slots(void *argument)
         return NULL;
     }
     for (int round = 0; round < ROUNDS / 10 && !worker->wrong; round++) {
-        worker->wrong |= dflockd_lock_acquire(lock, 60) != DFLOCKD_STATUS_DONE;
+        worker->wrong |= dflockd_lock_acquire(lock, 60000) != DFLOCKD_STATUS_DONE;
         worker->wrong |= ++f->inside_semaphore > SLOTS;
         sleep_ms(rand_r(&worker->seed) % 20);
         f->inside_semaphore--;
@@ -166,7 +166,7 @@ static void *hold_and_let_go(void *argument)
         char token[DFLOCKD_TOKEN_LENGTH + 1];
 
         if (dflockd_lock_new(&lock, worker->fixture->client, key, &options) != 0 ||
-            dflockd_lock_acquire(lock, 10) != DFLOCKD_STATUS_DONE) {
+            dflockd_lock_acquire(lock, 10000) != DFLOCKD_STATUS_DONE) {
             worker->wrong = true;
             return NULL;
         }
@@ -220,7 +220,7 @@ static void *acquire_while_cancelled(void *argument)
     }
     pthread_create(&thread, NULL, cancel_all_the_time, &victim);
     for (int round = 0; round < ROUNDS; round++) {
-        enum dflockd_status status = dflockd_lock_acquire(victim.lock, 60);
+        enum dflockd_status status = dflockd_lock_acquire(victim.lock, 60000);
 
         if (status == DFLOCKD_STATUS_CANCELLED) {
             worker->cancelled++;
@@ -268,7 +268,7 @@ static void *hold_until_lost(void *argument)
     options.context = &losses;
     options.lease_s = 3;
     if (dflockd_lock_new(&lock, worker->fixture->client, key, &options) != 0 ||
-        dflockd_lock_acquire(lock, 10) != DFLOCKD_STATUS_DONE) {
+        dflockd_lock_acquire(lock, 10000) != DFLOCKD_STATUS_DONE) {
         worker->wrong = true;
         return NULL;
     }

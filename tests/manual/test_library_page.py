@@ -21,7 +21,8 @@ def plain(text):
 
 
 def declared():
-    found = re.findall(r"^([a-z][\w *]*?)(dflockd_\w+)\(([^)]*)\);", HEADER, re.M)
+    found = re.findall(r"^(?:static inline )?([a-z][\w *]*?)(dflockd_\w+)\(([^)]*)\)(?:;|$)",
+                       HEADER, re.M)
     assert len(found) > 30
     return sorted(plain(f"{kind} {name} ( {' , '.join(arguments.split(','))} )")
                   for kind, name, arguments in found if not kind.startswith("typedef"))

@@ -19,13 +19,17 @@ int main(int count, char **arguments)
     struct dflockd_options options;
     struct dflockd_connection *connection;
     struct dflockd_reply reply;
+    char problem[DFLOCKD_PROBLEM_MAX] = "out of memory";
     enum dflockd_status status;
 
     dflockd_options_init(&options);
     options.servers = &server;
     options.server_count = 1;
-    if (dflockd_connection_open(&connection, &options, 0) != DFLOCKD_STATUS_DONE)
+    options.problem = problem;
+    if (dflockd_connection_open(&connection, &options, 0) != DFLOCKD_STATUS_DONE) {
+        fprintf(stderr, "events: %s\n", problem);
         return 1;
+    }
     status = dflockd_connection_send(connection, &request);
     while (status == DFLOCKD_STATUS_DONE &&
            (status = dflockd_connection_receive(connection, &reply)) == DFLOCKD_STATUS_AGAIN) {
@@ -41,11 +45,14 @@ int main(int count, char **arguments)
         }
         status = DFLOCKD_STATUS_DONE;
     }
-    if (status == DFLOCKD_STATUS_DONE)
-        printf("%s, fence %llu\n", dflockd_status_text(reply.status),
-               (unsigned long long)reply.fence);
-    else
+    if (status != DFLOCKD_STATUS_DONE) {
         fprintf(stderr, "events: %s\n", dflockd_connection_problem(connection));
+    } else if (reply.status != DFLOCKD_STATUS_DONE) {
+        status = reply.status;
+        fprintf(stderr, "events: %s\n", dflockd_status_text(status));
+    } else {
+        printf("done, fence %llu\n", (unsigned long long)reply.fence);
+    }
     dflockd_connection_close(connection); /* releases the lock */
     return status != DFLOCKD_STATUS_DONE;
 }

@@ -15,17 +15,21 @@ int main(int count, char **arguments)
     struct dflockd_client *client;
     struct dflockd_lock *lock;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
+    char problem[DFLOCKD_PROBLEM_MAX] = "out of memory";
     enum dflockd_status status;
 
     dflockd_options_init(&options);
+    options.problem = problem;
     options.servers = &server;
     options.server_count = 1;
     dflockd_lock_options_init(&lock_options);
     lock_options.lease_s = 20;
     if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
-        dflockd_lock_new(&lock, client, "foo", &lock_options) != DFLOCKD_STATUS_DONE)
+        dflockd_lock_new(&lock, client, "foo", &lock_options) != DFLOCKD_STATUS_DONE) {
+        fprintf(stderr, "hold: %s\n", problem);
         return 1;
-    status = dflockd_lock_acquire(lock, 10);
+    }
+    status = dflockd_lock_acquire(lock, 10000);
     if (status == DFLOCKD_STATUS_DONE) {
         dflockd_lock_token(lock, token);
         printf("acquired key=%s token=%s\n", dflockd_lock_key(lock), token);
@@ -35,8 +39,10 @@ int main(int count, char **arguments)
         if (status == DFLOCKD_STATUS_DONE)
             printf("done critical section\n");
     }
-    if (status != DFLOCKD_STATUS_DONE)
-        fprintf(stderr, "hold: %s\n", dflockd_status_text(status));
+    if (status != DFLOCKD_STATUS_DONE) {
+        dflockd_lock_problem(lock, problem);
+        fprintf(stderr, "hold: %s %s\n", dflockd_status_text(status), problem);
+    }
     dflockd_lock_free(lock);
     dflockd_client_close(client);
     return status != DFLOCKD_STATUS_DONE;

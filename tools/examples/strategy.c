@@ -22,20 +22,26 @@ int main(int count, char **arguments)
     struct dflockd_client *client;
     struct dflockd_lock *lock;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
+    char problem[DFLOCKD_PROBLEM_MAX] = "out of memory";
     enum dflockd_status status;
 
     dflockd_options_init(&options);
+    options.problem = problem;
     options.servers = count > 1 ? (const char *const *)(arguments + 1) : names;
     options.server_count = count > 1 ? (size_t)count - 1 : 2;
     options.shard = first_server;
     if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
-        dflockd_lock_new(&lock, client, "my-key", NULL) != DFLOCKD_STATUS_DONE)
+        dflockd_lock_new(&lock, client, "my-key", NULL) != DFLOCKD_STATUS_DONE) {
+        fprintf(stderr, "strategy: %s\n", problem);
         return 1;
-    status = dflockd_lock_acquire(lock, 10);
+    }
+    status = dflockd_lock_acquire(lock, 10000);
     if (status == DFLOCKD_STATUS_DONE && dflockd_lock_token(lock, token))
         printf("token=%s\n", token);
-    else
-        fprintf(stderr, "strategy: %s\n", dflockd_status_text(status));
+    if (status != DFLOCKD_STATUS_DONE) {
+        dflockd_lock_problem(lock, problem);
+        fprintf(stderr, "strategy: %s %s\n", dflockd_status_text(status), problem);
+    }
     dflockd_lock_free(lock);
     dflockd_client_close(client);
     return status != DFLOCKD_STATUS_DONE;
