@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 from ctl import (CANNOT_RUN, CTL, LOST, NO_SERVER, NOT_FOUND, OUTPUT, REFUSED, TIMED_OUT, USAGE,
                  Running, Terminal, ctl, environment, holders_of, wait_gone)
+from lib.link import Link
 from lib.server import Server
 from lib.stand_in import StandIn
 from lib.wire_client import Client, eventually
@@ -854,42 +855,6 @@ def test_a_grant_that_crosses_the_end_of_the_wait_is_released(command, end):
             status, output, _ = running.finish()
         assert output == "" and status in (TIMED_OUT, 143, -signal.SIGTERM)
         eventually(lambda: stand_in.released)
-
-
-class Link(StandIn):
-    """A TCP proxy to a server. `cut` ends its connections. While `silent`, it only accepts."""
-
-    def __init__(self, server):
-        super().__init__()
-        self.server = server
-        self.silent = False
-        self.ends = []
-        self.mute = 0
-
-    def serve(self, connection):
-        if self.silent:
-            self.mute += 1
-            self.ends.append(connection)
-            return
-        there = self.server.connect()
-        self.ends += [connection, there]
-        for source, sink in [(connection, there), (there, connection)]:
-            threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _carry(source, sink):
-        try:
-            while data := source.recv(4096):
-                sink.sendall(data)
-        except OSError:
-            pass
-
-    def cut(self):
-        for end in self.ends:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 @pytest.fixture

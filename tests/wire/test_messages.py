@@ -93,8 +93,8 @@ OWN = "a name or an address of this machine, or 0.0.0.0 or :: for all"
      "--auth-token-file: 'empty': the secret is empty; give at least one byte"),
     ("--auth-token-file=lines",
      "--auth-token-file: 'lines': the secret holds a newline; write it in one line"),
-    ("--auth-token-file=nul", "--auth-token-file: 'nul': the secret holds a NUL byte; write it as text, "
-                              "such as base64"),
+    ("--auth-token-file=nul", "--auth-token-file: 'nul': the secret holds a NUL byte; write it as "
+                              "text, such as base64"),
     ("--auth-token-file=long",
      "--auth-token-file: 'long': the secret is longer than 65536 bytes; give a shorter one"),
     (f"{FENCES}=.", f"{FENCES}: .: Is a directory; give a file"),
