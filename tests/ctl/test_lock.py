@@ -528,7 +528,8 @@ def test_all_keys_are_given_back_if_one_is_not_granted(server):
 
 def test_the_loss_of_one_key_ends_the_command(server):
     """The other keys stay held until all processes have ended."""
-    script = "trap 'echo asked; sleep 3; exit 5' TERM; echo $DFLOCKD_TOKENS; sleep 100 & wait"
+    script = ("trap 'echo asked; i=0; while [ $i -lt 30 ]; do sleep 0.1; i=$((i + 1)); done; "
+              "exit 5' TERM; echo $DFLOCKD_TOKENS; sleep 100 & wait")
     with Running(server, "lock", "a", "b", "--lease", "2", "--", "sh", "-c",
                  script) as running, Client(server) as client:
         assert client.call("r", "b", running.line().split()[1]) == "ok"
