@@ -83,18 +83,34 @@ def test_every_structure_is_shown_as_it_is_declared(name):
     assert members_of(PAGE, name) == declared_members
 
 
-def test_the_example_holds_a_lock(tmp_path):
+def run_example(folder, source, server):
+    """Builds an example that is for the default port, and runs it with `server`."""
+    source = source.replace("dflockd_options_init(&options);", "dflockd_options_init(&options);"
+                            f'const char *server = "{server}";'
+                            "options.servers = &server; options.server_count = 1;")
+    (folder / "example.c").write_text(source, encoding="ascii")
+    subprocess.run(["gcc", "-Wall", "-Werror", *SANITIZE, "-I", ROOT / "include", "-o",
+                    folder / "example", folder / "example.c", BUILD / "libdflockd.so.0",
+                    f"-Wl,-rpath,{BUILD}"], check=True)
+    return subprocess.run([folder / "example"], capture_output=True, text=True, check=False,
+                          timeout=20)
+
+
+def page_example():
     source = re.search(r"\.Bd -literal -offset indent\n(#include.*?)\.Ed", PAGE, re.S)[1]
+    return source.replace("\\e", "\\")
+
+
+def test_the_example_holds_a_lock(tmp_path):
     with Server() as server:
-        # The example is for the default port.
-        source = source.replace("dflockd_options_init(&options);", "dflockd_options_init(&options);"
-                                f'const char *server = "127.0.0.1:{server.port}";'
-                                "options.servers = &server; options.server_count = 1;")
-        (tmp_path / "example.c").write_text(source.replace("\\e", "\\"), encoding="ascii")
-        subprocess.run(["gcc", "-Wall", "-Werror", *SANITIZE, "-I", ROOT / "include", "-o",
-                        tmp_path / "example", tmp_path / "example.c", BUILD / "libdflockd.so.0",
-                        f"-Wl,-rpath,{BUILD}"], check=True)
-        done = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=False,
-                              timeout=20)
+        done = run_example(tmp_path, page_example(), f"127.0.0.1:{server.port}")
     assert re.fullmatch(r"alone, fence [1-9]\d*\n", done.stdout)
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:99999", "127.0.0.1:1"])
+def test_the_examples_report_a_failure(tmp_path, server):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for source in (page_example(), re.search(r"```c\n(.*?)```", readme, re.S)[1]):
+        done = run_example(tmp_path, source, server)
+        assert (done.returncode, done.stdout) == (1, "") and done.stderr.strip()
