@@ -1,6 +1,7 @@
 """README and the other Markdown pages: links lead to files, and commands and flags exist."""
 
 import re
+import shutil
 import subprocess
 from functools import cache
 
@@ -73,6 +74,20 @@ def test_commands_of_dflockctl_in_readme_exist():
     used = re.findall(r"^(?:\w+=\$\()?dflockctl (\w+)", README, re.M)
     assert used
     assert set(used) <= set(commands_of("dflockctl"))
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd")
+def test_units_are_valid(tmp_path):
+    blocks = [block for page in PAGES
+              for block in re.findall(r"```ini\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+              if "ExecStart=" in block]
+    assert blocks
+    for block in blocks:
+        unit = tmp_path / "example.service"
+        unit.write_text(re.sub(r"(?<=[= ])/usr/local/bin/\w+", "/bin/true", block))
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True,
+                              text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_shell_blocks_are_valid_shell():
