@@ -61,17 +61,22 @@ struct tls {
 /* ---- files ---- */
 
 /*
- * Returns the text of an error until the thread's next call. Texts of GnuTLS end with a full stop,
- * which is left out: the caller may append a remedy.
+ * Returns a text until the thread's next call. Texts of GnuTLS end with a full stop, which is left
+ * out: the caller may append a remedy.
  */
-static const char *tls_explain(int error)
+static const char *tls_explain_as(const char *prefix, const char *why)
 {
     static _Thread_local char text[128];
-    size_t length = (size_t)snprintf(text, sizeof(text), "%s", gnutls_strerror(error));
+    size_t length = (size_t)snprintf(text, sizeof(text), "%s%s", prefix, why);
 
     if (length > 0 && length < sizeof(text) && text[length - 1] == '.')
         text[length - 1] = '\0';
     return text;
+}
+
+static const char *tls_explain(int error)
+{
+    return tls_explain_as("", gnutls_strerror(error));
 }
 
 static void tls_set_problem(char problem[TLS_PROBLEM_MAX], const char *what, const char *path,
@@ -607,11 +612,11 @@ static const char *tls_explain_distrust(gnutls_session_t session)
 }
 
 /* A peer may send any number; most have no name. */
-static const char *tls_alert_name(gnutls_session_t session)
+static const char *tls_explain_alert(gnutls_session_t session)
 {
     const char *name = gnutls_alert_get_name(gnutls_alert_get(session));
 
-    return name ? name : "a fatal alert of an unknown kind";
+    return tls_explain_as("alert of the peer: ", name ? name : "of an unknown kind");
 }
 
 /* The sender fails only if memory is short: see tls_push. */
@@ -625,8 +630,14 @@ const char *tls_problem(const struct tls *tls)
     if (tls_short_of_memory(tls))
         return "out of memory";
     if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED)
-        return tls_alert_name(tls->session);
+        return tls_explain_alert(tls->session);
     if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
         return tls_explain_distrust(tls->session);
+    if (tls->error == GNUTLS_E_CERTIFICATE_REQUIRED || tls->error == GNUTLS_E_NO_CERTIFICATE_FOUND)
+        return "the peer sent no certificate of a trusted CA";
+    /* The first record of an OpenSSL client that rejects the certificate is an alert in plain text.
+     */
+    if (tls->error == GNUTLS_E_DECRYPTION_FAILED && !tls->ready)
+        return "the peer's record cannot be decrypted: it may not trust the certificate";
     return tls_explain(tls->error);
 }

@@ -4,11 +4,12 @@ import re
 import socket
 import ssl
 import time
+from contextlib import suppress
 
 import pytest
 from lib.certificates import Authority
 from lib.server import Server
-from lib.tls import TlsServer
+from lib.tls import TlsServer, client_context
 from lib.wire_client import CLOSED, MEGABYTE, Client, eventually, request
 from test_log import LINE
 from test_unix_socket import UnixServer
@@ -183,6 +184,22 @@ def test_the_server_logs_tls_failures(tmp_path):
             with pytest.raises(ssl.SSLError):
                 tls.do_handshake()
             eventually(lambda: len(lines(server, "TLS failed")) == 3)
+
+
+def test_the_server_logs_which_side_refused_a_certificate(tmp_path):
+    authority = Authority(tmp_path)
+    with TlsServer(authority.issue("server"), "--tls-client-ca", str(authority.certificate),
+                   authority=authority) as server:
+        for context, reason in [
+                (client_context(authority), "the peer sent no certificate of a trusted CA"),
+                (ssl.create_default_context(), "the peer's record cannot be decrypted: it may not "
+                                               "trust the certificate")]:
+            # The connection stays open, because a reset could overtake the alert.
+            with context.wrap_socket(server.connect_plain(), server_hostname="localhost",
+                                     do_handshake_on_connect=False) as tls:
+                with suppress(OSError):
+                    tls.do_handshake()
+                logged(server, "TLS failed", reason=reason)
 
 
 @pytest.mark.parametrize("command, limit, kind", [("l", "", "lock"), ("sl", "3 ", "semaphore")])
