@@ -66,6 +66,8 @@ def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     (("ls", "--sort"), ("--sort", "needs a value")),
     (("ping", "--count", "x"), ("--count", "'x'")), (("ping", "--count", "-1"), ("--count",)),
     (("top", "--interval", "-1"), ("--interval",)), (("stats", "--interval", "0"), ("--interval",)),
+    (("stats", "--count", "2"), ("--count", "--interval")),
+    (("ls", "--keys", "--json"), ("--keys", "--json")),
     (("renew", "key", "0" * 32, "--lease", "0"), ("--lease",)),
     (("renew", "key", "0" * 32, "--lease", "-1"), ("--lease",)),
     (("renew", "key", "A" * 32), ("TOKEN: not a token", "lower case")),

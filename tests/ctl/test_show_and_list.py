@@ -235,6 +235,17 @@ def test_repeated_stats_are_an_object_a_line(server, nowhere):
     assert done.stderr.count("\n") == 1 and nowhere in done.stderr
 
 
+def test_the_last_interval_of_stats_waits_for_the_replies(server):
+    """Although the interval is shorter than the time to reply; a silent server is reported."""
+    released = threading.Event()
+    silent = Scripted(stats_reply("key"), released)
+    done = ctl([silent.address, server], "stats", "--interval", "0.01", "--count", "1",
+               "--no-probe", "--reply-timeout", "2")
+    released.set()
+    assert done.returncode == NO_SERVER and address(server) in done.stdout
+    assert done.stderr.startswith(f"dflockctl: {silent.address}: the server did not reply in time")
+
+
 # ---- ping ----
 
 def test_ping_prints_each_server(server):
@@ -252,7 +263,7 @@ def test_ping_repeats(server):
     done = ctl(server, "ping", "--count", "2")
     assert done.returncode == 0
     *lines, summary = done.stdout.splitlines()
-    assert len(lines) == 2 and ": 2 pings, 2 answered, 0% lost; least/mean/most " in summary
+    assert len(lines) == 2 and ": 2 sent, 2 answered, 0% lost; least/mean/most " in summary
 
 
 def test_each_reply_to_a_ping_is_an_object_a_line(server):
@@ -268,7 +279,7 @@ def test_an_interrupted_ping_prints_a_summary(server):
     with Running(server, "ping", "--count", "0", "--interval", "3600") as running:
         assert running.line().startswith(address(server))
         running.send(signal.SIGINT)
-        assert running.finish()[1].startswith(f"{address(server)}: 1 pings, 1 answered")
+        assert running.finish()[1].startswith(f"{address(server)}: 1 sent, 1 answered")
 
 
 # ---- several servers ----

@@ -99,7 +99,12 @@ int ls_run(const struct settings *settings)
         .prefix = settings->words[0],
     };
 
+    if (settings->keys && settings->json) {
+        status_report("--keys: cannot be combined with --json; leave out one of them");
+        return STATUS_USAGE;
+    }
     snapshot_request(&snapshot, 0, settings->options.server_count);
+    /* ls_print_keys needs equal keys beside each other. */
     key_stats_sort(&snapshot.list, settings->keys ? "key" : settings->sort, settings->reverse);
     if (settings->keys)
         ls_print_keys(&snapshot);

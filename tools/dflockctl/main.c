@@ -6,8 +6,9 @@
  *
  *   lock.c, acquire.c       hold.h: a grant that is kept; supervisor.h: the processes of `lock`
  *   release.c, renew.c      token.h: requests about a grant of `acquire`
- *   ls.c, show.c, stats.c   snapshot.h, key_stats.h: the statistics of servers
- *   top.c                   poller.h, screen.h
+ *   ls.c, show.c, stats.c   snapshot.h, stats_parser.h, key_stats.h: the statistics of servers
+ *   stats_repeat.c, top.c   poller.h, screen.h
+ *   ping.c                  query.h: a request to each server at the same time
  */
 #include <locale.h>
 #include <stdio.h>

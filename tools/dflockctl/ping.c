@@ -96,7 +96,7 @@ static void ping_print_summary(const struct ping *ping)
 
         if (target->sent == 0)
             continue;
-        printf("%s: %" PRIu64 " pings, %" PRIu64 " answered, %.0f%% lost",
+        printf("%s: %" PRIu64 " sent, %" PRIu64 " answered, %.0f%% lost",
                ping->settings->servers[i], target->sent, target->answered,
                100 - 100 * answered / (double)target->sent);
         if (target->answered > 0)

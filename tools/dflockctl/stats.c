@@ -111,6 +111,10 @@ int stats_run(const struct settings *settings)
     };
     struct snapshot snapshot = {.settings = settings, .spool = settings->json};
 
+    if (settings->count > 0 && settings->interval_ms == 0) {
+        status_report("--count: has no effect without --interval; give both");
+        return STATUS_USAGE;
+    }
     if (settings->interval_ms > 0)
         return stats_repeat(settings);
     snapshot_request(&snapshot, 0, settings->options.server_count);

@@ -10,6 +10,7 @@
 #include "dflockctl/loop.h"
 #include "dflockctl/output.h"
 #include "dflockctl/poller.h"
+#include "dflockctl/query.h"
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
 
@@ -212,19 +213,36 @@ static int64_t repeat_receive(struct repeat *repeat, struct pollfd *watched, int
     return until_ms;
 }
 
-/* Prints the lines of one interval. Returns the signal that ended it, or 0. */
+/* Reports the servers whose last reply is still pending. */
+static void repeat_report_pending(struct repeat *repeat)
+{
+    for (size_t i = 0; i < repeat->count; i++) {
+        if (!poller_is_pending(&repeat->servers[i].poller) || repeat->servers[i].reported)
+            continue;
+        query_report(repeat->settings, i, DFLOCKD_STATUS_NO_REPLY);
+        repeat->status = STATUS_NO_SERVER;
+    }
+}
+
+/*
+ * Prints the lines of one interval. The last one ends with the replies, at the latest with their
+ * timeout. Returns the signal that ended it, or 0.
+ */
 static int repeat_interval(struct repeat *repeat, int64_t end_ms, bool last)
 {
     struct pollfd watched[SETTINGS_SERVERS_MAX];
     struct signalfd_siginfo info;
-    int64_t order_ms = loop_now_ms() + REPEAT_ORDER_MS;
+    int64_t begin_ms = loop_now_ms();
+    int64_t order_ms = begin_ms + REPEAT_ORDER_MS;
+    bool pending = true;
     int signal = 0;
 
+    if (last)
+        end_ms = begin_ms + repeat->settings->options.reply_timeout_ms;
     repeat->status = STATUS_DONE;
     for (size_t i = 0; i < repeat->count; i++)
         poller_begin(&repeat->servers[i].poller);
-    while (signal == 0 && loop_now_ms() < end_ms) {
-        bool pending;
+    while (signal == 0 && (pending || !last) && loop_now_ms() < end_ms) {
         int64_t until_ms = repeat_receive(repeat, watched, end_ms, &pending);
 
         if (pending && loop_now_ms() < order_ms) {
@@ -234,12 +252,13 @@ static int repeat_interval(struct repeat *repeat, int64_t end_ms, bool last)
             if (output_finish(STATUS_DONE) != STATUS_DONE)
                 return REPEAT_NOT_WRITTEN;
         }
-        if (last && !pending)
-            return 0;
-        signal = loop_wait(&repeat->loop, watched, repeat->count, until_ms, &info);
+        if (pending || !last)
+            signal = loop_wait(&repeat->loop, watched, repeat->count, until_ms, &info);
     }
     if (signal == 0)
         repeat_print(repeat);
+    if (signal == 0 && last)
+        repeat_report_pending(repeat);
     return signal;
 }
 

@@ -50,4 +50,5 @@ $(BUILD)/perf/%: perf/%.c $(LIBRARY) $(MAKEFILES_USED)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(CTL_OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) \
+         $(wildcard $(BUILD)/src/client/*.d) \
          $(MICRO_SOURCES:%.c=$(BUILD)/%.d)
