@@ -204,20 +204,38 @@ static const struct flag *flags_find(const struct flags *flags, const char *name
     return NULL;
 }
 
+/* Returns whether `argument` is a boolean flag without a value. */
+static bool flags_is_boolean(const struct flags *flags, const char *argument)
+{
+    const char *name = argument + strspn(argument, "-");
+    const struct flag *flag = name == argument ? NULL : flags_find(flags, name, strlen(name));
+
+    return flag && flag->type == FLAG_BOOLEAN;
+}
+
 static bool flags_takes_no_value(const struct flag *flag)
 {
     return flag->type == FLAG_BOOLEAN || flag->type == FLAG_HELP || flag->type == FLAG_VERSION;
 }
 
-/* Reports an argument that is no flag of the table. Returns false. */
-static bool flags_wrong_argument(struct flags_reading *reading, const char *argument)
+/*
+ * Reports an argument that is no flag of the table. `before` is the one before it, which may be a
+ * boolean flag that takes a value only after an equals sign. Returns false.
+ */
+static bool flags_wrong_argument(struct flags_reading *reading, const char *argument,
+                                 const char *before)
 {
     char suggestion[FLAGS_SOURCE_MAX];
     bool similar = flags_suggest(reading->flags, argument, suggestion);
     char shown[64];
     char what[128];
+    bool value;
 
     snprintf(shown, sizeof(shown), "%.*s", (int)flags_name_length(argument), argument);
+    if (flags_parse_boolean(argument, &value) && flags_is_boolean(reading->flags, before)) {
+        snprintf(what, sizeof(what), "not a flag; write %.40s=%.8s", before, argument);
+        return flags_wrong(reading, shown, what);
+    }
     snprintf(what, sizeof(what), "%s; %s%s%s", argument[0] == '-' ? "unknown flag" : "not a flag",
              similar ? "did you mean " : "try --help", similar ? suggestion : "",
              similar ? "?" : "");
@@ -238,7 +256,7 @@ static bool flags_read_argument(struct flags_reading *reading, int count, char *
     const char *value;
 
     if (argument[0] != '-')
-        return flags_wrong_argument(reading, argument);
+        return flags_wrong_argument(reading, argument, arguments[*at - 2]);
     snprintf(shown, sizeof(shown), "%.*s", (int)flags_name_length(argument), argument);
     if (flag && length == 1)
         snprintf(shown, sizeof(shown), "-%s", flag->name);
@@ -248,7 +266,7 @@ static bool flags_read_argument(struct flags_reading *reading, int count, char *
         flag = length > 3 && memcmp(name, "no-", 3) == 0 ? flags_find(flags, name + 3, length - 3)
                                                          : NULL;
         if (!flag || flag->type != FLAG_BOOLEAN)
-            return flags_wrong_argument(reading, argument);
+            return flags_wrong_argument(reading, argument, arguments[*at - 2]);
         if (equals)
             return flags_wrong(reading, shown, "takes no value");
         value = "false";
@@ -313,7 +331,7 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
         if (strcmp(arguments[at], "--") == 0) {
             if (++at == count)
                 break;
-            flags_wrong_argument(reading, arguments[at]);
+            flags_wrong_argument(reading, arguments[at], arguments[at - 1]);
             return FLAGS_WRONG;
         }
         if (!flags_read_argument(reading, count, arguments, &at))

@@ -131,6 +131,17 @@ static void options_name_sources(const struct flags_reading *reading)
         flags_name_source(reading, names[i], options->sources[i]);
 }
 
+/* Kubernetes sets DFLOCKD_PORT for the pods of a namespace with a service named dflockd. */
+static void options_explain_kubernetes(char problem[OPTIONS_PROBLEM_MAX])
+{
+    static const char start[] = "DFLOCKD_PORT: 'tcp://";
+    size_t length = strlen(problem);
+
+    if (strncmp(problem, start, strlen(start)) == 0)
+        snprintf(problem + length, OPTIONS_PROBLEM_MAX - length,
+                 "; Kubernetes sets it for a service of this name: set enableServiceLinks: false");
+}
+
 enum options_result options_read(struct options *options, int count, char *const *arguments,
                                  char problem[OPTIONS_PROBLEM_MAX])
 {
@@ -153,6 +164,7 @@ enum options_result options_read(struct options *options, int count, char *const
         break;
     }
     memcpy(problem, reading.problem, OPTIONS_PROBLEM_MAX);
+    options_explain_kubernetes(problem);
     return OPTIONS_WRONG;
 }
 

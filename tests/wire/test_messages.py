@@ -114,6 +114,7 @@ OWN = "a name or an address of this machine, or 0.0.0.0 or :: for all"
                                 "gives the path of a Unix socket"),
     ("--host=192.0.2.1", "--host: cannot listen on 192.0.2.1 port 0: this machine does not have "
                          "that address; give one of its own, or 0.0.0.0 or :: for all"),
+    ("--debug false", "false: not a flag; write --debug=false"),
     ("--max-lokcs=5", "--max-lokcs: unknown flag; did you mean --max-locks?"),
     ("--no-auto-release", "--no-auto-release: unknown flag; did you mean "
                           "--no-auto-release-on-disconnect?"),
@@ -129,6 +130,14 @@ def test_a_message_names_the_variable_that_gave_the_value():
         done = run_server("--check", environment={f"DFLOCKD_{name}": value})
         assert_refused(done)
         assert done.stderr.startswith(f"dflockd: DFLOCKD_{name}: ")
+
+
+def test_a_port_from_kubernetes_is_refused_with_its_remedy():
+    done = run_server(environment={"DFLOCKD_PORT": "tcp://10.96.0.7:6388"})
+    assert_refused(done)
+    assert done.stderr == (
+        "dflockd: DFLOCKD_PORT: 'tcp://10.96.0.7:6388' is not a whole number from 0 to 65535; "
+        "Kubernetes sets it for a service of this name: set enableServiceLinks: false\n")
 
 
 def test_a_port_in_use_is_refused_with_its_remedy():
