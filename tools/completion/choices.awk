@@ -8,8 +8,6 @@ function choices(name)
         return "own shared uniform: zipf:"
     if (program == "dflockd-bench" && name == "protocol")
         return "dflockd redis"
-    if (program == "dflockctl" && name == "on-loss")
-        return "ALRM HUP INT KILL QUIT STOP TERM USR1 USR2"
     if (program == "dflockctl" && name == "sort")
         return "key kind holders waiters lease server"
     return ""
