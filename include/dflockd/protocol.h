@@ -31,7 +31,7 @@
 
 /*
  * The commands and their words on the wire. Those of semaphores begin with an `s`. `own` is for
- * both, and has the kind in its arg.
+ * both, and has the kind in its arg. Shared holders of a lock release, renew and wait as others.
  */
 #define DFLOCKD_COMMANDS(X)    \
     X(ACQUIRE, "l")            \
@@ -47,7 +47,9 @@
     X(PING, "ping")            \
     X(STATS, "stats")          \
     X(AUTH, "auth")            \
-    X(OWN, "own")
+    X(OWN, "own")              \
+    X(ACQUIRE_SHARED, "rl")    \
+    X(ENQUEUE_SHARED, "re")
 
 enum dflockd_command {
 #define X(name, word) DFLOCKD_##name,

@@ -50,6 +50,8 @@ static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
     [DFLOCKD_STATS] = {.shape = SHAPE_TEXT},
     [DFLOCKD_AUTH] = {.shape = SHAPE_BARE},
     [DFLOCKD_OWN] = {.shape = SHAPE_BARE, .key = true, .kind = true, .token = true},
+    [DFLOCKD_ACQUIRE_SHARED] = {.shape = SHAPE_GRANT, .key = true, .timeout = true, .lease = true},
+    [DFLOCKD_ENQUEUE_SHARED] = {.shape = SHAPE_TICKET, .key = true, .lease = true},
 };
 
 /* ---- requests ---- */

@@ -17,9 +17,53 @@ static void claim_return_promise(struct table *table)
         table->context.fence_return(table->context.user_data);
 }
 
-static struct pool *claim_pool(struct table *table, bool two_phase)
+/* ---- memory ---- */
+
+static const struct claim_form claim_forms[TABLE_CLAIM_POOLS] = {
+    {.two_phase = false, .exclusive = false},
+    {.two_phase = false, .exclusive = true},
+    {.two_phase = true, .exclusive = false},
+    {.two_phase = true, .exclusive = true},
+};
+
+/* The bytes before the claim in its object. */
+static size_t claim_offset(struct claim_form form)
 {
-    return two_phase ? &table->two_phase_pool : &table->claim_pool;
+    return form.exclusive ? 0 : sizeof(struct holder_part);
+}
+
+static struct pool *claim_pool(struct table *table, struct claim_form form)
+{
+    return &table->claim_pools[form.two_phase * 2 + form.exclusive];
+}
+
+void claim_init_pools(struct table *table, uint32_t chunk_bytes)
+{
+    for (uint32_t i = 0; i < TABLE_CLAIM_POOLS; i++) {
+        struct claim_form form = claim_forms[i];
+        size_t bytes = form.two_phase ? sizeof(struct two_phase) : sizeof(struct claim);
+
+        pool_init_chunks(claim_pool(table, form), &table->context.memory,
+                         claim_offset(form) + bytes, chunk_bytes);
+    }
+}
+
+static struct claim *claim_take(struct table *table, struct claim_form form)
+{
+    char *object = pool_take(claim_pool(table, form));
+
+    if (!object)
+        return NULL;
+    table->claim_count++;
+    return (struct claim *)(object + claim_offset(form));
+}
+
+static void claim_give(struct table *table, struct claim *claim)
+{
+    struct claim_form form = {.two_phase = claim->two_phase, .exclusive = claim->exclusive};
+
+    table->claim_count--;
+    pool_give(claim_pool(table, form), (char *)claim - claim_offset(form));
 }
 
 bool claim_take_room(struct table *table)
@@ -40,11 +84,11 @@ bool claim_take_room(struct table *table)
     return true;
 }
 
-void claim_return_room(struct table *table, uint32_t count)
+void claim_return_room(struct table *table)
 {
     struct lock_budget *budget = table->budget;
 
-    if (table->claims_room - count <= table->claims_spare)
+    if (table->claims_room - table->claim_count <= table->claims_spare)
         return;
     table->claims_room -= budget->claims_batch;
     atomic_fetch_sub_explicit(&budget->claims_used, budget->claims_batch, memory_order_relaxed);
@@ -59,21 +103,22 @@ static void claim_start_enqueued(struct table *table, struct claim *claim, uint6
 }
 
 struct claim *claim_create(struct table *table, uint64_t connection_id, struct resource *resource,
-                           uint64_t lease_s, bool two_phase)
+                           uint64_t lease_s, struct claim_form form)
 {
     struct client *client = client_find_or_create(table, connection_id);
-    struct pool *pool = claim_pool(table, two_phase);
     struct claim *claim;
 
     if (!client)
         return NULL;
-    claim = pool_take(pool);
-    if (claim &&
-        !(heap_reserve(&table->deadlines, claim_count(table)) && claim_take_promise(table))) {
-        pool_give(pool, claim);
-        claim = NULL;
-    }
+    claim = claim_take(table, form);
     if (!claim) {
+        client_remove_unused(table, client);
+        return NULL;
+    }
+    claim->two_phase = form.two_phase;
+    claim->exclusive = form.exclusive;
+    if (!(heap_reserve(&table->deadlines, table->claim_count) && claim_take_promise(table))) {
+        claim_give(table, claim);
         client_remove_unused(table, client);
         return NULL;
     }
@@ -81,22 +126,35 @@ struct claim *claim_create(struct table *table, uint64_t connection_id, struct r
     claim->client = client;
     claim->resource = resource;
     claim->lease_s = lease_s;
-    claim->state = two_phase ? CLAIM_QUEUED : CLAIM_BLOCKED;
+    claim->state = form.two_phase ? CLAIM_QUEUED : CLAIM_BLOCKED;
     claim->deadline.place = 0;
-    claim->two_phase = two_phase;
-    if (two_phase)
+    if (form.two_phase)
         claim_start_enqueued(table, claim, lease_s);
     return claim;
 }
 
+static void claim_set_key(struct table *table, struct claim *claim, uint64_t key)
+{
+    if (heap_contains(&claim->deadline))
+        heap_update(&table->deadlines, &claim->deadline, key);
+    else
+        heap_insert(&table->deadlines, &claim->deadline, key);
+}
+
 void claim_set_deadline(struct table *table, uint64_t now_ns, struct claim *claim, uint64_t seconds)
 {
-    uint64_t deadline_ns = now_ns + seconds * NS_PER_S;
+    claim_set_key(table, claim, now_ns + seconds * NS_PER_S);
+}
 
-    if (heap_contains(&claim->deadline))
-        heap_update(&table->deadlines, &claim->deadline, deadline_ns);
-    else
-        heap_insert(&table->deadlines, &claim->deadline, deadline_ns);
+void claim_set_due(struct table *table, struct claim *claim)
+{
+    claim_set_key(table, claim, ++table->grants_due);
+}
+
+bool claim_is_due(const struct table *table, const struct claim *claim)
+{
+    return claim_is(claim, CLAIMS_WAITING) && heap_contains(&claim->deadline) &&
+           heap_key(&table->deadlines, &claim->deadline) <= table->grants_due;
 }
 
 bool claim_lease_is_over(const struct table *table, uint64_t now_ns, const struct claim *claim)
@@ -109,7 +167,7 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     struct resource *resource = claim->resource;
     struct lock_token token;
 
-    assert(resource->holders < resource->limit);
+    assert(claim_slots(claim) <= resource_slots_left(resource));
     table->context.token_next(table->context.user_data, &token);
     table->promises--;
     claim_set_deadline(table, now_ns, claim, claim->lease_s);
@@ -117,7 +175,12 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
     claim->client->holding++;
-    resource->holders++;
+    resource->taken = (resource->taken + claim_slots(claim)) & LIMIT_MASK;
+    if (!claim->exclusive) {
+        struct chain holders = resource_holders(resource);
+
+        chain_push_front(&holders, claim_holder_link(claim));
+    }
     resource->owner = claim;
 }
 
@@ -169,12 +232,10 @@ void claim_deactivate(struct table *table, struct claim *claim)
 void claim_remove(struct table *table, struct claim *claim)
 {
     struct client *client = claim->client;
-    uint32_t count;
 
     chain_remove(&client->claims, &claim->client_link);
-    pool_give(claim_pool(table, claim->two_phase), claim);
-    count = claim_count(table);
-    heap_trim(&table->deadlines, count);
-    claim_return_room(table, count);
+    claim_give(table, claim);
+    heap_trim(&table->deadlines, table->claim_count);
+    claim_return_room(table);
     client_remove_unused(table, client);
 }

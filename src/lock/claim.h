@@ -7,11 +7,7 @@
 
 #include "lock/client.h"
 
-/* The claims of a table, including lost ones. */
-static inline uint32_t claim_count(const struct table *table)
-{
-    return (uint32_t)(table->claim_pool.count + table->two_phase_pool.count);
-}
+void claim_init_pools(struct table *table, uint32_t chunk_bytes);
 
 /* Takes a batch of room from the budget, or the rest. Returns false if the budget has none. */
 bool claim_take_room(struct table *table);
@@ -19,11 +15,17 @@ bool claim_take_room(struct table *table);
 /* Returns whether the table may have one more claim. */
 static inline bool claim_has_room(struct table *table)
 {
-    return claim_count(table) < table->claims_room || claim_take_room(table);
+    return table->claim_count < table->claims_room || claim_take_room(table);
 }
 
-/* Returns a batch of room to the budget if the table has more than it keeps beside `count`. */
-void claim_return_room(struct table *table, uint32_t count);
+/* Returns a batch of room to the budget if the table has more than it keeps. */
+void claim_return_room(struct table *table);
+
+/* What a new claim is, see struct claim. */
+struct claim_form {
+    bool two_phase;
+    bool exclusive;
+};
 
 /*
  * Creates a claim that waits, and takes the promise of a fence for it. The caller puts it among its
@@ -31,9 +33,9 @@ void claim_return_room(struct table *table, uint32_t count);
  * short.
  */
 struct claim *claim_create(struct table *table, uint64_t connection_id, struct resource *resource,
-                           uint64_t lease_s, bool two_phase);
+                           uint64_t lease_s, struct claim_form form);
 
-/* Gives a slot, a new token and a lease to a waiting claim that is not in the queue. */
+/* Gives slots, a new token and a lease to a waiting claim that is not in the queue. */
 void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum claim_state state);
 
 /* The answer `outcome` with the claim's token, lease and deadline. */
@@ -43,6 +45,13 @@ struct lock_answer claim_answer(const struct table *table, int outcome, const st
 /* Sets the deadline of the lease or of the wait to `seconds` from now. */
 void claim_set_deadline(struct table *table, uint64_t now_ns, struct claim *claim,
                         uint64_t seconds);
+
+/*
+ * Makes a waiting claim due for a grant, in the order of these calls and before all deadlines: its
+ * key in the heap is below all times. The claim must be the first waiter.
+ */
+void claim_set_due(struct table *table, struct claim *claim);
+bool claim_is_due(const struct table *table, const struct claim *claim);
 
 bool claim_lease_is_over(const struct table *table, uint64_t now_ns, const struct claim *claim);
 

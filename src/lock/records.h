@@ -26,26 +26,32 @@
 #include "base/chain.h"
 
 /*
- * Invariants: waiters > 0 only while holders == limit. A resource without holders and waiters is
- * idle and is in table->idle, with or without lost claims.
+ * A claim takes a number of slots: an exclusive lock takes all slots of its key, all other claims
+ * take one.
+ *
+ * Invariants: there are waiters only while the slots of the first one are not free, or it is due at
+ * once, or the table is paused. A resource without holders and waiters is idle and is in
+ * table->idle, with or without lost claims.
  */
 struct resource {
     struct map_link link; /* in table->resources */
     union {
         struct {
-            struct list queue;   /* waiting claims */
-            struct claim *owner; /* the claim granted last, or NULL; valid while not idle */
+            struct list queue; /* waiting claims */
+            /* The holder granted last, or NULL; valid while not idle. If it is not exclusive, it
+             * leads to the other holders, see resource_holders. */
+            struct claim *owner;
         };
         struct {
             struct list_link idle_link;
             uint64_t idle_since_ns;
         };
     };
-    struct chain lost; /* claims in CLAIM_LOST, the oldest first */
-    uint32_t limit : 21;
-    uint32_t kind : 1;       /* enum lock_kind */
-    uint32_t key_length : 9; /* 1 to DFLOCKD_KEY_MAX */
-    uint32_t holders : 21;
+    struct chain lost;                     /* claims in CLAIM_LOST, the oldest first */
+    uint32_t limit : 21;                   /* slots */
+    uint32_t kind : 1;                     /* enum lock_kind */
+    uint32_t key_length : 9;               /* 1 to DFLOCKD_KEY_MAX */
+    uint32_t taken : 21;                   /* slots */
     uint32_t idle_notes : TABLE_WALKS_MAX; /* one bit per walk, see table_walk */
     uint32_t waiters;
     uint8_t key[];
@@ -124,7 +130,8 @@ struct claim {
     struct client *client;
     struct heap_node deadline; /* of the lease; waiting: of the blocked request */
     uint8_t state;             /* enum claim_state */
-    bool two_phase;            /* created by `e`: part of a struct two_phase */
+    bool two_phase : 1;        /* created by `e` or `re`: part of a struct two_phase */
+    bool exclusive : 1;        /* takes all slots; else part of a struct shared_claim */
 };
 
 static_assert(sizeof(struct claim) == 64, "a claim is a cache line");
@@ -135,6 +142,25 @@ struct two_phase {
     struct map_link link; /* in table->enqueued */
     uint64_t lease_s;
 };
+
+/* What lies before a claim that is not exclusive. */
+struct holder_part {
+    struct list_link link; /* holding: among the holders of the resource */
+};
+
+struct shared_claim {
+    struct holder_part holder;
+    struct claim claim;
+};
+
+struct shared_two_phase {
+    struct holder_part holder;
+    struct two_phase two_phase;
+};
+
+static_assert(offsetof(struct shared_claim, claim) == sizeof(struct holder_part) &&
+                  offsetof(struct shared_two_phase, two_phase) == sizeof(struct holder_part),
+              "the part lies directly before the claim");
 
 /*
  * A connection with claims. Their order: a blocked one, those that wait or are enqueued, those in
@@ -173,6 +199,23 @@ static inline uint32_t client_active(const struct client *client)
     return client->waiting + client->holding;
 }
 
+/* Returns the slots that a claim takes or will take. */
+static inline uint32_t claim_slots(const struct claim *claim)
+{
+    return claim->exclusive ? claim->resource->limit : 1;
+}
+
+/* For claims that are not exclusive. */
+static inline struct list_link *claim_holder_link(const struct claim *claim)
+{
+    return &CONTAINER_OF(claim, struct shared_claim, claim)->holder.link;
+}
+
+static inline struct claim *claim_of_holder(struct list_link *holder_link)
+{
+    return &CONTAINER_OF(holder_link, struct shared_claim, holder.link)->claim;
+}
+
 static inline struct claim *claim_of(struct list_link *client_link)
 {
     return CONTAINER_OF(client_link, struct claim, client_link);
@@ -195,7 +238,27 @@ static inline uint64_t enqueued_hash(const struct client *client, const struct r
 
 static inline bool resource_idle(const struct resource *resource)
 {
-    return resource->holders == 0 && resource->waiters == 0;
+    return resource->taken == 0 && resource->waiters == 0;
+}
+
+static inline uint32_t resource_slots_left(const struct resource *resource)
+{
+    return (uint32_t)resource->limit - resource->taken;
+}
+
+/* Returns the holders that are not exclusive, the last granted first. */
+static inline struct chain resource_holders(const struct resource *resource)
+{
+    const struct claim *owner = resource->owner;
+
+    return (struct chain){.first = owner && !owner->exclusive ? claim_holder_link(owner) : NULL};
+}
+
+static inline uint32_t resource_holder_count(const struct resource *resource)
+{
+    bool exclusive = resource->taken > 0 && resource->owner->exclusive;
+
+    return exclusive ? 1 : resource->taken;
 }
 
 #endif

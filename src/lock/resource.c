@@ -61,7 +61,7 @@ struct resource *resource_create(struct table *table, const struct lock_key *key
     resource->limit = limit & LIMIT_MASK;
     resource->kind = key->kind & 1;
     resource->key_length = key->length & KEY_LENGTH_MASK;
-    resource->holders = 0;
+    resource->taken = 0;
     resource->idle_notes = 0;
     resource->waiters = 0;
     resource->idle_link.next = NULL;
@@ -167,13 +167,34 @@ static void resource_send_grant(struct table *table, const struct claim *claim, 
                           &answer);
 }
 
-/* Grants free slots to waiters in request order. The resource may be freed. */
-static void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resource *resource)
+static struct claim *resource_first_waiter(const struct resource *resource)
 {
-    while (resource->waiters > 0 && resource->holders < resource->limit) {
-        struct claim *claim = CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
+    return CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
+}
+
+static bool resource_can_grant(const struct table *table, const struct resource *resource)
+{
+    return resource->waiters > 0 && !table->paused &&
+           claim_slots(resource_first_waiter(resource)) <= resource_slots_left(resource);
+}
+
+void resource_grant_later(struct table *table, struct resource *resource)
+{
+    if (resource_can_grant(table, resource))
+        claim_set_due(table, resource_first_waiter(resource));
+}
+
+void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resource *resource,
+                            uint32_t most)
+{
+    while (resource_can_grant(table, resource)) {
+        struct claim *claim = resource_first_waiter(resource);
         uint64_t lease_s = claim->lease_s;
 
+        if (most-- == 0) {
+            claim_set_due(table, claim);
+            return;
+        }
         list_remove(&claim->queue_link);
         resource->waiters--;
         claim->client->waiting--;
@@ -188,15 +209,23 @@ static void resource_grant_waiters(struct table *table, uint64_t now_ns, struct 
     resource_start_idle(table, now_ns, resource);
 }
 
-/* The token of a holder becomes invalid, its slot free. */
-static void resource_free_slot(struct table *table, struct claim *claim)
+static void resource_remove_owner(struct resource *resource, struct claim *claim)
+{
+    struct chain holders = resource_holders(resource);
+
+    if (!claim->exclusive)
+        chain_remove(&holders, claim_holder_link(claim));
+    resource->owner = holders.first ? claim_of_holder(holders.first) : NULL;
+}
+
+/* The token of a holder becomes invalid, its slots free. */
+static void resource_free_slots(struct table *table, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
     map_remove(&table->tokens, &claim->token_link);
-    resource->holders--;
-    if (resource->owner == claim)
-        resource->owner = NULL;
+    resource->taken = (resource->taken - claim_slots(claim)) & LIMIT_MASK;
+    resource_remove_owner(resource, claim);
     claim_deactivate(table, claim);
 }
 
@@ -218,15 +247,18 @@ struct claim *resource_find_holder(struct table *table, uint64_t now_ns, const s
 
 /* ---- endings of claims ---- */
 
-void resource_remove_waiter(struct table *table, struct claim *claim)
+void resource_remove_waiter(struct table *table, uint64_t now_ns, struct claim *claim)
 {
     struct resource *resource = claim->resource;
+    bool first = claim == resource_first_waiter(resource);
 
     claim_end_enqueued(table, claim);
     list_remove(&claim->queue_link);
     resource->waiters--;
     claim_deactivate(table, claim);
     claim_remove(table, claim);
+    if (first)
+        resource_grant_waiters(table, now_ns, resource, TABLE_GRANTS_MAX);
 }
 
 void resource_remove_holder(struct table *table, uint64_t now_ns, struct claim *claim)
@@ -234,9 +266,9 @@ void resource_remove_holder(struct table *table, uint64_t now_ns, struct claim *
     struct resource *resource = claim->resource;
 
     claim_end_enqueued(table, claim);
-    resource_free_slot(table, claim);
+    resource_free_slots(table, claim);
     claim_remove(table, claim);
-    resource_grant_waiters(table, now_ns, resource);
+    resource_grant_waiters(table, now_ns, resource, TABLE_GRANTS_MAX);
 }
 
 void resource_remove_lost(struct table *table, struct claim *claim)
@@ -270,17 +302,22 @@ void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *c
         resource_remove_holder(table, now_ns, claim);
         return;
     }
-    resource_free_slot(table, claim);
+    resource_free_slots(table, claim);
     claim->state = CLAIM_LOST;
     chain_push_back(&resource->lost, &claim->queue_link);
-    resource_grant_waiters(table, now_ns, resource);
+    resource_grant_waiters(table, now_ns, resource, TABLE_GRANTS_MAX);
 }
 
-void resource_expire_wait(struct table *table, struct claim *claim)
+void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *claim)
 {
     struct lock_answer answer = answer_plain(DFLOCKD_TIMEOUT);
     uint64_t connection_id = client_connection_id(table, claim->client);
+    struct resource *resource = claim->resource;
 
-    resource_remove_waiter(table, claim);
+    if (claim_is_due(table, claim)) {
+        resource_grant_waiters(table, now_ns, resource, 1);
+        return;
+    }
+    resource_remove_waiter(table, now_ns, claim);
     table->context.effect(table->context.user_data, connection_id, &answer);
 }

@@ -1,8 +1,7 @@
 /*
  * The resources of a lock table: the slots of a key, the queue for them, and the time a key without
  * claims stays. Here claims leave a resource: the `_remove` functions end them for a request, the
- * `_expire` functions because their time is over. A slot that a claim leaves goes to the next
- * waiter.
+ * `_expire` functions because their time is over. Then waiters are granted the slots that are free.
  */
 #ifndef LOCK_RESOURCE_H
 #define LOCK_RESOURCE_H
@@ -36,16 +35,27 @@ void resource_expire_idle(struct table *table);
 struct claim *resource_find_holder(struct table *table, uint64_t now_ns, const struct lock_key *key,
                                    struct lock_token token);
 
+/*
+ * Grants free slots to up to `most` waiters in request order. If more can be granted, the next one
+ * is due for a grant. Starts the idle time of a resource without claims, which may free it.
+ */
+void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resource *resource,
+                            uint32_t most);
+
+/* Makes the first waiter due for a grant if it can be granted its slots. */
+void resource_grant_later(struct table *table, struct resource *resource);
+
 /* Each frees the claim. */
-void resource_remove_waiter(struct table *table, struct claim *claim);
+void resource_remove_waiter(struct table *table, uint64_t now_ns, struct claim *claim);
 void resource_remove_holder(struct table *table, uint64_t now_ns, struct claim *claim);
 void resource_remove_lost(struct table *table, struct claim *claim);
 
 /* The lease is over. An enqueued claim becomes CLAIM_LOST, any other one is freed. */
 void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *claim);
 
-/* The wait of a blocked request is over: the effect TIMEOUT follows, and the claim is freed. */
-void resource_expire_wait(struct table *table, struct claim *claim);
+/* Grants a claim that is due for a grant its slots. Otherwise the wait of its blocked request is
+ * over: the effect TIMEOUT follows, and the claim is freed. */
+void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *claim);
 
 /* Reports the end of a lease for the log. */
 void resource_report_expiry(const struct table *table, const struct claim *claim);

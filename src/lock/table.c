@@ -10,12 +10,34 @@ enum {
     CLAIMS_BATCH_MAX = 64
 };
 
-/* The fate of a request if no slot is free. */
+/* The fate of a request if its slots are not free. */
 enum wait_mode {
     WAIT_MODE_TRY,
     WAIT_MODE_BLOCK,
     WAIT_MODE_ENQUEUE
 };
+
+static uint32_t table_limit(const struct lock_request *request)
+{
+    return request->key.kind == LOCK_KIND_LOCK ? TABLE_LOCK_SLOTS : request->limit;
+}
+
+static bool table_takes_all_slots(const struct lock_request *request)
+{
+    return request->key.kind == LOCK_KIND_LOCK && request->command != DFLOCKD_ACQUIRE_SHARED &&
+           request->command != DFLOCKD_ENQUEUE_SHARED;
+}
+
+/* Returns whether a new claim of the request would hold at once. */
+static bool table_can_grant(const struct table *table, const struct resource *known,
+                            const struct lock_request *request)
+{
+    uint32_t slots = table_takes_all_slots(request) ? table_limit(request) : 1;
+
+    if (table->paused)
+        return false;
+    return !known || (known->waiters == 0 && slots <= resource_slots_left(known));
+}
 
 /* Creates the claim of a request, and its resource if `known` is NULL. Returns NULL likewise. */
 static struct claim *table_create_claim(struct table *table, const struct lock_request *request,
@@ -23,12 +45,13 @@ static struct claim *table_create_claim(struct table *table, const struct lock_r
                                         struct lock_answer *refusal)
 {
     struct resource *resource =
-        known ? known : resource_create(table, &request->key, request->limit, refusal);
+        known ? known : resource_create(table, &request->key, table_limit(request), refusal);
+    struct claim_form form = {.two_phase = two_phase, .exclusive = table_takes_all_slots(request)};
     struct claim *claim;
 
     if (!resource)
         return NULL;
-    claim = claim_create(table, request->connection_id, resource, request->lease_s, two_phase);
+    claim = claim_create(table, request->connection_id, resource, request->lease_s, form);
     if (claim)
         return claim;
     if (!known)
@@ -38,8 +61,8 @@ static struct claim *table_create_claim(struct table *table, const struct lock_r
 }
 
 /*
- * Creates the claim of a request: it holds if a slot is free; otherwise it waits, if `mode` and the
- * cap on waiters allow it. If the caller removes a lost claim then, the new one needs no other
+ * Creates the claim of a request: it holds if its slots are free; otherwise it waits, if `mode` and
+ * the cap on waiters allow it. If the caller removes a lost claim then, the new one needs no other
  * room. Returns NULL with `*refusal` set, and nothing changed, if there is none.
  */
 static struct claim *table_admit(struct table *table, uint64_t now_ns,
@@ -48,14 +71,15 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
 {
     struct resource *known = resource_find(table, &request->key);
     struct resource *resource;
-    bool free = !known || known->holders < known->limit;
+    bool free = table_can_grant(table, known, request);
     struct claim *claim;
 
-    if (known && known->limit != request->limit) {
+    if (known && known->limit != table_limit(request)) {
         *refusal = answer_plain(DFLOCKD_ERROR_LIMIT_MISMATCH);
         return NULL;
     }
-    if (!free && table->policy.waiters_max && known->waiters >= table->policy.waiters_max) {
+    if (!free && table->policy.waiters_max && known &&
+        known->waiters >= table->policy.waiters_max) {
         *refusal = answer_refusal(DFLOCKD_ERROR_MAX_WAITERS, LOCK_CAP_WAITERS);
         return NULL;
     }
@@ -71,7 +95,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
     }
     claim = table_create_claim(table, request, known, mode == WAIT_MODE_ENQUEUE, refusal);
     if (!claim) {
-        claim_return_room(table, claim_count(table));
+        claim_return_room(table);
         return NULL;
     }
     resource = claim->resource;
@@ -154,6 +178,8 @@ static struct lock_answer table_wait(struct table *table, uint64_t now_ns,
         resource_remove_lost(table, claim);
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
+    if (claim_is_due(table, claim))
+        resource_grant_waiters(table, now_ns, claim->resource, 1);
     if (claim_is(claim, CLAIMS_HOLDING) && claim_lease_is_over(table, now_ns, claim)) {
         resource_report_expiry(table, claim);
         resource_remove_holder(table, now_ns, claim);
@@ -168,7 +194,7 @@ static struct lock_answer table_wait(struct table *table, uint64_t now_ns,
         return claim_answer(table, DFLOCKD_OK, claim, lease_s);
     }
     if (request->wait_s == 0) {
-        resource_remove_waiter(table, claim);
+        resource_remove_waiter(table, now_ns, claim);
         return answer_plain(DFLOCKD_TIMEOUT);
     }
     client_reply_received(claim->client);
@@ -227,6 +253,7 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
 {
     switch (request->command) {
     case DFLOCKD_ACQUIRE:
+    case DFLOCKD_ACQUIRE_SHARED:
     case DFLOCKD_SEMAPHORE_ACQUIRE:
         return table_acquire(table, now_ns, request);
     case DFLOCKD_RELEASE:
@@ -236,6 +263,7 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
     case DFLOCKD_SEMAPHORE_RENEW:
         return table_renew(table, now_ns, request);
     case DFLOCKD_ENQUEUE:
+    case DFLOCKD_ENQUEUE_SHARED:
     case DFLOCKD_SEMAPHORE_ENQUEUE:
         return table_enqueue(table, now_ns, request);
     case DFLOCKD_WAIT:
@@ -249,14 +277,14 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
 
 /* ---- connections that drain or disconnect ---- */
 
-bool table_cancel(struct table *table, uint64_t connection_id)
+bool table_cancel(struct table *table, uint64_t now_ns, uint64_t connection_id)
 {
     const struct client *client = client_find(table, connection_id);
     struct claim *claim = client ? client_blocked_claim(client) : NULL;
 
     if (!claim || !claim_is(claim, CLAIMS_WAITING))
         return false;
-    resource_remove_waiter(table, claim);
+    resource_remove_waiter(table, now_ns, claim);
     return true;
 }
 
@@ -269,7 +297,7 @@ static bool table_leave_queue(struct table *table, uint64_t now_ns, struct claim
     if (claim->state == CLAIM_HELD)
         return false;
     if (claim_is(claim, CLAIMS_WAITING)) {
-        resource_remove_waiter(table, claim);
+        resource_remove_waiter(table, now_ns, claim);
     } else if (claim->state == CLAIM_LOST) {
         resource_remove_lost(table, claim);
     } else if (claim->state == CLAIM_HELD_UNSEEN) {
@@ -368,6 +396,27 @@ bool table_unwatch(struct table *table, uint64_t connection_id)
 
 /* ---- time ---- */
 
+void table_pause(struct table *table)
+{
+    table->paused = true;
+}
+
+static void table_resume_resource(void *context, struct map_link *link)
+{
+    resource_grant_later(context, CONTAINER_OF(link, struct resource, link));
+}
+
+bool table_resume(struct table *table, uint32_t *steps)
+{
+    table->paused = false;
+    for (; *steps > 0; --*steps) {
+        table->resumed = map_walk(&table->resources, table->resumed, table_resume_resource, table);
+        if (table->resumed == 0)
+            return true;
+    }
+    return false;
+}
+
 uint64_t table_deadline(const struct table *table)
 {
     return resource_expiry_ns(table, heap_top_key(&table->deadlines));
@@ -382,7 +431,7 @@ bool table_expire(struct table *table, uint64_t now_ns, uint32_t *steps)
             if (claim_is(claim, CLAIMS_HOLDING))
                 resource_expire_lease(table, now_ns, claim);
             else
-                resource_expire_wait(table, claim);
+                resource_expire_wait(table, now_ns, claim);
         } else if (resource_expiry_ns(table, UINT64_MAX) <= now_ns) {
             resource_expire_idle(table);
         } else {
@@ -421,14 +470,17 @@ bool table_init(struct table *table, const struct lock_context *context,
     table->policy = *policy;
     table->budget = budget;
     table->promises = 0;
+    table->claim_count = 0;
+    table->paused = false;
+    table->resumed = 0;
+    table->grants_due = 0;
     table->claims_room = budget->claims_max ? 0 : UINT32_MAX;
     table->claims_spare = budget->claims_max ? 2 * (budget->claims_batch - 1) : UINT32_MAX;
     list_init(&table->idle);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_init_chunks(&table->resource_pools[i], memory, (size_t)(i + 1) * RESOURCE_SIZE_STEP,
                          chunk_bytes);
-    pool_init_chunks(&table->claim_pool, memory, sizeof(struct claim), chunk_bytes);
-    pool_init_chunks(&table->two_phase_pool, memory, sizeof(struct two_phase), chunk_bytes);
+    claim_init_pools(table, chunk_bytes);
     pool_init_chunks(&table->client_pool, memory, sizeof(struct client), chunk_bytes);
     heap_init(&table->deadlines, memory);
     map_init(&table->resources, memory);
@@ -462,6 +514,7 @@ void table_free(struct table *table)
 
     table->context.effect = table_discard_effect;
     table->policy.release_on_disconnect = true;
+    table->paused = true; /* grant nothing */
     while (table->clients.count > 0) {
         struct client *client = NULL;
         uint64_t next = map_walk(&table->clients, position, table_pick_client, &client);
@@ -481,8 +534,8 @@ void table_free(struct table *table)
         atomic_fetch_sub(&table->budget->claims_used, table->claims_room);
     for (uint32_t i = 0; i < RESOURCE_SIZES; i++)
         pool_free(&table->resource_pools[i]);
-    pool_free(&table->claim_pool);
-    pool_free(&table->two_phase_pool);
+    for (uint32_t i = 0; i < TABLE_CLAIM_POOLS; i++)
+        pool_free(&table->claim_pools[i]);
     pool_free(&table->client_pool);
     heap_free(&table->deadlines);
     map_free(&table->resources);

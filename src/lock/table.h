@@ -1,10 +1,11 @@
 /*
  * The lock table: which client holds a key until when, and which clients wait for it.
  *
- * A resource is a key of one kind with a limit of slots; a lock is a resource of limit 1. A client
- * is a connection, known by its id. It has claims on resources: a claim waits in the queue of the
- * resource, then holds one of its slots under a lease. Each call returns its answer at once. What
- * it means for other clients comes out as effects.
+ * A resource is a key of one kind with a number of slots. A client is a connection, known by its
+ * id. It has claims on resources: a claim waits in the queue of the resource, then holds slots
+ * under a lease. A lock has TABLE_LOCK_SLOTS: an exclusive claim takes all of them, a shared one
+ * takes one. A claim on a semaphore takes one. Each call returns its answer at once. What it means
+ * for other clients comes out as effects.
  *
  * The table is pure: time, entropy and memory are arguments. It makes no system call and uses no
  * thread and no socket; the same calls in the same order give the same answers and effects. Threads
@@ -39,7 +40,14 @@ enum {
 };
 
 enum {
-    TABLE_WALKS_MAX = 11 /* walks at the same time, see table_walk */
+    TABLE_WALKS_MAX = 11, /* walks at the same time, see table_walk */
+    TABLE_LOCK_SLOTS = DFLOCKD_LIMIT_MAX,
+    /*
+     * One call grants the slots of a resource to at most so many waiters. If more can be granted,
+     * the next one is due for a grant, and table_expire goes on.
+     */
+    TABLE_GRANTS_MAX = 4,
+    TABLE_CLAIM_POOLS = 4 /* for each size of claims */
 };
 
 enum lock_kind {
@@ -69,7 +77,7 @@ enum {
 /* A request for one key. Members that the command does not use are ignored. */
 struct lock_request {
     enum dflockd_command command; /* of a lock or a semaphore, which `key.kind` tells apart */
-    uint32_t limit;               /* 1 to DFLOCKD_LIMIT_MAX, the same for all claims on a key */
+    uint32_t limit;               /* of a semaphore, the same for all claims on a key */
     uint64_t connection_id;
     struct lock_key key;
     uint64_t wait_s;
@@ -78,7 +86,6 @@ struct lock_request {
     bool claims_full; /* the connection has all the claims it may have; `own` ignores this */
 };
 
-/* The answer to a request. A grant sets token, lease and deadline, a renewal the lease. */
 /* The cap that refused a request: ERROR_MAX_LOCKS and ERROR_MAX_WAITERS do not tell. */
 enum lock_cap {
     LOCK_CAP_NONE,
@@ -88,6 +95,7 @@ enum lock_cap {
     LOCK_CAP_CLAIMS_OF_CONNECTION
 };
 
+/* The answer to a request. A grant sets token, lease and deadline, a renewal the lease. */
 struct lock_answer {
     int outcome; /* enum dflockd_outcome, or one of the above */
     enum lock_cap cap;
@@ -153,11 +161,14 @@ struct table {
     struct heap deadlines; /* of claims: the end of a lease or of a wait */
     struct list idle;      /* resources without holders and waiters, longest idle first */
     uint64_t promises;     /* of fences, one for each waiting claim */
+    uint32_t claim_count;  /* with lost ones */
     uint32_t claims_room;  /* taken from the budget; lost claims need room, too */
     uint32_t claims_spare; /* the table returns a batch if more room is free */
+    bool paused;           /* see table_pause */
+    uint64_t resumed;      /* position of the walk of table_resume */
+    uint64_t grants_due;   /* last key of a waiter that is due for a grant, see claim_set_due */
     struct pool resource_pools[RESOURCE_SIZES];
-    struct pool claim_pool;
-    struct pool two_phase_pool; /* claims of `e` */
+    struct pool claim_pools[TABLE_CLAIM_POOLS];
     struct pool client_pool;
 };
 
@@ -176,16 +187,16 @@ void table_free(struct table *table);
  * Applies one request, and returns its answer:
  *
  *   command    it does                                    outcomes
- *   l, sl      takes a slot, waits for it up to wait_s    OK with a grant, PENDING, TIMEOUT,
- *              (0: not at all)                            ERROR_MAX_LOCKS, ERROR_MAX_WAITERS,
+ *   l, rl, sl  takes its slots, waits for them up to      OK with a grant, PENDING, TIMEOUT,
+ *              wait_s (0: not at all)                     ERROR_MAX_LOCKS, ERROR_MAX_WAITERS,
  *                                                         ERROR_LIMIT_MISMATCH, ERROR
- *   e, se      takes a slot or a place in the queue       ACQUIRED with a grant, QUEUED,
+ *   e, re, se  takes its slots or a place in the queue    ACQUIRED with a grant, QUEUED,
  *                                                         ERROR_ALREADY_ENQUEUED, or the errors
  *                                                         of l
  *   w, sw      waits for the enqueued claim, whose        OK with a grant, PENDING, TIMEOUT,
  *              lease starts again in full; the enqueued   ERROR_NOT_ENQUEUED, ERROR_LEASE_EXPIRED
  *              state ends                                 if the grant was lost
- *   r, sr      releases the slot of the token             OK, ERROR
+ *   r, sr      releases the slots of the token            OK, ERROR
  *   n, sn      sets the lease of the token to lease_s     OK with the lease, ERROR
  *              from now on
  *   own        gives the claim of the token to the        OK, ERROR
@@ -204,7 +215,7 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
  * Cancels the pending request of a connection. Returns true if it will get no answer, false if its
  * effect was sent before or no request is pending.
  */
-bool table_cancel(struct table *table, uint64_t connection_id);
+bool table_cancel(struct table *table, uint64_t now_ns, uint64_t connection_id);
 
 /*
  * The server drains, so the connection makes no further `w`. Removes its waiting claims, without
@@ -222,6 +233,15 @@ bool table_leave_queues(struct table *table, uint64_t now_ns, uint64_t connectio
  */
 bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id, bool pending,
                       uint32_t *steps);
+
+/*
+ * A paused table grants nothing: requests for slots join the queue as if none were free. Leases and
+ * waits end, and holders renew and release. Only for a table without holders.
+ */
+void table_pause(struct table *table);
+
+/* Ends the pause; table_expire then grants free slots to waiters. Returns true when all is done. */
+bool table_resume(struct table *table, uint32_t *steps);
 
 /* The next time at which a lease, a wait or an idle resource expires; UINT64_MAX: never. */
 uint64_t table_deadline(const struct table *table);
@@ -248,7 +268,7 @@ struct lock_view {
     const uint8_t *key;
     uint32_t key_length;
     enum lock_kind kind;
-    uint32_t limit;
+    uint32_t limit; /* 1 for a lock */
     uint32_t holders;
     uint32_t waiters;
     bool noted_idle;   /* it was idle in the first pass of the walk */

@@ -1,7 +1,7 @@
 /*
  * Compares every record of a table with the others.
  */
-#include "lock/records.h"
+#include "lock/claim.h"
 
 #include <string.h>
 
@@ -33,6 +33,17 @@ static bool table_check_contains(const struct map *map, const struct map_link *w
     return link != NULL;
 }
 
+static void table_check_first_waiter(struct table_counts *counts, const struct resource *resource)
+{
+    const struct claim *first =
+        CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
+
+    table_check_that(counts,
+                     counts->table->paused || claim_is_due(counts->table, first) ||
+                         claim_slots(first) > resource_slots_left(resource),
+                     "a waiter beside free slots");
+}
+
 static void table_check_queue(struct table_counts *counts, const struct resource *resource)
 {
     uint32_t waiters = 0;
@@ -48,6 +59,35 @@ static void table_check_queue(struct table_counts *counts, const struct resource
     }
     table_check_that(counts, waiters == resource->waiters,
                      "a queue's length is not the waiters' count");
+    if (waiters > 0)
+        table_check_first_waiter(counts, resource);
+}
+
+static void table_check_holders(struct table_counts *counts, const struct resource *resource)
+{
+    const struct claim *owner = resource->owner;
+    struct chain holders = resource_holders(resource);
+    uint32_t taken = 0;
+
+    table_check_that(counts, (resource->taken > 0) == (owner != NULL),
+                     "slots are taken without an owner, or the reverse");
+    if (owner && owner->exclusive) {
+        table_check_that(counts, claim_is(owner, CLAIMS_HOLDING) && owner->resource == resource,
+                         "an owner does not hold the key");
+        taken = claim_slots(owner);
+    }
+    for (struct list_link *link = holders.first; link && taken <= resource->taken;
+         link = chain_next(&holders, link)) {
+        const struct claim *claim = claim_of_holder(link);
+
+        table_check_that(counts,
+                         claim_is(claim, CLAIMS_HOLDING) && !claim->exclusive &&
+                             claim->resource == resource,
+                         "a claim among the holders does not hold the key");
+        taken++;
+    }
+    table_check_that(counts, taken == resource->taken, "taken slots miscounted");
+    counts->resource_holders += resource_holder_count(resource);
 }
 
 static void table_check_lost(struct table_counts *counts, const struct resource *resource)
@@ -70,10 +110,7 @@ static void table_check_resource(void *context, struct map_link *link)
     const struct resource *resource = CONTAINER_OF(link, struct resource, link);
 
     table_check_that(counts, resource->limit > 0, "a resource has no slots");
-    table_check_that(counts, resource->holders <= resource->limit, "more holders than slots");
-    table_check_that(counts, resource->waiters == 0 || resource->holders == resource->limit,
-                     "a waiter beside a free slot");
-    counts->resource_holders += resource->holders;
+    table_check_that(counts, resource->taken <= resource->limit, "more slots are taken than exist");
     counts->resource_waiters += resource->waiters;
     table_check_lost(counts, resource);
     if (resource_idle(resource)) {
@@ -83,9 +120,7 @@ static void table_check_resource(void *context, struct map_link *link)
         return;
     }
     table_check_queue(counts, resource);
-    table_check_that(counts, resource->limit > 1 || resource->owner, "a held lock has no owner");
-    table_check_that(counts, !resource->owner || resource->owner->resource == resource,
-                     "a resource's owner is another's");
+    table_check_holders(counts, resource);
 }
 
 /* Which properties the claims of each state have, see enum claim_state. */
@@ -117,8 +152,10 @@ static void table_check_claim(struct table_counts *counts, const struct claim *c
     table_check_that(counts,
                      !rule->token || table_check_contains(&table->tokens, &claim->token_link),
                      "a holder's token leads nowhere");
-    table_check_that(counts, heap_contains(&claim->deadline) == rule->deadline,
-                     "a claim has a deadline and should not, or the reverse");
+    /* A queued claim is due if it can be granted its slots. */
+    table_check_that(
+        counts, heap_contains(&claim->deadline) == rule->deadline || claim->state == CLAIM_QUEUED,
+        "a claim has a deadline and should not, or the reverse");
     table_check_that(counts, !rule->enqueued || claim->two_phase,
                      "`e` did not make an enqueued claim");
     table_check_that(counts, rule->enqueued == claim_is(claim, CLAIMS_ENQUEUED),
@@ -165,7 +202,8 @@ bool table_check(const struct table *table, const char **problem)
     struct table_counts counts = {.table = table};
     uint64_t position = 0;
     uint64_t idle = 0;
-    uint64_t count = table->claim_pool.count + table->two_phase_pool.count;
+    uint64_t count = table->claim_count;
+    uint64_t objects = 0;
 
     do
         position = map_walk(&table->resources, position, table_check_resource, &counts);
@@ -197,6 +235,9 @@ bool table_check(const struct table *table, const char **problem)
                      "promises of fences and waiters differ");
     table_check_that(&counts, counts.holding + counts.waiting + counts.lost == count,
                      "a claim has leaked");
+    for (uint32_t i = 0; i < TABLE_CLAIM_POOLS; i++)
+        objects += table->claim_pools[i].count;
+    table_check_that(&counts, objects == count, "claims miscounted");
     table_check_that(&counts, count <= table->claims_room, "more claims than the table has room");
     table_check_that(&counts, table->claims_room - count <= table->claims_spare,
                      "a table keeps too much room for claims");

@@ -28,8 +28,8 @@ static void table_walk_show(void *context, struct map_link *link)
         .key = resource->key,
         .key_length = resource->key_length,
         .kind = (enum lock_kind)resource->kind,
-        .limit = resource->limit,
-        .holders = resource->holders,
+        .limit = resource->kind == LOCK_KIND_LOCK ? 1 : resource->limit,
+        .holders = resource_holder_count(resource),
         .waiters = resource->waiters,
     };
 

@@ -183,7 +183,7 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connectio
                     uint32_t index, uint64_t *wake)
 {
     struct stripe *stripe = stripe_enter(stripes, index, &now_ns);
-    bool cancelled = table_cancel(&stripe->table, connection_id);
+    bool cancelled = table_cancel(&stripe->table, now_ns, connection_id);
 
     stripe_leave(stripe, wake);
     return cancelled;

@@ -91,6 +91,16 @@ static int request_command(struct slice word)
     return -1;
 }
 
+/* Returns the command of locks with the same fields in its arg. */
+static enum dflockd_command request_basic_command(enum dflockd_command command)
+{
+    if (command_of_semaphores(command))
+        return (enum dflockd_command)(command - DFLOCKD_SEMAPHORE_ACQUIRE);
+    if (command == DFLOCKD_ACQUIRE_SHARED)
+        return DFLOCKD_ACQUIRE;
+    return command == DFLOCKD_ENQUEUE_SHARED ? DFLOCKD_ENQUEUE : command;
+}
+
 static bool request_key_valid(struct slice key)
 {
     if (key.length == 0 || key.length > DFLOCKD_KEY_MAX)
@@ -175,7 +185,7 @@ static bool request_read_limit(struct slice field, uint32_t *limit)
 static bool request_read_arg(struct slice arg, struct request *request)
 {
     bool semaphore = command_of_semaphores(request->command);
-    int operation = (int)request->command - (semaphore ? DFLOCKD_SEMAPHORE_ACQUIRE : 0);
+    enum dflockd_command operation = request_basic_command(request->command);
     bool takes_timeout = operation == DFLOCKD_ACQUIRE || operation == DFLOCKD_WAIT;
     bool takes_token = operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW;
     bool takes_limit = semaphore && (operation == DFLOCKD_ACQUIRE || operation == DFLOCKD_ENQUEUE);

@@ -8,7 +8,8 @@
 
 enum {
     TRIES = 6,
-    NEWS_MANY = 256
+    NEWS_MANY = 256,
+    HOLDERS_MAX = 200 /* of a key, before only exclusive ones are requested */
 };
 
 static uint32_t random_below(struct generator *generator, uint32_t bound)
@@ -152,10 +153,17 @@ static int enqueued_key(struct generator *generator, const struct world *world,
     return client->enqueued[random_below(generator, client->enqueued_count)].key;
 }
 
-static uint8_t for_key(uint8_t operation, uint16_t key)
+static uint8_t for_key(struct generator *generator, const struct world *world, uint8_t operation,
+                       uint16_t key)
 {
+    bool readers = world->model.keys[key].holders < HOLDERS_MAX && one_in(generator, 2);
+
     if (operation == DFLOCKD_OWN)
         return operation;
+    if (!key_is_semaphore(key) && readers && operation == DFLOCKD_ACQUIRE)
+        return DFLOCKD_ACQUIRE_SHARED;
+    if (!key_is_semaphore(key) && readers && operation == DFLOCKD_ENQUEUE)
+        return DFLOCKD_ENQUEUE_SHARED;
     return key_is_semaphore(key) ? (uint8_t)(operation + DFLOCKD_SEMAPHORE_ACQUIRE) : operation;
 }
 
@@ -189,7 +197,7 @@ static void choose_operation(struct generator *generator, const struct world *wo
     event->key = (uint16_t)key;
     if (operation == DFLOCKD_OWN && event->token == TOKEN_OWN && !one_in(generator, 3))
         event->token = TOKEN_HELD;
-    event->op = for_key(operation, event->key);
+    event->op = for_key(generator, world, operation, event->key);
     event->wait =
         operation == DFLOCKD_RELEASE || operation == DFLOCKD_RENEW || operation == DFLOCKD_OWN
             ? (uint8_t)random_below(generator, STALE_MAX)

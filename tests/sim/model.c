@@ -42,7 +42,7 @@ static void array_remove(uint16_t *array, uint32_t *count, int value)
     memmove(array + at, array + at + 1, (*count - at) * sizeof(*array));
 }
 
-static int claim_new(struct model *model, uint32_t slot, uint32_t key, uint64_t lease_s)
+static int claim_new(struct model *model, uint32_t slot, const struct model_request *request)
 {
     int claim =
         model->free_count > 0 ? model->free[--model->free_count] : (int)model->claim_count++;
@@ -50,12 +50,13 @@ static int claim_new(struct model *model, uint32_t slot, uint32_t key, uint64_t 
     assert(claim < MODEL_CLAIMS);
     model->claims[claim] = (struct model_claim){
         .state = MODEL_WAITS,
-        .key = (uint16_t)key,
+        .key = (uint16_t)request->key,
+        .exclusive = !key_is_semaphore(request->key) && !request->shared,
         .slot = (uint16_t)slot,
         .client = model->clients[slot].id,
         .deadline_ns = MODEL_NEVER,
         .turn = ++model->turn,
-        .lease_s = lease_s,
+        .lease_s = request->lease_s,
     };
     return claim;
 }
@@ -266,21 +267,43 @@ static void grant_claim(struct model *model, int claim)
     granted->turn = ++model->turn;
     granted->fence_low = model->policy.fence_first + model->grants++;
     granted->fence_high = granted->fence_low;
-    assert(key->holders < key->limit && key->holders < MODEL_HOLDERS);
+    assert(key->holders < MODEL_HOLDERS);
     key->holding[key->holders++] = (uint16_t)claim;
-    key->owner = claim;
     set_deadline(model, claim, granted->lease_s);
     if (model->group && model->granted_count < MODEL_GRANTED)
         model->granted[model->granted_count++] = (uint16_t)claim;
 }
 
-static void hand_over(struct model *model, struct model_key *key)
+/* Returns whether one more claim can hold beside the holders. */
+static bool has_slots(const struct model *model, const struct model_key *key, bool exclusive)
 {
-    while (key->waiters > 0 && key->holders < key->limit) {
+    bool semaphore = key_is_semaphore((uint32_t)(key - model->keys));
+
+    if (!key->exists || key->holders == 0)
+        return true;
+    if (semaphore)
+        return key->holders < key->limit;
+    return !exclusive && !model->claims[key->holding[0]].exclusive;
+}
+
+static bool can_grant(const struct model *model, const struct model_key *key)
+{
+    return key->waiters > 0 && has_slots(model, key, model->claims[key->waiting[0]].exclusive);
+}
+
+/* If more than `most` waiters can be granted, the next one is due now. */
+static void hand_over(struct model *model, struct model_key *key, uint32_t most)
+{
+    while (can_grant(model, key)) {
         int claim = key->waiting[0];
         const struct model_claim *first = &model->claims[claim];
         const struct model_client *client = &model->clients[first->slot];
 
+        if (most-- == 0) {
+            model->claims[claim].deadline_ns = ++model->dues[key->stripe];
+            model->earliest_ns[key->stripe] = 0;
+            return;
+        }
         array_remove(key->waiting, &key->waiters, claim);
         grant_claim(model, claim);
         model->handed_over++;
@@ -298,17 +321,42 @@ static void hand_over(struct model *model, struct model_key *key)
 void model_leave(struct model *model, int claim)
 {
     struct model_key *key = key_of(model, claim);
+    bool behind = model->claims[claim].state == MODEL_WAITS && key->waiting[0] != claim;
 
     end_two_phase(model, claim);
     if (model->claims[claim].state == MODEL_WAITS)
         array_remove(key->waiting, &key->waiters, claim);
     else
         array_remove(key->holding, &key->holders, claim);
-    if (key->owner == claim)
-        key->owner = MODEL_NO_CLAIM;
     claim_free(model, claim);
     note_change(model, key);
-    hand_over(model, key);
+    if (!behind)
+        hand_over(model, key, MODEL_GRANTS_MAX);
+}
+
+/* The deadline of a waiting claim has passed. */
+void model_wait_ends(struct model *model, int claim)
+{
+    struct model_key *key = key_of(model, claim);
+    uint64_t client = model->claims[claim].client;
+
+    if (model->claims[claim].deadline_ns <= model->dues[key->stripe]) {
+        note_change(model, key);
+        hand_over(model, key, 1);
+        return;
+    }
+    model_leave(model, claim);
+    model_post(model, client, DFLOCKD_TIMEOUT, MODEL_NO_CLAIM);
+}
+
+bool model_may_own(const struct model *model, const struct model_key *key, uint32_t place)
+{
+    for (uint32_t i = 0; i < key->holders; i++) {
+        if (model->claims[key->holding[i]].fence_low >
+            model->claims[key->holding[place]].fence_high)
+            return false;
+    }
+    return true;
 }
 
 void model_lease_ends(struct model *model, int claim)
@@ -438,15 +486,16 @@ void model_short_of_memory(struct model *model, uint32_t slot, uint32_t key)
         claims_left(model, model->keys[key].stripe);
 }
 
-static struct model_result has_room(struct model *model, uint32_t slot, uint32_t key_number,
-                                    uint32_t limit, uint64_t lease_s, bool may_wait,
+static struct model_result has_room(struct model *model, uint32_t slot,
+                                    const struct model_request *request, bool may_wait,
                                     bool replaces_lost)
 {
-    struct model_key *key = &model->keys[key_number];
-    bool full = key->exists && key->holders == key->limit;
-    struct model_result answer = {.lease_s = lease_s};
+    struct model_key *key = &model->keys[request->key];
+    bool exclusive = !key_is_semaphore(request->key) && !request->shared;
+    bool full = key->exists && (key->waiters > 0 || !has_slots(model, key, exclusive));
+    struct model_result answer = {.lease_s = request->lease_s};
 
-    if (key->exists && key->limit != limit)
+    if (key->exists && key->limit != request->limit)
         return plain_result(DFLOCKD_ERROR_LIMIT_MISMATCH);
     if (full && model->policy.waiters_max && key->waiters >= model->policy.waiters_max)
         return plain_result(DFLOCKD_ERROR_MAX_WAITERS);
@@ -470,10 +519,10 @@ static struct model_result has_room(struct model *model, uint32_t slot, uint32_t
     if (!key->exists) {
         key->exists = true;
         key->created = model->step;
-        key->limit = limit;
+        key->limit = request->limit;
         model->states++;
     }
-    answer.claim = claim_new(model, slot, key_number, lease_s);
+    answer.claim = claim_new(model, slot, request);
     note_change(model, key);
     if (full) {
         assert(key->waiters < MODEL_WAITERS);
@@ -496,26 +545,26 @@ static void block_client(struct model *model, uint32_t slot, int claim, uint64_t
     set_deadline(model, claim, wait_s);
 }
 
-struct model_result model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
-                                  uint64_t wait_s, uint64_t lease_s)
+struct model_result model_acquire(struct model *model, uint32_t slot,
+                                  const struct model_request *request)
 {
-    struct model_result answer = has_room(model, slot, key, limit, lease_s, wait_s > 0, false);
+    struct model_result answer = has_room(model, slot, request, request->wait_s > 0, false);
 
     if (answer.outcome == MODEL_PENDING)
-        block_client(model, slot, answer.claim, wait_s);
+        block_client(model, slot, answer.claim, request->wait_s);
     return answer;
 }
 
-struct model_result model_enqueue(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
-                                  uint64_t lease_s)
+struct model_result model_enqueue(struct model *model, uint32_t slot,
+                                  const struct model_request *request)
 {
     struct model_client *client = &model->clients[slot];
-    struct model_enqueued *enqueued = model_enqueued(model, slot, key);
+    struct model_enqueued *enqueued = model_enqueued(model, slot, request->key);
     struct model_result answer;
 
     if (enqueued && enqueued->claim != MODEL_NO_CLAIM)
         return plain_result(DFLOCKD_ERROR_ALREADY_ENQUEUED);
-    answer = has_room(model, slot, key, limit, lease_s, true, enqueued);
+    answer = has_room(model, slot, request, true, enqueued);
     if (answer.outcome == DFLOCKD_OK)
         answer.outcome = DFLOCKD_ACQUIRED;
     else if (answer.outcome == MODEL_PENDING)
@@ -524,7 +573,7 @@ struct model_result model_enqueue(struct model *model, uint32_t slot, uint32_t k
         return answer;
     if (!enqueued) {
         enqueued = &client->enqueued[client->enqueued_count++];
-        enqueued->key = (uint16_t)key;
+        enqueued->key = (uint16_t)request->key;
     }
     enqueued->claim = answer.claim;
     place_first(model, answer.claim);
@@ -551,6 +600,8 @@ struct model_result model_wait(struct model *model, uint32_t slot, uint32_t key,
         return plain_result(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
     waits = &model->claims[claim];
+    if (waits->state == MODEL_WAITS && waits->deadline_ns != MODEL_NEVER)
+        hand_over(model, key_of(model, claim), 1);
     if (waits->state == MODEL_HOLDS) {
         waits->unreported = false;
         set_deadline(model, claim, waits->lease_s);
@@ -715,8 +766,10 @@ bool model_disconnect(struct model *model, uint32_t slot, uint32_t stripe, bool 
     model_unwatch(model, slot, stripe);
     if (model_order_unknown(model, slot, stripe))
         model_group_begin(model);
-    while (*steps > 0 && (more = disconnect_step(model, slot, stripe, pending)))
+    while (*steps > 0 && (more = disconnect_step(model, slot, stripe, pending))) {
+        model->group_steps++;
         --*steps;
+    }
     model_group_end(model);
     if (!more)
         return true;
@@ -754,7 +807,6 @@ void model_init(struct model *model, const struct policy *policy, uint32_t strip
         uint32_t stripe = stripes[key];
 
         model->keys[key].stripe = (uint8_t)stripe;
-        model->keys[key].owner = MODEL_NO_CLAIM;
         model->keys_of[stripe][model->stripe_keys[stripe]++] = (uint16_t)key;
     }
 }

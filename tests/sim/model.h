@@ -21,7 +21,8 @@
 
 enum {
     MODEL_CLAIMS = 16384,
-    MODEL_HOLDERS = 8,
+    MODEL_HOLDERS = 2048,
+    MODEL_GRANTS_MAX = 4, /* see TABLE_GRANTS_MAX */
     MODEL_WAITERS = SIM_CLIENTS_MAX * 2,
     MODEL_STRIPES = 64,
     MODEL_EFFECTS = 2048, /* a power of two */
@@ -43,7 +44,8 @@ struct model_claim {
     uint8_t state;
     bool unreported; /* granted while no request waited for it */
     bool known;      /* the token was seen */
-    bool blocked;    /* the claim of its client's last request in the key's stripe */
+    bool exclusive;
+    bool blocked; /* the claim of its client's last request in the key's stripe */
     uint16_t key;
     uint16_t slot; /* slot of its client */
     uint64_t client;
@@ -63,12 +65,11 @@ struct model_key {
     uint32_t limit;
     uint32_t holders;
     uint32_t waiters;
-    int owner; /* the latest granted claim, while it holds */
     uint64_t idle_since_ns;
     uint64_t idle_turn;
-    uint64_t changed; /* step of the last change visible in `stats` */
-    uint64_t created; /* step of its creation */
-    uint16_t holding[MODEL_HOLDERS];
+    uint64_t changed;                /* step of the last change visible in `stats` */
+    uint64_t created;                /* step of its creation */
+    uint16_t holding[MODEL_HOLDERS]; /* the last granted last */
     uint16_t waiting[MODEL_WAITERS];
 };
 
@@ -124,7 +125,8 @@ struct model {
     uint64_t fences_are_low; /* with this many in use or promised, the table must request more */
     bool fences_called;      /* the table had to request more since the last addition */
     uint64_t states;         /* existing states */
-    uint64_t touched;        /* bits of the stripes called since this was cleared */
+    uint64_t dues[MODEL_STRIPES]; /* claims that became due for a grant: their deadlines count up */
+    uint64_t touched;             /* bits of the stripes called since this was cleared */
     uint64_t stripe_ns[MODEL_STRIPES];
     uint32_t claims_room[MODEL_STRIPES]; /* claims that the cap lets each stripe have */
     uint64_t earliest_ns[MODEL_STRIPES]; /* lower bound of the claims' deadlines */
@@ -135,6 +137,7 @@ struct model {
     struct model_mailbox mailboxes[SIM_WORKERS_MAX];
     uint64_t group; /* group of new effects, or 0 */
     uint64_t groups;
+    uint32_t group_steps;   /* in this group: the grants of one step have an order */
     uint32_t granted_count; /* in this group */
     uint16_t granted[MODEL_GRANTED];
     uint32_t claim_count;
@@ -163,16 +166,31 @@ void model_enter(struct model *model, uint32_t stripe, uint64_t now_ns);
 
 void model_open(struct model *model, uint32_t slot, uint64_t id);
 
-struct model_result model_acquire(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
-                                  uint64_t wait_s, uint64_t lease_s);
-struct model_result model_enqueue(struct model *model, uint32_t slot, uint32_t key, uint32_t limit,
-                                  uint64_t lease_s);
+/* A request for slots of a key. */
+struct model_request {
+    uint32_t key;
+    uint32_t limit; /* 1 for a lock */
+    bool shared;    /* of a lock */
+    uint64_t wait_s;
+    uint64_t lease_s;
+};
+
+struct model_result model_acquire(struct model *model, uint32_t slot,
+                                  const struct model_request *request);
+struct model_result model_enqueue(struct model *model, uint32_t slot,
+                                  const struct model_request *request);
 struct model_result model_wait(struct model *model, uint32_t slot, uint32_t key, uint64_t wait_s);
 struct model_result model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt);
 struct model_result model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
                                 uint64_t lease_s);
 struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
                               uint64_t salt);
+
+/*
+ * Returns whether the holder of a key at `place` may be the latest. Several may, if the order of
+ * their grants is unknown.
+ */
+bool model_may_own(const struct model *model, const struct model_key *key, uint32_t place);
 
 /* Returns the claims of a client that hold or wait. */
 uint32_t model_claims(const struct model *model, uint32_t slot);
@@ -235,6 +253,7 @@ bool model_forget_lost(struct model *model, uint32_t key);
 uint32_t model_lost_count(struct model *model, uint32_t key);
 void model_leave(struct model *model, int claim);
 void model_lease_ends(struct model *model, int claim);
+void model_wait_ends(struct model *model, int claim);
 void model_group_begin(struct model *model);
 void model_group_end(struct model *model);
 void model_post(struct model *model, uint64_t client, int outcome, int claim);

@@ -63,35 +63,46 @@ uint64_t model_deadline(struct model *model, uint32_t stripe)
     return model->earliest_ns[stripe] < collection_ns ? model->earliest_ns[stripe] : collection_ns;
 }
 
-/* The order of grants within a group is unknown, so each may have any of their fences. */
-void model_group_end(struct model *model)
+static void settle_effects(struct model *model, uint64_t fence_low, uint64_t fence_high)
 {
-    uint64_t low = MODEL_NEVER;
-    uint64_t high = 0;
-
-    if (model->granted_count > 1) {
-        model->ties++;
-        low = model->claims[model->granted[0]].fence_low;
-        high = model->claims[model->granted[model->granted_count - 1]].fence_low;
-    }
-    for (uint32_t i = 0; model->granted_count > 1 && i < model->granted_count; i++) {
-        model->claims[model->granted[i]].fence_low = low;
-        model->claims[model->granted[i]].fence_high = high;
-    }
-    for (uint32_t worker = 0; worker < model->policy.workers && high; worker++) {
+    for (uint32_t worker = 0; worker < model->policy.workers; worker++) {
         struct model_mailbox *mailbox = &model->mailboxes[worker];
 
         for (uint32_t i = 0; i < mailbox->count; i++) {
             struct model_effect *effect =
                 &mailbox->effects[(mailbox->first + i) & (MODEL_EFFECTS - 1)];
 
-            if (effect->group == model->group && effect->outcome == DFLOCKD_OK) {
-                effect->fence_low = low;
-                effect->fence_high = high;
+            if (effect->group != model->group)
+                continue;
+            if (model->group_steps < 2) {
+                effect->group = 0;
+            } else if (effect->outcome == DFLOCKD_OK && model->granted_count > 1) {
+                effect->fence_low = fence_low;
+                effect->fence_high = fence_high;
             }
         }
     }
+}
+
+/* The order of the steps of a group is unknown, so each grant may have any of their fences. */
+void model_group_end(struct model *model)
+{
+    uint64_t low = MODEL_NEVER;
+    uint64_t high = 0;
+
+    if (model->group_steps > 1 && model->granted_count > 1) {
+        model->ties++;
+        low = model->claims[model->granted[0]].fence_low;
+        high = model->claims[model->granted[model->granted_count - 1]].fence_low;
+        for (uint32_t i = 0; i < model->granted_count; i++) {
+            model->claims[model->granted[i]].fence_low = low;
+            model->claims[model->granted[i]].fence_high = high;
+        }
+    }
+    if (model->group)
+        settle_effects(model, low, high);
     model->granted_count = 0;
+    model->group_steps = 0;
     model->group = 0;
 }
 
@@ -101,9 +112,26 @@ void model_group_begin(struct model *model)
     model->group = ++model->groups;
 }
 
+/*
+ * Steps with one deadline are a group. Claims that are due for a grant come in between, in an order
+ * that is known.
+ */
+static void group_step(struct model *model, uint64_t deadline_ns, uint32_t stripe,
+                       uint64_t *last_ns)
+{
+    bool due = deadline_ns <= model->dues[stripe];
+
+    if (!model->group || (!due && deadline_ns != *last_ns))
+        model_group_begin(model);
+    if (!due) {
+        *last_ns = deadline_ns;
+        model->group_steps++;
+    }
+}
+
 void model_expire(struct model *model, uint32_t stripe, uint32_t *steps)
 {
-    uint64_t last_ns = 0;
+    uint64_t last_ns = MODEL_NEVER;
 
     for (; *steps > 0; --*steps) {
         int claim =
@@ -111,17 +139,11 @@ void model_expire(struct model *model, uint32_t stripe, uint32_t *steps)
         int key;
 
         if (claim != MODEL_NO_CLAIM && model->claims[claim].deadline_ns <= model->now_ns) {
-            uint64_t client = model->claims[claim].client;
-
-            if (model->claims[claim].deadline_ns != last_ns)
-                model_group_begin(model);
-            last_ns = model->claims[claim].deadline_ns;
-            if (model->claims[claim].state == MODEL_HOLDS) {
+            group_step(model, model->claims[claim].deadline_ns, stripe, &last_ns);
+            if (model->claims[claim].state == MODEL_HOLDS)
                 model_lease_ends(model, claim);
-            } else {
-                model_leave(model, claim);
-                model_post(model, client, DFLOCKD_TIMEOUT, MODEL_NO_CLAIM);
-            }
+            else
+                model_wait_ends(model, claim);
             continue;
         }
         key = first_collected(model, stripe);

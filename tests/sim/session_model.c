@@ -215,17 +215,27 @@ static struct model_result apply_to_model(struct world *world, struct sim_peer *
     uint32_t slot = peer->number;
     uint64_t lease_s = request->lease_s ? request->lease_s : world->policy.default_lease_s;
 
+    const struct model_request wanted = {
+        .key = request->key,
+        .limit = request->limit,
+        .shared = sim_request_is_shared(request->op),
+        .wait_s = request->wait_s,
+        .lease_s = lease_s,
+    };
+
     switch (request->op) {
     case DFLOCKD_ACQUIRE:
+    case DFLOCKD_ACQUIRE_SHARED:
     case DFLOCKD_SEMAPHORE_ACQUIRE:
         if (is_memory_error_of_claim(world, peer, request))
             break;
-        return model_acquire(model, slot, request->key, request->limit, request->wait_s, lease_s);
+        return model_acquire(model, slot, &wanted);
     case DFLOCKD_ENQUEUE:
+    case DFLOCKD_ENQUEUE_SHARED:
     case DFLOCKD_SEMAPHORE_ENQUEUE:
         if (is_memory_error_of_claim(world, peer, request))
             break;
-        return model_enqueue(model, slot, request->key, request->limit, lease_s);
+        return model_enqueue(model, slot, &wanted);
     case DFLOCKD_WAIT:
     case DFLOCKD_SEMAPHORE_WAIT:
         return model_wait(model, slot, request->key, request->wait_s);
@@ -261,7 +271,7 @@ static bool is_wait(uint8_t op)
 static bool is_claim(uint8_t op)
 {
     return op == DFLOCKD_ACQUIRE || op == DFLOCKD_SEMAPHORE_ACQUIRE || op == DFLOCKD_ENQUEUE ||
-           op == DFLOCKD_SEMAPHORE_ENQUEUE;
+           op == DFLOCKD_SEMAPHORE_ENQUEUE || sim_request_is_shared(op);
 }
 
 static bool is_renewal(const struct sim_request *request)
@@ -485,11 +495,40 @@ static void compare_progress(struct world *world, struct sim_peer *peer,
                    progress->lines);
 }
 
+/*
+ * If waits on one key end together, their order decides whether waiters behind them are granted. So
+ * a call that may start a wait for a lock gets a time of its own.
+ */
+static void separate_waits(struct world *world, struct sim_peer *peer)
+{
+    struct session_model *session_model = &peer->session_model;
+    uint64_t latest_ns = world->clock_ns;
+    bool waits = false;
+
+    for (uint32_t i = 0; i < session_model->count; i++) {
+        const struct sim_request *request =
+            &session_model->request[(session_model->first + i) % REQUESTS_MAX];
+
+        waits |= request->op == DFLOCKD_ACQUIRE || request->op == DFLOCKD_ACQUIRE_SHARED ||
+                 request->op == DFLOCKD_WAIT;
+    }
+    if (!waits)
+        return;
+    for (uint32_t i = 0; i < world->stripe_count; i++) {
+        if (world->model.stripe_ns[i] > latest_ns)
+            latest_ns = world->model.stripe_ns[i];
+    }
+    world_set_clock(world, latest_ns, 1);
+    worker_of(world, peer)->context.now_ns = world->clock_ns;
+}
+
 /* Runs the session; the caller compares the output. */
 static struct session_progress feed_session(struct world *world, struct sim_peer *peer)
 {
-    struct session_progress progress = driver_read(&world->driver, &peer->driven);
+    struct session_progress progress;
 
+    separate_waits(world, peer);
+    progress = driver_read(&world->driver, &peer->driven);
     peer->session_model.out_of_steps = false;
     peer->session_model.walked = false;
     peer->session_model.steps = 0;

@@ -12,13 +12,14 @@ enum {
 };
 
 static const char *const words[DFLOCKD_COMMAND_COUNT] = {
-    "l", "r", "n", "e", "w", "sl", "sr", "sn", "se", "sw", "ping", "stats", "auth", "own",
+    "l",  "r",  "n",    "e",     "w",    "sl",  "sr", "sn",
+    "se", "sw", "ping", "stats", "auth", "own", "rl", "re",
 };
 
 static bool takes_wait(uint8_t op)
 {
     return op == DFLOCKD_ACQUIRE || op == DFLOCKD_SEMAPHORE_ACQUIRE || op == DFLOCKD_WAIT ||
-           op == DFLOCKD_SEMAPHORE_WAIT;
+           op == DFLOCKD_SEMAPHORE_WAIT || op == DFLOCKD_ACQUIRE_SHARED;
 }
 
 static bool takes_token(uint8_t op)
@@ -36,7 +37,7 @@ static bool takes_lease(uint8_t op)
 {
     return op == DFLOCKD_ACQUIRE || op == DFLOCKD_RENEW || op == DFLOCKD_ENQUEUE ||
            op == DFLOCKD_SEMAPHORE_ACQUIRE || op == DFLOCKD_SEMAPHORE_RENEW ||
-           op == DFLOCKD_SEMAPHORE_ENQUEUE;
+           op == DFLOCKD_SEMAPHORE_ENQUEUE || sim_request_is_shared(op);
 }
 
 /* Returns the arg of a valid request. */
@@ -80,7 +81,9 @@ static void wrong_arg(char *to, const struct sim_request *request)
         snprintf(end, 16, " 1 2 3");
         break;
     case FLAW_FIELDS_FEW:
-        snprintf(to, ARG_MAX, "%s", request->op == DFLOCKD_ENQUEUE ? "1 2" : "");
+        snprintf(to, ARG_MAX, "%s",
+                 request->op == DFLOCKD_ENQUEUE || request->op == DFLOCKD_ENQUEUE_SHARED ? "1 2"
+                                                                                         : "");
         break;
     case FLAW_SECONDS_LARGE:
         snprintf(to, ARG_MAX, limited && !*first ? "1 9223372037" : "9223372037%s",

@@ -36,6 +36,12 @@ static inline bool sim_request_is_keyless(uint8_t op)
     return op == DFLOCKD_PING || op == DFLOCKD_STATS || op == DFLOCKD_AUTH;
 }
 
+/* Returns whether the command takes a lock shared. */
+static inline bool sim_request_is_shared(uint8_t op)
+{
+    return op == DFLOCKD_ACQUIRE_SHARED || op == DFLOCKD_ENQUEUE_SHARED;
+}
+
 /* Returns whether the request always ends the session. */
 static inline bool sim_request_ends_session(const struct sim_request *request)
 {

@@ -143,6 +143,24 @@ static uint64_t remaining_ms(uint64_t deadline_ns, uint64_t now_ns)
     return deadline_ns > now_ns ? (deadline_ns - now_ns) / NS_PER_MS : 0;
 }
 
+static bool matches_owner(const struct reader *reader, const struct entry *entry,
+                          const struct model_key *key)
+{
+    const struct model *model = &reader->world->model;
+
+    for (uint32_t place = 0; place < key->holders; place++) {
+        const struct model_claim *owner = &model->claims[key->holding[place]];
+        uint64_t from_ms = remaining_ms(owner->deadline_ns, reader->text->from_ns[key->stripe]);
+        uint64_t to_ms = remaining_ms(owner->deadline_ns, model->stripe_ns[key->stripe]);
+
+        if (model_may_own(model, key, place) &&
+            entry->owner == connection_id_number(owner->client) && entry->lease_ms <= from_ms &&
+            entry->lease_ms >= to_ms)
+            return true;
+    }
+    return false;
+}
+
 /* Returns whether the entry matches `key`, which did not change; the clock may have. */
 static bool matches_key(const struct reader *reader, const struct entry *entry,
                         enum section section, const struct model_key *key)
@@ -156,14 +174,8 @@ static bool matches_key(const struct reader *reader, const struct entry *entry,
     if (section == SECTION_SEMAPHORES)
         return entry->limit == key->limit && entry->holders == key->holders &&
                entry->waiters == key->waiters;
-    if (section == SECTION_LOCKS) {
-        const struct model_claim *owner = &model->claims[key->owner];
-
-        return entry->waiters == key->waiters &&
-               entry->owner == connection_id_number(owner->client) &&
-               entry->lease_ms <= remaining_ms(owner->deadline_ns, from_ns) &&
-               entry->lease_ms >= remaining_ms(owner->deadline_ns, to_ns);
-    }
+    if (section == SECTION_LOCKS)
+        return entry->waiters == key->waiters && matches_owner(reader, entry, key);
     if (from_ns < key->idle_since_ns)
         from_ns = key->idle_since_ns;
     return entry->idle_ms >= (from_ns - key->idle_since_ns) / NS_PER_MS &&

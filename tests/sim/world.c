@@ -33,6 +33,14 @@ void world_fail(struct world *world, const char *format, ...)
     siglongjmp(*world->escape, 1);
 }
 
+void world_set_clock(struct world *world, uint64_t ns, uint32_t milliseconds)
+{
+    uint64_t whole = ns / NS_PER_MS + (milliseconds ? milliseconds : 1);
+
+    world->ticks = (world->ticks + 1) % 1000000;
+    world->clock_ns = whole * NS_PER_MS + world->ticks;
+}
+
 void world_enter(struct world *world, const struct driver_worker *worker, uint32_t stripe)
 {
     if (worker->context.now_ns < world->model.stripe_ns[stripe])

@@ -153,6 +153,12 @@ static inline void world_count(struct world *world, enum coverage_kind kind)
 }
 
 /* Prepares the model for a call on `stripe` with the clock of `worker`. */
+/*
+ * Sets the clock to a time after `ns`, in the next millisecond or `milliseconds` later. The last
+ * six digits repeat after a long time only.
+ */
+void world_set_clock(struct world *world, uint64_t ns, uint32_t milliseconds);
+
 void world_enter(struct world *world, const struct driver_worker *worker, uint32_t stripe);
 
 #endif

@@ -429,15 +429,6 @@ static void expire_deadlines(struct world *world, uint32_t number, uint32_t step
                    steps);
 }
 
-/* The last six digits repeat after a long time only. */
-static void advance_clock(struct world *world, uint32_t milliseconds)
-{
-    uint64_t whole = world->clock_ns / NS_PER_MS + (milliseconds ? milliseconds : 1);
-
-    world->ticks = (world->ticks + 1) % 1000000;
-    world->clock_ns = whole * NS_PER_MS + world->ticks;
-}
-
 /* Returns whether the work due at `deadline_ns` in `stripe` grants something. */
 static bool grants_at(const struct model *model, uint32_t stripe, uint64_t deadline_ns)
 {
@@ -487,7 +478,7 @@ static void reach_deadline(struct world *world, uint32_t number)
         expire_deadlines(world, number, EVENT_ALL);
         compare_touched(world);
     }
-    advance_clock(world, 1);
+    world_set_clock(world, world->clock_ns, 1);
     for (uint32_t i = 0; i < world->policy.workers; i++)
         world->driver.workers[i].context.now_ns = world->clock_ns;
 }
@@ -635,7 +626,7 @@ void world_apply(struct world *world, const struct event *event)
         empty_before |= (uint64_t)(world->model.mailboxes[i].count == 0) << i;
     world->activity = "applying the event";
     if (event->kind == EVENT_ADVANCE)
-        advance_clock(world, event->number);
+        world_set_clock(world, world->clock_ns, event->number);
     else if (event->kind == EVENT_MEMORY)
         set_memory_limit(world, event);
     else if (event->kind == EVENT_FENCES)

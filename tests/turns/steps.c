@@ -87,7 +87,7 @@ struct request_frame counted_request_read(const uint8_t *bytes, size_t length,
 /* Counts what has left the table since `claims` and `enqueued` were read. */
 static void count_claims(const struct table *table, uint64_t claims, uint64_t enqueued)
 {
-    uint64_t ended = claims - table->claim_pool.count;
+    uint64_t ended = claims - table->claim_count;
     uint64_t left = enqueued - table->enqueued.count;
 
     steps.claims += ended > left ? ended : left;
@@ -96,7 +96,7 @@ static void count_claims(const struct table *table, uint64_t claims, uint64_t en
 bool counted_table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id,
                               bool pending, uint32_t *left)
 {
-    uint64_t claims = table->claim_pool.count;
+    uint64_t claims = table->claim_count;
     uint64_t enqueued = table->enqueued.count;
     bool done = table_disconnect(table, now_ns, connection_id, pending, left);
 
@@ -107,7 +107,7 @@ bool counted_table_disconnect(struct table *table, uint64_t now_ns, uint64_t con
 bool counted_table_leave_queues(struct table *table, uint64_t now_ns, uint64_t connection_id,
                                 uint32_t *left)
 {
-    uint64_t claims = table->claim_pool.count;
+    uint64_t claims = table->claim_count;
     uint64_t enqueued = table->enqueued.count;
     bool done = table_leave_queues(table, now_ns, connection_id, left);
 

@@ -122,6 +122,8 @@ const struct command_case command_cases[DFLOCKD_COMMAND_COUNT] = {
     {"stats", DFLOCKD_STATS, {NULL}, 0, 0, false, false},
     {"auth", DFLOCKD_AUTH, {"secret"}, 1, 1, false, false},
     {"own", DFLOCKD_OWN, {"l", TOKEN}, 2, 2, false, true},
+    {"rl", DFLOCKD_ACQUIRE_SHARED, {"10", "20"}, 1, 2, false, true},
+    {"re", DFLOCKD_ENQUEUE_SHARED, {"20"}, 0, 1, false, true},
 };
 
 void put_fields(const struct command_case *of, uint32_t count, const char *between)

@@ -204,25 +204,33 @@ static struct lock_answer play_request(struct player *player)
 {
     struct fixture *fixture = &player->fixture;
     uint64_t client = player_number(player, 0);
-    bool semaphore = player_word(player, 1)[0] == 's';
-    const char *command = player_word(player, 1) + semaphore;
+    const char *word = player_word(player, 1);
+    bool semaphore = word[0] == 's';
+    bool shared = strcmp(word, "rl") == 0 || strcmp(word, "re") == 0;
+    const char *command = word + (semaphore || shared);
     struct lock_key key = fixture_key(fixture, semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK,
                                       player_word(player, 2));
     uint32_t at = 3;
     uint64_t now_ns = fixture->now_ns;
+    struct lock_request request;
 
     switch (command[0]) {
     case 'l': {
         uint64_t wait_s = player_number(player, at++);
         uint32_t limit = semaphore ? (uint32_t)player_number(player, at++) : 1;
 
-        return play_claim(player,
-                          acquire_request(client, &key, limit, wait_s, player_number(player, at)));
+        request = acquire_request(client, &key, limit, wait_s, player_number(player, at));
+        if (shared)
+            request.command = DFLOCKD_ACQUIRE_SHARED;
+        return play_claim(player, request);
     }
     case 'e': {
         uint32_t limit = semaphore ? (uint32_t)player_number(player, at++) : 1;
 
-        return play_claim(player, enqueue_request(client, &key, limit, player_number(player, at)));
+        request = enqueue_request(client, &key, limit, player_number(player, at));
+        if (shared)
+            request.command = DFLOCKD_ENQUEUE_SHARED;
+        return play_claim(player, request);
     }
     case 'w':
         return apply_to_table(&fixture->table, now_ns,
@@ -265,7 +273,7 @@ static void play_client(struct player *player)
         fixture_disconnect(fixture, player_number(player, 0), player->word_count == 3,
                            player->steps);
     } else if (player_is(player, 1, "cancel")) {
-        bool cancelled = table_cancel(&fixture->table, player_number(player, 0));
+        bool cancelled = table_cancel(&fixture->table, fixture->now_ns, player_number(player, 0));
 
         player_expect(player, cancelled ? "yes" : "no");
     } else if (player_is(player, 1, "leaves")) {
@@ -374,14 +382,33 @@ static void play_order(struct player *player)
         player_fail(player, "not in this order");
 }
 
+static void play_pause(struct player *player)
+{
+    table_pause(&player->fixture.table);
+}
+
+static void play_resume(struct player *player)
+{
+    struct fixture *fixture = &player->fixture;
+    bool done = false;
+
+    while (!done) {
+        uint32_t steps = player->steps;
+
+        done = table_resume(&fixture->table, &steps);
+    }
+    fixture_expire(fixture, player->steps);
+}
+
 static void play_line(struct player *player, const char *line)
 {
     static const struct {
         const char *word;
         void (*play)(struct player *player);
     } lines[] = {
-        {"at", play_time}, {"late", play_time},   {"deadline", play_deadline}, {"used", play_used},
-        {"see", play_see}, {"order", play_order}, {"room", play_room},
+        {"at", play_time},   {"late", play_time},   {"deadline", play_deadline},
+        {"used", play_used}, {"see", play_see},     {"order", play_order},
+        {"room", play_room}, {"pause", play_pause}, {"resume", play_resume},
     };
 
     player_split(player, line);

@@ -76,19 +76,24 @@ static void without_a_fence_a_request_is_an_error_and_changes_nothing(void **sta
 static void requests_that_need_no_fence_work_without_fences(void **state)
 {
     struct lock_key key;
+    struct lock_key slots;
 
     (void)state;
-    start_table(1);
+    start_table(2);
     key = fixture_key(&fixture, LOCK_KIND_LOCK, "a");
+    slots = fixture_key(&fixture, LOCK_KIND_SEMAPHORE, "b");
+    assert_int_equal(
+        apply_to_table(&fixture.table, 0, acquire_request(OTHER, &slots, 1, 0, 30)).outcome,
+        DFLOCKD_OK);
     assert_int_equal(enqueue_key(HOLDER, "a"), DFLOCKD_ACQUIRED);
     assert_int_equal(enqueue_key(HOLDER, "a"), DFLOCKD_ERROR_ALREADY_ENQUEUED);
     assert_int_equal(acquire_key(OTHER, "a", 0), DFLOCKD_TIMEOUT);
     assert_int_equal(
-        apply_to_table(&fixture.table, 0, acquire_request(OTHER, &key, 2, 9, 30)).outcome,
+        apply_to_table(&fixture.table, 0, acquire_request(OTHER, &slots, 2, 9, 30)).outcome,
         DFLOCKD_ERROR_LIMIT_MISMATCH);
     assert_int_equal(apply_to_table(&fixture.table, 0, wait_request(HOLDER, &key, 0)).outcome,
                      DFLOCKD_OK);
-    assert_int_equal(release_key("a", 1), DFLOCKD_OK);
+    assert_int_equal(release_key("a", 2), DFLOCKD_OK);
     fixture_end(&fixture);
 }
 
@@ -145,7 +150,7 @@ static void leave_by_time(void)
 static void leave_by_cancelling(void)
 {
     wait_enqueued(9);
-    assert_true(table_cancel(&fixture.table, WAITER));
+    assert_true(table_cancel(&fixture.table, fixture.now_ns, WAITER));
 }
 
 static void leave_by_disconnecting(void)

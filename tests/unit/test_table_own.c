@@ -20,7 +20,7 @@ static void an_owned_grant_outlives_the_client_that_acquired_it(void **state)
          LINES("1 l k 0 30 = ok a 30", "2 o k a = ok", "1 gone", "see lock k = 1 1 0 2 30 0",
                "1 holds = nothing", "2 holds = 30", "2 gone", "see lock k = 1 0 0 0 0 0"));
     play(defaults, LINES("1 sl k 0 2 30 = ok a 30", "1 sl k 0 2 30 = ok b 30", "2 so k a = ok",
-                         "1 gone", "see semaphore k = 2 1 0 0 0 0", "2 sr k a = ok", "2 gone",
+                         "1 gone", "see semaphore k = 2 1 0 2 30 0", "2 sr k a = ok", "2 gone",
                          "see semaphore k = 2 0 0 0 0 0"));
 }
 

@@ -66,6 +66,11 @@ static uint64_t id_of(const struct run *run, int client)
 }
 
 /* Locks have one slot. The requests for a semaphore mostly have the same limit. */
+static bool random_shared(struct run *run, int key)
+{
+    return key % 2 == 0 && random_below(run, 5) < 3;
+}
+
 static uint32_t random_limit(struct run *run, int key)
 {
     if (key % 2 == 0)
@@ -197,11 +202,11 @@ static void compare_view(void *context, const struct lock_view *view)
     EXPECT(run, view->holders == expected->holders);
     EXPECT(run, view->waiters == expected->waiters);
     EXPECT(run, view->idle_ns == (view->holders ? 0 : now_ns - expected->idle_since_ns));
-    if (view->holders == 0 || expected->owner == MODEL_NO_CLAIM) {
+    if (expected->holders == 0) {
         EXPECT(run, view->owner == 0 && view->lease_ns == 0);
         return;
     }
-    owner = &run->model.claims[expected->owner];
+    owner = &run->model.claims[expected->holding[expected->holders - 1]];
     EXPECT(run, view->owner == owner->client);
     EXPECT(run, view->lease_ns == (owner->deadline_ns > now_ns ? owner->deadline_ns - now_ns : 0));
 }
@@ -255,15 +260,21 @@ static void event_acquire(struct run *run, int client, int key)
     uint32_t limit = random_limit(run, key);
     uint64_t wait_s = random_wait(run);
     uint64_t lease_s = random_lease(run);
+    bool shared = random_shared(run, key);
+    struct lock_request request;
     struct model_result expected;
     struct lock_answer answer;
 
     if (run->pending[client])
         return;
     begin_event(run, "acquire");
-    expected = model_acquire(&run->model, (uint32_t)client, (uint32_t)key, limit, wait_s, lease_s);
-    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
-                            acquire_request(id_of(run, client), &named, limit, wait_s, lease_s));
+    request = acquire_request(id_of(run, client), &named, limit, wait_s, lease_s);
+    if (shared)
+        request.command = DFLOCKD_ACQUIRE_SHARED;
+    expected =
+        model_acquire(&run->model, (uint32_t)client,
+                      &(struct model_request){(uint32_t)key, limit, shared, wait_s, lease_s});
+    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns, request);
     note_pending(run, client, answer.outcome);
     compare_answer(run, &expected, &answer);
     compare_with_model(run);
@@ -274,15 +285,20 @@ static void event_enqueue(struct run *run, int client, int key)
     struct lock_key named = key_of(run, key);
     uint32_t limit = random_limit(run, key);
     uint64_t lease_s = random_lease(run);
+    bool shared = random_shared(run, key);
+    struct lock_request request;
     struct model_result expected;
     struct lock_answer answer;
 
     if (run->pending[client])
         return;
     begin_event(run, "enqueue");
-    expected = model_enqueue(&run->model, (uint32_t)client, (uint32_t)key, limit, lease_s);
-    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns,
-                            enqueue_request(id_of(run, client), &named, limit, lease_s));
+    request = enqueue_request(id_of(run, client), &named, limit, lease_s);
+    if (shared)
+        request.command = DFLOCKD_ENQUEUE_SHARED;
+    expected = model_enqueue(&run->model, (uint32_t)client,
+                             &(struct model_request){(uint32_t)key, limit, shared, 0, lease_s});
+    answer = apply_to_table(&run->fixture.table, run->fixture.now_ns, request);
     compare_answer(run, &expected, &answer);
     compare_with_model(run);
 }
@@ -405,7 +421,8 @@ static void event_cancel(struct run *run, int client, int key)
     (void)key;
     begin_event(run, "cancel");
     expected = model_cancel(&run->model, (uint32_t)client);
-    EXPECT(run, table_cancel(&run->fixture.table, id_of(run, client)) == expected);
+    EXPECT(run,
+           table_cancel(&run->fixture.table, run->fixture.now_ns, id_of(run, client)) == expected);
     if (expected)
         run->pending[client] = false;
     compare_with_model(run);
