@@ -175,11 +175,13 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
     claim->client->holding++;
-    resource->taken = (resource->taken + claim_slots(claim)) & LIMIT_MASK;
-    if (!claim->exclusive) {
+    if (claim->exclusive) {
+        resource->taken = resource->limit;
+    } else {
         struct chain holders = resource_holders(resource);
 
         chain_push_front(&holders, claim_holder_link(claim));
+        resource->taken = (resource->taken + 1) & LIMIT_MASK;
     }
     resource->owner = claim;
 }

@@ -130,8 +130,8 @@ struct claim {
     struct client *client;
     struct heap_node deadline; /* of the lease; waiting: of the blocked request */
     uint8_t state;             /* enum claim_state */
-    bool two_phase : 1;        /* created by `e` or `re`: part of a struct two_phase */
     bool exclusive : 1;        /* takes all slots; else part of a struct shared_claim */
+    bool two_phase : 1;        /* created by `e` or `re`: part of a struct two_phase */
 };
 
 static_assert(sizeof(struct claim) == 64, "a claim is a cache line");

@@ -209,23 +209,22 @@ void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resourc
     resource_start_idle(table, now_ns, resource);
 }
 
-static void resource_remove_owner(struct resource *resource, struct claim *claim)
-{
-    struct chain holders = resource_holders(resource);
-
-    if (!claim->exclusive)
-        chain_remove(&holders, claim_holder_link(claim));
-    resource->owner = holders.first ? claim_of_holder(holders.first) : NULL;
-}
-
 /* The token of a holder becomes invalid, its slots free. */
 static void resource_free_slots(struct table *table, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
     map_remove(&table->tokens, &claim->token_link);
-    resource->taken = (resource->taken - claim_slots(claim)) & LIMIT_MASK;
-    resource_remove_owner(resource, claim);
+    if (claim->exclusive) {
+        resource->taken = 0;
+        resource->owner = NULL;
+    } else {
+        struct chain holders = resource_holders(resource);
+
+        chain_remove(&holders, claim_holder_link(claim));
+        resource->owner = holders.first ? claim_of_holder(holders.first) : NULL;
+        resource->taken = (resource->taken - 1) & LIMIT_MASK;
+    }
     claim_deactivate(table, claim);
 }
 

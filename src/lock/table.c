@@ -28,25 +28,23 @@ static bool table_takes_all_slots(const struct lock_request *request)
            request->command != DFLOCKD_ENQUEUE_SHARED;
 }
 
-/* Returns whether a new claim of the request would hold at once. */
-static bool table_can_grant(const struct table *table, const struct resource *known,
-                            const struct lock_request *request)
+/* Returns whether a new claim would hold at once. */
+static bool table_can_grant(const struct table *table, const struct resource *known, bool exclusive)
 {
-    uint32_t slots = table_takes_all_slots(request) ? table_limit(request) : 1;
-
     if (table->paused)
         return false;
-    return !known || (known->waiters == 0 && slots <= resource_slots_left(known));
+    if (!known)
+        return true;
+    return known->waiters == 0 && (exclusive ? known->taken == 0 : known->taken < known->limit);
 }
 
 /* Creates the claim of a request, and its resource if `known` is NULL. Returns NULL likewise. */
 static struct claim *table_create_claim(struct table *table, const struct lock_request *request,
-                                        struct resource *known, bool two_phase,
+                                        struct resource *known, struct claim_form form,
                                         struct lock_answer *refusal)
 {
     struct resource *resource =
         known ? known : resource_create(table, &request->key, table_limit(request), refusal);
-    struct claim_form form = {.two_phase = two_phase, .exclusive = table_takes_all_slots(request)};
     struct claim *claim;
 
     if (!resource)
@@ -71,7 +69,9 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
 {
     struct resource *known = resource_find(table, &request->key);
     struct resource *resource;
-    bool free = table_can_grant(table, known, request);
+    struct claim_form form = {.two_phase = mode == WAIT_MODE_ENQUEUE,
+                              .exclusive = table_takes_all_slots(request)};
+    bool free = table_can_grant(table, known, form.exclusive);
     struct claim *claim;
 
     if (known && known->limit != table_limit(request)) {
@@ -93,7 +93,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
                            request->claims_full ? LOCK_CAP_CLAIMS_OF_CONNECTION : LOCK_CAP_CLAIMS);
         return NULL;
     }
-    claim = table_create_claim(table, request, known, mode == WAIT_MODE_ENQUEUE, refusal);
+    claim = table_create_claim(table, request, known, form, refusal);
     if (!claim) {
         claim_return_room(table);
         return NULL;
