@@ -616,6 +616,24 @@ def test_a_conflict_has_the_given_status(server, command, flag):
             assert done.returncode == 5
 
 
+@pytest.mark.parametrize("timeout", ["0", "0.1"])
+@pytest.mark.parametrize("command", [
+    ("lock", "key"), ("lock", "key", "--", "echo", "ran"), ("lock", "key", "-c", "echo ran"),
+    ("lock", "free", "key", "--", "echo", "ran"), ("lock", "key", "later", "--", "echo", "ran"),
+    ("sem", "slots", "-n", "1"), ("sem", "slots", "-n", "1", "--", "echo", "ran"),
+    ("acquire", "key"), ("acquire", "key", "--while", str(os.getpid())),
+    ("acquire", "key", "--no-hold"), ("acquire", "slots", "-n", "1")])
+def test_a_conflict_of_status_0_runs_nothing_and_prints_nothing(server, command, timeout):
+    with Client(server) as client, Client(server) as other:
+        client.acquire("key", "0 1000")
+        other.call("sl", "slots", "0 1 1000")
+        for _ in range(5):
+            done = ctl(server, command[0], "--timeout", timeout, "-E", "0", *command[1:])
+            assert (done.returncode, done.stdout) == (0, "")
+            assert done.stderr.count("\n") == 1 and "not granted before" in done.stderr
+        assert sorted(entry["key"] for entry in held(server)) == ["key", "slots"]
+
+
 # ---- retries ----
 
 @contextmanager

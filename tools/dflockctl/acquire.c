@@ -337,7 +337,8 @@ static int acquire_await(const struct settings *settings, int socket, pid_t hold
     if (acquire_receive(socket, &grant, sizeof(grant)) != (ssize_t)sizeof(grant)) {
         close(socket);
         status = acquire_reap(holder);
-        return status == STATUS_DONE ? STATUS_LOST : status;
+        /* Only the status of a conflict may be 0 without a grant. */
+        return status == STATUS_DONE && settings->conflict_status != 0 ? STATUS_LOST : status;
     }
     error = acquire_print(settings, &grant, holder);
     if (error == 0 && acquire_leave_holder(socket)) {
@@ -352,25 +353,25 @@ static int acquire_await(const struct settings *settings, int socket, pid_t hold
     return STATUS_LOST;
 }
 
-/* Opens the process of --while. Returns DONE, or the exit status. */
-static int holder_open_while(struct holder *holder)
+/* Opens the process of --while. Returns false if it cannot be used, which was reported. */
+static bool holder_open_while(struct holder *holder)
 {
     const struct settings *settings = holder->settings;
 
     if (!settings->while_pid)
-        return STATUS_DONE;
+        return true;
     holder->while_pid = pidfd_open((pid_t)settings->while_pid, 0);
     if (holder->while_pid < 0) {
         status_report("--while: process %" PRIu64 ": %s; give $$ for the shell",
                       settings->while_pid, strerror(errno));
-        return STATUS_USAGE;
+        return false;
     }
     if (settings->on_loss && pidfd_send_signal(holder->while_pid, 0, NULL, 0) < 0) {
         status_report("--on-loss: cannot signal process %" PRIu64 ": %s; give a process of yours",
                       settings->while_pid, strerror(errno));
-        return STATUS_USAGE;
+        return false;
     }
-    return STATUS_DONE;
+    return true;
 }
 
 static int acquire_with_holder(const struct settings *settings)
@@ -381,10 +382,9 @@ static int acquire_with_holder(const struct settings *settings)
     int status;
 
     holder_note_inherited(&holder);
-    status = holder_open_while(&holder);
-    if (status != STATUS_DONE) {
+    if (!holder_open_while(&holder)) {
         free(holder.inherited);
-        return status;
+        return STATUS_USAGE;
     }
     /* If the caller ignores it, the holder's exit status is lost. */
     signal(SIGCHLD, SIG_DFL);

@@ -61,7 +61,8 @@ static void lock_report_wait(const struct lock *lock)
                   tcgetpgrp(STDERR_FILENO) == getpgrp() ? "; press ^C to give up" : "");
 }
 
-/* Waits for the grants. Returns DONE, or the exit status. */
+/* Waits until all are held or the wait ends. Returns the exit status, which may be 0 if nothing is
+ * held: only the state tells. */
 static int lock_wait(struct lock *lock)
 {
     struct holds *holds = &lock->holds;
@@ -211,10 +212,10 @@ int lock_run(const struct settings *settings)
         return STATUS_SYSTEM;
     }
     status = lock_wait(&lock);
-    if (status == STATUS_DONE && settings->command_line) {
+    if (lock.holds.state == HOLD_HELD && settings->command_line) {
         lock_set_environment(&lock);
         status = outer_run(settings, &lock.holds, &lock.loop, &lock.ended_by);
-    } else if (status == STATUS_DONE) {
+    } else if (lock.holds.state == HOLD_HELD) {
         status = lock_hold(&lock);
     }
     holds_free(&lock.holds);
