@@ -114,3 +114,11 @@ def test_the_examples_report_a_failure(tmp_path, server):
     for source in (page_example(), re.search(r"```c\n(.*?)```", readme, re.S)[1]):
         done = run_example(tmp_path, source, server)
         assert (done.returncode, done.stdout) == (1, "") and done.stderr.strip()
+
+
+def test_the_examples_report_a_wrong_key(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for source in (page_example(), re.search(r"```c\n(.*?)```", readme, re.S)[1]):
+        done = run_example(tmp_path, re.sub(r'"deploy"|"my-key"', '"my key"', source), "localhost")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "an argument is out of range\n"

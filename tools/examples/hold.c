@@ -15,7 +15,7 @@ int main(int count, char **arguments)
     struct dflockd_client *client;
     struct dflockd_lock *lock;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
-    char problem[DFLOCKD_PROBLEM_MAX] = "out of memory";
+    char problem[DFLOCKD_PROBLEM_MAX] = "";
     enum dflockd_status status;
 
     dflockd_options_init(&options);
@@ -24,9 +24,11 @@ int main(int count, char **arguments)
     options.server_count = 1;
     dflockd_lock_options_init(&lock_options);
     lock_options.lease_s = 20;
-    if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
-        dflockd_lock_new(&lock, client, "foo", &lock_options) != DFLOCKD_STATUS_DONE) {
-        fprintf(stderr, "hold: %s\n", problem);
+    status = dflockd_client_open(&client, &options);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = dflockd_lock_new(&lock, client, "foo", &lock_options);
+    if (status != DFLOCKD_STATUS_DONE) {
+        fprintf(stderr, "hold: %s %s\n", dflockd_status_text(status), problem);
         return 1;
     }
     status = dflockd_lock_acquire(lock, 10000);

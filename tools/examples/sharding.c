@@ -13,16 +13,18 @@ int main(int count, char **arguments)
     struct dflockd_client *client;
     struct dflockd_lock *lock;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
-    char problem[DFLOCKD_PROBLEM_MAX] = "out of memory";
+    char problem[DFLOCKD_PROBLEM_MAX] = "";
     enum dflockd_status status;
 
     dflockd_options_init(&options);
     options.problem = problem;
     options.servers = count > 1 ? (const char *const *)(arguments + 1) : names;
     options.server_count = count > 1 ? (size_t)count - 1 : 3;
-    if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
-        dflockd_lock_new(&lock, client, "my-key", NULL) != DFLOCKD_STATUS_DONE) {
-        fprintf(stderr, "sharding: %s\n", problem);
+    status = dflockd_client_open(&client, &options);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = dflockd_lock_new(&lock, client, "my-key", NULL);
+    if (status != DFLOCKD_STATUS_DONE) {
+        fprintf(stderr, "sharding: %s %s\n", dflockd_status_text(status), problem);
         return 1;
     }
     status = dflockd_lock_acquire(lock, 10000);

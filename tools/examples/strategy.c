@@ -22,7 +22,7 @@ int main(int count, char **arguments)
     struct dflockd_client *client;
     struct dflockd_lock *lock;
     char token[DFLOCKD_TOKEN_LENGTH + 1];
-    char problem[DFLOCKD_PROBLEM_MAX] = "out of memory";
+    char problem[DFLOCKD_PROBLEM_MAX] = "";
     enum dflockd_status status;
 
     dflockd_options_init(&options);
@@ -30,9 +30,11 @@ int main(int count, char **arguments)
     options.servers = count > 1 ? (const char *const *)(arguments + 1) : names;
     options.server_count = count > 1 ? (size_t)count - 1 : 2;
     options.shard = first_server;
-    if (dflockd_client_open(&client, &options) != DFLOCKD_STATUS_DONE ||
-        dflockd_lock_new(&lock, client, "my-key", NULL) != DFLOCKD_STATUS_DONE) {
-        fprintf(stderr, "strategy: %s\n", problem);
+    status = dflockd_client_open(&client, &options);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = dflockd_lock_new(&lock, client, "my-key", NULL);
+    if (status != DFLOCKD_STATUS_DONE) {
+        fprintf(stderr, "strategy: %s %s\n", dflockd_status_text(status), problem);
         return 1;
     }
     status = dflockd_lock_acquire(lock, 10000);
