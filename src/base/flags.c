@@ -294,6 +294,15 @@ static const char *flags_variable_value(const struct flags *flags, const char *v
     return value && *value ? value : NULL;
 }
 
+/* Returns the value of the flag's variable and sets `name` to it. Returns NULL if none is set. */
+static const char *flags_find_variable(const struct flags *flags, const struct flag *flag,
+                                       char name[FLAGS_SOURCE_MAX])
+{
+    const char *value = flags_variable_value(flags, flag->variable, name);
+
+    return value ? value : flags_variable_value(flags, flag->variable_old, name);
+}
+
 /* Sets each flag that was not given from its variable or its initial value. */
 static bool flags_read_variables(struct flags_reading *reading)
 {
@@ -306,9 +315,7 @@ static bool flags_read_variables(struct flags_reading *reading)
 
         if (reading->by_flag[i])
             continue;
-        value = flags_variable_value(flags, flag->variable, name);
-        if (!value)
-            value = flags_variable_value(flags, flag->variable_old, name);
+        value = flags_find_variable(flags, flag, name);
         if (!value)
             value = flag->initial;
         if (value && !flags_set_value(reading, flag, name, value))
@@ -356,11 +363,10 @@ void flags_name_source(const struct flags_reading *reading, const char *name,
                        char source[FLAGS_SOURCE_MAX])
 {
     const struct flag *flag = flags_find(reading->flags, name, strlen(name));
-    bool by_variable = flag->variable && !flags_given(reading, name);
 
-    snprintf(source, FLAGS_SOURCE_MAX, "%s%s",
-             by_variable ? reading->flags->variable_prefix : flags_dashes(name),
-             by_variable ? flag->variable : name);
+    if (!flags_given(reading, name) && flags_find_variable(reading->flags, flag, source))
+        return;
+    snprintf(source, FLAGS_SOURCE_MAX, "%s%s", flags_dashes(name), name);
 }
 
 bool flags_wrong_value(struct flags_reading *reading, const char *name, const char *what)

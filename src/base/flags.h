@@ -111,8 +111,8 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
 bool flags_given(const struct flags_reading *reading, const char *name);
 
 /*
- * Writes the source of the value of the flag `name`, which must be in the table: the flag if it was
- * among the arguments or has no variable, else the variable.
+ * Writes the source of the value of the flag `name`, which must be in the table: the variable if it
+ * is set and the flag was not among the arguments, else the flag.
  */
 void flags_name_source(const struct flags_reading *reading, const char *name,
                        char source[FLAGS_SOURCE_MAX]);

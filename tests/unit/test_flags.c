@@ -221,6 +221,29 @@ static void a_flag_of_one_letter_is_written_with_one_dash(void **state)
     assert_string_equal(source, "-n");
 }
 
+static void the_source_of_a_value_is_its_variable_only_if_that_is_set(void **state)
+{
+    struct flags_reading reading;
+    struct sample sample;
+    char source[FLAGS_SOURCE_MAX];
+
+    (void)state;
+    assert_int_equal(read_one(&reading, &sample, "-n=3"), FLAGS_RUN);
+    flags_name_source(&reading, "loud", source);
+    assert_string_equal(source, "--loud");
+    setenv("FLAGS_TEST_NOISY", "", true);
+    flags_name_source(&reading, "loud", source);
+    assert_string_equal(source, "--loud");
+    setenv("FLAGS_TEST_NOISY", "1", true);
+    flags_name_source(&reading, "loud", source);
+    assert_string_equal(source, "FLAGS_TEST_NOISY");
+    setenv("FLAGS_TEST_LOUD", "1", true);
+    flags_name_source(&reading, "loud", source);
+    assert_string_equal(source, "FLAGS_TEST_LOUD");
+    unsetenv("FLAGS_TEST_LOUD");
+    unsetenv("FLAGS_TEST_NOISY");
+}
+
 static void a_program_can_report_a_problem(void **state)
 {
     struct flags_reading reading;
@@ -325,6 +348,7 @@ int main(void)
         cmocka_unit_test(an_unknown_flag_suggests_a_similar_one),
         cmocka_unit_test(an_unknown_variable_suggests_a_similar_one),
         cmocka_unit_test(a_flag_of_one_letter_is_written_with_one_dash),
+        cmocka_unit_test(the_source_of_a_value_is_its_variable_only_if_that_is_set),
         cmocka_unit_test(a_program_can_report_a_problem),
         cmocka_unit_test(an_unsupported_flag_is_refused_unless_empty_or_0),
         cmocka_unit_test(a_secret_is_wiped_from_arguments_and_environment),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lib.certificates import Authority
-from lib.server import BINARY
+from lib.server import BINARY, unused_address
 from startup import assert_refused, clean_environment, run_server
 
 FENCES = "--fence-state-file"
@@ -147,6 +147,16 @@ def test_a_port_in_use_is_refused_with_its_remedy():
     assert_refused(done)
     assert done.stderr == (f"dflockd: --port: cannot listen on 127.0.0.1 port {port}: another "
                            "process already listens there; stop it or give another port\n")
+
+
+@pytest.mark.parametrize("variables, source", [
+    ({}, "--port"), ({"DFLOCKD_PORT": ""}, "--port"), ({"DFLOCKD_PORT": "6388"}, "DFLOCKD_PORT")])
+def test_a_default_port_in_use_is_not_blamed_on_a_variable(variables, source):
+    host = unused_address()
+    with socket.create_server((host, 6388)):
+        done = run_server("--host", host, environment=variables)
+    assert_refused(done)
+    assert done.stderr.startswith(f"dflockd: {source}: cannot listen on {host} port 6388: ")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="takes root, setpriv")
