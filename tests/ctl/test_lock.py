@@ -762,6 +762,47 @@ def test_timeouts_limit_the_wait_for_a_silent_server(server, command):
     assert taken < 10
 
 
+class SilentServer(StandIn):
+    """Replies to the probe of a request if `replies`, and to nothing else."""
+
+    def __init__(self, replies):
+        super().__init__()
+        self.replies = replies
+
+    def serve(self, connection):
+        while data := connection.recv(4096):
+            if self.replies and data.startswith(b"r\n"):
+                connection.sendall(b"error\n")
+
+
+@pytest.mark.parametrize("command", [
+    ("lock", "key", "--timeout", "0.5", "--", "true"), ("lock", "key", "--try", "--", "true"),
+    ("sem", "key", "-n", "2", "--timeout", "1"), ("acquire", "key", "--timeout", "0.5"),
+    ("acquire", "key", "--no-hold", "--try"), ("ping",), ("stats",), ("ls",), ("show", "key"),
+    ("renew", "key", "0" * 32), ("release", "key", "0" * 32)])
+def test_the_connect_timeout_is_not_added_to_the_reply_timeout(command):
+    with SilentServer(replies=False) as silent:
+        done = ctl(silent.address, command[0], "--connect-timeout", "3600", "--reply-timeout",
+                   "0.2", *command[1:])
+    assert done.returncode == NO_SERVER
+    assert f"{silent.address}: the server did not reply in time" in done.stderr
+
+
+def test_a_fraction_of_a_second_limits_connecting():
+    with SilentServer(replies=False) as silent:
+        done = ctl(silent.address, "ping", "--tls", "--tls-insecure", "--connect-timeout", "0.2",
+                   "--reply-timeout", "3600")
+    assert done.returncode == NO_SERVER
+
+
+@pytest.mark.parametrize("timeout, status", [("1", NO_SERVER), ("0.5", TIMED_OUT)])
+def test_the_connect_timeout_is_not_added_to_the_wait(timeout, status):
+    with SilentServer(replies=True) as silent:
+        done = ctl(silent.address, "lock", "key", "--timeout", timeout, "--connect-timeout", "3600",
+                   "--reply-timeout", "0.2", "--", "true")
+    assert done.returncode == status
+
+
 def test_a_unix_socket_is_a_server_too(tmp_path):
     path = tmp_path / "socket"
     with Server("--unix-socket", str(path)):
@@ -780,6 +821,7 @@ def test_retry_without_time_to_wait_is_reported(server):
     ("sem", "key", "--", "true"), ("sem", "key", "-n", "0", "--", "true"),
     ("lock", "key", "--lease", "0", "--", "true"), ("lock", "key", "--lease", "0.5", "--", "true"),
     ("lock", "key", "--timeout", "0.0005", "--", "true"),
+    ("lock", "key", "--reply-timeout", "0", "--", "true"),
     ("lock", "key", "other", "key", "--", "true"), ("lock", "key", "other", "--"),
     ("lock", "key", "other"), ("lock", "key", "-c", "true", "--", "true"),
     ("lock", *map(str, range(65)), "--", "true"), ("lock", "key", "-E", "256", "--", "true"), ("lock", "key", "--grace", "-1", "--", "true"),

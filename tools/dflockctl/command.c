@@ -36,12 +36,13 @@
         BOOLEAN_FLAG("tls-insecure", "TLS_INSECURE", options.tls_insecure, NULL,                 \
                      "Accept any certificate: an attacker in the network can read and change "   \
                      "everything"),                                                              \
-        NUMBER_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", NULL, connect_timeout_s, 1, 86400,   \
-                    "10",                                                                        \
-                    "`Seconds` for look-up, connection, TLS handshake and authentication "       \
-                    "together"),                                                                 \
-        NUMBER_FLAG("reply-timeout", "REPLY_TIMEOUT_S", NULL, reply_timeout_s, 1, 86400, "5",    \
-                    "`Seconds` for a reply, in addition to the time to wait for other holders"), \
+        SECONDS_FLAG("connect-timeout", "CONNECT_TIMEOUT_S", connect_timeout_ms, 1, 86400000,    \
+                     "10",                                                                       \
+                     "`Seconds` for look-up, connection, TLS handshake and authentication "      \
+                     "together"),                                                                \
+        SECONDS_FLAG("reply-timeout", "REPLY_TIMEOUT_S", reply_timeout_ms, 1, 86400000, "5",     \
+                     "`Seconds` for a reply once connected, in addition to the time to wait "    \
+                     "for other holders"),                                                       \
         HELP_FLAGS, VERSION_FLAG("Print the version and exit"),
 
 #define WAIT_FLAGS                                                                              \

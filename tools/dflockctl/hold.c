@@ -60,6 +60,8 @@ static void hold_request(struct hold *hold)
     hold->retry_ns = UINT64_MAX;
     hold->wait_ns = 0;
     hold->wait_end_ns = UINT64_MAX;
+    hold->stage = HOLD_CONNECTS;
+    hold->reply_end_ns = UINT64_MAX;
     hold->requested_ns = clock_boottime_ns();
     if (hold->deadline_ns != UINT64_MAX) {
         uint64_t left_ns =
@@ -69,6 +71,7 @@ static void hold_request(struct hold *hold)
         if (timeout_s * NS_PER_S - left_ns >= HOLD_WHOLE_MS * NS_PER_MS)
             hold->wait_ns = left_ns;
     }
+    hold->timeout_s = timeout_s;
     claim_ask(&hold->claim, DFLOCKD_ACQUIRE, timeout_s * NS_PER_S);
 }
 
@@ -230,6 +233,34 @@ static void hold_fail(struct hold *hold, enum dflockd_status why)
     hold->retry_ns = now_ns + lease_backoff_ns(hold->attempts, (uint64_t)getpid());
 }
 
+/*
+ * A claim allows the connect timeout for the reply, too. With --timeout a server that is connected
+ * has only --reply-timeout, for the probe and again after the wait.
+ */
+static void hold_limit_reply(struct hold *hold)
+{
+    const struct claim *claim = &hold->claim;
+    uint64_t now_ns = clock_boottime_ns();
+    uint64_t reply_ns = claim->terms.reply_timeout_ms * NS_PER_MS;
+
+    if (hold->state != HOLD_WAITING || hold->deadline_ns == UINT64_MAX || !claim->connection)
+        return;
+    if (hold->stage == HOLD_CONNECTS && dflockd_connection_timeout(claim->connection) < 0) {
+        hold->stage = HOLD_REPLIES;
+        hold->reply_end_ns = now_ns + reply_ns;
+    }
+    if (hold->stage == HOLD_REPLIES && claim->probed) {
+        hold->stage = HOLD_GRANTS;
+        hold->reply_end_ns = now_ns + hold->timeout_s * NS_PER_S + reply_ns;
+    }
+    if (now_ns < hold->reply_end_ns)
+        return;
+    snprintf(hold->claim.problem, sizeof(hold->claim.problem), "%.320s: %s", claim->server,
+             dflockd_status_text(DFLOCKD_STATUS_NO_REPLY));
+    claim_close(&hold->claim);
+    hold_fail(hold, DFLOCKD_STATUS_NO_REPLY);
+}
+
 /* ---- steps ---- */
 
 struct pollfd hold_watched(const struct hold *hold)
@@ -250,6 +281,8 @@ int64_t hold_next_ms(const struct hold *hold)
         due_ns = hold->retry_ns;
     if (hold->state == HOLD_WAITING && hold->wait_end_ns < due_ns)
         due_ns = hold->wait_end_ns;
+    if (hold->state == HOLD_WAITING && hold->reply_end_ns < due_ns)
+        due_ns = hold->reply_end_ns;
     /* Rounded up, so that the time is not before `due_ns`. */
     return due_ns == UINT64_MAX ? LOOP_NEVER : (int64_t)(due_ns / NS_PER_MS) + 1;
 }
@@ -298,6 +331,7 @@ enum hold_state hold_step(struct hold *hold)
     switch (claim_step(&hold->claim)) {
     case LEASE_WAITING:
         hold_limit_wait(hold);
+        hold_limit_reply(hold);
         break;
     case LEASE_QUEUED:
     case LEASE_CONFIRMING:

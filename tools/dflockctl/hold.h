@@ -31,6 +31,13 @@ enum hold_state {
     HOLD_OVER
 };
 
+/* What the server is to do next for a request. */
+enum hold_request_stage {
+    HOLD_CONNECTS,
+    HOLD_REPLIES, /* to the probe, see claim_terms */
+    HOLD_GRANTS
+};
+
 struct grant {
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     uint64_t fence;
@@ -56,7 +63,10 @@ struct hold {
     uint64_t deadline_ns; /* of --timeout; UINT64_MAX: none */
     uint64_t wait_ns;     /* of a request whose wait ends here, until the server replies; 0: none */
     uint64_t wait_end_ns; /* the same afterwards; UINT64_MAX: none */
-    uint64_t retry_ns;    /* when to request again; UINT64_MAX: a request is pending */
+    uint64_t timeout_s;   /* that the server knows */
+    enum hold_request_stage stage;
+    uint64_t reply_end_ns; /* of `stage`; UINT64_MAX: none */
+    uint64_t retry_ns;     /* when to request again; UINT64_MAX: a request is pending */
 };
 
 /* Returns when --timeout ends if it begins now; UINT64_MAX: never. */

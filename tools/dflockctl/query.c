@@ -46,7 +46,6 @@ void query_begin(struct query *query, const struct settings *settings, size_t se
     query->pending = true;
     query->deadline_ms = loop_now_ms() + settings->options.reply_timeout_ms;
     if (!query->connection) {
-        query->deadline_ms += settings->options.connect_timeout_ms;
         status = dflockd_connection_open(&query->connection, &settings->options, server);
         if (status != DFLOCKD_STATUS_DONE) {
             query_fail(query, status, settings->problem);
@@ -63,15 +62,15 @@ void query_begin(struct query *query, const struct settings *settings, size_t se
 static int64_t query_receive_one(struct query *query)
 {
     enum dflockd_status status = dflockd_connection_receive(query->connection, &query->reply);
+    int connect_ms = dflockd_connection_timeout(query->connection);
     int64_t now_ms = loop_now_ms();
-    int timeout_ms;
 
-    if (status == DFLOCKD_STATUS_AGAIN && now_ms < query->deadline_ms) {
-        timeout_ms = dflockd_connection_timeout(query->connection);
-        if (timeout_ms >= 0 && now_ms + timeout_ms < query->deadline_ms)
-            return now_ms + timeout_ms;
-        return query->deadline_ms;
+    if (status == DFLOCKD_STATUS_AGAIN && connect_ms >= 0) {
+        query->deadline_ms = now_ms + query->settings->options.reply_timeout_ms;
+        return now_ms + connect_ms;
     }
+    if (status == DFLOCKD_STATUS_AGAIN && now_ms < query->deadline_ms)
+        return query->deadline_ms;
     if (status == DFLOCKD_STATUS_AGAIN) {
         query_fail(query, DFLOCKD_STATUS_NO_REPLY, "");
     } else if (status != DFLOCKD_STATUS_DONE) {

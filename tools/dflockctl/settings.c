@@ -211,6 +211,34 @@ static bool settings_take_shell_line(struct settings *settings, char *problem)
     return true;
 }
 
+/* Returns whether `word` names a program that -c gives a line to run. */
+static bool settings_takes_line(const char *word)
+{
+    static const char *const names[] = {"sh",  "ash",  "bash", "csh", "dash",
+                                        "ksh", "mksh", "fish", "zsh", "tcsh"};
+    const char *slash = strrchr(word, '/');
+    const char *name = slash ? slash + 1 : word;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return strncmp(name, "python", strlen("python")) == 0;
+}
+
+/* flock(1) takes `KEY sh -c LINE` for a command. */
+static bool settings_check_shell_line(const struct settings *settings, char *problem)
+{
+    const char *last = settings->words[settings->word_count - 1];
+
+    if (settings->word_count > 1 && settings_takes_line(last))
+        return settings_fail(problem,
+                             "'%.100s': another key or a command? for a command write: "
+                             "-- %.100s -c LINE, or only -c LINE",
+                             last, last);
+    return true;
+}
+
 static bool settings_check_words(const struct settings_reader *reader)
 {
     struct settings *settings = reader->settings;
@@ -220,7 +248,8 @@ static bool settings_check_words(const struct settings_reader *reader)
     if (settings->word_count < command->words_min)
         return settings_fail(problem, "%s: no key; try: dflockctl %s --help", command->name,
                              command->name);
-    if (settings->shell_line && !settings_take_shell_line(settings, problem))
+    if (settings->shell_line && (!settings_take_shell_line(settings, problem) ||
+                                 !settings_check_shell_line(settings, problem)))
         return false;
     if (command->runs && !settings->command_line && reader->only_words)
         return settings_fail(problem, "%s: no key or no command; write: dflockctl %s %s",
@@ -414,8 +443,8 @@ static enum flags_result settings_read_flags(struct settings_reader *reader,
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(reader->problem, reading.problem, FLAGS_PROBLEM_MAX);
-    settings->options.connect_timeout_ms = (uint32_t)(settings->connect_timeout_s * 1000);
-    settings->options.reply_timeout_ms = (uint32_t)(settings->reply_timeout_s * 1000);
+    settings->options.connect_timeout_ms = (uint32_t)settings->connect_timeout_ms;
+    settings->options.reply_timeout_ms = (uint32_t)settings->reply_timeout_ms;
     return result;
 }
 

@@ -39,8 +39,8 @@ struct settings {
     const char *server_list;
     const char *auth_token_given;
     const char *auth_token_file;
-    uint64_t connect_timeout_s;
-    uint64_t reply_timeout_s;
+    uint64_t connect_timeout_ms;
+    uint64_t reply_timeout_ms;
 
     /* Commands that acquire. */
     bool try_once;
