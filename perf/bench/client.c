@@ -221,15 +221,17 @@ static void client_lose_holds(struct client *client)
     }
 }
 
-/* Returns whether the client connects again. */
-static bool client_may_reconnect(const struct client *client)
+/* A server that closes connections without a reply is not restarting. */
+static bool client_is_turned_away(const struct client *client)
+{
+    return !client->replied_ever && client->closed_early > 1;
+}
+
+static bool client_has_given_up(const struct client *client)
 {
     uint64_t reconnect_ms = client->thread->settings->reconnect_ms;
 
-    /* A server that closes connections without a reply is not restarting. */
-    if (!client->replied_ever && client->closed_early > 1)
-        return false;
-    return (client->thread->links.now_ns - client->lost_ns) / NS_PER_MS < reconnect_ms;
+    return (client->thread->links.now_ns - client->lost_ns) / NS_PER_MS >= reconnect_ms;
 }
 
 static void client_delay(struct client *client)
@@ -288,12 +290,13 @@ static void client_lose_batch(struct client *client, bool refused)
     thread->busy--;
     if (client->failures++ == 0)
         client->lost_ns = thread->links.now_ns;
-    if (client_may_reconnect(client)) {
+    if (!client_is_turned_away(client) && !client_has_given_up(client)) {
         client_delay(client);
-    } else {
-        client->state = CLIENT_DEAD;
-        thread->dead++;
+        return;
     }
+    client->state = CLIENT_DEAD;
+    thread->dead++;
+    thread->given_up += !client_is_turned_away(client);
 }
 
 void client_handle_closed(struct link *link, int error)
@@ -473,6 +476,7 @@ static void client_handle_auth_reply(struct client *client, const char *line, ui
         client_recover(client);
         return;
     }
+    thread->unauthenticated = reply.outcome == DFLOCKD_ERROR_AUTH;
     links_drop(&thread->links, client->used);
     tally_lost(&thread->tally);
     client_lose_batch(client, false);
@@ -490,6 +494,7 @@ static void client_handle_reply(struct client *client, struct round *round, cons
         checker_note_reply(thread->checker, hold, kind, &reply, thread->links.now_ns);
     client_advance_round(round, &reply);
     round->awaiting_reply = false;
+    thread->unauthenticated = thread->unauthenticated || reply.outcome == DFLOCKD_ERROR_AUTH;
     if (!client_in_window(client))
         return;
     tally_reply(&thread->tally, kind, reply.outcome, client_latency_ns(client, kind));

@@ -39,6 +39,8 @@ struct thread_state {
     uint32_t busy;        /* clients with rounds */
     uint32_t delay_count; /* clients in `delayed` */
     uint32_t dead;        /* clients that have given up connecting */
+    uint32_t given_up;    /* those of them that had no server for --reconnect */
+    bool unauthenticated; /* a server refused a request or the secret by error_auth */
     int connect_error;    /* errno of the last connect that failed; 0: none */
     /* The window of the measurement: of replies, or with --rate of the due starts of rounds. */
     uint64_t window_start_ns;

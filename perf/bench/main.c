@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/advice.h"
 #include "base/time_units.h"
 #include "bench/background.h"
 #include "bench/cost.h"
@@ -361,6 +362,8 @@ static void bench_collect(struct bench *bench)
             end_ns = runner->end_ns;
         tally_add(&result->total, &runner->thread.tally);
         result->unanswered += runner->unanswered;
+        result->given_up += runner->thread.given_up;
+        result->unauthenticated = result->unauthenticated || runner->thread.unauthenticated;
         if (runner->thread.connect_error)
             result->connect_error = runner->thread.connect_error;
     }
@@ -374,7 +377,7 @@ static void bench_collect(struct bench *bench)
         result->seconds = (double)(end_ns - phase->window_start_ns) / 1e9;
     result_finish(result);
     if (bench->settings.check) {
-        if (!result->signal)
+        if (!result->signal && !result->unauthenticated)
             judge_end(bench->checker.judge);
         result->check = judge_counts(bench->checker.judge);
         result->violations = checker_violations(&bench->checker);
@@ -409,24 +412,31 @@ static void bench_print_violations(const struct bench *bench)
     }
 }
 
-/* Returns whether the servers replied to no request, not even with an error. */
+/* Returns whether the servers replied to no request, or only with error_auth. */
 static bool bench_is_refused(const struct result *result)
 {
+    if (result->unauthenticated)
+        return result->requests->count == result->total.errors[DFLOCKD_ERROR_AUTH];
     return result->requests->count == 0 && result->total.lost + result->unanswered > 0 &&
            result_errors(result) == 0 && result->connect_error == 0 && !result->signal;
 }
 
-/* Tells only what is known: the cause may be the protocol, TLS, a limit or a fault. */
+/* Reports only what is known: the cause may be the protocol, TLS, a limit or a fault. */
 static void bench_explain_refusal(const struct result *result)
 {
+    const struct settings *settings = result->settings;
     char problem[SETUP_PROBLEM_MAX];
 
+    if (result->unauthenticated)
+        return;
     if (result->total.lost > 0)
-        snprintf(problem, sizeof(problem), "%.200s: closed %" PRIu64 " connections without a reply",
-                 result->settings->server_list, result->total.lost);
+        snprintf(problem, sizeof(problem),
+                 "%.200s: closed %" PRIu64 " connections without a reply%s", settings->server_list,
+                 result->total.lost,
+                 settings->tls || settings->redis ? "" : "; the server may need --tls");
     else
         snprintf(problem, sizeof(problem), "%.200s: did not reply within %.1f s",
-                 result->settings->server_list, result->silent_s);
+                 settings->server_list, result->silent_s);
     bench_print_problem(problem);
 }
 
@@ -434,9 +444,33 @@ static int bench_status(const struct result *result)
 {
     if (result->violations > 0)
         return STATUS_WRONG;
-    if (result->total.lost + result->total.connects_failed + result->unanswered > 0)
+    if (result->total.lost + result->total.connects_failed + result->unanswered > 0 ||
+        result->unauthenticated)
         return STATUS_LOST;
     return result_mostly_failed(result) ? STATUS_FAILED : EXIT_SUCCESS;
+}
+
+static void bench_explain_ended_workers(const struct result *result)
+{
+    const struct settings *settings = result->settings;
+    const char *why =
+        settings->auth_token ? "the server refused the secret" : "the server requires a secret";
+    char text[320];
+
+    if (result->unauthenticated) {
+        snprintf(text, sizeof(text), "%.100s: %s%s", settings->server_list, why, advice_for(why));
+        bench_print_problem(text);
+    }
+    if (result->given_up == 0)
+        return;
+    if (settings->reconnect_ms > 0)
+        snprintf(text, sizeof(text), "%" PRIu32 " workers ended: no server for %g s (--reconnect)",
+                 result->given_up, (double)settings->reconnect_ms / 1000);
+    else
+        snprintf(text, sizeof(text),
+                 "%" PRIu32 " workers ended with their connections (--reconnect 0)",
+                 result->given_up);
+    bench_print_problem(text);
 }
 
 /* Explains refusals whose remedy is certain, and the signal. */
@@ -445,8 +479,10 @@ static void bench_print_hints(const struct result *result)
     const uint64_t *errors = result->total.errors;
     char text[160];
 
-    if (errors[DFLOCKD_ERROR_AUTH] && !result->settings->auth_token)
-        bench_print_problem("the server requires a secret; give it with --auth-token-file");
+    bench_explain_ended_workers(result);
+    if (errors[DFLOCKD_ERROR_DRAINING])
+        bench_print_problem("a server was stopped during the load: it refused requests with "
+                            "error_draining, and closed their connections");
     if (errors[DFLOCKD_ERROR_MAX_LOCKS])
         bench_print_problem("the server refused new keys; raise its --max-locks or use fewer keys");
     if (!result->signal)

@@ -24,6 +24,8 @@ struct result {
     int connect_error;                /* errno of a connect that failed; 0: none */
     uint64_t unanswered;              /* workers without a reply at the end */
     double silent_s;                  /* how long these waited for replies, at most */
+    uint32_t given_up;                /* workers that ended without a server */
+    bool unauthenticated;             /* error_auth ended the load */
     int signal;                       /* that ended the load; 0: none */
     const struct judge_counts *check; /* of --check, or NULL */
     uint64_t violations;

@@ -305,12 +305,15 @@ static void runner_begin_phase(struct runner *runner)
     }
 }
 
-/* Ends the phase and its window early if a signal came. */
+/* Ends the phase and its window early if a signal or error_auth came. */
 static void runner_notice_stop(struct runner *runner)
 {
     struct thread_state *thread = &runner->thread;
-    uint64_t stop_ns = runner->shared->stop_ns;
+    uint64_t stop_ns;
 
+    if (thread->unauthenticated && !runner_is_stopped(runner))
+        atomic_store(&runner->shared->stop_ns, thread->links.now_ns);
+    stop_ns = runner->shared->stop_ns;
     runner->until_ns = runner_earlier(runner->until_ns, stop_ns);
     thread->window_end_ns = runner_earlier(thread->window_end_ns, stop_ns);
 }

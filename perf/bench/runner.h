@@ -30,8 +30,9 @@ struct runner_shared {
     struct checker *checker; /* or NULL */
     uint32_t count;          /* of runners */
     struct phase phase;
-    _Atomic uint64_t stop_ns; /* no round starts after this; UINT64_MAX: no signal came */
-    sem_t done;               /* posted by each runner after setup and after each phase */
+    /* No round starts after this. UINT64_MAX: neither a signal nor error_auth came. */
+    _Atomic uint64_t stop_ns;
+    sem_t done; /* posted by each runner after setup and after each phase */
 };
 
 struct runner {

@@ -119,10 +119,19 @@ static const struct flag table[] = {
     VERSION_FLAG("Print the version and exit"),
 };
 
+/* Of redis-benchmark and memtier_benchmark. */
+static const struct flag_synonym synonyms[] = {
+    {"host", "servers"}, {"port", "servers"},    {"p", "servers"}, {"s", "servers"},
+    {"c", "workers"},    {"clients", "workers"}, {"n", "rounds"},  {"requests", "rounds"},
+    {"P", "depth"},      {"pipeline", "depth"},  {"q", "quiet"},   {"test-time", "duration"},
+    {NULL, NULL},
+};
+
 static const struct flags flags = {
     .table = table,
     .count = sizeof(table) / sizeof(table[0]),
     .variable_prefix = "DFLOCKD_",
+    .synonyms = synonyms,
 };
 
 static const char *settings_load_name(enum load load)

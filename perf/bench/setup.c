@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/advice.h"
+
 enum {
     SETUP_LINE_MAX = 256 /* of a reply over TLS */
 };
@@ -53,14 +55,31 @@ const char *setup_read_line(int descriptor, struct setup_input *input, uint32_t 
     }
 }
 
-/* Explains a refused token. `line` is the reply; NULL: none. Returns whether it is "ok". */
+static void setup_set_problem(const struct server *server, const char *what,
+                              char problem[SETUP_PROBLEM_MAX])
+{
+    const char *advice = advice_for(what);
+
+    snprintf(problem, SETUP_PROBLEM_MAX, "%s: %s%s", server->address.text, what,
+             advice ? advice : "");
+}
+
+/* Explains a refused secret. `line` is the reply; NULL: none. Returns whether it is "ok". */
 static bool setup_check_auth(const struct server *server, const char *line, uint32_t length,
                              char problem[SETUP_PROBLEM_MAX])
 {
+    char what[160];
+
     if (line && length == 2 && memcmp(line, "ok", 2) == 0)
         return true;
-    snprintf(problem, SETUP_PROBLEM_MAX, "%s: refused the auth token: %.*s", server->address.text,
-             line ? (int)(length < 60 ? length : 60) : 9, line ? line : "no reply");
+    if (!line)
+        snprintf(what, sizeof(what), "no reply to the secret; the server may need --tls");
+    else if (length == 5 && memcmp(line, "error", 5) == 0)
+        snprintf(what, sizeof(what), "the server does not use a secret");
+    else
+        snprintf(what, sizeof(what), "the server refused the secret: %.*s",
+                 (int)(length < 60 ? length : 60), line);
+    setup_set_problem(server, what, problem);
     return false;
 }
 
@@ -168,12 +187,15 @@ int setup_try_tls(const struct server *server, const struct codec *codec,
     if (tls)
         why = setup_ask_tls(descriptor, tls, request, strlen(request), line, &length);
     fine = !why;
-    if (why)
+    if (why) {
+        char what[SETUP_PROBLEM_MAX / 2];
+
         /* Texts of GnuTLS end with a full stop. */
-        snprintf(problem, SETUP_PROBLEM_MAX, "%s: %s: %.*s", server->address.text,
+        snprintf(what, sizeof(what), "%s: %.*s",
                  tls && tls_ready(tls) ? "TLS" : "TLS handshake failed",
                  (int)(strlen(why) - (why[strlen(why) - 1] == '.')), why);
-    else if (codec->auth_request)
+        setup_set_problem(server, what, problem);
+    } else if (codec->auth_request)
         fine = setup_check_auth(server, line, (uint32_t)(strcspn(line, "\r\n")), problem);
     if (tls)
         tls_end(tls);

@@ -157,6 +157,13 @@ bool flags_suggest(const struct flags *flags, const char *argument,
     bool negated = length > 3 && strncmp(name, "no-", 3) == 0;
     size_t least = FLAGS_DIFFERENT;
 
+    for (const struct flag_synonym *synonym = flags->synonyms; synonym && synonym->foreign;
+         synonym++) {
+        if (strlen(synonym->foreign) != length || memcmp(synonym->foreign, name, length) != 0)
+            continue;
+        snprintf(suggestion, FLAGS_SOURCE_MAX, "%s%s", flags_dashes(synonym->name), synonym->name);
+        return true;
+    }
     for (size_t i = 0; i < flags->count; i++) {
         const struct flag *flag = &flags->table[i];
         size_t start = negated && flag->type == FLAG_BOOLEAN ? 3 : 0;

@@ -80,10 +80,17 @@ struct flag {
         "h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL                    \
     }
 
+/* A flag of similar programs, without dashes, and the flag of the table that does the same. */
+struct flag_synonym {
+    const char *foreign;
+    const char *name;
+};
+
 struct flags {
     const struct flag *table;
     size_t count; /* at most FLAGS_MAX */
     const char *variable_prefix;
+    const struct flag_synonym *synonyms; /* up to one without names; or NULL */
 };
 
 /* The state of a reading: the source of each value, and the problem. */
@@ -121,8 +128,9 @@ void flags_name_source(const struct flags_reading *reading, const char *name,
 bool flags_is_unknown_variable(const struct flags *flags, const char *entry);
 
 /*
- * Finds a flag that help shows and that the user may have meant by `argument`, with or without
- * dashes and =VALUE. Writes it with its dashes: "--timeout" for --tiemout=3, "--no-debug" for
+ * Finds a flag that help shows and that the user may have meant by `argument`, a synonym or a
+ * similar name, with or without dashes and =VALUE. Writes it with its dashes: "--timeout" for
+ * --tiemout=3, "--no-debug" for
  * --no-debgu. Returns false if no name is similar.
  */
 bool flags_suggest(const struct flags *flags, const char *argument,

@@ -302,13 +302,37 @@ def test_the_bench_authenticates_first(tmp_path, life):
         result = load(server, *SHORT, *life, "--auth-token-file", secret, "--idle", 2, "--held", 2)
         assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
         unauthenticated = load(server, *SHORT, status=2)
-        assert set(unauthenticated["errors"]) == {"error_auth"} and unauthenticated["lost"] > 0
-        done = bench("--servers", address(server), *SHORT, "--quiet")
-        assert done.stderr == ("dflockd-bench: the server requires a secret; give it with "
-                               "--auth-token-file\n")
+        assert set(unauthenticated["errors"]) == {"error_auth"}
+        assert unauthenticated["errors"]["error_auth"] <= WORKERS
         secret.write_text("wrong\n")
         done = bench("--servers", address(server), *SHORT, "--auth-token-file", secret)
-        assert_refused(done, "error_auth")
+        assert_refused(done, "the server refused the secret: error_auth; check the secret of")
+
+
+@pytest.mark.parametrize("length", [SHORT, ("--duration", 1000, "--reconnect", 1000),
+                                    ("--rounds", 1000, "--threads", 3, "--warmup", 5)])
+def test_the_first_error_auth_ends_the_load(tmp_path, length):
+    secret = tmp_path / "secret"
+    secret.write_text("open sesame\n")
+    with Server("--auth-token-file", str(secret)) as server:
+        done = bench("--servers", address(server), *length, "--quiet")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (f"dflockd-bench: {address(server)}: the server requires a secret; "
+                               "give it with --auth-token-file\n")
+
+
+def test_a_secret_that_the_server_does_not_use_is_named(server, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("open sesame\n")
+    done = bench("--servers", address(server), *SHORT, "--auth-token-file", secret)
+    assert_refused(done, "the server does not use a secret; leave out --auth-token-file")
+
+
+@pytest.mark.parametrize("flag, own", [
+    ("--port", "--servers"), ("--host", "--servers"), ("-c", "--workers"), ("-n", "--rounds"),
+    ("-P", "--depth"), ("--clients=3", "--workers"), ("--worker", "--workers")])
+def test_a_flag_of_redis_benchmark_names_ours(flag, own):
+    assert_refused(bench(flag, 1), f"{flag.split('=')[0]}: unknown flag; did you mean {own}?")
 
 
 def test_a_missing_server_gives_one_clear_line():
@@ -324,14 +348,15 @@ def test_a_server_that_serves_no_request_gives_one_clear_line(server, tmp_path):
         done = bench("--servers", address(tls), *SHORT)
         assert (done.returncode, done.stdout) == (2, "")
         assert re.fullmatch(f"dflockd-bench: {address(tls)}: closed \\d+ connections without a "
-                            "reply\n", done.stderr)
+                            "reply; the server may need --tls\n", done.stderr)
     done = bench("--servers", address(server), *SHORT, "--protocol", "redis", "--duration", 0.5,
                  "--quiet")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(f"dflockd-bench: {address(server)}: did not reply within \\d+\\.\\d s\n",
                         done.stderr)
     done = bench("--servers", address(server), *SHORT, "--tls")
-    assert_refused(done, "TLS handshake failed: An unexpected TLS packet was received")
+    assert_refused(done, "TLS handshake failed: An unexpected TLS packet was received; the server "
+                   "may not use TLS: leave out --tls")
     assert not done.stderr.endswith(".\n")
 
 

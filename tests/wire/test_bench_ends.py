@@ -280,8 +280,34 @@ def test_a_worker_without_reconnection_ends():
         with Run("--servers", address(server), *LONG, "--reconnect", 0, "--json") as run:
             wait_for_load(server)
             server.kill()
-            result = json.loads(run.finish().stdout)
+            done = run.finish()
+    result = json.loads(done.stdout)
     assert result["lost"] == WORKERS and result["connects_failed"] == 0
+    assert f"dflockd-bench: {WORKERS} workers ended with their connections (--reconnect 0)\n" \
+        in done.stderr
+
+
+def test_workers_that_find_no_server_end_with_the_reason():
+    with Server() as server:
+        with Run("--servers", address(server), *LONG, "--reconnect", 0.5, "--quiet") as run:
+            wait_for_load(server)
+            server.kill()
+            done = run.finish()
+    assert done.returncode == 2
+    assert done.stderr == (f"dflockd-bench: {WORKERS} workers ended: no server for 0.5 s "
+                           "(--reconnect)\n")
+
+
+def test_a_stop_of_the_server_explains_its_errors():
+    with Server() as server:
+        with Run("--servers", address(server), *LONG, "--reconnect", 0.2, "--quiet",
+                 "--keys", "shared", "--hold", 300000, "--json") as run:
+            wait_for_load(server)
+            server.terminate()
+            done = run.finish()
+    assert json.loads(done.stdout)["errors"].get("error_draining", 0) > 0
+    assert "dflockd-bench: a server was stopped during the load: it refused requests with " \
+        "error_draining, and closed their connections\n" in done.stderr
 
 
 # ---- exit status ----
@@ -391,7 +417,18 @@ def test_a_missing_client_certificate_is_reported(tls):
     done = bench("--servers", address(tls), *SHORT, "--tls", "--tls-ca", tls.authority.certificate,
                  "--auth-token-file", tls.secret)
     assert_refused(done)
-    assert "ertificate" in done.stderr and "--tls-ca" not in done.stderr
+    assert done.stderr.endswith("ertificate is required; give a certificate that the server trusts "
+                                "with --tls-client-cert and --tls-client-key\n")
+
+
+def test_an_unknown_ca_and_another_name_are_reported(tls, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    done = bench("--servers", address(tls), *SHORT, "--tls", "--tls-ca", other.certificate)
+    assert_refused(done, "not signed by a trusted CA; check --tls-ca")
+    done = bench("--servers", address(tls), *SHORT, "--tls", "--tls-ca", tls.authority.certificate,
+                 "--tls-server-name", "other.example")
+    assert_refused(done, "the certificate is for another name; check --tls-server-name")
 
 
 def test_a_missing_tls_file_is_named_once(tls, tmp_path):

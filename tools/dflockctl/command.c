@@ -125,9 +125,9 @@ static const struct flag top_flags[] = {
                  "Measure grants per second: acquire a lock for a moment at each poll"),
     SERVER_FLAGS};
 
-#define FLAGS(table)                                          \
-    {                                                         \
-        table, sizeof(table) / sizeof((table)[0]), "DFLOCKD_" \
+#define FLAGS(table)                                                \
+    {                                                               \
+        table, sizeof(table) / sizeof((table)[0]), "DFLOCKD_", NULL \
     }
 
 /* ---- commands ---- */

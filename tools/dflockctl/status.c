@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/advice.h"
 #include "dflockctl/write_nonblocking.h"
 
 enum {
@@ -59,33 +60,9 @@ enum status status_of(enum dflockd_status status)
     }
 }
 
-/* Returns the remedy for a problem whose text says more than its status, or NULL. */
-static const char *status_advice_for(const char *problem)
-{
-    static const struct {
-        const char *problem; /* a part of it */
-        const char *advice;
-    } known[] = {
-        {"the server does not use a secret",
-         "; leave out --auth-token-file and --auth-token, and their variables"},
-        {"the server requires a secret", "; give it with --auth-token-file"},
-        {"Certificate is required",
-         "; give a certificate that the server trusts with --tls-client-cert and --tls-client-key"},
-        {"unexpected TLS packet", "; the server may not use TLS: leave out --tls"},
-        {"not signed by a trusted CA", "; check --tls-ca"},
-        {"is for another name", "; check --tls-server-name"},
-    };
-
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (strstr(problem, known[i].problem))
-            return known[i].advice;
-    }
-    return NULL;
-}
-
 const char *status_advice(enum dflockd_status status, const char *problem)
 {
-    const char *advice = status_advice_for(problem);
+    const char *advice = advice_for(problem);
 
     if (advice)
         return advice;

@@ -17,7 +17,7 @@ CTL_OBJECTS = $(CTL_SOURCES:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tools/dflockctl/%.o: CPPFLAGS += -Itools
 $(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/similar.o \
-                    $(BUILD)/src/base/auth_token.o $(BUILD)/src/os/address.o \
+                    $(BUILD)/src/base/advice.o $(BUILD)/src/base/auth_token.o $(BUILD)/src/os/address.o \
                     $(BUILD)/src/os/clock.o $(BUILD)/src/os/standard_descriptors.o \
                     $(BUILD)/src/os/standard_output.o $(BUILD)/src/client/claim.o \
                     $(BUILD)/src/client/lease.o $(BUILD)/libdflockd.a
