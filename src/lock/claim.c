@@ -117,7 +117,7 @@ struct claim *claim_create(struct table *table, uint64_t connection_id, struct r
     }
     claim->two_phase = form.two_phase;
     claim->exclusive = form.exclusive;
-    if (!(heap_reserve(&table->deadlines, table->claim_count) && claim_take_promise(table))) {
+    if (!(heap_reserve(&table->deadlines, table->claim_count + 1) && claim_take_promise(table))) {
         claim_give(table, claim);
         client_remove_unused(table, client);
         return NULL;
@@ -237,7 +237,7 @@ void claim_remove(struct table *table, struct claim *claim)
 
     chain_remove(&client->claims, &claim->client_link);
     claim_give(table, claim);
-    heap_trim(&table->deadlines, table->claim_count);
+    heap_trim(&table->deadlines, table->claim_count + 1);
     claim_return_room(table);
     client_remove_unused(table, client);
 }

@@ -29,9 +29,9 @@
  * A claim takes a number of slots: an exclusive lock takes all slots of its key, all other claims
  * take one.
  *
- * Invariants: there are waiters only while the slots of the first one are not free, or it is due at
- * once, or the table is paused. A resource without holders and waiters is idle and is in
- * table->idle, with or without lost claims.
+ * Invariants: there are waiters only while the slots of the first one are not free, or it is due
+ * for a grant, or the table is paused or resumes. A resource without holders and waiters is idle
+ * and is in table->idle, with or without lost claims.
  */
 struct resource {
     struct map_link link; /* in table->resources */

@@ -396,9 +396,9 @@ bool table_unwatch(struct table *table, uint64_t connection_id)
 
 /* ---- time ---- */
 
-void table_pause(struct table *table)
+uint64_t table_deadline(const struct table *table)
 {
-    table->paused = true;
+    return resource_expiry_ns(table, heap_top_key(&table->deadlines));
 }
 
 static void table_resume_resource(void *context, struct map_link *link)
@@ -406,32 +406,33 @@ static void table_resume_resource(void *context, struct map_link *link)
     resource_grant_later(context, CONTAINER_OF(link, struct resource, link));
 }
 
-bool table_resume(struct table *table, uint32_t *steps)
+/* Ends the pause, and makes the first waiters in one bucket due for a grant. */
+static void table_resume(struct table *table)
 {
     table->paused = false;
-    for (; *steps > 0; --*steps) {
-        table->resumed = map_walk(&table->resources, table->resumed, table_resume_resource, table);
-        if (table->resumed == 0)
-            return true;
-    }
-    return false;
+    table->resumed = map_walk(&table->resources, table->resumed, table_resume_resource, table);
+    if (table->resumed == 0)
+        heap_remove(&table->deadlines, &table->resumption);
 }
 
-uint64_t table_deadline(const struct table *table)
+static void table_expire_first(struct table *table, uint64_t now_ns)
 {
-    return resource_expiry_ns(table, heap_top_key(&table->deadlines));
+    struct heap_node *first = heap_top(&table->deadlines);
+    struct claim *claim = CONTAINER_OF(first, struct claim, deadline);
+
+    if (first == &table->resumption)
+        table_resume(table);
+    else if (claim_is(claim, CLAIMS_HOLDING))
+        resource_expire_lease(table, now_ns, claim);
+    else
+        resource_expire_wait(table, now_ns, claim);
 }
 
 bool table_expire(struct table *table, uint64_t now_ns, uint32_t *steps)
 {
     for (; *steps > 0; --*steps) {
         if (heap_top_key(&table->deadlines) <= now_ns) {
-            struct claim *claim = CONTAINER_OF(heap_top(&table->deadlines), struct claim, deadline);
-
-            if (claim_is(claim, CLAIMS_HOLDING))
-                resource_expire_lease(table, now_ns, claim);
-            else
-                resource_expire_wait(table, now_ns, claim);
+            table_expire_first(table, now_ns);
         } else if (resource_expiry_ns(table, UINT64_MAX) <= now_ns) {
             resource_expire_idle(table);
         } else {
@@ -471,8 +472,9 @@ bool table_init(struct table *table, const struct lock_context *context,
     table->budget = budget;
     table->promises = 0;
     table->claim_count = 0;
-    table->paused = false;
+    table->paused = policy->grant_from_ns > 0;
     table->resumed = 0;
+    table->resumption.place = 0;
     table->grants_due = 0;
     table->claims_room = budget->claims_max ? 0 : UINT32_MAX;
     table->claims_spare = budget->claims_max ? 2 * (budget->claims_batch - 1) : UINT32_MAX;
@@ -488,8 +490,12 @@ bool table_init(struct table *table, const struct lock_context *context,
     map_init(&table->clients, memory);
     map_init(&table->enqueued, memory);
     if (map_reserve(&table->resources) && map_reserve(&table->tokens) &&
-        map_reserve(&table->clients) && map_reserve(&table->enqueued))
+        map_reserve(&table->clients) && map_reserve(&table->enqueued) &&
+        (!table->paused || heap_reserve(&table->deadlines, 1))) {
+        if (table->paused)
+            heap_insert(&table->deadlines, &table->resumption, policy->grant_from_ns);
         return true;
+    }
     table_free(table);
     return false;
 }
@@ -515,6 +521,7 @@ void table_free(struct table *table)
     table->context.effect = table_discard_effect;
     table->policy.release_on_disconnect = true;
     table->paused = true; /* grant nothing */
+    heap_remove(&table->deadlines, &table->resumption);
     while (table->clients.count > 0) {
         struct client *client = NULL;
         uint64_t next = map_walk(&table->clients, position, table_pick_client, &client);

@@ -126,6 +126,11 @@ struct lock_policy {
     uint64_t gc_max_idle_ns;
     uint64_t gc_interval_ns; /* idle resources are removed at multiples of this */
     bool release_on_disconnect;
+    /*
+     * Before this time the table grants nothing: requests join the queue as if no slot were free.
+     * Leases and waits end, and holders renew and release. 0: the table grants from the start.
+     */
+    uint64_t grant_from_ns;
 };
 
 /* The surroundings of a table. Callbacks get `user_data`; they must not call the table. */
@@ -154,19 +159,20 @@ struct table {
     struct mix mix; /* hashes fences and clients */
     struct lock_policy policy;
     struct lock_budget *budget;
-    struct map resources;  /* by key */
-    struct map tokens;     /* holding claims by fence */
-    struct map clients;    /* with a claim, by connection id */
-    struct map enqueued;   /* claims that `w` may ask for, by client and resource */
-    struct heap deadlines; /* of claims: the end of a lease or of a wait */
-    struct list idle;      /* resources without holders and waiters, longest idle first */
-    uint64_t promises;     /* of fences, one for each waiting claim */
-    uint32_t claim_count;  /* with lost ones */
-    uint32_t claims_room;  /* taken from the budget; lost claims need room, too */
-    uint32_t claims_spare; /* the table returns a batch if more room is free */
-    bool paused;           /* see table_pause */
-    uint64_t resumed;      /* position of the walk of table_resume */
-    uint64_t grants_due;   /* last key of a waiter that is due for a grant, see claim_set_due */
+    struct map resources;        /* by key */
+    struct map tokens;           /* holding claims by fence */
+    struct map clients;          /* with a claim, by connection id */
+    struct map enqueued;         /* claims that `w` may ask for, by client and resource */
+    struct heap deadlines;       /* of claims: the end of a lease or of a wait; and `resumption` */
+    struct list idle;            /* resources without holders and waiters, longest idle first */
+    uint64_t promises;           /* of fences, one for each waiting claim */
+    uint32_t claim_count;        /* with lost ones */
+    uint32_t claims_room;        /* taken from the budget; lost claims need room, too */
+    uint32_t claims_spare;       /* the table returns a batch if more room is free */
+    bool paused;                 /* see struct lock_policy */
+    uint64_t resumed;            /* position of the walk that follows the pause */
+    struct heap_node resumption; /* at the end of the pause, until the walk ends */
+    uint64_t grants_due; /* last key of a waiter that is due for a grant, see claim_set_due */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pools[TABLE_CLAIM_POOLS];
     struct pool client_pool;
@@ -233,15 +239,6 @@ bool table_leave_queues(struct table *table, uint64_t now_ns, uint64_t connectio
  */
 bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id, bool pending,
                       uint32_t *steps);
-
-/*
- * A paused table grants nothing: requests for slots join the queue as if none were free. Leases and
- * waits end, and holders renew and release. Only for a table without holders.
- */
-void table_pause(struct table *table);
-
-/* Ends the pause; table_expire then grants free slots to waiters. Returns true when all is done. */
-bool table_resume(struct table *table, uint32_t *steps);
 
 /* The next time at which a lease, a wait or an idle resource expires; UINT64_MAX: never. */
 uint64_t table_deadline(const struct table *table);

@@ -39,7 +39,8 @@ static void table_check_first_waiter(struct table_counts *counts, const struct r
         CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
 
     table_check_that(counts,
-                     counts->table->paused || claim_is_due(counts->table, first) ||
+                     heap_contains(&counts->table->resumption) ||
+                         claim_is_due(counts->table, first) ||
                          claim_slots(first) > resource_slots_left(resource),
                      "a waiter beside free slots");
 }

@@ -223,6 +223,18 @@ static bool server_open_fences(struct server *server, uint64_t *first)
     return true;
 }
 
+/* Returns when the server begins to grant, 0 if at once. Logs it. */
+static uint64_t server_grant_from_ns(const struct options *options)
+{
+    char seconds[24];
+
+    if (options->grant_after_s == 0)
+        return 0;
+    snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)options->grant_after_s);
+    log_line(LOG_INFO, "grants begin after --grant-after", "seconds", seconds, NULL);
+    return clock_monotonic_ns() + options->grant_after_s * NS_PER_S;
+}
+
 static bool server_create_stripes(struct server *server, uint64_t fence_first)
 {
     const struct options *options = &server->options;
@@ -235,6 +247,7 @@ static bool server_create_stripes(struct server *server, uint64_t fence_first)
                 .gc_max_idle_ns = options->gc_max_idle_s * NS_PER_S,
                 .gc_interval_ns = options->gc_interval_s * NS_PER_S,
                 .release_on_disconnect = options->auto_release_on_disconnect,
+                .grant_from_ns = server_grant_from_ns(options),
             },
         .states_max = options->max_locks,
         .claims_max = options->max_claims,

@@ -28,6 +28,9 @@ static const struct flag options_table[] = {
                 "Seconds between removals of idle keys"),
     NUMBER_FLAG("gc-max-idle", "GC_MAX_IDLE_S", "GC_MAX_UNUSED_TIME", gc_max_idle_s, 0, SECONDS_MAX,
                 "60", "Seconds until an idle key may be removed; 0: at once"),
+    NUMBER_FLAG("grant-after", "GRANT_AFTER_S", NULL, grant_after_s, 0, SECONDS_MAX, "0",
+                "Seconds after the start in which the server grants nothing, so that leases of a "
+                "server before it can end; 0: none"),
     NUMBER_FLAG("max-locks", "MAX_LOCKS", NULL, max_locks, 1, COUNT_MAX, "1024",
                 "Maximum number of keys, including idle ones; each takes up to 400 bytes"),
     NUMBER_FLAG("max-connections", "MAX_CONNECTIONS", NULL, max_connections, 0, COUNT_MAX, "0",

@@ -36,6 +36,7 @@ struct options {
     uint64_t lease_sweep_interval_s;
     uint64_t gc_interval_s;
     uint64_t gc_max_idle_s;
+    uint64_t grant_after_s; /* 0: at once */
     uint64_t max_locks;
     uint64_t max_connections;           /* 0: no limit */
     uint64_t max_connections_per_ip;    /* 0: no limit */

@@ -404,10 +404,12 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
     entropy_fill(context.secret, sizeof(context.secret));
     stripe->stripes = stripes;
     stripe->home = index % stripes->worker_count;
-    atomic_init(&stripe->deadline_ns, UINT64_MAX);
     /* Adaptive: a request holds it so briefly that spinning is cheaper than a sleep. */
     stripe->mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-    return table_init(&stripe->table, &context, policy, &stripes->budget);
+    if (!table_init(&stripe->table, &context, policy, &stripes->budget))
+        return false;
+    atomic_init(&stripe->deadline_ns, table_deadline(&stripe->table));
+    return true;
 }
 
 static void *stripes_allocate(const struct memory *memory, size_t size)

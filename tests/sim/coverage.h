@@ -49,6 +49,8 @@
     X(LOST_EFFECT, "timeouts lost in flight")                \
     X(RELEASED_UNREAD, "grants released unread")             \
     X(HANDED_OVER, "hand-overs")                             \
+    X(DUE, "waiters that were due for a grant")              \
+    X(RESUMED, "waiters granted at the end of a pause")      \
     X(LEASES_ENDED, "leases ended")                          \
     X(COLLECTIONS, "keys collected")                         \
     X(TIES, "hand-overs at one instant")                     \

@@ -288,7 +288,8 @@ static bool has_slots(const struct model *model, const struct model_key *key, bo
 
 static bool can_grant(const struct model *model, const struct model_key *key)
 {
-    return key->waiters > 0 && has_slots(model, key, model->claims[key->waiting[0]].exclusive);
+    return key->waiters > 0 && !model_paused(model, key->stripe) &&
+           has_slots(model, key, model->claims[key->waiting[0]].exclusive);
 }
 
 /* If more than `most` waiters can be granted, the next one is due now. */
@@ -332,6 +333,20 @@ void model_leave(struct model *model, int claim)
     note_change(model, key);
     if (!behind)
         hand_over(model, key, MODEL_GRANTS_MAX);
+}
+
+void model_resume(struct model *model, uint32_t stripe)
+{
+    model->paused &= ~(1ull << stripe);
+    for (uint32_t i = 0; i < model->stripe_keys[stripe]; i++) {
+        struct model_key *key = &model->keys[model->keys_of[stripe][i]];
+        uint32_t waiters = key->waiters;
+
+        if (can_grant(model, key))
+            hand_over(model, key, UINT32_MAX);
+        model->resumed += waiters - key->waiters;
+        model->dues[stripe] += waiters - key->waiters; /* each was due once */
+    }
 }
 
 /* The deadline of a waiting claim has passed. */
@@ -492,7 +507,8 @@ static struct model_result has_room(struct model *model, uint32_t slot,
 {
     struct model_key *key = &model->keys[request->key];
     bool exclusive = !key_is_semaphore(request->key) && !request->shared;
-    bool full = key->exists && (key->waiters > 0 || !has_slots(model, key, exclusive));
+    bool full = model_paused(model, key->stripe) ||
+                (key->exists && (key->waiters > 0 || !has_slots(model, key, exclusive)));
     struct model_result answer = {.lease_s = request->lease_s};
 
     if (key->exists && key->limit != request->limit)
@@ -798,6 +814,8 @@ void model_init(struct model *model, const struct policy *policy, uint32_t strip
                 const uint32_t *stripes)
 {
     model->policy = *policy;
+    model->grant_from_ns = policy_grant_from_ns(policy);
+    model->paused = model->grant_from_ns ? UINT64_MAX : 0;
     model_add_fences(model, policy->fences);
     model->stripe_count = stripe_count;
     model->key_count = policy->names * 2;

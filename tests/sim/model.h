@@ -128,6 +128,8 @@ struct model {
     uint64_t dues[MODEL_STRIPES]; /* claims that became due for a grant: their deadlines count up */
     uint64_t touched;             /* bits of the stripes called since this was cleared */
     uint64_t stripe_ns[MODEL_STRIPES];
+    uint64_t paused; /* bits of the stripes that grant nothing yet */
+    uint64_t grant_from_ns;
     uint32_t claims_room[MODEL_STRIPES]; /* claims that the cap lets each stripe have */
     uint64_t earliest_ns[MODEL_STRIPES]; /* lower bound of the claims' deadlines */
     uint32_t stripe_keys[MODEL_STRIPES];
@@ -148,6 +150,7 @@ struct model {
     uint64_t collections;
     uint64_t ties;
     uint64_t handed_over;
+    uint64_t resumed; /* waiters that the end of a pause granted */
     uint64_t leases_ended;
     uint64_t released_unread;     /* unread grants of lost clients */
     uint64_t without_fence;       /* requests refused without a fence */
@@ -258,5 +261,11 @@ void model_group_begin(struct model *model);
 void model_group_end(struct model *model);
 void model_post(struct model *model, uint64_t client, int outcome, int claim);
 bool model_idle(const struct model_key *key);
+void model_resume(struct model *model, uint32_t stripe);
+
+static inline bool model_paused(const struct model *model, uint32_t stripe)
+{
+    return model->paused >> stripe & 1;
+}
 
 #endif

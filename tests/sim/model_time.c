@@ -60,7 +60,11 @@ uint64_t model_deadline(struct model *model, uint32_t stripe)
         key == MODEL_NO_CLAIM ? MODEL_NEVER : model_collection(model, (uint32_t)key);
 
     first_due(model, stripe);
-    return model->earliest_ns[stripe] < collection_ns ? model->earliest_ns[stripe] : collection_ns;
+    if (model->earliest_ns[stripe] < collection_ns)
+        collection_ns = model->earliest_ns[stripe];
+    if (model_paused(model, stripe) && model->grant_from_ns < collection_ns)
+        return model->grant_from_ns;
+    return collection_ns;
 }
 
 static void settle_effects(struct model *model, uint64_t fence_low, uint64_t fence_high)
@@ -129,6 +133,13 @@ static void group_step(struct model *model, uint64_t deadline_ns, uint32_t strip
     }
 }
 
+/* Returns whether the end of the pause comes next, before the deadline of `claim`. */
+static bool ends_pause(const struct model *model, uint32_t stripe, int claim)
+{
+    return model_paused(model, stripe) && model->grant_from_ns <= model->now_ns &&
+           (claim == MODEL_NO_CLAIM || model->claims[claim].deadline_ns > model->grant_from_ns);
+}
+
 void model_expire(struct model *model, uint32_t stripe, uint32_t *steps)
 {
     uint64_t last_ns = MODEL_NEVER;
@@ -138,6 +149,12 @@ void model_expire(struct model *model, uint32_t stripe, uint32_t *steps)
             model->earliest_ns[stripe] <= model->now_ns ? first_due(model, stripe) : MODEL_NO_CLAIM;
         int key;
 
+        if (ends_pause(model, stripe, claim)) {
+            model_group_begin(model);
+            model->group_steps = 2; /* the order of the keys is unknown */
+            model_resume(model, stripe);
+            continue;
+        }
         if (claim != MODEL_NO_CLAIM && model->claims[claim].deadline_ns <= model->now_ns) {
             group_step(model, model->claims[claim].deadline_ns, stripe, &last_ns);
             if (model->claims[claim].state == MODEL_HOLDS)
@@ -201,6 +218,8 @@ bool model_ambiguous(struct model *model, uint32_t stripe, uint64_t now_ns)
     if (now_ns < model->stripe_ns[stripe])
         now_ns = model->stripe_ns[stripe];
     if (model->earliest_ns[stripe] <= now_ns && deadlines_tie(model, stripe, now_ns))
+        return true;
+    if (model_paused(model, stripe) && model->grant_from_ns <= now_ns)
         return true;
     for (uint32_t i = 0; i < model->stripe_keys[stripe]; i++) {
         uint32_t key = model->keys_of[stripe][i];

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/time_units.h"
 #include "fields.h"
 
 enum {
@@ -32,6 +33,7 @@ struct policy {
     uint32_t gc_interval_s;
     uint32_t default_lease_s;
     uint32_t auto_release;
+    uint32_t grant_after_s; /* from start_ns; 0: no pause */
     uint32_t auth;
     uint32_t check_every; /* events between two checks of all invariants */
     uint32_t steps;       /* of a session in one call, see session_context */
@@ -39,6 +41,12 @@ struct policy {
 
 /* `workers` or `clients` 0: drawn from the seed. */
 void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_t clients);
+
+/* Returns when a paused run begins to grant, or 0. */
+static inline uint64_t policy_grant_from_ns(const struct policy *policy)
+{
+    return policy->grant_after_s ? policy->start_ns + policy->grant_after_s * NS_PER_S : 0;
+}
 
 /* Writes a line that starts with "policy". */
 void policy_print(FILE *to, const struct policy *policy);

@@ -158,7 +158,7 @@ static bool matches_owner(const struct reader *reader, const struct entry *entry
             entry->lease_ms >= to_ms)
             return true;
     }
-    return false;
+    return key->holders == 0 && entry->owner == 0 && entry->lease_ms == 0;
 }
 
 /* Returns whether the entry matches `key`, which did not change; the clock may have. */

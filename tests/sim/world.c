@@ -81,6 +81,7 @@ static void start_driver(struct world *world)
                         .gc_max_idle_ns = policy->gc_idle_s * NS_PER_S,
                         .gc_interval_ns = policy->gc_interval_s * NS_PER_S,
                         .release_on_disconnect = policy->auto_release,
+                        .grant_from_ns = policy_grant_from_ns(policy),
                     },
                 .states_max = policy->states_max,
                 .claims_max = policy->claims_max,
@@ -248,6 +249,9 @@ void world_finish(struct world *world)
     coverage->counts[COVERAGE_COLLECTIONS] += world->model.collections;
     coverage->counts[COVERAGE_TIES] += world->model.ties;
     coverage->counts[COVERAGE_HANDED_OVER] += world->model.handed_over;
+    coverage->counts[COVERAGE_RESUMED] += world->model.resumed;
+    for (uint32_t i = 0; i < world->stripe_count; i++)
+        coverage->counts[COVERAGE_DUE] += world->model.dues[i];
     coverage->counts[COVERAGE_LEASES_ENDED] += world->model.leases_ended;
     coverage->counts[COVERAGE_RELEASED_UNREAD] += world->model.released_unread;
     coverage->counts[COVERAGE_OWNED] += world->model.owned;

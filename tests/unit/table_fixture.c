@@ -72,6 +72,7 @@ bool fixture_try_start(struct fixture *fixture, const struct rules *rules, uint6
         .gc_max_idle_ns = rules->collect_at_once ? 0 : idle_s * FIXTURE_SECOND,
         .gc_interval_ns = interval_s * FIXTURE_SECOND,
         .release_on_disconnect = !rules->keep_on_disconnect,
+        .grant_from_ns = rules->grant_from_s * FIXTURE_SECOND,
     };
     struct lock_context context = {
         .secret = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)},

@@ -23,6 +23,7 @@ struct rules {
     uint64_t states_max;
     uint64_t waiters_max;
     uint64_t claims_max;      /* 0: no limit */
+    uint64_t grant_from_s;    /* 0: at once */
     uint32_t claims_batch;    /* 0: as lock_budget_init chooses */
     uint32_t claims_max_each; /* of a client of a transcript; 0: no limit */
     uint64_t gc_max_idle_s;

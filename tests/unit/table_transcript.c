@@ -382,33 +382,14 @@ static void play_order(struct player *player)
         player_fail(player, "not in this order");
 }
 
-static void play_pause(struct player *player)
-{
-    table_pause(&player->fixture.table);
-}
-
-static void play_resume(struct player *player)
-{
-    struct fixture *fixture = &player->fixture;
-    bool done = false;
-
-    while (!done) {
-        uint32_t steps = player->steps;
-
-        done = table_resume(&fixture->table, &steps);
-    }
-    fixture_expire(fixture, player->steps);
-}
-
 static void play_line(struct player *player, const char *line)
 {
     static const struct {
         const char *word;
         void (*play)(struct player *player);
     } lines[] = {
-        {"at", play_time},   {"late", play_time},   {"deadline", play_deadline},
-        {"used", play_used}, {"see", play_see},     {"order", play_order},
-        {"room", play_room}, {"pause", play_pause}, {"resume", play_resume},
+        {"at", play_time}, {"late", play_time},   {"deadline", play_deadline}, {"used", play_used},
+        {"see", play_see}, {"order", play_order}, {"room", play_room},
     };
 
     player_split(player, line);

@@ -36,6 +36,7 @@ static const struct number_option numbers[] = {
     {"lease-sweep-interval", "LEASE_SWEEP_INTERVAL_S", NULL, FIELD(lease_sweep_interval_s), 1},
     {"gc-interval", "GC_INTERVAL_S", "GC_LOOP_SLEEP", FIELD(gc_interval_s), 5},
     {"gc-max-idle", "GC_MAX_IDLE_S", "GC_MAX_UNUSED_TIME", FIELD(gc_max_idle_s), 60},
+    {"grant-after", "GRANT_AFTER_S", NULL, FIELD(grant_after_s), 0},
     {"max-locks", "MAX_LOCKS", NULL, FIELD(max_locks), 1024},
     {"max-connections", "MAX_CONNECTIONS", NULL, FIELD(max_connections), 0},
     {"max-waiters", "MAX_WAITERS", NULL, FIELD(max_waiters), 0},
@@ -352,6 +353,7 @@ static void zero_is_accepted_if_it_has_a_meaning(void **state)
 {
     static const char *const flags[] = {"port",
                                         "gc-max-idle",
+                                        "grant-after",
                                         "max-connections",
                                         "max-connections-per-ip",
                                         "max-waiters",

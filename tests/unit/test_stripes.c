@@ -358,6 +358,27 @@ static void read_idle_time(void *context, const struct lock_view *view)
     *(uint64_t *)context = view->idle_ns;
 }
 
+static void each_home_wakes_at_the_end_of_a_pause(void **state)
+{
+    struct stripes *stripes = create_stripes_from((struct stripes_options){
+        .workers = WORKERS, .states_max = 1000, .policy.grant_from_ns = 7 * SECOND});
+    uint64_t wake = 0;
+    char name[16];
+
+    (void)state;
+    for (uint32_t home = 0; home < WORKERS; home++) {
+        struct lock_key key = key_at_home(stripes, home, name);
+
+        assert_true(stripes_sleep(stripes, home, UINT64_MAX) == 7 * SECOND);
+        assert_int_equal(acquire_in_stripes(stripes, SECOND, 1, &key, 0, 30, &wake).outcome,
+                         DFLOCKD_TIMEOUT);
+        stripes_expire(stripes, 7 * SECOND, home, &(uint32_t){STEPS}, &wake);
+        assert_int_equal(acquire_in_stripes(stripes, 7 * SECOND, 1, &key, 0, 30, &wake).outcome,
+                         DFLOCKD_OK);
+    }
+    destroy_stripes(stripes);
+}
+
 static void a_worker_that_is_behind_sees_no_idle_time_before_its_now(void **state)
 {
     struct stripes *stripes = create_stripes(1, 10, 60);
@@ -409,6 +430,7 @@ int main(void)
         cmocka_unit_test(an_earlier_deadline_wakes_the_home_that_sleeps_beyond_it),
         cmocka_unit_test(a_worker_that_wakes_in_time_is_not_woken),
         cmocka_unit_test(a_worker_expires_only_its_home_stripes),
+        cmocka_unit_test(each_home_wakes_at_the_end_of_a_pause),
         cmocka_unit_test(a_worker_that_is_behind_sees_no_idle_time_before_its_now),
         cmocka_unit_test(the_invariants_hold_while_one_worker_is_behind),
     };

@@ -146,27 +146,39 @@ static void caps_count_shared_claims(void **state)
 
 /* ---- pause ---- */
 
+static const struct rules paused = {.grant_from_s = 20};
+
 static void a_paused_table_queues_and_times_out(void **state)
 {
     (void)state;
-    play(defaults,
-         LINES("pause", "1 l k 0 30 = timeout", "1 l k 9 30 = pending", "2 e k 30 = queued",
+    play(paused,
+         LINES("1 l k 0 30 = timeout", "1 l k 9 30 = pending", "2 e k 30 = queued",
                "3 sl s 8 5 30 = pending", "see lock k = 1 0 2 0 0 0", "at 9", "-> 3 timeout",
                "-> 1 timeout", "see lock k = 1 0 1 0 0 0", "see semaphore s = 5 0 0 0 0 0",
-               "2 w k 0 = timeout", "see lock k = 1 0 0 0 0 0"));
+               "2 w k 0 = timeout", "see lock k = 1 0 0 0 0 0", "deadline = 20", "at 20",
+               "1 l k 0 30 = ok a 30"));
 }
 
-static void a_resumed_table_grants_in_request_order(void **state)
+static void the_end_of_a_pause_grants_in_request_order(void **state)
 {
     (void)state;
-    play(defaults, LINES("pause", "1 rl k 50 30 = pending", "2 re k 30 = queued",
-                         "3 rl k 50 30 = pending", "4 l k 50 30 = pending", "late 7", "resume",
-                         "-> 1 ok a 30", "-> 3 ok c 30", "2 w k 0 = ok b 30", "order a b",
-                         "order b c", "see lock k = 1 3 1 3 30 0", "8 l j 0 30 = ok g 30"));
-    play(defaults, LINES("pause", "5 sl s 50 2 30 = pending", "6 sl s 50 2 30 = pending",
-                         "7 sl s 50 2 30 = pending", "8 sl s 50 2 30 = pending", "6 cancel = yes",
-                         "late 7", "resume", "-> 5 ok e 30", "-> 7 ok f 30", "order e f",
-                         "see semaphore s = 2 2 1 7 30 0"));
+    play(paused, LINES("1 rl k 50 30 = pending", "2 re k 30 = queued", "3 rl k 50 30 = pending",
+                       "4 l k 50 30 = pending", "at 19.999999999", "1 l j 0 30 = timeout", "at 20",
+                       "-> 1 ok a 30", "-> 3 ok c 30", "2 w k 0 = ok b 30", "order a b",
+                       "order b c", "see lock k = 1 3 1 3 30 0", "8 l j 0 30 = ok g 30"));
+    play(paused,
+         LINES("5 sl s 50 2 30 = pending", "6 sl s 50 2 30 = pending", "7 sl s 50 2 30 = pending",
+               "8 sl s 50 2 30 = pending", "6 cancel = yes", "at 25", "-> 5 ok e 30",
+               "-> 7 ok f 30", "order e f", "see semaphore s = 2 2 1 7 30 0"));
+}
+
+/* The pause has ended, but table_expire has not been called. */
+static void a_late_end_of_a_pause_keeps_the_order(void **state)
+{
+    (void)state;
+    play(paused,
+         LINES("1 l k 50 30 = pending", "late 21", "2 l k 0 30 = timeout", "2 l k 50 30 = pending",
+               "at 22", "-> 1 ok a 30", "1 r k a = ok", "-> 2 ok b 30"));
 }
 
 int main(void)
@@ -185,7 +197,8 @@ int main(void)
         cmocka_unit_test(one_place_in_the_queue_for_each_client_and_key),
         cmocka_unit_test(caps_count_shared_claims),
         cmocka_unit_test(a_paused_table_queues_and_times_out),
-        cmocka_unit_test(a_resumed_table_grants_in_request_order),
+        cmocka_unit_test(the_end_of_a_pause_grants_in_request_order),
+        cmocka_unit_test(a_late_end_of_a_pause_keeps_the_order),
     };
 
     return cmocka_run_group_tests_name("table_shared", tests, NULL, NULL);

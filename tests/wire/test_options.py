@@ -14,7 +14,8 @@ OPTIONS = {
     "host": ["HOST"], "port": ["PORT"], "default-lease-ttl": ["DEFAULT_LEASE_TTL_S"],
     "lease-sweep-interval": ["LEASE_SWEEP_INTERVAL_S"],
     "gc-interval": ["GC_INTERVAL_S", "GC_LOOP_SLEEP"],
-    "gc-max-idle": ["GC_MAX_IDLE_S", "GC_MAX_UNUSED_TIME"], "max-locks": ["MAX_LOCKS"],
+    "gc-max-idle": ["GC_MAX_IDLE_S", "GC_MAX_UNUSED_TIME"], "grant-after": ["GRANT_AFTER_S"],
+    "max-locks": ["MAX_LOCKS"],
     "max-connections": ["MAX_CONNECTIONS"], "max-connections-per-ip": ["MAX_CONNECTIONS_PER_IP"],
     "max-waiters": ["MAX_WAITERS"], "read-timeout": ["READ_TIMEOUT_S"],
     "write-timeout": ["WRITE_TIMEOUT_S"], "shutdown-timeout": ["SHUTDOWN_TIMEOUT_S"],
@@ -32,6 +33,12 @@ OPTIONS = {
 def lease_is_7(server):
     with Client(server) as client:
         assert re.fullmatch(r"ok [0-9a-f]{32} 7", client.call("l", "key", "0"))
+
+
+def grants_nothing(server):
+    with Client(server) as client:
+        assert client.call("l", "key", "0") == "timeout"
+        assert client.call("e", "key") == "queued"
 
 
 def one_lock_at_most(server):
@@ -152,6 +159,7 @@ OBSERVED = [
     ("lease-sweep-interval", "30", ends_leases_in_time),
     ("gc-interval", "1", collects_by_the_second),
     ("gc-max-idle", "0", collects_at_the_next_tick),
+    ("grant-after", "1000", grants_nothing),
     ("max-locks", "1", one_lock_at_most),
     ("max-connections", "1", one_connection_at_most),
     ("max-connections-per-ip", "1", one_connection_at_most),
