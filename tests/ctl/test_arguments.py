@@ -64,6 +64,7 @@ def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     (("sem", "key", "-n3", "--", "true"), ("-n3: unknown flag", "-n 3")),
     (("sem", "key", "-n", "x", "--", "true"), (" -n: 'x' is not",)),
     (("sem", "key", "--limit", "x", "--", "true"), (" --limit: 'x' is not",)),
+    (("release", "key", ""), ("TOKEN: empty; did acquire fail?",)),
     (("release", "key", "abc"), ("TOKEN: not a token (32 hex digits", "acquire printed")),
     (("show", "k" * 300), ("has 300 bytes", "256")),
     (("ls", "--servers", "a,b:99999"), ("--servers: 'b:99999'",)),

@@ -42,6 +42,14 @@ def test_renew_leaves_one_key_and_none_if_the_server_has_no_room():
         assert [len(one) for one in list(client.stats().values())[1:]] == [1, 0, 0, 0]
 
 
+def test_a_lease_is_given_for_a_shared_lock(server):
+    with Client(server) as client, Client(server) as other:
+        token = client.call("rl", "key", "0 1000").split()[1]
+        assert other.call("rl", "key", "0 20").startswith("ok ")
+        assert ctl(server, "renew", "key", token, "--lease", "900").stdout == "900\n"
+    assert "give --lease for a shared lock" in ctl((), "help", "renew").stdout
+
+
 def test_renew_asks_for_the_lease_of_the_lock_around_it(server, holder):
     variables = {"DFLOCKD_KEY": "key", "DFLOCKD_TOKEN": holder[1], "DFLOCKD_LEASE": "200"}
     assert ctl(server, "renew", variables=variables).stdout == "200\n"

@@ -222,6 +222,14 @@ def test_stats_repeats_with_changes_per_second(server):
     assert (status, errors) == (0, "")
 
 
+def test_the_probes_of_stats_leave_one_key():
+    with Server("--max-locks", "1") as server, Client(server) as client:
+        for _ in range(2):
+            done = ctl(server, "stats", "--interval", "0.05", "--count", "2")
+        stats = client.stats()
+        assert (stats["idle_locks"], len(stats["idle_semaphores"])) == ([], 1)
+
+
 def test_repeated_stats_are_an_object_a_line(server, nowhere):
     done = ctl(server, "stats", "--interval", "0.1", "--count", "3", "--json")
     first, second, third = objects(done)

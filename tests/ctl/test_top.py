@@ -95,16 +95,16 @@ def test_no_probe_acquires_no_lock(server):
     with Terminal(server, "top", "--no-probe") as terminal, Client(server) as client:
         terminal.see(address(server), "-")
         time.sleep(1.5)
-        assert client.stats()["idle_locks"] == []
+        assert client.stats()["idle_locks"] == client.stats()["idle_semaphores"] == []
         assert re.search(rf"{address(server)} +2 +- ", terminal.text())
 
 
 def test_top_does_not_show_its_own_lock(server):
     with Terminal(server, "top") as terminal, Client(server) as client:
-        eventually(lambda: [lock["key"] for lock in client.stats()["idle_locks"]]
-                   == [f"dflockctl.top.{terminal.process.pid}"])
+        eventually(lambda: [entry["key"] for entry in client.stats()["idle_semaphores"]]
+                   == ["dflockctl.probe"])
         terminal.see("0 keys")
-        assert "dflockctl.top." not in terminal.text()
+        assert "dflockctl.probe" not in terminal.text()
 
 
 def fills(terminal, rows):

@@ -250,12 +250,13 @@ KEYS = ["plain", "jobs:nightly", "jobs:daily=1", "it's", "a$b", "star*(x)", 'quo
 
 @pytest.fixture(scope="module")
 def keyed():
-    """A server with those keys, one that is not UTF-8, and an idle one."""
+    """A server with those keys, one that is not UTF-8, an idle one, and that of dflockctl."""
     with Server() as server, Client(server) as client:
         for key in KEYS:
             client.acquire(key)
         assert client.call("l", b"not\xff8", "0").startswith("ok ")
-        assert client.call("r", "idle", client.acquire("idle")) == "ok"
+        for idle in ("idle", "dflockctl.probe"):
+            assert client.call("r", idle, client.acquire(idle)) == "ok"
         yield f"{server.host}:{server.port}"
 
 
@@ -285,6 +286,7 @@ def test_fish_offers_keys(keyed):
     for command in ("lock", "sem", "acquire", "release", "renew", "show", "shard", "ls"):
         offered = fish(f"dflockctl {command} ", DFLOCKD_SERVERS=keyed)
         assert {*KEYS, "idle"} - {"-dash"} <= {each.replace("\\\\", "\\") for each in offered}
+        assert "dflockctl.probe" not in offered
     assert fish("dflockctl show pl", DFLOCKD_SERVERS=keyed) == {"plain"}
     assert fish(f"dflockctl show --servers {keyed} jobs:n") == {"jobs:nightly"}
     assert fish(f"dflockctl --servers={keyed} show pl") == {"plain"}
@@ -295,7 +297,7 @@ def test_zsh_completes_keys(keyed, tmp_path):
     with Zsh(tmp_path, "dflockctl", DFLOCKD_SERVERS=keyed) as terminal:
         for start, key in (("pl", "plain"), ("jobs:n", "jobs:nightly"), ("it", "it's"),
                            ("star", "star*(x)"), ("quo", 'quo"te'), ("gr", "gr\u00fcn"),
-                           ("a", "a$b"), ("idl", "idle")):
+                           ("a", "a$b"), ("idl", "idle"), ("dflo", "dflo")):
             assert terminal.complete(f"dflockctl show {start}") == f"show {key}"
         assert terminal.complete("dflockctl acquire pl") == "acquire plain"
     with Zsh(tmp_path, "dflockctl") as terminal:

@@ -162,7 +162,7 @@ function print_keys()
     print "        cut=${typed%\"${typed##*[=:]}\"}"
     print "    fi"
     print "    while IFS= read -r key; do"
-    print "        [[ $key != *$'\\xef\\xbf\\xbd'* ]] || continue"
+    print "        [[ $key != *$'\\xef\\xbf\\xbd'* && $key != dflockctl.probe ]] || continue"
     print "        printf -v quoted %q \"${key#\"$cut\"}\""
     print "        COMPREPLY+=(\"$quoted\")"
     print "    done < <(\"${COMP_WORDS[0]}\" ls --keys --idle \"${flags[@]}\" --connect-timeout 1 \\"

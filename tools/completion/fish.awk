@@ -90,7 +90,7 @@ function print_keys(    with_value)
     print "    type -q $program; or return"
     print "    test -n \"$prefix\"; and set -l first -- $prefix"
     print "    command $program ls --keys --idle $flags --connect-timeout 1 --reply-timeout 1 $first \\"
-    print "        2>/dev/null | string match -v '*'\\uFFFD'*'"
+    print "        2>/dev/null | string match -v '*'\\uFFFD'*' | string match -v dflockctl.probe"
     print "end"
 }
 

@@ -79,7 +79,7 @@ function print_keys()
     print "    done"
     print "    keys=(${(f)\"$(command ${(Q)typed[1]} ls --keys --idle $flags --connect-timeout 1 \\"
     print "        --reply-timeout 1 ${PREFIX:+--} ${(Q)PREFIX} 2>/dev/null)\"})"
-    print "    keys=(${keys:#*$'\\xef\\xbf\\xbd'*})"
+    print "    keys=(${${keys:#*$'\\xef\\xbf\\xbd'*}:#dflockctl.probe})"
     print "    compadd -a keys"
     print "}"
     print ""

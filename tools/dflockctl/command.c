@@ -111,7 +111,7 @@ static const struct flag stats_flags[] = {
     NUMBER_FLAG("count", NULL, NULL, count, 0, INT_MAX, "0",
                 "`Number` of intervals with --interval; 0: until ^C"),
     BOOLEAN_FLAG("probe", NULL, probe, "true",
-                 "With --interval, measure grants per second: acquire a lock for a moment at "
+                 "With --interval, measure grants per second: acquire a slot for a moment at "
                  "each"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag ping_flags[] = {
@@ -122,7 +122,7 @@ static const struct flag ping_flags[] = {
 static const struct flag top_flags[] = {
     SECONDS_FLAG("interval", NULL, interval_ms, 100, 3600000, "1", "`Seconds` between two polls"),
     BOOLEAN_FLAG("probe", NULL, probe, "true",
-                 "Measure grants per second: acquire a lock for a moment at each poll"),
+                 "Measure grants per second: acquire a slot for a moment at each poll"),
     SERVER_FLAGS};
 
 #define FLAGS(table)                                                \
@@ -220,7 +220,7 @@ static const struct command commands[] = {
             "process that keeps the connection open. With --while PID this process renews the\n"
             "lock until process PID ends, then releases it. Without --while, only dflockctl\n"
             "renew renews it, and the lock ends with its lease (--lease). Killing the process\n"
-            "releases the lock.\n"
+            "releases the lock, and sends no signal of --on-loss.\n"
             "\n"
             "The process ends within about two seconds after the lock is released or its\n"
             "lease has ended. To notice that, it sends the command \"own\" once a second.\n"
@@ -266,9 +266,10 @@ static const struct command commands[] = {
         "  4. the server's default, for a slot or if the server does not report the rest\n"
         "\n"
         "Servers do not report the length of a lease, only what remains of that of a\n"
-        "lock. So a script that renews a long lease again and again gives --lease. For\n"
-        "rule 3, renew requests the statistics, and acquires a lock\n"
-        "\"dflockctl.renew.PID\" for a moment, whose lease is the default.\n",
+        "lock, and of a lock with several shared holders only that of the last grant. So\n"
+        "give --lease for a shared lock, and in a script that renews a long lease again\n"
+        "and again. For rule 3, renew requests the statistics, and acquires a slot of a\n"
+        "semaphore \"dflockctl.probe\" for a moment, whose lease is the default.\n",
         .words_max = 2,
         .flags = FLAGS(renew_flags),
         .run = renew_run,
@@ -309,9 +310,9 @@ static const struct command commands[] = {
                    "With --interval, stats prints a line for each server at each interval: time,\n"
                    "the columns above, then grants per second, and the changes per second of\n"
                    "connections, holders and waiters (- if unknown); with --json an object a\n"
-                   "line. ^C ends it with exit status 0. To count grants, stats acquires a lock\n"
-                   "\"dflockctl.stats.PID\" at each interval, and compares its fence with that of\n"
-                   "the interval before.\n",
+                   "line. ^C ends it with exit status 0. To count grants, stats acquires a slot\n"
+                   "of a semaphore \"dflockctl.probe\" at each interval, and compares its fence\n"
+                   "with that of the interval before.\n",
         .flags = FLAGS(stats_flags),
         .run = stats_run,
     },
@@ -330,10 +331,11 @@ static const struct command commands[] = {
         .name = "top",
         .arguments = "",
         .summary = "Watch connections, grants per second and the most contended keys",
-        .details = "Keys: q quits, s changes the sort order, r reverses it, space pauses and\n"
-                   "continues. To count grants, top acquires a lock \"dflockctl.top.PID\" at each\n"
-                   "poll, and compares its fence with that of the poll before. With --no-probe it\n"
-                   "does not.\n",
+        .details =
+            "Keys: q quits, s changes the sort order, r reverses it, space pauses and\n"
+            "continues. To count grants, top acquires a slot of a semaphore\n"
+            "\"dflockctl.probe\" at each poll, and compares its fence with that of the poll\n"
+            "before. With --no-probe it does not.\n",
         .flags = FLAGS(top_flags),
         .run = top_run,
     },

@@ -5,8 +5,6 @@
 #include "dflockctl/loop.h"
 #include "dflockctl/query.h"
 
-#define PROBE_KEY "dflockctl.probe"
-
 enum {
     CHECK_MS = 1000,
     PROBE_MS = 10000, /* to answer a probe, beside the time to connect */
@@ -70,7 +68,7 @@ static void held_check_probe(struct held_check *check)
     const struct settings *settings = check->settings;
     struct dflockd_request request = {
         .command = DFLOCKD_SEMAPHORE_ACQUIRE,
-        .key = PROBE_KEY,
+        .key = QUERY_PROBE_KEY,
         .lease_s = PROBE_LEASE_S,
         .limit = DFLOCKD_LIMIT_MAX,
     };
@@ -98,7 +96,7 @@ static void held_check_take(struct held_check *check, const struct dflockd_reply
 {
     struct dflockd_request request = {
         .command = DFLOCKD_OWN,
-        .key = PROBE_KEY,
+        .key = QUERY_PROBE_KEY,
         .token = reply->token,
         .semaphore = true,
     };

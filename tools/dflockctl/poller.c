@@ -11,7 +11,7 @@
 #include "dflockctl/query.h"
 
 enum {
-    POLLER_LEASE_S = 10,      /* of the lock, in case this process is stopped while it holds it */
+    POLLER_LEASE_S = 10,      /* of the slot, in case this process is stopped while it holds it */
     POLLER_TIMEOUT_MS = 3000, /* until a pending reply is shown as a problem */
     /* Between two polls. A larger difference of fences means another server, not grants. */
     POLLER_GRANTS_MAX = 1000000000
@@ -25,8 +25,6 @@ void poller_init(struct poller *poller, const struct settings *settings, size_t 
     poller->server = server;
     poller->keep_keys = keep_keys;
     poller->grants_per_s = -1;
-    snprintf(poller->key, sizeof(poller->key), "dflockctl.%s.%jd", settings->command->name,
-             (intmax_t)getpid());
 }
 
 static void poller_disconnect(struct poller *poller)
@@ -85,8 +83,9 @@ static void poller_send(struct poller *poller, enum dflockd_command command, con
 {
     struct dflockd_request request = {
         .command = command,
-        .key = poller->key,
+        .key = QUERY_PROBE_KEY,
         .lease_s = POLLER_LEASE_S,
+        .limit = DFLOCKD_LIMIT_MAX,
         .token = token,
     };
     enum dflockd_status status;
@@ -124,7 +123,7 @@ void poller_begin(struct poller *poller)
         dflockd_connection_stream_text(poller->connection, poller_take_text, poller);
     }
     poller->begun_ms = now_ms;
-    poller_send(poller, poller->settings->probe ? DFLOCKD_ACQUIRE : DFLOCKD_STATS, NULL);
+    poller_send(poller, poller->settings->probe ? DFLOCKD_SEMAPHORE_ACQUIRE : DFLOCKD_STATS, NULL);
 }
 
 bool poller_is_pending(const struct poller *poller)
@@ -185,10 +184,10 @@ static void poller_take(struct poller *poller, const struct dflockd_reply *reply
             poller->pending_count * sizeof(poller->pending[0]));
     if (command == DFLOCKD_STATS) {
         poller_take_stats(poller, reply->status);
-    } else if (command == DFLOCKD_ACQUIRE) {
+    } else if (command == DFLOCKD_SEMAPHORE_ACQUIRE) {
         if (reply->status == DFLOCKD_STATUS_DONE) {
             poller_take_fence(poller, reply->fence);
-            poller_send(poller, DFLOCKD_RELEASE, reply->token);
+            poller_send(poller, DFLOCKD_SEMAPHORE_RELEASE, reply->token);
         } else {
             poller->grants_per_s = -1;
         }

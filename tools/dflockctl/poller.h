@@ -18,7 +18,6 @@
 #include "dflockd/client.h"
 
 enum {
-    POLLER_KEY_MAX = 32,
     POLLER_PROBLEM_MAX = 200
 };
 
@@ -34,9 +33,8 @@ struct poller {
     const struct settings *settings;
     size_t server;
     bool keep_keys;
-    struct stats_parser parser;     /* of the reply that arrives */
-    struct key_stats_list arriving; /* its keys */
-    char key[POLLER_KEY_MAX];
+    struct stats_parser parser;            /* of the reply that arrives */
+    struct key_stats_list arriving;        /* its keys */
     struct dflockd_connection *connection; /* NULL: none */
     enum dflockd_command pending[4];       /* requests without a reply, in order */
     size_t pending_count;

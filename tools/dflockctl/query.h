@@ -14,6 +14,12 @@
 #include "dflockd/client.h"
 
 /* Zeroed before the first request. */
+/*
+ * A semaphore of DFLOCKD_LIMIT_MAX slots, so that each request is granted at once. One key for all
+ * processes: idle keys count for the server's limit.
+ */
+#define QUERY_PROBE_KEY "dflockctl.probe"
+
 struct query {
     struct dflockd_connection *connection; /* NULL: none yet */
     struct dflockd_reply reply;            /* DONE if there is none */

@@ -61,12 +61,12 @@ static uint64_t renew_remaining(struct query *query, const struct settings *sett
     return remaining_s;
 }
 
-/* Returns the server's default lease: that of a slot of the semaphore of held_check.c. */
+/* Returns the server's default lease: that of a slot of QUERY_PROBE_KEY. */
 static uint64_t renew_default(struct query *query, const struct settings *settings, size_t server)
 {
     struct dflockd_request request = {
         .command = DFLOCKD_SEMAPHORE_ACQUIRE,
-        .key = "dflockctl.probe",
+        .key = QUERY_PROBE_KEY,
         .limit = DFLOCKD_LIMIT_MAX,
     };
     char token[DFLOCKD_TOKEN_LENGTH + 1];

@@ -42,7 +42,9 @@ bool token_read(const struct settings *settings, struct dflockd_request *request
         return false;
     }
     request->token = token_word(settings, 1, "DFLOCKD_TOKEN", &source);
-    if (!request->token)
+    if (request->token && *request->token == '\0')
+        status_report("%s: empty; did acquire fail?", source);
+    else if (!request->token)
         status_report("%s: no token; give the one that acquire printed", command);
     else if (!token_is_valid(request->token))
         status_report("%s: not a token (%d hex digits, lower case); give the one that acquire "
