@@ -153,7 +153,7 @@ mutants:
 asan:
 	tools/install-deps build test
 	$(MAKE) check BUILD=build/asan SANITIZE=address,undefined EVENTS=2000000 \
-	    SUITES="unit sim wire clients ctl faults library"
+	    SUITES="unit sim wire ctl faults library"
 
 tsan:
 	tools/install-deps build test
