@@ -14,14 +14,9 @@ bool servers_read(struct server servers[SERVERS_MAX], uint32_t *count, const cha
                   char problem[SERVERS_PROBLEM_MAX])
 {
     struct address addresses[ADDRESS_LIST_MAX];
-    char reason[ADDRESS_PROBLEM_MAX];
 
-    if (!address_parse_list(addresses, count, list, reason)) {
-        snprintf(problem, SERVERS_PROBLEM_MAX,
-                 "%s; give host:port, [::1]:port or unix:/path, with a port from 1 to 65535",
-                 reason);
+    if (!address_parse_list(addresses, count, list, problem))
         return false;
-    }
     for (uint32_t i = 0; i < *count; i++) {
         int error = address_resolve(&addresses[i], false, &servers[i].choices);
 

@@ -12,7 +12,8 @@
 #define PATH_PREFIX "unix:"
 
 enum {
-    PORT_HIGHEST = 65535
+    PORT_HIGHEST = 65535,
+    ADDRESS_ADVICE_MAX = 130
 };
 
 static bool address_parse_path(struct address *address, const char *path)
@@ -45,6 +46,8 @@ static bool address_parse_text(struct address *address, const char *text)
 
     if (strncmp(text, PATH_PREFIX, strlen(PATH_PREFIX)) == 0)
         return address_parse_path(address, text + strlen(PATH_PREFIX));
+    if (strchr(text, '/'))
+        return false;
     snprintf(address->port, sizeof(address->port), "%d", DFLOCKD_PORT);
     if (text[0] == '[') {
         end = strchr(++text, ']');
@@ -60,18 +63,40 @@ static bool address_parse_text(struct address *address, const char *text)
     return address->host[0] && (!colon || address_parse_port(address, colon + 1));
 }
 
+/* Writes the remedy for an invalid `text`. */
+static void address_advise(const char *text, char advice[ADDRESS_ADVICE_MAX])
+{
+    const char *scheme = strstr(text, "://");
+    const char *colon = strrchr(text, ':');
+
+    if (scheme)
+        snprintf(advice, ADDRESS_ADVICE_MAX, "leave out %.*s://",
+                 scheme - text < 16 ? (int)(scheme - text) : 16, text);
+    else if (strncmp(text, PATH_PREFIX, strlen(PATH_PREFIX)) == 0)
+        snprintf(advice, ADDRESS_ADVICE_MAX, "give a path of 1 to %zu bytes",
+                 sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+    else if (text[0] == '/')
+        snprintf(advice, ADDRESS_ADVICE_MAX, "for a path write unix:%.100s", text);
+    else if (colon && colon > text && (text[0] != '[' || colon[-1] == ']') && colon[1] &&
+             !colon[1 + strspn(colon + 1, "-0123456789")])
+        snprintf(advice, ADDRESS_ADVICE_MAX, "a port is a number from 1 to %d", PORT_HIGHEST);
+    else
+        snprintf(advice, ADDRESS_ADVICE_MAX, "give host:port, [::1]:port or unix:/path");
+}
+
 /* As address_parse, for the first `length` bytes of `text`. */
 static bool address_parse_part(struct address *address, const char *text, size_t length,
                                char problem[ADDRESS_PROBLEM_MAX])
 {
+    char advice[ADDRESS_ADVICE_MAX];
+
     *address = (struct address){0};
-    if (length < ADDRESS_TEXT_MAX) {
-        memcpy(address->text, text, length);
-        if (address_parse_text(address, address->text))
-            return true;
-    }
-    snprintf(problem, ADDRESS_PROBLEM_MAX, "'%.*s' is not host:port or unix:/path",
-             length < ADDRESS_TEXT_MAX ? (int)length : ADDRESS_TEXT_MAX, text);
+    memcpy(address->text, text, length < ADDRESS_TEXT_MAX ? length : ADDRESS_TEXT_MAX - 1);
+    if (length < ADDRESS_TEXT_MAX && address_parse_text(address, address->text))
+        return true;
+    address_advise(address->text, advice);
+    snprintf(problem, ADDRESS_PROBLEM_MAX, "'%s' is not host:port or unix:/path; %s", address->text,
+             advice);
     return false;
 }
 

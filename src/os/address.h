@@ -12,7 +12,7 @@
 enum {
     ADDRESS_TEXT_MAX = 320,
     ADDRESS_PORT_MAX = 6,
-    ADDRESS_PROBLEM_MAX = ADDRESS_TEXT_MAX + 40,
+    ADDRESS_PROBLEM_MAX = ADDRESS_TEXT_MAX + 180,
     ADDRESS_LIST_MAX = 64,
     ADDRESS_CHOICES_MAX = 8 /* socket addresses of one name; further ones are ignored */
 };
@@ -34,8 +34,8 @@ struct address_choices {
 
 /*
  * Parses `host`, `host:port`, `[host]:port`, an IPv6 address alone, or `unix:path`. The default
- * port is DFLOCKD_PORT. Returns false and writes the reason to `problem` if `text` is none of
- * these.
+ * port is DFLOCKD_PORT. Returns false and writes the reason and a remedy to `problem` if `text` is
+ * none of these.
  */
 bool address_parse(struct address *address, const char *text, char problem[ADDRESS_PROBLEM_MAX]);
 

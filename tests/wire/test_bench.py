@@ -374,7 +374,8 @@ def test_a_server_that_is_killed_ends_the_load_with_status_2():
         result = load(server, "--workers", WORKERS, "--duration", 200, "--warmup-seconds", 0,
                       "--reconnect", 0.5, status=2)
         killer.join()
-    assert result["lost"] == WORKERS and result["connects_failed"] >= WORKERS
+    # The kernel closes the listener after the process, so that a worker may lose two connections.
+    assert result["lost"] >= WORKERS and result["connects_failed"] >= WORKERS
     assert 0 < result["seconds"] < 200 and result["rounds"] > 0
 
 

@@ -339,7 +339,9 @@ def test_half_of_the_rounds_may_fail():
 @pytest.mark.parametrize("servers, reason", [
     ("127.0.0.1:82836", "'127.0.0.1:82836'"), ("127.0.0.1:65536", "1 to 65535"),
     ("127.0.0.1:0", "1 to 65535"), ("127.0.0.1:-1", "1 to 65535"), ("[::1", "[::1]:port"),
-    ("", "host:port"), ("host.invalid:1", "check the name")])
+    ("", "host:port"), ("host.invalid:1", "check the name"), ("x:1,a:b", "give host:port"),
+    ("http://localhost:6388", "leave out http://"), ("/tmp/x", "for a path write unix:/tmp/x"),
+    ("a/b", "give host:port"), ("unix:" + "x" * 108, "1 to 107 bytes")])
 @pytest.mark.parametrize("variable", [False, True])
 def test_a_wrong_address_is_explained(servers, reason, variable):
     if variable and not servers:
