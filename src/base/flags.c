@@ -64,7 +64,7 @@ static bool flags_parse_seconds(const struct flag *flag, const char *text, uint6
     uint64_t ms;
 
     /* Digits that fit: 10^15 s are less than 2^64 ms. */
-    if (whole == 0 || whole > 15 || decimals[count] || count > 3 || (text[whole] && count == 0))
+    if (whole > 15 || decimals[count] || count > 3 || (count == 0 && (whole == 0 || text[whole])))
         return false;
     ms = strtoull(text, NULL, 10) * 1000;
     for (size_t i = 0, unit = 100; i < count; i++, unit /= 10)

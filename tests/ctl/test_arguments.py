@@ -29,7 +29,8 @@ def test_a_missing_command_is_reported():
 
 
 @pytest.mark.parametrize("wrong, like", [
-    ("lokc", "lock"), ("locks", "lock"), ("list", None), ("status", "stats"), ("unlock", "lock"),
+    ("lokc", "lock"), ("locks", "lock"), ("list", "ls"), ("status", "stats"),
+    ("unlock", "release"), ("run", "lock"), ("get", None), ("foo", None), ("renw", "renew"),
     ("ping6", "ping"), ("\x1b[31m", None), ("x" * 1000, None), ("", None)])
 def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     done = ctl((), wrong)
@@ -59,7 +60,18 @@ def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     (("acquire", "key", "--on-loss", "TERM"), ("--on-loss", "--while")),
     (("acquire", "key", "--while", "1", "--on-loss", "TREM"), ("--on-loss: 'TREM'",)),
     (("acquire", "key", "--while", "1", "--on-loss", "0"), ("--on-loss: '0'",)),
-    (("lock", "key", "-n", "3", "--", "true"), ("-n: not a flag of lock", "use sem")),
+    (("lock", "key", "-n", "3", "--", "true"), ("-n: not a flag of lock", "use sem", "--try")),
+    (("lock", "key", "-w", "0.5", "--", "true"), ("-w: not a flag of lock; --timeout",)),
+    (("lock", "key", "--wait=1", "--", "true"), ("--wait: not a flag of lock; --timeout",)),
+    (("acquire", "key", "--nonblock"), ("--nonblock: not a flag of acquire; --try",)),
+    (("lock", "-x", "key", "--", "true"), ("-x: not a flag of lock; leave it out",)),
+    (("lock", "-s", "key", "--", "true"), ("-s: not a flag of lock; dflockctl has no shared",)),
+    (("lock", "--shared", "key", "--", "true"), ("see rl in dflockd-protocol(7)",)),
+    (("--timeout", "3", "lock", "k"), ("--timeout: write it after the command",)),
+    (("help", "foo"), ("'foo': unknown command; dflockctl --help lists them",)),
+    (("lock", "my key", "--", "true"), ("white space; use a key without blanks",)),
+    (("lock", "key", "--timeout", ".", "--", "true"), ("--timeout: '.' is not",)),
+    (("lock", "key", "--timeout", "", "--", "true"), ("--timeout",)),
     (("lock", "key", "--lease", "--", "true"), ("--lease: needs a value",)),
     (("sem", "key", "-n3", "--", "true"), ("-n3: unknown flag", "-n 3")),
     (("sem", "key", "-n", "x", "--", "true"), (" -n: 'x' is not",)),
@@ -84,6 +96,9 @@ def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     (("ls", "--servers", ""), ("--servers",)), (("ls", "--servers", "a,,b"), ("--servers",)),
     (("shard", "key", "--servers", "host:0"), ("host:0",)),
     (("ls", "--servers", "host:port"), ("host:port",)),
+    (("ls", "--servers", "http://a:6388"), ("'http://a:6388'", "leave out http://")),
+    (("ls", "--servers", "/tmp/x"), ("'/tmp/x'", "for a path write unix:/tmp/x")),
+    (("ls", "--servers", "a:82836"), ("'a:82836'", "a port is a number from 1 to 65535")),
     (("ls", "--auth-token", "two\nlines"), ("--auth-token", "newline")),
     (("ls", "--auth-token-file", "/nowhere/secret"), ("--auth-token-file", "/nowhere/secret")),
     (("ls", "--tls-ca", "file"), ("--tls-ca", "--tls")),
@@ -102,6 +117,23 @@ def test_a_wrong_variable_is_reported_by_name(variable, value):
     done = ctl((), "ls", variables={name: value})
     assert_reported(done)
     assert re.search(rf"\b{name}\b", done.stderr)
+
+
+def test_a_variable_that_resembles_one_is_reported(server):
+    done = ctl(server, "lock", "key", "--", "true", variables={"DFLOCKD_SERVER": "x"})
+    assert (done.returncode, done.stderr) == (
+        0, "dflockctl: warning: DFLOCKD_SERVER: unknown variable; did you mean DFLOCKD_SERVERS?\n")
+
+
+def test_variables_of_other_programs_are_not_reported(server):
+    sources = "".join((ROOT / file).read_text()
+                      for file in ("src/server/options.c", "perf/bench/settings.c"))
+    names = {*re.findall(r'"([A-Z][A-Z_]{2,})"', sources), "KEY", "KEYS", "TOKEN", "TOKENS",
+             "FENCE", "FENCES", "LEASE", "SERVICE_HOST", "SERVICE_PORT", "PORT_6388_TCP"}
+    names -= {*SERVER_FLAGS.values(), "REPLY_TIMEOUT_S"}
+    others = {f"DFLOCKD_{name}": "1" for name in names}
+    assert len(others) > 20
+    assert ctl(server, "ping", variables=others).stderr == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -137,6 +169,10 @@ def test_version_is_printed():
 def test_flags_precede_or_follow_the_command(server, words):
     place = f"{server.host}:{server.port}"
     assert ctl("127.0.0.1:1", *(word.format(place) for word in words)).returncode == 0
+
+
+def test_seconds_may_begin_with_a_point(server):
+    assert ctl(server, "lock", "key", "--timeout", ".5", "--", "true").returncode == 0
 
 
 def test_flags_precede_or_follow_the_words(server):

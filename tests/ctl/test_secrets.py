@@ -254,3 +254,12 @@ def test_tls_works_over_a_unix_socket(pair, authority, tmp_path):
     with TlsServer(pair, "--unix-socket", str(path)):
         done = ctl(f"unix:{path}", "ping", "--tls", "--tls-ca", str(authority.certificate))
         assert done.returncode == 0, done
+
+
+@pytest.mark.parametrize("command", [("lock", "key", "--", "true"), ("ping",), ("ls",)])
+def test_a_server_that_uses_tls_is_named_to_a_client_without(pair, tmp_path, command):
+    (tmp_path / "secret").write_text("secret\n", encoding="ascii")
+    with Server("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)) as server:
+        done = ctl(server, *command[:2], "--auth-token-file", str(tmp_path / "secret"),
+                   *command[2:])
+    assert done.returncode == NO_SERVER and "may need --tls" in done.stderr

@@ -355,6 +355,7 @@ static const struct command commands[] = {
 enum {
     COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]),
     COMMAND_SIMILAR_MAX = 2, /* changes between similar names */
+    COMMAND_SHORT = 6        /* bytes; shorter names are similar only with one change */
 };
 
 static const struct flags command_flags_before = FLAGS(server_flags);
@@ -373,10 +374,27 @@ const struct command *command_find(const char *name)
     return NULL;
 }
 
+const struct command *command_at(size_t index)
+{
+    return index < COMMAND_COUNT ? &commands[index] : NULL;
+}
+
 const struct command *command_find_similar(const char *name)
 {
+    static const struct {
+        const char *other; /* name in another program */
+        const char *name;
+    } known[] = {
+        {"run", "lock"},      {"exec", "lock"},    {"list", "ls"},    {"unlock", "release"},
+        {"semaphore", "sem"}, {"status", "stats"}, {"info", "stats"}, {"keep-alive", "renew"},
+    };
     const struct command *similar = NULL;
-    size_t least = COMMAND_SIMILAR_MAX + 1;
+    size_t least = (strlen(name) < COMMAND_SHORT ? 1 : COMMAND_SIMILAR_MAX) + 1;
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i].other, name) == 0)
+            return command_find(known[i].name);
+    }
 
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         size_t changes = similar_distance(name, strlen(name), commands[i].name);

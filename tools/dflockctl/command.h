@@ -29,6 +29,9 @@ struct command {
 /* Returns NULL if there is no such command. */
 const struct command *command_find(const char *name);
 
+/* Returns one command after the other; NULL after the last one. */
+const struct command *command_at(size_t index);
+
 /* Returns the command whose name is most similar, or NULL. */
 const struct command *command_find_similar(const char *name);
 

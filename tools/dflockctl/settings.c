@@ -54,7 +54,8 @@ bool settings_check_key(const char *key, char problem[FLAGS_PROBLEM_MAX])
         return settings_fail(problem, "key '%.20s...': has %zu bytes; give at most %d", key,
                              strlen(key), DFLOCKD_KEY_MAX);
     if (strpbrk(key, " \t\r\n"))
-        return settings_fail(problem, "key '%.100s': contains white space", key);
+        return settings_fail(problem,
+                             "key '%.100s': contains white space; use a key without blanks", key);
     return true;
 }
 
@@ -83,20 +84,71 @@ static const struct flag *settings_find_flag(const struct flags *flags, const ch
     return NULL;
 }
 
+/* Returns what a flag of flock(1) or `etcdctl lock` is here; NULL: none of those. */
+static const char *settings_find_advice(const struct command *command, const char *argument)
+{
+    static const struct {
+        const char *name;
+        const char *advice;
+    } known[] = {
+        {"n", "--try does not wait; for a semaphore use sem"},
+        {"nb", "--try does not wait"},
+        {"nonblock", "--try does not wait"},
+        {"w", "--timeout sets the seconds to wait"},
+        {"wait", "--timeout sets the seconds to wait"},
+        {"x", "leave it out: each lock is exclusive"},
+        {"e", "leave it out: each lock is exclusive"},
+        {"exclusive", "leave it out: each lock is exclusive"},
+        {"s", "dflockctl has no shared locks; see rl in dflockd-protocol(7)"},
+        {"shared", "dflockctl has no shared locks; see rl in dflockd-protocol(7)"},
+        {"u", "use dflockctl release"},
+        {"unlock", "use dflockctl release"},
+        {"ttl", "--lease sets the seconds of the lease"},
+    };
+    const char *name = argument + (argument[1] == '-' ? 2 : 1);
+    size_t length = strcspn(name, "=");
+
+    for (size_t i = 0; command->waits && i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strlen(known[i].name) == length && memcmp(known[i].name, name, length) == 0)
+            return known[i].advice;
+    }
+    return NULL;
+}
+
+/* No command is given yet. */
+static bool settings_fail_flag_before(const struct settings_reader *reader, const char *argument,
+                                      int length)
+{
+    const struct command *command;
+    char suggestion[FLAGS_SOURCE_MAX];
+
+    for (size_t i = 0; (command = command_at(i)); i++) {
+        if (settings_find_flag(&command->flags, argument))
+            return settings_fail(reader->problem, "%.*s: write it after the command", length,
+                                 argument);
+    }
+    if (flags_suggest(command_flags(), argument, suggestion))
+        return settings_fail(reader->problem, "%.*s: unknown flag; did you mean %s?", length,
+                             argument, suggestion);
+    return settings_fail(reader->problem, "%.*s: unknown flag; try: dflockctl --help", length,
+                         argument);
+}
+
 static bool settings_fail_unknown_flag(const struct settings_reader *reader, const char *argument)
 {
     const struct command *command = reader->settings->command;
     int length = (int)strcspn(argument, "=");
     char suggestion[FLAGS_SOURCE_MAX];
+    const char *advice;
 
     if (length > 50)
         length = 50;
-    if (!command && flags_suggest(command_flags(), argument, suggestion))
-        return settings_fail(reader->problem, "%.*s: unknown flag; did you mean %s?", length,
-                             argument, suggestion);
     if (!command)
-        return settings_fail(reader->problem, "%.*s: unknown flag; try: dflockctl --help", length,
-                             argument);
+        return settings_fail_flag_before(reader, argument, length);
+    advice = settings_find_advice(command, argument);
+    if (advice)
+        return settings_fail(reader->problem, "%.*s: not a flag of %s; %s", length, argument,
+                             command->name, advice);
     if (argument[1] == 'n' && isdigit((unsigned char)argument[2]) &&
         settings_find_flag(&command->flags, "-n"))
         return settings_fail(reader->problem, "%.*s: unknown flag; write: -n %.40s", length,
@@ -448,6 +500,28 @@ static enum flags_result settings_read_flags(struct settings_reader *reader,
     return result;
 }
 
+/*
+ * Warns of variables that look like those of a flag. Those of lock and of the server have other
+ * readers.
+ */
+static void settings_warn_of_variables(const struct flags *flags)
+{
+    static const char *const others[] = {
+        "DFLOCKD_KEY=",    "DFLOCKD_KEYS=",          "DFLOCKD_TOKEN=",
+        "DFLOCKD_TOKENS=", "DFLOCKD_TLS_CLIENT_CA=", "DFLOCKD_READ_TIMEOUT_S="};
+
+    for (char **entry = environ; *entry; entry++) {
+        char suggestion[FLAGS_SOURCE_MAX];
+        bool other = !flags_is_unknown_variable(flags, *entry);
+
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+            other |= strncmp(*entry, others[i], strlen(others[i])) == 0;
+        if (!other && flags_suggest_variable(flags, *entry, suggestion))
+            status_report("warning: %.*s: unknown variable; did you mean %s?",
+                          (int)strcspn(*entry, "="), *entry, suggestion);
+    }
+}
+
 /* ---- the command line as a whole ---- */
 
 /* Finds the command that the next argument names. */
@@ -493,6 +567,8 @@ static enum flags_result settings_read_all(struct settings_reader *reader)
     result = settings_read_flags(reader, &settings->command->flags);
     if (result == FLAGS_RUN && !settings_check_words(reader))
         result = FLAGS_WRONG;
+    if (result == FLAGS_RUN)
+        settings_warn_of_variables(command_flags());
     return result;
 }
 

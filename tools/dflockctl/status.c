@@ -82,6 +82,9 @@ const char *status_advice(enum dflockd_status status, const char *problem)
     case DFLOCKD_STATUS_UNTRUSTED:
         return "; check whether the server uses TLS, and --tls-ca and --tls-server-name";
     case DFLOCKD_STATUS_UNREACHABLE:
+        /* A server that uses TLS closes a connection that begins with the secret. */
+        if (strstr(problem, "the server closed the connection"))
+            return status_advice(DFLOCKD_STATUS_DISCONNECTED, "");
         return "; check --servers, and whether dflockd runs there";
     case DFLOCKD_STATUS_DISCONNECTED:
         return "; the server may need --tls, have no connection left, or have just ended";
