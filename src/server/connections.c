@@ -100,7 +100,10 @@ static void connections_effect(struct connections *connections, const struct str
         connection_effect(&connections->context, connection, &effect->answer);
 }
 
-/* Processes effects in the mailbox. Returns true if some are left. */
+/*
+ * Processes the effects that are in the mailbox now. Returns true if it is not empty then: a post
+ * to a mailbox that is not empty wakes nobody, and may come after the count.
+ */
 static bool connections_effects(struct connections *connections)
 {
     struct turn *turn = &connections->context.turn;
@@ -118,7 +121,7 @@ static bool connections_effects(struct connections *connections)
         left -= most;
     }
     slots_reuse(&connections->slots, due - left, left);
-    return left > 0;
+    return due > 0 && mailbox_count(connections->mailbox) > 0;
 }
 
 /* ---- advancing ---- */

@@ -168,11 +168,25 @@ bool counted_mailbox_post(struct mailbox *mailbox, const void *message)
     return mailbox_post(mailbox, message);
 }
 
+static void (*interrupting)(void *context);
+static void *interrupting_context;
+
+void steps_interrupt_take(void (*post)(void *context), void *context)
+{
+    interrupting = post;
+    interrupting_context = context;
+}
+
 uint32_t counted_mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most)
 {
     const struct stripes_effect *taken = messages;
-    uint32_t count = mailbox_take(mailbox, messages, most);
+    void (*post)(void *context) = interrupting;
+    uint32_t count;
 
+    interrupting = NULL;
+    if (post)
+        post(interrupting_context);
+    count = mailbox_take(mailbox, messages, most);
     for (uint32_t i = 0; i < count; i++) {
         struct effects *from = &effects[connection_id_worker(taken[i].connection_id)];
 

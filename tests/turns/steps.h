@@ -6,6 +6,7 @@
 #ifndef TESTS_TURNS_STEPS_H
 #define TESTS_TURNS_STEPS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct steps {
@@ -25,6 +26,12 @@ void steps_stop(void);
 
 /* Since steps_start. */
 const struct steps *steps_count(void);
+
+/*
+ * Calls `post` once, before a worker takes effects the next time: it acts as another thread that
+ * posts at that moment.
+ */
+void steps_interrupt_take(void (*post)(void *context), void *context);
 
 /* Returns whether all effects were taken. */
 bool steps_effects_taken(void);

@@ -61,8 +61,8 @@ $(BUILD)/tests/turns/counted/%.o: src/server/%.c tests/turns/count_steps.h $(MAK
 $(BUILD)/tests/unit/test_turns: tests/unit/test_turns.c $(TURNS_OBJECTS) $(UNIT_SUPPORT) $(LIBRARY) $(MAKEFILES_USED)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(TURNS_INCLUDED) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(TURNS_OBJECTS) \
-	    $(BUILD)/tests/unit/memory_counted.o $(filter-out $(TURNS_LEFT_OUT),$(LIBRARY)) $(LDLIBS) \
-	    -lcmocka
+	    $(patsubst %,$(BUILD)/tests/unit/%.o,memory_counted lock_requests stripes_fixture) \
+	    $(filter-out $(TURNS_LEFT_OUT),$(LIBRARY)) $(LDLIBS) -lcmocka
 
 # The client library, tested as a user's program sees it: the public header and the shared library.
 
