@@ -3,8 +3,8 @@
  *
  * The library has two layers. A connection sends requests and receives replies. It fits into any
  * event loop, and waits only in the functions that say so. Its only thread looks up a host name.
- * A lock acquires, renews and releases. It has its own connection, and a thread of its client
- * renews it.
+ * A lock acquires, renews and releases. A thread of its client renews it. The locks of a client
+ * share connections.
  *
  * State belongs to a client or a connection; only one count is global: the library looks up at most
  * 64 host names at a time, and further look-ups wait. The library raises no SIGPIPE, handles EINTR,
@@ -297,8 +297,13 @@ enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_
 void dflockd_lock_free(struct dflockd_lock *lock);
 
 /*
- * One thread at a time may call the functions of this section for one lock. A lock connects when it
- * needs a connection, and keeps it.
+ * One thread at a time may call the functions of this section for one lock.
+ *
+ * Connections: a request for a grant goes over a connection of its own, an idle one if there is
+ * one. A client keeps up to 4 idle ones for each server. Its first 4 held locks of a server keep
+ * their connections. For the others, the client's thread moves the grant with `own` to one shared
+ * connection. The lock stays held meanwhile. At a server without `own`, each held lock keeps its
+ * connection.
  *
  * Bounds: a call takes at most its `timeout_ms`, plus the connect timeout if it connects, plus the
  * reply timeout. Confirming a grant may take another reply timeout. After NO_REPLY the lock is not
@@ -317,7 +322,7 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * with `own` and a renewal whether it still knows the grant. Meanwhile the lock is neither held nor
  * lost, because the server may have released it. If both replies are `ok`, the lock is held again
  * with the same token and fence. The lock is lost if one reply is a refusal, if the server does not
- * know `own`, or if the lease ends first.
+ * know `own`, if the connection ends before the reply to `own`, or if the lease ends first.
  *
  * Each call may also return the error that broke the connection (see dflockd_connection_receive),
  * NO_REPLY, INVALID, NO_MEMORY, FAILED or DRAINING. Then the lock is not held.

@@ -6,7 +6,12 @@
 #include <string.h>
 
 #include "base/time_units.h"
+#include "client/claim_text.h"
 #include "os/clock.h"
+
+enum {
+    CLAIM_RETRY_MS = 10
+};
 
 void claim_init(struct claim *claim, const struct claim_terms *terms)
 {
@@ -23,22 +28,6 @@ void claim_init(struct claim *claim, const struct claim_terms *terms)
 
 /* ---- requests ---- */
 
-static struct dflockd_request claim_request(const struct claim *claim, enum dflockd_command command)
-{
-    int offset = claim->terms.limit > 0 ? DFLOCKD_SEMAPHORE_ACQUIRE - DFLOCKD_ACQUIRE : 0;
-
-    if (command != DFLOCKD_OWN)
-        command = (enum dflockd_command)((int)command + offset);
-    return (struct dflockd_request){
-        .command = command,
-        .key = claim->terms.key,
-        .lease_s = claim->terms.lease_s,
-        .limit = claim->terms.limit,
-        .semaphore = claim->terms.limit > 0,
-        .token = claim->lease.token,
-    };
-}
-
 static void claim_drop_connection(struct claim *claim)
 {
     claim->probing = false;
@@ -51,27 +40,6 @@ static enum dflockd_status claim_connect(struct claim *claim)
     claim_drop_connection(claim);
     claim->connection_number++;
     return claim->terms.connect(claim->terms.owner, &claim->connection, claim->problem);
-}
-
-static const char *claim_reason(const struct claim *claim, enum dflockd_status why)
-{
-    if (why != DFLOCKD_STATUS_LOST)
-        return dflockd_status_text(why);
-    if (claim->lease.state == LEASE_NONE)
-        return "the lease ended before the grant was received";
-    return "the server did not renew the lease in time";
-}
-
-/* Keeps a problem that is set already: it says more than `why`. */
-static void claim_note_problem(struct claim *claim, enum dflockd_status why)
-{
-    const char *problem = claim->connection ? dflockd_connection_problem(claim->connection) : "";
-
-    if (*problem != '\0')
-        snprintf(claim->problem, sizeof(claim->problem), "%s", problem);
-    else if (claim->problem[0] == '\0')
-        snprintf(claim->problem, sizeof(claim->problem), "%.320s: %s", claim->server,
-                 claim_reason(claim, why));
 }
 
 /*
@@ -126,6 +94,10 @@ static void claim_disconnected(struct claim *claim, enum dflockd_status why)
 
     claim_note_problem(claim, why);
     claim_drop_connection(claim);
+    if (claim->place == CLAIM_MOVING) {
+        lease_doubt(&claim->lease, why);
+        return;
+    }
     if (again) {
         claim->reused = false;
         lease_ask_again(&claim->lease, claim->terms.connect_timeout_ms * NS_PER_MS, now_ns);
@@ -220,14 +192,38 @@ static void claim_receive(struct claim *claim)
     }
 }
 
-static void claim_act(struct claim *claim, enum lease_action action)
+/* As claim_act, over the channel. The channel sends later than it takes a request. */
+static bool claim_act_shared(struct claim *claim, enum lease_action action)
 {
-    struct dflockd_request request =
-        claim_request(claim, action == LEASE_SEND_OWN ? DFLOCKD_OWN : DFLOCKD_RENEW);
+    const struct dflockd_request request = claim_action_request(claim, action);
+    uint64_t now_ns = clock_boottime_ns();
     enum dflockd_status status;
 
-    if (claim->demand_s > 0)
-        request.lease_s = claim->demand_s;
+    if (action != LEASE_CONNECT) {
+        if (!claim->channel->send(claim->channel, claim, &request)) {
+            claim->retry_ns = now_ns + CLAIM_RETRY_MS * NS_PER_MS;
+            return false;
+        }
+        lease_sent(&claim->lease, now_ns);
+        return true;
+    }
+    lease_sent(&claim->lease, now_ns);
+    status = claim->channel->join(claim->channel, claim);
+    if (status == DFLOCKD_STATUS_DONE)
+        lease_connected(&claim->lease);
+    else if (status != DFLOCKD_STATUS_AGAIN)
+        claim_disconnected(claim, status);
+    return true;
+}
+
+/* Returns false if the action must wait. */
+static bool claim_act(struct claim *claim, enum lease_action action)
+{
+    const struct dflockd_request request = claim_action_request(claim, action);
+    enum dflockd_status status;
+
+    if (claim->place != CLAIM_APART)
+        return claim_act_shared(claim, action);
     lease_sent(&claim->lease, clock_boottime_ns());
     if (action == LEASE_CONNECT)
         status = claim_connect(claim);
@@ -237,6 +233,7 @@ static void claim_act(struct claim *claim, enum lease_action action)
         status = claim_probe(claim);
     if (status != DFLOCKD_STATUS_DONE)
         claim_disconnected(claim, status);
+    return true;
 }
 
 /* A connection stays after the lease only if both sides know that it holds nothing. */
@@ -266,10 +263,10 @@ enum lease_state claim_step(struct claim *claim)
 
     claim_receive(claim);
     claim_begin_wait(claim);
-    while ((action = lease_next(&claim->lease, clock_boottime_ns())) != LEASE_DO_NOTHING) {
-        claim_act(claim, action);
+    claim->retry_ns = 0;
+    while ((action = lease_next(&claim->lease, clock_boottime_ns())) != LEASE_DO_NOTHING &&
+           claim_act(claim, action))
         claim_receive(claim);
-    }
     claim_settle(claim);
     return claim->lease.state;
 }
@@ -299,6 +296,8 @@ uint64_t claim_due_ns(const struct claim *claim)
     uint64_t lease_ns = lease_due_ns(&claim->lease);
     uint64_t connection_ns = claim_connection_due_ns(claim);
 
+    if (lease_ns < claim->retry_ns)
+        lease_ns = claim->retry_ns;
     return lease_ns < connection_ns ? lease_ns : connection_ns;
 }
 
@@ -315,13 +314,6 @@ static bool claim_poll(const struct claim *claim, uint64_t until_ns, int cancel_
     int ready = poll(watched, 2, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
 
     return ready > 0 && watched[0].revents;
-}
-
-/* A caller that waits for a grant, or releases one, gets LOST if the server does not know the
- * grant. */
-static enum dflockd_status claim_caller_status(enum dflockd_status why)
-{
-    return why == DFLOCKD_STATUS_NOT_HELD ? DFLOCKD_STATUS_LOST : why;
 }
 
 enum dflockd_status claim_await(struct claim *claim, int cancel_fd)
@@ -430,6 +422,59 @@ enum dflockd_status claim_release(struct claim *claim)
         claim_send_release(claim, token, 0) == DFLOCKD_STATUS_DONE)
         status = DFLOCKD_STATUS_DONE;
     explicit_bzero(token, sizeof(token));
+    return claim_caller_status(status);
+}
+
+/* ---- for a channel ---- */
+
+bool claim_move(struct claim *claim, struct claim_channel *channel)
+{
+    const struct dflockd_request request = claim_request(claim, DFLOCKD_OWN);
+    uint64_t now_ns = clock_boottime_ns();
+
+    if (!claim->connection || !lease_can_move(&claim->lease) ||
+        !channel->send(channel, claim, &request))
+        return false;
+    lease_begin_move(&claim->lease, now_ns);
+    claim->place = CLAIM_MOVING;
+    claim->channel = channel;
+    memcpy(claim->moved_token, claim->lease.token, sizeof(claim->moved_token));
+    return true;
+}
+
+void claim_channel_reply(struct claim *claim, struct dflockd_reply *reply)
+{
+    if (claim->place == CLAIM_MOVING && reply->status != DFLOCKD_STATUS_DONE && claim->connection) {
+        claim->place = CLAIM_APART;
+        claim->channel = NULL;
+        lease_end_move(&claim->lease);
+        return;
+    }
+    claim->place = CLAIM_SHARED;
+    claim_take_reply(claim, reply);
+}
+
+void claim_channel_ended(struct claim *claim, enum dflockd_status why, const char *problem)
+{
+    snprintf(claim->problem, sizeof(claim->problem), "%s", problem);
+    if (claim->lease.pending == LEASE_SEND_OWN)
+        lease_lose(&claim->lease, why);
+    else
+        lease_disconnected(&claim->lease, why, clock_boottime_ns());
+}
+
+enum dflockd_status claim_finish_release(struct claim *claim)
+{
+    enum dflockd_status status = claim->release_status;
+
+    if (status == DFLOCKD_STATUS_NO_REPLY) {
+        claim_note_problem(claim, status);
+        claim_drop_connection(claim);
+    } else if (status == DFLOCKD_STATUS_DISCONNECTED &&
+               claim_send_release(claim, claim->moved_token, 0) == DFLOCKD_STATUS_DONE) {
+        status = DFLOCKD_STATUS_DONE;
+    }
+    explicit_bzero(claim->moved_token, sizeof(claim->moved_token));
     return claim_caller_status(status);
 }
 

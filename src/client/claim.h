@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "client/lease.h"
 #include "dflockd/client.h"
 
@@ -20,6 +21,44 @@
 typedef enum dflockd_status claim_connect_function(void *owner,
                                                    struct dflockd_connection **connection,
                                                    char problem[DFLOCKD_PROBLEM_MAX]);
+
+/*
+ * Where the grant of a claim is. W is the claim's own connection, C the channel that it shares.
+ *
+ *   place   event                next    owner at the server  lease       action
+ *   ------  -------------------  ------  -------------------  ----------  ----------------------
+ *   APART   claim_move           MOVING  W                    HELD        own on C
+ *   MOVING  ok                   SHARED  C                    stays       W has nothing any more
+ *   MOVING  refused, W is open   APART   W                    HELD        renew on W
+ *   MOVING  refused, W has ended SHARED  none                 LOST
+ *   MOVING  W ends               MOVING  W, C or none         UNVERIFIED  the reply to own decides
+ *   MOVING  C ends               MOVING  W, C or none         LOST        close W
+ *   SHARED  C ends               SHARED  C or none            UNVERIFIED  join C again
+ *   SHARED  C ends, own pending  SHARED  C, another or none   LOST
+ *   MOVING, release              APART   none                 NONE        release on C
+ *   SHARED
+ *
+ * The lease is HELD only while the owner at the server is a connection that is open here. All `own`
+ * after the move go over one channel after the other, and none is left without a reply when the
+ * next one is sent (lease.h).
+ */
+enum claim_place {
+    CLAIM_APART,
+    CLAIM_MOVING,
+    CLAIM_SHARED
+};
+
+struct claim;
+
+/* A connection that carries the requests of many claims (shared.h). */
+struct claim_channel {
+    /* Adds a request. Returns false if it must wait. claim_channel_reply follows. */
+    bool (*send)(struct claim_channel *channel, struct claim *claim,
+                 const struct dflockd_request *request);
+    /* Drops the replies to earlier requests, and connects. Returns DONE, AGAIN (lease_connected or
+     * claim_channel_ended follows), or why that failed. */
+    enum dflockd_status (*join)(struct claim_channel *channel, struct claim *claim);
+};
 
 /* The texts must live as long as the claim. */
 struct claim_terms {
@@ -52,6 +91,15 @@ struct claim {
     bool reused;      /* that request used a connection that was idle before */
     bool probing;     /* the first pending request is a probe */
     uint64_t demand_s; /* lease of the demanded renewal; 0: as the terms say */
+    uint64_t retry_ns; /* when to send a request that the channel did not take */
+
+    /* Private to the channel. */
+    enum claim_place place;
+    struct claim_channel *channel; /* NULL if APART */
+    struct list_link channel_link;
+    char moved_token[DFLOCKD_TOKEN_LENGTH + 1]; /* of the grant that the channel may own, or "" */
+    bool releasing;                             /* the channel owes the reply to a release */
+    enum dflockd_status release_status;
 };
 
 void claim_init(struct claim *claim, const struct claim_terms *terms);
@@ -89,6 +137,34 @@ uint64_t claim_demand(struct claim *claim, uint64_t lease_s);
  * no longer held), or, if the result is unknown, NO_REPLY or what broke the connection.
  */
 enum dflockd_status claim_release(struct claim *claim);
+
+/* Give the claim a connection that is idle, or take one that holds nothing (NULL: none). */
+static inline void claim_give_connection(struct claim *claim, struct dflockd_connection *connection)
+{
+    claim->connection = connection;
+    claim->connection_number++;
+}
+
+static inline struct dflockd_connection *claim_take_connection(struct claim *claim)
+{
+    struct dflockd_connection *connection = claim->connection;
+
+    claim->connection = NULL;
+    return connection;
+}
+
+/* ---- for a channel ---- */
+
+/* Starts to move a claim that is HELD. Returns false if it cannot move now. */
+bool claim_move(struct claim *claim, struct claim_channel *channel);
+
+/* The channel received a reply, or has ended. Once it is connected again, call lease_connected. */
+void claim_channel_reply(struct claim *claim, struct dflockd_reply *reply);
+void claim_channel_ended(struct claim *claim, enum dflockd_status why, const char *problem);
+
+/* The claim is APART. If the channel had no reply to its release, releases over another connection,
+ * and waits. Returns as claim_release. */
+enum dflockd_status claim_finish_release(struct claim *claim);
 
 /* Closes the connection, so that the server cancels and releases. The lease is NONE or LOST. */
 void claim_close(struct claim *claim);

@@ -19,7 +19,7 @@ enum dflockd_status dflockd_client_open(struct dflockd_client **client,
     made = calloc(1, sizeof(*made));
     if (made) {
         status = servers_init(&made->servers, &known);
-        if (status == DFLOCKD_STATUS_DONE && !renewer_open(&made->renewer)) {
+        if (status == DFLOCKD_STATUS_DONE && !renewer_open(&made->renewer, &made->servers)) {
             servers_free(&made->servers);
             status = DFLOCKD_STATUS_NO_MEMORY;
         }

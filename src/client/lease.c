@@ -251,7 +251,8 @@ static uint64_t lease_overdue_ns(const struct lease *lease)
 {
     uint64_t allowed_ns = lease->terms.reply_timeout_ns;
 
-    if (lease->state != LEASE_UNVERIFIED || lease->pending == LEASE_DO_NOTHING)
+    if (lease->state != LEASE_UNVERIFIED || lease->pending == LEASE_DO_NOTHING ||
+        lease->pending == LEASE_SEND_OWN)
         return UINT64_MAX;
     if (lease->pending == LEASE_CONNECT)
         allowed_ns += lease->terms.connect_timeout_ns;
@@ -325,6 +326,36 @@ void lease_check(struct lease *lease)
 {
     if (lease->state == LEASE_HELD && lease->pending == LEASE_DO_NOTHING)
         lease_schedule(lease, LEASE_SEND_OWN, 0);
+}
+
+bool lease_can_move(const struct lease *lease)
+{
+    return lease->state == LEASE_HELD && lease->pending == LEASE_DO_NOTHING;
+}
+
+void lease_begin_move(struct lease *lease, uint64_t now_ns)
+{
+    lease->pending = LEASE_SEND_OWN;
+    lease->sent_ns = now_ns;
+}
+
+void lease_end_move(struct lease *lease)
+{
+    lease->pending = LEASE_DO_NOTHING;
+    lease_hold(lease);
+    if (lease->terms.mode == LEASE_RENEWED)
+        lease_schedule(lease, LEASE_SEND_RENEW, 0);
+}
+
+void lease_doubt(struct lease *lease, enum dflockd_status why)
+{
+    lease->state = LEASE_UNVERIFIED;
+    lease->why = why;
+}
+
+void lease_lose(struct lease *lease, enum dflockd_status why)
+{
+    lease_fail(lease, why);
 }
 
 void lease_release(struct lease *lease)

@@ -25,8 +25,11 @@
  *   HELD        draining                                     HELD
  *   HELD        disconnected                                 UNVERIFIED  connect now
  *   HELD        refused, end of the lease                    LOST
+ *   HELD        moving, refused by the new connection        HELD        renew now
+ *   HELD        moving, the old connection ends              UNVERIFIED  wait for own
+ *   HELD        moving, the new connection ends              LOST
  *   UNVERIFIED  connected, and the peer replies              UNVERIFIED  own now
- *   UNVERIFIED  no reply in time                             UNVERIFIED  connect after a delay
+ *   UNVERIFIED  no reply in time, except to own              UNVERIFIED  connect after a delay
  *   UNVERIFIED  ok to own, LEASE_RENEWED                     UNVERIFIED  renew now
  *   UNVERIFIED  ok to own, another mode                      HELD
  *   UNVERIFIED  unreachable, draining                        UNVERIFIED  connect after a delay
@@ -37,6 +40,10 @@
  *   UNVERIFIED  refused, end of the lease                    LOST
  *   any         release                                      NONE; LOST stays
  *   NONE, LOST  reply, connected, disconnected               stays
+ *
+ * The server may process `own` after its connection has ended for the client. The end of that
+ * connection at the server then releases the grant, although a newer connection owned it before.
+ * So a lease is LOST if a connection ends, or must be given up, before the reply to `own`.
  *
  * Times are nanoseconds of a clock that runs while the machine sleeps, as the server's does.
  */
@@ -155,6 +162,22 @@ void lease_set_mode(struct lease *lease, enum lease_mode mode);
 /* Makes lease_next send `own` for a HELD lease, unless a request is pending. Only for servers that
  * know `own`. */
 void lease_check(struct lease *lease);
+
+/* Returns whether the lease is HELD and no request is pending, so that it can move. */
+bool lease_can_move(const struct lease *lease);
+
+/* The lease moves to another connection: `own` was sent there at `now_ns`. lease_reply takes its
+ * reply if that is `ok`, or after lease_doubt. */
+void lease_begin_move(struct lease *lease, uint64_t now_ns);
+
+/* The new connection refused `own`: the lease stays on the old one. */
+void lease_end_move(struct lease *lease);
+
+/* The old connection has ended for this reason before the reply to `own`. */
+void lease_doubt(struct lease *lease, enum dflockd_status why);
+
+/* The connection has ended before the reply to `own`. */
+void lease_lose(struct lease *lease, enum dflockd_status why);
 
 /* The lease becomes NONE, unless it is LOST. */
 void lease_release(struct lease *lease);

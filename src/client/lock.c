@@ -19,7 +19,6 @@ struct dflockd_lock {
     struct dflockd_client *client;
     struct dflockd_lock_options options;
     struct renewer_entry entry;
-    size_t server; /* number of the server of the claim's connection */
     bool queued;
     struct cancel cancel;
     char key[DFLOCKD_KEY_MAX + 1];
@@ -39,7 +38,7 @@ static enum dflockd_status lock_connect(void *owner, struct dflockd_connection *
 {
     struct dflockd_lock *lock = owner;
 
-    return connection_open(connection, &lock->client->servers, lock->server, problem);
+    return connection_open(connection, &lock->client->servers, lock->entry.server, problem);
 }
 
 static bool lock_is_valid(const char *key, const struct dflockd_lock_options *options)
@@ -123,9 +122,7 @@ static bool lock_choose_server(struct dflockd_lock *lock)
 
     if (server >= lock->client->servers.count)
         return false;
-    if (lock->server != server)
-        claim_close(&lock->entry.claim);
-    lock->server = server;
+    lock->entry.server = server;
     lock->entry.claim.server = lock->client->servers.addresses[server].text;
     return true;
 }
@@ -147,6 +144,8 @@ static enum dflockd_status lock_ask(struct dflockd_lock *lock, struct cancel_cal
         return status;
     if (status == DFLOCKD_STATUS_NO_MEMORY)
         claim_close(claim); /* it may be granted, but nobody would renew it */
+    if (!lock->queued)
+        renewer_return_connection(renewer, &lock->entry);
     renewer_publish(renewer, &lock->entry, false);
     return status;
 }
@@ -164,6 +163,7 @@ static enum dflockd_status lock_begin(struct dflockd_lock *lock, struct cancel_c
         return DFLOCKD_STATUS_NO_MEMORY;
     if (!lock_choose_server(lock))
         return DFLOCKD_STATUS_INVALID;
+    renewer_lend_connection(renewer, &lock->entry);
     return lock_ask(lock, call, command, timeout_ns);
 }
 
@@ -237,21 +237,11 @@ enum dflockd_status dflockd_lock_renew(struct dflockd_lock *lock, uint64_t lease
 
 enum dflockd_status dflockd_lock_release(struct dflockd_lock *lock)
 {
-    struct renewer *renewer = &lock->client->renewer;
-    struct claim *claim = &lock->entry.claim;
-    enum dflockd_status status;
-
-    if (lock->queued) {
-        lock->queued = false;
-        claim_close(claim);
-        return DFLOCKD_STATUS_NOT_HELD;
-    }
-    if (!renewer_take(renewer, &lock->entry))
-        return dflockd_lock_lost(lock) ? DFLOCKD_STATUS_LOST : DFLOCKD_STATUS_NOT_HELD;
-    status = claim_release(claim);
-    if (status != DFLOCKD_STATUS_DONE)
-        renewer_publish(renewer, &lock->entry, status == DFLOCKD_STATUS_LOST);
-    return status;
+    if (!lock->queued)
+        return renewer_release(&lock->client->renewer, &lock->entry);
+    lock->queued = false;
+    claim_close(&lock->entry.claim);
+    return DFLOCKD_STATUS_NOT_HELD;
 }
 
 bool dflockd_lock_clear_cancel(struct dflockd_lock *lock)

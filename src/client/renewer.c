@@ -1,121 +1,50 @@
 #include "client/renewer.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/time_units.h"
 #include "os/clock.h"
-#include "os/system_memory.h"
-
-enum {
-    RENEWER_TIMER = 0,      /* its number in events; numbers of watches begin with 1 */
-    RENEWER_EVENTS_MAX = 64 /* of one turn */
-};
-
-/* ---- the timer ---- */
 
 /* Wakes the thread at the next deadline, or now if callbacks are due or it must end. */
 static void renewer_set_timer(struct renewer *renewer)
 {
-    uint64_t at_ns = heap_top_key(&renewer->deadlines);
-    struct itimerspec spec = {0};
+    bool calls_back = !list_empty(&renewer->losses) && !renewer->in_callback;
 
-    if (renewer->ending || !list_empty(&renewer->losses))
-        at_ns = 0;
-    if (at_ns != UINT64_MAX) {
-        spec.it_value.tv_sec = (time_t)(at_ns / NS_PER_S);
-        /* A time of 0 would stop the timer. */
-        spec.it_value.tv_nsec = (long)(at_ns % NS_PER_S) | (at_ns == 0);
-    }
-    timerfd_settime(renewer->timer, TFD_TIMER_ABSTIME, &spec, NULL);
+    watcher_set_timer(&renewer->watcher, renewer->ending || calls_back);
 }
 
 /* ---- one entry ---- */
 
-static bool renewer_register(const struct renewer *renewer, const struct renewer_entry *entry)
+static struct server_connections *renewer_server_of(struct renewer *renewer,
+                                                    struct renewer_entry *entry)
 {
-    struct epoll_event event = {.events = entry->watched_events, .data.u64 = entry->watch.hash};
-
-    return entry->watched_descriptor < 0 ||
-           epoll_ctl(renewer->events, EPOLL_CTL_ADD, entry->watched_descriptor, &event) == 0;
+    return &renewer->servers[entry->server];
 }
 
-/*
- * Makes epoll watch the claim's descriptor. Returns false if that fails. The kernel removes a
- * closed descriptor from epoll. The next connection may have the same descriptor number.
- */
-static bool renewer_watch(struct renewer *renewer, struct renewer_entry *entry)
+static struct renewer_entry *renewer_entry_of(struct claim *claim)
 {
-    const struct claim *claim = &entry->claim;
-    int descriptor = claim_descriptor(claim);
-    short wanted = claim_events(claim);
-    struct epoll_event event = {.data.u64 = entry->watch.hash};
-    bool watched = entry->watched_connection == claim->connection_number &&
-                   entry->watched_descriptor == descriptor;
-
-    event.events = (wanted & POLLIN ? EPOLLIN : 0) | (wanted & POLLOUT ? EPOLLOUT : 0);
-    if (watched && entry->watched_events == event.events)
-        return true;
-    entry->watched_connection = claim->connection_number;
-    entry->watched_descriptor = descriptor;
-    entry->watched_events = event.events;
-    if (watched)
-        return descriptor < 0 || epoll_ctl(renewer->events, EPOLL_CTL_MOD, descriptor, &event) == 0;
-    map_remove(&renewer->watches, &entry->watch);
-    map_insert(&renewer->watches, &entry->watch, ++renewer->watch_number);
-    return renewer_register(renewer, entry);
+    return CONTAINER_OF(claim, struct renewer_entry, claim);
 }
 
-static int renewer_create_events(int timer)
+static struct watch_wish renewer_wish(const struct renewer_entry *entry)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = RENEWER_TIMER};
-    int events = epoll_create1(EPOLL_CLOEXEC);
-
-    if (events >= 0 && epoll_ctl(events, EPOLL_CTL_ADD, timer, &event) < 0) {
-        close(events);
-        events = -1;
-    }
-    return events;
-}
-
-static void renewer_register_again(void *context, struct map_link *link)
-{
-    renewer_register(context, CONTAINER_OF(link, struct renewer_entry, watch));
-}
-
-/*
- * The kernel does not remove a closed descriptor that a child of fork(2) still has. Old connections
- * then still report events. Only a new epoll ends that.
- */
-static void renewer_forget_closed(struct renewer *renewer)
-{
-    int events = renewer_create_events(renewer->timer);
-    uint64_t position = 0;
-
-    if (events < 0)
-        return;
-    close(renewer->events);
-    renewer->events = events;
-    do
-        position = map_walk(&renewer->watches, position, renewer_register_again, renewer);
-    while (position != 0);
+    return (struct watch_wish){
+        .descriptor = claim_descriptor(&entry->claim),
+        .events = claim_events(&entry->claim),
+        .connection_number = entry->claim.connection_number,
+        .due_ns = claim_due_ns(&entry->claim),
+    };
 }
 
 static void renewer_unwatch(struct renewer *renewer, struct renewer_entry *entry)
 {
-    int descriptor = claim_descriptor(&entry->claim);
-
-    heap_remove(&renewer->deadlines, &entry->due);
-    map_remove(&renewer->watches, &entry->watch);
-    if (descriptor >= 0)
-        epoll_ctl(renewer->events, EPOLL_CTL_DEL, descriptor, NULL);
-    entry->watched_descriptor = -1;
+    watcher_remove(&renewer->watcher, &entry->watch, claim_descriptor(&entry->claim));
+    renewer_server_of(renewer, entry)->apart -= entry->counted;
+    entry->counted = false;
     entry->kept = false;
     pthread_cond_broadcast(&renewer->changed);
 }
@@ -128,6 +57,7 @@ static void renewer_copy_problem(struct renewer_entry *entry)
 static void renewer_lose(struct renewer *renewer, struct renewer_entry *entry)
 {
     renewer_unwatch(renewer, entry);
+    shared_leave(&renewer_server_of(renewer, entry)->shared, &entry->claim);
     renewer_copy_problem(entry);
     entry->lost = true;
     entry->why = entry->claim.lease.why;
@@ -135,21 +65,90 @@ static void renewer_lose(struct renewer *renewer, struct renewer_entry *entry)
         list_push_back(&renewer->losses, &entry->loss);
 }
 
-/* Drives a kept claim, and updates its deadline and its watch. */
-static void renewer_serve(struct renewer *renewer, struct renewer_entry *entry)
+static void renewer_free_connection(struct renewer *renewer, struct renewer_entry *entry)
 {
-    uint64_t answered = entry->claim.lease.renewals_answered;
+    watcher_forget(&renewer->watcher, claim_descriptor(&entry->claim));
+    pool_give(&renewer_server_of(renewer, entry)->pool, claim_take_connection(&entry->claim));
+}
 
-    if (claim_step(&entry->claim) == LEASE_LOST) {
+/* Drives a kept claim, and updates its watch. */
+static void renewer_serve_entry(struct renewer *renewer, struct renewer_entry *entry)
+{
+    struct claim *claim = &entry->claim;
+    uint64_t answered = claim->lease.renewals_answered;
+    struct watch_wish wish;
+
+    if (claim_step(claim) == LEASE_LOST) {
         renewer_lose(renewer, entry);
         return;
     }
+    shared_move(&renewer_server_of(renewer, entry)->shared, claim);
+    if (claim->place == CLAIM_SHARED && claim->connection)
+        renewer_free_connection(renewer, entry);
     renewer_copy_problem(entry);
-    heap_update(&renewer->deadlines, &entry->due, claim_due_ns(&entry->claim));
-    /* If epoll cannot watch the connection, the claim's deadline wakes the thread. */
-    renewer_watch(renewer, entry);
-    if (entry->claim.lease.renewals_answered != answered)
+    wish = renewer_wish(entry);
+    watcher_update(&renewer->watcher, &entry->watch, &wish);
+    if (claim->lease.renewals_answered != answered)
         pthread_cond_broadcast(&renewer->changed);
+}
+
+/* ---- the shared connection of a server ---- */
+
+/* Serves each claim of the list once. Claims may leave the list meanwhile. */
+static void renewer_serve_list(struct renewer *renewer, struct list *list)
+{
+    uint32_t count = 0;
+    struct list_link *link;
+
+    for (link = list->head.next; link != &list->head; link = link->next)
+        count++;
+    while (count-- > 0 && (link = list_first(list))) {
+        struct claim *claim = CONTAINER_OF(link, struct claim, channel_link);
+
+        list_remove(link);
+        list_push_back(list, link);
+        if (renewer_entry_of(claim)->kept)
+            renewer_serve_entry(renewer, renewer_entry_of(claim));
+    }
+}
+
+static void renewer_serve_shared(struct renewer *renewer, struct server_connections *server)
+{
+    struct shared *shared = &server->shared;
+    enum shared_event event;
+    struct claim *claim;
+
+    if (server->serving)
+        return;
+    server->serving = true;
+    while ((event = shared_next(shared, &claim)) != SHARED_NOTHING || shared->unsent) {
+        if (event == SHARED_CHANGED) {
+            renewer_serve_list(renewer, &shared->users);
+            renewer_serve_list(renewer, &shared->waiting);
+        }
+        if (claim && renewer_entry_of(claim)->kept)
+            renewer_serve_entry(renewer, renewer_entry_of(claim));
+        if (event != SHARED_NOTHING)
+            pthread_cond_broadcast(&renewer->changed);
+    }
+    server->serving = false;
+    server_connections_watch(server, &renewer->watcher);
+}
+
+static void renewer_serve(struct renewer *renewer, struct renewer_entry *entry)
+{
+    struct server_connections *server = renewer_server_of(renewer, entry);
+
+    renewer_serve_entry(renewer, entry);
+    renewer_serve_shared(renewer, server);
+}
+
+static void renewer_serve_watch(struct renewer *renewer, struct watch *watch)
+{
+    if (watch->is_shared)
+        renewer_serve_shared(renewer, CONTAINER_OF(watch, struct server_connections, watch));
+    else
+        renewer_serve(renewer, CONTAINER_OF(watch, struct renewer_entry, watch));
 }
 
 /* Makes a lease LOST that has ended, although the thread has not run yet. */
@@ -166,30 +165,23 @@ static void renewer_expire(struct renewer *renewer, struct renewer_entry *entry,
 static void renewer_serve_deadlines(struct renewer *renewer)
 {
     uint64_t now_ns = clock_boottime_ns();
+    struct watch *watch;
 
-    while (heap_top_key(&renewer->deadlines) <= now_ns)
-        renewer_serve(renewer,
-                      CONTAINER_OF(heap_top(&renewer->deadlines), struct renewer_entry, due));
+    while ((watch = watcher_overdue(&renewer->watcher, now_ns)))
+        renewer_serve_watch(renewer, watch);
 }
 
-/* Ignores the timer's event: each turn serves all deadlines. */
 static void renewer_serve_events(struct renewer *renewer)
 {
-    struct epoll_event events[RENEWER_EVENTS_MAX];
-    int count = epoll_wait(renewer->events, events, RENEWER_EVENTS_MAX, 0);
-    bool stale = false;
+    uint64_t numbers[WATCHER_EVENTS_MAX];
+    uint32_t count = watcher_take_events(&renewer->watcher, numbers);
 
-    for (int i = 0; i < count; i++) {
-        uint64_t number = events[i].data.u64;
-        struct map_link *link = map_find(&renewer->watches, number);
+    for (uint32_t i = 0; i < count; i++) {
+        struct watch *watch = watcher_find(&renewer->watcher, numbers[i]);
 
-        if (link)
-            renewer_serve(renewer, CONTAINER_OF(link, struct renewer_entry, watch));
-        else
-            stale |= number != RENEWER_TIMER;
+        if (watch)
+            renewer_serve_watch(renewer, watch);
     }
-    if (stale)
-        renewer_forget_closed(renewer);
 }
 
 static void renewer_call_back(struct renewer *renewer)
@@ -214,12 +206,12 @@ static void renewer_call_back(struct renewer *renewer)
  * Waits without the mutex, but reads events with it: another thread may have taken a claim
  * meanwhile.
  */
-static void renewer_wait(struct renewer *renewer)
+static void renewer_wait(struct renewer *renewer, int timeout_ms)
 {
-    struct pollfd ready = {.fd = renewer->events, .events = POLLIN};
+    struct pollfd ready = {.fd = renewer->watcher.events, .events = POLLIN};
 
     pthread_mutex_unlock(&renewer->mutex);
-    poll(&ready, 1, -1);
+    poll(&ready, 1, timeout_ms);
     pthread_mutex_lock(&renewer->mutex);
 }
 
@@ -232,7 +224,7 @@ static void *renewer_run(void *argument)
         renewer_serve_deadlines(renewer);
         renewer_call_back(renewer);
         renewer_set_timer(renewer);
-        renewer_wait(renewer);
+        renewer_wait(renewer, -1);
         renewer_serve_events(renewer);
     }
     pthread_mutex_unlock(&renewer->mutex);
@@ -241,20 +233,33 @@ static void *renewer_run(void *argument)
 
 /* ---- beginning and end ---- */
 
-bool renewer_open(struct renewer *renewer)
+static bool renewer_open_servers(struct renewer *renewer, const struct servers *servers)
 {
-    *renewer = (struct renewer){
-        .events = -1,
-        .timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK),
-    };
+    renewer->servers = calloc(servers->count, sizeof(*renewer->servers));
+    if (!renewer->servers)
+        return false;
+    while (renewer->server_count < servers->count) {
+        size_t server = renewer->server_count;
+
+        if (!server_connections_open(&renewer->servers[server], &renewer->watcher, servers, server))
+            return false;
+        renewer->server_count++;
+    }
+    return true;
+}
+
+bool renewer_open(struct renewer *renewer, const struct servers *servers)
+{
+    pthread_condattr_t monotonic;
+
+    *renewer = (struct renewer){.started = false};
     pthread_mutex_init(&renewer->mutex, NULL);
-    pthread_cond_init(&renewer->changed, NULL);
-    heap_init(&renewer->deadlines, &system_memory);
-    map_init(&renewer->watches, &system_memory);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&renewer->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     list_init(&renewer->losses);
-    if (renewer->timer >= 0)
-        renewer->events = renewer_create_events(renewer->timer);
-    if (renewer->events >= 0 && map_reserve(&renewer->watches))
+    if (watcher_open(&renewer->watcher) && renewer_open_servers(renewer, servers))
         return true;
     renewer_close(renewer);
     return false;
@@ -262,7 +267,6 @@ bool renewer_open(struct renewer *renewer)
 
 void renewer_close(struct renewer *renewer)
 {
-    assert(heap_top_key(&renewer->deadlines) == UINT64_MAX);
     if (renewer->started) {
         pthread_mutex_lock(&renewer->mutex);
         renewer->ending = true;
@@ -270,12 +274,11 @@ void renewer_close(struct renewer *renewer)
         pthread_mutex_unlock(&renewer->mutex);
         pthread_join(renewer->thread, NULL);
     }
-    if (renewer->events >= 0)
-        close(renewer->events);
-    if (renewer->timer >= 0)
-        close(renewer->timer);
-    heap_free(&renewer->deadlines);
-    map_free(&renewer->watches);
+    for (size_t i = 0; i < renewer->server_count; i++)
+        server_connections_close(&renewer->servers[i], &renewer->watcher);
+    assert(renewer->watcher.deadlines.count == 0);
+    free(renewer->servers);
+    watcher_close(&renewer->watcher);
     pthread_cond_destroy(&renewer->changed);
     pthread_mutex_destroy(&renewer->mutex);
 }
@@ -285,9 +288,7 @@ bool renewer_reserve(struct renewer *renewer)
     bool reserved;
 
     pthread_mutex_lock(&renewer->mutex);
-    reserved = heap_reserve(&renewer->deadlines, renewer->reserved + 1);
-    if (reserved)
-        renewer->reserved++;
+    reserved = watcher_reserve(&renewer->watcher);
     pthread_mutex_unlock(&renewer->mutex);
     return reserved;
 }
@@ -295,8 +296,12 @@ bool renewer_reserve(struct renewer *renewer)
 void renewer_unreserve(struct renewer *renewer)
 {
     pthread_mutex_lock(&renewer->mutex);
-    renewer->reserved--;
-    heap_trim(&renewer->deadlines, renewer->reserved);
+    watcher_unreserve(&renewer->watcher);
+    /* Without entries, only the servers have watches. */
+    if (renewer->watcher.reserved == renewer->server_count) {
+        for (size_t i = 0; i < renewer->server_count; i++)
+            pool_close(&renewer->servers[i].pool);
+    }
     pthread_mutex_unlock(&renewer->mutex);
 }
 
@@ -319,22 +324,19 @@ bool renewer_start(struct renewer *renewer)
     return started;
 }
 
-/* ---- for the owners of claims ---- */
+/* ---- keeping ---- */
 
 enum dflockd_status renewer_keep(struct renewer *renewer, struct renewer_entry *entry)
 {
     enum dflockd_status status = DFLOCKD_STATUS_NO_MEMORY;
+    struct watch_wish wish = renewer_wish(entry);
 
     pthread_mutex_lock(&renewer->mutex);
     assert(renewer->started && !entry->kept && !entry->lost);
-    entry->watched_descriptor = -1;
-    map_insert(&renewer->watches, &entry->watch, ++renewer->watch_number);
-    if (!renewer_watch(renewer, entry)) {
-        map_remove(&renewer->watches, &entry->watch);
-    } else {
+    if (watcher_add(&renewer->watcher, &entry->watch, &wish)) {
         status = DFLOCKD_STATUS_DONE;
         entry->kept = true;
-        heap_insert(&renewer->deadlines, &entry->due, claim_due_ns(&entry->claim));
+        entry->counted = server_connections_place(renewer_server_of(renewer, entry), &entry->claim);
         renewer_serve(renewer, entry); /* no event reports bytes that came with the grant */
         renewer_set_timer(renewer);
     }
@@ -342,18 +344,86 @@ enum dflockd_status renewer_keep(struct renewer *renewer, struct renewer_entry *
     return status;
 }
 
-bool renewer_take(struct renewer *renewer, struct renewer_entry *entry)
+void renewer_lend_connection(struct renewer *renewer, struct renewer_entry *entry)
 {
-    bool taken;
+    pthread_mutex_lock(&renewer->mutex);
+    assert(!entry->kept && !entry->claim.connection);
+    claim_give_connection(&entry->claim, pool_take(&renewer_server_of(renewer, entry)->pool));
+    pthread_mutex_unlock(&renewer->mutex);
+}
+
+void renewer_return_connection(struct renewer *renewer, struct renewer_entry *entry)
+{
+    pthread_mutex_lock(&renewer->mutex);
+    assert(!entry->kept);
+    pool_give(&renewer_server_of(renewer, entry)->pool, claim_take_connection(&entry->claim));
+    pthread_mutex_unlock(&renewer->mutex);
+}
+
+/* ---- release ---- */
+
+/* Waits for a change, at most until `until_ns` of clock_monotonic_ns. A callback runs on the
+ * thread, so it does the thread's work meanwhile. */
+static void renewer_await_change(struct renewer *renewer, uint64_t until_ns)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    const struct timespec until = {
+        .tv_sec = (time_t)(until_ns / NS_PER_S),
+        .tv_nsec = (long)(until_ns % NS_PER_S),
+    };
+
+    if (!pthread_equal(pthread_self(), renewer->thread)) {
+        pthread_cond_timedwait(&renewer->changed, &renewer->mutex, &until);
+        return;
+    }
+    renewer_serve_deadlines(renewer);
+    renewer_set_timer(renewer);
+    renewer_wait(renewer, until_ns > now_ns ? (int)((until_ns - now_ns) / NS_PER_MS) + 1 : 0);
+    renewer_serve_events(renewer);
+}
+
+static void renewer_await_release(struct renewer *renewer, struct renewer_entry *entry)
+{
+    struct server_connections *server = renewer_server_of(renewer, entry);
+    uint64_t until_ns = clock_monotonic_ns() + entry->claim.terms.reply_timeout_ms * NS_PER_MS;
+
+    renewer_serve_shared(renewer, server);
+    renewer_set_timer(renewer);
+    while (entry->claim.releasing && clock_monotonic_ns() < until_ns)
+        renewer_await_change(renewer, until_ns);
+    if (entry->claim.releasing)
+        entry->claim.release_status = DFLOCKD_STATUS_NO_REPLY;
+}
+
+enum dflockd_status renewer_release(struct renewer *renewer, struct renewer_entry *entry)
+{
+    struct server_connections *server = renewer_server_of(renewer, entry);
+    enum dflockd_status status;
+    bool is_shared;
 
     pthread_mutex_lock(&renewer->mutex);
     renewer_expire(renewer, entry, clock_boottime_ns());
-    taken = entry->kept;
-    if (taken)
-        renewer_unwatch(renewer, entry);
+    if (!entry->kept) {
+        status = entry->lost ? DFLOCKD_STATUS_LOST : DFLOCKD_STATUS_NOT_HELD;
+        pthread_mutex_unlock(&renewer->mutex);
+        return status;
+    }
+    renewer_unwatch(renewer, entry);
+    is_shared = shared_release(&server->shared, &entry->claim);
+    if (is_shared)
+        renewer_await_release(renewer, entry);
+    shared_leave(&server->shared, &entry->claim);
+    renewer_serve_shared(renewer, server);
+    renewer_set_timer(renewer);
     pthread_mutex_unlock(&renewer->mutex);
-    return taken;
+    status = is_shared ? claim_finish_release(&entry->claim) : claim_release(&entry->claim);
+    renewer_return_connection(renewer, entry);
+    if (status != DFLOCKD_STATUS_DONE)
+        renewer_publish(renewer, entry, status == DFLOCKD_STATUS_LOST);
+    return status;
 }
+
+/* ---- for the owners of claims ---- */
 
 enum dflockd_status renewer_renew(struct renewer *renewer, struct renewer_entry *entry,
                                   uint64_t lease_s)

@@ -1,6 +1,6 @@
 /*
- * The thread of a client. It drives the claims that are held (claim.h), renews their leases in time
- * and reports each loss.
+ * The thread of a client. It drives the claims that are held (claim.h) and the shared connections
+ * (shared.h), renews the leases in time and reports each loss.
  *
  * The renewer owns a kept claim with its connection. No other thread uses the claim until
  * renewer_take. One mutex guards the renewer and the kept claims. Nothing waits with the mutex
@@ -8,7 +8,7 @@
  *
  * Time is CLOCK_BOOTTIME, because the server's clock runs while this machine sleeps. A lease that
  * ended meanwhile must be over as soon as the machine wakes. The thread waits for one timer, by
- * which other threads wake it too, and for the connections.
+ * which other threads wake it too, and for the connections (watcher.h).
  */
 #ifndef CLIENT_RENEWER_H
 #define CLIENT_RENEWER_H
@@ -17,31 +17,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/heap.h"
 #include "base/list.h"
-#include "base/map.h"
 #include "client/claim.h"
+#include "client/server_connections.h"
+#include "client/servers.h"
+#include "client/watcher.h"
 #include "dflockd/client.h"
 
 /* Before the first renewer_keep, all members are 0 except `claim`, `lost_callback` and `owner`. */
 struct renewer_entry {
     struct claim claim; /* the renewer owns it while `kept` */
+    size_t server;      /* of its connection; set it before renewer_keep */
     /* The thread calls it once for each loss, without the mutex. NULL: no call. */
     void (*lost_callback)(void *owner, enum dflockd_status why);
     void *owner;
 
     /* Private, guarded by the mutex. */
     bool kept;
-    bool lost; /* until renewer_reset */
+    bool counted; /* in `apart` of its server */
+    bool lost;    /* until renewer_reset */
     enum dflockd_status why;
     char problem[DFLOCKD_PROBLEM_MAX];
-    struct heap_node due;
+    struct watch watch;
     struct list_link loss; /* in `losses` until its callback is called */
-    /* What epoll watches for it. */
-    struct map_link watch; /* events have its hash, which changes with the connection */
-    uint64_t watched_connection;
-    int watched_descriptor;
-    uint32_t watched_events;
 };
 
 struct renewer {
@@ -50,23 +48,22 @@ struct renewer {
     pthread_t thread;
     bool started;
     bool ending;
-    int events; /* epoll: the timer and the connections of all kept claims */
-    int timer;
-    uint32_t reserved; /* entries that the heap has room for */
-    struct heap deadlines;
-    struct map watches;                /* the kept entries */
-    uint64_t watch_number;             /* the last hash */
+    struct watcher watcher;
+    struct server_connections *servers; /* as many as `server_count` */
+    size_t server_count;
     struct list losses;                /* entries whose callbacks must be called */
     struct renewer_entry *in_callback; /* the entry whose callback runs; NULL: none */
 };
 
-/* Opens a renewer, without a thread. Returns false if out of memory or descriptors. */
-bool renewer_open(struct renewer *renewer);
+/* Opens a renewer, without a thread. `servers` must live longer. Returns false if out of memory or
+ * descriptors. */
+bool renewer_open(struct renewer *renewer, const struct servers *servers);
 
 /* Ends the thread. No claim may be kept. */
 void renewer_close(struct renewer *renewer);
 
-/* Reserve memory for one more entry, or free that of one. Returns false if out of memory. */
+/* Reserve memory for one more entry, or free that of one. Returns false if out of memory. Idle
+ * connections close with the last entry. */
 bool renewer_reserve(struct renewer *renewer);
 void renewer_unreserve(struct renewer *renewer);
 
@@ -76,8 +73,14 @@ bool renewer_start(struct renewer *renewer);
 /* Keeps a claim that is HELD. Returns DONE, or NO_MEMORY and does not keep it. */
 enum dflockd_status renewer_keep(struct renewer *renewer, struct renewer_entry *entry);
 
-/* Returns the claim to its owner. Returns false if it is not kept. */
-bool renewer_take(struct renewer *renewer, struct renewer_entry *entry);
+/* Releases a claim that is kept, and waits for the reply. Returns as claim_release, or NOT_HELD or
+ * LOST if it is not kept. A callback may call this. */
+enum dflockd_status renewer_release(struct renewer *renewer, struct renewer_entry *entry);
+
+/* Gives the claim an idle connection to its server, if there is one. Takes the connection of a
+ * claim that is over, for the next claims. The claim must not be kept. */
+void renewer_lend_connection(struct renewer *renewer, struct renewer_entry *entry);
+void renewer_return_connection(struct renewer *renewer, struct renewer_entry *entry);
 
 /*
  * Renews by `lease_s` (0: as the claim's terms say) now. Waits for the reply, at most until the

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 enum {
-    SERVERS_MAX = 16
+    SERVERS_MAX = 16,
+    MANY_MAX = 64
 };
 
 struct attempt {
@@ -23,6 +24,8 @@ struct attempt {
     const char *key;
     struct dflockd_client *client;
     struct dflockd_lock *lock;
+    struct dflockd_lock *many[MANY_MAX];
+    unsigned many_count;
     char problem[DFLOCKD_PROBLEM_MAX];
 };
 
@@ -97,6 +100,34 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
     return true;
 }
 
+/* Acquires locks with the keys key-0, key-1 and so on. Returns the first status that is not DONE. */
+static enum dflockd_status acquire_many(struct attempt *attempt, unsigned count)
+{
+    enum dflockd_status status = DFLOCKD_STATUS_DONE;
+
+    while (status == DFLOCKD_STATUS_DONE && attempt->many_count < count) {
+        struct dflockd_lock **lock = &attempt->many[attempt->many_count];
+        char key[16];
+
+        snprintf(key, sizeof(key), "key-%u", attempt->many_count);
+        status = dflockd_lock_new(lock, attempt->client, key, &attempt->lock_options);
+        if (status != DFLOCKD_STATUS_DONE)
+            break;
+        attempt->many_count++;
+        status = dflockd_lock_acquire(*lock, 0);
+    }
+    return status;
+}
+
+static void print_held(const struct attempt *attempt)
+{
+    unsigned held = 0;
+
+    for (unsigned i = 0; i < attempt->many_count; i++)
+        held += dflockd_lock_held(attempt->many[i]);
+    printf("%u ", held);
+}
+
 /* Returns the status of an action, and prints its details. */
 static enum dflockd_status do_action(struct attempt *attempt, const char *name, unsigned number)
 {
@@ -114,6 +145,14 @@ static enum dflockd_status do_action(struct attempt *attempt, const char *name, 
         return dflockd_lock_renew(lock, number);
     if (strcmp(name, "release") == 0)
         return dflockd_lock_release(lock);
+    if (strcmp(name, "many") == 0)
+        return acquire_many(attempt, number < MANY_MAX ? number : MANY_MAX);
+    if (strcmp(name, "held") == 0) {
+        print_held(attempt);
+        return DFLOCKD_STATUS_DONE;
+    }
+    if (strcmp(name, "release-many") == 0)
+        return dflockd_locks_release(attempt->many, attempt->many_count);
     if (strcmp(name, "ping") == 0)
         return dflockd_client_ping(attempt->client, number);
     if (strcmp(name, "stats") == 0) {
@@ -165,6 +204,8 @@ int main(int count, char **arguments)
         dflockd_lock_problem(attempt.lock, attempt.problem);
         printf("%s %s %s\n", arguments[i], name_of(status), attempt.problem);
     }
+    for (unsigned i = 0; i < attempt.many_count; i++)
+        dflockd_lock_free(attempt.many[i]);
     dflockd_lock_free(attempt.lock);
     dflockd_client_close(attempt.client);
     return 0;

@@ -10,10 +10,6 @@
 
 #include "harness.h"
 
-enum {
-    LOCKS = 20
-};
-
 struct fixture {
     struct served served;
     struct dflockd_client *client;
@@ -211,36 +207,6 @@ static void invalid_lock_options_are_refused(void **state)
     assert_status(dflockd_lock_acquire(lock, INT64_MAX), DFLOCKD_STATUS_INVALID);
     assert_false(dflockd_lock_held(lock));
     dflockd_lock_free(lock);
-}
-
-static int count_descriptors(void)
-{
-    int count = 0;
-
-    for (int i = 0; i < 1024; i++)
-        count += fcntl(i, F_GETFD) >= 0;
-    return count;
-}
-
-static void a_held_lock_takes_only_the_descriptor_of_its_connection(void **state)
-{
-    struct fixture *f = *state;
-    struct dflockd_lock *locks[LOCKS];
-    int before = count_descriptors();
-
-    for (int i = 0; i < LOCKS; i++) {
-        char key[16];
-
-        snprintf(key, sizeof(key), "key-%d", i);
-        locks[i] = new_lock(f->client, key, NULL);
-    }
-    assert_int_equal(count_descriptors(), before);
-    for (int i = 0; i < LOCKS; i++)
-        assert_done(dflockd_lock_acquire(locks[i], 0));
-    assert_int_equal(count_descriptors(), before + LOCKS);
-    for (int i = 0; i < LOCKS; i++)
-        dflockd_lock_free(locks[i]);
-    assert_int_equal(count_descriptors(), before);
 }
 
 static void a_lock_reuses_its_connection(void **state)
@@ -454,7 +420,6 @@ int main(void)
         TEST(renew_sets_the_requested_lease),
         TEST(a_key_has_any_bytes_except_white_space),
         TEST(invalid_lock_options_are_refused),
-        TEST(a_held_lock_takes_only_the_descriptor_of_its_connection),
         TEST(a_lock_reuses_its_connection),
         TEST_WITH(a_connection_that_the_server_closed_is_replaced, set_up_impatient),
         TEST_WITH(a_held_lock_outlives_the_read_timeout, set_up_impatient),

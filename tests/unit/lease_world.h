@@ -20,7 +20,7 @@
 
 enum {
     WORLD_LINKS = 48,
-    WORLD_PIPE = 16, /* messages on their way in one direction */
+    WORLD_PIPE = 64, /* messages on their way in one direction */
     WORLD_NO_LINK = -1,
     WORLD_LEASE_MAX_S = 8
 };

@@ -15,7 +15,7 @@
 static void a_silent_connection_is_replaced_after_its_timeout(void **state)
 {
     struct lease lease = unverified_lease();
-    struct lease owning = owning_lease();
+    struct lease verifying = verifying_lease();
     double reply_s = REPLY_TIMEOUT_S;
     double connect_s = CONNECT_TIMEOUT_S;
 
@@ -27,9 +27,22 @@ static void a_silent_connection_is_replaced_after_its_timeout(void **state)
     assert_unverified(&lease);
     assert_true(lease_due_ns(&lease) <= lease_at(2 + connect_s + reply_s));
     assert_int_equal(lease_next(&lease, lease_at(2 + connect_s + reply_s)), LEASE_CONNECT);
-    lease_next(&owning, lease_at(2 + reply_s));
-    assert_unverified(&owning);
-    assert_int_equal(lease_next(&owning, lease_at(3 + reply_s)), LEASE_CONNECT);
+    lease_next(&verifying, lease_at(3 + reply_s));
+    assert_unverified(&verifying);
+    assert_int_equal(lease_next(&verifying, lease_at(4 + reply_s)), LEASE_CONNECT);
+}
+
+/* The server may process it later, and release the grant with the end of that connection. */
+static void no_connection_follows_own_without_a_reply(void **state)
+{
+    struct lease lease = owning_lease();
+
+    (void)state;
+    assert_int_equal(lease_due_ns(&lease), lease_at(LEASE_S));
+    assert_int_equal(lease_next(&lease, lease_at(LEASE_S) - 1), LEASE_DO_NOTHING);
+    assert_unverified(&lease);
+    lease_disconnect(&lease, 20);
+    assert_lost(&lease, DFLOCKD_STATUS_DISCONNECTED);
 }
 
 static void a_lease_without_a_connection_is_not_held_and_reconnects_at_once(void **state)
@@ -231,6 +244,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_silent_connection_is_replaced_after_its_timeout),
+        cmocka_unit_test(no_connection_follows_own_without_a_reply),
         cmocka_unit_test(a_lease_without_a_connection_is_not_held_and_reconnects_at_once),
         cmocka_unit_test(own_alone_does_not_hold_the_lease_again),
         cmocka_unit_test(own_and_a_renewal_hold_the_lease_again),

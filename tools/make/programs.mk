@@ -20,6 +20,7 @@ $(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/s
                     $(BUILD)/src/base/advice.o $(BUILD)/src/base/auth_token.o $(BUILD)/src/os/address.o \
                     $(BUILD)/src/os/clock.o $(BUILD)/src/os/standard_descriptors.o \
                     $(BUILD)/src/os/standard_output.o $(BUILD)/src/client/claim.o \
+                    $(BUILD)/src/client/claim_text.o \
                     $(BUILD)/src/client/lease.o $(BUILD)/libdflockd.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsodium -lgnutls
 
