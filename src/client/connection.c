@@ -66,6 +66,7 @@ struct dflockd_connection {
     enum stage stage;
     enum dflockd_status failure; /* in STAGE_BROKEN */
     int descriptor;              /* of the connector while there is one; -1: none */
+    pid_t process;               /* that opened it */
     bool write_closed;           /* the peer accepts no more bytes; it may have sent a reason */
     bool read_closed;            /* the peer has ended TLS */
     bool auth_pending;           /* the first pending request is `auth` */
@@ -91,10 +92,14 @@ struct dflockd_connection {
 
 static void connection_close_descriptor(struct dflockd_connection *connection)
 {
-    if (connection->connector)
+    if (connection->connector) {
         connector_free(connection->connector);
-    else if (connection->descriptor >= 0)
+    } else if (connection->descriptor >= 0) {
+        /* A child of fork(2) has a copy of the descriptor, so close(2) would not tell the peer. */
+        if (getpid() == connection->process)
+            shutdown(connection->descriptor, SHUT_RDWR);
         close(connection->descriptor);
+    }
     connection->connector = NULL;
     connection->descriptor = -1;
     buffer_free(&connection->requests);
@@ -362,6 +367,7 @@ enum dflockd_status connection_open(struct dflockd_connection **connection,
     if (!made)
         return DFLOCKD_STATUS_NO_MEMORY;
     made->descriptor = -1;
+    made->process = getpid();
     snprintf(made->text, sizeof(made->text), "%s", servers->addresses[server].text);
     status = connection_start(made, servers, &servers->addresses[server]);
     if (status == DFLOCKD_STATUS_DONE) {

@@ -173,6 +173,33 @@ static void a_cleared_cancel_cancels_nothing(void **state)
     dflockd_lock_free(lock);
 }
 
+/* ---- fork ---- */
+
+/* The child has copies of all descriptors. */
+static void a_client_leaves_the_queue_although_a_child_lives(void **state)
+{
+    struct fixture *f = *state;
+    struct dflockd_lock *holder = new_lock(f->rival, "key", NULL);
+    struct dflockd_lock *lock = new_lock(f->client, "key", NULL);
+    pid_t child;
+
+    assert_done(dflockd_lock_acquire(holder, 0));
+    assert_status(dflockd_lock_enqueue(lock), DFLOCKD_STATUS_WAITING);
+    child = fork();
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_status(dflockd_lock_release(lock), DFLOCKD_STATUS_NOT_HELD);
+    eventually(stats_hold(f->rival, "\"waiters\":0"));
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    assert_done(dflockd_lock_release(holder));
+    dflockd_lock_free(holder);
+    dflockd_lock_free(lock);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -184,6 +211,7 @@ int main(void)
         TEST(another_thread_can_cancel_a_wait),
         TEST(a_cancel_before_the_wait_cancels_one_wait),
         TEST(a_cleared_cancel_cancels_nothing),
+        TEST(a_client_leaves_the_queue_although_a_child_lives),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

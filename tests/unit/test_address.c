@@ -55,9 +55,9 @@ static void a_path_is_a_unix_socket(void **state)
 
 static void invalid_addresses_are_reported(void **state)
 {
-    static const char *const texts[] = {"",        ":1",      "host:",  "host:0", "host:65536",
-                                        "host:1x", "host:-1", "[::1",   "[]:1",   "[::1]1",
-                                        "unix:",   "[::1]:",  "host:+1"};
+    static const char *const texts[] = {"",        ":1",      "host:",   "host:0", "host:65536",
+                                        "host:1x", "host:-1", "[::1",    "[]:1",   "[::1]1",
+                                        "unix:",   "[::1]:",  "host:+1", "/path",  "http://host"};
     char text[ADDRESS_TEXT_MAX + 1];
     struct address address;
 
@@ -66,6 +66,8 @@ static void invalid_addresses_are_reported(void **state)
         assert_false(address_parse(&address, texts[i], address_problem));
         assert_non_null(strstr(address_problem, texts[i]));
     }
+    assert_string_equal(address_problem,
+                        "'http://host' is not host:port or unix:/path; leave out http://");
     memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     assert_false(address_parse(&address, text, address_problem));

@@ -114,9 +114,10 @@ static void seconds_have_up_to_three_decimals(void **state)
     static const struct {
         const char *argument;
         uint64_t ms;
-    } right[] = {{"--wait=0.5", 500}, {"--wait=2", 2000},     {"--wait=1.25", 1250},
-                 {"--wait=0.001", 1}, {"--wait=9.000", 9000}, {"--wait=007.1", 7100}};
-    static const char *const wrong[] = {"",   "0",   "9.001", "0.0001", ".5",
+    } right[] = {{"--wait=0.5", 500},   {"--wait=2", 2000},  {"--wait=1.25", 1250},
+                 {"--wait=.5", 500},    {"--wait=0.001", 1}, {"--wait=9.000", 9000},
+                 {"--wait=007.1", 7100}};
+    static const char *const wrong[] = {"",   "0",   "9.001", "0.0001", ".",
                                         "1.", "-1",  "1e1",   "0x1",    " 1",
                                         "1 ", "nan", "1,5",   "1.2.3",  "99999999999999999999"};
     struct flags_reading reading;

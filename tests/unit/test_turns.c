@@ -14,6 +14,9 @@
 #include <stdlib.h>
 
 #include "base/time_units.h"
+#include "server/connection_id.h"
+#include "steps.h"
+#include "stripes_fixture.h"
 #include "world.h"
 
 enum {
@@ -339,6 +342,63 @@ static void send_at_random(uint32_t client)
     }
 }
 
+/* ---- effects ---- */
+
+static struct lock_token tokens[2];
+
+/* As another worker's client that holds lock `number`. */
+static void hold_elsewhere(uint32_t number, const char *name)
+{
+    struct lock_key key = key_named(clients.world.stripes, LOCK_KIND_LOCK, name);
+    uint64_t wake = 0;
+
+    tokens[number] =
+        acquire_in_stripes(clients.world.stripes, clients.world.now_ns,
+                           connection_id_make(1000 + number, 1, 1000), &key, 0, FOREVER_S, &wake)
+            .token;
+}
+
+static void release_elsewhere(uint32_t number, const char *name, uint64_t *wake)
+{
+    struct lock_key key = key_named(clients.world.stripes, LOCK_KIND_LOCK, name);
+
+    assert_int_equal(apply_to_stripes(clients.world.stripes, clients.world.now_ns,
+                                      release_request(&key, tokens[number]), wake)
+                         .outcome,
+                     DFLOCKD_OK);
+}
+
+static void release_the_second(void *context)
+{
+    uint64_t *wake = context;
+
+    release_elsewhere(1, "second", wake);
+}
+
+/* The mailbox is not empty at that moment, so nobody wakes the worker for the second effect. */
+static void an_effect_posted_while_others_are_taken_is_served(void **state)
+{
+    uint64_t wake = 0;
+
+    (void)state;
+    start((struct world_setting){.workers = 2}, 4);
+    hold_elsewhere(0, "first");
+    hold_elsewhere(1, "second");
+    world_send(clients.descriptor[0], "l\nfirst\n%d\n", FOREVER_S);
+    world_send(clients.descriptor[2], "l\nsecond\n%d\n", FOREVER_S);
+    world_settle(&clients.world);
+    release_elsewhere(0, "first", &wake);
+    assert_true(wake & 1);
+    clients.world.workers[0].busy = true;
+    wake = 0;
+    steps_interrupt_take(release_the_second, &wake);
+    world_settle(&clients.world);
+    assert_false(wake & 1);
+    assert_int_equal(simulated_replies(clients.descriptor[0])->ok, 1);
+    assert_int_equal(simulated_replies(clients.descriptor[2])->ok, 1);
+    world_end(&clients.world, __func__);
+}
+
 static void any_load_ends(void **state)
 {
     (void)state;
@@ -375,6 +435,7 @@ int main(void)
         cmocka_unit_test(waits_and_leases_that_end_together),
         cmocka_unit_test(statistics_of_many_keys),
         cmocka_unit_test(a_drain_with_many_queued_claims),
+        cmocka_unit_test(an_effect_posted_while_others_are_taken_is_served),
         cmocka_unit_test(any_load_ends),
     };
 
