@@ -373,7 +373,7 @@ static enum dflockd_status claim_await_release(struct claim *claim, uint32_t sta
     }
 }
 
-/* Sends the release. Connects if there is no connection. */
+/* Sends the release, and waits for the reply. Connects if there is no connection. */
 static enum dflockd_status claim_send_release(struct claim *claim, const char *token,
                                               uint32_t stale)
 {
@@ -476,6 +476,82 @@ enum dflockd_status claim_finish_release(struct claim *claim)
     }
     explicit_bzero(claim->moved_token, sizeof(claim->moved_token));
     return claim_caller_status(status);
+}
+
+/* ---- a release in an event loop ---- */
+
+static enum dflockd_status claim_request_release(struct claim *claim, const char *token)
+{
+    struct dflockd_request request = claim_request(claim, DFLOCKD_RELEASE);
+    enum dflockd_status status = DFLOCKD_STATUS_DONE;
+
+    request.token = token;
+    if (!claim->connection)
+        status = claim_connect(claim);
+    if (status == DFLOCKD_STATUS_DONE)
+        status = dflockd_connection_send(claim->connection, &request);
+    if (status != DFLOCKD_STATUS_DONE) {
+        claim_note_problem(claim, status);
+        claim_drop_connection(claim);
+    }
+    return status;
+}
+
+void claim_release_begin(struct claim *claim, struct claim_release *release, const char *token)
+{
+    *release = (struct claim_release){0};
+    if (claim->connection)
+        release->stale = claim_pending_replies(claim);
+    memcpy(release->token, token ? token : claim->lease.token, sizeof(release->token));
+    lease_release(&claim->lease);
+    release->sent = claim_request_release(claim, release->token);
+}
+
+/* Receives up to the reply to the release. Returns its status, AGAIN, or what ended the
+ * connection. */
+static enum dflockd_status claim_receive_release(struct claim *claim, struct claim_release *release)
+{
+    struct dflockd_reply reply;
+    enum dflockd_status status;
+
+    if (release->sent != DFLOCKD_STATUS_DONE)
+        return release->sent;
+    do {
+        status = dflockd_connection_receive(claim->connection, &reply);
+        if (status != DFLOCKD_STATUS_DONE)
+            return status;
+    } while (release->stale-- > 0);
+    return reply.status;
+}
+
+enum dflockd_status claim_release_step(struct claim *claim, struct claim_release *release)
+{
+    enum dflockd_status status = claim_receive_release(claim, release);
+
+    if (status == DFLOCKD_STATUS_DISCONNECTED && !release->again) {
+        release->again = true;
+        release->stale = 0;
+        claim_note_problem(claim, status);
+        claim_drop_connection(claim);
+        release->sent = claim_request_release(claim, release->token);
+        status = claim_receive_release(claim, release);
+    }
+    if (status == DFLOCKD_STATUS_AGAIN)
+        return status;
+    return claim_release_end(claim, release, status);
+}
+
+enum dflockd_status claim_release_end(struct claim *claim, struct claim_release *release,
+                                      enum dflockd_status why)
+{
+    if (why != DFLOCKD_STATUS_DONE) {
+        claim_note_problem(claim, why);
+        claim_drop_connection(claim);
+        if (release->again)
+            why = DFLOCKD_STATUS_DISCONNECTED;
+    }
+    explicit_bzero(release->token, sizeof(release->token));
+    return claim_caller_status(why);
 }
 
 void claim_close(struct claim *claim)

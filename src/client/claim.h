@@ -166,6 +166,25 @@ void claim_channel_ended(struct claim *claim, enum dflockd_status why, const cha
  * and waits. Returns as claim_release. */
 enum dflockd_status claim_finish_release(struct claim *claim);
 
+/* A release in an event loop. The token is wiped at its end. */
+struct claim_release {
+    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    enum dflockd_status sent; /* DONE, or why the request was not sent */
+    uint32_t stale;           /* replies to earlier requests that come first */
+    bool again;               /* the first connection has ended, and a second one is used */
+};
+
+/*
+ * As claim_release, without waiting. `token` is for a grant that the lease does not know; NULL: the
+ * lease's. Then call claim_release_step at once, and when claim_descriptor is ready. That returns
+ * AGAIN if the reply is pending, otherwise as claim_release. The caller limits the time, and calls
+ * claim_release_end if it ends before.
+ */
+void claim_release_begin(struct claim *claim, struct claim_release *release, const char *token);
+enum dflockd_status claim_release_step(struct claim *claim, struct claim_release *release);
+enum dflockd_status claim_release_end(struct claim *claim, struct claim_release *release,
+                                      enum dflockd_status why);
+
 /* Closes the connection, so that the server cancels and releases. The lease is NONE or LOST. */
 void claim_close(struct claim *claim);
 

@@ -482,6 +482,60 @@ def test_without_a_command_a_full_output_releases(server):
     assert held(server) == []
 
 
+@contextmanager
+def held_with_full_output(server):
+    """A `lock key` that has the lock, and no room for its token: the process, and the pipe."""
+    reader, writer = os.pipe()
+    os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096))
+    process = subprocess.Popen([str(CTL), "lock", "key", "--lease", "1"], stdout=writer,
+                               stderr=subprocess.PIPE, text=True, env=environment(server))
+    os.close(writer)
+    try:
+        eventually(lambda: held(server))
+        time.sleep(1.5)
+        yield process, reader
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reader)
+
+
+def rest_of(process, reader):
+    """Exit status, all of standard output after the filling, standard error."""
+    errors = process.communicate(timeout=30)[1]
+    output = b""
+    while data := os.read(reader, 65536):
+        output += data
+    return process.returncode, output.lstrip(b"x").decode(), errors
+
+
+def test_without_a_command_the_lock_is_kept_while_output_is_full(server):
+    with held_with_full_output(server) as (process, reader):
+        assert [entry["key"] for entry in held(server)] == ["key"]
+        assert os.read(reader, 4096) == b"x" * 4096
+        token = os.read(reader, 4096).decode().strip()
+        assert f"fence {int(token[:16], 16)}, until" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert rest_of(process, reader) == (0, "", "")
+    assert held(server) == []
+
+
+def test_without_a_command_a_signal_ends_it_while_output_is_full(server):
+    with held_with_full_output(server) as (process, reader):
+        process.send_signal(signal.SIGTERM)
+        assert rest_of(process, reader) == (0, "", "")
+        assert held(server) == []
+
+
+def test_without_a_command_a_loss_is_reported_while_output_is_full(server):
+    with held_with_full_output(server) as (process, reader):
+        server.kill()
+        status, output, errors = rest_of(process, reader)
+    assert (status, output) == (LOST, "")
+    assert errors.startswith("dflockctl: lost 'key': ") and errors.count("\n") == 1
+    assert "stopped" not in errors
+
+
 # ---- several keys ----
 
 def test_several_keys_are_held_together(server):
@@ -552,6 +606,85 @@ def test_a_key_that_is_lost_during_the_wait_gives_all_back(server):
             server.terminate(signal.SIGCONT)
             status, output, errors = running.finish()
         assert (status, output) == (LOST, "") and "lost 'a' while waiting" in errors
+
+
+MANY = [f"key-{i}" for i in range(16)]  # 16 timeouts of 4 s are longer than a test waits
+
+
+def test_several_releases_share_one_timeout(server):
+    try:
+        done = ctl(server, "lock", *MANY, "--reply-timeout", "4", "--", "sh", "-c",
+                   f"kill -STOP {server.pid}; exit 3")
+    finally:
+        server.terminate(signal.SIGCONT)
+    assert done.returncode == 3
+    assert done.stderr.count("did not confirm the release") == len(MANY)
+
+
+def test_giving_up_several_keys_takes_one_timeout(server):
+    with Client(server) as client:
+        client.acquire("z", "10 1000")
+        with Running(server, "lock", "z", *MANY, "--lease", "1000", "--reply-timeout", "4", "--",
+                     "true") as running:
+            waits(server)
+            server.terminate(signal.SIGSTOP)
+            running.send(signal.SIGTERM)
+            status, _, errors = running.finish()
+            server.terminate(signal.SIGCONT)
+        assert status == 143 and errors.startswith("dflockctl: gave up waiting")
+        eventually(lambda: [entry["key"] for entry in held(server)] == ["z"])
+
+
+def test_a_second_signal_ends_the_release(server):
+    with Client(server) as client:
+        client.acquire("z", "10 1000")
+        with Running(server, "lock", "z", "a", "b", "--lease", "1000", "--reply-timeout", "600",
+                     "--", "true") as running:
+            waits(server)
+            server.terminate(signal.SIGSTOP)
+            running.send(signal.SIGINT)
+            assert "gave up" in running.process.stderr.readline()
+            running.send(signal.SIGINT)
+            status = running.finish()[0]
+            server.terminate(signal.SIGCONT)
+        assert status == -signal.SIGINT
+        eventually(lambda: [entry["key"] for entry in held(server)] == ["z"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_release_after_the_command(server, number):
+    with Running(server, "lock", "a", "b", "--reply-timeout", "600", "--", "sh", "-c",
+                 f"kill -STOP {server.pid}; echo $$; exit 3") as running:
+        wait_gone(int(running.line()))
+
+        def ends():
+            running.send(number)
+            return running.process.poll() is not None
+
+        eventually(ends)
+        status, _, errors = running.finish()
+        server.terminate(signal.SIGCONT)
+    assert status == 3 and errors.count("did not confirm the release") == 2
+    eventually(lambda: held(server) == [])
+
+
+def test_a_lease_that_ends_after_the_command_is_no_loss(server):
+    script = f"kill -STOP {server.pid}; (sleep 2.5; kill -CONT {server.pid}) & exit 0"
+    with Running(server, "lock", "a", "b", "--lease", "1", "--reply-timeout", "20", "--", "sh",
+                 "-c", script) as running:
+        status, _, errors = running.finish()
+    assert status == 0 and "lost" not in errors
+    eventually(lambda: held(server) == [])
+
+
+def test_a_release_by_another_client_before_the_end_is_a_loss(server):
+    script = "echo $DFLOCKD_TOKENS; read line; exit 0"
+    with subprocess.Popen([str(CTL), "lock", "a", "b", "--lease", "1000", "--", "sh", "-c", script],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env=environment(server)) as process, Client(server) as client:
+        assert client.call("r", "b", process.stdout.readline().split()[1]) == "ok"
+        errors = process.communicate("\n", timeout=30)[1]
+    assert process.returncode == LOST and "'b' was lost before the command ended" in errors
 
 
 def test_keys_of_several_servers_are_held_together(server):

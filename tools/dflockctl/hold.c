@@ -106,73 +106,126 @@ void hold_begin(struct hold *hold, const struct settings *settings, const char *
     hold_request(hold);
 }
 
-/* ---- the end of a wait ---- */
+/* ---- the end ---- */
 
-/*
- * Receives what the server has sent, and ends the connection. A server that gets the end of input
- * removes the waiter and closes; if it has sent the grant before, that is received here. Sets
- * `token` if so.
- */
-static void hold_receive_last(struct hold *hold, char token[DFLOCKD_TOKEN_LENGTH + 1])
+/* Sends a release. One without a connection, or by a token alone, may connect. */
+static void hold_send_release(struct hold *hold, const char *token)
 {
-    struct dflockd_connection *connection = hold->claim.connection;
-    int64_t until_ms = loop_now_ms() + HOLD_CANCEL_MS;
-    enum dflockd_status status = DFLOCKD_STATUS_DONE;
+    hold->end_stage = HOLD_RELEASES;
+    claim_release_begin(&hold->claim, &hold->release, token);
+}
 
-    /* Without a connected socket the server has not received the request. */
-    if (!connection || shutdown(dflockd_connection_descriptor(connection), SHUT_WR) < 0)
-        return;
-    while (status == DFLOCKD_STATUS_DONE || status == DFLOCKD_STATUS_AGAIN) {
-        struct pollfd watched = hold_watched(hold);
-        int64_t left_ms = until_ms - loop_now_ms();
-        struct dflockd_reply reply;
+void hold_release_begin(struct hold *hold)
+{
+    struct claim *claim = &hold->claim;
+    uint64_t now_ns = clock_boottime_ns();
 
-        if (left_ms <= 0)
-            return;
-        if (status == DFLOCKD_STATUS_AGAIN)
-            poll(&watched, 1, (int)left_ms);
-        status = dflockd_connection_receive(connection, &reply);
-        if (status == DFLOCKD_STATUS_DONE && *reply.token)
-            memcpy(token, reply.token, sizeof(reply.token));
+    hold->lease_end_ns = claim->lease.end_ns;
+    /* This process may have been stopped since the last step. */
+    hold->was_held = hold->state == HOLD_HELD && now_ns < hold->lease_end_ns;
+    hold->cancel_end_ns = now_ns + HOLD_CANCEL_MS * NS_PER_MS;
+    hold->release_end_ns = now_ns + claim->terms.reply_timeout_ms * NS_PER_MS;
+    if (!claim->connection || dflockd_connection_timeout(claim->connection) >= 0)
+        hold->release_end_ns += claim->terms.connect_timeout_ms * NS_PER_MS;
+    *hold->late_token = '\0';
+    if (hold->state == HOLD_OVER) {
+        hold->result = HOLD_LOST;
+        hold->end_stage = HOLD_ENDED;
+    } else if (hold_is_kept(hold) || *claim->lease.token) {
+        /* In WAITING the grant was received, and a renewal is to confirm it. */
+        hold_send_release(hold, NULL);
+    } else if (claim->connection &&
+               shutdown(dflockd_connection_descriptor(claim->connection), SHUT_WR) == 0) {
+        hold->end_stage = HOLD_CANCELS;
+    } else {
+        /* Without a connected socket the server has not received the request. */
+        hold->end_stage = HOLD_ENDED;
     }
 }
 
-/* The connection of the grant has ended, so the server may have released it: the reply says
- * nothing. */
-static void hold_release_token(const struct hold *hold, const char *token)
+/*
+ * A server that gets the end of input removes the waiter and closes. If it has sent the grant
+ * before, that is received here. The server may have released it with the connection.
+ */
+static void hold_receive_last(struct hold *hold)
 {
-    const struct dflockd_options *options = &hold->settings->options;
-    const struct dflockd_request request = {
-        .command = hold->settings->limit ? DFLOCKD_SEMAPHORE_RELEASE : DFLOCKD_RELEASE,
-        .key = hold->key,
-        .token = token,
-    };
-    struct dflockd_connection *connection;
     struct dflockd_reply reply;
+    enum dflockd_status status;
 
-    if (dflockd_connection_open(&connection, options, hold->server) != DFLOCKD_STATUS_DONE)
+    while ((status = dflockd_connection_receive(hold->claim.connection, &reply)) ==
+           DFLOCKD_STATUS_DONE) {
+        if (*reply.token)
+            memcpy(hold->late_token, reply.token, sizeof(hold->late_token));
+    }
+    if (status == DFLOCKD_STATUS_AGAIN && clock_boottime_ns() < hold->cancel_end_ns)
         return;
-    dflockd_connection_ask(connection, &request, &reply,
-                           (int64_t)options->connect_timeout_ms + options->reply_timeout_ms);
-    dflockd_connection_close(connection);
+    claim_close(&hold->claim);
+    hold->end_stage = HOLD_ENDED;
+    if (*hold->late_token)
+        hold_send_release(hold, hold->late_token);
+    explicit_bzero(hold->late_token, sizeof(hold->late_token));
+}
+
+static enum hold_result hold_judge(const struct hold *hold, enum dflockd_status status)
+{
+    if (status == DFLOCKD_STATUS_DONE)
+        return HOLD_GIVEN_BACK;
+    if (status == DFLOCKD_STATUS_NO_REPLY && hold->was_held)
+        return HOLD_UNCONFIRMED;
+    if (status != DFLOCKD_STATUS_LOST)
+        return HOLD_DOUBTFUL;
+    return hold->was_held && clock_boottime_ns() >= hold->lease_end_ns ? HOLD_EXPIRED : HOLD_LOST;
+}
+
+static void hold_receive_released(struct hold *hold)
+{
+    enum dflockd_status status = claim_release_step(&hold->claim, &hold->release);
+
+    if (status == DFLOCKD_STATUS_AGAIN)
+        return;
+    hold->result = hold_judge(hold, status);
+    if (status != DFLOCKD_STATUS_DONE)
+        hold_end(hold, status);
+    hold->end_stage = HOLD_ENDED;
+}
+
+bool hold_release_step(struct hold *hold)
+{
+    if (hold->end_stage == HOLD_CANCELS)
+        hold_receive_last(hold);
+    if (hold->end_stage == HOLD_RELEASES)
+        hold_receive_released(hold);
+    if (hold->end_stage != HOLD_ENDED && clock_boottime_ns() < hold->release_end_ns)
+        return false;
+    hold_close(hold);
+    return true;
+}
+
+int64_t hold_release_ms(const struct hold *hold)
+{
+    const struct dflockd_connection *connection = hold->claim.connection;
+    int timeout_ms = connection ? dflockd_connection_timeout(connection) : -1;
+    uint64_t due_ns = hold->release_end_ns;
+    int64_t due_ms;
+
+    if (hold->state == HOLD_OVER)
+        return LOOP_NEVER;
+    if (hold->end_stage == HOLD_CANCELS && hold->cancel_end_ns < due_ns)
+        due_ns = hold->cancel_end_ns;
+    due_ms = (int64_t)(due_ns / NS_PER_MS) + 1;
+    return timeout_ms >= 0 && loop_now_ms() + timeout_ms < due_ms ? loop_now_ms() + timeout_ms
+                                                                  : due_ms;
 }
 
 void hold_cancel(struct hold *hold)
 {
-    char token[DFLOCKD_TOKEN_LENGTH + 1];
+    hold_release_begin(hold);
+    while (!hold_release_step(hold)) {
+        struct pollfd watched = hold_watched(hold);
+        int64_t left_ms = hold_release_ms(hold) - loop_now_ms();
 
-    if (hold_is_kept(hold)) {
-        hold_release(hold);
-        return;
+        poll(&watched, 1, left_ms > 0 ? (int)left_ms : 0);
     }
-    /* Not empty if the grant was received, and a renewal is to confirm it. */
-    memcpy(token, hold->claim.lease.token, sizeof(token));
-    if (*token == '\0' && hold->state == HOLD_WAITING)
-        hold_receive_last(hold, token);
-    hold_close(hold);
-    if (*token)
-        hold_release_token(hold, token);
-    explicit_bzero(token, sizeof(token));
 }
 
 /* The time to connect does not count, and a free lock is granted however short the timeout is: it
@@ -373,7 +426,7 @@ void hold_check(struct hold *hold)
     lease_check(&hold->claim.lease);
 }
 
-/* ---- the end ---- */
+/* ---- reports ---- */
 
 int hold_report_refused(const struct hold *hold)
 {
@@ -392,20 +445,23 @@ int hold_report_refused(const struct hold *hold)
 
 enum dflockd_status hold_release(struct hold *hold)
 {
-    enum dflockd_status status = DFLOCKD_STATUS_LOST;
-
-    if (hold_is_kept(hold)) {
-        status = claim_release(&hold->claim);
-        if (status != DFLOCKD_STATUS_DONE)
-            hold_end(hold, status);
-    }
-    hold_close(hold);
-    return status;
+    hold_cancel(hold);
+    return hold->result == HOLD_GIVEN_BACK ? DFLOCKD_STATUS_DONE : hold->why;
 }
 
 void hold_close(struct hold *hold)
 {
+    /* A release is pending. */
+    if (hold->state != HOLD_OVER && hold->end_stage == HOLD_RELEASES) {
+        enum dflockd_status why =
+            claim_release_end(&hold->claim, &hold->release, DFLOCKD_STATUS_NO_REPLY);
+
+        hold->result = hold_judge(hold, why);
+        hold_end(hold, why);
+    }
+    explicit_bzero(hold->late_token, sizeof(hold->late_token));
     claim_close(&hold->claim);
     hold->retry_ns = UINT64_MAX;
+    hold->end_stage = HOLD_ENDED;
     hold->state = HOLD_OVER;
 }

@@ -38,6 +38,30 @@ enum hold_request_stage {
     HOLD_GRANTS
 };
 
+/*
+ * The end of a hold, see hold_release_begin.
+ *
+ *   stage     event                                      next
+ *   CANCELS   the server has closed, with a grant        RELEASES, on a new connection
+ *   CANCELS   the server has closed, or end of 2 s       ENDED
+ *   RELEASES  a reply, or end of the timeout             ENDED
+ */
+enum hold_end_stage {
+    HOLD_NOT_ENDING,
+    HOLD_CANCELS,
+    HOLD_RELEASES,
+    HOLD_ENDED
+};
+
+/* How a hold was that has ended. */
+enum hold_result {
+    HOLD_GIVEN_BACK,
+    HOLD_UNCONFIRMED, /* held until hold_release_begin; the server did not confirm the release */
+    HOLD_EXPIRED,     /* held until hold_release_begin; the lease ended before the release */
+    HOLD_LOST,        /* not held any more at hold_release_begin */
+    HOLD_DOUBTFUL     /* perhaps not held any more */
+};
+
 struct grant {
     char token[DFLOCKD_TOKEN_LENGTH + 1];
     uint64_t fence;
@@ -49,6 +73,7 @@ struct hold {
     enum dflockd_status why;           /* OVER: why */
     bool released;                     /* OVER: another client has released it by its token */
     char problem[DFLOCKD_PROBLEM_MAX]; /* OVER: the same in words, with the server's address */
+    enum hold_result result;           /* after the end, of a hold that was granted */
     struct grant grant;                /* as the server granted it */
 
     /* Private. */
@@ -67,6 +92,13 @@ struct hold {
     enum hold_request_stage stage;
     uint64_t reply_end_ns; /* of `stage`; UINT64_MAX: none */
     uint64_t retry_ns;     /* when to request again; UINT64_MAX: a request is pending */
+    enum hold_end_stage end_stage;
+    struct claim_release release;
+    char late_token[DFLOCKD_TOKEN_LENGTH + 1]; /* of a grant that crossed the end of the wait */
+    bool was_held;                             /* at hold_release_begin */
+    uint64_t lease_end_ns;                     /* at hold_release_begin */
+    uint64_t cancel_end_ns;                    /* of HOLD_CANCELS */
+    uint64_t release_end_ns;                   /* of the whole end */
 };
 
 /* Returns when --timeout ends if it begins now; UINT64_MAX: never. */
@@ -106,10 +138,18 @@ enum dflockd_status hold_release(struct hold *hold);
 int hold_report_refused(const struct hold *hold);
 
 /*
- * Gives up a hold in any state, and closes the connection. If the grant is on its way, receives it
- * and releases it: a server that runs with --no-auto-release-on-disconnect would keep it. Waits for
- * that up to 2 s, and up to --reply-timeout for the release.
+ * Gives up a hold in any state. If the grant is on its way, receives it and releases it: a server
+ * that runs with --no-auto-release-on-disconnect would keep it. That takes up to 2 s, and all up to
+ * --reply-timeout, and --connect-timeout if a connection is needed.
+ *
+ * hold_release_begin does not wait. Then call hold_release_step at once, and when hold_watched is
+ * ready or it is hold_release_ms. Returns true once the hold is OVER and its connection closed.
  */
+void hold_release_begin(struct hold *hold);
+bool hold_release_step(struct hold *hold);
+int64_t hold_release_ms(const struct hold *hold);
+
+/* The same, and waits. */
 void hold_cancel(struct hold *hold);
 
 /* Closes the connection: the server cancels the request, or releases the grant. */

@@ -1,9 +1,10 @@
 #include "dflockctl/holds.h"
 
+#include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dflockctl/loop.h"
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
 
@@ -144,12 +145,86 @@ int holds_report_refused(const struct holds *holds)
     return STATUS_LOST;
 }
 
-void holds_cancel(struct holds *holds)
+void holds_release_begin(struct holds *holds)
 {
-    /* The last one waits. Those before it are held, and nobody works under them. */
-    for (size_t i = holds->requested; i-- > 0;)
-        hold_cancel(&holds->each[i]);
-    holds->state = HOLD_OVER;
+    for (size_t i = 0; i < holds->requested; i++)
+        hold_release_begin(&holds->each[i]);
+}
+
+bool holds_release_step(struct holds *holds)
+{
+    bool over = true;
+
+    for (size_t i = 0; i < holds->requested; i++)
+        over = hold_release_step(&holds->each[i]) && over;
+    return over;
+}
+
+int64_t holds_release_ms(const struct holds *holds)
+{
+    int64_t next_ms = LOOP_NEVER;
+
+    for (size_t i = 0; i < holds->requested; i++) {
+        int64_t each_ms = hold_release_ms(&holds->each[i]);
+
+        if (each_ms < next_ms)
+            next_ms = each_ms;
+    }
+    return next_ms;
+}
+
+void holds_release(struct holds *holds, struct loop *loop)
+{
+    int signal = 0;
+
+    holds_release_begin(holds);
+    while (!holds_release_step(holds) && signal != SIGINT && signal != SIGTERM) {
+        struct pollfd watched[SETTINGS_WORDS_MAX];
+        size_t count = holds_watch(holds, watched);
+        struct signalfd_siginfo info;
+
+        signal = loop_wait(loop, watched, count, holds_release_ms(holds), &info);
+    }
+    holds_close(holds);
+}
+
+/* Returns false if the lock may have been lost before `event`. */
+static bool holds_report_one(const struct hold *hold, const char *event)
+{
+    char *shown = text_shown(hold->key, strlen(hold->key), true);
+    bool kept = true;
+
+    switch (hold->result) {
+    case HOLD_GIVEN_BACK:
+        break;
+    case HOLD_UNCONFIRMED:
+        status_report("'%s' was held until %s, but the server did not confirm the release; the "
+                      "lease ends within %" PRIu64 " s",
+                      shown, event, hold->grant.lease_s);
+        break;
+    case HOLD_EXPIRED:
+        status_report("'%s' was held until %s; its lease ended before the server replied to the "
+                      "release",
+                      shown, event);
+        break;
+    case HOLD_LOST:
+    case HOLD_DOUBTFUL:
+        status_report("'%s' %s lost before %s: %s", shown,
+                      hold->result == HOLD_LOST ? "was" : "may have been", event, hold->problem);
+        kept = false;
+        break;
+    }
+    free(shown);
+    return kept;
+}
+
+bool holds_report_released(const struct holds *holds, const char *event)
+{
+    bool kept = true;
+
+    for (size_t i = 0; i < holds->requested; i++)
+        kept = holds_report_one(&holds->each[i], event) && kept;
+    return kept;
 }
 
 void holds_close(struct holds *holds)

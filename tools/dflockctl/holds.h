@@ -11,7 +11,7 @@
  *   UNVERIFIED  all are held                              HELD
  *   (both)      one is lost                               OVER
  *
- * In OVER the others are still held and renewed until holds_cancel or holds_close.
+ * In OVER the others are still held and renewed until holds_release or holds_close.
  */
 #ifndef DFLOCKCTL_HOLDS_H
 #define DFLOCKCTL_HOLDS_H
@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "dflockctl/hold.h"
+#include "dflockctl/loop.h"
 #include "dflockctl/settings.h"
 
 struct holds {
@@ -55,8 +56,21 @@ const struct hold *holds_find(const struct holds *holds, const char *key);
 /* Reports why the keys were not granted, and a remedy. Returns the exit status. */
 int holds_report_refused(const struct holds *holds);
 
-/* Leaves the queue, and releases what is held. Waits as hold_cancel does. */
-void holds_cancel(struct holds *holds);
+/*
+ * Leave the queue, and release what is held: all at the same time, as hold_release_begin. Watch
+ * holds_watch until holds_release_ms. holds_release_step returns whether all have ended;
+ * holds_close ends those that have not.
+ */
+void holds_release_begin(struct holds *holds);
+bool holds_release_step(struct holds *holds);
+int64_t holds_release_ms(const struct holds *holds);
+
+/* The same, and waits. SIGINT or SIGTERM ends the wait. */
+void holds_release(struct holds *holds, struct loop *loop);
+
+/* Reports after holds_release which locks may have been lost before `event`. Returns false if there
+ * are any. */
+bool holds_report_released(const struct holds *holds, const char *event);
 
 /* Closes the connections: the servers cancel the request and release the grants. */
 void holds_close(struct holds *holds);

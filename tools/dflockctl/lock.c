@@ -15,6 +15,7 @@
 #include "dflockctl/loop.h"
 #include "dflockctl/outer.h"
 #include "dflockctl/status.h"
+#include "dflockctl/write_nonblocking.h"
 #include "os/standard_output.h"
 
 enum {
@@ -49,7 +50,7 @@ static int lock_await(struct lock *lock, int64_t until_ms)
 static int lock_give_up(struct lock *lock, int signal)
 {
     status_report("gave up waiting for '%s': %s", lock->holds.shown, strsignal(signal));
-    holds_cancel(&lock->holds);
+    holds_release(&lock->holds, &lock->loop);
     lock->ended_by = signal;
     return STATUS_SIGNAL + signal;
 }
@@ -83,7 +84,7 @@ static int lock_wait(struct lock *lock)
     if (holds->state == HOLD_HELD)
         return STATUS_DONE;
     status = holds_report_refused(holds);
-    holds_cancel(holds);
+    holds_release(holds, &lock->loop);
     return status;
 }
 
@@ -155,46 +156,97 @@ static void lock_set_environment(const struct lock *lock)
 
 /* ---- no command ---- */
 
+/* What is to be written about the grant, once it is HELD. */
+struct lock_output {
+    char token[DFLOCKD_TOKEN_LENGTH + 2]; /* a line */
+    size_t length;
+    size_t written;
+    bool reported; /* standard error has the line "holds" */
+};
+
 static int lock_report_loss(const struct holds *holds)
 {
     status_report("lost '%s': %s", holds->shown, holds->failed->problem);
     return STATUS_LOST;
 }
 
-/* Prints the token as acquire does. Returns 0 or a negative errno. */
-static int lock_print(const struct hold *hold)
+/*
+ * Prints the token as acquire does, as far as standard output has room, and then reports the grant.
+ * Returns 0 or a negative errno.
+ */
+static int lock_print(struct lock *lock, struct lock_output *output)
 {
-    printf("%s\n", hold->grant.token);
-    return standard_output_flush();
+    const struct holds *holds = &lock->holds;
+
+    while (output->written < output->length) {
+        ssize_t written = write_nonblocking_part(STDOUT_FILENO, output->token + output->written,
+                                                 output->length - output->written);
+
+        if (written == -EAGAIN)
+            return 0;
+        if (written < 0)
+            return (int)written;
+        output->written += (size_t)written;
+        if (output->written == output->length)
+            return standard_output_flush();
+    }
+    if (!output->reported)
+        status_report("holds '%s', fence %" PRIu64 ", until SIGINT (^C) or SIGTERM", holds->shown,
+                      holds->each[0].grant.fence);
+    output->reported = true;
+    return 0;
+}
+
+/* Waits for a signal, the connection, or room for the token. Returns the signal or 0. */
+static int lock_await_output(struct lock *lock, const struct lock_output *output)
+{
+    const struct holds *holds = &lock->holds;
+    bool prints = holds->state == HOLD_HELD && output->written < output->length;
+    struct pollfd watched[2] = {{.fd = prints ? STDOUT_FILENO : -1, .events = POLLOUT}};
+    size_t count = 1 + holds_watch(holds, watched + 1);
+    int64_t until_ms = holds_next_ms(holds);
+    struct signalfd_siginfo info;
+
+    /* After the token a further step precedes the report. */
+    if (holds->state == HOLD_HELD && !prints && !output->reported)
+        until_ms = 0;
+    return loop_wait(&lock->loop, watched, count, until_ms, &info);
+}
+
+/* Releases the lock after a signal. Returns the exit status. */
+static int lock_end(struct lock *lock, int signal)
+{
+    holds_release(&lock->holds, &lock->loop);
+    if (!holds_report_released(&lock->holds, "the signal"))
+        return STATUS_LOST;
+    if (signal == SIGINT || signal == SIGTERM)
+        return STATUS_DONE;
+    lock->ended_by = signal;
+    return STATUS_SIGNAL + signal;
 }
 
 /* Holds the lock until a signal. Returns the exit status. */
 static int lock_hold(struct lock *lock)
 {
     struct holds *holds = &lock->holds;
-    struct hold *hold = &holds->each[0];
-    int error = lock_print(hold);
+    struct lock_output output = {0};
     int signal = 0;
 
-    if (error < 0) {
-        status_report("standard output: %s; the lock is not kept", strerror(-error));
-        holds_cancel(holds);
-        return STATUS_OUTPUT;
+    output.length =
+        (size_t)snprintf(output.token, sizeof(output.token), "%s\n", holds->each[0].grant.token);
+    while (holds_step(holds) != HOLD_OVER) {
+        int error = holds->state == HOLD_HELD ? lock_print(lock, &output) : 0;
+
+        if (error < 0) {
+            status_report("standard output: %s; the lock is not kept", strerror(-error));
+            holds_release(holds, &lock->loop);
+            return STATUS_OUTPUT;
+        }
+        signal = lock_await_output(lock, &output);
+        if (lock_ends_wait(signal))
+            return lock_end(lock, signal);
     }
-    status_report("holds '%s', fence %" PRIu64 ", until SIGINT (^C) or SIGTERM", holds->shown,
-                  hold->grant.fence);
-    while (!lock_ends_wait(signal) && holds_step(holds) != HOLD_OVER)
-        signal = lock_await(lock, LOOP_NEVER);
-    if (holds->state == HOLD_OVER)
-        return lock_report_loss(holds);
-    if (hold_release(hold) != DFLOCKD_STATUS_DONE) {
-        holds->failed = hold;
-        return lock_report_loss(holds);
-    }
-    if (signal == SIGINT || signal == SIGTERM)
-        return STATUS_DONE;
-    lock->ended_by = signal;
-    return STATUS_SIGNAL + signal;
+    return lock_report_loss(holds);
 }
 
 int lock_run(const struct settings *settings)

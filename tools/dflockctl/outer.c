@@ -334,7 +334,7 @@ int outer_run(const struct settings *settings, struct holds *holds, struct loop 
     if (outer_start_supervisor(&outer))
         outer_attend(&outer);
     else
-        holds_cancel(holds);
+        holds_release(holds, loop);
     for (int i = 0; i < 2; i++) {
         outer_close(&outer.supervisor_ends[i]);
         outer_close(&outer.witness_ends[i]);

@@ -1,7 +1,6 @@
 #include "dflockctl/supervisor.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +55,8 @@ struct supervisor {
      * `timeout -k` does: then the end of the outer process follows, and ABANDONED is next.
      */
     int64_t settled_ms;
+    int64_t impatient_ms; /* from when on SIGINT and SIGTERM end the wait for the releases */
+    bool impatient;
     enum phase phase;
     struct child command;
     struct relay relay;
@@ -245,43 +246,45 @@ static void supervisor_wait(struct supervisor *supervisor)
 
 /* ---- start and end ---- */
 
-/* Releases one lock after the command. Returns false if it may have been lost before the end. */
-static bool supervisor_release(struct hold *hold)
+static void supervisor_received_late(struct supervisor *supervisor,
+                                     const struct supervisor_signal *message)
 {
-    bool was_held = hold->state == HOLD_HELD;
-    enum dflockd_status status = hold_release(hold);
-    char *shown = text_shown(hold->key, strlen(hold->key), true);
-    bool kept = true;
+    if ((message->signal == SIGINT || message->signal == SIGTERM) &&
+        loop_now_ms() >= supervisor->impatient_ms)
+        supervisor->impatient = true;
+}
 
-    if (status == DFLOCKD_STATUS_NO_REPLY && was_held) {
-        status_report(
-            "'%s' was held until the command ended, but the server did not confirm the release; "
-            "the lease ends within %" PRIu64 " s",
-            shown, hold->grant.lease_s);
-    } else if (status != DFLOCKD_STATUS_DONE) {
-        status_report("'%s' %s lost before the command ended: %s", shown,
-                      status == DFLOCKD_STATUS_LOST ? "was" : "may have been", hold->problem);
-        kept = false;
+/* Releases all locks. A signal that ended the command may arrive here after that; a later one ends
+ * the wait for the replies. */
+static void supervisor_release(struct supervisor *supervisor)
+{
+    struct holds *holds = supervisor->holds;
+
+    supervisor->impatient_ms = loop_now_ms() + RELAY_WINDOW_MS;
+    holds_release_begin(holds);
+    while (!holds_release_step(holds) && !supervisor->impatient) {
+        struct pollfd watched[SETTINGS_WORDS_MAX + 1] = {
+            {.fd = supervisor->outer, .events = POLLIN},
+        };
+        size_t count = 1 + holds_watch(holds, watched + 1);
+        struct signalfd_siginfo info;
+
+        loop_wait(supervisor->loop, watched, count, holds_release_ms(holds), &info);
+        supervisor_read(supervisor, &supervisor->outer, supervisor_received_late);
     }
-    free(shown);
-    return kept;
+    holds_close(holds);
 }
 
 /* Returns the exit status: the command's, unless a lock may have been lost before its end. */
 static int supervisor_finish(struct supervisor *supervisor)
 {
-    struct holds *holds = supervisor->holds;
-    bool kept = true;
-
     if (supervisor->command.ended_by || supervisor_is_ending(supervisor))
         terminal_modes_restore(&supervisor->terminal, supervisor->group);
-    if (supervisor->phase == PHASE_LOST) {
-        holds_cancel(holds);
+    supervisor_release(supervisor);
+    if (supervisor->phase == PHASE_LOST ||
+        !holds_report_released(supervisor->holds, "the command ended"))
         return STATUS_LOST;
-    }
-    for (size_t i = 0; i < holds->count; i++)
-        kept = supervisor_release(&holds->each[i]) && kept;
-    return kept ? supervisor->command.status : STATUS_LOST;
+    return supervisor->command.status;
 }
 
 static _Noreturn void supervisor_exit(struct supervisor *supervisor, int status)
@@ -325,14 +328,14 @@ void supervisor_run(const struct supervisor_context *context)
     error = loop_reopen(supervisor.loop);
     if (error < 0) {
         status_report("cannot wait for signals: %s", strerror(-error));
-        holds_cancel(supervisor.holds);
+        holds_release_begin(supervisor.holds);
         supervisor.command.status = STATUS_SYSTEM;
         supervisor_exit(&supervisor, STATUS_SYSTEM);
     }
     terminal_modes_save(&supervisor.terminal);
     /* The command is started first, so that it is in the group of the outer process. */
     if (!child_start(&supervisor.command, supervisor.settings->command_line, supervisor.loop)) {
-        holds_cancel(supervisor.holds);
+        supervisor_release(&supervisor);
         supervisor_exit(&supervisor, supervisor.command.status);
     }
     setpgid(0, 0);

@@ -41,20 +41,30 @@ static ssize_t write_to_stream(int descriptor, const char *bytes, size_t length)
         return written;
     own = write_open_own(descriptor);
     if (own >= 0) {
+        int error;
+
         written = write(own, bytes, length);
+        error = errno;
         close(own);
+        errno = error;
         return written;
     }
     /*
      * Without /proc, or for a file of another user. poll promises room for PIPE_BUF bytes in a pipe
      * and for some in a terminal; only another writer could take it from between the two calls.
      */
-    if (errno == ENXIO || poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT))
+    if (errno == ENXIO) {
+        errno = EPIPE;
         return -1;
+    }
+    if (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT)) {
+        errno = EAGAIN;
+        return -1;
+    }
     return write(descriptor, bytes, length);
 }
 
-bool write_nonblocking(int descriptor, const char *bytes, size_t length)
+ssize_t write_nonblocking_part(int descriptor, const char *bytes, size_t length)
 {
     struct stat about;
     sigset_t pipe_signal;
@@ -63,7 +73,7 @@ bool write_nonblocking(int descriptor, const char *bytes, size_t length)
     ssize_t written;
 
     if (fstat(descriptor, &about) < 0)
-        return false;
+        return -errno;
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
     sigprocmask(SIG_BLOCK, &pipe_signal, &before);
@@ -74,9 +84,16 @@ bool write_nonblocking(int descriptor, const char *bytes, size_t length)
         written = write_to_stream(descriptor, bytes, length);
     else
         written = write(descriptor, bytes, length);
+    if (written < 0)
+        written = -errno;
     /* Removes the SIGPIPE of this write, not one that was pending before. */
-    if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
+    if (written == -EPIPE && !sigismember(&pending, SIGPIPE))
         sigtimedwait(&pipe_signal, NULL, &(struct timespec){0});
     sigprocmask(SIG_SETMASK, &before, NULL);
-    return written == (ssize_t)length;
+    return written;
+}
+
+bool write_nonblocking(int descriptor, const char *bytes, size_t length)
+{
+    return write_nonblocking_part(descriptor, bytes, length) == (ssize_t)length;
 }

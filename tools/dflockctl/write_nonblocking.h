@@ -9,12 +9,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /*
- * Writes at most `length` bytes (up to PIPE_BUF, for which a pipe has room for all or takes none).
- * Returns whether all were written. Otherwise the rest is lost: nobody reads, there is no room, or
- * ^S has stopped the terminal.
+ * Writes up to `length` bytes (up to PIPE_BUF, for which a pipe has room for all or takes none).
+ * Returns the number written, or a negative errno: -EAGAIN if there is no room, or ^S has stopped
+ * the terminal.
  */
+ssize_t write_nonblocking_part(int descriptor, const char *bytes, size_t length);
+
+/* As write_nonblocking_part. Returns whether all were written; otherwise the rest is lost. */
 bool write_nonblocking(int descriptor, const char *bytes, size_t length);
 
 #endif
