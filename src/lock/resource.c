@@ -314,6 +314,8 @@ void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *cl
     struct resource *resource = claim->resource;
 
     if (claim_is_due(table, claim)) {
+        /* If the table has stopped granting since, the claim waits for the drain. */
+        heap_remove(&table->deadlines, &claim->deadline);
         resource_grant_waiters(table, now_ns, resource, 1);
         return;
     }

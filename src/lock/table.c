@@ -401,6 +401,12 @@ uint64_t table_deadline(const struct table *table)
     return resource_expiry_ns(table, heap_top_key(&table->deadlines));
 }
 
+void table_stop_granting(struct table *table)
+{
+    table->paused = true;
+    heap_remove(&table->deadlines, &table->resumption);
+}
+
 static void table_resume_resource(void *context, struct map_link *link)
 {
     resource_grant_later(context, CONTAINER_OF(link, struct resource, link));
@@ -520,8 +526,7 @@ void table_free(struct table *table)
 
     table->context.effect = table_discard_effect;
     table->policy.release_on_disconnect = true;
-    table->paused = true; /* grant nothing */
-    heap_remove(&table->deadlines, &table->resumption);
+    table_stop_granting(table);
     while (table->clients.count > 0) {
         struct client *client = NULL;
         uint64_t next = map_walk(&table->clients, position, table_pick_client, &client);

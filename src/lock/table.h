@@ -169,7 +169,7 @@ struct table {
     uint32_t claim_count;        /* with lost ones */
     uint32_t claims_room;        /* taken from the budget; lost claims need room, too */
     uint32_t claims_spare;       /* the table returns a batch if more room is free */
-    bool paused;                 /* see struct lock_policy */
+    bool paused;                 /* grants nothing */
     uint64_t resumed;            /* position of the walk that follows the pause */
     struct heap_node resumption; /* at the end of the pause, until the walk ends */
     uint64_t grants_due; /* last key of a waiter that is due for a grant, see claim_set_due */
@@ -239,6 +239,9 @@ bool table_leave_queues(struct table *table, uint64_t now_ns, uint64_t connectio
  */
 bool table_disconnect(struct table *table, uint64_t now_ns, uint64_t connection_id, bool pending,
                       uint32_t *steps);
+
+/* From now on the table grants nothing: the server drains. Leases and waits end, holders renew. */
+void table_stop_granting(struct table *table);
 
 /* The next time at which a lease, a wait or an idle resource expires; UINT64_MAX: never. */
 uint64_t table_deadline(const struct table *table);

@@ -39,7 +39,7 @@ static void table_check_first_waiter(struct table_counts *counts, const struct r
         CONTAINER_OF(list_first(&resource->queue), struct claim, queue_link);
 
     table_check_that(counts,
-                     heap_contains(&counts->table->resumption) ||
+                     counts->table->paused || heap_contains(&counts->table->resumption) ||
                          claim_is_due(counts->table, first) ||
                          claim_slots(first) > resource_slots_left(resource),
                      "a waiter beside free slots");
@@ -153,10 +153,13 @@ static void table_check_claim(struct table_counts *counts, const struct claim *c
     table_check_that(counts,
                      !rule->token || table_check_contains(&table->tokens, &claim->token_link),
                      "a holder's token leads nowhere");
-    /* A queued claim is due if it can be granted its slots. */
-    table_check_that(
-        counts, heap_contains(&claim->deadline) == rule->deadline || claim->state == CLAIM_QUEUED,
-        "a claim has a deadline and should not, or the reverse");
+    /* A queued claim is due if it can be granted its slots; one that was due when the table stopped
+     * granting has no deadline. */
+    table_check_that(counts,
+                     heap_contains(&claim->deadline) == rule->deadline ||
+                         claim->state == CLAIM_QUEUED ||
+                         (table->paused && claim_is(claim, CLAIMS_WAITING)),
+                     "a claim has a deadline and should not, or the reverse");
     table_check_that(counts, !rule->enqueued || claim->two_phase,
                      "`e` did not make an enqueued claim");
     table_check_that(counts, rule->enqueued == claim_is(claim, CLAIMS_ENQUEUED),

@@ -399,7 +399,11 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
 
 void connections_drain(struct connections *connections)
 {
-    connections->context.session.draining = true;
+    struct session_context *session = &connections->context.session;
+
+    /* Else each waiter that the drain removes from the head of a queue would hand over. */
+    stripes_stop_granting(session->stripes, session->now_ns, &session->wake);
+    session->draining = true;
     connections->swept = 0;
 }
 

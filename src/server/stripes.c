@@ -189,6 +189,17 @@ bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connectio
     return cancelled;
 }
 
+void stripes_stop_granting(struct stripes *stripes, uint64_t now_ns, uint64_t *wake)
+{
+    for (uint32_t i = 0; i < stripes->stripe_count; i++) {
+        uint64_t stripe_ns = now_ns;
+        struct stripe *stripe = stripe_enter(stripes, i, &stripe_ns);
+
+        table_stop_granting(&stripe->table);
+        stripe_leave(stripe, wake);
+    }
+}
+
 bool stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
                           uint32_t index, uint32_t *steps, uint64_t *wake)
 {

@@ -70,6 +70,9 @@ struct lock_key stripes_key(const struct stripes *stripes, enum lock_kind kind, 
 /* The stripe of a key, below STRIPES_MAX. */
 uint32_t stripes_index(const struct stripes *stripes, const struct lock_key *key);
 
+/* See table_stop_granting, for all stripes. */
+void stripes_stop_granting(struct stripes *stripes, uint64_t now_ns, uint64_t *wake);
+
 /* As the functions of lock/table.h, in the stripe of the key or in stripe `index`. */
 struct lock_answer stripes_apply(struct stripes *stripes, uint64_t now_ns,
                                  const struct lock_request *request, uint64_t *wake);

@@ -335,6 +335,12 @@ void model_leave(struct model *model, int claim)
         hand_over(model, key, MODEL_GRANTS_MAX);
 }
 
+void model_stop_granting(struct model *model)
+{
+    model->paused = UINT64_MAX;
+    model->grant_from_ns = MODEL_NEVER;
+}
+
 void model_resume(struct model *model, uint32_t stripe)
 {
     model->paused &= ~(1ull << stripe);
@@ -357,6 +363,7 @@ void model_wait_ends(struct model *model, int claim)
 
     if (model->claims[claim].deadline_ns <= model->dues[key->stripe]) {
         note_change(model, key);
+        model->claims[claim].deadline_ns = MODEL_NEVER;
         hand_over(model, key, 1);
         return;
     }

@@ -263,6 +263,9 @@ void model_post(struct model *model, uint64_t client, int outcome, int claim);
 bool model_idle(const struct model_key *key);
 void model_resume(struct model *model, uint32_t stripe);
 
+/* See table_stop_granting, for all stripes. */
+void model_stop_granting(struct model *model);
+
 static inline bool model_paused(const struct model *model, uint32_t stripe)
 {
     return model->paused >> stripe & 1;

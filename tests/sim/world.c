@@ -197,7 +197,7 @@ static void finish_budget(struct world *world)
     uint64_t client = connection_id_make(world->driver.connections_made + 1, 0, 0);
 
     /* With several stripes and larger batches, some room is in other stripes. */
-    if (policy->states_max > PROBES_MAX ||
+    if (world->model.paused || policy->states_max > PROBES_MAX ||
         (policy->claims_max && policy->claims_batch > 1 && world->stripe_count > 1))
         return;
     if (policy->fences)

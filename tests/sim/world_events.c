@@ -509,6 +509,10 @@ static void drain_worker(struct world *world, uint32_t number)
 {
     struct driver_worker *worker = wake_worker(world, number);
 
+    for (uint32_t i = 0; i < world->stripe_count; i++)
+        world_enter(world, worker, i);
+    model_stop_granting(&world->model);
+    stripes_stop_granting(world->driver.stripes, worker->context.now_ns, &worker->context.wake);
     worker->context.draining = true;
     for (uint32_t i = number; i < world->policy.clients; i += world->policy.workers) {
         struct sim_peer *peer = &world->peers[i];

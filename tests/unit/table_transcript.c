@@ -382,6 +382,11 @@ static void play_order(struct player *player)
         player_fail(player, "not in this order");
 }
 
+static void play_stop(struct player *player)
+{
+    table_stop_granting(&player->fixture.table);
+}
+
 static void play_line(struct player *player, const char *line)
 {
     static const struct {
@@ -389,7 +394,7 @@ static void play_line(struct player *player, const char *line)
         void (*play)(struct player *player);
     } lines[] = {
         {"at", play_time}, {"late", play_time},   {"deadline", play_deadline}, {"used", play_used},
-        {"see", play_see}, {"order", play_order}, {"room", play_room},
+        {"see", play_see}, {"order", play_order}, {"room", play_room},         {"stop", play_stop},
     };
 
     player_split(player, line);

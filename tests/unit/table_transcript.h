@@ -11,6 +11,7 @@
  *   -> 2 ok b 30             the next effect
  *   at 12.5                  sets the time to 12.5 s and processes expired deadlines
  *   late 12.5                sets the time only
+ *   stop                     the table grants nothing from now on
  *   1 cancel = yes           1 gone [pending]                   1 holds = 30 | queue | nothing
  *   1 watch = yes            1 unwatch                          -> 1 idle
  *   1 leases = yes           client 1 holds a lease

@@ -181,6 +181,19 @@ static void a_late_end_of_a_pause_keeps_the_order(void **state)
                "at 22", "-> 1 ok a 30", "1 r k a = ok", "-> 2 ok b 30"));
 }
 
+/* The claim of 6 is due for a grant when the drain begins. */
+static void a_table_that_has_stopped_granting_grants_nothing(void **state)
+{
+    (void)state;
+    play(defaults,
+         LINES("1 l k 0 90 = ok a 90", "2 rl k 50 90 = pending", "3 rl k 50 90 = pending",
+               "4 rl k 50 90 = pending", "5 rl k 50 90 = pending", "6 rl k 50 90 = pending",
+               "7 l j 0 90 = ok g 90", "8 l j 50 90 = pending", "1 r k a = ok", "-> 2 ok b 90",
+               "-> 3 ok c 90", "-> 4 ok d 90", "-> 5 ok e 90", "stop", "at 1", "deadline = 50",
+               "2 r k b = ok", "7 r j g = ok", "9 l i 0 90 = timeout", "6 cancel = yes",
+               "3 n k c 10 = ok 10", "see lock k = 1 3 0 5 89 0", "at 50", "-> 8 timeout"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_paused_table_queues_and_times_out),
         cmocka_unit_test(the_end_of_a_pause_grants_in_request_order),
         cmocka_unit_test(a_late_end_of_a_pause_keeps_the_order),
+        cmocka_unit_test(a_table_that_has_stopped_granting_grants_nothing),
     };
 
     return cmocka_run_group_tests_name("table_shared", tests, NULL, NULL);
