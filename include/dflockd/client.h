@@ -309,8 +309,8 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * reply timeout. Confirming a grant may take another reply timeout. After NO_REPLY the lock is not
  * held: the library closes the connection, so that the server releases a grant.
  *
- * Timeouts: negative means without limit; 0 does not wait for other holders. The protocol has whole
- * seconds. If a timeout is not whole, the library ends the wait itself at `timeout_ms` after the
+ * Timeouts: negative means without limit; 0 does not wait for other holders. More than
+ * 9223372036000 ms is INVALID. The protocol has whole seconds. If a timeout is not whole, the library ends the wait itself at `timeout_ms` after the
  * connection is ready. It closes the connection, so that the server releases a grant that is on
  * its way. A server with --no-auto-release-on-disconnect keeps such a grant until its lease ends.
  *

@@ -254,6 +254,17 @@ def test_the_last_interval_of_stats_waits_for_the_replies(server):
     assert done.stderr.startswith(f"dflockctl: {silent.address}: the server did not reply in time")
 
 
+@pytest.mark.parametrize("reply", [b"nonsense\n", b"ok {]\n"])
+def test_an_invalid_reply_has_the_same_end_with_an_interval(reply):
+    ends = []
+    for flags in ((), ("--interval", "0.05", "--count", "1", "--no-probe")):
+        stand_in = Scripted(reply)
+        done = ctl([stand_in.address], "stats", *flags)
+        ends.append((done.returncode, done.stderr.replace(stand_in.address, "ADDRESS")))
+    assert ends[0] == ends[1] and ends[0][0] == STRANGE
+    assert "whether it is a dflockd" in ends[0][1]
+
+
 # ---- ping ----
 
 def test_ping_prints_each_server(server):

@@ -235,8 +235,10 @@ static const struct command commands[] = {
             "reports with exit status 76.\n"
             "\n"
             "With --on-loss SIGNAL, the process of --while receives that signal if the lock\n"
-            "is lost after acquire has ended. A release by the token is not a loss. Without\n"
-            "--on-loss the script receives no message; dflockctl renew reports a loss.\n",
+            "is lost after acquire has ended. A release by the token is not a loss.\n"
+            "The end of a lease that \"renew --lease\" has shortened is not a loss either.\n"
+            "Without --on-loss the script receives no message; dflockctl renew reports a\n"
+            "loss.\n",
         .words_min = 1,
         .words_max = 1,
         .waits = true,

@@ -44,8 +44,9 @@ void poller_free(struct poller *poller)
 }
 
 /* Drops all that is known about the server. */
-static void poller_fail(struct poller *poller, const char *problem)
+static void poller_fail(struct poller *poller, enum dflockd_status why, const char *problem)
 {
+    poller->why = why;
     snprintf(poller->problem, sizeof(poller->problem), "%.*s", POLLER_PROBLEM_MAX - 1, problem);
     poller_free(poller);
     poller->fence = 0;
@@ -57,7 +58,7 @@ static void poller_fail_connection(struct poller *poller, enum dflockd_status st
     const char *problem = poller->connection ? dflockd_connection_problem(poller->connection)
                                              : poller->settings->problem;
 
-    poller_fail(poller, *problem ? problem : dflockd_status_text(status));
+    poller_fail(poller, status, *problem ? problem : dflockd_status_text(status));
 }
 
 /* ---- requests ---- */
@@ -108,9 +109,11 @@ void poller_begin(struct poller *poller)
     enum dflockd_status status;
 
     if (poller->pending_count > 0) {
-        if (now_ms - poller->begun_ms > POLLER_TIMEOUT_MS)
+        if (now_ms - poller->begun_ms > POLLER_TIMEOUT_MS) {
+            poller->why = DFLOCKD_STATUS_NO_REPLY;
             snprintf(poller->problem, sizeof(poller->problem), "no reply for %" PRId64 " s",
                      (now_ms - poller->begun_ms) / 1000);
+        }
         return;
     }
     if (!poller->connection) {
@@ -163,7 +166,7 @@ static void poller_take_stats(struct poller *poller, enum dflockd_status status)
     if (status == DFLOCKD_STATUS_DONE && !stats_parser_is_complete(&poller->parser))
         status = DFLOCKD_STATUS_STRANGE_ANSWER;
     if (status != DFLOCKD_STATUS_DONE) {
-        poller_fail(poller, dflockd_status_text(status));
+        poller_fail(poller, status, dflockd_status_text(status));
         return;
     }
     key_stats_free(&poller->list);

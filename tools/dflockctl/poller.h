@@ -27,6 +27,7 @@ struct poller {
     struct stats_totals totals;       /* the newest */
     struct key_stats_list list;       /* likewise, keys with holders or waiters */
     double grants_per_s;              /* negative: unknown */
+    enum dflockd_status why;          /* of `problem` */
     char problem[POLLER_PROBLEM_MAX]; /* why there are no statistics; "": no problem */
 
     /* Private. */

@@ -159,9 +159,10 @@ static void repeat_report(struct repeat *repeat, struct repeat_server *server, c
     bool has_name = strncmp(problem, name, strlen(name)) == 0;
 
     if (*problem)
-        repeat->status = STATUS_NO_SERVER;
+        repeat->status = status_of(server->poller.why);
     if (*problem && !server->reported)
-        status_report("%s%s%s", has_name ? "" : name, has_name ? "" : ": ", problem);
+        status_report("%s%s%s%s", has_name ? "" : name, has_name ? "" : ": ", problem,
+                      status_advice(server->poller.why, problem));
     server->reported = *problem != '\0';
 }
 
