@@ -310,9 +310,10 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * held: the library closes the connection, so that the server releases a grant.
  *
  * Timeouts: negative means without limit; 0 does not wait for other holders. More than
- * 9223372036000 ms is INVALID. The protocol has whole seconds. If a timeout is not whole, the library ends the wait itself at `timeout_ms` after the
- * connection is ready. It closes the connection, so that the server releases a grant that is on
- * its way. A server with --no-auto-release-on-disconnect keeps such a grant until its lease ends.
+ * 9223372036000 ms is INVALID. The protocol has whole seconds. If a timeout is not whole, the
+ * library ends the wait itself at `timeout_ms` after the connection is ready. It closes the
+ * connection, so that the server releases a grant that is on its way. A server with
+ * --no-auto-release-on-disconnect keeps such a grant until its lease ends.
  *
  * Leases: a lease counts from when its request was sent, so that it ends here before it ends at the
  * server. If the reply took longer than a tenth of the lease, a renewal confirms the grant before
