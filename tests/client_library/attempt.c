@@ -100,7 +100,7 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
     return true;
 }
 
-/* Acquires locks with the keys key-0, key-1 and so on. Returns the first status that is not DONE. */
+/* Acquires locks on key-0, key-1 and so on. Returns the first status that is not DONE. */
 static enum dflockd_status acquire_many(struct attempt *attempt, unsigned count)
 {
     enum dflockd_status status = DFLOCKD_STATUS_DONE;

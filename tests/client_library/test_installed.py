@@ -81,7 +81,8 @@ def declared(prefix):
     text = (prefix / "include" / "dflockd" / "client.h").read_text()
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     text = re.sub(r"static inline [^{]*", "", text)
-    return {name for name in re.findall(r"(?<!typedef size_t )(?<!typedef void )\b(dflockd_\w+)\(", text)}
+    functions = r"(?<!typedef size_t )(?<!typedef void )\b(dflockd_\w+)\("
+    return set(re.findall(functions, text))
 
 
 def test_the_shared_library_exports_the_functions_of_the_header_with_versions(prefix):

@@ -41,8 +41,8 @@ class WithoutOwn(StandIn):
 
 
 def assert_held_and_released(attempt, server):
-    assert attempt(f"server={server.host}:{server.port}", "lease=2", f"many={LOCKS}", "sleep=100", "held",
-                   "sleep=3000", "held", "release-many") == [
+    assert attempt(f"server={server.host}:{server.port}", "lease=2", f"many={LOCKS}", "sleep=100",
+                   "held", "sleep=3000", "held", "release-many") == [
         ["many", "DONE"], ["sleep", "DONE"], [str(LOCKS), "held", "DONE"], ["sleep", "DONE"],
         [str(LOCKS), "held", "DONE"], ["release-many", "DONE"]]
 

@@ -25,7 +25,8 @@ def run(example, servers, folder, fails=False):
     for program in ("report", "wget"):
         (folder / program).write_text("#!/bin/sh\n", encoding="ascii")
         (folder / program).chmod(0o755)
-    script = example.replace("0 2 * * * ", "").replace("/usr/local/bin/", "").replace("--count 60", "--count 2")
+    script = example.replace("0 2 * * * ", "").replace("/usr/local/bin/", "")
+    script = script.replace("--count 60", "--count 2")
     script = script.replace("one:6388,two:6388", servers)
     done = subprocess.Popen(
         ["sh", "-c", "trap : INT\n" + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -539,7 +539,8 @@ def test_without_a_command_a_loss_is_reported_while_output_is_full(server):
 # ---- several keys ----
 
 def test_several_keys_are_held_together(server):
-    script = 'echo "$DFLOCKD_KEYS/$DFLOCKD_TOKENS/$DFLOCKD_FENCES/${DFLOCKD_KEY-none}"; exec sleep 100'
+    script = ('echo "$DFLOCKD_KEYS/$DFLOCKD_TOKENS/$DFLOCKD_FENCES/${DFLOCKD_KEY-none}"; '
+              "exec sleep 100")
     with Running(server, "lock", "b", "c", "a", "--lease", "1", "--", "sh", "-c", script,
                  variables={"DFLOCKD_KEY": "outer"}) as running:
         keys, tokens, fences, single = running.line().split("/")
@@ -957,7 +958,8 @@ def test_retry_without_time_to_wait_is_reported(server):
     ("lock", "key", "--reply-timeout", "0", "--", "true"),
     ("lock", "key", "other", "key", "--", "true"), ("lock", "key", "other", "--"),
     ("lock", "key", "other"), ("lock", "key", "-c", "true", "--", "true"),
-    ("lock", *map(str, range(65)), "--", "true"), ("lock", "key", "-E", "256", "--", "true"), ("lock", "key", "--grace", "-1", "--", "true"),
+    ("lock", *map(str, range(65)), "--", "true"), ("lock", "key", "-E", "256", "--", "true"),
+    ("lock", "key", "--grace", "-1", "--", "true"),
     ("lock", "key", "--try", "--timeout", "3", "--", "true"),
     ("lock", "key", "-n", "3", "--", "x")])
 def test_wrong_arguments_are_reported_in_one_line(server, arguments):

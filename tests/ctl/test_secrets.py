@@ -59,7 +59,8 @@ def test_a_missing_or_wrong_secret_is_refused(guarded, words, flags):
 
 def test_a_missing_secret_differs_from_a_wrong_one(guarded):
     assert "requires a secret; give it with --auth-token-file" in ctl(guarded, "ping").stderr
-    assert "refused the authentication; check the secret" in ctl(guarded, "ping", "--auth-token", "x").stderr
+    refused = ctl(guarded, "ping", "--auth-token", "x")
+    assert "refused the authentication; check the secret" in refused.stderr
 
 
 @pytest.mark.parametrize("words", [["ls"], ["stats"], ["show", "key"], ["ping"],

@@ -4,8 +4,8 @@ import pytest
 from startup import assert_refused, run_server
 from test_options import OPTIONS
 
-NUMBERS = ["port", "default-lease-ttl", "lease-sweep-interval", "gc-interval", "gc-max-idle", "grant-after",
-           "max-locks", "max-connections", "max-connections-per-ip", "max-waiters", "read-timeout",
+NUMBERS = ["port", "default-lease-ttl", "lease-sweep-interval", "gc-interval", "gc-max-idle",
+           "grant-after", "max-locks", "max-connections", "max-connections-per-ip", "max-waiters", "read-timeout",
            "write-timeout", "shutdown-timeout", "threads", "max-buffered-mib", "max-claims",
            "max-claims-per-connection"]
 BOOLEANS = ["auto-release-on-disconnect", "debug"]
