@@ -313,7 +313,8 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * 9223372036000 ms is INVALID. The protocol has whole seconds. If a timeout is not whole, the
  * library ends the wait itself at `timeout_ms` after the connection is ready. It closes the
  * connection, so that the server releases a grant that is on its way. A server with
- * --no-auto-release-on-disconnect keeps such a grant until its lease ends.
+ * --no-auto-release-on-disconnect keeps such a grant until its lease ends, also after a cancel. So
+ * such a timeout must be longer than a round trip: a shorter one ends before any reply. 0 does not.
  *
  * Leases: a lease counts from when its request was sent, so that it ends here before it ends at the
  * server. If the reply took longer than a tenth of the lease, a renewal confirms the grant before
