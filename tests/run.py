@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Runs test suites, shows their output, and prints a line of counts at the end.
 
-Suites: unit (cmocka programs and scripts that print TAP), sim (the simulation), fuzz (the fuzzers),
-wire (a server over TCP), clients (the published clients), ctl (dflockctl), faults (a server with
-misbehaving clients or kernel errors), library (the client library), manual (manual pages and
-completions), packages (Debian packages, installed and purged), valgrind (short unit tests and the
-library's tests under valgrind). tests/README.md describes them.
+Suites: unit (cmocka programs and scripts that print TAP), threads (those of unit that start
+threads), sim (the simulation), fuzz (the fuzzers), wire (a server over TCP), clients (the published
+clients), ctl (dflockctl), faults (a server with misbehaving clients or kernel errors), library (the
+client library), manual (manual pages and completions), packages (Debian packages, installed and
+purged), valgrind (short unit tests and the library's tests under valgrind). tests/README.md
+describes them.
 """
 
 import argparse
@@ -86,6 +87,13 @@ def run_unit(counts, build, wrapper=()):
             run_tap(counts, ["sh", str(script)], environment)
 
 
+def run_threads(counts, build):
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
+    for source in sorted((ROOT / "tests" / "unit").glob("test_*.c")):
+        if "pthread_create" in source.read_text():
+            run_tap(counts, [str(build / source.with_suffix("").relative_to(ROOT))], environment)
+
+
 def run_library(counts, build, wrapper=()):
     """Runs programs that include only the library's header, against real servers."""
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", DFLOCKD=str(build / "dflockd"))
@@ -137,6 +145,8 @@ def main():
         print(f"== {suite}", flush=True)
         if suite == "unit":
             run_unit(counts, build)
+        elif suite == "threads":
+            run_threads(counts, build)
         elif suite == "valgrind":
             run_unit(counts, build, VALGRIND)
             run_library(counts, build, VALGRIND)

@@ -157,7 +157,7 @@ asan:
 
 tsan:
 	tools/install-deps build test
-	$(MAKE) check BUILD=build/tsan SANITIZE=thread SUITES="unit library"
+	$(MAKE) check BUILD=build/tsan SANITIZE=thread SUITES="threads library"
 
 valgrind:
 	tools/install-deps build test develop
