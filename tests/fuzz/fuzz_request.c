@@ -104,7 +104,8 @@ static struct request_frame read_exactly(const uint8_t *bytes, size_t length,
 static void check_values(const struct request *request)
 {
     must(request->command < DFLOCKD_COMMAND_COUNT, "a command is one of those there are");
-    if (request->command >= DFLOCKD_PING && request->command != DFLOCKD_OWN)
+    if (request->command == DFLOCKD_PING || request->command == DFLOCKD_STATS ||
+        request->command == DFLOCKD_AUTH)
         return;
     must(request->key.length >= 1 && request->key.length <= DFLOCKD_KEY_MAX, "a key has a length");
     for (uint32_t i = 0; i < request->key.length; i++)
@@ -133,6 +134,7 @@ static size_t write_arg(char *to, size_t size, const struct request *request)
         snprintf(lease, sizeof(lease), " %" PRIu64, request->lease_s);
     switch (request->command) {
     case DFLOCKD_ACQUIRE:
+    case DFLOCKD_ACQUIRE_SHARED:
     case DFLOCKD_WAIT:
     case DFLOCKD_SEMAPHORE_WAIT:
         length = snprintf(to, size, "%" PRIu64 "%s\n", request->timeout_s, lease);
@@ -149,6 +151,7 @@ static size_t write_arg(char *to, size_t size, const struct request *request)
                           request->salt, lease);
         break;
     case DFLOCKD_ENQUEUE:
+    case DFLOCKD_ENQUEUE_SHARED:
         length = snprintf(to, size, "%s\n", lease);
         break;
     case DFLOCKD_SEMAPHORE_ENQUEUE:

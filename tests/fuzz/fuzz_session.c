@@ -198,14 +198,16 @@ static uint32_t words_for(const struct sent_request *request)
     switch (request->command) {
     case DFLOCKD_SEMAPHORE_ACQUIRE:
     case DFLOCKD_ACQUIRE:
+    case DFLOCKD_ACQUIRE_SHARED:
         return BIT(OK) | BIT(TIMEOUT) | BIT(ERROR_MAX_LOCKS) | BIT(ERROR_MAX_WAITERS) |
                BIT(ERROR_LEASE_EXPIRED) |
-               (request->command == DFLOCKD_ACQUIRE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
+               (command_of_semaphores(request->command) ? BIT(ERROR_LIMIT_MISMATCH) : 0);
     case DFLOCKD_SEMAPHORE_ENQUEUE:
     case DFLOCKD_ENQUEUE:
+    case DFLOCKD_ENQUEUE_SHARED:
         return BIT(ACQUIRED) | BIT(QUEUED) | BIT(ERROR_ALREADY_ENQUEUED) | BIT(ERROR_MAX_LOCKS) |
                BIT(ERROR_MAX_WAITERS) |
-               (request->command == DFLOCKD_ENQUEUE ? 0 : BIT(ERROR_LIMIT_MISMATCH));
+               (command_of_semaphores(request->command) ? BIT(ERROR_LIMIT_MISMATCH) : 0);
     case DFLOCKD_SEMAPHORE_WAIT:
     case DFLOCKD_WAIT:
         return BIT(OK) | BIT(TIMEOUT) | BIT(ERROR_NOT_ENQUEUED) | BIT(ERROR_LEASE_EXPIRED);
@@ -414,7 +416,7 @@ static void note_requests(struct fuzz_peer *peer, const uint8_t *bytes, size_t l
     struct request_frame frame;
 
     while ((frame = request_read(bytes, length, &request)).framing == REQUEST_COMPLETE) {
-        bool lease = request.valid && request.command < DFLOCKD_PING && request.lease_s > 0;
+        bool lease = request.valid && request.lease_s > 0;
 
         peer->requests =
             realloc(peer->requests, (peer->request_count + 1) * sizeof(*peer->requests));
@@ -649,7 +651,10 @@ static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
     static const char *const limits[] = {" 1", " 2", " 2", " 3"};
     uint32_t command = (what & 15) % DFLOCKD_COMMAND_COUNT;
     bool semaphore = command_of_semaphores((enum dflockd_command)command);
-    uint32_t operation = command - (semaphore ? DFLOCKD_SEMAPHORE_ACQUIRE : 0);
+    uint32_t operation = command == DFLOCKD_ACQUIRE_SHARED   ? DFLOCKD_ACQUIRE
+                         : command == DFLOCKD_ENQUEUE_SHARED ? DFLOCKD_ENQUEUE
+                         : semaphore                         ? command - DFLOCKD_SEMAPHORE_ACQUIRE
+                                                             : command;
     const char *timeout = timeouts[numbers & 3];
     const char *lease = leases[numbers >> 2 & 3];
     const char *limit = semaphore ? limits[numbers >> 4 & 3] : "";

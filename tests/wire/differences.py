@@ -25,6 +25,7 @@ IDLE_HOLDER = "it closes a silent connection although it holds a lease"
 UTF_8 = "it decodes lines as UTF-8, and closes the connection on errors"
 
 NO_OWN = "it has no `own`"
+NO_SHARED = "it has no shared locks, and replies `error` to `rl` and `re`"
 
 DIFFERENCES = {
     "acquire-default-lease": Known("A< ok 7", "ok 6", REMAINING),
@@ -63,6 +64,9 @@ DIFFERENCES = {
     "renew-from-another-connection": Known("B< ok 60", "ok 59", REMAINING),
     "renew-lengthens-the-lease": Known("A< ok 30", "ok 29", REMAINING),
     "renew-shortens-the-lease": Known("A< ok 1", "ok 0", REMAINING),
+    "shared-bad-arguments": Known("A< error", "(closed)", CLOSES),
+    "shared-readers-and-writers": Known("A< ok $a 20", "error", NO_SHARED),
+    "shared-writer-leaves-the-queue": Known("A< ok $a 33", "error", NO_SHARED),
     "timeout-a-released-lease-is-idle": Known("A. 1.6", "error", IDLE_HOLDER),
     "timeout-an-expired-lease-is-idle": Known("A. 1.6", "error", IDLE_HOLDER),
     "value-lease": Known("A< error", "(closed)", CLOSES),

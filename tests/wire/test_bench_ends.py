@@ -193,7 +193,8 @@ def test_a_load_continues_after_a_restart_of_the_server(arguments):
     result = json.loads(done.stdout)
     assert done.returncode == 2, done
     assert result["check"]["violations"] == 0, done.stderr
-    assert 0 < result["lost"] <= WORKERS and result["failed"] >= 0
+    # A worker may connect once more before the kernel closes the listener.
+    assert result["lost"] > 0 and result["failed"] >= 0
 
 
 def test_idle_connections_and_held_keys_return_after_a_restart():
