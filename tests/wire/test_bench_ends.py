@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -238,9 +239,10 @@ def test_rounds_are_completed_after_a_restart():
             first.kill()
             with Server(port=first.port):
                 result = json.loads(run.finish().stdout)
-    assert result["lost"] == WORKERS
+    # A worker may connect once more before the kernel closes the listener.
+    assert result["lost"] >= WORKERS
     # A lost round counts as a round of its worker. A refused connection does not.
-    assert 400 * WORKERS - WORKERS <= result["rounds"] <= 400 * WORKERS
+    assert 400 * WORKERS - result["lost"] <= result["rounds"] <= 400 * WORKERS
     assert result["rounds"] + result["failed"] == 400 * WORKERS
 
 
@@ -271,8 +273,9 @@ def test_progress_and_report_show_lost_connections():
             first.kill()
             done = run.finish()
     assert done.returncode == 2
-    assert f" errors {WORKERS} connections lost\n" in done.stderr
-    assert f"\nlost     {WORKERS} connections\n" in done.stdout
+    lost = re.search(r"\nlost     (\d+) connections\n", done.stdout)
+    assert int(lost[1]) >= WORKERS
+    assert f" errors {lost[1]} connections lost\n" in done.stderr
     assert " attempts failed, the last: Connection refused\n" in done.stdout
 
 
