@@ -45,9 +45,11 @@ class Server:
         self._listening = threading.Event()
 
     def __enter__(self):
+        # In a group of its own: if a group without a shell has a stopped process, the kernel may send
+        # SIGHUP to all of it.
         self.process = subprocess.Popen(
             self.command, env=self.environment, stderr=subprocess.PIPE, text=True,
-            stdin=subprocess.DEVNULL)
+            stdin=subprocess.DEVNULL, process_group=0)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         if not self._listening.wait(START_SECONDS) or self.port is None:
