@@ -45,8 +45,8 @@ class Server:
         self._listening = threading.Event()
 
     def __enter__(self):
-        # In a group of its own: if a group without a shell has a stopped process, the kernel may send
-        # SIGHUP to all of it.
+        # In a group of its own: the kernel may send SIGHUP to all of a group without a shell that
+        # has a stopped process.
         self.process = subprocess.Popen(
             self.command, env=self.environment, stderr=subprocess.PIPE, text=True,
             stdin=subprocess.DEVNULL, process_group=0)

@@ -6,8 +6,8 @@ from test_options import OPTIONS
 
 NUMBERS = ["port", "default-lease-ttl", "lease-sweep-interval", "gc-interval", "gc-max-idle",
            "grant-after", "max-locks", "max-connections", "max-connections-per-ip", "max-waiters",
-           "read-timeout", "write-timeout", "shutdown-timeout", "threads", "max-buffered-mib", "max-claims",
-           "max-claims-per-connection"]
+           "read-timeout", "write-timeout", "shutdown-timeout", "threads", "max-buffered-mib",
+           "max-claims", "max-claims-per-connection"]
 BOOLEANS = ["auto-release-on-disconnect", "debug"]
 NOT_NUMBERS = ["abc", "1.5", "-1", "99999999999999999999", "1 2", "10s"]
 OUT_OF_RANGE = [("port", "65536"), ("port", "-1"), ("default-lease-ttl", "0"),
