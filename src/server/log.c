@@ -279,11 +279,15 @@ static void log_writer_put(struct log_writer *log, const struct line *line)
     log->put += line->length;
 }
 
-/* Takes whole lines, up to LOG_BATCH_BYTES. Returns their length; 0 only if there is no line. */
+/*
+ * Takes whole lines, up to LOG_BATCH_BYTES, and none from both sides of dropped ones: their report
+ * comes between. Returns the lines' length; 0 only if there is no line.
+ */
 static size_t log_writer_take(struct log_writer *log, char *bytes)
 {
+    bool report_ahead = log->dropped > 0 && log->dropped_at > log->taken;
     size_t at = log->taken % LOG_BUFFER_BYTES;
-    size_t length = (size_t)(log->put - log->taken);
+    size_t length = (size_t)((report_ahead ? log->dropped_at : log->put) - log->taken);
     size_t first;
 
     if (length > LOG_BATCH_BYTES)

@@ -31,7 +31,9 @@ enum {
     WRITERS = 4,
     LINES_PER_WRITER = 200,
     FLOOD_LINES = 20000, /* more than the buffer and a pipe hold */
-    LAST_LINES = 50,     /* tries */
+    PIPE_LINES = 2000,   /* more than a pipe holds, fewer than the buffer */
+    PAUSE_LINES = 1000,
+    LAST_LINES = 250, /* tries, within the child's alarm */
     PAUSE_US = 100000,
     DEADLINE_MS = 10000 /* for an action of some milliseconds */
 };
@@ -402,11 +404,11 @@ static bool in_child(int descriptor, bool (*act)(int, int), int argument)
     return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static bool flood_log(void)
+static bool flood_log(int lines)
 {
     uint64_t start_ms = now_ms();
 
-    for (int i = 0; i < FLOOD_LINES; i++)
+    for (int i = 0; i < lines; i++)
         log_line(LOG_INFO, "flood", "value", "x", NULL);
     return now_ms() - start_ms < DEADLINE_MS;
 }
@@ -420,7 +422,7 @@ static bool flood_an_unread_pipe(int descriptor, int nonblocking)
         fcntl(descriptor, F_SETFL, O_NONBLOCK);
     if (log_start() != 0)
         return false;
-    fast = flood_log();
+    fast = flood_log(FLOOD_LINES);
     start_ms = now_ms();
     /* It cannot write all lines, and returns in time. */
     return fast && !log_stop() && now_ms() - start_ms < LOG_STOP_MS + DEADLINE_MS &&
@@ -448,6 +450,7 @@ struct tally {
     bool whole; /* each line is complete */
 };
 
+/* Pauses after the first lines, so that new ones enter the log's buffer before it is empty. */
 static struct tally tally_lines(int descriptor)
 {
     FILE *file = fdopen(dup(descriptor), "r");
@@ -463,13 +466,18 @@ static struct tally tally_lines(int descriptor)
             tally.dropped += strtoull(strrchr(count, '=') + 1, NULL, 10);
         else if (strstr(text, "msg=\"flood\""))
             tally.written++;
+        if (tally.written == PAUSE_LINES)
+            usleep(5 * PAUSE_US);
         tally.ended = strstr(text, "msg=\"last\"") != NULL;
     }
     fclose(file);
     return tally;
 }
 
-/* This process also has the pipe's read end; a child reads it after the flood. */
+/*
+ * This process also has the pipe's read end; a child reads it after the flood. The pipe is full
+ * before the buffer is, so that the last lines in the buffer lie directly before the lost ones.
+ */
 static bool flood_then_read(int descriptor, int reader)
 {
     struct tally tally;
@@ -480,7 +488,9 @@ static bool flood_then_read(int descriptor, int reader)
     (void)descriptor;
     if (log_start() != 0)
         return false;
-    fast = flood_log();
+    flood_log(PIPE_LINES);
+    usleep(PAUSE_US); /* for the thread to fill the pipe */
+    fast = flood_log(FLOOD_LINES - PIPE_LINES);
     child = fork();
     if (child == 0) {
         tally = tally_lines(reader);
