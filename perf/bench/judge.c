@@ -14,13 +14,14 @@
 enum {
     PROBLEM_MAX = 240,
     FENCES_KEPT = 256, /* the latest fences, to find repeated ones */
-    ENDS_KEPT = 16     /* ends of holds per key */
+    ENDS_KEPT = 16     /* ends of holds per key and mode */
 };
 
 struct judge_claim {
     struct judge_claim *next;
     struct judge_claim *previous;
     uint32_t key;
+    bool shared;
     bool held;
     bool releasing; /* the release has been sent */
     bool succeeded; /* a later claim was granted after this one held */
@@ -50,13 +51,19 @@ struct hold_end {
     uint64_t at_ns; /* earliest time of the end */
 };
 
+/* The past holds of a key in one mode. */
+struct past_holds {
+    uint64_t fence_last; /* highest fence read */
+    struct hold_end ends[ENDS_KEPT];
+    uint32_t end_next;
+};
+
 struct judge_key {
     struct judge_claim *claims;
     uint32_t limit;
     uint64_t ended_event; /* when the last hold ended */
-    uint64_t fence_last;  /* highest fence read */
-    struct hold_end ends[ENDS_KEPT];
-    uint32_t end_next;
+    struct past_holds exclusive;
+    struct past_holds shared;
 };
 
 struct judge {
@@ -170,6 +177,11 @@ struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t 
     return claim;
 }
 
+void judge_set_shared(struct judge_claim *claim)
+{
+    claim->shared = true;
+}
+
 void judge_set_losses(struct judge_claim *claim, uint32_t losses)
 {
     claim->losses = losses;
@@ -198,9 +210,32 @@ static void judge_set_lease(const struct judge *judge, struct judge_claim *claim
     claim->ended_ns = now_ns + lease_ns + judge->margin_ns;
 }
 
+/* Returns whether one of the claims of a lock excludes the other. */
+static bool judge_conflict(const struct judge_claim *one, const struct judge_claim *other)
+{
+    return !one->shared || !other->shared;
+}
+
+static struct past_holds *judge_past_holds(struct judge_key *key, const struct judge_claim *claim)
+{
+    return claim->shared ? &key->shared : &key->exclusive;
+}
+
+/* Returns the latest end of a hold with a lower fence, or `start_ns` if that is later. */
+static uint64_t judge_latest_end(const struct past_holds *past, uint64_t fence, uint64_t start_ns)
+{
+    for (uint32_t i = 0; i < ENDS_KEPT; i++) {
+        const struct hold_end *end = &past->ends[i];
+
+        if (end->fence && end->fence < fence && end->at_ns > start_ns)
+            start_ns = end->at_ns;
+    }
+    return start_ns;
+}
+
 /*
  * Returns the earliest start of a new grant's lease. For a lock, this is not before the end of a
- * hold with a lower fence.
+ * hold with a lower fence that excludes it.
  */
 static uint64_t judge_earliest_start(const struct judge_key *key, const struct judge_claim *claim,
                                      uint64_t now_ns)
@@ -209,15 +244,13 @@ static uint64_t judge_earliest_start(const struct judge_key *key, const struct j
 
     if (key->limit > 1)
         return start_ns;
-    for (uint32_t i = 0; i < ENDS_KEPT; i++) {
-        const struct hold_end *end = &key->ends[i];
-
-        if (end->fence && end->fence < claim->fence && end->at_ns > start_ns)
-            start_ns = end->at_ns;
-    }
+    start_ns = judge_latest_end(&key->exclusive, claim->fence, start_ns);
+    if (!claim->shared)
+        start_ns = judge_latest_end(&key->shared, claim->fence, start_ns);
     for (const struct judge_claim *other = key->claims; other; other = other->next) {
-        if (other != claim && other->held && other->fence < claim->fence &&
-            other->sure_until_ns <= now_ns && other->sure_until_ns > start_ns)
+        if (other != claim && other->held && judge_conflict(other, claim) &&
+            other->fence < claim->fence && other->sure_until_ns <= now_ns &&
+            other->sure_until_ns > start_ns)
             start_ns = other->sure_until_ns;
     }
     return start_ns;
@@ -238,7 +271,8 @@ static void judge_check_exclusion(struct judge *judge, const struct judge_key *k
     for (struct judge_claim *other = key->claims; other; other = other->next) {
         bool certain = !other->releasing && other->sure_until_ns > now_ns;
 
-        if (other == claim || !other->held || (!certain && !other->disconnected))
+        if (other == claim || !other->held || !judge_conflict(other, claim) ||
+            (!certain && !other->disconnected))
             continue;
         if (other->disconnected || other->losses != claim->losses) {
             if (key->limit == 1 && other->fence < claim->fence)
@@ -251,16 +285,21 @@ static void judge_check_exclusion(struct judge *judge, const struct judge_key *k
     judge->counts.overlaps++;
     if (holders >= key->limit)
         judge_add_violation(judge, JUDGE_EXCLUSION,
-                            "key %" PRIu32 " with limit %" PRIu32 ": fence %" PRIu64
+                            "key %" PRIu32 " with limit %" PRIu32 ": %sfence %" PRIu64
                             " is granted with %" PRIu32 " holders, one with fence %" PRIu64,
-                            claim->key, key->limit, claim->fence, holders, other_fence);
+                            claim->key, key->limit, claim->shared ? "shared " : "", claim->fence,
+                            holders, other_fence);
 }
 
 static void judge_check_fence(struct judge *judge, struct judge_key *key,
                               const struct judge_claim *claim, uint64_t now_ns)
 {
     uint64_t fence = claim->fence;
+    struct past_holds *past = judge_past_holds(key, claim);
+    uint64_t fence_last = key->exclusive.fence_last;
 
+    if (!claim->shared && key->shared.fence_last > fence_last)
+        fence_last = key->shared.fence_last;
     judge->counts.fences++;
     for (uint32_t i = 0; i < FENCES_KEPT; i++) {
         if (judge->fences[i] == fence)
@@ -268,16 +307,16 @@ static void judge_check_fence(struct judge *judge, struct judge_key *key,
                                 "key %" PRIu32 ": fence %" PRIu64 " is repeated", claim->key,
                                 fence);
     }
-    /* On a lock, a hold that still lasts is the latest one. */
+    /* On a lock, a hold that still lasts is the latest one of those that exclude each other. */
     if (fence <= claim->fence_floor ||
-        (key->limit == 1 && claim->sure_until_ns > now_ns && fence <= key->fence_last))
+        (key->limit == 1 && claim->sure_until_ns > now_ns && fence <= fence_last))
         judge_add_violation(judge, JUDGE_FENCE,
                             "key %" PRIu32 ": fence %" PRIu64 " after %" PRIu64
                             " of this key and %" PRIu64 " of all keys",
-                            claim->key, fence, key->fence_last, claim->fence_floor);
+                            claim->key, fence, fence_last, claim->fence_floor);
     judge->fences[judge->fence_next++ % FENCES_KEPT] = fence;
-    if (fence > key->fence_last)
-        key->fence_last = fence;
+    if (fence > past->fence_last)
+        past->fence_last = fence;
     if (fence > judge->fence_last)
         judge->fence_last = fence;
 }
@@ -335,7 +374,8 @@ static void judge_note_late(struct judge *judge, const struct judge_key *key,
                 before = other;
         }
     }
-    if (key->limit > 1 || !before)
+    /* Of shared holds, another one than the latest may have ended last. */
+    if (key->limit > 1 || !before || before->shared)
         return;
     ended_ns = before->ended_ns - judge->margin_ns;
     /* A claim requested later did not wait for this lease. */
@@ -403,13 +443,14 @@ void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t leas
 static void judge_hold_ended(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)
 {
     struct judge_key *key = &judge->keys[claim->key];
+    struct past_holds *past = judge_past_holds(key, claim);
     uint64_t end_ns = claim->sure_until_ns < now_ns ? claim->sure_until_ns : now_ns;
 
     if (!claim->held || claim->releasing)
         return;
     claim->releasing = true;
     key->ended_event = judge->event;
-    key->ends[key->end_next++ % ENDS_KEPT] =
+    past->ends[past->end_next++ % ENDS_KEPT] =
         (struct hold_end){.fence = claim->fence, .at_ns = end_ns};
 }
 
@@ -467,11 +508,12 @@ void judge_dropped(struct judge *judge, struct judge_claim *claim, uint64_t now_
 void judge_disconnected(struct judge *judge, struct judge_claim *claim)
 {
     struct judge_key *key = &judge->keys[claim->key];
+    struct past_holds *past = judge_past_holds(key, claim);
 
     judge->event++;
     for (uint32_t i = 0; i < ENDS_KEPT; i++) {
-        if (key->ends[i].fence == claim->fence)
-            key->ends[i] = (struct hold_end){0};
+        if (past->ends[i].fence == claim->fence)
+            past->ends[i] = (struct hold_end){0};
     }
     key->ended_event = judge->event;
     claim->disconnected = true;

@@ -3,9 +3,9 @@
  * client with its time, and the judge counts violations. It counts only violations that are
  * certain:
  *
- * - exclusion: a key never has more certain holders than its limit. A hold is certain from the
- *   reply to the grant until the release is sent, the connection is closed, or the lease may
- *   have ended. After a lost connection, only a reply of the server can prove that the hold
+ * - exclusion: a key never has more certain holders than its limit. Shared holders of a lock
+ *   exclude only an exclusive one. A hold is certain from the reply to the grant until the
+ *   release is sent, the connection is closed, or the lease may have ended. After a lost connection, only a reply of the server can prove that the hold
  *   lasted: a release that is accepted after a later grant of the lock was read.
  * - order: a claim that was known to be queued before another claim was requested is granted
  *   first.
@@ -61,6 +61,9 @@ void judge_limit(struct judge *judge, uint32_t key, uint32_t limit);
  * short.
  */
 struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t now_ns);
+
+/* Makes the claim a shared one of a lock. Claims are exclusive initially. */
+void judge_set_shared(struct judge_claim *claim);
 
 /*
  * Sets the number of connections that were lost before the claim's connection was opened; 0
