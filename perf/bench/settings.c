@@ -296,8 +296,8 @@ static bool settings_read_token(struct flags_reading *reading)
     struct settings *settings = reading->options;
     const char *source;
 
-    return auth_token_from_flags(reading, settings->auth_token_given, settings->auth_token_file,
-                                 &settings->auth_token, &source);
+    return auth_token_from_flags(reading, "auth-token", settings->auth_token_given,
+                                 settings->auth_token_file, &settings->auth_token, &source);
 }
 
 /* ---- combinations ---- */

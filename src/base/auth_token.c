@@ -119,24 +119,31 @@ char *auth_token_reread(const char *path, char problem[AUTH_TOKEN_PROBLEM_MAX])
     return auth_token_read_file(file, path, problem);
 }
 
-bool auth_token_from_flags(struct flags_reading *reading, const char *given, const char *file,
-                           char **token, const char **source)
+void auth_token_name_file(const char *name, char file_name[AUTH_TOKEN_FLAG_MAX])
+{
+    snprintf(file_name, AUTH_TOKEN_FLAG_MAX, "%s-file", name);
+}
+
+bool auth_token_from_flags(struct flags_reading *reading, const char *name, const char *given,
+                           const char *file, char **token, const char **source)
 {
     char problem[AUTH_TOKEN_PROBLEM_MAX];
-    bool token_wins =
-        flags_given(reading, "auth-token") || !flags_given(reading, "auth-token-file");
+    char file_name[AUTH_TOKEN_FLAG_MAX];
+    bool token_wins;
 
+    auth_token_name_file(name, file_name);
+    token_wins = flags_given(reading, name) || !flags_given(reading, file_name);
     *token = NULL;
     *source = NULL;
     if (given && token_wins) {
         *token = auth_token_new(given, strlen(given), problem);
-        return *token || flags_wrong_value(reading, "auth-token", problem);
+        return *token || flags_wrong_value(reading, name, problem);
     }
     if (!file)
         return true;
     *source = file;
     *token = auth_token_read(file, problem);
-    return *token || flags_wrong_value(reading, "auth-token-file", problem);
+    return *token || flags_wrong_value(reading, file_name, problem);
 }
 
 void auth_token_free(char *token)

@@ -24,6 +24,8 @@ static struct tls_context *credentials_load_tls(const struct options *options,
 bool credentials_load(struct credentials *credentials, struct options *options,
                       char problem[TLS_PROBLEM_MAX])
 {
+    char *tokens[SECRETS_ROLES];
+
     *credentials = (struct credentials){.options = options, .secret_ends_ns = UINT64_MAX};
     if (options->tls_certificate) {
         struct tls_context *context = credentials_load_tls(options, problem);
@@ -33,11 +35,11 @@ bool credentials_load(struct credentials *credentials, struct options *options,
         tls_place_init(&credentials->loaded_tls, context);
         credentials->tls = &credentials->loaded_tls;
     }
-    if (options->auth_token) {
-        secret_init(&credentials->loaded_secret, options->auth_token);
-        options->auth_token = NULL;
-        credentials->secret = &credentials->loaded_secret;
+    for (int role = 0; role < SECRETS_ROLES; role++) {
+        tokens[role] = options->secrets[role].token;
+        options->secrets[role].token = NULL;
     }
+    secrets_init(&credentials->secrets, tokens);
     return true;
 }
 
@@ -56,50 +58,66 @@ static void credentials_reload_tls(struct credentials *credentials)
     }
 }
 
-/* Clients need time to learn the new secret. An open connection is authenticated already. */
-static void credentials_reload_secret(struct credentials *credentials, uint64_t now_ns)
-{
-    const struct options *options = credentials->options;
-    uint64_t ends_ns = now_ns + options->read_timeout_s * NS_PER_S;
-    char problem[AUTH_TOKEN_PROBLEM_MAX];
-    char *token = auth_token_reread(options->auth_token_source, problem);
+static const char *const credentials_same_secret[SECRETS_ROLES] = {
+    [SECRETS_CLIENT] = "a secret of administrators; give clients another one",
+    [SECRETS_ADMINISTRATOR] = "a secret of clients; give administrators another one",
+};
 
-    if (!token) {
-        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "file",
-                 options->auth_token_source, "error", problem, NULL);
-    } else if (secret_change(credentials->secret, token, ends_ns) == SECRET_UNCHANGED) {
-        log_line(LOG_INFO, "secret unchanged", "file", options->auth_token_source, NULL);
-    } else {
-        credentials->secret_ends_ns = ends_ns;
-        log_line(LOG_INFO, "secret reloaded", "file", options->auth_token_source, NULL);
+/* Clients need time to learn the new secret. An open connection keeps its rights. */
+static void credentials_reload_secret(struct credentials *credentials, enum secrets_role role,
+                                      uint64_t now_ns)
+{
+    const char *file = credentials->options->secrets[role].source;
+    const char *role_key = role == SECRETS_ADMINISTRATOR ? "role" : NULL;
+    uint64_t ends_ns = now_ns + credentials->options->read_timeout_s * NS_PER_S;
+    char problem[AUTH_TOKEN_PROBLEM_MAX];
+    char *token = auth_token_reread(file, problem);
+    enum secrets_change change = SECRETS_OF_OTHER;
+
+    if (token)
+        change = secrets_change(&credentials->secrets, role, token, now_ns, ends_ns);
+    switch (change) {
+    case SECRETS_CHANGED:
+        if (ends_ns < credentials->secret_ends_ns)
+            credentials->secret_ends_ns = ends_ns;
+        log_line(LOG_INFO, "secret reloaded", "file", file, role_key, "administrator", NULL);
+        break;
+    case SECRETS_UNCHANGED:
+        log_line(LOG_INFO, "secret unchanged", "file", file, role_key, "administrator", NULL);
+        break;
+    case SECRETS_OF_OTHER:
+        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "file", file, "error",
+                 token ? credentials_same_secret[role] : problem, role_key, "administrator", NULL);
+        break;
     }
 }
 
 void credentials_reload(struct credentials *credentials, uint64_t now_ns)
 {
-    const char *secret_file = credentials->options->auth_token_source;
+    bool any = credentials->tls;
 
     if (credentials->tls)
         credentials_reload_tls(credentials);
-    if (secret_file)
-        credentials_reload_secret(credentials, now_ns);
-    if (!credentials->tls && !secret_file)
+    for (int role = 0; role < SECRETS_ROLES; role++) {
+        if (!credentials->options->secrets[role].source)
+            continue;
+        credentials_reload_secret(credentials, (enum secrets_role)role, now_ns);
+        any = true;
+    }
+    if (!any)
         log_line(LOG_INFO, "nothing to reload", "reason",
                  "SIGHUP reloads TLS files and secret files", NULL);
 }
 
 void credentials_expire(struct credentials *credentials, uint64_t now_ns)
 {
-    if (now_ns < credentials->secret_ends_ns)
-        return;
-    credentials->secret_ends_ns = UINT64_MAX;
-    secret_expire(credentials->secret, now_ns);
+    if (now_ns >= credentials->secret_ends_ns)
+        credentials->secret_ends_ns = secrets_expire(&credentials->secrets, now_ns);
 }
 
 void credentials_free(struct credentials *credentials)
 {
     if (credentials->tls)
         tls_place_free(credentials->tls);
-    if (credentials->secret)
-        secret_free(credentials->secret);
+    secrets_free(&credentials->secrets);
 }

@@ -1,7 +1,7 @@
 /*
- * What the server reads from files to authenticate with: its TLS certificate and the secret of its
- * clients. Loaded at the start; SIGHUP reloads the files. Reading a few KB within a turn takes no
- * time that clients notice.
+ * What the server reads from files to authenticate with: its TLS certificate and the secrets of
+ * clients and administrators. Loaded at the start; SIGHUP reloads the files. Reading a few KB
+ * within a turn takes no time that clients notice.
  *
  * For worker 0, except for the members of struct credentials that it shares.
  */
@@ -13,19 +13,18 @@
 
 #include "os/tls.h"
 #include "server/options.h"
-#include "server/secret.h"
+#include "server/secrets.h"
 
 struct credentials {
     const struct options *options;
     struct tls_place loaded_tls;
-    struct secret loaded_secret;
-    struct tls_place *tls;   /* NULL: connections are not encrypted */
-    struct secret *secret;   /* NULL: clients need no secret */
-    uint64_t secret_ends_ns; /* the previous secret becomes invalid; UINT64_MAX: there is none */
+    struct tls_place *tls; /* NULL: connections are not encrypted */
+    struct secrets secrets;
+    uint64_t secret_ends_ns; /* a previous secret becomes invalid; UINT64_MAX: there is none */
 };
 
 /*
- * Loads the TLS files and takes the secret over from the options. Returns false and sets `problem`
+ * Loads the TLS files and takes the secrets over from the options. Returns false and sets `problem`
  * if a file cannot be used.
  */
 bool credentials_load(struct credentials *credentials, struct options *options,
@@ -34,7 +33,7 @@ bool credentials_load(struct credentials *credentials, struct options *options,
 /* Reloads all files. A file that cannot be used changes nothing. Logs the results. */
 void credentials_reload(struct credentials *credentials, uint64_t now_ns);
 
-/* Wipes the previous secret when it becomes invalid. For each turn. */
+/* Wipes previous secrets when they become invalid. For each turn. */
 void credentials_expire(struct credentials *credentials, uint64_t now_ns);
 
 /* Wipes the secrets from memory. */

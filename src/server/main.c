@@ -409,14 +409,15 @@ static int server_run(struct server *server)
 }
 
 /*
- * Wipes the secret from the arguments and the environment that /proc shows. If there is a secret or
+ * Wipes the secrets from the arguments and the environment that /proc shows. If there is one or
  * a TLS key, the kernel neither dumps this process's memory nor lets processes of the same user
  * read it. Without one, core dumps stay possible.
  */
 static void server_hide_secrets(struct options *options, int count, char *const *arguments)
 {
     options_wipe_secrets(options, count, arguments);
-    if (options->auth_token || options->tls_key)
+    if (options->secrets[SECRETS_CLIENT].token || options->secrets[SECRETS_ADMINISTRATOR].token ||
+        options->tls_key)
         prctl(PR_SET_DUMPABLE, 0);
 }
 
@@ -424,7 +425,7 @@ static_assert((int)OPTIONS_PROBLEM_MAX >= (int)FENCE_FILE_PROBLEM_MAX, "a proble
 
 /*
  * --check: checks what a start checks, but changes nothing, since a server may be using the same
- * files. The options, the secret file and the TLS files have been read before.
+ * files. The options, the secret files and the TLS files have been read before.
  */
 static int server_check(const struct server *server)
 {

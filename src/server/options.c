@@ -66,10 +66,15 @@ static const struct flag options_table[] = {
         "tls-client-ca", "TLS_CLIENT_CA", tls_client_ca, NULL,
         "File with CA certificates in PEM; one of them must have signed each client's certificate"),
     TEXT_FLAG(
-        "auth-token", "AUTH_TOKEN", auth_token_given, NULL,
+        "auth-token", "AUTH_TOKEN", secrets[SECRETS_CLIENT].given, NULL,
         "Secret that clients must send first; other users may see it while the server starts"),
-    TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", auth_token_file, NULL,
+    TEXT_FLAG("auth-token-file", "AUTH_TOKEN_FILE", secrets[SECRETS_CLIENT].file, NULL,
               "File with the secret that clients must send first"),
+    TEXT_FLAG("admin-token", "ADMIN_TOKEN", secrets[SECRETS_ADMINISTRATOR].given, NULL,
+              "Secret of administrators, who may revoke locks; other users may see it while the "
+              "server starts"),
+    TEXT_FLAG("admin-token-file", "ADMIN_TOKEN_FILE", secrets[SECRETS_ADMINISTRATOR].file, NULL,
+              "File with the secret of administrators, who may revoke locks"),
     TEXT_FLAG("fence-state-file", "FENCE_STATE_FILE", fence_state_file, NULL,
               "File that keeps fences rising across restarts, even if the clock is set back"),
     TEXT_FLAG("unix-socket", "UNIX_SOCKET", unix_socket, NULL,
@@ -109,12 +114,52 @@ static const struct flag_need options_needs[] = {
     {"tls-client-ca", "tls-cert"},
 };
 
-static bool options_read_auth(struct flags_reading *reading)
+static const char *const options_secret_flags[SECRETS_ROLES] = {
+    [SECRETS_CLIENT] = "auth-token",
+    [SECRETS_ADMINISTRATOR] = "admin-token",
+};
+
+/* Writes the name of the flag that gave the secret of `role`, without its dashes. */
+static void options_name_secret(const struct options *options, enum secrets_role role,
+                                char name[AUTH_TOKEN_FLAG_MAX])
+{
+    if (options->secrets[role].source)
+        auth_token_name_file(options_secret_flags[role], name);
+    else
+        snprintf(name, AUTH_TOKEN_FLAG_MAX, "%s", options_secret_flags[role]);
+}
+
+/* Each client would be an administrator. */
+static bool options_check_secrets(struct flags_reading *reading)
+{
+    struct options *options = reading->options;
+    const char *client = options->secrets[SECRETS_CLIENT].token;
+    const char *administrator = options->secrets[SECRETS_ADMINISTRATOR].token;
+    char name[AUTH_TOKEN_FLAG_MAX];
+    char source[FLAGS_SOURCE_MAX];
+    char what[FLAGS_PROBLEM_MAX];
+
+    if (!client || !administrator || strcmp(client, administrator) != 0)
+        return true;
+    options_name_secret(options, SECRETS_CLIENT, name);
+    flags_name_source(reading, name, source);
+    snprintf(what, sizeof(what), "the same secret as %s; give administrators another one", source);
+    options_name_secret(options, SECRETS_ADMINISTRATOR, name);
+    return flags_wrong_value(reading, name, what);
+}
+
+static bool options_read_secrets(struct flags_reading *reading)
 {
     struct options *options = reading->options;
 
-    return auth_token_from_flags(reading, options->auth_token_given, options->auth_token_file,
-                                 &options->auth_token, &options->auth_token_source);
+    for (int role = 0; role < SECRETS_ROLES; role++) {
+        struct options_secret *secret = &options->secrets[role];
+
+        if (!auth_token_from_flags(reading, options_secret_flags[role], secret->given, secret->file,
+                                   &secret->token, &secret->source))
+            return false;
+    }
+    return options_check_secrets(reading);
 }
 
 static void options_name_sources(const struct flags_reading *reading)
@@ -160,12 +205,13 @@ enum options_result options_read(struct options *options, int count, char *const
         options_name_sources(&reading);
         if (flags_check_needs(&reading, options_needs,
                               sizeof(options_needs) / sizeof(options_needs[0])) &&
-            options_read_auth(&reading))
+            options_read_secrets(&reading))
             return OPTIONS_RUN;
         break;
     case FLAGS_WRONG:
         break;
     }
+    options_free(options);
     memcpy(problem, reading.problem, OPTIONS_PROBLEM_MAX);
     options_explain_kubernetes(problem);
     return OPTIONS_WRONG;
@@ -173,14 +219,18 @@ enum options_result options_read(struct options *options, int count, char *const
 
 void options_wipe_secrets(struct options *options, int count, char *const *arguments)
 {
-    flags_wipe(&options_flags, "auth-token", count, arguments);
-    options->auth_token_given = NULL;
+    for (int role = 0; role < SECRETS_ROLES; role++) {
+        flags_wipe(&options_flags, options_secret_flags[role], count, arguments);
+        options->secrets[role].given = NULL;
+    }
 }
 
 void options_free(struct options *options)
 {
-    auth_token_free(options->auth_token);
-    options->auth_token = NULL;
+    for (int role = 0; role < SECRETS_ROLES; role++) {
+        auth_token_free(options->secrets[role].token);
+        options->secrets[role].token = NULL;
+    }
 }
 
 bool options_is_unknown_variable(const char *entry)

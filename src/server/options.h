@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/flags.h"
+#include "server/secrets.h"
 
 enum {
     OPTIONS_PROBLEM_MAX = FLAGS_PROBLEM_MAX,
@@ -26,6 +27,13 @@ enum options_source {
     OPTIONS_TLS_KEY,
     OPTIONS_TLS_CLIENT_CA,
     OPTIONS_SOURCES
+};
+
+struct options_secret {
+    const char *given;
+    const char *file;
+    char *token;        /* the resulting secret, or NULL; owned, see options_free */
+    const char *source; /* the file that `token` was read from; NULL: none */
 };
 
 /* Texts are borrowed from the arguments and the environment. */
@@ -48,12 +56,9 @@ struct options {
     uint64_t write_timeout_s;    /* 0: none */
     uint64_t shutdown_timeout_s; /* 0: none */
     bool auto_release_on_disconnect;
-    const char *auth_token_given;
-    const char *auth_token_file;
-    const char *fence_state_file;  /* NULL: none */
-    char *auth_token;              /* the resulting secret, or NULL; owned, see options_free */
-    const char *auth_token_source; /* the file that auth_token was read from; NULL: none */
-    const char *tls_certificate;   /* NULL: no TLS; else tls_key is not NULL either */
+    struct options_secret secrets[SECRETS_ROLES];
+    const char *fence_state_file; /* NULL: none */
+    const char *tls_certificate;  /* NULL: no TLS; else tls_key is not NULL either */
     const char *tls_key;
     const char *tls_client_ca; /* NULL: clients need no certificate */
     const char *unix_socket;   /* a path; NULL or empty: none */
@@ -71,17 +76,20 @@ enum options_result {
     OPTIONS_WRONG /* `problem` is one line that names the flag or variable */
 };
 
-/* Reads the options; see base/flags.h for their forms. Sets `problem` on OPTIONS_WRONG. */
+/*
+ * Reads the options; see base/flags.h for their forms. On OPTIONS_WRONG, sets `problem` and frees
+ * the secrets.
+ */
 enum options_result options_read(struct options *options, int count, char *const *arguments,
                                  char problem[OPTIONS_PROBLEM_MAX]);
 
 /*
- * Wipes the auth token from the arguments and the environment, which /proc shows. The options keep
- * their copy.
+ * Wipes the secrets from the arguments and the environment, which /proc shows. The options keep
+ * their copies.
  */
 void options_wipe_secrets(struct options *options, int count, char *const *arguments);
 
-/* Wipes the auth token from memory. */
+/* Wipes the secrets from memory. */
 void options_free(struct options *options);
 
 /* Returns whether `entry` of the environment looks like a variable of the server, but is none. */

@@ -37,15 +37,26 @@ void session_start(struct session *session, const struct session_context *contex
 {
     memset(session, 0, sizeof(*session));
     session->connection_id = connection_id;
-    session->authenticated = !context->secret;
+    session->authenticated = !secrets_has(context->secrets, SECRETS_CLIENT);
     session->state = session->authenticated ? SESSION_READY : SESSION_AUTH;
+}
+
+static void session_refuse(struct session *session, struct session_context *context,
+                           struct output *output)
+{
+    session->state = SESSION_OVER;
+    session->auth_failed = true;
+    session_reply(context, output, DFLOCKD_ERROR_AUTH);
 }
 
 void session_fail(struct session *session, struct session_context *context, struct output *output)
 {
+    if (!session->authenticated) {
+        session_refuse(session, context, output);
+        return;
+    }
     session->state = SESSION_OVER;
-    session->auth_failed = !session->authenticated;
-    session_reply(context, output, session->authenticated ? DFLOCKD_ERROR : DFLOCKD_ERROR_AUTH);
+    session_reply(context, output, DFLOCKD_ERROR);
 }
 
 /* ---- requests ---- */
@@ -74,22 +85,34 @@ static bool session_is_grant(enum dflockd_command command, const struct lock_ans
            (answer->outcome == DFLOCKD_OK || answer->outcome == DFLOCKD_ACQUIRED);
 }
 
+/* Returns whether a READY session serves the request as `auth`. */
+static bool session_serves_auth(const struct session_context *context,
+                                const struct request *request)
+{
+    return request->valid && request->command == DFLOCKD_AUTH &&
+           secrets_has(context->secrets, SECRETS_ADMINISTRATOR);
+}
+
 static enum session_problem session_authenticate(struct session *session,
                                                  struct session_context *context,
                                                  const struct request *request,
                                                  struct output *output)
 {
     bool has_secret = request->valid && request->command == DFLOCKD_AUTH;
+    unsigned roles = 0;
 
-    if (has_secret && secret_matches(context->secret, context->now_ns, request->secret.bytes,
-                                     request->secret.length)) {
-        session->state = SESSION_READY;
-        session->authenticated = true;
-        session_reply(context, output, DFLOCKD_OK);
-        return SESSION_PROBLEM_NONE;
+    if (has_secret)
+        roles = secrets_match(context->secrets, context->now_ns, request->secret.bytes,
+                              request->secret.length);
+    if (!roles) {
+        session_refuse(session, context, output);
+        return has_secret ? SESSION_PROBLEM_WRONG_SECRET : SESSION_PROBLEM_NO_SECRET;
     }
-    session_fail(session, context, output);
-    return has_secret ? SESSION_PROBLEM_WRONG_SECRET : SESSION_PROBLEM_NO_SECRET;
+    session->state = SESSION_READY;
+    session->authenticated = true;
+    session->administrator |= roles >> SECRETS_ADMINISTRATOR & 1;
+    session_reply(context, output, DFLOCKD_OK);
+    return SESSION_PROBLEM_NONE;
 }
 
 /* Returns whether the client has all the claims that a connection may have. */
@@ -173,7 +196,7 @@ static enum session_problem session_serve(struct session *session, struct sessio
     if (context->draining && !session_serves_in_drain(session, request)) {
         session->state = SESSION_OVER;
         session_reply(context, output, DFLOCKD_ERROR_DRAINING);
-    } else if (session->state == SESSION_AUTH) {
+    } else if (session->state == SESSION_AUTH || session_serves_auth(context, request)) {
         problem = session_authenticate(session, context, request, output);
     } else if (!request->valid || request->command == DFLOCKD_AUTH) {
         problem = SESSION_PROBLEM_INVALID_REQUEST;

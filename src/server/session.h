@@ -3,8 +3,11 @@
  * no socket and no clock; it calls the stripes and writes replies into an output.
  *
  *   state     event                              next      action
- *   AUTH      the right secret                   READY     reply: ok
+ *   AUTH      a right secret                     READY     reply: ok
  *   AUTH      any other request                  OVER      reply: error_auth
+ *   READY     auth, if administrators have one:
+ *             a right secret                     READY     reply: ok
+ *             a wrong secret                     OVER      reply: error_auth
  *   READY     a request with an answer           READY     reply: the answer
  *   READY     a request that must wait           BLOCKED
  *   READY     stats                              STATS     replies in pieces, see server/stats.h
@@ -48,7 +51,7 @@
 
 #include "base/budget.h"
 #include "server/output.h"
-#include "server/secret.h"
+#include "server/secrets.h"
 #include "server/stats.h"
 #include "server/stripes.h"
 
@@ -67,7 +70,7 @@ struct session_context {
     struct pool *output_pool;
     uint64_t default_lease_s;
     uint32_t claims_max;                 /* of one connection; 0: no limit */
-    struct secret *secret;               /* NULL: no auth is needed */
+    struct secrets *secrets;             /* NULL: none */
     const _Atomic uint64_t *connections; /* for stats */
     bool draining;
     const struct budget *buffers; /* of the process; NULL: unlimited */
@@ -96,8 +99,9 @@ struct session {
     uint8_t blocked_stripe; /* of the pending request, while BLOCKED */
     uint8_t watched_stripe; /* which will send LOCK_IDLE, while `watching` */
     bool watching : 1;
-    bool authenticated : 1;
-    bool auth_failed : 1; /* OVER; the connection delays the close */
+    bool authenticated : 1; /* or no auth is needed */
+    bool administrator : 1; /* sent the administrators' secret */
+    bool auth_failed : 1;   /* OVER; the connection delays the close */
 };
 
 /* What a session needs before it can continue. */

@@ -370,7 +370,7 @@ static void worker_init_connections(struct worker *worker)
                 .stripes = shared->stripes,
                 .default_lease_s = options->default_lease_s,
                 .claims_max = (uint32_t)options->max_claims_per_connection,
-                .secret = shared->credentials->secret,
+                .secrets = &shared->credentials->secrets,
                 .connections = &shared->connections,
             },
     };

@@ -131,10 +131,17 @@ static void check_options(const struct options *options)
     must(options->write_timeout_s <= INT32_MAX, "a time-out is within its limits");
     must(options->shutdown_timeout_s <= INT32_MAX, "a time-out is within its limits");
     must(options->threads <= WORKERS_MAX, "a worker's number fits into a connection's id");
-    if (options->auth_token)
-        check_token(options->auth_token);
-    must(options->auth_token || (!options->auth_token_given && !options->auth_token_file),
-         "an option of a token yields a token");
+    for (int role = 0; role < SECRETS_ROLES; role++) {
+        const struct options_secret *secret = &options->secrets[role];
+
+        if (secret->token)
+            check_token(secret->token);
+        must(secret->token || (!secret->given && !secret->file),
+             "an option of a token yields a token");
+    }
+    if (options->secrets[0].token && options->secrets[1].token)
+        must(strcmp(options->secrets[0].token, options->secrets[1].token) != 0,
+             "the secrets of two roles differ");
 }
 
 static enum options_result read_and_check(const struct given *given)
@@ -152,7 +159,7 @@ static enum options_result read_and_check(const struct given *given)
     else if (result == OPTIONS_RUN)
         check_options(options);
     options_free(options);
-    must(!options->auth_token, "a freed token is NULL");
+    must(!options->secrets[0].token && !options->secrets[1].token, "a freed token is NULL");
     free(options);
     free(problem);
     return result;

@@ -25,7 +25,7 @@ static void driver_start_worker(struct driver *driver, const struct driver_optio
         .output_pool = &worker->output_pool,
         .default_lease_s = options->default_lease_s,
         .claims_max = options->claims_max,
-        .secret = options->auth_token ? &driver->secret : NULL,
+        .secrets = &driver->secrets,
         .connections = &driver->connections,
         .now_ns = options->now_ns,
     };
@@ -38,8 +38,12 @@ void driver_start(struct driver *driver, const struct driver_options *options)
     memset(driver, 0, sizeof(*driver));
     driver->steps = UINT32_MAX;
     driver_must(options->workers <= DRIVER_WORKERS_MAX, "the driver has room for the workers");
-    if (options->auth_token)
-        secret_init(&driver->secret, strdup(options->auth_token));
+    secrets_init(
+        &driver->secrets,
+        (char *[SECRETS_ROLES]){
+            [SECRETS_CLIENT] = options->auth_token ? strdup(options->auth_token) : NULL,
+            [SECRETS_ADMINISTRATOR] = options->admin_token ? strdup(options->admin_token) : NULL,
+        });
     driver->stripes = stripes_create(&options->stripes);
     driver_must(driver->stripes, "stripes start");
     driver->worker_count = options->workers;
@@ -50,8 +54,7 @@ void driver_start(struct driver *driver, const struct driver_options *options)
 void driver_end(struct driver *driver)
 {
     stripes_destroy(driver->stripes);
-    if (driver->workers[0].context.secret)
-        secret_free(&driver->secret);
+    secrets_free(&driver->secrets);
     for (uint32_t number = 0; number < driver->worker_count; number++)
         pool_free(&driver->workers[number].output_pool);
 }

@@ -22,6 +22,7 @@ struct driver_options {
     uint32_t claims_max; /* of a connection; 0: no limit */
     uint64_t now_ns;
     const char *auth_token;                                 /* NULL: no auth is needed */
+    const char *admin_token;                                /* NULL: no administrators */
     const struct memory *output_memory[DRIVER_WORKERS_MAX]; /* outlives the driver */
 };
 
@@ -32,7 +33,7 @@ struct driver_worker {
 
 struct driver {
     struct stripes *stripes;
-    struct secret secret;
+    struct secrets secrets;
     _Atomic uint64_t connections; /* now open, for stats */
     uint64_t connections_made;
     uint32_t steps; /* of a session in one call; initially UINT32_MAX, may be changed */

@@ -34,6 +34,7 @@ void world_start(struct setting setting)
         .claims_max = setting.claims_max_each,
         .now_ns = SECOND,
         .auth_token = setting.auth_token,
+        .admin_token = setting.admin_token,
         .output_memory = {&world.output_memory.memory},
     };
 

@@ -22,6 +22,7 @@ enum {
 struct setting {
     uint32_t workers; /* 0: one; more make more stripes. All peers belong to worker 0. */
     const char *auth_token;
+    const char *admin_token;
     uint64_t claims_max;      /* 0: no limit */
     uint32_t claims_max_each; /* of a connection; 0: no limit */
     bool keep_on_disconnect;

@@ -65,8 +65,7 @@ static struct {
     struct memory_counted memory;
     struct memory_counted buffer_memory;
     struct budget buffers;
-    struct secret secret;
-    bool has_secret;
+    struct secrets secrets;
     struct stripes *stripes;
     struct ring rings[WORKERS];
     struct end ends[ALL];
@@ -231,7 +230,7 @@ static void open_worker(uint32_t number)
         .session = {.stripes = world.stripes,
                     .default_lease_s = 33,
                     .claims_max = UINT32_MAX,
-                    .secret = world.has_secret ? &world.secret : NULL,
+                    .secrets = &world.secrets,
                     .connections = &world.open,
                     .now_ns = world.now_ns},
     };
@@ -247,9 +246,9 @@ static void start(const char *name, const char *auth_token)
     memory_counted_init(&world.buffer_memory);
     budget_init(&world.buffers, &world.buffer_memory.memory, BUFFER_BYTES);
     world.now_ns = NS_PER_S;
-    world.has_secret = auth_token != NULL;
-    if (auth_token)
-        secret_init(&world.secret, strdup(auth_token));
+    secrets_init(&world.secrets, (char *[SECRETS_ROLES]){
+                                     [SECRETS_CLIENT] = auth_token ? strdup(auth_token) : NULL,
+                                 });
     world.stripes = stripes_create(&(struct stripes_options){
         .workers = WORKERS,
         .memory = world.memory.memory,
@@ -341,8 +340,7 @@ static void finish(void)
     for (uint32_t i = 0; i < WORKERS; i++)
         connections_free(&world.rings[i].connections);
     stripes_destroy(world.stripes);
-    if (world.has_secret)
-        secret_free(&world.secret);
+    secrets_free(&world.secrets);
     assert_int_equal(atomic_load(&world.buffers.used), 0);
     memory_counted_assert_returned(&world.memory);
     memory_counted_assert_returned(&world.buffer_memory);

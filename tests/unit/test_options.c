@@ -86,7 +86,7 @@ static void assert_defaults(const struct reading *reading)
     assert_string_equal(reading->options.host, "127.0.0.1");
     assert_true(reading->options.auto_release_on_disconnect);
     assert_false(reading->options.debug);
-    assert_null(reading->options.auth_token);
+    assert_null(reading->options.secrets[SECRETS_CLIENT].token);
 }
 
 static void defaults_are_as_documented(void **state)

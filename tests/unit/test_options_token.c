@@ -106,10 +106,10 @@ static void assert_token(enum source source, const char *given, const char *toke
 
     read_token(&r, source, given, strlen(given));
     assert_result(&r, OPTIONS_RUN, source_names[source]);
-    assert_non_null(r.options.auth_token);
-    assert_string_equal(r.options.auth_token, token);
+    assert_non_null(r.options.secrets[SECRETS_CLIENT].token);
+    assert_string_equal(r.options.secrets[SECRETS_CLIENT].token, token);
     options_free(&r.options);
-    assert_null(r.options.auth_token);
+    assert_null(r.options.secrets[SECRETS_CLIENT].token);
 }
 
 static void assert_token_refused(enum source source, const void *token, size_t length)
@@ -117,7 +117,7 @@ static void assert_token_refused(enum source source, const void *token, size_t l
     struct reading r;
 
     read_token(&r, source, token, length);
-    assert_null(r.options.auth_token);
+    assert_null(r.options.secrets[SECRETS_CLIENT].token);
     assert_null(strstr(r.problem, "hidden"));
     assert_wrong(&r, source_names[source]);
 }
@@ -143,10 +143,10 @@ static void the_first_source_of_a_token_wins(void **state)
         invocation_read(&invocation, &r);
         assert_result(&r, OPTIONS_RUN, "auth token");
         if (expected) {
-            assert_non_null(r.options.auth_token);
-            assert_string_equal(r.options.auth_token, expected);
+            assert_non_null(r.options.secrets[SECRETS_CLIENT].token);
+            assert_string_equal(r.options.secrets[SECRETS_CLIENT].token, expected);
         } else {
-            assert_null(r.options.auth_token);
+            assert_null(r.options.secrets[SECRETS_CLIENT].token);
         }
         options_free(&r.options);
     }
@@ -166,7 +166,7 @@ static void a_source_of_lower_precedence_is_not_read(void **state)
                       from_file((enum source)loser) ? "/nonexistent/file" : "two\nlines");
             invocation_read(&invocation, &r);
             assert_result(&r, OPTIONS_RUN, source_names[winner]);
-            assert_string_equal(r.options.auth_token, "token");
+            assert_string_equal(r.options.secrets[SECRETS_CLIENT].token, "token");
             options_free(&r.options);
         }
     }

@@ -410,6 +410,124 @@ static void an_authenticated_session_ends_as_any_other(void **state)
     world_end();
 }
 
+/* One input of a peer of a server with these secrets. */
+struct auth_case {
+    const char *client; /* the secret of clients; NULL: none */
+    const char *administrator;
+    const char *input;
+    const char *replies;
+    bool refused;
+    bool becomes_administrator;
+};
+
+static void check_auth_case(const struct auth_case *auth)
+{
+    struct peer *peer;
+
+    world_start((struct setting){.auth_token = auth->client, .admin_token = auth->administrator});
+    peer = connect_peer();
+    send_text(peer, auth->input);
+    expect_replies(peer, auth->replies);
+    assert_int_equal(peer->want, auth->refused ? SESSION_WANT_CLOSE : SESSION_WANT_INPUT);
+    assert_int_equal(peer->session.auth_failed, auth->refused);
+    assert_int_equal(peer->session.administrator, auth->becomes_administrator);
+    disconnect(peer);
+    world_end();
+}
+
+#define CLIENT        "auth\n_\nsecret\n"
+#define ADMINISTRATOR "auth\n_\nadmin\n"
+#define WRONG         "auth\n_\nwrong\n"
+#define PING          "ping\n_\n_\n"
+
+static void only_the_administrators_secret_makes_an_administrator(void **state)
+{
+    static const struct auth_case cases[] = {
+        {"secret", "admin", CLIENT PING, "ok\nok\n", false, false},
+        {"secret", "admin", ADMINISTRATOR PING, "ok\nok\n", false, true},
+        {"secret", "admin", CLIENT ADMINISTRATOR PING, "ok\nok\nok\n", false, true},
+        {"secret", "admin", CLIENT PING ADMINISTRATOR, "ok\nok\nok\n", false, true},
+        {"secret", "admin", CLIENT CLIENT PING, "ok\nok\nok\n", false, false},
+        {"secret", "admin", ADMINISTRATOR CLIENT PING, "ok\nok\nok\n", false, true},
+        {"secret", "admin", ADMINISTRATOR ADMINISTRATOR, "ok\nok\n", false, true},
+        {"secret", "admin", WRONG PING, "error_auth\n", true, false},
+        {"secret", "admin", PING, "error_auth\n", true, false},
+        {NULL, "admin", PING ADMINISTRATOR PING, "ok\nok\nok\n", false, true},
+        {NULL, "admin", ADMINISTRATOR ADMINISTRATOR PING, "ok\nok\nok\n", false, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        check_auth_case(&cases[i]);
+}
+
+static void a_wrong_secret_ends_a_session_that_was_served(void **state)
+{
+    static const struct auth_case cases[] = {
+        {"secret", "admin", CLIENT WRONG PING, "ok\nerror_auth\n", true, false},
+        {"secret", "admin", ADMINISTRATOR WRONG PING, "ok\nerror_auth\n", true, true},
+        {"secret", "admin", CLIENT "auth\n_\n\n" PING, "ok\nerror_auth\n", true, false},
+        {NULL, "admin", PING WRONG PING, "ok\nerror_auth\n", true, false},
+        {NULL, "admin", CLIENT PING, "error_auth\n", true, false},
+        {NULL, "admin", "auth\n_\n\n", "error_auth\n", true, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        check_auth_case(&cases[i]);
+}
+
+static void without_administrators_a_second_auth_is_an_error(void **state)
+{
+    static const struct auth_case cases[] = {
+        {"secret", NULL, CLIENT CLIENT PING, "ok\nerror\nok\n", false, false},
+        {"secret", NULL, CLIENT WRONG PING, "ok\nerror\nok\n", false, false},
+        {NULL, NULL, WRONG PING, "error\nok\n", false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        check_auth_case(&cases[i]);
+}
+
+static void a_wrong_secret_releases_what_the_session_held(void **state)
+{
+    struct peer *holder, *other;
+
+    (void)state;
+    world_start((struct setting){.admin_token = "admin"});
+    holder = connect_peer();
+    other = connect_peer();
+    send_text(holder, "l\nk\n0\n" WRONG);
+    expect_replies(holder, "ok T 33\nerror_auth\n");
+    send_text(other, "l\nk\n9\n");
+    disconnect(holder);
+    deliver();
+    expect_replies(other, "ok T 33\n");
+    world_end();
+}
+
+static void a_draining_server_authenticates_no_administrator(void **state)
+{
+    struct peer *peer;
+
+    (void)state;
+    world_start((struct setting){.admin_token = "admin"});
+    peer = connect_peer();
+    world.context->draining = true;
+    send_text(peer, ADMINISTRATOR);
+    expect_replies(peer, "error_draining\n");
+    assert_int_equal(peer->want, SESSION_WANT_CLOSE);
+    assert_false(peer->session.administrator);
+    assert_false(peer->session.auth_failed);
+    world_end();
+}
+
+#undef CLIENT
+#undef ADMINISTRATOR
+#undef WRONG
+#undef PING
+
 /* ---- problems for the log ---- */
 
 /* Reads `text` once and returns its problem; ignores the reply. */
@@ -470,6 +588,10 @@ static void a_read_reports_why_authentication_failed(void **state)
         assert_int_equal(problem_of(connect_peer(), cases[i].input), cases[i].problem);
         world_end();
     }
+    world_start((struct setting){.admin_token = "admin"});
+    assert_int_equal(problem_of(connect_peer(), "auth\n_\nadmin\n"), SESSION_PROBLEM_NONE);
+    assert_int_equal(problem_of(connect_peer(), "auth\n_\nwrong\n"), SESSION_PROBLEM_WRONG_SECRET);
+    world_end();
 }
 
 /* ---- end of input and timeouts ---- */
@@ -806,6 +928,11 @@ int main(void)
         cmocka_unit_test(a_read_reports_why_authentication_failed),
         cmocka_unit_test(an_auth_that_is_too_long_or_unfinished_fails),
         cmocka_unit_test(an_authenticated_session_ends_as_any_other),
+        cmocka_unit_test(only_the_administrators_secret_makes_an_administrator),
+        cmocka_unit_test(a_wrong_secret_ends_a_session_that_was_served),
+        cmocka_unit_test(without_administrators_a_second_auth_is_an_error),
+        cmocka_unit_test(a_wrong_secret_releases_what_the_session_held),
+        cmocka_unit_test(a_draining_server_authenticates_no_administrator),
         cmocka_unit_test(an_unfinished_line_at_the_end_of_input_is_dropped),
         cmocka_unit_test(a_line_too_long_at_the_end_of_input_is_an_error),
         cmocka_unit_test(bytes_of_a_line_too_long_are_no_progress),

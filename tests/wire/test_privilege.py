@@ -330,7 +330,7 @@ def test_single_bytes_do_not_extend_the_time_to_authenticate():
 
 def test_the_server_compares_secrets_in_constant_time():
     """The server compares secrets only by libsodium's function."""
-    source = (ROOT / "src/server/secret.c").read_text(encoding="ascii")
+    source = (ROOT / "src/server/secrets.c").read_text(encoding="ascii")
     assert "sodium_memcmp(token, bytes, length)" in source
     assert "sodium_memcmp" in SYMBOLS
     for file in sorted((ROOT / "src").glob("*/*.c")):

@@ -341,8 +341,8 @@ static bool settings_read_auth(struct flags_reading *reading)
     struct settings *settings = reading->options;
     const char *source;
 
-    if (!auth_token_from_flags(reading, settings->auth_token_given, settings->auth_token_file,
-                               &settings->auth_token, &source))
+    if (!auth_token_from_flags(reading, "auth-token", settings->auth_token_given,
+                               settings->auth_token_file, &settings->auth_token, &source))
         return false;
     settings->options.auth_token = settings->auth_token;
     return true;
