@@ -69,6 +69,7 @@ const char *dflockd_version(void);
     X(UNTRUSTED, "the server's TLS or certificate is not acceptable")                           \
     X(STRANGE_ANSWER, "the server sent an invalid reply")                                       \
     X(FAILED, "the server could not serve the request")                                         \
+    X(UNSUPPORTED, "the server does not support this request")                                  \
     X(INVALID, "an argument is out of range")                                                   \
     X(NO_MEMORY, "out of memory or descriptors")                                                \
     X(AGAIN, "no reply yet: call again when the descriptor is ready")                           \
@@ -140,8 +141,8 @@ struct dflockd_connection;
 struct dflockd_request {
     enum dflockd_command command;
     const char *key;    /* NULL if the command takes none */
-    uint64_t timeout_s; /* ACQUIRE, WAIT */
-    uint64_t lease_s;   /* ACQUIRE, ENQUEUE, RENEW; 0: the server's default */
+    uint64_t timeout_s; /* ACQUIRE, ACQUIRE_SHARED, WAIT */
+    uint64_t lease_s;   /* ACQUIRE, ENQUEUE, RENEW, also shared; 0: the server's default */
     uint32_t limit;     /* SEMAPHORE_ACQUIRE, SEMAPHORE_ENQUEUE */
     bool semaphore;     /* OWN: the token is of a semaphore */
     const char *token;  /* RELEASE, RENEW, OWN: of the grant; AUTH: the secret */
@@ -154,6 +155,7 @@ struct dflockd_reply {
      * RELEASE, RENEW, OWN: also NOT_HELD.
      * ACQUIRE, ENQUEUE, WAIT: also WAITING (queued), TIMED_OUT, LOST, ALREADY, NOT_ENQUEUED,
      * LIMIT_MISMATCH, MAX_LOCKS or MAX_WAITERS.
+     * ACQUIRE_SHARED, ENQUEUE_SHARED: as those, but UNSUPPORTED instead of FAILED.
      */
     enum dflockd_status status;
     enum dflockd_outcome outcome;         /* first word of the reply */
@@ -262,6 +264,7 @@ struct dflockd_lock_options {
     uint32_t limit;   /* slots of a semaphore; 0, the default: a lock */
     uint64_t lease_s; /* 0, the default: the server's default */
     bool renew;       /* renew in the background; default true */
+    bool shared;      /* a shared lock; default false: an exclusive one. Not with `limit`. */
     /* Fraction of the lease after which it is renewed, between 0 and 1; default 0.5. Random jitter
      * makes the renewal up to a tenth earlier. */
     double renew_ratio;
@@ -285,6 +288,11 @@ static inline void dflockd_lock_options_init(struct dflockd_lock_options *option
 /*
  * Makes a lock or semaphore slot, which is not held yet. `options` may be NULL. Returns DONE with
  * `*lock`, which the caller must free. Otherwise sets it to NULL and returns INVALID or NO_MEMORY.
+ *
+ * Many clients hold a lock at once if all of them ask for it with `shared`. A client that holds it
+ * exclusively excludes all others. The server grants in the order of requests: a shared request
+ * never overtakes an exclusive one. A lock that asks exclusively for a key that another lock of the
+ * same program holds shared waits for itself.
  */
 enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_client *client,
                                      const char *key, const struct dflockd_lock_options *options);
@@ -331,7 +339,9 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  */
 
 /* Waits up to `timeout_ms` for a grant. Returns DONE, TIMED_OUT, CANCELLED, ALREADY, LOST (the
- * lease ended before the grant was confirmed), LIMIT_MISMATCH, MAX_LOCKS or MAX_WAITERS. */
+ * lease ended before the grant was confirmed), LIMIT_MISMATCH, MAX_LOCKS, MAX_WAITERS, or
+ * UNSUPPORTED (the server has no shared locks; the library never acquires an exclusive one then).
+ */
 enum dflockd_status dflockd_lock_acquire(struct dflockd_lock *lock, int64_t timeout_ms);
 
 /* As dflockd_lock_acquire with a `timeout_ms` of 0. */

@@ -83,7 +83,8 @@ static enum dflockd_status claim_send_ask(struct claim *claim, uint64_t now_ns)
 static bool claim_was_idle(const struct claim *claim, enum dflockd_status status)
 {
     return claim->lease.state == LEASE_WAITING && claim->reused &&
-           (status == DFLOCKD_STATUS_FAILED || status == DFLOCKD_STATUS_DISCONNECTED);
+           (status == DFLOCKD_STATUS_FAILED || status == DFLOCKD_STATUS_UNSUPPORTED ||
+            status == DFLOCKD_STATUS_DISCONNECTED);
 }
 
 /* Drops the connection. Sends a request again if the server closed an idle connection. */

@@ -64,6 +64,7 @@ struct claim_channel {
 struct claim_terms {
     const char *key;
     uint32_t limit;   /* slots of a semaphore; 0: a lock */
+    bool shared;      /* a shared lock, not with `limit` */
     uint64_t lease_s; /* 0: the server's default */
     enum lease_mode mode;
     double renew_ratio;

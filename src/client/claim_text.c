@@ -2,14 +2,24 @@
 
 #include <stdio.h>
 
+/* Returns the command of the claim's kind for that of an exclusive lock. */
+static enum dflockd_command claim_command(const struct claim *claim, enum dflockd_command command)
+{
+    if (command == DFLOCKD_OWN)
+        return command;
+    if (claim->terms.limit > 0)
+        return (enum dflockd_command)(command + DFLOCKD_SEMAPHORE_ACQUIRE - DFLOCKD_ACQUIRE);
+    if (claim->terms.shared && command == DFLOCKD_ACQUIRE)
+        return DFLOCKD_ACQUIRE_SHARED;
+    if (claim->terms.shared && command == DFLOCKD_ENQUEUE)
+        return DFLOCKD_ENQUEUE_SHARED;
+    return command;
+}
+
 struct dflockd_request claim_request(const struct claim *claim, enum dflockd_command command)
 {
-    int offset = claim->terms.limit > 0 ? DFLOCKD_SEMAPHORE_ACQUIRE - DFLOCKD_ACQUIRE : 0;
-
-    if (command != DFLOCKD_OWN)
-        command = (enum dflockd_command)((int)command + offset);
     return (struct dflockd_request){
-        .command = command,
+        .command = claim_command(claim, command),
         .key = claim->terms.key,
         .lease_s = claim->terms.lease_s,
         .limit = claim->terms.limit,
@@ -30,6 +40,8 @@ struct dflockd_request claim_action_request(const struct claim *claim, enum leas
 
 static const char *claim_reason(const struct claim *claim, enum dflockd_status why)
 {
+    if (why == DFLOCKD_STATUS_UNSUPPORTED && claim->terms.shared)
+        return "this server does not support shared locks";
     if (why != DFLOCKD_STATUS_LOST)
         return dflockd_status_text(why);
     if (claim->lease.state == LEASE_NONE)

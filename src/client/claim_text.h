@@ -7,8 +7,7 @@
 
 #include "client/claim.h"
 
-/* Returns a request, of the semaphore's kind if the claim is a slot. `command` is that of a lock.
- */
+/* Returns a request of the claim's kind. `command` is that of an exclusive lock. */
 struct dflockd_request claim_request(const struct claim *claim, enum dflockd_command command);
 
 /* Returns the request of LEASE_SEND_RENEW or LEASE_SEND_OWN. */

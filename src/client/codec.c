@@ -29,18 +29,33 @@ struct form {
     bool limit;
     bool lease;
     bool token;
+    enum dflockd_status error; /* of the reply `error`; DONE: FAILED */
 };
 
 static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
     [DFLOCKD_ACQUIRE] = {.shape = SHAPE_GRANT, .key = true, .timeout = true, .lease = true},
-    [DFLOCKD_RELEASE] = {.shape = SHAPE_BARE, .key = true, .token = true},
-    [DFLOCKD_RENEW] = {.shape = SHAPE_LEASE, .key = true, .token = true, .lease = true},
+    [DFLOCKD_RELEASE] = {.shape = SHAPE_BARE,
+                         .key = true,
+                         .token = true,
+                         .error = DFLOCKD_STATUS_NOT_HELD},
+    [DFLOCKD_RENEW] = {.shape = SHAPE_LEASE,
+                       .key = true,
+                       .token = true,
+                       .lease = true,
+                       .error = DFLOCKD_STATUS_NOT_HELD},
     [DFLOCKD_ENQUEUE] = {.shape = SHAPE_TICKET, .key = true, .lease = true},
     [DFLOCKD_WAIT] = {.shape = SHAPE_GRANT, .key = true, .timeout = true},
     [DFLOCKD_SEMAPHORE_ACQUIRE] =
         {.shape = SHAPE_GRANT, .key = true, .timeout = true, .limit = true, .lease = true},
-    [DFLOCKD_SEMAPHORE_RELEASE] = {.shape = SHAPE_BARE, .key = true, .token = true},
-    [DFLOCKD_SEMAPHORE_RENEW] = {.shape = SHAPE_LEASE, .key = true, .token = true, .lease = true},
+    [DFLOCKD_SEMAPHORE_RELEASE] = {.shape = SHAPE_BARE,
+                                   .key = true,
+                                   .token = true,
+                                   .error = DFLOCKD_STATUS_NOT_HELD},
+    [DFLOCKD_SEMAPHORE_RENEW] = {.shape = SHAPE_LEASE,
+                                 .key = true,
+                                 .token = true,
+                                 .lease = true,
+                                 .error = DFLOCKD_STATUS_NOT_HELD},
     [DFLOCKD_SEMAPHORE_ENQUEUE] = {.shape = SHAPE_TICKET,
                                    .key = true,
                                    .limit = true,
@@ -49,9 +64,20 @@ static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
     [DFLOCKD_PING] = {.shape = SHAPE_BARE},
     [DFLOCKD_STATS] = {.shape = SHAPE_TEXT},
     [DFLOCKD_AUTH] = {.shape = SHAPE_BARE},
-    [DFLOCKD_OWN] = {.shape = SHAPE_BARE, .key = true, .kind = true, .token = true},
-    [DFLOCKD_ACQUIRE_SHARED] = {.shape = SHAPE_GRANT, .key = true, .timeout = true, .lease = true},
-    [DFLOCKD_ENQUEUE_SHARED] = {.shape = SHAPE_TICKET, .key = true, .lease = true},
+    [DFLOCKD_OWN] = {.shape = SHAPE_BARE,
+                     .key = true,
+                     .kind = true,
+                     .token = true,
+                     .error = DFLOCKD_STATUS_NOT_HELD},
+    [DFLOCKD_ACQUIRE_SHARED] = {.shape = SHAPE_GRANT,
+                                .key = true,
+                                .timeout = true,
+                                .lease = true,
+                                .error = DFLOCKD_STATUS_UNSUPPORTED},
+    [DFLOCKD_ENQUEUE_SHARED] = {.shape = SHAPE_TICKET,
+                                .key = true,
+                                .lease = true,
+                                .error = DFLOCKD_STATUS_UNSUPPORTED},
 };
 
 /* ---- requests ---- */
@@ -231,7 +257,7 @@ bool codec_parse_reply(struct dflockd_reply *reply, enum dflockd_command command
     } others[DFLOCKD_OUTCOME_COUNT] = {
         [DFLOCKD_QUEUED] = {DFLOCKD_STATUS_WAITING, SHAPE_TICKET},
         [DFLOCKD_TIMEOUT] = {DFLOCKD_STATUS_TIMED_OUT, SHAPE_GRANT},
-        [DFLOCKD_ERROR] = {DFLOCKD_STATUS_FAILED, SHAPES_ALL},
+        [DFLOCKD_ERROR] = {DFLOCKD_STATUS_FAILED, SHAPES_ALL}, /* or that of the form */
         [DFLOCKD_ERROR_AUTH] = {DFLOCKD_STATUS_REFUSED, SHAPES_ALL},
         [DFLOCKD_ERROR_MAX_LOCKS] = {DFLOCKD_STATUS_MAX_LOCKS, SHAPES_QUEUE},
         [DFLOCKD_ERROR_MAX_WAITERS] = {DFLOCKD_STATUS_MAX_WAITERS, SHAPES_QUEUE},
@@ -252,7 +278,7 @@ bool codec_parse_reply(struct dflockd_reply *reply, enum dflockd_command command
         return codec_parse_success(reply, form->shape, space ? space + 1 : NULL,
                                    space ? length - word - 1 : 0);
     reply->status = others[reply->outcome].status;
-    if (reply->outcome == DFLOCKD_ERROR && form->token)
-        reply->status = DFLOCKD_STATUS_NOT_HELD;
+    if (reply->outcome == DFLOCKD_ERROR && form->error != DFLOCKD_STATUS_DONE)
+        reply->status = form->error;
     return !space && (others[reply->outcome].shapes & form->shape) != 0;
 }

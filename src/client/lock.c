@@ -50,7 +50,8 @@ static bool lock_is_valid(const char *key, const struct dflockd_lock_options *op
         .limit = options->limit,
     };
 
-    return codec_request_is_valid(&request) && options->renew_ratio > 0 && options->renew_ratio < 1;
+    return codec_request_is_valid(&request) && !(options->shared && options->limit > 0) &&
+           options->renew_ratio > 0 && options->renew_ratio < 1;
 }
 
 enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_client *client,
@@ -72,6 +73,7 @@ enum dflockd_status dflockd_lock_new(struct dflockd_lock **lock, struct dflockd_
     claim_init(&made->entry.claim, &(struct claim_terms){
                                        .key = made->key,
                                        .limit = known.limit,
+                                       .shared = known.shared,
                                        .lease_s = known.lease_s,
                                        .mode = known.renew ? LEASE_RENEWED : LEASE_FIXED,
                                        .renew_ratio = known.renew_ratio,

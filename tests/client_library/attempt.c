@@ -91,6 +91,8 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
         options->reply_timeout_ms = (uint32_t)atoi(value);
     else if (strcmp(name, "limit") == 0)
         attempt->lock_options.limit = (uint32_t)atoi(value);
+    else if (strcmp(name, "shared") == 0)
+        attempt->lock_options.shared = true;
     else if (strcmp(name, "lease") == 0)
         attempt->lock_options.lease_s = (uint64_t)atoi(value);
     else if (strcmp(name, "strategy") == 0)
