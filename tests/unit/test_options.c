@@ -87,6 +87,7 @@ static void assert_defaults(const struct reading *reading)
     assert_true(reading->options.auto_release_on_disconnect);
     assert_false(reading->options.debug);
     assert_null(reading->options.secrets[SECRETS_CLIENT].token);
+    assert_null(reading->options.secrets[SECRETS_ADMINISTRATOR].token);
 }
 
 static void defaults_are_as_documented(void **state)
@@ -190,6 +191,8 @@ static void an_empty_variable_is_not_set(void **state)
     set_variable("AUTO_RELEASE_ON_DISCONNECT", "");
     set_variable("AUTH_TOKEN", "");
     set_variable("AUTH_TOKEN_FILE", "");
+    set_variable("ADMIN_TOKEN", "");
+    set_variable("ADMIN_TOKEN_FILE", "");
     read_arguments(&r, NULL);
     assert_defaults(&r);
 }
@@ -707,6 +710,8 @@ static void help_lists_every_flag_with_its_variables_and_default(void **state)
 {
     static const char *const auth[] = {PREFIX "AUTH_TOKEN", NULL};
     static const char *const auth_file[] = {PREFIX "AUTH_TOKEN_FILE", NULL};
+    static const char *const admin[] = {PREFIX "ADMIN_TOKEN", NULL};
+    static const char *const admin_file[] = {PREFIX "ADMIN_TOKEN_FILE", NULL};
     static const char *const host[] = {PREFIX "HOST", "127.0.0.1", NULL};
     static const char *const path[] = {PREFIX "UNIX_SOCKET", NULL};
     static const char *const mode[] = {PREFIX "UNIX_SOCKET_MODE", "0660", NULL};
@@ -739,6 +744,8 @@ static void help_lists_every_flag_with_its_variables_and_default(void **state)
     assert_help_has(help, "host", host);
     assert_help_has(help, "auth-token", auth);
     assert_help_has(help, "auth-token-file", auth_file);
+    assert_help_has(help, "admin-token", admin);
+    assert_help_has(help, "admin-token-file", admin_file);
     assert_help_has(help, "unix-socket", path);
     assert_help_has(help, "unix-socket-mode", mode);
     assert_help_has(help, "version", none);
