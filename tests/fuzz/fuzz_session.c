@@ -42,6 +42,7 @@ enum {
 };
 
 static const char secret[] = "secret";
+static const char admin_secret[] = "admin";
 
 /* ---- entropy ---- */
 
@@ -98,7 +99,8 @@ static void block_release(void *context, void *block, size_t size)
 struct sent_request {
     bool valid;
     enum dflockd_command command;
-    uint64_t fence; /* of a release */
+    bool administrator; /* an `auth` with the administrators' secret */
+    uint64_t fence;     /* of a release */
     uint64_t lease_s;
 };
 
@@ -106,6 +108,7 @@ struct fuzz_peer {
     struct peer driven;
     bool may_be_silent; /* the read timeout does not run: the client holds or waits */
     bool authenticated; /* as its replies say */
+    bool administrator;
     struct sent_request *requests;
     size_t answered_count;
     size_t request_count; /* answered ones included */
@@ -119,6 +122,7 @@ struct world {
     uint64_t woken; /* workers that must wake */
     bool few;       /* states and fences */
     bool auth;
+    bool administrators; /* have a secret */
     uint64_t now_ns;
     uint32_t checks;
     struct fuzz_peer peers[PEERS];
@@ -167,6 +171,7 @@ static void world_start(uint8_t kind)
         .claims_max = kind & 2 ? CLAIMS_FEW_EACH : 0,
         .now_ns = SECOND,
         .auth_token = kind & 32 ? secret : NULL,
+        .admin_token = kind & 64 ? admin_secret : NULL,
     };
 
     memset(&world, 0, sizeof(world));
@@ -175,6 +180,7 @@ static void world_start(uint8_t kind)
     world.memory = (struct memory){block_allocate, block_release, &world.blocks};
     world.few = kind & 16;
     world.auth = kind & 32;
+    world.administrators = kind & 64;
     world.now_ns = options.now_ns;
     options.workers = options.stripes.workers;
     options.stripes.memory = world.memory;
@@ -302,7 +308,9 @@ static void check_answer(struct fuzz_peer *peer, const struct sent_request *requ
 {
     bool unauthenticated = world.auth && !peer->authenticated;
 
-    must(outcome != DFLOCKD_ERROR_AUTH || unauthenticated, "error_auth is for those without auth");
+    must(outcome != DFLOCKD_ERROR_AUTH || unauthenticated ||
+             (world.administrators && request && request->command == DFLOCKD_AUTH),
+         "error_auth is for those without auth, or who send a wrong secret");
     must(outcome != DFLOCKD_ERROR || !unauthenticated, "a peer without auth gets error_auth");
     if (outcome == DFLOCKD_ERROR || outcome == DFLOCKD_ERROR_AUTH ||
         outcome == DFLOCKD_ERROR_DRAINING) {
@@ -313,6 +321,7 @@ static void check_answer(struct fuzz_peer *peer, const struct sent_request *requ
     must(words_for(request) & 1u << outcome, "an answer fits its request");
     if (request->command == DFLOCKD_AUTH)
         peer->authenticated = true;
+    peer->administrator |= request->administrator;
     if (outcome == DFLOCKD_ACQUIRED || (outcome == DFLOCKD_OK && words_for(request) != BIT(OK))) {
         must(rest, "a grant has a token");
         check_grant(request, rest);
@@ -372,6 +381,8 @@ static void check_replies(struct fuzz_peer *peer)
     if (peer->driven.output.failed)
         return;
     must(open == answering, "each request has its answer");
+    must(peer->driven.session.administrator == peer->administrator,
+         "an administrator has sent the secret");
     must(peer->driven.reply_length == 0 || peer->driven.session.state == SESSION_STATS,
          "a reply has an end");
 }
@@ -386,7 +397,7 @@ static void open_peer(struct fuzz_peer *peer)
     if (peer->driven.state != PEER_GONE || mailbox_of(worker_of(peer))->count > 0)
         return;
     peer->may_be_silent = false;
-    peer->authenticated = false;
+    peer->authenticated = peer->administrator = false;
     peer->answered_count = peer->request_count = 0;
     driver_connect(&world.driver, &peer->driven, index);
 }
@@ -424,6 +435,9 @@ static void note_requests(struct fuzz_peer *peer, const uint8_t *bytes, size_t l
         peer->requests[peer->request_count++] = (struct sent_request){
             .valid = request.valid,
             .command = request.command,
+            .administrator = request.valid && request.command == DFLOCKD_AUTH &&
+                             request.secret.length == strlen(admin_secret) &&
+                             memcmp(request.secret.bytes, admin_secret, strlen(admin_secret)) == 0,
             .fence = request.valid ? request.fence : 0,
             .lease_s = lease ? request.lease_s : DEFAULT_LEASE_S,
         };
@@ -649,6 +663,7 @@ static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
     static const char *const timeouts[] = {"0", "1", "5", "9223372036"};
     static const char *const leases[] = {"", " 1", " 7", " 9223372036"};
     static const char *const limits[] = {" 1", " 2", " 2", " 3"};
+    static const char *const secrets[] = {"other", secret, admin_secret, secret};
     uint32_t command = (what & 15) % DFLOCKD_COMMAND_COUNT;
     bool semaphore = command_of_semaphores((enum dflockd_command)command);
     uint32_t operation = command == DFLOCKD_ACQUIRE_SHARED   ? DFLOCKD_ACQUIRE
@@ -674,7 +689,7 @@ static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
     else if (operation == DFLOCKD_RENEW)
         snprintf(arg, sizeof(arg), "%s%s", token, lease);
     else if (command == DFLOCKD_AUTH)
-        snprintf(arg, sizeof(arg), "%s", numbers & 1 ? secret : "other");
+        snprintf(arg, sizeof(arg), "%s", secrets[numbers & 3]);
     else if (command == DFLOCKD_OWN)
         snprintf(arg, sizeof(arg), "%s %s", numbers & 1 ? "s" : "l", token);
     length =

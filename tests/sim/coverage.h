@@ -76,6 +76,7 @@
     X(BUDGET, "runs that freed their budget")                \
     X(WITHOUT_FENCE, "requests without a fence")             \
     X(CLAIMS, "requests beyond the cap on claims")           \
+    X(ADMINISTRATOR, "clients that became administrators")   \
     X(CLAIMS_EACH, "requests beyond a connection's")         \
     X(FENCES_ASKED, "events while fences were low")          \
     X(WALKS, "walks through all invariants")

@@ -30,6 +30,7 @@ static const struct field policy_fields[] = {
     FIELD(struct policy, claims_max_each),
     FIELD(struct policy, steps),
     FIELD(struct policy, grant_after_s),
+    FIELD(struct policy, administrators),
 };
 
 enum {
@@ -68,6 +69,7 @@ void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_
     policy->claims_max_each = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 8);
     policy->steps = steps[seeded_below(&seeded, 5)];
     policy->grant_after_s = seeded_below(&seeded, 4) ? 0 : 1 + seeded_below(&seeded, 100);
+    policy->administrators = seeded_below(&seeded, 4) == 0;
     if (workers)
         policy->workers = workers;
     if (clients)

@@ -35,8 +35,9 @@ struct policy {
     uint32_t auto_release;
     uint32_t grant_after_s; /* from start_ns; 0: no pause */
     uint32_t auth;
-    uint32_t check_every; /* events between two checks of all invariants */
-    uint32_t steps;       /* of a session in one call, see session_context */
+    uint32_t administrators; /* have a secret */
+    uint32_t check_every;    /* events between two checks of all invariants */
+    uint32_t steps;          /* of a session in one call, see session_context */
 };
 
 /* `workers` or `clients` 0: drawn from the seed. */

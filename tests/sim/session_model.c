@@ -344,11 +344,31 @@ static void serve_and_end(struct world *world, struct sim_peer *peer, int outcom
     expect_outcome(world, peer, outcome);
 }
 
+/* An unauthenticated client sends any request, or another one `auth`. */
+static void serve_auth(struct world *world, struct sim_peer *peer,
+                       const struct sim_request *request)
+{
+    struct session_model *session_model = &peer->session_model;
+
+    if (request->op != DFLOCKD_AUTH || request->flaw != FLAW_NONE ||
+        (!request->administrator && !world->policy.auth)) {
+        serve_and_end(world, peer, DFLOCKD_ERROR_AUTH);
+        return;
+    }
+    session_model->state = SESSION_MODEL_READY;
+    session_model->authenticated = true;
+    if (request->administrator && !session_model->administrator)
+        world_count(world, COVERAGE_ADMINISTRATOR);
+    session_model->administrator |= request->administrator;
+    expect_outcome(world, peer, DFLOCKD_OK);
+}
+
 static void serve_request(struct world *world, struct sim_peer *peer,
                           const struct sim_request *request)
 {
     struct session_model *session_model = &peer->session_model;
     const struct session_context *context = &worker_of(world, peer)->context;
+    bool is_auth = request->op == DFLOCKD_AUTH && request->flaw != FLAW_COMMAND;
 
     if (sim_request_ends_session(request)) {
         serve_and_end(world, peer,
@@ -356,14 +376,9 @@ static void serve_request(struct world *world, struct sim_peer *peer,
     } else if (context->draining &&
                !(session_model->state == SESSION_MODEL_READY && is_for_holders(request))) {
         serve_and_end(world, peer, DFLOCKD_ERROR_DRAINING);
-    } else if (session_model->state == SESSION_MODEL_AUTH) {
-        if (request->op != DFLOCKD_AUTH || request->flaw != FLAW_NONE) {
-            serve_and_end(world, peer, DFLOCKD_ERROR_AUTH);
-            return;
-        }
-        session_model->state = SESSION_MODEL_READY;
-        session_model->authenticated = true;
-        expect_outcome(world, peer, DFLOCKD_OK);
+    } else if (session_model->state == SESSION_MODEL_AUTH ||
+               (is_auth && world->policy.administrators)) {
+        serve_auth(world, peer, request);
     } else if (request->flaw != FLAW_NONE || request->op == DFLOCKD_AUTH) {
         expect_outcome(world, peer, DFLOCKD_ERROR);
     } else if (request->op == DFLOCKD_PING) {
@@ -474,6 +489,9 @@ static void compare_progress(struct world *world, struct sim_peer *peer,
         world_fail(world, "client %u: expected nothing more; came \"%.*s\"", peer->number,
                    (int)(world->replies_length - world->replies_at),
                    world->replies + world->replies_at);
+    if (peer->driven.session.administrator != session_model->administrator)
+        world_fail(world, "client %u: expected it to be %s", peer->number,
+                   session_model->administrator ? "an administrator" : "no administrator");
     /* During stats, a session notices short output only in its next turn. */
     if (peer->driven.output.failed && progress->want == SESSION_WANT_TURN)
         peer->driven.want = SESSION_WANT_CLOSE;

@@ -152,7 +152,8 @@ uint32_t sim_request_write(char *to, const struct sim_request *request,
     if (request->flaw == FLAW_LONG_ARG)
         return (uint32_t)(put_too_long(at) - to);
     if (request->op == DFLOCKD_AUTH)
-        snprintf(arg, sizeof(arg), request->flaw ? "wrong" : " %s ", SIM_REQUEST_SECRET);
+        snprintf(arg, sizeof(arg), request->flaw ? "wrong" : " %s ",
+                 request->administrator ? SIM_REQUEST_ADMIN_SECRET : SIM_REQUEST_SECRET);
     else if (request->flaw > FLAW_BLANK_KEY)
         wrong_arg(arg, request);
     else

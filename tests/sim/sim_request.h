@@ -15,12 +15,14 @@ enum {
     SIM_REQUEST_MAX = 1536 /* bytes of a request */
 };
 
-#define SIM_REQUEST_SECRET "a secret for simulation"
+#define SIM_REQUEST_SECRET       "a secret for simulation"
+#define SIM_REQUEST_ADMIN_SECRET "another secret"
 
 struct sim_request {
     uint8_t op; /* enum dflockd_command */
     uint8_t flaw;
     uint8_t style;
+    bool administrator; /* of `auth`: the secret is the administrators' */
     uint16_t key;
     uint32_t wait_s;
     uint32_t limit;

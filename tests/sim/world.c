@@ -96,6 +96,7 @@ static void start_driver(struct world *world)
         .claims_max = policy->claims_max_each,
         .now_ns = world->clock_ns,
         .auth_token = policy->auth ? SIM_REQUEST_SECRET : NULL,
+        .admin_token = policy->administrators ? SIM_REQUEST_ADMIN_SECRET : NULL,
     };
 
     for (uint32_t i = 0; i < policy->workers; i++) {

@@ -53,6 +53,7 @@ struct stats_text {
 struct session_model {
     uint8_t state; /* enum session_model_state */
     bool authenticated;
+    bool administrator;
     bool blocked_in_wait;
     uint8_t blocked_stripe;
     bool watching;

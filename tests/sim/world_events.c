@@ -273,6 +273,7 @@ static void send_request(struct world *world, struct sim_peer *peer, const struc
         .op = event->op,
         .flaw = choose_flaw(event),
         .style = event->style,
+        .administrator = world->policy.administrators && event->wait % 2,
         .key = event->key,
         .wait_s = event->wait,
         .limit = key_is_semaphore(event->key) ? event->limit : 1,
