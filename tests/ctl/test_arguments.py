@@ -65,8 +65,6 @@ def test_an_unknown_command_is_reported_with_a_similar_one(wrong, like):
     (("lock", "key", "--wait=1", "--", "true"), ("--wait: not a flag of lock; --timeout",)),
     (("acquire", "key", "--nonblock"), ("--nonblock: not a flag of acquire; --try",)),
     (("lock", "-x", "key", "--", "true"), ("-x: not a flag of lock; leave it out",)),
-    (("lock", "-s", "key", "--", "true"), ("-s: not a flag of lock; dflockctl has no shared",)),
-    (("lock", "--shared", "key", "--", "true"), ("see rl in dflockd-protocol(7)",)),
     (("--timeout", "3", "lock", "k"), ("--timeout: write it after the command",)),
     (("help", "foo"), ("'foo': unknown command; dflockctl --help lists them",)),
     (("lock", "my key", "--", "true"), ("white space; use a key without blanks",)),

@@ -60,6 +60,11 @@
         NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                 \
                     "Whole `seconds` of the lease; by default those of the server"),
 
+#define SHARED_FLAGS                                                                             \
+    BOOLEAN_FLAG("shared", NULL, shared, NULL,                                                   \
+                 "Hold it together with other shared holders, also -s; by default exclusively"), \
+        BOOLEAN_FLAG("s", NULL, shared, NULL, NULL),
+
 #define LOCK_FLAGS                                                                                 \
     WAIT_FLAGS NUMBER_FLAG("grace", NULL, NULL, grace_s, 0, INT_MAX, "10",                         \
                            "`Seconds` from SIGTERM to SIGKILL after the lock is lost; 0: SIGKILL " \
@@ -76,12 +81,12 @@
 #define JSON_FLAG BOOLEAN_FLAG("json", NULL, json, NULL, "Print JSON"),
 
 static const struct flag server_flags[] = {SERVER_FLAGS};
-static const struct flag lock_flags[] = {LOCK_FLAGS SERVER_FLAGS};
+static const struct flag lock_flags[] = {SHARED_FLAGS LOCK_FLAGS SERVER_FLAGS};
 static const struct flag sem_flags[] = {LIMIT_FLAGS(
     "`Number` of slots of the semaphore, also --limit; all its clients must give the same")
                                             LOCK_FLAGS SERVER_FLAGS};
 static const struct flag acquire_flags[] = {
-    WAIT_FLAGS LIMIT_FLAGS(
+    SHARED_FLAGS WAIT_FLAGS LIMIT_FLAGS(
         "Acquire a slot of a semaphore with this `number` of slots, also --limit")
         BOOLEAN_FLAG("hold", NULL, hold, "true",
                      "Leave a process that keeps the connection open, and so the lock"),
@@ -151,6 +156,10 @@ static const struct flag top_flags[] = {
     "command then has DFLOCKD_KEYS, DFLOCKD_TOKENS and DFLOCKD_FENCES, with blanks\n"    \
     "between the words, in the order of the arguments, and not the variables of a\n"     \
     "single key. One key sets both kinds of variables.\n"                                \
+    "\n"                                                                                 \
+    "With lock --shared, several clients hold the lock together, and a client without\n" \
+    "--shared excludes them all. The server grants in the order of the requests.\n"      \
+    "--shared is for all keys.\n"                                                        \
     "\n"                                                                                 \
     "Without a command, dflockctl prints the token once the lock is held, and holds\n"   \
     "it until a signal. The exit status is then 0 for SIGINT and SIGTERM. It does not\n" \

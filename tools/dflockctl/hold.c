@@ -93,6 +93,7 @@ void hold_begin(struct hold *hold, const struct settings *settings, const char *
     claim_init(&hold->claim, &(struct claim_terms){
                                  .key = key,
                                  .limit = (uint32_t)settings->limit,
+                                 .shared = settings->shared,
                                  .lease_s = settings->lease_s,
                                  .mode = LEASE_RENEWED,
                                  .renew_ratio = HOLD_RATIO_PERCENT / 100.0,
@@ -436,8 +437,11 @@ int hold_report_refused(const struct hold *hold)
     /* It has answered before, so it uses TLS as this client does. */
     if (hold->why == DFLOCKD_STATUS_DISCONNECTED && hold->reached)
         advice = "; the server has ended, or closed the connection: read its log";
-    status_report("no %s '%s': %s%s", hold->settings->limit ? "slot of" : "lock on", shown,
-                  hold->problem, advice);
+    status_report("no %s '%s': %s%s",
+                  hold->settings->limit    ? "slot of"
+                  : hold->settings->shared ? "shared lock on"
+                                           : "lock on",
+                  shown, hold->problem, advice);
     free(shown);
     return hold->why == DFLOCKD_STATUS_TIMED_OUT ? (int)hold->settings->conflict_status
                                                  : (int)status_of(hold->why);

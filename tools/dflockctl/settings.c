@@ -96,11 +96,11 @@ static const char *settings_find_advice(const struct command *command, const cha
         {"nonblock", "--try does not wait"},
         {"w", "--timeout sets the seconds to wait"},
         {"wait", "--timeout sets the seconds to wait"},
-        {"x", "leave it out: each lock is exclusive"},
-        {"e", "leave it out: each lock is exclusive"},
-        {"exclusive", "leave it out: each lock is exclusive"},
-        {"s", "dflockctl has no shared locks; see rl in dflockd-protocol(7)"},
-        {"shared", "dflockctl has no shared locks; see rl in dflockd-protocol(7)"},
+        {"x", "leave it out: a lock is exclusive without --shared"},
+        {"e", "leave it out: a lock is exclusive without --shared"},
+        {"exclusive", "leave it out: a lock is exclusive without --shared"},
+        {"s", "a semaphore has a holder for each slot; for a shared lock use lock"},
+        {"shared", "a semaphore has a holder for each slot; for a shared lock use lock"},
         {"u", "use dflockctl release"},
         {"unlock", "use dflockctl release"},
         {"ttl", "--lease sets the seconds of the lease"},
@@ -465,6 +465,9 @@ static bool settings_check_flags(struct flags_reading *reading)
     const struct settings *settings = reading->options;
     char problem[FLAGS_PROBLEM_MAX];
 
+    if (settings->shared && settings->limit > 0)
+        return flags_wrong(reading, "--shared",
+                           "cannot be combined with -n: a semaphore has a holder for each slot");
     if (strcmp(settings->command->name, "sem") == 0 && settings->limit == 0)
         return flags_wrong(reading, "-n", "missing; give the number of slots");
     if (settings->while_pid && !settings->hold)

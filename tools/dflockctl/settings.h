@@ -49,6 +49,7 @@ struct settings {
     bool retry_given; /* value of --retry if that was given; `retry` is the result */
     uint64_t lease_s; /* 0: the server's default */
     uint64_t limit;   /* 0: a lock */
+    bool shared;
     uint64_t grace_s;
     bool hold;
     uint64_t while_pid; /* 0: none */
