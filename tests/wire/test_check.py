@@ -91,7 +91,10 @@ def wrong_configurations(folder):
     return [
         (["--port=x"], "--port"), (["--max-locks=0"], "--max-locks"), (["--nonsense"], "nonsense"),
         (["--auth-token="], "--auth-token"),
+        (["--admin-token= "], "--admin-token"),
+        (["--auth-token=x", "--admin-token= x"], "--admin-token: the same secret as --auth-token"),
         ([f"--auth-token-file={folder}/missing"], "--auth-token-file"),
+        ([f"--admin-token-file={folder}/missing"], "--admin-token-file"),
         ([f"--auth-token-file={folder}/two-lines"], "--auth-token-file"),
         ([f"--tls-cert={folder}/empty", f"--tls-key={folder}/empty"],
          f"--tls-cert '{folder}/empty'"),

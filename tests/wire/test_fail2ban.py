@@ -61,6 +61,15 @@ def test_the_filter_counts_each_failed_authentication_for_its_address(tmp_path, 
             [host] * len(attempts)
 
 
+def test_the_filter_counts_a_client_that_fails_to_become_administrator(tmp_path):
+    with Server("--auth-token", SECRET, "--admin-token", "adm1n") as server:
+        with Client(server) as client:
+            assert client.call("auth", "_", SECRET) == "ok"
+            assert client.call("auth", "_", "wrong") == "error_auth"
+        eventually(lambda: failed(server))
+        assert banned(tmp_path, failed(server)) == ["127.0.0.1"]
+
+
 def test_the_filter_counts_a_line_about_suppressed_failures(tmp_path):
     with Server("--auth-token", SECRET) as server:
         def attempt():

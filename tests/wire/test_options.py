@@ -22,6 +22,7 @@ OPTIONS = {
     "auto-release-on-disconnect": ["AUTO_RELEASE_ON_DISCONNECT"], "tls-cert": ["TLS_CERT"],
     "tls-key": ["TLS_KEY"], "tls-client-ca": ["TLS_CLIENT_CA"],
     "auth-token": ["AUTH_TOKEN"], "auth-token-file": ["AUTH_TOKEN_FILE"],
+    "admin-token": ["ADMIN_TOKEN"], "admin-token-file": ["ADMIN_TOKEN_FILE"],
     "fence-state-file": ["FENCE_STATE_FILE"], "http-port": ["HTTP_PORT"],
     "http-host": ["HTTP_HOST"], "debug": ["DEBUG"], "threads": ["THREADS"],
     "unix-socket": ["UNIX_SOCKET"], "unix-socket-mode": ["UNIX_SOCKET_MODE"],
@@ -120,6 +121,13 @@ def wants_s3cret(server):
         assert client.call("ping") == "ok"
 
 
+def knows_administrators(server):
+    with Client(server) as client:
+        assert client.call("ping") == "ok"
+        assert client.call("auth", "_", "adm1n") == "ok"
+        assert client.call("auth", "_", "s3cret") == "error_auth"
+
+
 def logs_debug(server):
     with Client(server) as client:
         assert client.call("ping") == "ok"
@@ -171,6 +179,7 @@ OBSERVED = [
     ("shutdown-timeout", "1", closes_a_second_after_the_signal),
     ("auto-release-on-disconnect", "false", holds_after_disconnect),
     ("auth-token", "s3cret", wants_s3cret),
+    ("admin-token", "adm1n", knows_administrators),
     ("debug", "true", logs_debug),
     ("threads", "3", has_3_workers),
 ]

@@ -45,7 +45,11 @@ def shown(server, name):
     (("-auth-token", SECRET), {}),
     (("--auth-token", SECRET + "-old", "--auth-token", SECRET), {}),
     ((), {"DFLOCKD_AUTH_TOKEN": SECRET}),
-    (("--auth-token", SECRET), {"DFLOCKD_AUTH_TOKEN": SECRET + "-not-used"})])
+    (("--auth-token", SECRET), {"DFLOCKD_AUTH_TOKEN": SECRET + "-not-used"}),
+    (("--admin-token", SECRET), {}), ((f"-admin-token={SECRET}",), {}),
+    ((), {"DFLOCKD_ADMIN_TOKEN": SECRET}),
+    (("--admin-token", SECRET, "--auth-token", SECRET + "-of-clients"),
+     {"DFLOCKD_AUTH_TOKEN": SECRET + "-not-used", "DFLOCKD_ADMIN_TOKEN": SECRET + "-either"})])
 def test_proc_does_not_show_the_secret(arguments, environment):
     with Server(*arguments, "--max-locks", "99", environment=environment) as server:
         assert SECRET.encode() not in shown(server, "cmdline")
@@ -82,6 +86,7 @@ def test_a_server_with_a_secret_writes_no_core_dump(tmp_path):
     for core in tmp_path.iterdir():
         core.unlink()
     assert core_after_abort(tmp_path, "--auth-token", SECRET) == []
+    assert core_after_abort(tmp_path, "--admin-token", SECRET) == []
     with tempfile.TemporaryDirectory() as folder:
         pair = Authority(Path(folder)).issue("server")
         assert core_after_abort(tmp_path, "--tls-cert", pair.certificate, "--tls-key",
