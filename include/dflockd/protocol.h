@@ -26,12 +26,16 @@
  */
 #define DFLOCKD_TOKEN_LENGTH 32
 
-/* The longest reply except that of `stats`: "acquired ", a token, a space, a lease, '\n'. */
+/* Bytes of the name of a connection: 1 to this many, printable UTF-8. */
+#define DFLOCKD_NAME_MAX 128
+
+/* The longest reply except those of `stats` and `show`: "acquired ", a token, a space, a lease, '\n'. */
 #define DFLOCKD_ANSWER_MAX (9 + DFLOCKD_TOKEN_LENGTH + 1 + 10 + 1)
 
 /*
  * The commands and their words on the wire. Those of semaphores begin with an `s`. `own` is for
- * both, and has the kind in its arg. Shared holders of a lock release, renew and wait as others.
+ * both, and has the kind in its arg, as `show` and `revoke` do. Shared holders of a lock release,
+ * renew and wait as others.
  */
 #define DFLOCKD_COMMANDS(X)    \
     X(ACQUIRE, "l")            \
@@ -49,7 +53,10 @@
     X(AUTH, "auth")            \
     X(OWN, "own")              \
     X(ACQUIRE_SHARED, "rl")    \
-    X(ENQUEUE_SHARED, "re")
+    X(ENQUEUE_SHARED, "re")    \
+    X(NAME, "name")            \
+    X(SHOW, "show")            \
+    X(REVOKE, "revoke")
 
 enum dflockd_command {
 #define X(name, word) DFLOCKD_##name,

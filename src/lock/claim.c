@@ -125,8 +125,10 @@ struct claim *claim_create(struct table *table, uint64_t connection_id, struct r
     client_reply_received(client);
     claim->client = client;
     claim->resource = resource;
-    claim->lease_s = lease_s;
+    claim->lease_s = lease_s & CLAIM_LEASE_MASK;
+    claim->start_low = 0;
     claim->state = form.two_phase ? CLAIM_QUEUED : CLAIM_BLOCKED;
+    claim->start = 0;
     claim->deadline.place = 0;
     if (form.two_phase)
         claim_start_enqueued(table, claim, lease_s);
@@ -171,7 +173,8 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     table->context.token_next(table->context.user_data, &token);
     table->promises--;
     claim_set_deadline(table, now_ns, claim, claim->lease_s);
-    claim->state = (uint8_t)state;
+    claim->state = (uint32_t)state & CLAIM_STATE_MASK;
+    claim_start_hold(claim, now_ns);
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
     claim->client->holding++;

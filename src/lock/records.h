@@ -122,19 +122,25 @@ struct claim {
         struct map_link token_link;  /* holding: in table->tokens, its hash is the mixed fence */
     };
     union {
-        uint64_t lease_s; /* waiting: of the grant to come */
-        uint64_t salt;    /* holding: of the token */
+        struct {                     /* waiting */
+            uint64_t lease_s : 34;   /* of the grant to come */
+            uint64_t start_low : 30; /* see claim_start_wait */
+        };
+        uint64_t salt; /* holding: of the token */
     };
     struct list_link client_link; /* in client->claims */
     struct resource *resource;
     struct client *client;
     struct heap_node deadline; /* of the lease; waiting: of the blocked request */
-    uint8_t state;             /* enum claim_state */
-    bool exclusive : 1;        /* takes all slots; else part of a struct shared_claim */
-    bool two_phase : 1;        /* created by `e` or `re`: part of a struct two_phase */
+    uint32_t state : 3;        /* enum claim_state */
+    uint32_t exclusive : 1;    /* takes all slots; else part of a struct shared_claim */
+    uint32_t two_phase : 1;    /* created by `e` or `re`: part of a struct two_phase */
+    uint32_t start : 27;       /* of the wait or of holding */
 };
 
 static_assert(sizeof(struct claim) == 64, "a claim is a cache line");
+static_assert(CLAIM_LOST < 1 << 3 && DFLOCKD_SECONDS_MAX < 1ll << 34,
+              "bit fields of a claim are wide enough");
 
 /* A claim that `e` created. It is in table->enqueued until `w` ends the enqueued state. */
 struct two_phase {
@@ -176,9 +182,14 @@ struct client {
 
 static_assert(sizeof(struct client) == 32, "a client's record has no padding");
 
-/* Masks for the bit fields of a resource. */
+/* Masks for bit fields. */
+#define CLAIM_LEASE_MASK ((1ull << 34) - 1)
+
 enum {
     LIMIT_MASK = (1 << 21) - 1,
+    CLAIM_STATE_MASK = (1 << 3) - 1,
+    CLAIM_START_MASK = (1 << 27) - 1,
+    CLAIM_START_LOW_MASK = (1 << 30) - 1,
     KEY_LENGTH_MASK = (1 << 9) - 1,
     IDLE_NOTES_MASK = (1 << TABLE_WALKS_MAX) - 1
 };
@@ -203,6 +214,44 @@ static inline uint32_t client_active(const struct client *client)
 static inline uint32_t claim_slots(const struct claim *claim)
 {
     return claim->exclusive ? claim->resource->limit : 1;
+}
+
+/*
+ * The start of a wait takes all bits of `start` and `start_low`, in units of 2^CLAIM_WAIT_SHIFT ns.
+ * A holder has only `start`, in units of 2^CLAIM_HOLD_SHIFT ns (0.13 s), modulo 208 days.
+ */
+enum {
+    CLAIM_WAIT_SHIFT = 10,
+    CLAIM_HOLD_SHIFT = 27
+};
+
+static inline void claim_start_wait(struct claim *claim, uint64_t now_ns)
+{
+    uint64_t start = now_ns >> CLAIM_WAIT_SHIFT;
+
+    claim->start_low = start & CLAIM_START_LOW_MASK;
+    claim->start = (uint32_t)(start >> 30) & CLAIM_START_MASK;
+}
+
+static inline void claim_start_hold(struct claim *claim, uint64_t now_ns)
+{
+    claim->start = (uint32_t)(now_ns >> CLAIM_HOLD_SHIFT) & CLAIM_START_MASK;
+}
+
+/* Returns how long a claim has waited. */
+static inline uint64_t claim_waited_ns(const struct claim *claim, uint64_t now_ns)
+{
+    uint64_t start = (uint64_t)claim->start << 30 | claim->start_low;
+
+    return ((now_ns >> CLAIM_WAIT_SHIFT) - start) << CLAIM_WAIT_SHIFT;
+}
+
+/* Returns how long a claim has held, exact to 0.13 s. */
+static inline uint64_t claim_held_ns(const struct claim *claim, uint64_t now_ns)
+{
+    uint32_t units = ((uint32_t)(now_ns >> CLAIM_HOLD_SHIFT) - claim->start) & CLAIM_START_MASK;
+
+    return (uint64_t)units << CLAIM_HOLD_SHIFT;
 }
 
 /* For claims that are not exclusive. */

@@ -228,20 +228,43 @@ static void resource_free_slots(struct table *table, struct claim *claim)
     claim_deactivate(table, claim);
 }
 
-struct claim *resource_find_holder(struct table *table, uint64_t now_ns, const struct lock_key *key,
-                                   struct lock_token token)
+struct claim *resource_find_fence(const struct table *table, uint64_t fence)
 {
-    struct map_link *link = map_find(&table->tokens, mix_hash(&table->mix, token.fence));
-    struct claim *claim = link ? CONTAINER_OF(link, struct claim, token_link) : NULL;
+    struct map_link *link = map_find(&table->tokens, mix_hash(&table->mix, fence));
 
-    /* One comparison of 64 bits: its time reveals nothing about the salt. */
-    if (!claim || claim->salt != token.salt || !resource_matches(claim->resource, key))
+    return link ? CONTAINER_OF(link, struct claim, token_link) : NULL;
+}
+
+/* Returns `claim` if it holds `key`. Otherwise, also if its lease is over, returns NULL. */
+static struct claim *resource_check_holder(struct table *table, uint64_t now_ns,
+                                           const struct lock_key *key, struct claim *claim)
+{
+    if (!resource_matches(claim->resource, key))
         return NULL;
     if (claim_lease_is_over(table, now_ns, claim)) {
         resource_expire_lease(table, now_ns, claim);
         return NULL;
     }
     return claim;
+}
+
+struct claim *resource_find_holder(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                                   struct lock_token token)
+{
+    struct claim *claim = resource_find_fence(table, token.fence);
+
+    /* One comparison of 64 bits: its time reveals nothing about the salt. */
+    if (!claim || claim->salt != token.salt)
+        return NULL;
+    return resource_check_holder(table, now_ns, key, claim);
+}
+
+struct claim *resource_find_grant(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                                  uint64_t fence)
+{
+    struct claim *claim = resource_find_fence(table, fence);
+
+    return claim ? resource_check_holder(table, now_ns, key, claim) : NULL;
 }
 
 /* ---- endings of claims ---- */
@@ -292,11 +315,10 @@ void resource_report_expiry(const struct table *table, const struct claim *claim
                                      client_connection_id(table, claim->client), &key);
 }
 
-void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *claim)
+void resource_lose_grant(struct table *table, uint64_t now_ns, struct claim *claim)
 {
     struct resource *resource = claim->resource;
 
-    resource_report_expiry(table, claim);
     if (!claim_is(claim, CLAIMS_ENQUEUED)) {
         resource_remove_holder(table, now_ns, claim);
         return;
@@ -305,6 +327,12 @@ void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *c
     claim->state = CLAIM_LOST;
     chain_push_back(&resource->lost, &claim->queue_link);
     resource_grant_waiters(table, now_ns, resource, TABLE_GRANTS_MAX);
+}
+
+void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *claim)
+{
+    resource_report_expiry(table, claim);
+    resource_lose_grant(table, now_ns, claim);
 }
 
 void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *claim)

@@ -29,11 +29,17 @@ uint64_t resource_expiry_ns(const struct table *table, uint64_t until_ns);
 /* Removes a lost claim of the first idle resource, or the resource if it has none. */
 void resource_expire_idle(struct table *table);
 
+/* Returns the claim with the grant `fence`, also if its lease is over; or NULL. */
+struct claim *resource_find_fence(const struct table *table, uint64_t fence);
+
 /*
- * Returns the claim that `token` holds on `key`, or NULL. A claim whose lease is over expires here.
+ * Return the claim that holds `key` by a token or by the grant `fence`, or NULL. A claim whose
+ * lease is over expires here.
  */
 struct claim *resource_find_holder(struct table *table, uint64_t now_ns, const struct lock_key *key,
                                    struct lock_token token);
+struct claim *resource_find_grant(struct table *table, uint64_t now_ns, const struct lock_key *key,
+                                  uint64_t fence);
 
 /*
  * Grants free slots to up to `most` waiters in request order. If more can be granted, the next one
@@ -50,7 +56,10 @@ void resource_remove_waiter(struct table *table, uint64_t now_ns, struct claim *
 void resource_remove_holder(struct table *table, uint64_t now_ns, struct claim *claim);
 void resource_remove_lost(struct table *table, struct claim *claim);
 
-/* The lease is over. An enqueued claim becomes CLAIM_LOST, any other one is freed. */
+/* The holder loses its grant. An enqueued claim becomes CLAIM_LOST, any other one is freed. */
+void resource_lose_grant(struct table *table, uint64_t now_ns, struct claim *claim);
+
+/* The same because the lease is over, with a report for the log. */
 void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *claim);
 
 /* Grants a claim that is due for a grant its slots. Otherwise the wait of its blocked request is

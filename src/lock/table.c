@@ -105,6 +105,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
         claim_grant(table, now_ns, claim,
                     mode == WAIT_MODE_ENQUEUE ? CLAIM_HELD_ENQUEUED : CLAIM_HELD);
     } else {
+        claim_start_wait(claim, now_ns);
         list_push_back(&resource->queue, &claim->queue_link);
         resource->waiters++;
         claim->client->waiting++;
@@ -273,6 +274,25 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
         assert(request->command == DFLOCKD_OWN);
         return table_own(table, now_ns, request);
     }
+}
+
+bool table_revoke(struct table *table, uint64_t now_ns, const struct lock_key *key, uint64_t fence,
+                  uint64_t *connection_id)
+{
+    struct claim *claim = resource_find_grant(table, now_ns, key, fence);
+
+    if (!claim)
+        return false;
+    *connection_id = client_connection_id(table, claim->client);
+    resource_lose_grant(table, now_ns, claim);
+    return true;
+}
+
+bool table_knows_token(const struct table *table, struct lock_token token)
+{
+    const struct claim *claim = resource_find_fence(table, token.fence);
+
+    return claim && claim->salt == token.salt;
 }
 
 /* ---- connections that drain or disconnect ---- */

@@ -47,7 +47,8 @@ enum {
      * the next one is due for a grant, and table_expire goes on.
      */
     TABLE_GRANTS_MAX = 4,
-    TABLE_CLAIM_POOLS = 4 /* for each size of claims */
+    TABLE_CLAIM_POOLS = 4, /* for each size of claims */
+    TABLE_SHOWN_MAX = 100  /* holders and waiters, see struct lock_details */
 };
 
 enum lock_kind {
@@ -98,7 +99,10 @@ enum lock_cap {
 /* The answer to a request. A grant sets token, lease and deadline, a renewal the lease. */
 struct lock_answer {
     int outcome; /* enum dflockd_outcome, or one of the above */
-    enum lock_cap cap;
+    union {
+        enum lock_cap cap;    /* of the answer to a request */
+        uint32_t revocations; /* of an effect, for its receiver: see server/stripes.h */
+    };
     struct lock_token token;
     uint64_t lease_s;
     uint64_t deadline_ns;
@@ -218,6 +222,17 @@ struct lock_answer table_apply(struct table *table, uint64_t now_ns,
                                const struct lock_request *request);
 
 /*
+ * Ends the grant `fence` on `key` as if its lease were over, and sets `*connection_id` to its
+ * holder's. If the holder was waiting and has not received the effect yet, table_knows_token tells
+ * that it must not. Returns false if there is no such grant.
+ */
+bool table_revoke(struct table *table, uint64_t now_ns, const struct lock_key *key, uint64_t fence,
+                  uint64_t *connection_id);
+
+/* Returns whether the token holds a key. A lease that is over counts until it is processed. */
+bool table_knows_token(const struct table *table, struct lock_token token);
+
+/*
  * Cancels the pending request of a connection. Returns true if it will get no answer, false if its
  * effect was sent before or no request is pending.
  */
@@ -262,6 +277,30 @@ bool table_holds(const struct table *table, uint64_t connection_id);
 
 /* Returns the number of claims of a connection that hold or wait. */
 uint32_t table_claims(const struct table *table, uint64_t connection_id);
+
+/* A holder or a waiter of a key. */
+struct lock_claim_view {
+    uint64_t connection_id;
+    uint64_t fence;   /* of a holder */
+    uint64_t age_ns;  /* since its request or grant; for a holder exact to 0.13 s */
+    uint64_t left_ns; /* of its lease or of its wait; TABLE_NO_DEADLINE: no request waits */
+    bool exclusive;
+};
+
+#define TABLE_NO_DEADLINE UINT64_MAX
+
+/* Who holds a key and who waits for it. */
+struct lock_details {
+    uint32_t limit; /* 1 for a lock */
+    uint32_t holder_count;
+    uint32_t waiter_count;
+    struct lock_claim_view holders[TABLE_SHOWN_MAX]; /* the first ones, by grant */
+    struct lock_claim_view waiters[TABLE_SHOWN_MAX]; /* the first ones, by place in the queue */
+};
+
+/* Sets `*details`. Returns false if the table does not know the key. */
+bool table_show(const struct table *table, uint64_t now_ns, const struct lock_key *key,
+                struct lock_details *details);
 
 /* A resource for statistics. `key` is borrowed for the call. */
 struct lock_view {

@@ -84,6 +84,7 @@ static void connection_report_problem(const struct connection_context *context,
         [SESSION_PROBLEM_LINE_TOO_LONG] = {LOG_EVENT_LINE_TOO_LONG, NULL},
         [SESSION_PROBLEM_WRONG_SECRET] = {LOG_EVENT_AUTH_FAILED, "wrong secret"},
         [SESSION_PROBLEM_NO_SECRET] = {LOG_EVENT_AUTH_FAILED, "first request is not auth"},
+        [SESSION_PROBLEM_NO_RIGHTS] = {LOG_EVENT_NO_RIGHTS, NULL},
         [SESSION_PROBLEM_MAX_LOCKS] = {LOG_EVENT_MAX_LOCKS, NULL},
         [SESSION_PROBLEM_MAX_WAITERS] = {LOG_EVENT_MAX_WAITERS, NULL},
         [SESSION_PROBLEM_MAX_CLAIMS] = {LOG_EVENT_MAX_CLAIMS, NULL},
@@ -210,6 +211,8 @@ static struct session_progress connection_read_requests(struct connection_contex
     progress = session_read(&connection->session, &context->session, bytes, length,
                             &connection->transport.output);
     turn_return(&context->turn, context->session.steps);
+    turn_spend(&context->turn, context->session.overdrawn);
+    context->session.overdrawn = 0;
     return progress;
 }
 
@@ -839,6 +842,7 @@ static void connection_free(struct connection_context *context, struct connectio
     connection_unqueue(context, connection);
     turn_spend(&context->turn, TURN_SYSTEM_CALL);
     timeout_stop(&connection->next_step);
+    peers_remove(context->session.peers, connection->session.connection_id);
     transport_close(&context->transports, &connection->transport);
 }
 

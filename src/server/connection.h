@@ -21,6 +21,7 @@
 #include "base/segments.h"
 #include "server/connection_id.h"
 #include "server/ip_limits.h"
+#include "server/peers.h"
 #include "server/session.h"
 #include "server/transport.h"
 #include "server/turn.h"

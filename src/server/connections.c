@@ -379,21 +379,25 @@ bool connections_open(struct connections *connections, int descriptor, uint32_t 
     struct connection *connection;
     struct transport *excess;
     uint64_t number;
+    uint64_t id;
 
     if (slot == SLOT_NONE)
         return false;
-    connection = connections_allocate(connections, descriptor);
+    number = atomic_fetch_add_explicit(connections->next_id, 1, memory_order_relaxed) + 1;
+    id = connection_id_make(number, connections->worker, slot);
+    connection = peers_add(context->session.peers, id, descriptor)
+                     ? connections_allocate(connections, descriptor)
+                     : NULL;
     if (!connection) {
+        peers_remove(context->session.peers, id);
         slots_retire(&connections->slots, slot);
         return false;
     }
     excess = transports_excess_handshake(&context->transports);
     if (excess)
         connection_abort_handshake(context, connection_of(excess));
-    number = atomic_fetch_add_explicit(connections->next_id, 1, memory_order_relaxed) + 1;
     slots_set(&connections->slots, slot, connection);
-    connection_start(context, connection, connection_id_make(number, connections->worker, slot),
-                     ip_limit);
+    connection_start(context, connection, id, ip_limit);
     return true;
 }
 

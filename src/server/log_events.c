@@ -2,11 +2,13 @@
 
 #include <stdio.h>
 
-#include "lock/table.h"
 #include "os/sockets.h"
 #include "server/connection_id.h"
 #include "server/log.h"
 #include "server/log_limit.h"
+#include "server/peers.h"
+#include "server/session.h"
+#include "wire/hex.h"
 
 enum {
     LOG_EVENTS_NUMBER_MAX = 24 /* bytes of a 64-bit number as text */
@@ -33,6 +35,8 @@ static const struct event_text texts[LOG_EVENTS] = {
     [LOG_EVENT_REPLIES_NOT_READ] = {"protocol error", "replies not read within --write-timeout",
                                     NULL},
     [LOG_EVENT_TLS_FAILED] = {"TLS failed", NULL, NULL},
+    [LOG_EVENT_NO_RIGHTS] = {"request refused",
+                             "revoke from a connection without the administrator's secret", NULL},
     [LOG_EVENT_MAX_LOCKS] = {"request refused", "--max-locks reached", NULL},
     [LOG_EVENT_MAX_WAITERS] = {"request refused", "--max-waiters reached", NULL},
     [LOG_EVENT_MAX_CLAIMS] = {"request refused", "--max-claims reached", NULL},
@@ -85,6 +89,32 @@ void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_p
              pairs[1], pairs[2], pairs[3], pairs[4], pairs[5], pairs[6], pairs[7], NULL);
 }
 
+static const char *log_events_kind(const struct lock_key *key)
+{
+    return key->kind == LOCK_KIND_SEMAPHORE ? "semaphore" : "lock";
+}
+
+void log_event_revoked(const struct session_context *context,
+                       const struct session_revocation *revocation)
+{
+    const struct lock_key *key = &revocation->key;
+    char fence[HEX_DIGITS + 1] = {0};
+    char holder_number[LOG_EVENTS_NUMBER_MAX];
+    char number[LOG_EVENTS_NUMBER_MAX];
+    struct peer_description holder;
+    struct peer_description administrator;
+
+    hex_put((uint8_t *)fence, revocation->fence);
+    log_events_write_number(holder_number, connection_id_number(revocation->holder));
+    log_events_write_number(number, connection_id_number(revocation->administrator));
+    peers_describe(context->peers, revocation->holder, &holder);
+    peers_describe(context->peers, revocation->administrator, &administrator);
+    log_line_bytes(LOG_WARN, "grant revoked", "key", key->bytes, key->length, "kind",
+                   log_events_kind(key), "fence", fence, "holder_conn", holder_number,
+                   "holder_addr", holder.address, "conn", number, "addr", administrator.address,
+                   "holder_name", holder.name, "name", administrator.name, NULL);
+}
+
 void log_event_lease_expired(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key)
 {
     char connection[LOG_EVENTS_NUMBER_MAX];
@@ -96,6 +126,6 @@ void log_event_lease_expired(uint64_t now_ns, uint64_t connection_id, const stru
     log_events_write_number(connection, connection_id_number(connection_id));
     log_events_write_number(count, suppressed);
     log_line_bytes(LOG_INFO, "lease expired", "key", key->bytes, key->length, "kind",
-                   key->kind == LOCK_KIND_SEMAPHORE ? "semaphore" : "lock", "conn", connection,
-                   suppressed ? "suppressed" : NULL, count, NULL);
+                   log_events_kind(key), "conn", connection, suppressed ? "suppressed" : NULL,
+                   count, NULL);
 }

@@ -1,6 +1,6 @@
 /*
  * Log lines on events of peers, at most LOG_LIMIT_PER_SECOND a second for each kind of event. A
- * line after suppressed ones has their number as `suppressed`.
+ * line after suppressed ones has their number as `suppressed`. Revocations are always logged.
  */
 #ifndef SERVER_LOG_EVENTS_H
 #define SERVER_LOG_EVENTS_H
@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 struct lock_key;
+struct session_context;
+struct session_revocation;
 
 /* Messages and reasons: log_events.c. tools/dist/fail2ban/dflockd.conf matches the first one. */
 enum log_event {
@@ -22,6 +24,7 @@ enum log_event {
     LOG_EVENT_REPLIES_NOT_READ,
     LOG_EVENT_TLS_FAILED,
     LOG_EVENT_BUFFERS_SHORT, /* for an open connection */
+    LOG_EVENT_NO_RIGHTS,
     LOG_EVENT_MAX_LOCKS,
     LOG_EVENT_MAX_WAITERS,
     LOG_EVENT_MAX_CLAIMS,
@@ -43,6 +46,10 @@ struct log_peer {
  */
 void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
                        const char *reason);
+
+/* Logs at WARN that an administrator revoked a grant. */
+void log_event_revoked(const struct session_context *context,
+                       const struct session_revocation *revocation);
 
 /* Logs at INFO that a lease on `key` expired. */
 void log_event_lease_expired(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);

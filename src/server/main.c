@@ -262,13 +262,16 @@ static bool server_create_stripes(struct server *server, uint64_t fence_first)
     return server->shared.stripes != NULL;
 }
 
-static bool server_create_ip_limits(struct server *server)
+/* What the server knows of its clients' connections, for all workers. */
+static bool server_create_peers(struct server *server)
 {
+    struct worker_shared *shared = &server->shared;
     uint64_t max = server->options.max_connections_per_ip;
 
+    shared->peers = peers_create(&shared->memory, server->thread_count);
     if (max > 0)
-        server->shared.ip_limits = ip_limits_create(&server->shared.memory, max);
-    return max == 0 || server->shared.ip_limits;
+        shared->ip_limits = ip_limits_create(&shared->memory, max);
+    return shared->peers && (max == 0 || shared->ip_limits);
 }
 
 static void server_run_thread(struct thread *thread)
@@ -397,6 +400,7 @@ static int server_run(struct server *server)
     }
     stripes_destroy(shared->stripes);
     ip_limits_destroy(shared->ip_limits);
+    peers_destroy(shared->peers);
     pthread_barrier_destroy(&server->opened);
     pthread_barrier_destroy(&server->ready);
     close(shared->signals);
@@ -499,7 +503,7 @@ static int server_start(struct server *server)
         listeners_leave(&server->listeners);
         return EXIT_FAILURE;
     }
-    if (!server_create_stripes(server, fence_first) || !server_create_ip_limits(server)) {
+    if (!server_create_stripes(server, fence_first) || !server_create_peers(server)) {
         listeners_leave(&server->listeners);
         return server_fail("out of memory");
     }

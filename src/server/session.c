@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "server/show.h"
 #include "wire/reply.h"
 
 static void session_reply(struct session_context *context, struct output *output,
@@ -131,6 +132,13 @@ static bool session_claims_full(struct session *session, struct session_context 
     return claims >= context->claims_max;
 }
 
+static struct lock_key session_key(const struct session_context *context,
+                                   const struct request *request)
+{
+    return stripes_key(context->stripes, request->semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK,
+                       request->key);
+}
+
 static enum session_problem session_serve_key(struct session *session,
                                               struct session_context *context,
                                               const struct request *request, struct output *output)
@@ -142,11 +150,10 @@ static enum session_problem session_serve_key(struct session *session,
         [LOCK_CAP_CLAIMS] = SESSION_PROBLEM_MAX_CLAIMS,
         [LOCK_CAP_CLAIMS_OF_CONNECTION] = SESSION_PROBLEM_MAX_CLAIMS_PER_CONNECTION,
     };
-    enum lock_kind kind = request->semaphore ? LOCK_KIND_SEMAPHORE : LOCK_KIND_LOCK;
     struct lock_request lock = {
         .command = request->command,
         .connection_id = session->connection_id,
-        .key = stripes_key(context->stripes, kind, request->key),
+        .key = session_key(context, request),
         .limit = request->limit,
         .wait_s = request->timeout_s,
         .lease_s = request->lease_s ? request->lease_s : context->default_lease_s,
@@ -178,6 +185,42 @@ static enum session_problem session_serve_key(struct session *session,
     return problems[answer.cap];
 }
 
+static void session_show(struct session_context *context, const struct request *request,
+                         struct output *output)
+{
+    struct lock_key key = session_key(context, request);
+    uint32_t steps;
+
+    if (!show_write(context->stripes, context->peers, context->now_ns, &key, &steps, output,
+                    context->output_pool))
+        session_reply(context, output, DFLOCKD_ERROR);
+    context->overdrawn += steps > context->steps ? steps - context->steps : 0;
+    context->steps -= steps < context->steps ? steps : context->steps;
+}
+
+static enum session_problem session_revoke(struct session *session, struct session_context *context,
+                                           const struct request *request, struct output *output)
+{
+    struct session_revocation revocation = {
+        .key = session_key(context, request),
+        .fence = request->fence,
+        .administrator = session->connection_id,
+    };
+
+    if (!session->administrator) {
+        session_reply(context, output, DFLOCKD_ERROR);
+        return SESSION_PROBLEM_NO_RIGHTS;
+    }
+    if (!stripes_revoke(context->stripes, context->now_ns, &revocation.key, request->fence,
+                        &revocation.holder, &context->wake)) {
+        session_reply(context, output, DFLOCKD_ERROR);
+        return SESSION_PROBLEM_NONE;
+    }
+    context->revoked(context, &revocation);
+    session_reply(context, output, DFLOCKD_OK);
+    return SESSION_PROBLEM_NONE;
+}
+
 /*
  * Returns whether to serve a request while the server drains: holders renew, verify by `own` that
  * they still hold, and release.
@@ -205,6 +248,14 @@ static enum session_problem session_serve(struct session *session, struct sessio
         session_reply(context, output, DFLOCKD_OK);
     } else if (request->command == DFLOCKD_STATS) {
         session->state = SESSION_STATS;
+    } else if (request->command == DFLOCKD_NAME) {
+        bool named = peers_set_name(context->peers, session->connection_id, request->name);
+
+        session_reply(context, output, named ? DFLOCKD_OK : DFLOCKD_ERROR);
+    } else if (request->command == DFLOCKD_SHOW) {
+        session_show(context, request, output);
+    } else if (request->command == DFLOCKD_REVOKE) {
+        problem = session_revoke(session, context, request, output);
     } else {
         problem = session_serve_key(session, context, request, output);
     }
@@ -309,6 +360,11 @@ struct session_progress session_read(struct session *session, struct session_con
             progress.lines = frame.lines;
             return progress;
         }
+        if (frame.framing == REQUEST_COMPLETE && request.command == DFLOCKD_SHOW &&
+            context->steps < SESSION_SHOW_MIN && session->state == SESSION_READY) {
+            progress.want = SESSION_WANT_TURN;
+            return progress;
+        }
         progress.consumed += frame.length;
         if (frame.framing == REQUEST_TOO_LONG) {
             session->state = SESSION_SKIPPING;
@@ -331,7 +387,8 @@ void session_effect(struct session *session, struct session_context *context,
 
     assert(session->state == SESSION_BLOCKED);
     session->state = SESSION_READY;
-    if (grant && answer->deadline_ns <= context->now_ns)
+    if (grant && (answer->deadline_ns <= context->now_ns ||
+                  stripes_grant_is_revoked(context->stripes, answer, session->blocked_stripe)))
         session_reply(context, output, DFLOCKD_ERROR_LEASE_EXPIRED);
     else
         session_reply_answer(context, output, answer, grant);

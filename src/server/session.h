@@ -33,7 +33,8 @@
  *    so posting cannot fail. If the mailbox was empty, the caller wakes the worker.
  * 4. The worker takes the effect and finds the connection by its slot. If another connection has
  *    the slot now, it drops the effect. session_effect writes the reply, and the session is READY.
- *    If the lease of a grant is already over, the reply is error_lease_expired.
+ *    If the lease of a grant is already over, or the grant is revoked, the reply is
+ *    error_lease_expired.
  * 5. If the client ends its side in between, the connection closes and drops effects that follow.
  *    session_disconnect passes that a request is pending; the table releases a grant in transit.
  * 6. Between requests, the read timeout must not close a connection whose client holds a lease or
@@ -61,7 +62,22 @@ enum {
      * resumes it when less than half of them are left.
      */
     SESSION_OUTPUT_MAX = 64 * 1024,
-    SESSION_OUTPUT_FRUGAL = OUTPUT_RESERVE_MAX / 2 /* the same if memory for buffers is short */
+    SESSION_OUTPUT_FRUGAL = OUTPUT_RESERVE_MAX / 2, /* the same if memory for buffers is short */
+    /*
+     * With fewer steps, a session leaves `show` for another turn: the reply may take SHOW_STEPS,
+     * and sessions that have little left in a turn must not make it long.
+     */
+    SESSION_SHOW_MIN = 64
+};
+
+struct session_context;
+
+/* An administrator has revoked a grant. */
+struct session_revocation {
+    struct lock_key key; /* borrowed */
+    uint64_t fence;
+    uint64_t holder; /* connection ids */
+    uint64_t administrator;
 };
 
 /* Shared by the sessions of one worker. */
@@ -72,6 +88,10 @@ struct session_context {
     uint32_t claims_max;                 /* of one connection; 0: no limit */
     struct secrets *secrets;             /* NULL: none */
     const _Atomic uint64_t *connections; /* for stats */
+    struct peers *peers;                 /* for name and show */
+    /* Logs a revocation. */
+    void (*revoked)(const struct session_context *context,
+                    const struct session_revocation *revocation);
     bool draining;
     const struct budget *buffers; /* of the process; NULL: unlimited */
     uint64_t now_ns;              /* of this turn */
@@ -79,6 +99,7 @@ struct session_context {
     /* For the next call, which subtracts a step for each request, claim, bucket of statistics or
      * stripe whose claims are counted. */
     uint32_t steps;
+    uint32_t overdrawn; /* steps that calls took beyond these, see SESSION_SHOW_MIN */
 };
 
 enum session_state {
@@ -121,6 +142,7 @@ enum session_problem {
     SESSION_PROBLEM_LINE_TOO_LONG,
     SESSION_PROBLEM_WRONG_SECRET,
     SESSION_PROBLEM_NO_SECRET, /* another request before the secret */
+    SESSION_PROBLEM_NO_RIGHTS, /* the request needs an administrator */
     /* A request was refused by a cap. */
     SESSION_PROBLEM_MAX_LOCKS,
     SESSION_PROBLEM_MAX_WAITERS,

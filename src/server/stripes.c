@@ -39,7 +39,8 @@ struct stripes {
     uint32_t worker_count;
     struct stripe *stripe;
     struct sleeper *sleeper;
-    _Atomic uint32_t walks; /* a bit for the number of each walk that runs */
+    _Atomic uint32_t walks;       /* a bit for the number of each walk that runs */
+    _Atomic uint32_t revocations; /* written under the mutex of the grant's stripe */
     void (*lease_expired)(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);
     /* Grants and new keys write these: on cache lines apart from the members that requests read. */
     _Alignas(CACHE_LINE_BYTES) struct fences fences;
@@ -79,6 +80,7 @@ static void stripe_post_effect(void *context, uint64_t connection_id,
     uint32_t worker = connection_id_worker(connection_id);
     struct stripes_effect effect = {.connection_id = connection_id, .answer = *answer};
 
+    effect.answer.revocations = atomic_load(&stripe->stripes->revocations);
     if (mailbox_post(&stripe->stripes->sleeper[worker].mailbox, &effect))
         stripe->wake |= 1ull << worker;
 }
@@ -177,6 +179,43 @@ struct lock_answer stripes_apply(struct stripes *stripes, uint64_t now_ns,
 
     stripe_leave(stripe, wake);
     return answer;
+}
+
+bool stripes_show(struct stripes *stripes, uint64_t now_ns, const struct lock_key *key,
+                  struct lock_details *details)
+{
+    struct stripe *stripe = stripe_enter(stripes, stripes_index(stripes, key), &now_ns);
+    bool known = table_show(&stripe->table, now_ns, key, details);
+
+    stripe_unlock(stripe);
+    return known;
+}
+
+bool stripes_revoke(struct stripes *stripes, uint64_t now_ns, const struct lock_key *key,
+                    uint64_t fence, uint64_t *connection_id, uint64_t *wake)
+{
+    struct stripe *stripe = stripe_enter(stripes, stripes_index(stripes, key), &now_ns);
+    bool revoked;
+
+    /* First, so that the effects of the next grants carry the new count. */
+    atomic_fetch_add(&stripes->revocations, 1);
+    revoked = table_revoke(&stripe->table, now_ns, key, fence, connection_id);
+    stripe_leave(stripe, wake);
+    return revoked;
+}
+
+bool stripes_grant_is_revoked(struct stripes *stripes, const struct lock_answer *grant,
+                              uint32_t index)
+{
+    struct stripe *stripe = &stripes->stripe[index];
+    bool known;
+
+    if (atomic_load(&stripes->revocations) == grant->revocations)
+        return false;
+    stripe_lock(stripe);
+    known = table_knows_token(&stripe->table, grant->token);
+    stripe_unlock(stripe);
+    return !known;
 }
 
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,

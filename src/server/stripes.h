@@ -43,7 +43,10 @@ struct stripes_options {
     void (*lease_expired)(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);
 };
 
-/* A message in a mailbox: the answer to the pending request of a connection, or a notice. */
+/*
+ * A message in a mailbox: the answer to the pending request of a connection, or a notice. The
+ * answer carries the number of revocations before it, see stripes_grant_is_revoked.
+ */
 struct stripes_effect {
     uint64_t connection_id;
     struct lock_answer answer;
@@ -76,6 +79,10 @@ void stripes_stop_granting(struct stripes *stripes, uint64_t now_ns, uint64_t *w
 /* As the functions of lock/table.h, in the stripe of the key or in stripe `index`. */
 struct lock_answer stripes_apply(struct stripes *stripes, uint64_t now_ns,
                                  const struct lock_request *request, uint64_t *wake);
+bool stripes_show(struct stripes *stripes, uint64_t now_ns, const struct lock_key *key,
+                  struct lock_details *details);
+bool stripes_revoke(struct stripes *stripes, uint64_t now_ns, const struct lock_key *key,
+                    uint64_t fence, uint64_t *connection_id, uint64_t *wake);
 bool stripes_cancel(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
                     uint32_t index, uint64_t *wake);
 bool stripes_leave_queues(struct stripes *stripes, uint64_t now_ns, uint64_t connection_id,
@@ -86,6 +93,14 @@ bool stripes_watch(struct stripes *stripes, uint64_t connection_id, uint32_t ind
 bool stripes_unwatch(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 uint32_t stripes_claims(struct stripes *stripes, uint64_t connection_id, uint32_t index);
+
+/*
+ * Returns whether the grant of an effect that stripe `index` posted was revoked while it was in the
+ * mailbox: then the client must not receive it. Asks the stripe only if there was a revocation
+ * since.
+ */
+bool stripes_grant_is_revoked(struct stripes *stripes, const struct lock_answer *grant,
+                              uint32_t index);
 
 /*
  * Starts a walk over all stripes, which the caller must end. Returns false if TABLE_WALKS_MAX walks

@@ -15,6 +15,7 @@
 #include "server/acceptor.h"
 #include "server/connections.h"
 #include "server/log.h"
+#include "server/log_events.h"
 #include "server/wakeups.h"
 #include "server/worker_tags.h"
 
@@ -372,6 +373,8 @@ static void worker_init_connections(struct worker *worker)
                 .claims_max = (uint32_t)options->max_claims_per_connection,
                 .secrets = &shared->credentials->secrets,
                 .connections = &shared->connections,
+                .peers = shared->peers,
+                .revoked = log_event_revoked,
             },
     };
 

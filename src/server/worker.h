@@ -33,10 +33,11 @@ struct worker_shared {
     struct credentials *credentials;
     struct fence_store *fence_store; /* of worker STRIPES_FENCE_WORKER; NULL: there is none */
     struct ip_limits *ip_limits;     /* NULL: addresses have no limit */
-    _Atomic uint64_t next_id;        /* connections so far */
-    _Atomic uint64_t connections;    /* open now */
-    int rings[WORKERS_MAX];          /* worker_ring of each worker */
-    uint32_t count;                  /* workers */
+    struct peers *peers;
+    _Atomic uint64_t next_id;     /* connections so far */
+    _Atomic uint64_t connections; /* open now */
+    int rings[WORKERS_MAX];       /* worker_ring of each worker */
+    uint32_t count;               /* workers */
     int signals; /* a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which worker 0 reads */
 };
 

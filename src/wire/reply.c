@@ -4,6 +4,7 @@
 
 #include "base/time_units.h"
 #include "wire/hex.h"
+#include "wire/utf8.h"
 
 static uint8_t *reply_put(uint8_t *to, const void *bytes, size_t length)
 {
@@ -91,44 +92,6 @@ static uint8_t *reply_put_seconds(uint8_t *to, uint64_t ns)
     return to;
 }
 
-/*
- * The length of the valid UTF-8 sequence at `bytes`, or 0. Overlong forms, surrogates and code
- * points above U+10FFFF are not valid (RFC 3629).
- */
-static uint32_t reply_utf8_length(const uint8_t *bytes, uint32_t length)
-{
-    uint8_t lead = bytes[0];
-    uint8_t low = 0x80;
-    uint8_t high = 0xbf;
-    uint32_t count;
-
-    if (lead < 0x80)
-        return 1;
-    if (lead >= 0xc2 && lead <= 0xdf)
-        count = 2;
-    else if ((lead & 0xf0) == 0xe0)
-        count = 3;
-    else if (lead >= 0xf0 && lead <= 0xf4)
-        count = 4;
-    else
-        return 0;
-    if (lead == 0xe0)
-        low = 0xa0;
-    else if (lead == 0xed)
-        high = 0x9f;
-    else if (lead == 0xf0)
-        low = 0x90;
-    else if (lead == 0xf4)
-        high = 0x8f;
-    if (count > length || bytes[1] < low || bytes[1] > high)
-        return 0;
-    for (uint32_t i = 2; i < count; i++) {
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return count;
-}
-
 /* A JSON string (RFC 8259); each byte that is not UTF-8 becomes U+FFFD. */
 static uint8_t *reply_put_string(uint8_t *to, const uint8_t *bytes, uint32_t length)
 {
@@ -136,7 +99,7 @@ static uint8_t *reply_put_string(uint8_t *to, const uint8_t *bytes, uint32_t len
 
     *to++ = '"';
     while (length > 0) {
-        uint32_t count = reply_utf8_length(bytes, length);
+        uint32_t count = utf8_length(bytes, length);
 
         if (count == 0) {
             to = reply_put_text(to, "\xef\xbf\xbd");
@@ -202,4 +165,63 @@ uint8_t *reply_stats_section_end(uint8_t *to)
 uint8_t *reply_stats_end(uint8_t *to)
 {
     return reply_put_text(to, "}\n");
+}
+
+/* ---- show ---- */
+
+uint8_t *reply_show_begin(uint8_t *to, const struct reply_resource *resource)
+{
+    to = reply_put_text(to, "ok {\"key\":");
+    to = reply_put_string(to, resource->key, resource->key_length);
+    to = reply_put_text(to, ",\"kind\":");
+    to = reply_put_text(to, resource->semaphore ? "\"semaphore\"" : "\"lock\"");
+    to = reply_put_number(reply_put_text(to, ",\"limit\":"), resource->limit);
+    to = reply_put_number(reply_put_text(to, ",\"holder_count\":"), resource->holders);
+    to = reply_put_number(reply_put_text(to, ",\"waiter_count\":"), resource->waiters);
+    return reply_put_text(to, ",\"holders\":[");
+}
+
+/* The members that holders and waiters share. */
+static uint8_t *reply_put_claimant(uint8_t *to, const struct reply_claim *claim)
+{
+    to = reply_put_text(to, ",\"mode\":");
+    to = reply_put_text(to, claim->exclusive ? "\"exclusive\"" : "\"shared\"");
+    to = reply_put_number(reply_put_text(to, ",\"connection\":"), claim->connection);
+    to = reply_put_text(reply_put_text(to, ",\"address\":\""), claim->address);
+    to = reply_put_text(to, "\",\"name\":");
+    return reply_put_string(to, claim->name, claim->name_length);
+}
+
+uint8_t *reply_show_holder(uint8_t *to, bool first, const struct reply_claim *claim)
+{
+    to = reply_put_text(to, first ? "{\"fence\":\"" : ",{\"fence\":\"");
+    to = reply_put_text(reply_put_hex(to, claim->fence), "\"");
+    to = reply_put_claimant(to, claim);
+    to = reply_put_seconds(reply_put_text(to, ",\"held_s\":"), claim->age_ns);
+    to = reply_put_seconds(reply_put_text(to, ",\"lease_expires_in_s\":"), claim->left_ns);
+    return reply_put_text(to, "}");
+}
+
+uint8_t *reply_show_waiters(uint8_t *to)
+{
+    return reply_put_text(to, "],\"waiters\":[");
+}
+
+uint8_t *reply_show_waiter(uint8_t *to, bool first, const struct reply_claim *claim)
+{
+    to = reply_put_text(to, first ? "{\"position\":" : ",{\"position\":");
+    to = reply_put_number(to, claim->position);
+    to = reply_put_claimant(to, claim);
+    to = reply_put_seconds(reply_put_text(to, ",\"waiting_s\":"), claim->age_ns);
+    to = reply_put_text(to, ",\"timeout_in_s\":");
+    if (claim->left_ns == REPLY_NO_TIME)
+        to = reply_put_text(to, "null");
+    else
+        to = reply_put_seconds(to, claim->left_ns);
+    return reply_put_text(to, "}");
+}
+
+uint8_t *reply_show_end(uint8_t *to)
+{
+    return reply_put_text(to, "]}\n");
 }

@@ -1,5 +1,5 @@
 /*
- * Outcomes to bytes: the lines of answers, and the JSON of `stats`.
+ * Outcomes to bytes: the lines of answers, and the JSON of `stats` and `show`.
  */
 #ifndef WIRE_REPLY_H
 #define WIRE_REPLY_H
@@ -10,7 +10,7 @@
 
 #include "dflockd/protocol.h"
 
-/* The largest entry of `stats`: each byte of the key as \u00xx, and the numbers. */
+/* The largest entry of `stats` and `show`: each byte of the key as \u00xx, and the numbers. */
 #define REPLY_ENTRY_MAX (DFLOCKD_KEY_MAX * 6 + 192)
 
 /* Each writes at `to` and returns the end. Its comment states the largest size. */
@@ -53,5 +53,38 @@ uint8_t *reply_stats_entry(uint8_t *to, enum reply_section section, bool first,
                            const struct reply_entry *entry);
 uint8_t *reply_stats_section_end(uint8_t *to);
 uint8_t *reply_stats_end(uint8_t *to);
+
+/* The key of `show`. */
+struct reply_resource {
+    const uint8_t *key;
+    uint32_t key_length;
+    bool semaphore;
+    uint32_t limit;
+    uint32_t holders;
+    uint32_t waiters;
+};
+
+#define REPLY_NO_TIME UINT64_MAX
+
+/* A holder or waiter of `show`. */
+struct reply_claim {
+    uint64_t fence;    /* of a holder */
+    uint64_t position; /* of a waiter, from 1 */
+    bool exclusive;
+    uint64_t connection; /* its number */
+    const char *address; /* without bytes that JSON escapes; at most 128 bytes */
+    const uint8_t *name;
+    uint32_t name_length; /* at most DFLOCKD_NAME_MAX */
+    uint64_t age_ns;
+    uint64_t left_ns; /* REPLY_NO_TIME: null */
+};
+
+/* `ok {…,"holders":[`, as the functions below REPLY_ENTRY_MAX bytes. */
+uint8_t *reply_show_begin(uint8_t *to, const struct reply_resource *resource);
+uint8_t *reply_show_holder(uint8_t *to, bool first, const struct reply_claim *claim);
+/* `],"waiters":[` */
+uint8_t *reply_show_waiters(uint8_t *to);
+uint8_t *reply_show_waiter(uint8_t *to, bool first, const struct reply_claim *claim);
+uint8_t *reply_show_end(uint8_t *to);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "wire/hex.h"
+#include "wire/utf8.h"
 
 enum {
     FIELDS_MAX = 3 /* of an arg; no command has more */
@@ -166,6 +167,11 @@ static bool request_read_token(struct slice field, struct request *request)
            hex_read(field.bytes + HEX_DIGITS, &request->salt);
 }
 
+static bool request_read_fence(struct slice field, struct request *request)
+{
+    return field.length == HEX_DIGITS && hex_read(field.bytes, &request->fence);
+}
+
 static bool request_read_seconds(struct slice field, uint64_t least, uint64_t *seconds)
 {
     return request_read_number(field, least, DFLOCKD_SECONDS_MAX, seconds);
@@ -206,15 +212,34 @@ static bool request_read_arg(struct slice arg, struct request *request)
     return at == count || request_read_seconds(fields[at], 1, &request->lease_s);
 }
 
-/* Parses `l <token>` or `s <token>`. */
-static bool request_read_own(struct slice arg, struct request *request)
+/* Parses `l` or `s`, which is followed by a token for `own`, and by a fence for `revoke`. */
+static bool request_read_kind(struct slice arg, struct request *request)
 {
     struct slice fields[FIELDS_MAX];
+    uint32_t count = request_split(arg, fields);
 
-    if (request_split(arg, fields) != 2 || !request_read_token(fields[1], request))
+    if (count != (request->command == DFLOCKD_SHOW ? 1 : 2))
+        return false;
+    if (request->command == DFLOCKD_OWN && !request_read_token(fields[1], request))
+        return false;
+    if (request->command == DFLOCKD_REVOKE && !request_read_fence(fields[1], request))
         return false;
     request->semaphore = request_slice_is(fields[0], "s");
     return request->semaphore || request_slice_is(fields[0], "l");
+}
+
+static bool request_name_valid(struct slice name)
+{
+    uint32_t at = 0;
+
+    while (at < name.length) {
+        uint32_t length = utf8_length(name.bytes + at, name.length - at);
+
+        if (length == 0 || !utf8_is_printable(name.bytes + at, length))
+            return false;
+        at += length;
+    }
+    return name.length > 0 && name.length <= DFLOCKD_NAME_MAX;
 }
 
 static struct slice request_trim(struct slice arg)
@@ -243,9 +268,15 @@ static void request_interpret(const struct slice lines[3], struct request *reque
     case DFLOCKD_AUTH:
         request->secret = request_trim(lines[2]);
         return;
+    case DFLOCKD_NAME:
+        request->name = request_trim(lines[2]);
+        request->valid = request_name_valid(request->name);
+        return;
     case DFLOCKD_OWN:
+    case DFLOCKD_SHOW:
+    case DFLOCKD_REVOKE:
         request->key = lines[1];
-        request->valid = request_key_valid(lines[1]) && request_read_own(lines[2], request);
+        request->valid = request_key_valid(lines[1]) && request_read_kind(lines[2], request);
         return;
     default:
         request->key = lines[1];

@@ -17,20 +17,23 @@ struct slice {
 };
 
 /*
- * A request whose frame is complete. If the command is unknown, or a key or a number is wrong,
- * `valid` is false, and the answer is `error`. Members that the command does not have are 0.
+ * A request whose frame is complete. If the command is unknown, or a key, a number or a name is
+ * wrong, `valid` is false, and the answer is `error`. Members that the command does not have are 0.
  */
 struct request {
     bool valid;
     bool semaphore; /* the key is a semaphore and not a lock */
     enum dflockd_command command;
     struct slice key;
-    uint64_t fence; /* of the token */
+    uint64_t fence; /* of the token, or of the grant to revoke */
     uint64_t salt;
-    uint64_t timeout_s;  /* 0 to DFLOCKD_SECONDS_MAX */
-    uint64_t lease_s;    /* 1 to DFLOCKD_SECONDS_MAX; 0: left out */
-    uint32_t limit;      /* 1 to DFLOCKD_LIMIT_MAX; 1 unless the command has one */
-    struct slice secret; /* of `auth`, without the blanks around it */
+    uint64_t timeout_s;      /* 0 to DFLOCKD_SECONDS_MAX */
+    uint64_t lease_s;        /* 1 to DFLOCKD_SECONDS_MAX; 0: left out */
+    uint32_t limit;          /* 1 to DFLOCKD_LIMIT_MAX; 1 unless the command has one */
+    union {                  /* without the blanks around it */
+        struct slice secret; /* of `auth` */
+        struct slice name;   /* of `name`: 1 to DFLOCKD_NAME_MAX bytes of printable UTF-8 */
+    };
 };
 
 enum request_framing {

@@ -13,7 +13,7 @@ enum {
 
 static const char *const words[DFLOCKD_COMMAND_COUNT] = {
     "l",  "r",  "n",    "e",     "w",    "sl",  "sr", "sn",
-    "se", "sw", "ping", "stats", "auth", "own", "rl", "re",
+    "se", "sw", "ping", "stats", "auth", "own", "rl", "re", "name", "show", "revoke",
 };
 
 static bool takes_wait(uint8_t op)

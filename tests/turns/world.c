@@ -290,6 +290,7 @@ static void start_worker(struct world *world, uint32_t number, const struct worl
         .session = {.stripes = world->stripes,
                     .default_lease_s = 100000,
                     .connections = &world->open,
+                    .peers = world->peers,
                     .now_ns = world->now_ns},
     };
 
@@ -321,6 +322,8 @@ void world_start(struct world *world, const struct world_setting *setting)
     steps_start();
     world->stripes = stripes_create(&stripes);
     assert_non_null(world->stripes);
+    world->peers = peers_create(&world->memory.memory, setting->workers);
+    assert_non_null(world->peers);
     for (uint32_t i = 0; i < setting->workers; i++)
         start_worker(world, i, setting);
 }
@@ -353,6 +356,7 @@ void world_end(struct world *world, const char *test)
     for (uint32_t i = 0; i < world->worker_count; i++)
         connections_free(&world->workers[i].connections);
     stripes_destroy(world->stripes);
+    peers_destroy(world->peers);
     memory_counted_assert_returned(&world->memory);
     steps_stop();
     simulated_stop();

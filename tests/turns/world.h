@@ -41,6 +41,7 @@ struct world {
     struct memory_counted memory;
     struct budget buffers;
     struct stripes *stripes;
+    struct peers *peers;
     _Atomic uint64_t next_id;
     _Atomic uint64_t open;
     uint64_t now_ns;

@@ -124,6 +124,9 @@ const struct command_case command_cases[DFLOCKD_COMMAND_COUNT] = {
     {"own", DFLOCKD_OWN, {"l", TOKEN}, 2, 2, false, true},
     {"rl", DFLOCKD_ACQUIRE_SHARED, {"10", "20"}, 1, 2, false, true},
     {"re", DFLOCKD_ENQUEUE_SHARED, {"20"}, 0, 1, false, true},
+    {"name", DFLOCKD_NAME, {"someone"}, 1, 1, false, false},
+    {"show", DFLOCKD_SHOW, {"l"}, 1, 1, false, true},
+    {"revoke", DFLOCKD_REVOKE, {"l", FENCE}, 2, 2, false, true},
 };
 
 void put_fields(const struct command_case *of, uint32_t count, const char *between)
@@ -145,6 +148,8 @@ void begin_fields(const struct command_case *of, uint32_t count, const char *bet
 void assert_fields(const struct parsed *parsed, const struct command_case *of, uint32_t count)
 {
     const struct request *request = &parsed->request;
+    bool of_any_kind = of->command == DFLOCKD_OWN || of->command == DFLOCKD_SHOW ||
+                       of->command == DFLOCKD_REVOKE;
     bool leased = false;
     bool limited = false;
 
@@ -160,9 +165,11 @@ void assert_fields(const struct parsed *parsed, const struct command_case *of, u
             assert_int_equal(request->salt, TOKEN_SALT);
         }
     }
-    if (of->command != DFLOCKD_OWN)
+    if (strcmp(of->word, "revoke") == 0)
+        assert_int_equal(request->fence, TOKEN_FENCE);
+    if (!of_any_kind)
         assert_int_equal(request->lease_s, leased ? 20 : 0);
-    if (limited || (!of->of_semaphores && of->command != DFLOCKD_OWN))
+    if (limited || (!of->of_semaphores && !of_any_kind))
         assert_int_equal(request->limit, limited ? 5 : 1);
     assert_slice(parsed, request->key, "key", 3);
 }

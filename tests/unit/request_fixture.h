@@ -13,6 +13,8 @@
 
 #define TOKEN "0123456789abcdeffedcba9876543210"
 
+#define FENCE "0123456789abcdef"
+
 #define TOKEN_FENCE UINT64_C(0x0123456789abcdef)
 #define TOKEN_SALT  UINT64_C(0xfedcba9876543210)
 

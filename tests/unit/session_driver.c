@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/system_memory.h"
 #include "server/connection_id.h"
+#include "server/peers.h"
 
 static void driver_must(bool holds, const char *rule)
 {
@@ -12,6 +14,15 @@ static void driver_must(bool holds, const char *rule)
         return;
     fprintf(stderr, "session driver: violated: %s\n", rule);
     abort();
+}
+
+static void driver_count_revocation(const struct session_context *context,
+                                    const struct session_revocation *revocation)
+{
+    struct driver_worker *worker = CONTAINER_OF(context, struct driver_worker, context);
+
+    driver_must(revocation->holder != 0, "a revoked grant had a holder");
+    worker->revocations++;
 }
 
 static void driver_start_worker(struct driver *driver, const struct driver_options *options,
@@ -27,6 +38,8 @@ static void driver_start_worker(struct driver *driver, const struct driver_optio
         .claims_max = options->claims_max,
         .secrets = &driver->secrets,
         .connections = &driver->connections,
+        .peers = driver->peers,
+        .revoked = driver_count_revocation,
         .now_ns = options->now_ns,
     };
     driver_must(mailbox_reserve(stripes_mailbox(driver->stripes, number), options->effects_max),
@@ -46,6 +59,8 @@ void driver_start(struct driver *driver, const struct driver_options *options)
         });
     driver->stripes = stripes_create(&options->stripes);
     driver_must(driver->stripes, "stripes start");
+    driver->peers = peers_create(&system_memory, options->workers);
+    driver_must(driver->peers, "there is memory for peers");
     driver->worker_count = options->workers;
     for (uint32_t number = 0; number < driver->worker_count; number++)
         driver_start_worker(driver, options, number);
@@ -55,12 +70,15 @@ void driver_end(struct driver *driver)
 {
     stripes_destroy(driver->stripes);
     secrets_free(&driver->secrets);
+    peers_destroy(driver->peers);
     for (uint32_t number = 0; number < driver->worker_count; number++)
         pool_free(&driver->workers[number].output_pool);
 }
 
 void driver_connect(struct driver *driver, struct peer *peer, uint32_t index)
 {
+    uint64_t id;
+
     memset(&peer->output, 0, sizeof(peer->output));
     peer->state = PEER_OPEN;
     peer->want = SESSION_WANT_INPUT;
@@ -68,9 +86,9 @@ void driver_connect(struct driver *driver, struct peer *peer, uint32_t index)
     peer->worker = index % driver->worker_count;
     peer->start = peer->end = 0;
     peer->reply_length = 0;
-    session_start(
-        &peer->session, &driver->workers[peer->worker].context,
-        connection_id_make(++driver->connections_made, peer->worker, index / driver->worker_count));
+    id = connection_id_make(++driver->connections_made, peer->worker, index / driver->worker_count);
+    driver_must(peers_add(driver->peers, id, -1), "there is memory for a peer");
+    session_start(&peer->session, &driver->workers[peer->worker].context, id);
     driver->connections++;
 }
 
@@ -176,6 +194,7 @@ bool driver_disconnect(struct driver *driver, struct peer *peer, uint32_t steps)
     context->steps = steps;
     if (!session_disconnect(&peer->session, context))
         return false;
+    peers_remove(driver->peers, peer->session.connection_id);
     peer->state = PEER_GONE;
     driver->connections--;
     return true;

@@ -29,10 +29,12 @@ struct driver_options {
 struct driver_worker {
     struct session_context context;
     struct pool output_pool;
+    uint64_t revocations; /* that the log would have */
 };
 
 struct driver {
     struct stripes *stripes;
+    struct peers *peers; /* without sockets: each address is "unknown" */
     struct secrets secrets;
     _Atomic uint64_t connections; /* now open, for stats */
     uint64_t connections_made;

@@ -67,6 +67,7 @@ static struct {
     struct budget buffers;
     struct secrets secrets;
     struct stripes *stripes;
+    struct peers *peers;
     struct ring rings[WORKERS];
     struct end ends[ALL];
     _Atomic uint64_t next_id;
@@ -232,6 +233,7 @@ static void open_worker(uint32_t number)
                     .claims_max = UINT32_MAX,
                     .secrets = &world.secrets,
                     .connections = &world.open,
+                    .peers = world.peers,
                     .now_ns = world.now_ns},
     };
 
@@ -258,6 +260,8 @@ static void start(const char *name, const char *auth_token)
         .fence_first = 1,
     });
     assert_non_null(world.stripes);
+    world.peers = peers_create(&world.memory.memory, WORKERS);
+    assert_non_null(world.peers);
     for (uint32_t i = 0; i < WORKERS; i++)
         open_worker(i);
 }
@@ -340,6 +344,7 @@ static void finish(void)
     for (uint32_t i = 0; i < WORKERS; i++)
         connections_free(&world.rings[i].connections);
     stripes_destroy(world.stripes);
+    peers_destroy(world.peers);
     secrets_free(&world.secrets);
     assert_int_equal(atomic_load(&world.buffers.used), 0);
     memory_counted_assert_returned(&world.memory);

@@ -1,0 +1,190 @@
+#include "server/peers.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/segments.h"
+#include "server/connection_id.h"
+
+/* The connection in a slot. */
+struct peers_entry {
+    uint64_t number : 38; /* of its id; 0: none */
+    uint64_t descriptor : 26;
+};
+
+enum {
+    PEERS_CHUNK_BYTES = 4096 /* of names */
+};
+
+static_assert(sizeof(struct peers_entry) == sizeof(uint64_t),
+              "each connection needs an entry: it must be small");
+
+struct peers_worker {
+    _Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
+    struct segments entries; /* by slot */
+    struct segments names;   /* by slot: NULL, or 0-terminated; grows with the first names */
+    struct pool name_pool;
+};
+
+struct peers {
+    struct memory memory;
+    uint32_t count;
+    struct peers_worker *worker;
+};
+
+static struct peers_worker *peers_enter(struct peers *peers, uint64_t connection_id)
+{
+    struct peers_worker *worker = &peers->worker[connection_id_worker(connection_id)];
+
+    pthread_mutex_lock(&worker->mutex);
+    return worker;
+}
+
+static void peers_leave(struct peers_worker *worker)
+{
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+/* Returns the entry of a connection that is open, or NULL. */
+static struct peers_entry *peers_find(const struct peers_worker *worker, uint64_t connection_id)
+{
+    uint32_t slot = connection_id_slot(connection_id);
+    struct peers_entry *entry;
+
+    if (slot >= segments_capacity(&worker->entries))
+        return NULL;
+    entry = segments_at(&worker->entries, slot);
+    return entry->number == connection_id_number(connection_id) ? entry : NULL;
+}
+
+/* Returns NULL if no connection in the slot's segment has had a name. */
+static char **peers_name_of(const struct peers_worker *worker, uint64_t connection_id)
+{
+    uint32_t slot = connection_id_slot(connection_id);
+
+    return slot < segments_capacity(&worker->names) ? segments_at(&worker->names, slot) : NULL;
+}
+
+/* As segments_reserve; new elements are 0. */
+static bool peers_reserve(struct segments *segments, size_t count)
+{
+    size_t before = segments_capacity(segments);
+
+    if (!segments_reserve(segments, count))
+        return false;
+    for (size_t i = before; i < segments_capacity(segments); i++)
+        memset(segments_at(segments, i), 0, sizeof(uint64_t));
+    return true;
+}
+
+bool peers_add(struct peers *peers, uint64_t connection_id, int descriptor)
+{
+    struct peers_worker *worker = peers_enter(peers, connection_id);
+    uint32_t slot = connection_id_slot(connection_id);
+    bool added = peers_reserve(&worker->entries, (size_t)slot + 1);
+
+    if (added) {
+        struct peers_entry *entry = segments_at(&worker->entries, slot);
+
+        entry->number = connection_id_number(connection_id) & ((1ull << 38) - 1);
+        entry->descriptor = (uint64_t)descriptor & ((1 << 26) - 1);
+    }
+    peers_leave(worker);
+    return added;
+}
+
+void peers_remove(struct peers *peers, uint64_t connection_id)
+{
+    struct peers_worker *worker = peers_enter(peers, connection_id);
+    struct peers_entry *entry = peers_find(worker, connection_id);
+    char **name = peers_name_of(worker, connection_id);
+
+    if (entry)
+        entry->number = 0;
+    if (entry && name && *name) {
+        pool_give(&worker->name_pool, *name);
+        *name = NULL;
+    }
+    peers_leave(worker);
+}
+
+bool peers_set_name(struct peers *peers, uint64_t connection_id, struct slice name)
+{
+    struct peers_worker *worker = peers_enter(peers, connection_id);
+    bool named = false;
+
+    if (peers_reserve(&worker->names, (size_t)connection_id_slot(connection_id) + 1)) {
+        char **to = peers_name_of(worker, connection_id);
+
+        if (!*to)
+            *to = pool_take(&worker->name_pool);
+        named = *to != NULL;
+        if (named) {
+            memcpy(*to, name.bytes, name.length);
+            (*to)[name.length] = '\0';
+        }
+    }
+    peers_leave(worker);
+    return named;
+}
+
+void peers_describe(struct peers *peers, uint64_t connection_id, struct peer_description *peer)
+{
+    struct peers_worker *worker = peers_enter(peers, connection_id);
+    const struct peers_entry *entry = peers_find(worker, connection_id);
+    char **name = entry ? peers_name_of(worker, connection_id) : NULL;
+
+    peer->address[0] = '\0';
+    peer->name[0] = '\0';
+    if (entry)
+        sockets_describe_peer((int)entry->descriptor, peer->address);
+    if (name && *name)
+        memcpy(peer->name, *name, strlen(*name) + 1);
+    peers_leave(worker);
+}
+
+struct peers *peers_create(const struct memory *memory, uint32_t workers)
+{
+    struct peers *peers = memory_allocate(memory, sizeof(*peers), _Alignof(struct peers));
+
+    if (!peers)
+        return NULL;
+    *peers = (struct peers){.memory = *memory, .count = workers};
+    peers->worker =
+        memory_allocate(memory, workers * sizeof(*peers->worker), _Alignof(struct peers_worker));
+    if (!peers->worker) {
+        memory_release(memory, peers, sizeof(*peers));
+        return NULL;
+    }
+    for (uint32_t i = 0; i < workers; i++) {
+        struct peers_worker *worker = &peers->worker[i];
+
+        pthread_mutex_init(&worker->mutex, NULL);
+        segments_init(&worker->entries, &peers->memory, sizeof(struct peers_entry));
+        segments_init(&worker->names, &peers->memory, sizeof(char *));
+        pool_init_chunks(&worker->name_pool, &peers->memory, DFLOCKD_NAME_MAX + 1,
+                         PEERS_CHUNK_BYTES);
+    }
+    return peers;
+}
+
+void peers_destroy(struct peers *peers)
+{
+    struct memory memory;
+
+    if (!peers)
+        return;
+    memory = peers->memory;
+    for (uint32_t i = 0; i < peers->count; i++) {
+        struct peers_worker *worker = &peers->worker[i];
+
+        pool_free(&worker->name_pool);
+        segments_free(&worker->names);
+        segments_free(&worker->entries);
+        pthread_mutex_destroy(&worker->mutex);
+    }
+    memory_release(&memory, peers->worker, peers->count * sizeof(*peers->worker));
+    memory_release(&memory, peers, sizeof(*peers));
+}

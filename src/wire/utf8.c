@@ -1,0 +1,61 @@
+#include "wire/utf8.h"
+
+uint32_t utf8_length(const uint8_t *bytes, uint32_t length)
+{
+    uint8_t lead = bytes[0];
+    uint8_t low = 0x80;
+    uint8_t high = 0xbf;
+    uint32_t count;
+
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xc2 && lead <= 0xdf)
+        count = 2;
+    else if ((lead & 0xf0) == 0xe0)
+        count = 3;
+    else if (lead >= 0xf0 && lead <= 0xf4)
+        count = 4;
+    else
+        return 0;
+    if (lead == 0xe0)
+        low = 0xa0;
+    else if (lead == 0xed)
+        high = 0x9f;
+    else if (lead == 0xf0)
+        low = 0x90;
+    else if (lead == 0xf4)
+        high = 0x8f;
+    if (count > length || bytes[1] < low || bytes[1] > high)
+        return 0;
+    for (uint32_t i = 2; i < count; i++) {
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return count;
+}
+
+/* Ranges of code points that a terminal or a log must not get from a stranger. */
+static const struct {
+    uint32_t first;
+    uint32_t last;
+} utf8_unprintable[] = {
+    {0x00, 0x1f},       {0x7f, 0x9f},     /* controls */
+    {0x200b, 0x200f},   {0x2028, 0x202e}, /* widths of 0, directions, line ends */
+    {0x2060, 0x206f},   {0xfeff, 0xfeff}, /* the same */
+    {0xfff0, 0xfffb},   {0xfffe, 0xffff}, /* specials, no characters */
+    {0xe0000, 0xe007f},                   /* tags */
+};
+
+bool utf8_is_printable(const uint8_t *bytes, uint32_t length)
+{
+    static const uint8_t lead_masks[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    uint32_t point = bytes[0] & lead_masks[length];
+
+    for (uint32_t i = 1; i < length; i++)
+        point = point << 6 | (bytes[i] & 0x3f);
+    for (uint32_t i = 0; i < sizeof(utf8_unprintable) / sizeof(*utf8_unprintable); i++) {
+        if (point >= utf8_unprintable[i].first && point <= utf8_unprintable[i].last)
+            return false;
+    }
+    return true;
+}

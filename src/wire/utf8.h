@@ -1,0 +1,22 @@
+/*
+ * UTF-8 (RFC 3629).
+ */
+#ifndef WIRE_UTF8_H
+#define WIRE_UTF8_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Returns the length of the valid sequence at `bytes`, at most `length`, which must not be 0; or 0.
+ * Overlong forms, surrogates and code points above U+10FFFF are not valid.
+ */
+uint32_t utf8_length(const uint8_t *bytes, uint32_t length);
+
+/*
+ * Returns whether a valid sequence is a character that text shows: no control character, line end,
+ * direction mark or character without width.
+ */
+bool utf8_is_printable(const uint8_t *bytes, uint32_t length);
+
+#endif
