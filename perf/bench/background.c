@@ -107,7 +107,7 @@ static int background_connect(const struct background *background, uint32_t plac
     const struct settings *settings = background->settings;
 
     return setup_connect(&settings->servers[place % settings->server_count], background->codec,
-                         NULL, problem);
+                         problem);
 }
 
 static bool background_open_holder(const struct background *background, uint32_t place,

@@ -49,6 +49,8 @@ static struct judge_claim *checker_new_claim(struct checker *checker, const stru
     claim = judge_requested(checker->judge, key, now_ns);
     if (!claim)
         abort();
+    if (kind == REQUEST_SHARED_ACQUIRE || kind == REQUEST_SHARED_ENQUEUE)
+        judge_set_shared(claim);
     judge_set_losses(claim, hold->losses);
     return claim;
 }
@@ -58,28 +60,25 @@ void checker_note_request(struct checker *checker, struct hold *hold, enum reque
 {
     struct judge *judge = checker->judge;
 
-    switch (kind) {
-    case REQUEST_ACQUIRE:
-    case REQUEST_TRY:
-    case REQUEST_SEMAPHORE_ACQUIRE:
+    switch (codec_step(kind)) {
+    case STEP_ACQUIRE:
         hold->claim = checker_new_claim(checker, hold, kind, space, now_ns);
         judge_waiting(judge, hold->claim, kind == REQUEST_TRY ? 0 : checker->timeout_ns, now_ns);
         break;
-    case REQUEST_ENQUEUE:
+    case STEP_ENQUEUE:
         hold->claim = checker_new_claim(checker, hold, kind, space, now_ns);
         break;
-    case REQUEST_WAIT:
+    case STEP_WAIT:
         /* `w` confirms the grant that `e` got, and restarts its lease. */
         if (hold->held)
             judge_renewing(judge, hold->claim, now_ns);
         else
             judge_waiting(judge, hold->claim, checker->timeout_ns, now_ns);
         break;
-    case REQUEST_RENEW:
+    case STEP_RENEW:
         judge_renewing(judge, hold->claim, now_ns);
         break;
-    case REQUEST_RELEASE:
-    case REQUEST_SEMAPHORE_RELEASE:
+    case STEP_RELEASE:
         judge_releasing(judge, hold->claim, now_ns);
         break;
     default:
@@ -131,24 +130,21 @@ static void checker_note_renewal(struct checker *checker, struct hold *hold, boo
 void checker_note_reply(struct checker *checker, struct hold *hold, enum request_kind kind,
                         const struct reply *reply, uint64_t now_ns)
 {
-    switch (kind) {
-    case REQUEST_ACQUIRE:
-    case REQUEST_TRY:
-    case REQUEST_SEMAPHORE_ACQUIRE:
-    case REQUEST_ENQUEUE:
+    switch (codec_step(kind)) {
+    case STEP_ACQUIRE:
+    case STEP_ENQUEUE:
         checker_note_claim_reply(checker, hold, reply, now_ns);
         break;
-    case REQUEST_WAIT:
+    case STEP_WAIT:
         if (hold->held)
             checker_note_renewal(checker, hold, reply->token != NULL, reply, now_ns);
         else
             checker_note_claim_reply(checker, hold, reply, now_ns);
         break;
-    case REQUEST_RENEW:
+    case STEP_RENEW:
         checker_note_renewal(checker, hold, reply->outcome == DFLOCKD_OK, reply, now_ns);
         break;
-    case REQUEST_RELEASE:
-    case REQUEST_SEMAPHORE_RELEASE:
+    case STEP_RELEASE:
         judge_released(checker->judge, hold->claim, reply->outcome == DFLOCKD_OK, now_ns);
         hold->claim = NULL;
         break;

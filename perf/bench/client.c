@@ -35,22 +35,26 @@ static enum load client_choose_load(struct thread_state *thread)
     return (enum load)load;
 }
 
+/* The requests of a round of each load; those of `renew` differ after the grant. */
+static const struct {
+    enum request_kind first;
+    enum request_kind wait;
+    enum request_kind release;
+} client_requests[LOAD_COUNT] = {
+    [LOAD_LOCK] = {.first = REQUEST_ACQUIRE, .release = REQUEST_RELEASE},
+    [LOAD_SEMAPHORE] = {.first = REQUEST_SEMAPHORE_ACQUIRE, .release = REQUEST_SEMAPHORE_RELEASE},
+    [LOAD_TRY] = {.first = REQUEST_TRY, .release = REQUEST_RELEASE},
+    [LOAD_TWO_PHASE] = {REQUEST_ENQUEUE, REQUEST_WAIT, REQUEST_RELEASE},
+    [LOAD_RENEW] = {.first = REQUEST_ACQUIRE, .release = REQUEST_RELEASE},
+    [LOAD_PING] = {.first = REQUEST_PING},
+    [LOAD_SHARED] = {.first = REQUEST_SHARED_ACQUIRE, .release = REQUEST_SHARED_RELEASE},
+    [LOAD_SHARED_TWO_PHASE] = {REQUEST_SHARED_ENQUEUE, REQUEST_SHARED_WAIT, REQUEST_SHARED_RELEASE},
+};
+
 static enum request_kind client_first_request(const struct round *round)
 {
-    switch (round->load) {
-    case LOAD_SEMAPHORE:
-        return REQUEST_SEMAPHORE_ACQUIRE;
-    case LOAD_TRY:
-        return REQUEST_TRY;
-    case LOAD_TWO_PHASE:
-        return REQUEST_ENQUEUE;
-    case LOAD_RENEW:
-        return round->kept.held ? REQUEST_RENEW : REQUEST_ACQUIRE;
-    case LOAD_PING:
-        return REQUEST_PING;
-    default:
-        return REQUEST_ACQUIRE;
-    }
+    return round->load == LOAD_RENEW && round->kept.held ? REQUEST_RENEW
+                                                         : client_requests[round->load].first;
 }
 
 static void client_begin_round(struct client *client, uint32_t place)
@@ -71,34 +75,28 @@ static void client_advance_round(struct round *round, const struct reply *reply)
 {
     struct hold *hold = client_hold_of(round);
 
-    switch (round->kind) {
-    case REQUEST_ACQUIRE:
-    case REQUEST_TRY:
-    case REQUEST_SEMAPHORE_ACQUIRE:
+    switch (codec_step(round->kind)) {
+    case STEP_ACQUIRE:
         hold->held = reply->token != NULL;
         round->over = !hold->held;
-        if (round->load == LOAD_RENEW)
-            round->kind = REQUEST_RENEW;
-        else
-            round->kind = round->kind == REQUEST_SEMAPHORE_ACQUIRE ? REQUEST_SEMAPHORE_RELEASE
-                                                                   : REQUEST_RELEASE;
+        round->kind =
+            round->load == LOAD_RENEW ? REQUEST_RENEW : client_requests[round->load].release;
         break;
-    case REQUEST_ENQUEUE:
+    case STEP_ENQUEUE:
         hold->held = reply->token != NULL;
         round->over = !hold->held && reply->outcome != DFLOCKD_QUEUED;
-        round->kind = REQUEST_WAIT;
+        round->kind = client_requests[round->load].wait;
         break;
-    case REQUEST_WAIT:
+    case STEP_WAIT:
         hold->held = reply->token != NULL;
         round->over = !hold->held;
-        round->kind = REQUEST_RELEASE;
+        round->kind = client_requests[round->load].release;
         break;
-    case REQUEST_RENEW:
+    case STEP_RENEW:
         hold->held = reply->outcome == DFLOCKD_OK;
         round->over = true;
         break;
-    case REQUEST_RELEASE:
-    case REQUEST_SEMAPHORE_RELEASE:
+    case STEP_RELEASE:
         hold->held = false;
         round->over = true;
         break;
@@ -174,8 +172,7 @@ static void client_step(struct client *client)
         const struct round *round = &client->rounds[i];
 
         over = over && round->over;
-        releases = releases || (!round->over && (round->kind == REQUEST_RELEASE ||
-                                                 round->kind == REQUEST_SEMAPHORE_RELEASE));
+        releases = releases || (!round->over && codec_step(round->kind) == STEP_RELEASE);
     }
     if (over) {
         client_finish_batch(client);
@@ -330,7 +327,7 @@ bool client_connect(struct client *client, char problem[SETUP_PROBLEM_MAX])
         (thread->links.tls_context && thread->codec->auth_request))
         return true;
     for (uint32_t i = 0; i < thread->settings->connections; i++) {
-        int descriptor = setup_connect(client->server, thread->codec, NULL, problem);
+        int descriptor = setup_connect(client->server, thread->codec, problem);
 
         if (descriptor < 0)
             return false;
@@ -377,7 +374,7 @@ static void client_recover(struct client *client)
     }
     if (hold == &round->hold) {
         space = KEY_CHOSEN;
-        kind = round->load == LOAD_SEMAPHORE ? REQUEST_SEMAPHORE_RELEASE : REQUEST_RELEASE;
+        kind = client_requests[round->load].release;
     }
     client->state = CLIENT_RECOVERING;
     client->recovered = hold;
@@ -448,8 +445,8 @@ void client_start(struct client *client, uint64_t began_ns)
 static uint64_t client_latency_ns(const struct client *client, enum request_kind kind)
 {
     const struct thread_state *thread = client->thread;
-    bool first =
-        kind != REQUEST_RELEASE && kind != REQUEST_SEMAPHORE_RELEASE && kind != REQUEST_WAIT;
+    enum request_step step = codec_step(kind);
+    bool first = step != STEP_RELEASE && step != STEP_WAIT;
     uint64_t since_ns = thread->settings->rate && first ? client->began_ns : client->sent_ns;
 
     return thread->links.now_ns > since_ns ? thread->links.now_ns - since_ns : 0;
@@ -482,12 +479,47 @@ static void client_handle_auth_reply(struct client *client, const char *line, ui
     client_lose_batch(client, false);
 }
 
+/* Returns the side of the round among readers and writers, or NULL. */
+static struct tally_side *client_side(struct client *client, const struct round *round)
+{
+    struct thread_state *thread = client->thread;
+
+    if (!thread->settings->shared)
+        return NULL;
+    switch (round->load) {
+    case LOAD_LOCK:
+    case LOAD_TRY:
+    case LOAD_TWO_PHASE:
+        return &thread->tally.writers;
+    case LOAD_SHARED:
+    case LOAD_SHARED_TWO_PHASE:
+        return &thread->tally.readers;
+    default:
+        return NULL;
+    }
+}
+
+/* Counts a grant, or a round that ended without one. */
+static void client_note_side(struct client *client, const struct round *round, bool held)
+{
+    struct thread_state *thread = client->thread;
+    struct tally_side *side = client_side(client, round);
+
+    if (!side || held)
+        return;
+    if (round->hold.held)
+        histogram_record(side->grants, thread->links.now_ns - client->began_ns);
+    else if (round->over)
+        side->refused++;
+}
+
 static void client_handle_reply(struct client *client, struct round *round, const char *line,
                                 uint32_t length)
 {
     struct thread_state *thread = client->thread;
     struct hold *hold = client_hold_of(round);
     enum request_kind kind = round->kind;
+    bool held = hold->held;
     struct reply reply = codec_parse_reply(thread->codec, kind, line, length, &hold->token);
 
     if (thread->checker)
@@ -501,6 +533,7 @@ static void client_handle_reply(struct client *client, struct round *round, cons
     if (round->over)
         tally_round(&thread->tally, thread->links.now_ns - client->began_ns,
                     client_has_failed(thread->settings, kind, reply.outcome));
+    client_note_side(client, round, held);
 }
 
 void client_handle_line(struct link *link, const char *line, uint32_t length)

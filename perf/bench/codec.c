@@ -8,12 +8,23 @@
 const char *codec_request_name(enum request_kind kind)
 {
     static const char *const names[] = {
-#define X(name, word) word,
+#define X(name, word, step) word,
         CODEC_REQUESTS(X)
 #undef X
     };
 
     return names[kind];
+}
+
+enum request_step codec_step(enum request_kind kind)
+{
+    static const enum request_step steps[] = {
+#define X(name, word, step) step,
+        CODEC_REQUESTS(X)
+#undef X
+    };
+
+    return steps[kind];
 }
 
 const char *codec_outcome_name(int outcome)
@@ -54,6 +65,7 @@ static void codec_set_dflockd(struct codec *codec, const struct settings *settin
     snprintf(text, sizeof(text), "\n%" PRIu64 " %" PRIu64 "\n", settings->timeout_s,
              settings->lease_s);
     codec_set_template(codec, REQUEST_ACQUIRE, "l\n", text, NULL);
+    codec_set_template(codec, REQUEST_SHARED_ACQUIRE, "rl\n", text, NULL);
     snprintf(text, sizeof(text), "\n0 %" PRIu64 "\n", settings->lease_s);
     codec_set_template(codec, REQUEST_TRY, "l\n", text, NULL);
     snprintf(text, sizeof(text), "\n%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", settings->timeout_s,
@@ -61,11 +73,14 @@ static void codec_set_dflockd(struct codec *codec, const struct settings *settin
     codec_set_template(codec, REQUEST_SEMAPHORE_ACQUIRE, "sl\n", text, NULL);
     snprintf(text, sizeof(text), "\n%" PRIu64 "\n", settings->lease_s);
     codec_set_template(codec, REQUEST_ENQUEUE, "e\n", text, NULL);
+    codec_set_template(codec, REQUEST_SHARED_ENQUEUE, "re\n", text, NULL);
     snprintf(text, sizeof(text), "\n%" PRIu64 "\n", settings->timeout_s);
     codec_set_template(codec, REQUEST_WAIT, "w\n", text, NULL);
+    codec_set_template(codec, REQUEST_SHARED_WAIT, "w\n", text, NULL);
     snprintf(text, sizeof(text), " %" PRIu64 "\n", settings->lease_s);
     codec_set_template(codec, REQUEST_RENEW, "n\n", "\n", text);
     codec_set_template(codec, REQUEST_RELEASE, "r\n", "\n", "\n");
+    codec_set_template(codec, REQUEST_SHARED_RELEASE, "r\n", "\n", "\n");
     codec_set_template(codec, REQUEST_SEMAPHORE_RELEASE, "sr\n", "\n", "\n");
     codec_set_template(codec, REQUEST_PING, "ping\n", "_\n\n", NULL);
     codec->templates[REQUEST_PING].has_key = false;
@@ -163,7 +178,7 @@ static struct reply codec_parse_redis_reply(const char *line, uint32_t length)
 
 static bool codec_is_grant(enum request_kind kind)
 {
-    return kind <= REQUEST_WAIT;
+    return codec_step(kind) <= STEP_WAIT;
 }
 
 static uint64_t codec_parse_number(const char *at, const char *end)

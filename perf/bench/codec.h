@@ -11,24 +11,37 @@
 #include "bench/settings.h"
 #include "dflockd/protocol.h"
 
-/* The kinds of requests and their names in reports. */
-#define CODEC_REQUESTS(X)                     \
-    X(ACQUIRE, "acquire")                     \
-    X(TRY, "try")                             \
-    X(SEMAPHORE_ACQUIRE, "semaphore_acquire") \
-    X(ENQUEUE, "enqueue")                     \
-    X(WAIT, "wait")                           \
-    X(RENEW, "renew")                         \
-    X(RELEASE, "release")                     \
-    X(SEMAPHORE_RELEASE, "semaphore_release") \
-    X(PING, "ping")                           \
-    X(AUTH, "auth")
+/* The kinds of requests, their names in reports, and their steps of a round. */
+#define CODEC_REQUESTS(X)                                   \
+    X(ACQUIRE, "acquire", STEP_ACQUIRE)                     \
+    X(TRY, "try", STEP_ACQUIRE)                             \
+    X(SEMAPHORE_ACQUIRE, "semaphore_acquire", STEP_ACQUIRE) \
+    X(SHARED_ACQUIRE, "shared_acquire", STEP_ACQUIRE)       \
+    X(ENQUEUE, "enqueue", STEP_ENQUEUE)                     \
+    X(SHARED_ENQUEUE, "shared_enqueue", STEP_ENQUEUE)       \
+    X(WAIT, "wait", STEP_WAIT)                              \
+    X(SHARED_WAIT, "shared_wait", STEP_WAIT)                \
+    X(RENEW, "renew", STEP_RENEW)                           \
+    X(RELEASE, "release", STEP_RELEASE)                     \
+    X(SEMAPHORE_RELEASE, "semaphore_release", STEP_RELEASE) \
+    X(SHARED_RELEASE, "shared_release", STEP_RELEASE)       \
+    X(PING, "ping", STEP_OTHER)                             \
+    X(AUTH, "auth", STEP_OTHER)
 
 enum request_kind {
-#define X(name, word) REQUEST_##name,
+#define X(name, word, step) REQUEST_##name,
     CODEC_REQUESTS(X)
 #undef X
     REQUEST_KINDS
+};
+
+enum request_step {
+    STEP_ACQUIRE,
+    STEP_ENQUEUE,
+    STEP_WAIT,
+    STEP_RENEW,
+    STEP_RELEASE,
+    STEP_OTHER
 };
 
 enum {
@@ -88,6 +101,8 @@ struct reply codec_parse_reply(const struct codec *codec, enum request_kind kind
                                uint32_t length, struct token *token);
 
 const char *codec_request_name(enum request_kind kind);
+
+enum request_step codec_step(enum request_kind kind);
 
 const char *codec_outcome_name(int outcome);
 

@@ -5,8 +5,9 @@
  *
  * - exclusion: a key never has more certain holders than its limit. Shared holders of a lock
  *   exclude only an exclusive one. A hold is certain from the reply to the grant until the
- *   release is sent, the connection is closed, or the lease may have ended. After a lost connection, only a reply of the server can prove that the hold
- *   lasted: a release that is accepted after a later grant of the lock was read.
+ *   release is sent, the connection is closed, or the lease may have ended. After a lost
+ *   connection, only a reply of the server can prove that the hold lasted: a release that is
+ *   accepted after a later grant of the lock was read.
  * - order: a claim that was known to be queued before another claim was requested is granted
  *   first.
  * - fence: fences are unique, and each is above all fences known at its request.

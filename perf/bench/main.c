@@ -117,22 +117,12 @@ static void bench_check_servers(struct bench *bench)
 
     for (uint32_t i = 0; i < bench->settings.server_count; i++) {
         struct server *server = &bench->settings.servers[i];
-        uint32_t choice = 0;
+        int choice =
+            setup_try(server, &bench->codec, bench->shared.tls, bench->settings.shared, problem);
 
-        if (bench->shared.tls) {
-            int number = setup_try_tls(server, &bench->codec, bench->shared.tls, problem);
-
-            if (number < 0)
-                bench_fail(problem);
-            choice = (uint32_t)number;
-        } else {
-            int descriptor = setup_connect(server, &bench->codec, &choice, problem);
-
-            if (descriptor < 0)
-                bench_fail(problem);
-            close(descriptor);
-        }
-        server->preferred = choice;
+        if (choice < 0)
+            bench_fail(problem);
+        server->preferred = (uint32_t)choice;
     }
 }
 

@@ -16,7 +16,8 @@ static const struct {
 };
 
 enum {
-    PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0])
+    PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]),
+    LATENCY_FIGURES = PERCENTILES + 2 /* and mean and maximum */
 };
 
 static double report_percentile_us(const struct histogram *histogram, int which)
@@ -43,6 +44,10 @@ static void report_text_latencies(const struct result *result, FILE *file)
     fprintf(file, " %9s\n", "max");
     report_text_latency("rounds", result->total.rounds, file);
     report_text_latency("requests", result->requests, file);
+    if (result->settings->shared) {
+        report_text_latency("readers' grants", result->total.readers.grants, file);
+        report_text_latency("writers' grants", result->total.writers.grants, file);
+    }
     for (int kind = 0; kind < REQUEST_KINDS; kind++) {
         if (result->total.kinds[kind].count > 0)
             report_text_latency(codec_request_name((enum request_kind)kind),
@@ -65,6 +70,9 @@ static void report_text_errors(const struct result *result, FILE *file)
         fprintf(file,
                 "failed   %" PRIu64 " rounds were refused, %" PRIu64 " lost their connection\n",
                 result->total.refused, result->total.broken);
+    if (settings->shared)
+        fprintf(file, "refused  %" PRIu64 " rounds of readers, %" PRIu64 " of writers\n",
+                result->total.readers.refused, result->total.writers.refused);
     fprintf(file, "lost     %" PRIu64 " connections\n", result->total.lost);
     if (result->total.connects_failed)
         fprintf(file, "connect  %" PRIu64 " attempts failed, the last: %s\n",
@@ -136,6 +144,19 @@ static void report_json_latency(const char *name, const struct histogram *histog
     fprintf(file, ",\"max\":%.3f}", (double)histogram->most_ns / 1000);
 }
 
+static void report_json_side(const char *name, const struct result *result,
+                             const struct tally_side *side, FILE *file)
+{
+    if (!result->settings->shared) {
+        fprintf(file, "\"%s\":null,", name);
+        return;
+    }
+    fprintf(file, "\"%s\":{\"grants\":%" PRIu64 ",\"refused\":%" PRIu64 ",", name,
+            side->grants->count, side->refused);
+    report_json_latency("grant_us", side->grants, file);
+    fprintf(file, "},");
+}
+
 static void report_json_kinds(const struct result *result, FILE *file)
 {
     const char *comma = "";
@@ -178,6 +199,8 @@ void report_json(const struct result *result, FILE *file)
     fprintf(file, ",");
     report_json_latency("round_us", result->total.rounds, file);
     fprintf(file, ",");
+    report_json_side("readers", result, &result->total.readers, file);
+    report_json_side("writers", result, &result->total.writers, file);
     report_json_kinds(result, file);
     fprintf(file,
             ",\"failed\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"connects_failed\":%" PRIu64
@@ -220,18 +243,39 @@ static void report_csv_text(const char *text, FILE *file)
 
 static void report_csv_latency(const struct histogram *histogram, FILE *file)
 {
-    fprintf(file, "%.3f", histogram_mean(histogram) / 1000);
+    fprintf(file, ",%.3f", histogram_mean(histogram) / 1000);
     for (int i = 0; i < PERCENTILES; i++)
         fprintf(file, ",%.3f", report_percentile_us(histogram, i));
-    fprintf(file, ",%.3f,", (double)histogram->most_ns / 1000);
+    fprintf(file, ",%.3f", (double)histogram->most_ns / 1000);
 }
 
 static void report_csv_latency_names(const char *of, FILE *file)
 {
-    fprintf(file, "%s_mean_us", of);
+    fprintf(file, ",%s_mean_us", of);
     for (int i = 0; i < PERCENTILES; i++)
         fprintf(file, ",%s_%s_us", of, percentiles[i].json);
-    fprintf(file, ",%s_max_us,", of);
+    fprintf(file, ",%s_max_us", of);
+}
+
+static void report_csv_side_names(const char *of, FILE *file)
+{
+    char text[32];
+
+    fprintf(file, ",%s_grants,%s_refused", of, of);
+    snprintf(text, sizeof(text), "%s_grant", of);
+    report_csv_latency_names(text, file);
+}
+
+/* Leaves the values out of a load without shared locks. */
+static void report_csv_side(const struct result *result, const struct tally_side *side, FILE *file)
+{
+    if (result->settings->shared) {
+        fprintf(file, ",%" PRIu64 ",%" PRIu64, side->grants->count, side->refused);
+        report_csv_latency(side->grants, file);
+        return;
+    }
+    for (int i = 0; i < 2 + LATENCY_FIGURES; i++)
+        putc(',', file);
 }
 
 void report_csv(const struct result *result, FILE *file)
@@ -241,23 +285,26 @@ void report_csv(const struct result *result, FILE *file)
     uint64_t requests = result->requests->count;
 
     fprintf(file, "load,keys,workers,connections,depth,threads,rounds,requests,seconds,"
-                  "rounds_per_s,requests_per_s,");
+                  "rounds_per_s,requests_per_s");
     report_csv_latency_names("request", file);
     report_csv_latency_names("round", file);
-    fprintf(file, "errors,failed,lost,connects_failed,unanswered,late,skipped,interrupted,"
-                  "server_cpu_us_per_request,server_rss_bytes,own_cpu_share,violations\n");
+    fprintf(file, ",errors,failed,lost,connects_failed,unanswered,late,skipped,interrupted,"
+                  "server_cpu_us_per_request,server_rss_bytes,own_cpu_share,violations");
+    report_csv_side_names("reader", file);
+    report_csv_side_names("writer", file);
+    fprintf(file, "\n");
     report_csv_text(settings->load_text, file);
     report_csv_text(settings->keys_text, file);
     fprintf(file,
             "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-            ",%.6f,%.3f,%.3f,",
+            ",%.6f,%.3f,%.3f",
             settings->workers, settings->connections, settings->depth, settings->threads, rounds,
             requests, result->seconds, result_per_second(result, rounds),
             result_per_second(result, requests));
     report_csv_latency(result->requests, file);
     report_csv_latency(result->total.rounds, file);
     fprintf(file,
-            "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+            ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
             ",%d,",
             result_errors(result), result_failed(result), result->total.lost,
             result->total.connects_failed, result->unanswered, result->total.late,
@@ -270,6 +317,8 @@ void report_csv(const struct result *result, FILE *file)
     fprintf(file, ",%.4f,", result->own_cpu_share);
     if (result->check)
         fprintf(file, "%" PRIu64, result->violations);
+    report_csv_side(result, &result->total.readers, file);
+    report_csv_side(result, &result->total.writers, file);
     fprintf(file, "\n");
 }
 

@@ -19,7 +19,7 @@ enum {
     HELD_LIMIT = 100000000,
     KEYS_LIMIT = 1000000000,
     KEYS_CHECKED_LIMIT = 100000, /* the judge keeps much state per key */
-    WEIGHT_LIMIT = 1000000,
+    WEIGHT_LIMIT = 1000000 * WEIGHT_UNIT,
     RATE_LIMIT = 100000000,
     MS_LIMIT = 1000000000,
     DURATION_MS = 10000, /* without --rounds and --duration */
@@ -27,6 +27,7 @@ enum {
 };
 
 #define FLAGS_STRUCT struct settings
+#define LOADS        "lock, semaphore, try, two-phase, renew, ping, shared or shared-two-phase"
 
 static const struct flag table[] = {
     TEXT_FLAG(
@@ -51,8 +52,8 @@ static const struct flag table[] = {
                 "Whole `seconds` of each lease"),
     BOOLEAN_FLAG("shared-key", NULL, shared_key, NULL, "Same as --keys shared"),
     TEXT_FLAG("load", NULL, load_text, "lock",
-              "Work of a round: lock, semaphore, try, two-phase, renew or ping; several with "
-              "weights, as in lock=8,renew=1,ping=1"),
+              "Work of a round: " LOADS " (readers of locks). Several with weights, as in "
+              "lock=8,renew=1,ping=1; of a sum below 1, as in shared=0.9, lock gets the rest"),
     NUMBER_FLAG("limit", NULL, NULL, limit, 1, DFLOCKD_LIMIT_MAX, "1", "Slots of each semaphore"),
     TEXT_FLAG("keys", NULL, keys_text, NULL,
               "Choice of keys: own, shared, uniform:COUNT or zipf:COUNT[:EXPONENT] (default own; "
@@ -160,11 +161,34 @@ static bool settings_parse_number(const char **at, uint64_t most, uint32_t *valu
     return true;
 }
 
+/* Parses a weight of up to three decimals, and moves `*at` behind it. */
+static bool settings_parse_weight(const char **at, uint32_t *weight)
+{
+    char *end;
+    unsigned long long number = strtoull(*at, &end, 10);
+    uint32_t unit = WEIGHT_UNIT;
+
+    if (**at < '0' || **at > '9' || number > WEIGHT_LIMIT / WEIGHT_UNIT)
+        return false;
+    number *= WEIGHT_UNIT;
+    if (*end == '.') {
+        for (end++; *end >= '0' && *end <= '9' && unit > 1; end++) {
+            unit /= 10;
+            number += (unsigned)(*end - '0') * unit;
+        }
+        if (end[-1] == '.')
+            return false;
+    }
+    *at = end;
+    *weight = (uint32_t)number;
+    return number >= 1 && number <= WEIGHT_LIMIT;
+}
+
 /* Parses "name" or "name=weight" up to a comma or the end. */
 static bool settings_parse_load(struct settings *settings, const char **at)
 {
     size_t length = strcspn(*at, "=,");
-    uint32_t weight = 1;
+    uint32_t weight = WEIGHT_UNIT;
     uint32_t load = 0;
 
     while (load < LOAD_COUNT && (strlen(settings_load_name((enum load)load)) != length ||
@@ -175,7 +199,7 @@ static bool settings_parse_load(struct settings *settings, const char **at)
     *at += length;
     if (**at == '=') {
         ++*at;
-        if (!settings_parse_number(at, WEIGHT_LIMIT, &weight))
+        if (!settings_parse_weight(at, &weight))
             return false;
     }
     settings->weights[load] += weight;
@@ -187,20 +211,24 @@ static bool settings_parse_loads(struct flags_reading *reading)
 {
     struct settings *settings = reading->options;
     const char *at = settings->load_text;
-    char what[200];
+    char what[300];
 
-    for (;;) {
+    for (bool more = true; more; at++) {
         if (!settings_parse_load(settings, &at)) {
             snprintf(what, sizeof(what),
-                     "invalid '%.60s'; give lock, semaphore, try, two-phase, renew or ping, each "
-                     "with an optional =WEIGHT, separated by commas",
+                     "invalid '%.60s'; give " LOADS ", each with an optional =WEIGHT of up to "
+                     "three decimals, separated by commas",
                      settings->load_text);
             return flags_wrong(reading, "--load", what);
         }
-        if (*at == '\0')
-            return true;
-        at++;
+        more = *at == ',';
     }
+    if (settings->weight_sum < WEIGHT_UNIT) {
+        settings->weights[LOAD_LOCK] += WEIGHT_UNIT - settings->weight_sum;
+        settings->weight_sum = WEIGHT_UNIT;
+    }
+    settings->shared = settings->weights[LOAD_SHARED] || settings->weights[LOAD_SHARED_TWO_PHASE];
+    return true;
 }
 
 static bool settings_parse_exponent(struct settings *settings, const char *text)
@@ -447,10 +475,10 @@ void settings_print_help(void)
            "measured, then ends by that signal. A second signal ends it at once.\n\n"
            "A worker that loses its connection reconnects after 10 ms, then after longer\n"
            "delays of up to 1 s. Before its next round, it releases by token what it held.\n\n"
-           "Exit status, the first that applies: 1 if a flag is wrong or no server was\n"
-           "reached, 3 if --check found a violation, 130 or 143 after SIGINT or SIGTERM,\n"
-           "2 if connections were lost or the server did not reply, 4 if more than half of\n"
-           "the rounds failed, 1 if the result cannot be written, else 0. A timeout of\n"
-           "--load try or of --timeout 0 is no failure.\n\n");
+           "Exit status, the first that applies: 1 if a flag is wrong or a server was not\n"
+           "reached or cannot serve the load, 3 if --check found a violation, 130 or 143\n"
+           "after SIGINT or SIGTERM, 2 if connections were lost or the server did not\n"
+           "reply, 4 if more than half of the rounds failed, 1 if the result cannot be\n"
+           "written, else 0. A timeout of --load try or of --timeout 0 is no failure.\n\n");
     flags_print(&flags);
 }

@@ -12,7 +12,8 @@
 
 enum {
     SETTINGS_THREADS_MAX = 64,
-    SETTINGS_KEY_MAX = 160 /* of the prefix, so that a key has room for what follows it */
+    SETTINGS_KEY_MAX = 160, /* of the prefix, so that a key has room for what follows it */
+    WEIGHT_UNIT = 1000      /* weights of loads have three decimals */
 };
 
 /* The loads and their names on the command line. */
@@ -22,7 +23,9 @@ enum {
     X(TRY, "try")             \
     X(TWO_PHASE, "two-phase") \
     X(RENEW, "renew")         \
-    X(PING, "ping")
+    X(PING, "ping")           \
+    X(SHARED, "shared")       \
+    X(SHARED_TWO_PHASE, "shared-two-phase")
 
 enum load {
 #define X(name, word) LOAD_##name,
@@ -87,8 +90,9 @@ struct settings {
     /* Derived. */
     struct server servers[SERVERS_MAX];
     uint32_t server_count;
-    uint32_t weights[LOAD_COUNT];
+    uint32_t weights[LOAD_COUNT]; /* in 1 / WEIGHT_UNIT */
     uint32_t weight_sum;
+    bool shared; /* some rounds acquire shared locks */
     enum key_choice key_choice;
     uint32_t key_count; /* of KEYS_UNIFORM and KEYS_ZIPF */
     double zipf_exponent;

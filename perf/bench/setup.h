@@ -16,20 +16,18 @@ enum {
     SETUP_PROBLEM_MAX = 400
 };
 
-/*
- * Connects and authenticates. Returns the descriptor and sets `*choice`, unless that is NULL, to
- * the number of the address; or returns -1 and sets `problem`.
- */
-int setup_connect(const struct server *server, const struct codec *codec, uint32_t *choice,
+/* Connects and authenticates. Returns the descriptor, or -1 and sets `problem`. */
+int setup_connect(const struct server *server, const struct codec *codec,
                   char problem[SETUP_PROBLEM_MAX]);
 
 /*
- * Tests the TLS handshake on a new connection, then authenticates or pings: a server of TLS 1.3
- * refuses a client certificate only after the handshake. Returns the address' number, or -1 and
- * sets `problem`.
+ * Tests a server on a new connection: connects, authenticates, and if `shared`, acquires the first
+ * key shared and releases it. A server that does not know shared locks fails the test. With
+ * `context`, tests TLS too, and at least pings: a server of TLS 1.3 refuses a client certificate
+ * only after the handshake. Returns the address' number, or -1 and sets `problem`.
  */
-int setup_try_tls(const struct server *server, const struct codec *codec,
-                  struct tls_context *context, char problem[SETUP_PROBLEM_MAX]);
+int setup_try(const struct server *server, const struct codec *codec, struct tls_context *context,
+              bool shared, char problem[SETUP_PROBLEM_MAX]);
 
 /* Sends all bytes. Returns false if the connection is lost. */
 bool setup_send(int descriptor, const void *bytes, size_t length);

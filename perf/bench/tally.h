@@ -12,9 +12,17 @@
 #include "bench/histogram.h"
 #include "bench/progress.h"
 
+/* The readers or the writers of a load with shared locks. */
+struct tally_side {
+    struct histogram *grants; /* time from the first request of a round to its grant */
+    uint64_t refused;         /* rounds without a grant */
+};
+
 struct tally {
     struct histogram *kinds; /* REQUEST_KINDS of them */
     struct histogram *rounds;
+    struct tally_side readers;
+    struct tally_side writers;
     uint64_t errors[OUTCOMES]; /* replies that refused the request, by outcome */
     uint64_t refused;          /* rounds that ended with an error or after --timeout */
     uint64_t broken;           /* rounds that lost their connection */

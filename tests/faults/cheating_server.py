@@ -1,12 +1,16 @@
-"""A small lock server that can cheat, to test the witness.
+"""A small lock server that can cheat, to test the judge of the witness and of dflockd-bench.
 
     cheating_server.py CHEAT
 
-Serves `l`, `e`, `w`, `n` and `r`; prints its port, and ends with its input. It uses about every
-tenth chance to cheat:
+Serves `l`, `rl`, `e`, `re`, `w`, `n` and `r`; prints its port, and ends with its input. It uses
+about every tenth chance to cheat:
 
     none     never
-    double   grants a lock that is held
+    double   grants a lock that is held to a second writer
+    reader   grants a lock that a writer holds to a reader
+    writer   grants a lock that readers hold to a writer
+    pass     lets a reader pass the waiting clients
+    unshared replies `error` to `rl` and `re`, always
     lifo     serves the last of the queue first
     fence    gives a fence a second time
     forget   drops a waiter and never replies
@@ -20,15 +24,15 @@ import collections
 import random
 import sys
 
-CHEATS = ["none", "double", "lifo", "fence", "forget", "early", "expire", "late"]
 LEASE_SHARE = {"expire": 0.3, "late": 4}
 
 
 class Claim:
     """A client's request for a key: queued, then held by `token`."""
 
-    def __init__(self, key, lease):
+    def __init__(self, key, shared, lease):
         self.key = key
+        self.shared = shared
         self.lease = lease
         self.token = None
         self.reply = None  # a future, while the client waits
@@ -40,7 +44,7 @@ class Keys:
         self.cheat = cheat
         self.chance = random.Random(1)
         self.fence = 1 << 60
-        self.holder = {}
+        self.holders = collections.defaultdict(set)
         self.queue = collections.defaultdict(collections.deque)
         self.held = {}  # by token
 
@@ -51,7 +55,7 @@ class Keys:
         if not self.cheats("fence"):
             self.fence += 1
         claim.token = f"{self.fence:016x}{self.chance.getrandbits(64):016x}"
-        self.holder[claim.key] = claim
+        self.holders[claim.key].add(claim)
         self.held[claim.token] = claim
         self.start_lease(claim)
         if claim.reply and not claim.reply.done():
@@ -63,28 +67,40 @@ class Keys:
         share = LEASE_SHARE.get(self.cheat, 1)
         claim.timer = asyncio.get_running_loop().call_later(claim.lease * share, self.end, claim)
 
+    def fits(self, claim):
+        return all(claim.shared and holder.shared for holder in self.holders[claim.key])
+
+    def admits_wrongly(self, claim):
+        """Whether the claim is granted although a holder excludes it, or others wait."""
+        if self.fits(claim):
+            return claim.shared and self.cheats("pass")
+        beside_readers = any(holder.shared for holder in self.holders[claim.key])
+        return self.cheats("reader" if claim.shared else "writer" if beside_readers else "double")
+
     def acquire_or_queue(self, claim):
         """Grants the claim at once, or enqueues it."""
-        if claim.key not in self.holder or self.cheats("double"):
+        if self.fits(claim) and not self.queue[claim.key] or self.admits_wrongly(claim):
             self.grant(claim)
         else:
             self.queue[claim.key].append(claim)
 
     def end(self, claim):
-        """Ends the hold or wait; the next claim gets the key."""
+        """Ends the hold or wait; the next claims get the key."""
         if claim.timer:
             claim.timer.cancel()
         self.held.pop(claim.token, None)
         queue = self.queue[claim.key]
+        self.holders[claim.key].discard(claim)
         if claim in queue:
             queue.remove(claim)
-        if self.holder.get(claim.key) is not claim:
-            return
-        del self.holder[claim.key]
-        if queue and self.cheats("forget"):
+        elif queue and self.cheats("forget"):
             queue.popleft()
-        if queue:
-            self.grant(queue.pop() if self.cheats("lifo") else queue.popleft())
+        while queue:
+            following = queue[-1 if self.cheats("lifo") else 0]
+            if not self.fits(following):
+                break
+            queue.remove(following)
+            self.grant(following)
 
 
 class Connection:
@@ -125,11 +141,13 @@ class Connection:
         return f"ok {claim.token} {claim.lease}"
 
     async def serve(self, command, key, arg):
-        if command in ("l", "e"):
-            claim = Claim(key, int(arg[-1]))
+        if command in ("rl", "re") and self.keys.cheat == "unshared":
+            return "error"
+        if command in ("l", "e", "rl", "re"):
+            claim = Claim(key, command[0] == "r", int(arg[-1]))
             self.claims.append(claim)
             self.keys.acquire_or_queue(claim)
-            if command == "l":
+            if command[-1] == "l":
                 return await self.wait(claim, int(arg[0]))
             return f"acquired {claim.token} {claim.lease}" if claim.token else "queued"
         if command == "w":

@@ -21,7 +21,8 @@ LINES = [(program, *command) for program in PROGRAMS
          for command in [(), *((each,) for each in commands_of(program))]]
 FILE_FLAGS = {"dflockd": "--fence-state-file", "dflockd-bench": "--hdr",
               "dflockctl": "--auth-token-file"}
-CHOICES = {("dflockd-bench", "--load"): {"lock", "semaphore", "try", "two-phase", "renew", "ping"},
+CHOICES = {("dflockd-bench", "--load"): {"lock", "semaphore", "try", "two-phase", "renew", "ping",
+                                         "shared", "shared-two-phase"},
            ("dflockd-bench", "--keys"): {"own", "shared", "uniform:", "zipf:"},
            ("dflockd-bench", "--protocol"): {"dflockd", "redis"},
            ("dflockctl", "ls", "--sort"): {"key", "kind", "holders", "waiters", "lease", "server"}}

@@ -59,10 +59,14 @@ static void requests_match_the_protocol(void **state)
     start_codec(&f, &settings);
     assert_request(&f, REQUEST_ACQUIRE, "l\nbench_7\n30 10\n");
     assert_request(&f, REQUEST_TRY, "l\nbench_7\n0 10\n");
+    assert_request(&f, REQUEST_SHARED_ACQUIRE, "rl\nbench_7\n30 10\n");
     assert_request(&f, REQUEST_SEMAPHORE_ACQUIRE, "sl\nbench_7\n30 4 10\n");
     assert_request(&f, REQUEST_ENQUEUE, "e\nbench_7\n10\n");
+    assert_request(&f, REQUEST_SHARED_ENQUEUE, "re\nbench_7\n10\n");
+    assert_request(&f, REQUEST_SHARED_WAIT, "w\nbench_7\n30\n");
     assert_request(&f, REQUEST_WAIT, "w\nbench_7\n30\n");
     assert_request(&f, REQUEST_RENEW, "n\nbench_7\n" TOKEN " 10\n");
+    assert_request(&f, REQUEST_SHARED_RELEASE, "r\nbench_7\n" TOKEN "\n");
     assert_request(&f, REQUEST_RELEASE, "r\nbench_7\n" TOKEN "\n");
     assert_request(&f, REQUEST_SEMAPHORE_RELEASE, "sr\nbench_7\n" TOKEN "\n");
     assert_request(&f, REQUEST_PING, "ping\n_\n\n");
@@ -134,6 +138,9 @@ static void replies_are_parsed(void **state)
     reply = parse_reply(&f, REQUEST_ENQUEUE, "acquired " TOKEN " 33");
     assert_int_equal(reply.outcome, DFLOCKD_ACQUIRED);
     assert_non_null(reply.token);
+    assert_non_null(parse_reply(&f, REQUEST_SHARED_ACQUIRE, "ok " TOKEN " 33").token);
+    assert_non_null(parse_reply(&f, REQUEST_SHARED_ENQUEUE, "acquired " TOKEN " 33").token);
+    assert_non_null(parse_reply(&f, REQUEST_SHARED_WAIT, "ok " TOKEN " 33").token);
     reply = parse_reply(&f, REQUEST_ENQUEUE, "queued");
     assert_int_equal(reply.outcome, DFLOCKD_QUEUED);
     assert_null(reply.token);

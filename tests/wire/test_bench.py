@@ -5,10 +5,13 @@ import io
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from lib.certificates import Authority
@@ -25,8 +28,9 @@ SHORT = ("--workers", str(WORKERS), "--rounds", str(ROUNDS))
 LATENCIES = {"mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"}
 FIELDS = {
     "rounds", "requests", "seconds", "rounds_per_s", "requests_per_s", "latency_us", "round_us",
-    "kinds", "errors", "failed", "lost", "connects_failed", "unanswered", "late", "skipped",
-    "interrupted", "server_cpu_us_per_request", "server_rss_bytes", "own_cpu_share", "check"}
+    "readers", "writers", "kinds", "errors", "failed", "lost", "connects_failed", "unanswered",
+    "late", "skipped", "interrupted", "server_cpu_us_per_request", "server_rss_bytes",
+    "own_cpu_share", "check"}
 
 # The requests of each load in a successful round.
 REQUESTS = {
@@ -35,6 +39,8 @@ REQUESTS = {
     "try": {"try": 1, "release": 1},
     "two-phase": {"enqueue": 1, "wait": 1, "release": 1},
     "ping": {"ping": 1},
+    "shared": {"shared_acquire": 1, "shared_release": 1},
+    "shared-two-phase": {"shared_enqueue": 1, "shared_wait": 1, "shared_release": 1},
 }
 
 
@@ -63,6 +69,20 @@ def load(server, *arguments, status=0):
 
 def counts(result):
     return {name: kind["count"] for name, kind in result["kinds"].items()}
+
+
+@contextmanager
+def cheating_server(cheat):
+    """Yields a server of CHEATING_SERVER."""
+    process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        to = "127.0.0.1", int(process.stdout.readline())
+        yield SimpleNamespace(host=to[0], port=to[1],
+                              connect=lambda timeout=None: socket.create_connection(to, timeout))
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +135,20 @@ def test_the_mix_follows_the_weights(server):
     assert 250 < seen["ping"] < 550  # a fifth of 2000 on average
 
 
+@pytest.mark.parametrize("weights, kinds", [
+    ("shared=0.75", {"shared_acquire": 0.75, "acquire": 0.25}),
+    ("shared=3,lock", {"shared_acquire": 0.75, "acquire": 0.25}),
+    ("shared=1.5,lock=0.5", {"shared_acquire": 0.75, "acquire": 0.25}),
+    ("ping=0.250,try=0.5", {"ping": 0.25, "try": 0.5, "acquire": 0.25}),
+    ("ping=0.25,lock=0.5", {"ping": 0.25, "acquire": 0.75})])
+def test_weights_may_be_fractions_and_lock_gets_the_rest(server, weights, kinds):
+    result = load(server, *SHORT, "--rounds", 500, "--load", weights, "--seed", 1)
+    seen = counts(result)
+    for kind, share in kinds.items():
+        assert seen[kind] == pytest.approx(2000 * share, abs=150)
+    assert sum(seen[kind] for kind in kinds) == 2000
+
+
 def test_a_seed_repeats_the_random_choices(server):
     first, second = (counts(load(server, *SHORT, "--load", "lock,ping", "--seed", 7))
                      for _ in range(2))
@@ -158,8 +192,55 @@ def test_a_round_includes_the_hold_time(server):
     assert result["round_us"]["p50"] > 20000 and result["rounds"] == 5
 
 
+def sides(result):
+    """Returns the grants and refused rounds of readers and of writers."""
+    return [(side["grants"], side["refused"]) for side in (result["readers"], result["writers"])]
+
+
+MIXED = "--load", "shared,shared-two-phase,lock,two-phase,try", "--keys", "shared", "--seed", 1
+
+
+def test_readers_and_writers_are_counted_apart(server):
+    result = load(server, *SHORT, *MIXED)
+    seen = counts(result)
+    (readers, readers_refused), (writers, writers_refused) = sides(result)
+    assert readers == seen["shared_release"] == seen["shared_acquire"] + seen["shared_enqueue"]
+    assert writers == seen["release"] and readers_refused == 0
+    assert writers_refused == result["errors"].get("timeout", 0)
+    assert readers + writers + writers_refused == WORKERS * ROUNDS
+    assert set(result["readers"]["grant_us"]) == set(result["writers"]["grant_us"]) == LATENCIES
+    other = load(server, *SHORT)
+    assert other["readers"] is None and other["writers"] is None
+
+
+def test_readers_share_a_key_that_others_hold_shared(server):
+    with Client(server) as client:
+        assert client.call("rl", "taken", "0 1000").startswith("ok ")
+        # Without two-phase: no writer waits, so that readers do not wait behind it.
+        result = load(server, *SHORT, *MIXED, "--key", "taken", "--timeout", 0, "--load",
+                      "shared=2,lock,try")
+    (readers, readers_refused), (writers, writers_refused) = sides(result)
+    assert readers_refused == writers == 0
+    assert readers > 0 and writers_refused == result["errors"]["timeout"] > 0
+
+
+def test_readers_and_writers_wait_for_a_writer(server):
+    with Client(server) as client:
+        client.acquire("taken", "0 1000")
+        result = load(server, *SHORT, *MIXED, "--key", "taken", "--timeout", 0)
+    (readers, readers_refused), (writers, writers_refused) = sides(result)
+    assert readers == writers == 0 and readers_refused > 0 and writers_refused > 0
+    assert result["errors"] == {"timeout": readers_refused + writers_refused}
+
+
+def test_readers_keep_the_schedule_of_an_open_loop(server):
+    result = load(server, *MIXED, "--rate", 200, "--duration", 1, "--warmup-seconds", 0, "--check")
+    assert result["rounds"] + result["skipped"] == 200 and result["check"]["violations"] == 0
+
+
 def test_the_bench_leaves_no_locks(server):
-    load(server, *SHORT, "--load", "lock,semaphore,try,two-phase,renew,ping")
+    load(server, *SHORT, "--load",
+         "lock,semaphore,try,two-phase,renew,ping,shared,shared-two-phase")
     load(server, "--duration", 1, "--warmup-seconds", 0, "--keys", "shared", "--hold", 3000)
     assert_clean(server)
 
@@ -267,6 +348,48 @@ def test_several_servers_share_the_workers():
                 assert len(client.stats()["idle_locks"]) == 2
 
 
+UNSHARED = "this server does not support shared locks; leave out the shared loads"
+
+
+@pytest.mark.parametrize("weights", ["shared", "shared=0.001", "ping,shared-two-phase"])
+def test_a_server_without_shared_locks_is_refused(weights):
+    with cheating_server("unshared") as server:
+        done = bench("--servers", address(server), *SHORT, "--load", weights)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"dflockd-bench: {address(server)}: {UNSHARED}\n"
+        assert bench("--servers", address(server), *SHORT, "--quiet").returncode == 0
+
+
+def test_every_server_must_support_shared_locks(server):
+    with cheating_server("unshared") as other:
+        done = bench("--servers", f"{address(server)},{address(other)}", *SHORT, "--load", "shared")
+    assert_refused(done, f"{address(other)}: {UNSHARED}")
+
+
+def test_the_original_server_is_refused_for_shared_loads():
+    with OriginalServer(original_python_or_skip()) as original:
+        done = bench("--servers", address(original), *SHORT, "--load", "shared=0.9")
+        assert_refused(done, f"{address(original)}: {UNSHARED}")
+
+
+def test_the_test_for_shared_locks_leaves_nothing():
+    with Server("--no-auto-release-on-disconnect", "--max-locks", "1") as server:
+        result = load(server, *SHORT, "--load", "shared=0.5,try=0.5", "--keys", "shared",
+                      "--key", "only", "--workers", 1)
+        assert result["errors"] == {} and result["rounds"] == ROUNDS
+        assert_clean(server)
+
+
+def test_a_held_key_or_a_full_server_passes_the_test_for_shared_locks():
+    with Server("--max-locks", "1") as server, Client(server) as client:
+        client.acquire("taken")
+        result = load(server, *SHORT, "--load", "shared", "--key", "taken", "--keys", "shared",
+                      "--timeout", 0)
+        assert result["errors"] == {"timeout": WORKERS * ROUNDS}
+        result = load(server, *SHORT, "--load", "shared", status=4)
+        assert result["errors"] == {"error_max_locks": WORKERS * ROUNDS}
+
+
 def test_the_original_server_serves_the_load():
     with OriginalServer(original_python_or_skip()) as original:
         result = load(original, *SHORT, "--load", "lock,two-phase,renew", "--keys", "shared")
@@ -301,9 +424,10 @@ def test_the_bench_authenticates_first(tmp_path, life):
     with Server("--auth-token-file", str(secret)) as server:
         result = load(server, *SHORT, *life, "--auth-token-file", secret, "--idle", 2, "--held", 2)
         assert result["rounds"] == WORKERS * ROUNDS and result["errors"] == {}
-        unauthenticated = load(server, *SHORT, status=2)
-        assert set(unauthenticated["errors"]) == {"error_auth"}
-        assert unauthenticated["errors"]["error_auth"] <= WORKERS
+        for name in ("lock", "shared"):
+            unauthenticated = load(server, *SHORT, "--load", name, status=2)
+            assert set(unauthenticated["errors"]) == {"error_auth"}
+            assert unauthenticated["errors"]["error_auth"] <= WORKERS
         secret.write_text("wrong\n")
         done = bench("--servers", address(server), *SHORT, "--auth-token-file", secret)
         assert_refused(done, "the server refused the secret: error_auth; check the secret of")
@@ -392,6 +516,10 @@ def test_refused_connections_count_as_lost():
     ("--load", "renew,lock,semaphore,ping"), ("--depth", "5", "--load", "lock,two-phase"),
     ("--keys", "zipf:4", "--new-connection", "--load", "two-phase"),
     ("--keys", "shared", "--load", "semaphore", "--limit", "2", "--hold", "500"),
+    ("--keys", "shared", "--load", "shared=0.5", "--hold", "500"),
+    ("--keys", "shared", "--load", "shared-two-phase=0.4,shared=0.2,two-phase=0.2,try=0.1"),
+    ("--keys", "uniform:2", "--load", "shared=0.7,two-phase=0.2", "--new-connection"),
+    ("--load", "shared=0.5,renew=0.2", "--depth", "5"),
     ("--keys", "shared", "--hold", "1500000", "--lease", "1", "--rounds", "1")], ids=" ".join)
 def test_check_accepts_a_correct_server(server, arguments):
     done = bench("--servers", address(server), "--quiet", "--json", "--check", *SHORT, *arguments)
@@ -402,25 +530,31 @@ def test_check_accepts_a_correct_server(server, arguments):
     assert check["grants"] > 0 and check["violations"] == 0
 
 
+READERS = "--load", "shared=0.5", "--hold", "500"
+
+
 @pytest.mark.parametrize("cheat, rule, arguments", [
     ("none", None, ("--load", "lock,two-phase")),
+    ("none", None, ("--load", "shared=0.4,shared-two-phase=0.2,two-phase=0.2", "--hold", "500")),
     ("double", "exceed", ("--hold", "500")),
+    ("double", "exceed", READERS),
+    ("reader", "exceed", READERS),
+    ("reader", "exceed", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
+    ("writer", "exceed", READERS),
+    ("writer", "exceed", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
+    ("pass", "queue", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
     ("lifo", "queue", ("--load", "two-phase", "--hold", "500")),
+    ("lifo", "queue", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
     ("fence", "fences", ()),
     ("early", "no timeout is early", ("--hold", "50000", "--rounds", "6", "--timeout", "5")),
     ("expire", "lease", ("--hold", "600000", "--rounds", "2", "--lease", "1")),
+    ("expire", "lease", ("--hold", "600000", "--rounds", "2", "--lease", "1", "--load", "shared")),
     ("late", "lease", ("--hold", "1300000", "--rounds", "1", "--lease", "1", "--keys", "own"))])
 def test_check_detects_a_server_that_cheats(cheat, rule, arguments):
-    process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        port = process.stdout.readline().strip()
+    with cheating_server(cheat) as server:
         # The last of several equal flags is valid.
-        done = bench("--servers", f"127.0.0.1:{port}", "--quiet", "--check", "--keys", "shared",
-                     *SHORT, "--rounds", "60", *arguments)
-    finally:
-        process.kill()
-        process.communicate()
+        done = bench("--servers", address(server), "--quiet", "--check", "--keys", "shared",
+                     *SHORT, "--rounds", "60", "--seed", 1, *arguments)
     assert done.returncode == (3 if rule else 0), done
     assert (rule or "") in done.stderr and "violations" in done.stdout, done
 
@@ -439,6 +573,15 @@ def test_the_text_report_shows_the_measurements(server):
     assert re.search(r"^bench +\d+ % of the CPU of its 1 thread$", done.stdout, re.MULTILINE)
 
 
+def test_the_text_report_shows_readers_and_writers(server):
+    done = bench("--servers", address(server), *SHORT, *MIXED, "--quiet")
+    assert done.returncode == 0
+    for side in ("readers'", "writers'"):
+        assert re.search(rf"^{side} grants +[1-9]\d*( +[\d.]+){{7}}$", done.stdout, re.MULTILINE)
+    assert re.search(r"^refused  0 rounds of readers, \d+ of writers$", done.stdout, re.MULTILINE)
+    assert "readers" not in bench("--servers", address(server), *SHORT, "--quiet").stdout
+
+
 def test_the_bench_shows_progress_every_second(server):
     done = bench("--servers", address(server), "--duration", 2, "--warmup-seconds", 0,
                  "--workers", 1)
@@ -452,6 +595,12 @@ def test_csv_output_has_a_line_of_names_and_a_line_of_values(server):
     assert len(rows) == 1 and None not in rows[0] and None not in rows[0].values()
     assert rows[0]["load"] == "lock,ping" and rows[0]["rounds"] == str(WORKERS * ROUNDS)
     assert float(rows[0]["request_p99_9_us"]) > 0
+    assert rows[0]["reader_grants"] == rows[0]["writer_grant_max_us"] == ""
+    done = bench("--servers", address(server), *SHORT, "--csv", "--quiet", "--load", "shared=0.5")
+    row, = csv.DictReader(io.StringIO(done.stdout))
+    assert None not in row and None not in row.values() and row["reader_refused"] == "0"
+    assert int(row["reader_grants"]) + int(row["writer_grants"]) == WORKERS * ROUNDS
+    assert float(row["writer_grant_p99_9_us"]) > 0
 
 
 def test_hdr_output_is_the_distribution_of_all_requests(server, tmp_path):
@@ -500,7 +649,9 @@ def test_a_command_line_of_the_original_still_works(server, dashes, shared):
 
 @pytest.mark.parametrize("flag, value", [
     ("workers", "x"), ("workers", "-1"), ("load", "lick"), ("load", "lock=0"), ("load", "lock,"),
-    ("load", ""), ("load", "lock=1x"), ("keys", "some"), ("keys", "uniform"), ("keys", "uniform:0"),
+    ("load", ""), ("load", "lock=1x"), ("load", "shared=0.0"), ("load", "shared=0.0001"),
+    ("load", "shared=1."), ("load", "shared=.5"), ("load", "shared=-1"), ("load", "shared=1000001"),
+    ("keys", "some"), ("keys", "uniform"), ("keys", "uniform:0"),
     ("keys", "uniform:5:1"), ("keys", "zipf:5:"), ("keys", "zipf:5:0"), ("keys", "zipf:x"),
     ("key", ""), ("key", "a b"), ("key", "k" * 161), ("servers", ""), ("servers", "host:"),
     ("servers", ":1"), ("servers", "127.0.0.1:port"), ("servers", "127.0.0.1:1,"),
@@ -518,6 +669,8 @@ def test_invalid_values_are_refused(flag, value):
     ("--check", ("--check", "--threads", "2")),
     ("--check", ("--check", "--keys", "uniform:1000000")),
     ("--protocol", ("--protocol", "redis", "--load", "ping")),
+    ("--protocol", ("--protocol", "redis", "--load", "shared=0.5")),
+    ("--depth", ("--depth", "2", "--keys", "shared", "--load", "shared")),
     ("--protocol", ("--protocol", "redis", "--check")),
     ("--shared-key", ("--shared-key", "--keys", "own")),
     ("--csv", ("--csv", "--json")),

@@ -6,11 +6,10 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
-import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 from lib.certificates import Authority
@@ -18,7 +17,7 @@ from lib.server import Server, unused_address
 from lib.wire_client import Client, eventually
 from startup import assert_refused, clean_environment
 from test_bench import (
-    BENCH, CHEATING_SERVER, ROUNDS, RUN_SECONDS, SHORT, WORKERS, address, bench, load)
+    BENCH, ROUNDS, RUN_SECONDS, SHORT, UNSHARED, WORKERS, address, bench, cheating_server, load)
 
 LONG = ("--duration", "300", "--warmup-seconds", "0", "--workers", str(WORKERS))
 
@@ -26,8 +25,9 @@ LONG = ("--duration", "300", "--warmup-seconds", "0", "--workers", str(WORKERS))
 class Proxy:
     """Forwards connections to a server; cuts them on request."""
 
-    def __init__(self, server):
+    def __init__(self, server, wrap=lambda client: client):
         self.server = server
+        self.wrap = wrap
         self.host = unused_address()
         self.listener = socket.create_server((self.host, 0))
         self.port = self.listener.getsockname()[1]
@@ -47,7 +47,7 @@ class Proxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            pair = client, self.server.connect(None)
+            pair = self.wrap(client), self.server.connect(None)
             self.pairs.append(pair)
             for source, target in (pair, pair[::-1]):
                 threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
@@ -180,6 +180,8 @@ def test_a_shell_sees_128_plus_the_signal():
 
 @pytest.mark.parametrize("arguments", [
     ("--keys", "shared", "--load", "lock,two-phase,try", "--hold", "500"), ("--load", "renew"),
+    ("--keys", "shared", "--load", "shared=0.5,shared-two-phase=0.2,two-phase=0.2",
+     "--hold", "500"),
     ("--load", "lock,renew,semaphore", "--depth", "3"), ("--new-connection",), ("--rate", "300")],
     ids=" ".join)
 def test_a_load_continues_after_a_restart_of_the_server(arguments):
@@ -210,24 +212,18 @@ def test_idle_connections_and_held_keys_return_after_a_restart():
                 assert "\nidle     20 were closed by the server\n" in run.finish().stdout
 
 
-@pytest.mark.parametrize("cheat, status", [("none", 2), ("double", 3)])
-def test_check_detects_a_server_that_cheats_after_lost_connections(cheat, status):
-    process = subprocess.Popen([sys.executable, str(CHEATING_SERVER), cheat],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    port = int(process.stdout.readline())
-    server = SimpleNamespace(connect=lambda timeout: socket.create_connection(("127.0.0.1", port)))
-    try:
-        with Proxy(server) as proxy:
-            with Run("--servers", address(proxy), *LONG, "--duration", 2, "--keys", "shared",
-                     "--hold", 500, "--check", "--quiet") as run:
-                for _ in range(5):
-                    eventually(lambda: len(proxy.pairs) >= WORKERS)
-                    time.sleep(0.1)
-                    proxy.cut()
-                done = run.finish()
-    finally:
-        process.kill()
-        process.communicate()
+@pytest.mark.parametrize("cheat, weights, status", [
+    ("none", "lock", 2), ("double", "lock", 3), ("none", "shared=0.5", 2),
+    ("reader", "shared=0.5", 3), ("writer", "shared=0.5", 3)])
+def test_check_detects_a_server_that_cheats_after_lost_connections(cheat, weights, status):
+    with cheating_server(cheat) as server, Proxy(server) as proxy:
+        with Run("--servers", address(proxy), *LONG, "--duration", 2, "--keys", "shared",
+                 "--hold", 500, "--load", weights, "--check", "--quiet") as run:
+            for _ in range(5):
+                eventually(lambda: len(proxy.pairs) >= WORKERS)
+                time.sleep(0.1)
+                proxy.cut()
+            done = run.finish()
     assert done.returncode == status, done
 
 
@@ -247,14 +243,23 @@ def test_rounds_are_completed_after_a_restart():
 
 
 @pytest.mark.parametrize("release", ["", "no-"])
-@pytest.mark.parametrize("name", ["lock", "semaphore", "two-phase", "renew"])
+@pytest.mark.parametrize("name", ["lock", "semaphore", "two-phase", "renew", "shared",
+                                  "shared-two-phase"])
 def test_a_worker_releases_what_it_held_before_it_lost_its_connection(release, name):
     flag = f"--{release}auto-release-on-disconnect"
-    with Server(flag) as server, Proxy(server) as proxy:
-        with Run("--servers", address(proxy), "--workers", WORKERS, "--rounds", 10, "--hold",
-                 50000, "--lease", 1000, "--timeout", 1000, "--load", name, "--check",
+    rounds = 6
+
+    with Server(flag) as server, Proxy(server) as proxy, Client(server) as client:
+        def all_hold():
+            """every worker holds its key"""
+            stats = client.stats()
+            return len(stats["locks"] + stats["semaphores"]) == WORKERS
+
+        with Run("--servers", address(proxy), "--workers", WORKERS, "--rounds", rounds, "--hold",
+                 300000, "--lease", 1000, "--timeout", 1000, "--load", name, "--check",
                  "--json") as run:
-            wait_for_load(server)
+            eventually(all_hold)
+            # Without auto-release, a grant whose reply is lost lasts until its lease ends.
             time.sleep(0.1)
             proxy.cut()
             done = run.finish()
@@ -262,7 +267,7 @@ def test_a_worker_releases_what_it_held_before_it_lost_its_connection(release, n
     assert result["check"]["violations"] == 0, done.stderr
     # Without the release, a worker would wait for its own lease.
     assert result["unanswered"] == 0 and result["errors"] == {}
-    assert result["rounds"] + result["failed"] == 10 * WORKERS
+    assert result["rounds"] + result["failed"] == rounds * WORKERS
 
 
 def test_progress_and_report_show_lost_connections():
@@ -417,6 +422,33 @@ def test_variables_are_those_of_dflockctl(tls):
     assert_refused(done, "DFLOCKD_TLS")
     environment["DFLOCKD_TLS"] = "0"
     assert_refused(bench(*SHORT, environment=environment), "DFLOCKD_TLS_CA")
+
+
+def test_shared_locks_work_with_tls_and_a_secret(tls):
+    result = load(tls, *SHORT, "--load", "shared=0.5", "--keys", "shared", "--check", "--tls",
+                  "--tls-ca", tls.authority.certificate, "--tls-client-cert",
+                  tls.client.certificate, "--tls-client-key", tls.client.key,
+                  "--auth-token-file", tls.secret)
+    assert result["rounds"] == WORKERS * ROUNDS and result["readers"]["grants"] > 0
+    assert result["errors"] == {} and result["lost"] == result["check"]["violations"] == 0
+
+
+class TlsProxy(Proxy):
+    """Accepts TLS, and forwards the plain bytes."""
+
+    def __init__(self, server, pair):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        super().__init__(server, lambda client: context.wrap_socket(client, server_side=True))
+
+
+def test_a_server_without_shared_locks_is_refused_over_tls(tmp_path):
+    authority = Authority(tmp_path)
+    with cheating_server("unshared") as server, \
+            TlsProxy(server, authority.issue("server")) as proxy:
+        arguments = ("--servers", address(proxy), *SHORT, "--quiet", "--tls", "--tls-ca",
+                     authority.certificate, "--tls-server-name", "localhost")
+        assert_refused(bench(*arguments, "--load", "shared"), f"{address(proxy)}: {UNSHARED}")
 
 
 def test_a_missing_client_certificate_is_reported(tls):

@@ -3,7 +3,7 @@
 function choices(name)
 {
     if (program == "dflockd-bench" && name == "load")
-        return "lock semaphore try two-phase renew ping"
+        return "lock semaphore try two-phase renew ping shared shared-two-phase"
     if (program == "dflockd-bench" && name == "keys")
         return "own shared uniform: zipf:"
     if (program == "dflockd-bench" && name == "protocol")
