@@ -5,9 +5,8 @@
  *   state     event                              next      action
  *   AUTH      a right secret                     READY     reply: ok
  *   AUTH      any other request                  OVER      reply: error_auth
- *   READY     auth, if administrators have one:
- *             a right secret                     READY     reply: ok
- *             a wrong secret                     OVER      reply: error_auth
+ *   READY     auth (*) with a right secret       READY     reply: ok
+ *   READY     auth (*) with a wrong secret       OVER      reply: error_auth
  *   READY     a request with an answer           READY     reply: the answer
  *   READY     a request that must wait           BLOCKED
  *   READY     stats                              STATS     replies in pieces, see server/stats.h
@@ -18,6 +17,8 @@
  *   SKIPPING  the end of the line                OVER      reply: error, or error_auth without auth
  *   any but   session_fail, session_input_ended, OVER      reply: an error, or none at the end of
  *   BLOCKED   a request while the server drains            the input
+ *
+ * (*) If administrators have a secret. Otherwise the answer is error.
  *
  * The life of a blocked client, and why a connection whose client holds or waits is not idle:
  *

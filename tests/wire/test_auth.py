@@ -316,6 +316,23 @@ def becomes_administrator(server, secret):
         return reply == "ok"
 
 
+@pytest.mark.parametrize("guarded, secrets, allowed", [
+    (True, ("client",), False), (True, ("client", "client"), False), (True, ("admin",), True),
+    (True, ("client", "admin"), True), (True, ("admin", "client"), True),
+    (False, (), False), (False, ("admin",), True)])
+def test_only_the_administrators_secret_gives_the_right_to_revoke(guarded, secrets, allowed):
+    flags = ["--auth-token", "client"] if guarded else []
+    with Server(*flags, "--admin-token", "admin") as server, Client(server) as holder, \
+            Client(server) as other:
+        if guarded:
+            assert holder.call("auth", "_", "client") == "ok"
+        token = holder.acquire("key")
+        for secret in secrets:
+            assert other.call("auth", "_", secret) == "ok"
+        assert other.call("revoke", "key", f"l {token[:16]}") == ("ok" if allowed else "error")
+        assert holder.call("n", "key", token) == ("error" if allowed else "ok 33")
+
+
 @pytest.mark.parametrize("by_files", [False, True])
 def test_equal_secrets_are_refused_at_the_start(two_files, by_files):
     flags = two_files("same-s3cret\n", " same-s3cret")
