@@ -101,7 +101,7 @@ struct lock_answer {
     int outcome; /* enum dflockd_outcome, or one of the above */
     union {
         enum lock_cap cap;    /* of the answer to a request */
-        uint32_t revocations; /* of an effect, for its receiver: see server/stripes.h */
+        uint32_t lost_grants; /* of an effect, for its receiver: see server/stripes.h */
     };
     struct lock_token token;
     uint64_t lease_s;

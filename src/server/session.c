@@ -388,7 +388,7 @@ void session_effect(struct session *session, struct session_context *context,
     assert(session->state == SESSION_BLOCKED);
     session->state = SESSION_READY;
     if (grant && (answer->deadline_ns <= context->now_ns ||
-                  stripes_grant_is_revoked(context->stripes, answer, session->blocked_stripe)))
+                  stripes_grant_is_lost(context->stripes, answer, session->blocked_stripe)))
         session_reply(context, output, DFLOCKD_ERROR_LEASE_EXPIRED);
     else
         session_reply_answer(context, output, answer, grant);

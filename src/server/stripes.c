@@ -40,7 +40,7 @@ struct stripes {
     struct stripe *stripe;
     struct sleeper *sleeper;
     _Atomic uint32_t walks;       /* a bit for the number of each walk that runs */
-    _Atomic uint32_t revocations; /* written under the mutex of the grant's stripe */
+    _Atomic uint32_t lost_grants; /* written under the mutex of the grant's stripe */
     void (*lease_expired)(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);
     /* Grants and new keys write these: on cache lines apart from the members that requests read. */
     _Alignas(CACHE_LINE_BYTES) struct fences fences;
@@ -80,16 +80,24 @@ static void stripe_post_effect(void *context, uint64_t connection_id,
     uint32_t worker = connection_id_worker(connection_id);
     struct stripes_effect effect = {.connection_id = connection_id, .answer = *answer};
 
-    effect.answer.revocations = atomic_load(&stripe->stripes->revocations);
+    effect.answer.lost_grants = atomic_load(&stripe->stripes->lost_grants);
     if (mailbox_post(&stripe->stripes->sleeper[worker].mailbox, &effect))
         stripe->wake |= 1ull << worker;
+}
+
+/* Before the next grants, so that their effects carry the new count. */
+static void stripe_count_lost(struct stripe *stripe)
+{
+    atomic_fetch_add(&stripe->stripes->lost_grants, 1);
 }
 
 static void stripe_report_expiry(void *context, uint64_t connection_id, const struct lock_key *key)
 {
     struct stripe *stripe = context;
 
-    stripe->stripes->lease_expired(stripe->now_ns, connection_id, key);
+    stripe_count_lost(stripe);
+    if (stripe->stripes->lease_expired)
+        stripe->stripes->lease_expired(stripe->now_ns, connection_id, key);
 }
 
 /* A single worker takes no mutex: the atomic writes would drain its store buffer. */
@@ -197,20 +205,18 @@ bool stripes_revoke(struct stripes *stripes, uint64_t now_ns, const struct lock_
     struct stripe *stripe = stripe_enter(stripes, stripes_index(stripes, key), &now_ns);
     bool revoked;
 
-    /* First, so that the effects of the next grants carry the new count. */
-    atomic_fetch_add(&stripes->revocations, 1);
+    stripe_count_lost(stripe);
     revoked = table_revoke(&stripe->table, now_ns, key, fence, connection_id);
     stripe_leave(stripe, wake);
     return revoked;
 }
 
-bool stripes_grant_is_revoked(struct stripes *stripes, const struct lock_answer *grant,
-                              uint32_t index)
+bool stripes_grant_is_lost(struct stripes *stripes, const struct lock_answer *grant, uint32_t index)
 {
     struct stripe *stripe = &stripes->stripe[index];
     bool known;
 
-    if (atomic_load(&stripes->revocations) == grant->revocations)
+    if (atomic_load(&stripes->lost_grants) == grant->lost_grants)
         return false;
     stripe_lock(stripe);
     known = table_knows_token(&stripe->table, grant->token);
@@ -447,7 +453,7 @@ static bool stripe_init(struct stripes *stripes, uint32_t index, const struct lo
         .fence_promise = limited ? stripe_promise_fence : NULL,
         .fence_return = limited ? stripe_return_fence : NULL,
         .effect = stripe_post_effect,
-        .lease_expired = stripes->lease_expired ? stripe_report_expiry : NULL,
+        .lease_expired = stripe_report_expiry,
         .user_data = stripe,
     };
 

@@ -45,7 +45,7 @@ struct stripes_options {
 
 /*
  * A message in a mailbox: the answer to the pending request of a connection, or a notice. The
- * answer carries the number of revocations before it, see stripes_grant_is_revoked.
+ * answer carries the number of grants lost before it, see stripes_grant_is_lost.
  */
 struct stripes_effect {
     uint64_t connection_id;
@@ -95,12 +95,12 @@ bool stripes_holds(struct stripes *stripes, uint64_t connection_id, uint32_t ind
 uint32_t stripes_claims(struct stripes *stripes, uint64_t connection_id, uint32_t index);
 
 /*
- * Returns whether the grant of an effect that stripe `index` posted was revoked while it was in the
- * mailbox: then the client must not receive it. Asks the stripe only if there was a revocation
- * since.
+ * Returns whether the grant of an effect that stripe `index` posted ended while it was in the
+ * mailbox, by a revocation or by a clock that is ahead of the caller's: then the client must not
+ * receive it. Asks the stripe only if a grant was revoked or a lease ended since.
  */
-bool stripes_grant_is_revoked(struct stripes *stripes, const struct lock_answer *grant,
-                              uint32_t index);
+bool stripes_grant_is_lost(struct stripes *stripes, const struct lock_answer *grant,
+                           uint32_t index);
 
 /*
  * Starts a walk over all stripes, which the caller must end. Returns false if TABLE_WALKS_MAX walks

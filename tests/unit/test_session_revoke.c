@@ -117,6 +117,28 @@ static void a_grant_revoked_in_the_mailbox_is_not_reported(void **state)
     world_end();
 }
 
+static void a_grant_that_a_later_clock_ended_is_not_reported(void **state)
+{
+    struct peer *holder, *first, *second;
+
+    (void)state;
+    world_start((struct setting){0});
+    holder = connect_peer();
+    first = connect_peer();
+    second = connect_peer();
+    send_text(holder, "l\nk\n0\n");
+    send_text(first, "l\nk\n9 1\n");
+    send_text(second, "l\nk\n9\n");
+    send_with_token(holder, "r", "k", reply_token(holder), "");
+    /* The clock of another worker. */
+    stripes_expire(world.stripes, world.context->now_ns + 2 * SECOND, 0, &(uint32_t){STEPS},
+                   &world.context->wake);
+    deliver();
+    expect_replies(first, "error_lease_expired\n");
+    expect_replies(second, "ok T 33\n");
+    world_end();
+}
+
 static void a_grant_in_the_mailbox_survives_the_revocation_of_another(void **state)
 {
     struct peer *administrator = connect_administrator();
@@ -266,6 +288,7 @@ int main(void)
         cmocka_unit_test(a_client_without_rights_revokes_nothing),
         cmocka_unit_test(a_revoke_names_key_kind_and_fence_of_a_grant),
         cmocka_unit_test(a_grant_revoked_in_the_mailbox_is_not_reported),
+        cmocka_unit_test(a_grant_that_a_later_clock_ended_is_not_reported),
         cmocka_unit_test(a_grant_in_the_mailbox_survives_the_revocation_of_another),
         cmocka_unit_test(an_enqueued_client_learns_of_the_revocation_by_its_wait),
         cmocka_unit_test(show_lists_holders_by_grant_and_waiters_by_place),
