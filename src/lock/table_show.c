@@ -15,7 +15,8 @@ static struct lock_claim_view table_show_claim(const struct table *table, uint64
         .exclusive = claim->exclusive,
     };
 
-    if (heap_contains(&claim->deadline)) {
+    /* A claim that is only due for a grant has no request that waits. */
+    if (heap_contains(&claim->deadline) && claim->state != CLAIM_QUEUED) {
         uint64_t deadline_ns = heap_key(&table->deadlines, &claim->deadline);
 
         view.left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;

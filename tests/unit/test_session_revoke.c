@@ -210,6 +210,26 @@ static void show_lists_holders_by_grant_and_waiters_by_place(void **state)
     world_end();
 }
 
+static void a_queued_waiter_that_is_due_for_a_grant_has_no_timeout(void **state)
+{
+    struct peer *holder;
+    struct peer *queued[TABLE_GRANTS_MAX + 1];
+
+    (void)state;
+    world_start((struct setting){0});
+    holder = connect_peer();
+    send_text(holder, "l\nk\n0\n");
+    for (uint32_t i = 0; i <= TABLE_GRANTS_MAX; i++) {
+        queued[i] = connect_peer();
+        send_text(queued[i], "re\nk\n\n");
+    }
+    send_with_token(holder, "r", "k", reply_token(holder), "");
+    send_text(holder, "show\nk\nl\n");
+    assert_non_null(strstr(holder->replies, "\"waiter_count\":1"));
+    assert_non_null(strstr(holder->replies, "\"timeout_in_s\":null"));
+    world_end();
+}
+
 static void a_session_with_few_steps_leaves_show_for_another_turn(void **state)
 {
     struct peer *peer;
@@ -292,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_grant_in_the_mailbox_survives_the_revocation_of_another),
         cmocka_unit_test(an_enqueued_client_learns_of_the_revocation_by_its_wait),
         cmocka_unit_test(show_lists_holders_by_grant_and_waiters_by_place),
+        cmocka_unit_test(a_queued_waiter_that_is_due_for_a_grant_has_no_timeout),
         cmocka_unit_test(a_session_with_few_steps_leaves_show_for_another_turn),
         cmocka_unit_test(a_name_is_printable_text),
         cmocka_unit_test(a_new_connection_in_a_slot_has_no_name),
