@@ -77,6 +77,25 @@
     X(WITHOUT_FENCE, "requests without a fence")             \
     X(CLAIMS, "requests beyond the cap on claims")           \
     X(ADMINISTRATOR, "clients that became administrators")   \
+    X(REVOKED_ON_WAY, "grants revoked on their way")         \
+    X(REVOKED_ENQUEUED, "grants revoked before a w")         \
+    X(REVOKED_SEEN, "known grants revoked")                  \
+    X(REVOKED_SHARED, "shared grants revoked")               \
+    X(REVOKED_OF_GONE, "grants of lost clients revoked")     \
+    X(REVOKED_LATE, "revoked grants not reported")           \
+    X(REVOKED_NONE, "revocations without a grant")           \
+    X(REVOKE_REFUSED, "revocations without rights")          \
+    X(SHOWN, "keys shown")                                   \
+    X(SHOWN_IDLE, "idle keys shown")                         \
+    X(SHOWN_DUE, "waiters shown that were due")              \
+    X(SHOWN_PAUSED, "keys shown in a pause")                 \
+    X(SHOWN_PART, "keys shown in part")                      \
+    X(SHOWN_NAME, "names shown")                             \
+    X(SHOWN_GONE, "holders shown that are gone")             \
+    X(SHOW_LEFT, "shows left for another turn")              \
+    X(SHOW_LONG, "shows that took more than their turn")     \
+    X(NAMED, "connections named")                            \
+    X(NAME_INVALID, "invalid names")                         \
     X(CLAIMS_EACH, "requests beyond a connection's")         \
     X(FENCES_ASKED, "events while fences were low")          \
     X(WALKS, "walks through all invariants")

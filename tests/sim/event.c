@@ -14,8 +14,8 @@ static const char *const kind_words[EVENT_KINDS] = {
 };
 
 static const char *const op_words[DFLOCKD_COMMAND_COUNT] = {
-    "l",  "r",  "n",    "e",     "w",    "sl",  "sr", "sn",
-    "se", "sw", "ping", "stats", "auth", "own", "rl", "re", "name", "show", "revoke",
+    "l",    "r",     "n",    "e",   "w",  "sl", "sr",   "sn",   "se",     "sw",
+    "ping", "stats", "auth", "own", "rl", "re", "name", "show", "revoke",
 };
 
 static const char *const flaw_words[FLAWS] = {

@@ -206,6 +206,84 @@ static void choose_operation(struct generator *generator, const struct world *wo
     event->limit = random_limit(generator, event->key);
 }
 
+/* Returns the key of a grant that is on its way to its client, or -1. */
+static int key_on_way(struct generator *generator, const struct world *world)
+{
+    const struct model_mailbox *mailbox =
+        &world->model.mailboxes[random_below(generator, world->policy.workers)];
+
+    for (uint32_t i = 0; i < mailbox->count; i++) {
+        const struct model_effect *effect =
+            &mailbox->effects[(mailbox->first + i) & (MODEL_EFFECTS - 1)];
+
+        if (effect->outcome == DFLOCKD_OK && model_holds(&world->model, effect))
+            return world->model.claims[effect->claim].key;
+    }
+    return -1;
+}
+
+/* Returns the key of some holder, or -1. */
+static int key_of_holder(struct generator *generator, const struct world *world)
+{
+    const struct model *model = &world->model;
+    uint32_t start = random_below(generator, model->claim_count + 1);
+
+    for (uint32_t i = 0; i < model->claim_count; i++) {
+        const struct model_claim *claim = &model->claims[(start + i) % model->claim_count];
+
+        if (claim->state == MODEL_HOLDS)
+            return claim->key;
+    }
+    return -1;
+}
+
+/* Returns a key whose first waiter is due for a grant, else the one with most claims. */
+static int key_to_show(const struct world *world)
+{
+    const struct model *model = &world->model;
+    int most = 0;
+
+    for (uint32_t i = 0; i < model->key_count; i++) {
+        const struct model_key *key = &model->keys[i];
+
+        if (key->waiters > 0 &&
+            model->claims[key->waiting[0]].deadline_ns <= model->dues[key->stripe])
+            return (int)i;
+        if (key->holders + key->waiters > model->keys[most].holders + model->keys[most].waiters)
+            most = (int)i;
+    }
+    return most;
+}
+
+static uint16_t key_to_look_at(struct generator *generator, const struct world *world, uint8_t op)
+{
+    int key = -1;
+
+    if (one_in(generator, 2))
+        key = op == DFLOCKD_SHOW ? key_to_show(world) : key_on_way(generator, world);
+    if (key < 0 && op == DFLOCKD_REVOKE && !one_in(generator, 8))
+        key = key_of_holder(generator, world);
+    return key < 0 ? random_key(generator, world) : (uint16_t)key;
+}
+
+/* Makes a request of a client that looks on, or of an administrator. */
+static void choose_look(struct generator *generator, const struct world *world,
+                        const struct sim_peer *peer, struct event *event)
+{
+    bool becomes = world->policy.administrators && !peer->session_model.administrator;
+
+    event->op = one_in(generator, 3) ? DFLOCKD_SHOW : DFLOCKD_REVOKE;
+    event->token = (uint8_t)random_below(generator, TOKEN_CHOICES);
+    event->wait = (uint8_t)random_below(generator, 256);
+    event->key = key_to_look_at(generator, world, event->op);
+    if (event->op == DFLOCKD_REVOKE && becomes && !one_in(generator, 3)) {
+        event->op = DFLOCKD_AUTH;
+        event->wait = 1;
+    } else if (one_in(generator, 6)) {
+        event->op = DFLOCKD_NAME;
+    }
+}
+
 static struct event random_request(struct generator *generator, const struct world *world,
                                    const struct sim_peer *peer)
 {
@@ -221,6 +299,8 @@ static struct event random_request(struct generator *generator, const struct wor
         event.op = DFLOCKD_PING;
     else if (chance < 18)
         event.op = DFLOCKD_AUTH;
+    else if (chance < 80)
+        choose_look(generator, world, peer, &event);
     if (one_in(generator, 40))
         event.flaw =
             (uint8_t)random_below(generator, one_in(generator, 4) ? FLAWS : FLAW_LONG_COMMAND);

@@ -55,6 +55,7 @@ static int claim_new(struct model *model, uint32_t slot, const struct model_requ
         .slot = (uint16_t)slot,
         .client = model->clients[slot].id,
         .deadline_ns = MODEL_NEVER,
+        .since_ns = model->now_ns,
         .turn = ++model->turn,
         .lease_s = request->lease_s,
     };
@@ -248,7 +249,12 @@ void model_post(struct model *model, uint64_t client, int outcome, int claim)
 
     assert(mailbox->count <= MODEL_EFFECTS);
     *effect = (struct model_effect){
-        .client = client, .outcome = outcome, .claim = claim, .group = model->group};
+        .client = client,
+        .outcome = outcome,
+        .claim = claim,
+        .group = model->group,
+        .revocations = model->revocations,
+    };
     if (claim == MODEL_NO_CLAIM)
         return;
     effect->turn = model->claims[claim].turn;
@@ -264,6 +270,7 @@ static void grant_claim(struct model *model, int claim)
     struct model_claim *granted = &model->claims[claim];
 
     granted->state = MODEL_HOLDS;
+    granted->since_ns = model->now_ns;
     granted->turn = ++model->turn;
     granted->fence_low = model->policy.fence_first + model->grants++;
     granted->fence_high = granted->fence_low;
@@ -381,7 +388,8 @@ bool model_may_own(const struct model *model, const struct model_key *key, uint3
     return true;
 }
 
-void model_lease_ends(struct model *model, int claim)
+/* Ends a grant. A `w` that may ask for it must report that. */
+static void lose_grant(struct model *model, int claim)
 {
     struct model_enqueued *enqueued = enqueued_of(model, claim);
 
@@ -390,8 +398,13 @@ void model_lease_ends(struct model *model, int claim)
         enqueued->place = model->claims[claim].place;
         enqueued->lost = ++model->turn;
     }
-    model->leases_ended++;
     model_leave(model, claim);
+}
+
+void model_lease_ends(struct model *model, int claim)
+{
+    model->leases_ended++;
+    lose_grant(model, claim);
 }
 
 static bool is_lease_over(const struct model *model, int claim)
@@ -416,6 +429,14 @@ static int find_holder(struct model *model, uint32_t key, uint64_t fence, uint64
         return MODEL_NO_CLAIM;
     }
     return MODEL_NO_CLAIM;
+}
+
+bool model_fence(const struct model *model, int claim, uint64_t *fence)
+{
+    const struct model_claim *held = &model->claims[claim];
+
+    *fence = held->known ? held->fence : held->fence_low;
+    return held->known || held->fence_low == held->fence_high;
 }
 
 /* ---- calls ---- */
@@ -659,6 +680,29 @@ struct model_result model_renew(struct model *model, uint32_t key, uint64_t fenc
         return plain_result(DFLOCKD_ERROR);
     set_deadline(model, claim, lease_s);
     return (struct model_result){DFLOCKD_OK, MODEL_NO_CLAIM, lease_s};
+}
+
+struct model_result model_revoke(struct model *model, uint32_t key, uint64_t fence, int *revoked)
+{
+    const struct model_key *of = &model->keys[key];
+    uint64_t held;
+
+    model->revocations++;
+    *revoked = MODEL_NO_CLAIM;
+    for (uint32_t i = 0; i < of->holders; i++) {
+        int claim = of->holding[i];
+
+        if (!model_fence(model, claim, &held) || held != fence)
+            continue;
+        if (is_lease_over(model, claim)) {
+            model_lease_ends(model, claim);
+            break;
+        }
+        *revoked = claim;
+        lose_grant(model, claim);
+        return plain_result(DFLOCKD_OK);
+    }
+    return plain_result(DFLOCKD_ERROR);
 }
 
 struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,

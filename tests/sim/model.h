@@ -50,6 +50,7 @@ struct model_claim {
     uint16_t slot; /* slot of its client */
     uint64_t client;
     uint64_t deadline_ns; /* of the lease or wait; MODEL_NEVER: no request waits yet */
+    uint64_t since_ns;    /* of the request, then of the grant */
     uint64_t turn;        /* order of arrival, then of grants */
     int64_t place;        /* order among its client's claims, smallest first */
     uint64_t lease_s;
@@ -98,7 +99,8 @@ struct model_effect {
     uint64_t deadline_ns;
     uint64_t fence_low;
     uint64_t fence_high;
-    uint64_t group; /* effects of one group have no order; 0: no group */
+    uint64_t group;       /* effects of one group have no order; 0: no group */
+    uint64_t revocations; /* before it */
 };
 
 struct model_mailbox {
@@ -121,6 +123,7 @@ struct model {
     uint64_t step;   /* counts calls */
     uint64_t turn;
     uint64_t grants;         /* in all */
+    uint64_t revocations;    /* with those that found no grant */
     uint64_t fences;         /* total limit, if the policy limits them */
     uint64_t fences_are_low; /* with this many in use or promised, the table must request more */
     bool fences_called;      /* the table had to request more since the last addition */
@@ -186,8 +189,19 @@ struct model_result model_wait(struct model *model, uint32_t slot, uint32_t key,
 struct model_result model_release(struct model *model, uint32_t key, uint64_t fence, uint64_t salt);
 struct model_result model_renew(struct model *model, uint32_t key, uint64_t fence, uint64_t salt,
                                 uint64_t lease_s);
+/* `*revoked` is the claim that ended, freed but as it was; or MODEL_NO_CLAIM. */
+struct model_result model_revoke(struct model *model, uint32_t key, uint64_t fence, int *revoked);
 struct model_result model_own(struct model *model, uint32_t slot, uint32_t key, uint64_t fence,
                               uint64_t salt);
+
+/* Returns whether the fence of a held claim is certain, and sets it. */
+bool model_fence(const struct model *model, int claim, uint64_t *fence);
+
+/* Returns whether the grant of an effect still holds. */
+static inline bool model_holds(const struct model *model, const struct model_effect *effect)
+{
+    return model->claims[effect->claim].turn == effect->turn;
+}
 
 /*
  * Returns whether the holder of a key at `place` may be the latest. Several may, if the order of

@@ -40,7 +40,7 @@ enum {
 void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_t clients)
 {
     static const uint32_t idle_s[] = {0, 0, 1, 7, 60};
-    static const uint32_t steps[] = {1, 2, 5, 64, UINT32_MAX};
+    static const uint32_t steps[] = {1, 2, 5, 64, 70, 300, UINT32_MAX};
     struct seeded seeded = {.state = seed};
 
     memset(policy, 0, sizeof(*policy));
@@ -67,7 +67,7 @@ void policy_draw(struct policy *policy, uint64_t seed, uint32_t workers, uint32_
     policy->claims_max = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 200);
     policy->claims_batch = seeded_below(&seeded, 2) ? 1 : 1 + seeded_below(&seeded, 6);
     policy->claims_max_each = seeded_below(&seeded, 3) ? 0 : 1 + seeded_below(&seeded, 8);
-    policy->steps = steps[seeded_below(&seeded, 5)];
+    policy->steps = steps[seeded_below(&seeded, 7)];
     policy->grant_after_s = seeded_below(&seeded, 4) ? 0 : 1 + seeded_below(&seeded, 100);
     policy->administrators = seeded_below(&seeded, 4) == 0;
     if (workers)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "replies.h"
+#include "show_reply.h"
 #include "stats_reply.h"
 
 void session_model_start(struct session_model *session_model, bool auth)
@@ -363,6 +364,97 @@ static void serve_auth(struct world *world, struct sim_peer *peer,
     expect_outcome(world, peer, DFLOCKD_OK);
 }
 
+/* ---- name, show and revoke ---- */
+
+static void serve_name(struct world *world, struct sim_peer *peer,
+                       const struct sim_request *request)
+{
+    const struct sim_name *name = &sim_names[request->name];
+
+    world_count(world, name->json ? COVERAGE_NAMED : COVERAGE_NAME_INVALID);
+    if (name->json)
+        peer->name = name;
+    expect_outcome(world, peer, name->json ? DFLOCKD_OK : DFLOCKD_ERROR);
+}
+
+/* Takes steps, also beyond those that the session has. */
+static void take_steps(const struct world *world, struct session_model *session_model,
+                       uint32_t steps)
+{
+    uint32_t left = world->driver.steps - session_model->steps;
+
+    session_model->steps += steps < left ? steps : left;
+    session_model->overdrawn += steps < left ? 0 : steps - left;
+}
+
+static void serve_show(struct world *world, struct sim_peer *peer,
+                       const struct sim_request *request)
+{
+    struct session_model *session_model = &peer->session_model;
+    uint32_t length = reply_next(world);
+
+    if (!session_model->walked &&
+        world->driver.steps - (session_model->steps - 1) < SESSION_SHOW_MIN)
+        world_fail(world, "client %u: served `show` with few steps", peer->number);
+    world_enter(world, worker_of(world, peer), world->model.keys[request->key].stripe);
+    if (!world->model.keys[request->key].exists) {
+        expect_outcome(world, peer, DFLOCKD_ERROR);
+        return;
+    }
+    take_steps(world, session_model, show_reply_steps(&world->model, request->key));
+    /* If no later request was served, memory was short for this one: no client reads the rest. */
+    if (peer->driven.output.failed && peer->driven.start <= session_model->served_end) {
+        session_model->state = SESSION_MODEL_ENDED;
+        world->replies_at = world->replies_length;
+        return;
+    }
+    show_reply_check(world, peer, request->key, world->replies + world->replies_at, length);
+    world->replies_at += length;
+}
+
+static void count_revoked(struct world *world, const struct model_claim *claim, bool enqueued)
+{
+    const struct sim_peer *holder = &world->peers[claim->slot];
+
+    if (holder->driven.state != PEER_OPEN || holder->driven.session.connection_id != claim->client)
+        world_count(world, COVERAGE_REVOKED_OF_GONE);
+    else if (enqueued)
+        world_count(world, COVERAGE_REVOKED_ENQUEUED);
+    else if (claim->known)
+        world_count(world, COVERAGE_REVOKED_SEEN);
+    else
+        world_count(world, COVERAGE_REVOKED_ON_WAY);
+    if (!claim->exclusive)
+        world_count(world, COVERAGE_REVOKED_SHARED);
+}
+
+static void serve_revoke(struct world *world, struct sim_peer *peer,
+                         const struct sim_request *request)
+{
+    const struct model_key *key = &world->model.keys[request->key];
+    struct model_result answer = {.outcome = DFLOCKD_ERROR};
+    int claim;
+
+    if (!peer->session_model.administrator) {
+        world_count(world, COVERAGE_REVOKE_REFUSED);
+        expect_outcome(world, peer, DFLOCKD_ERROR);
+        return;
+    }
+    world_enter(world, worker_of(world, peer), key->stripe);
+    answer = model_revoke(&world->model, request->key, request->fence, &claim);
+    if (claim == MODEL_NO_CLAIM) {
+        world_count(world, COVERAGE_REVOKED_NONE);
+    } else {
+        const struct model_claim *revoked = &world->model.claims[claim];
+        const struct model_enqueued *enqueued =
+            model_enqueued(&world->model, revoked->slot, request->key);
+
+        world->revoked++;
+        count_revoked(world, revoked, enqueued && enqueued->claim == MODEL_NO_CLAIM);
+    }
+    expect_outcome(world, peer, answer.outcome);
+}
+
 static void serve_request(struct world *world, struct sim_peer *peer,
                           const struct sim_request *request)
 {
@@ -385,6 +477,12 @@ static void serve_request(struct world *world, struct sim_peer *peer,
         expect_outcome(world, peer, DFLOCKD_OK);
     } else if (request->op == DFLOCKD_STATS) {
         session_model->state = SESSION_MODEL_STATS_WAITING;
+    } else if (request->op == DFLOCKD_NAME) {
+        serve_name(world, peer, request);
+    } else if (request->op == DFLOCKD_SHOW) {
+        serve_show(world, peer, request);
+    } else if (request->op == DFLOCKD_REVOKE) {
+        serve_revoke(world, peer, request);
     } else {
         serve_key(world, peer, request);
     }
@@ -464,15 +562,37 @@ static bool may_be_skipping(const struct session_model *session_model)
            sim_request_ends_session(&session_model->request[session_model->first]);
 }
 
+/* Returns whether the next request is a `show`, valid or not. */
+static bool show_is_next(const struct sim_peer *peer)
+{
+    const struct session_model *session_model = &peer->session_model;
+    const struct sim_request *request = &session_model->request[session_model->first];
+
+    return session_model->state == SESSION_MODEL_READY && session_model->count > 0 &&
+           request->end <= peer->driven.end && request->op == DFLOCKD_SHOW &&
+           request->flaw != FLAW_COMMAND && !sim_request_ends_session(request);
+}
+
 /* A session takes a step for each request; those that statistics take are not known here. */
 static void compare_steps(struct world *world, struct sim_peer *peer,
                           const struct session_progress *progress)
 {
-    const struct session_model *session_model = &peer->session_model;
-    uint32_t left = worker_of(world, peer)->context.steps;
+    struct session_model *session_model = &peer->session_model;
+    const struct session_context *context = &worker_of(world, peer)->context;
+    uint32_t left = context->steps;
     uint32_t used = world->driver.steps - left;
 
-    if (progress->want == SESSION_WANT_TURN && left > 0 && !session_model->walked)
+    session_model->show_left = progress->want == SESSION_WANT_TURN && left > 0 &&
+                               left < SESSION_SHOW_MIN && show_is_next(peer);
+    if (session_model->show_left)
+        world_count(world, COVERAGE_SHOW_LEFT);
+    if (context->overdrawn > 0)
+        world_count(world, COVERAGE_SHOW_LONG);
+    if (!session_model->walked && context->overdrawn != session_model->overdrawn)
+        world_fail(world, "client %u: expected the session to take %u steps too many; it took %u",
+                   peer->number, session_model->overdrawn, context->overdrawn);
+    if (progress->want == SESSION_WANT_TURN && left > 0 && !session_model->walked &&
+        !session_model->show_left)
         world_fail(world, "client %u: the session had %u steps left", peer->number, left);
     if (!session_model->walked && used != session_model->steps)
         world_fail(world, "client %u: expected the session to take %u steps; it took %u",
@@ -483,12 +603,18 @@ static void compare_progress(struct world *world, struct sim_peer *peer,
                              const struct session_progress *progress)
 {
     const struct session_model *session_model = &peer->session_model;
+    uint64_t revoked = 0;
     uint32_t lines = 0;
 
     if (world->replies_at < world->replies_length)
         world_fail(world, "client %u: expected nothing more; came \"%.*s\"", peer->number,
                    (int)(world->replies_length - world->replies_at),
                    world->replies + world->replies_at);
+    for (uint32_t i = 0; i < world->policy.workers; i++)
+        revoked += world->driver.workers[i].revocations;
+    if (revoked != world->revoked)
+        world_fail(world, "client %u: expected %" PRIu64 " grants to be revoked; %" PRIu64 " were",
+                   peer->number, world->revoked, revoked);
     if (peer->driven.session.administrator != session_model->administrator)
         world_fail(world, "client %u: expected it to be %s", peer->number,
                    session_model->administrator ? "an administrator" : "no administrator");
@@ -546,10 +672,12 @@ static struct session_progress feed_session(struct world *world, struct sim_peer
     struct session_progress progress;
 
     separate_waits(world, peer);
+    worker_of(world, peer)->context.overdrawn = 0;
     progress = driver_read(&world->driver, &peer->driven);
     peer->session_model.out_of_steps = false;
     peer->session_model.walked = false;
     peer->session_model.steps = 0;
+    peer->session_model.overdrawn = 0;
     read_replies(world, peer);
     return progress;
 }
@@ -614,13 +742,17 @@ void session_model_effect(struct world *world, struct sim_peer *peer,
     if (effect->outcome == DFLOCKD_OK && effect->deadline_ns <= context->now_ns) {
         expected.outcome = DFLOCKD_ERROR_LEASE_EXPIRED;
         world_count(world, COVERAGE_LATE_GRANT);
+    } else if (effect->outcome == DFLOCKD_OK && !model_holds(&world->model, effect)) {
+        /* The next holder may have been told. */
+        expected.outcome = DFLOCKD_ERROR_LEASE_EXPIRED;
+        if (effect->revocations != world->model.revocations)
+            world_count(world, COVERAGE_REVOKED_LATE);
     } else if (effect->outcome == DFLOCKD_OK) {
         expected.granted = true;
         expected.lease_s = effect->lease_s;
         expected.fence_low = effect->fence_low;
         expected.fence_high = effect->fence_high;
-        if (world->model.claims[effect->claim].turn == effect->turn)
-            expected.claim = effect->claim;
+        expected.claim = effect->claim;
     }
     scarce_memory_watch(&world->memory, &peer->driven.output.length);
     session_effect(&peer->driven.session, context, answer, &peer->driven.output);

@@ -12,8 +12,30 @@ enum {
 };
 
 static const char *const words[DFLOCKD_COMMAND_COUNT] = {
-    "l",  "r",  "n",    "e",     "w",    "sl",  "sr", "sn",
-    "se", "sw", "ping", "stats", "auth", "own", "rl", "re", "name", "show", "revoke",
+    "l",    "r",     "n",    "e",   "w",  "sl", "sr",   "sn",   "se",     "sw",
+    "ping", "stats", "auth", "own", "rl", "re", "name", "show", "revoke",
+};
+
+#define SIXTEEN "sixteen letters."
+
+const struct sim_name sim_names[SIM_NAMES] = {
+    {"user@host program", "\"user@host program\""},
+    {"a", "\"a\""},
+    {"\"a\" \\", "\"\\\"a\\\" \\\\\""},
+    {"\xd0\xba\xe7\x8a\xac\xf0\x9f\x90\x95", "\"\xd0\xba\xe7\x8a\xac\xf0\x9f\x90\x95\""},
+    {SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN,
+     "\"" SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\""},
+    {SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN "!", NULL},
+    {"", NULL},
+    {"\x1b[31m", NULL},
+    {"a\tb", NULL},
+    {"\x7f", NULL},
+    {"\xff", NULL},
+    {"cut \xe7\x8a", NULL},
+    {"overlong \xe0\x80\xaf", NULL},
+    {"a surrogate \xed\xa0\x80", NULL},
+    {"a line \xe2\x80\xa8", NULL},
+    {"a control \xc2\x85", NULL},
 };
 
 static bool takes_wait(uint8_t op)
@@ -52,7 +74,7 @@ static void right_arg(char *to, const struct sim_request *request)
         to += snprintf(to, (size_t)(end - to), "%s", blank);
     if (takes_wait(request->op))
         to += snprintf(to, (size_t)(end - to), "%s%u%s", sign, request->wait_s, blank);
-    if (request->op == DFLOCKD_OWN)
+    if (request->op == DFLOCKD_OWN || request->op == DFLOCKD_SHOW || request->op == DFLOCKD_REVOKE)
         to += snprintf(to, (size_t)(end - to), "%s%s", key_is_semaphore(request->key) ? "s" : "l",
                        blank);
     if (takes_token(request->op))
@@ -63,7 +85,11 @@ static void right_arg(char *to, const struct sim_request *request)
         to += snprintf(to, (size_t)(end - to), "%s%u%s", sign, request->limit, blank);
     if (takes_lease(request->op) && request->lease_s)
         to += snprintf(to, (size_t)(end - to), "%s%u", sign, request->lease_s);
-    if (sim_request_is_keyless(request->op))
+    if (request->op == DFLOCKD_REVOKE)
+        snprintf(to, (size_t)(end - to), "%016llx", (unsigned long long)request->fence);
+    if (request->op == DFLOCKD_NAME)
+        snprintf(to, (size_t)(end - to), "%s", sim_names[request->name].text);
+    else if (sim_request_is_keyless(request->op))
         snprintf(to, (size_t)(end - to), "what %s", "ever");
 }
 

@@ -23,6 +23,7 @@ struct sim_request {
     uint8_t flaw;
     uint8_t style;
     bool administrator; /* of `auth`: the secret is the administrators' */
+    uint8_t name;       /* of `name`, among sim_names */
     uint16_t key;
     uint32_t wait_s;
     uint32_t limit;
@@ -35,8 +36,20 @@ struct sim_request {
 /* Returns whether the server ignores the key, or the key and the arg. */
 static inline bool sim_request_is_keyless(uint8_t op)
 {
-    return op == DFLOCKD_PING || op == DFLOCKD_STATS || op == DFLOCKD_AUTH;
+    return op == DFLOCKD_PING || op == DFLOCKD_STATS || op == DFLOCKD_AUTH || op == DFLOCKD_NAME;
 }
+
+/* The arg of `name`. */
+struct sim_name {
+    const char *text;
+    const char *json; /* as `show` must write it, with quotes; NULL: the name is not valid */
+};
+
+enum {
+    SIM_NAMES = 16
+};
+
+extern const struct sim_name sim_names[SIM_NAMES];
 
 /* Returns whether the command takes a lock shared. */
 static inline bool sim_request_is_shared(uint8_t op)

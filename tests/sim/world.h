@@ -61,8 +61,10 @@ struct session_model {
     bool full;    /* stopped until the peer reads */
     /* Of the last reading: */
     bool out_of_steps;
+    bool show_left;        /* it left `show` for a turn with more steps */
     bool walked;           /* it wrote statistics */
-    uint32_t steps;        /* requests served, and stripes whose claims were counted */
+    uint32_t steps;        /* for requests, stripes whose claims were counted, claims shown */
+    uint32_t overdrawn;    /* beyond those that it had */
     uint32_t claims_bound; /* the client has at most so many claims */
     uint8_t watched_stripe;
     uint64_t stripes;    /* bits of the stripes of its requests */
@@ -75,10 +77,11 @@ struct session_model {
 
 struct sim_peer {
     struct peer driven;
-    bool slow;       /* it does not read */
-    uint32_t number; /* of the peer, from 0 */
-    uint32_t length; /* bytes sent; `driven.end` of these are received */
-    size_t compared; /* output bytes compared but not read */
+    bool slow;                   /* it does not read */
+    uint32_t number;             /* of the peer, from 0 */
+    uint32_t length;             /* bytes sent; `driven.end` of these are received */
+    size_t compared;             /* output bytes compared but not read */
+    const struct sim_name *name; /* NULL: none */
     struct session_model session_model;
     uint8_t wire[WIRE_MAX];
 };
@@ -104,6 +107,7 @@ struct world {
     uint64_t clock_ns;
     uint32_t ticks;
     uint32_t walks;         /* running `stats` */
+    uint64_t revoked;       /* grants, as the log must have them */
     uint64_t woken;         /* workers to wake since they fell asleep */
     uint64_t wakes;         /* in this event */
     bool fence_store_woken; /* since the last addition of fences */

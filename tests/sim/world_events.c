@@ -56,6 +56,7 @@ static void open_peer(struct world *world, struct sim_peer *peer)
     peer->slow = false;
     peer->compared = 0;
     peer->length = 0;
+    peer->name = NULL;
     session_model_start(&peer->session_model, world->policy.auth);
     model_open(&world->model, peer->number, peer->driven.session.connection_id);
 }
@@ -168,7 +169,10 @@ static void run_turn(struct world *world, struct sim_peer *peer)
     if (peer->driven.state != PEER_OPEN || !driver_can_continue(&peer->driven))
         return;
     wake_worker(world, peer->driven.worker);
+    if (peer->session_model.show_left && world->driver.steps < SESSION_SHOW_MIN)
+        world->driver.steps = SESSION_SHOW_MIN;
     session_model_read(world, peer);
+    world->driver.steps = world->policy.steps;
     act_on_want(world, peer);
 }
 
@@ -257,6 +261,26 @@ static void choose_token(const struct world *world, const struct sim_peer *peer,
     request->salt = old->salt;
 }
 
+/* Chooses the fence of a grant that its client does not know, of a holder or of an earlier one. */
+static void choose_fence(const struct world *world, const struct event *event,
+                         struct sim_request *request)
+{
+    const struct model_key *of = &world->model.keys[event->key];
+    uint64_t fence;
+
+    if (event->token == TOKEN_STALE)
+        return;
+    for (uint32_t i = 0; i < of->holders; i++) {
+        int claim = of->holding[(event->wait + i) % of->holders];
+
+        if (!model_fence(&world->model, claim, &fence))
+            continue;
+        request->fence = fence;
+        if (event->token != TOKEN_OWN || !world->model.claims[claim].known)
+            return;
+    }
+}
+
 /* Returns a flaw that makes this request invalid. */
 static uint8_t choose_flaw(const struct event *event)
 {
@@ -274,6 +298,7 @@ static void send_request(struct world *world, struct sim_peer *peer, const struc
         .flaw = choose_flaw(event),
         .style = event->style,
         .administrator = world->policy.administrators && event->wait % 2,
+        .name = event->wait % SIM_NAMES,
         .key = event->key,
         .wait_s = event->wait,
         .limit = key_is_semaphore(event->key) ? event->limit : 1,
@@ -289,6 +314,8 @@ static void send_request(struct world *world, struct sim_peer *peer, const struc
     if (peer->session_model.state == SESSION_MODEL_BLOCKED)
         world_count(world, COVERAGE_BEHIND_BLOCKED);
     choose_token(world, peer, event, &request);
+    if (event->op == DFLOCKD_REVOKE && event->token != TOKEN_STRANGE)
+        choose_fence(world, event, &request);
     peer->length += sim_request_write((char *)peer->wire + peer->length, &request, &world->names);
     request.end = peer->length;
     session_model_add_request(peer, &request);
