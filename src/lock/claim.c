@@ -126,6 +126,7 @@ struct claim *claim_create(struct table *table, uint64_t connection_id, struct r
     claim->client = client;
     claim->resource = resource;
     claim->lease_s = lease_s & CLAIM_LEASE_MASK;
+    claim->due = 0;
     claim->start_low = 0;
     claim->state = form.two_phase ? CLAIM_QUEUED : CLAIM_BLOCKED;
     claim->start = 0;
@@ -148,15 +149,21 @@ void claim_set_deadline(struct table *table, uint64_t now_ns, struct claim *clai
     claim_set_key(table, claim, now_ns + seconds * NS_PER_S);
 }
 
-void claim_set_due(struct table *table, struct claim *claim)
+void claim_set_due(struct table *table, uint64_t now_ns, struct claim *claim)
 {
-    claim_set_key(table, claim, ++table->grants_due);
+    uint64_t key = ++table->grants_due;
+
+    if (table->grants_in_row >= TABLE_GRANTS_IN_ROW_MAX) {
+        table->grants_in_row = 0;
+        key = now_ns;
+    }
+    claim_set_key(table, claim, key);
+    claim->due = 1;
 }
 
-bool claim_is_due(const struct table *table, const struct claim *claim)
+bool claim_is_due(const struct claim *claim)
 {
-    return claim_is(claim, CLAIMS_WAITING) && heap_contains(&claim->deadline) &&
-           heap_key(&table->deadlines, &claim->deadline) <= table->grants_due;
+    return claim_is(claim, CLAIMS_WAITING) && claim->due;
 }
 
 bool claim_lease_is_over(const struct table *table, uint64_t now_ns, const struct claim *claim)

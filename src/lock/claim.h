@@ -48,10 +48,11 @@ void claim_set_deadline(struct table *table, uint64_t now_ns, struct claim *clai
 
 /*
  * Makes a waiting claim due for a grant, in the order of these calls and before all deadlines: its
- * key in the heap is below all times. The claim must be the first waiter.
+ * key in the heap is below all times. After TABLE_GRANTS_IN_ROW_MAX such grants the key is
+ * `now_ns`: deadlines that are over come first. The claim must be the first waiter.
  */
-void claim_set_due(struct table *table, struct claim *claim);
-bool claim_is_due(const struct table *table, const struct claim *claim);
+void claim_set_due(struct table *table, uint64_t now_ns, struct claim *claim);
+bool claim_is_due(const struct claim *claim);
 
 bool claim_lease_is_over(const struct table *table, uint64_t now_ns, const struct claim *claim);
 

@@ -124,7 +124,8 @@ struct claim {
     union {
         struct {                     /* waiting */
             uint64_t lease_s : 34;   /* of the grant to come */
-            uint64_t start_low : 30; /* see claim_start_wait */
+            uint64_t due : 1;        /* for a grant, see claim_set_due */
+            uint64_t start_low : 29; /* see claim_start_wait */
         };
         uint64_t salt; /* holding: of the token */
     };
@@ -189,7 +190,8 @@ enum {
     LIMIT_MASK = (1 << 21) - 1,
     CLAIM_STATE_MASK = (1 << 3) - 1,
     CLAIM_START_MASK = (1 << 27) - 1,
-    CLAIM_START_LOW_MASK = (1 << 30) - 1,
+    CLAIM_START_LOW_BITS = 29,
+    CLAIM_START_LOW_MASK = (1 << CLAIM_START_LOW_BITS) - 1,
     KEY_LENGTH_MASK = (1 << 9) - 1,
     IDLE_NOTES_MASK = (1 << TABLE_WALKS_MAX) - 1
 };
@@ -230,7 +232,7 @@ static inline void claim_start_wait(struct claim *claim, uint64_t now_ns)
     uint64_t start = now_ns >> CLAIM_WAIT_SHIFT;
 
     claim->start_low = start & CLAIM_START_LOW_MASK;
-    claim->start = (uint32_t)(start >> 30) & CLAIM_START_MASK;
+    claim->start = (uint32_t)(start >> CLAIM_START_LOW_BITS) & CLAIM_START_MASK;
 }
 
 static inline void claim_start_hold(struct claim *claim, uint64_t now_ns)
@@ -241,7 +243,7 @@ static inline void claim_start_hold(struct claim *claim, uint64_t now_ns)
 /* Returns how long a claim has waited. */
 static inline uint64_t claim_waited_ns(const struct claim *claim, uint64_t now_ns)
 {
-    uint64_t start = (uint64_t)claim->start << 30 | claim->start_low;
+    uint64_t start = (uint64_t)claim->start << CLAIM_START_LOW_BITS | claim->start_low;
 
     return ((now_ns >> CLAIM_WAIT_SHIFT) - start) << CLAIM_WAIT_SHIFT;
 }

@@ -178,10 +178,10 @@ static bool resource_can_grant(const struct table *table, const struct resource 
            claim_slots(resource_first_waiter(resource)) <= resource_slots_left(resource);
 }
 
-void resource_grant_later(struct table *table, struct resource *resource)
+void resource_grant_later(struct table *table, uint64_t now_ns, struct resource *resource)
 {
     if (resource_can_grant(table, resource))
-        claim_set_due(table, resource_first_waiter(resource));
+        claim_set_due(table, now_ns, resource_first_waiter(resource));
 }
 
 void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resource *resource,
@@ -192,7 +192,7 @@ void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resourc
         uint64_t lease_s = claim->lease_s;
 
         if (most-- == 0) {
-            claim_set_due(table, claim);
+            claim_set_due(table, now_ns, claim);
             return;
         }
         list_remove(&claim->queue_link);
@@ -341,8 +341,9 @@ void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *cl
     uint64_t connection_id = client_connection_id(table, claim->client);
     struct resource *resource = claim->resource;
 
-    if (claim_is_due(table, claim)) {
+    if (claim_is_due(claim)) {
         /* If the table has stopped granting since, the claim waits for the drain. */
+        claim->due = 0;
         heap_remove(&table->deadlines, &claim->deadline);
         resource_grant_waiters(table, now_ns, resource, 1);
         return;

@@ -49,7 +49,7 @@ void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resourc
                             uint32_t most);
 
 /* Makes the first waiter due for a grant if it can be granted its slots. */
-void resource_grant_later(struct table *table, struct resource *resource);
+void resource_grant_later(struct table *table, uint64_t now_ns, struct resource *resource);
 
 /* Each frees the claim. */
 void resource_remove_waiter(struct table *table, uint64_t now_ns, struct claim *claim);

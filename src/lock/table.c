@@ -120,6 +120,7 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
 static struct lock_answer table_block(struct table *table, uint64_t now_ns, struct claim *claim,
                                       uint64_t wait_s)
 {
+    claim->due = 0;
     claim_set_deadline(table, now_ns, claim, wait_s);
     return answer_plain(LOCK_PENDING);
 }
@@ -179,7 +180,7 @@ static struct lock_answer table_wait(struct table *table, uint64_t now_ns,
         resource_remove_lost(table, claim);
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
-    if (claim_is_due(table, claim))
+    if (claim_is_due(claim))
         resource_grant_waiters(table, now_ns, claim->resource, 1);
     if (claim_is(claim, CLAIMS_HOLDING) && claim_lease_is_over(table, now_ns, claim)) {
         resource_report_expiry(table, claim);
@@ -427,16 +428,27 @@ void table_stop_granting(struct table *table)
     heap_remove(&table->deadlines, &table->resumption);
 }
 
+struct table_resumption {
+    struct table *table;
+    uint64_t now_ns;
+};
+
 static void table_resume_resource(void *context, struct map_link *link)
 {
-    resource_grant_later(context, CONTAINER_OF(link, struct resource, link));
+    const struct table_resumption *resumption = context;
+
+    resource_grant_later(resumption->table, resumption->now_ns,
+                         CONTAINER_OF(link, struct resource, link));
 }
 
 /* Ends the pause, and makes the first waiters in one bucket due for a grant. */
-static void table_resume(struct table *table)
+static void table_resume(struct table *table, uint64_t now_ns)
 {
+    struct table_resumption resumption = {.table = table, .now_ns = now_ns};
+
     table->paused = false;
-    table->resumed = map_walk(&table->resources, table->resumed, table_resume_resource, table);
+    table->resumed =
+        map_walk(&table->resources, table->resumed, table_resume_resource, &resumption);
     if (table->resumed == 0)
         heap_remove(&table->deadlines, &table->resumption);
 }
@@ -446,8 +458,11 @@ static void table_expire_first(struct table *table, uint64_t now_ns)
     struct heap_node *first = heap_top(&table->deadlines);
     struct claim *claim = CONTAINER_OF(first, struct claim, deadline);
 
+    bool due = first != &table->resumption && claim_is_due(claim);
+
+    table->grants_in_row = due ? table->grants_in_row + 1 : 0;
     if (first == &table->resumption)
-        table_resume(table);
+        table_resume(table, now_ns);
     else if (claim_is(claim, CLAIMS_HOLDING))
         resource_expire_lease(table, now_ns, claim);
     else
@@ -502,6 +517,7 @@ bool table_init(struct table *table, const struct lock_context *context,
     table->resumed = 0;
     table->resumption.place = 0;
     table->grants_due = 0;
+    table->grants_in_row = 0;
     table->claims_room = budget->claims_max ? 0 : UINT32_MAX;
     table->claims_spare = budget->claims_max ? 2 * (budget->claims_batch - 1) : UINT32_MAX;
     list_init(&table->idle);

@@ -47,6 +47,8 @@ enum {
      * the next one is due for a grant, and table_expire goes on.
      */
     TABLE_GRANTS_MAX = 4,
+    /* So many grants to due waiters may delay deadlines that are over. */
+    TABLE_GRANTS_IN_ROW_MAX = 1024,
     TABLE_CLAIM_POOLS = 4, /* for each size of claims */
     TABLE_SHOWN_MAX = 100  /* holders and waiters, see struct lock_details */
 };
@@ -176,7 +178,8 @@ struct table {
     bool paused;                 /* grants nothing */
     uint64_t resumed;            /* position of the walk that follows the pause */
     struct heap_node resumption; /* at the end of the pause, until the walk ends */
-    uint64_t grants_due; /* last key of a waiter that is due for a grant, see claim_set_due */
+    uint64_t grants_due;    /* last key of a waiter that is due for a grant, see claim_set_due */
+    uint32_t grants_in_row; /* to due waiters, without another deadline in between */
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pools[TABLE_CLAIM_POOLS];
     struct pool client_pool;

@@ -40,8 +40,7 @@ static void table_check_first_waiter(struct table_counts *counts, const struct r
 
     table_check_that(counts,
                      counts->table->paused || heap_contains(&counts->table->resumption) ||
-                         claim_is_due(counts->table, first) ||
-                         claim_slots(first) > resource_slots_left(resource),
+                         claim_is_due(first) || claim_slots(first) > resource_slots_left(resource),
                      "a waiter beside free slots");
 }
 

@@ -97,6 +97,52 @@ static void many_readers_are_granted_in_parts(void **state)
                "6 w k 9 = ok g 90", "order e g", "order g f"));
 }
 
+/*
+ * READERS wait for the writer on "k" with `re`, so that their grants have no effects. A lease on
+ * "j", for which another client waits, is over when the readers are due.
+ */
+static void many_readers_do_not_delay_the_end_of_a_lease(void **state)
+{
+    enum {
+        READERS = 5 * TABLE_GRANTS_IN_ROW_MAX,
+        WRITER = 1,
+        HOLDER,
+        WAITER,
+        FIRST_READER
+    };
+    static struct fixture fixture;
+    static struct lock_details details;
+    struct lock_key key;
+    struct lock_key other;
+    struct lock_token token;
+    uint32_t steps = TABLE_GRANTS_IN_ROW_MAX + 8;
+
+    (void)state;
+    fixture_start(&fixture, &(struct rules){0});
+    key = fixture_key(&fixture, LOCK_KIND_LOCK, "k");
+    other = fixture_key(&fixture, LOCK_KIND_LOCK, "j");
+    token = apply_to_table(&fixture.table, 0, acquire_request(WRITER, &key, 1, 0, 90)).token;
+    for (uint64_t i = 0; i < READERS; i++) {
+        struct lock_request request = enqueue_request(FIRST_READER + i, &key, 1, 90);
+
+        request.command = DFLOCKD_ENQUEUE_SHARED;
+        assert_int_equal(apply_to_table(&fixture.table, 0, request).outcome, DFLOCKD_QUEUED);
+    }
+    apply_to_table(&fixture.table, 0, acquire_request(HOLDER, &other, 1, 0, 10));
+    apply_to_table(&fixture.table, 0, acquire_request(WAITER, &other, 1, 90, 90));
+    fixture.now_ns = 10 * FIXTURE_SECOND;
+    apply_to_table(&fixture.table, fixture.now_ns, release_request(&key, token));
+    assert_true(table_expire(&fixture.table, fixture.now_ns, &steps));
+    assert_int_equal(fixture.effect_count, 1);
+    assert_int_equal(fixture.effects[0].connection_id, WAITER);
+    fixture_check(&fixture);
+    fixture_expire(&fixture, 100);
+    assert_true(table_show(&fixture.table, fixture.now_ns, &key, &details));
+    assert_int_equal(details.holder_count, READERS);
+    fixture.effect_count = 0;
+    fixture_end(&fixture);
+}
+
 static void a_waiter_that_is_due_may_wait_leave_or_be_passed_on(void **state)
 {
     (void)state;
@@ -205,6 +251,7 @@ int main(void)
         cmocka_unit_test(a_waiter_behind_the_first_leaves_alone),
         cmocka_unit_test(shared_leases_end_one_by_one),
         cmocka_unit_test(many_readers_are_granted_in_parts),
+        cmocka_unit_test(many_readers_do_not_delay_the_end_of_a_lease),
         cmocka_unit_test(a_waiter_that_is_due_may_wait_leave_or_be_passed_on),
         cmocka_unit_test(shared_claims_change_their_client),
         cmocka_unit_test(one_place_in_the_queue_for_each_client_and_key),
