@@ -58,36 +58,48 @@ static void credentials_reload_tls(struct credentials *credentials)
     }
 }
 
-static const char *const credentials_same_secret[SECRETS_ROLES] = {
-    [SECRETS_CLIENT] = "a secret of administrators; give clients another one",
-    [SECRETS_ADMINISTRATOR] = "a secret of clients; give administrators another one",
-};
+/* `error` NULL: there is none. */
+static void credentials_log_secret(enum log_level level, const char *message,
+                                   const struct credentials *credentials, enum secrets_role role,
+                                   const char *error)
+{
+    static const char *const names[SECRETS_ROLES] = {
+        [SECRETS_CLIENT] = "client",
+        [SECRETS_ADMINISTRATOR] = "administrator",
+    };
+
+    log_line(level, message, "file", credentials->options->secrets[role].source, "role",
+             names[role], error ? "error" : NULL, error, NULL);
+}
 
 /* Clients need time to learn the new secret. An open connection keeps its rights. */
 static void credentials_reload_secret(struct credentials *credentials, enum secrets_role role,
                                       uint64_t now_ns)
 {
-    const char *file = credentials->options->secrets[role].source;
-    const char *role_key = role == SECRETS_ADMINISTRATOR ? "role" : NULL;
+    static const char refused[] = "secret not reloaded, the old one stays";
+    static const char *const taken[SECRETS_ROLES] = {
+        [SECRETS_CLIENT] = "a secret of administrators; give clients another one",
+        [SECRETS_ADMINISTRATOR] = "a secret of clients; give administrators another one",
+    };
     uint64_t ends_ns = now_ns + credentials->options->read_timeout_s * NS_PER_S;
     char problem[AUTH_TOKEN_PROBLEM_MAX];
-    char *token = auth_token_reread(file, problem);
-    enum secrets_change change = SECRETS_OF_OTHER;
+    char *token = auth_token_reread(credentials->options->secrets[role].source, problem);
 
-    if (token)
-        change = secrets_change(&credentials->secrets, role, token, now_ns, ends_ns);
-    switch (change) {
+    if (!token) {
+        credentials_log_secret(LOG_ERROR, refused, credentials, role, problem);
+        return;
+    }
+    switch (secrets_change(&credentials->secrets, role, token, now_ns, ends_ns)) {
     case SECRETS_CHANGED:
         if (ends_ns < credentials->secret_ends_ns)
             credentials->secret_ends_ns = ends_ns;
-        log_line(LOG_INFO, "secret reloaded", "file", file, role_key, "administrator", NULL);
+        credentials_log_secret(LOG_INFO, "secret reloaded", credentials, role, NULL);
         break;
     case SECRETS_UNCHANGED:
-        log_line(LOG_INFO, "secret unchanged", "file", file, role_key, "administrator", NULL);
+        credentials_log_secret(LOG_INFO, "secret unchanged", credentials, role, NULL);
         break;
     case SECRETS_OF_OTHER:
-        log_line(LOG_ERROR, "secret not reloaded, the old one stays", "file", file, "error",
-                 token ? credentials_same_secret[role] : problem, role_key, "administrator", NULL);
+        credentials_log_secret(LOG_ERROR, refused, credentials, role, taken[role]);
         break;
     }
 }
