@@ -111,6 +111,12 @@ struct dflockd_options {
      * "localhost" for a Unix socket. */
     const char *tls_server_name;
     bool tls_insecure; /* accept any certificate */
+    /*
+     * The name of the connections, which the server shows to its administrators: up to 128 bytes of
+     * printable UTF-8. NULL, the default: `user@host program`. "": none. Servers that do not know
+     * names do not get it.
+     */
+    const char *name;
     /* For name look-up, connecting, TLS handshake and authentication together. Default: 10,000. */
     uint32_t connect_timeout_ms;
     /* For a reply. A request that waits for other holders adds its own timeout. Default: 5,000. */
@@ -144,15 +150,19 @@ struct dflockd_request {
     uint64_t timeout_s; /* ACQUIRE, ACQUIRE_SHARED, WAIT */
     uint64_t lease_s;   /* ACQUIRE, ENQUEUE, RENEW, also shared; 0: the server's default */
     uint32_t limit;     /* SEMAPHORE_ACQUIRE, SEMAPHORE_ENQUEUE */
-    bool semaphore;     /* OWN: the token is of a semaphore */
+    bool semaphore;     /* OWN, SHOW, REVOKE: the key is of a semaphore */
     const char *token;  /* RELEASE, RENEW, OWN: of the grant; AUTH: the secret */
-    uint64_t reserved[4];
+    const char *text;   /* NAME: the name of the connection */
+    uint64_t fence;     /* REVOKE: of the grant */
+    uint64_t reserved[2];
 };
 
 struct dflockd_reply {
     /*
      * Any command: DONE, FAILED or DRAINING.
      * RELEASE, RENEW, OWN: also NOT_HELD.
+     * SHOW, REVOKE: NOT_HELD instead of FAILED, also if the server does not know the command.
+     * NAME: UNSUPPORTED instead of FAILED.
      * ACQUIRE, ENQUEUE, WAIT: also WAITING (queued), TIMED_OUT, LOST, ALREADY, NOT_ENQUEUED,
      * LIMIT_MISMATCH, MAX_LOCKS or MAX_WAITERS.
      * ACQUIRE_SHARED, ENQUEUE_SHARED: as those, but UNSUPPORTED instead of FAILED.
@@ -163,8 +173,8 @@ struct dflockd_reply {
     uint64_t fence;                       /* of a grant, else 0 */
     uint64_t lease_s;                     /* of a grant or a renewal, else 0 */
     /*
-     * STATS: JSON with a terminating 0, valid until the next call for the connection. Else, and for
-     * a connection that streams texts, NULL.
+     * STATS, SHOW: JSON with a terminating 0, valid until the next call for the connection. Else,
+     * and for a connection that streams texts, NULL.
      */
     const char *text;
     size_t text_length;
@@ -217,10 +227,10 @@ enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connec
                                                struct dflockd_reply *reply);
 
 /*
- * From now on, dflockd_connection_receive calls `take` with each part of the text of a STATS reply
- * that arrives, and stores no text. The text is complete when receive returns DONE. `take` must not
- * use the connection. Call this only while no STATS is pending. If `take` is NULL, later texts are
- * stored.
+ * From now on, dflockd_connection_receive calls `take` with each part of the text of a STATS or
+ * SHOW reply that arrives, and stores no text. The text is complete when receive returns DONE.
+ * `take` must not use the connection. Call this only while neither is pending. If `take` is NULL,
+ * later texts are stored.
  */
 void dflockd_connection_stream_text(struct dflockd_connection *connection,
                                     dflockd_text_function *take, void *context);
@@ -430,6 +440,24 @@ const char *dflockd_lock_key(const struct dflockd_lock *lock);
  */
 enum dflockd_status dflockd_client_stats(struct dflockd_client *client, size_t server, char **json);
 enum dflockd_status dflockd_client_ping(struct dflockd_client *client, size_t server);
+
+/*
+ * Sets `*json` to what the server of the key knows about a lock or semaphore: its holders, with
+ * fences, names and addresses, and its waiters (dflockd-protocol(7)). Waits and returns as
+ * dflockd_client_stats, or NOT_HELD (the server does not know the key), or UNSUPPORTED. On DONE the
+ * caller must free(3) `*json`.
+ */
+enum dflockd_status dflockd_client_show(struct dflockd_client *client, const char *key,
+                                        bool semaphore, char **json);
+
+/*
+ * Ends a grant, as if its lease were over. The `auth_token` of the client must be the secret of
+ * administrators. Waits and returns as dflockd_client_stats, or NOT_HELD (there is no such grant,
+ * or the secret is that of ordinary clients), or UNSUPPORTED. The holder finds out when it renews
+ * or releases.
+ */
+enum dflockd_status dflockd_client_revoke(struct dflockd_client *client, const char *key,
+                                          bool semaphore, uint64_t fence);
 
 /* Returns the number of the server for a key, by the client's shard function. */
 size_t dflockd_client_server(struct dflockd_client *client, const char *key);

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/name.h"
+
 enum {
-    ARGUMENT_MAX = 96, /* bytes of an arg line, except that of `auth` */
+    ARGUMENT_MAX = 96, /* bytes of an arg line, except those of `auth` and `name` */
     WORD_MAX = 8       /* bytes of a command's word */
 };
 
@@ -29,6 +31,7 @@ struct form {
     bool limit;
     bool lease;
     bool token;
+    bool fence;
     enum dflockd_status error; /* of the reply `error`; DONE: FAILED */
 };
 
@@ -78,6 +81,16 @@ static const struct form forms[DFLOCKD_COMMAND_COUNT] = {
                                 .key = true,
                                 .lease = true,
                                 .error = DFLOCKD_STATUS_UNSUPPORTED},
+    [DFLOCKD_NAME] = {.shape = SHAPE_BARE, .error = DFLOCKD_STATUS_UNSUPPORTED},
+    [DFLOCKD_SHOW] = {.shape = SHAPE_TEXT,
+                      .key = true,
+                      .kind = true,
+                      .error = DFLOCKD_STATUS_NOT_HELD},
+    [DFLOCKD_REVOKE] = {.shape = SHAPE_BARE,
+                        .key = true,
+                        .kind = true,
+                        .fence = true,
+                        .error = DFLOCKD_STATUS_NOT_HELD},
 };
 
 /* ---- requests ---- */
@@ -124,6 +137,8 @@ bool codec_request_is_valid(const struct dflockd_request *request)
         return false;
     if (request->command == DFLOCKD_AUTH)
         return codec_secret_is_valid(request->token);
+    if (request->command == DFLOCKD_NAME)
+        return request->text && name_is_valid(request->text);
     form = &forms[request->command];
     if (form->key && !codec_key_is_valid(request->key))
         return false;
@@ -137,10 +152,20 @@ bool codec_request_is_valid(const struct dflockd_request *request)
            (request->token && codec_token_is_valid(request->token, strlen(request->token)));
 }
 
+/* Returns the arg of a command that takes any text; NULL if it takes fields. */
+static const char *codec_free_argument(const struct dflockd_request *request)
+{
+    if (request->command == DFLOCKD_NAME)
+        return request->text;
+    return request->command == DFLOCKD_AUTH ? request->token : NULL;
+}
+
 size_t codec_request_size_max(const struct dflockd_request *request)
 {
-    if (request->command == DFLOCKD_AUTH)
-        return WORD_MAX + strlen(request->token) + 4;
+    const char *argument = codec_free_argument(request);
+
+    if (argument)
+        return WORD_MAX + strlen(argument) + 4;
     return WORD_MAX + DFLOCKD_KEY_MAX + ARGUMENT_MAX + 4;
 }
 
@@ -152,16 +177,18 @@ size_t codec_encode_request(uint8_t *to, const struct dflockd_request *request)
 #undef X
     };
     const struct form *form = &forms[request->command];
-    const char *argument = request->token;
+    const char *argument = codec_free_argument(request);
     char text[ARGUMENT_MAX];
     int length = 0;
 
-    if (request->command != DFLOCKD_AUTH) {
+    if (!argument) {
         text[0] = '\0';
         if (form->kind)
             length += sprintf(text + length, " %c", request->semaphore ? 's' : 'l');
         if (form->token)
             length += sprintf(text + length, " %s", request->token);
+        if (form->fence)
+            length += sprintf(text + length, " %016" PRIx64, request->fence);
         if (form->timeout)
             length += sprintf(text + length, " %" PRIu64, request->timeout_s);
         if (form->limit)

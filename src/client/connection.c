@@ -70,23 +70,70 @@ struct dflockd_connection {
     bool write_closed;           /* the peer accepts no more bytes; it may have sent a reason */
     bool read_closed;            /* the peer has ended TLS */
     bool auth_pending;           /* the first pending request is `auth` */
+    uint32_t introductions;      /* the next pending requests: the probe, then `name` */
+    bool name_refused;           /* by `error`, and no reply has followed */
+    size_t name_length;          /* bytes of the request, if it waits for the reply to the probe */
     struct connector *connector; /* in STAGE_CONNECTING, else NULL */
     uint64_t deadline_ns;        /* of all stages before STAGE_READY */
     struct tls *tls;             /* NULL: none */
     char *server_name;           /* borrowed by `tls` */
     struct pending pending;
     struct buffer requests;
+    size_t sendable; /* bytes at the front of `requests` that do not wait for the probe */
     struct buffer encrypted;
     struct buffer input;
     size_t scanned;                   /* bytes at the front of the input without a newline */
     size_t taken;                     /* bytes at the front of the input that the caller received */
     dflockd_text_function *take_text; /* NULL: the input stores texts */
     void *take_context;
-    bool passing;                /* `take_text` has received the beginning of a text */
-    size_t passed;               /* bytes of it */
+    bool passing;                  /* `take_text` has received the beginning of a text */
+    size_t passed;                 /* bytes of it */
+    struct extensions *extensions; /* of the server: the client's, or `own_extensions` */
+    struct extensions own_extensions;
     char text[ADDRESS_TEXT_MAX]; /* the server's address */
     char problem[DFLOCKD_PROBLEM_MAX];
 };
+
+/* ---- pending requests ---- */
+
+/* Returns false if out of memory. */
+static bool pending_push(struct pending *pending, enum dflockd_command command)
+{
+    if (pending->count == pending->capacity) {
+        uint32_t capacity = pending->capacity ? pending->capacity * 2 : PENDING_MIN;
+        uint8_t *commands = malloc(capacity);
+
+        if (!commands)
+            return false;
+        for (uint32_t i = 0; i < pending->count; i++)
+            commands[i] = pending->commands[(pending->first + i) & (pending->capacity - 1)];
+        free(pending->commands);
+        pending->commands = commands;
+        pending->first = 0;
+        pending->capacity = capacity;
+    }
+    pending->commands[(pending->first + pending->count++) & (pending->capacity - 1)] =
+        (uint8_t)command;
+    return true;
+}
+
+static enum dflockd_command pending_first(const struct pending *pending)
+{
+    return pending->commands[pending->first];
+}
+
+/* Returns whether the next reply may be a text of any length. */
+static bool pending_is_text(const struct pending *pending)
+{
+    return pending->count > 0 &&
+           (pending_first(pending) == DFLOCKD_STATS || pending_first(pending) == DFLOCKD_SHOW);
+}
+
+static void pending_drop_first(struct pending *pending)
+{
+    pending->first = (pending->first + 1) & (pending->capacity - 1);
+    pending->count--;
+}
 
 /* ---- failures ---- */
 
@@ -104,6 +151,15 @@ static void connection_close_descriptor(struct dflockd_connection *connection)
     connection->descriptor = -1;
     buffer_free(&connection->requests);
     buffer_free(&connection->encrypted);
+}
+
+/* The end of the connection may be the reply to a command that the server does not know. */
+static void connection_note_end(struct dflockd_connection *connection)
+{
+    if (connection->name_refused)
+        connection->extensions->survives = KNOWLEDGE_NO;
+    else if (connection->pending.count > 0)
+        extensions_disconnected(connection->extensions, pending_first(&connection->pending));
 }
 
 /* Keeps the first reason. Returns the status of the broken connection. */
@@ -129,6 +185,8 @@ connection_break(struct dflockd_connection *connection, enum dflockd_status fail
     }
     snprintf(connection->problem, sizeof(connection->problem), "%.100s: %.*s", connection->text,
              TLS_PROBLEM_MAX, reason);
+    if (failure == DFLOCKD_STATUS_DISCONNECTED)
+        connection_note_end(connection);
     /* A connection that was never READY was never connected. */
     if (failure == DFLOCKD_STATUS_DISCONNECTED && connection->stage != STAGE_READY)
         failure = DFLOCKD_STATUS_UNREACHABLE;
@@ -175,28 +233,52 @@ static bool connection_add_encrypted(void *receiver, const uint8_t *bytes, size_
     return buffer_add(&connection->encrypted, bytes, length);
 }
 
+/* Returns the bytes of the requests that can be sent now. */
+static size_t connection_sendable(const struct dflockd_connection *connection)
+{
+    size_t length = buffer_length(&connection->requests);
+
+    return length < connection->sendable ? length : connection->sendable;
+}
+
+static void connection_drop_sent(struct dflockd_connection *connection, size_t length)
+{
+    buffer_drop(&connection->requests, length);
+    if (connection->sendable != SIZE_MAX)
+        connection->sendable -= length;
+}
+
 static bool connection_can_encrypt(const struct dflockd_connection *connection)
 {
-    return connection->tls && tls_ready(connection->tls) &&
-           buffer_length(&connection->requests) > 0;
+    return connection->tls && tls_ready(connection->tls) && connection_sendable(connection) > 0;
+}
+
+/* Returns the bytes that wait for the socket. */
+static size_t connection_output(const struct dflockd_connection *connection)
+{
+    return connection->tls ? buffer_length(&connection->encrypted)
+                           : connection_sendable(connection);
 }
 
 static enum dflockd_status connection_flush(struct dflockd_connection *connection)
 {
-    struct buffer *output = connection->tls ? &connection->encrypted : &connection->requests;
+    struct buffer *requests = &connection->requests;
+    struct buffer *output = connection->tls ? &connection->encrypted : requests;
 
     if (connection_can_encrypt(connection)) {
-        struct buffer *requests = &connection->requests;
+        size_t length = connection_sendable(connection);
 
-        if (!tls_write(connection->tls, buffer_first(requests), buffer_length(requests)))
+        if (!tls_write(connection->tls, buffer_first(requests), length))
             return connection_break_no_memory(connection);
-        buffer_drop(requests, buffer_length(requests));
+        connection_drop_sent(connection, length);
     }
-    while (buffer_length(output) > 0 && !connection->write_closed) {
-        ssize_t sent = send(connection->descriptor, buffer_first(output), buffer_length(output),
-                            MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (connection_output(connection) > 0 && !connection->write_closed) {
+        ssize_t sent = send(connection->descriptor, buffer_first(output),
+                            connection_output(connection), MSG_NOSIGNAL | MSG_DONTWAIT);
 
-        if (sent >= 0)
+        if (sent >= 0 && output == requests)
+            connection_drop_sent(connection, (size_t)sent);
+        else if (sent >= 0)
             buffer_drop(output, (size_t)sent);
         else if (errno == EAGAIN)
             break;
@@ -333,10 +415,40 @@ static bool connection_init_tls(struct dflockd_connection *connection,
     return connection->tls != NULL;
 }
 
+/*
+ * Requests the probe if the answer is not known, and then `name` if there is one. All after the
+ * probe waits for its reply, so that the server drops none of it. Returns false if out of memory.
+ */
+static bool connection_introduce(struct dflockd_connection *connection,
+                                 const struct servers *servers, bool probe)
+{
+    const struct extensions *extensions = connection->extensions;
+    const struct dflockd_request name = {.command = DFLOCKD_NAME, .text = servers->name};
+    const struct dflockd_request first = extensions_probe();
+    enum knowledge survives = extensions->survives;
+    bool names = servers->name && survives != KNOWLEDGE_NO && extensions->name != KNOWLEDGE_NO;
+
+    if (survives == KNOWLEDGE_NONE && (names || probe)) {
+        if (dflockd_connection_send(connection, &first) != DFLOCKD_STATUS_DONE)
+            return false;
+        connection->sendable = buffer_length(&connection->requests);
+        connection->introductions++;
+    }
+    if (names) {
+        size_t before = buffer_length(&connection->requests);
+
+        if (dflockd_connection_send(connection, &name) != DFLOCKD_STATUS_DONE)
+            return false;
+        connection->name_length = buffer_length(&connection->requests) - before;
+        connection->introductions++;
+    }
+    return true;
+}
+
 /* Returns DONE, or why the connection is broken. */
 static enum dflockd_status connection_start(struct dflockd_connection *connection,
                                             const struct servers *servers,
-                                            const struct address *address)
+                                            const struct address *address, bool probe)
 {
     const struct dflockd_request auth = {.command = DFLOCKD_AUTH, .token = servers->auth_token};
     enum dflockd_status status;
@@ -353,12 +465,15 @@ static enum dflockd_status connection_start(struct dflockd_connection *connectio
             return connection_break_no_memory(connection);
         connection->auth_pending = true;
     }
+    if (!connection_introduce(connection, servers, probe))
+        return connection_break_no_memory(connection);
     status = connection_connect(connection);
     return status == DFLOCKD_STATUS_AGAIN ? DFLOCKD_STATUS_DONE : status;
 }
 
 enum dflockd_status connection_open(struct dflockd_connection **connection,
-                                    const struct servers *servers, size_t server, char *problem)
+                                    const struct servers *servers, size_t server, bool probe,
+                                    char *problem)
 {
     struct dflockd_connection *made = calloc(1, sizeof(*made));
     enum dflockd_status status;
@@ -368,8 +483,10 @@ enum dflockd_status connection_open(struct dflockd_connection **connection,
         return DFLOCKD_STATUS_NO_MEMORY;
     made->descriptor = -1;
     made->process = getpid();
+    made->sendable = SIZE_MAX;
+    made->extensions = servers->extensions ? &servers->extensions[server] : &made->own_extensions;
     snprintf(made->text, sizeof(made->text), "%s", servers->addresses[server].text);
-    status = connection_start(made, servers, &servers->addresses[server]);
+    status = connection_start(made, servers, &servers->addresses[server], probe);
     if (status == DFLOCKD_STATUS_DONE) {
         *connection = made;
         return status;
@@ -395,7 +512,7 @@ enum dflockd_status dflockd_connection_open(struct dflockd_connection **connecti
         return status;
     status = DFLOCKD_STATUS_INVALID;
     if (server < servers.count)
-        status = connection_open(connection, &servers, server, known.problem);
+        status = connection_open(connection, &servers, server, false, known.problem);
     servers_free(&servers);
     return status;
 }
@@ -426,8 +543,7 @@ int dflockd_connection_descriptor(const struct dflockd_connection *connection)
 
 short dflockd_connection_events(const struct dflockd_connection *connection)
 {
-    const struct buffer *output = connection->tls ? &connection->encrypted : &connection->requests;
-    bool has_output = connection_can_encrypt(connection) || buffer_length(output) > 0;
+    bool has_output = connection_can_encrypt(connection) || connection_output(connection) > 0;
 
     if (connection->stage == STAGE_BROKEN)
         return 0;
@@ -463,38 +579,6 @@ const char *dflockd_connection_problem(const struct dflockd_connection *connecti
 
 /* ---- requests ---- */
 
-/* Returns false if out of memory. */
-static bool pending_push(struct pending *pending, enum dflockd_command command)
-{
-    if (pending->count == pending->capacity) {
-        uint32_t capacity = pending->capacity ? pending->capacity * 2 : PENDING_MIN;
-        uint8_t *commands = malloc(capacity);
-
-        if (!commands)
-            return false;
-        for (uint32_t i = 0; i < pending->count; i++)
-            commands[i] = pending->commands[(pending->first + i) & (pending->capacity - 1)];
-        free(pending->commands);
-        pending->commands = commands;
-        pending->first = 0;
-        pending->capacity = capacity;
-    }
-    pending->commands[(pending->first + pending->count++) & (pending->capacity - 1)] =
-        (uint8_t)command;
-    return true;
-}
-
-static enum dflockd_command pending_first(const struct pending *pending)
-{
-    return pending->commands[pending->first];
-}
-
-static void pending_drop_first(struct pending *pending)
-{
-    pending->first = (pending->first + 1) & (pending->capacity - 1);
-    pending->count--;
-}
-
 enum dflockd_status dflockd_connection_send(struct dflockd_connection *connection,
                                             const struct dflockd_request *request)
 {
@@ -525,8 +609,7 @@ static enum dflockd_status connection_take_line(struct dflockd_connection *conne
 {
     struct buffer *input = &connection->input;
     struct pending *pending = &connection->pending;
-    bool is_text = pending->count > 0 && pending_first(pending) == DFLOCKD_STATS;
-    size_t length_max = is_text ? TEXT_MAX : DFLOCKD_ANSWER_MAX;
+    size_t length_max = pending_is_text(pending) ? TEXT_MAX : DFLOCKD_ANSWER_MAX;
     uint8_t *end = NULL;
 
     buffer_drop(input, connection->taken);
@@ -561,9 +644,9 @@ static bool connection_has_text(const struct dflockd_connection *connection)
     const uint8_t *first = buffer_first(&connection->input) + connection->taken;
     size_t length = buffer_length(&connection->input) - connection->taken;
 
-    return connection->take_text && connection->pending.count > 0 &&
-           pending_first(&connection->pending) == DFLOCKD_STATS && length >= sizeof(start) &&
-           memcmp(first, start, sizeof(start) - 1) == 0 && first[sizeof(start) - 1] != '\n';
+    return connection->take_text && pending_is_text(&connection->pending) &&
+           length >= sizeof(start) && memcmp(first, start, sizeof(start) - 1) == 0 &&
+           first[sizeof(start) - 1] != '\n';
 }
 
 /* Passes on what has arrived of a text. Returns true and sets `*reply` at its end. */
@@ -629,7 +712,41 @@ static enum dflockd_status connection_finish_auth(struct dflockd_connection *con
     return DFLOCKD_STATUS_DONE;
 }
 
-/* Parses a line. Returns DONE, AGAIN after the reply to `auth`, or why the connection is broken. */
+/* Processes the reply to the probe. Returns DONE, or why the connection is broken. */
+static enum dflockd_status connection_finish_probe(struct dflockd_connection *connection,
+                                                   const struct dflockd_reply *reply)
+{
+    extensions_take_probe(connection->extensions, reply);
+    if (reply->status == DFLOCKD_STATUS_DRAINING)
+        return connection_break(connection, DFLOCKD_STATUS_UNREACHABLE, "%s",
+                                dflockd_status_text(reply->status));
+    if (connection->sendable > 0)
+        return connection_break(connection, DFLOCKD_STATUS_STRANGE_ANSWER,
+                                "reply before the request");
+    connection->sendable = SIZE_MAX;
+    if (connection->introductions > 0 && connection->extensions->survives != KNOWLEDGE_YES) {
+        buffer_drop(&connection->requests, connection->name_length);
+        pending_drop_first(&connection->pending);
+        connection->introductions--;
+    }
+    return DFLOCKD_STATUS_DONE;
+}
+
+/* Processes the reply to the probe or to `name`. Returns as connection_finish_probe. */
+static enum dflockd_status connection_finish_introduction(struct dflockd_connection *connection,
+                                                          enum dflockd_command command,
+                                                          const struct dflockd_reply *reply)
+{
+    connection->introductions--;
+    if (command != DFLOCKD_NAME)
+        return connection_finish_probe(connection, reply);
+    extensions_take_name(connection->extensions, reply);
+    connection->name_refused = reply->status == DFLOCKD_STATUS_UNSUPPORTED;
+    return DFLOCKD_STATUS_DONE;
+}
+
+/* Parses a line. Returns DONE, AGAIN after a reply to a request of the connection itself, or why
+ * the connection is broken. */
 static enum dflockd_status connection_parse_reply(struct dflockd_connection *connection,
                                                   struct dflockd_reply *reply, const char *line,
                                                   size_t length)
@@ -648,9 +765,14 @@ static enum dflockd_status connection_parse_reply(struct dflockd_connection *con
         return connection_break(connection, reply->status, "%s",
                                 connection->auth_pending ? dflockd_status_text(reply->status)
                                                          : "the server requires a secret");
-    if (!connection->auth_pending)
+    if (connection->auth_pending) {
+        status = connection_finish_auth(connection, reply->status);
+    } else if (connection->introductions > 0) {
+        status = connection_finish_introduction(connection, command, reply);
+    } else {
+        connection->name_refused = false;
         return DFLOCKD_STATUS_DONE;
-    status = connection_finish_auth(connection, reply->status);
+    }
     return status == DFLOCKD_STATUS_DONE ? DFLOCKD_STATUS_AGAIN : status;
 }
 
@@ -735,7 +857,7 @@ enum dflockd_status dflockd_connection_ask(struct dflockd_connection *connection
     enum dflockd_status status;
 
     *reply = (struct dflockd_reply){0};
-    if (connection->pending.count > (connection->auth_pending ? 1 : 0))
+    if (connection->pending.count > connection->introductions + connection->auth_pending)
         return DFLOCKD_STATUS_INVALID;
     if (timeout_ms >= 0)
         deadline_ns = connection_deadline((uint64_t)timeout_ms);

@@ -12,9 +12,13 @@
 #include "client/servers.h"
 #include "dflockd/client.h"
 
-/* As dflockd_connection_open. A failure writes its reason to `problem`: DFLOCKD_PROBLEM_MAX bytes,
- * or NULL. */
+/*
+ * As dflockd_connection_open. `probe`: the first reply comes after the one to extensions_probe,
+ * also without a name. A failure writes its reason to `problem`: DFLOCKD_PROBLEM_MAX bytes, or
+ * NULL.
+ */
 enum dflockd_status connection_open(struct dflockd_connection **connection,
-                                    const struct servers *servers, size_t server, char *problem);
+                                    const struct servers *servers, size_t server, bool probe,
+                                    char *problem);
 
 #endif

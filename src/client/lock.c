@@ -38,7 +38,7 @@ static enum dflockd_status lock_connect(void *owner, struct dflockd_connection *
 {
     struct dflockd_lock *lock = owner;
 
-    return connection_open(connection, &lock->client->servers, lock->entry.server, problem);
+    return connection_open(connection, &lock->client->servers, lock->entry.server, false, problem);
 }
 
 static bool lock_is_valid(const char *key, const struct dflockd_lock_options *options)

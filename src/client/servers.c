@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/codec.h"
+#include "client/name.h"
 
 #define SERVER_DEFAULT "127.0.0.1"
 
@@ -24,6 +25,8 @@ static const char *servers_check_options(const struct dflockd_options *options)
 
     if (options->auth_token && !codec_request_is_valid(&auth))
         return "auth_token: must be 1 to 65536 bytes without newlines";
+    if (options->name && *options->name != '\0' && !name_is_valid(options->name))
+        return "name: must be up to 128 bytes of printable UTF-8";
     if (options->connect_timeout_ms == 0)
         return "connect_timeout_ms: must be at least 1";
     if (options->reply_timeout_ms == 0)
@@ -84,6 +87,17 @@ static bool servers_copy_text(char **to, const char *text)
     return *to || !text;
 }
 
+/* Returns false if out of memory. */
+static bool servers_copy_name(struct servers *servers, const char *name)
+{
+    char built[DFLOCKD_NAME_MAX + 1];
+
+    if (name)
+        return *name == '\0' || servers_copy_text(&servers->name, name);
+    name_build(built);
+    return servers_copy_text(&servers->name, built);
+}
+
 enum dflockd_status servers_init(struct servers *servers, const struct dflockd_options *options)
 {
     const char *why = servers_check_options(options);
@@ -102,11 +116,18 @@ enum dflockd_status servers_init(struct servers *servers, const struct dflockd_o
         status = servers_load_tls(servers, options);
     if (status == DFLOCKD_STATUS_DONE &&
         (!servers_copy_text(&servers->auth_token, options->auth_token) ||
+         !servers_copy_name(servers, options->name) ||
          !servers_copy_text(&servers->tls_server_name, options->tls_server_name)))
         status = servers_fail(options, DFLOCKD_STATUS_NO_MEMORY, "out of memory");
     if (status != DFLOCKD_STATUS_DONE)
         servers_free(servers);
     return status;
+}
+
+bool servers_share_extensions(struct servers *servers)
+{
+    servers->extensions = calloc(servers->count, sizeof(*servers->extensions));
+    return servers->extensions != NULL;
 }
 
 void servers_free(struct servers *servers)
@@ -115,6 +136,8 @@ void servers_free(struct servers *servers)
         explicit_bzero(servers->auth_token, strlen(servers->auth_token));
     free(servers->auth_token);
     free(servers->tls_server_name);
+    free(servers->name);
+    free(servers->extensions);
     free(servers->addresses);
     tls_context_drop(servers->tls);
     *servers = (struct servers){0};

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/extensions.h"
 #include "dflockd/client.h"
 #include "os/address.h"
 #include "os/tls.h"
@@ -19,8 +20,10 @@ struct servers {
     char *auth_token;        /* NULL: none */
     struct tls_context *tls; /* NULL: none */
     char *tls_server_name;   /* NULL: address_tls_name */
+    char *name;              /* of the connections; NULL: none */
     uint32_t connect_timeout_ms;
     uint32_t reply_timeout_ms;
+    struct extensions *extensions; /* of each server; NULL: each connection finds out itself */
 };
 
 /*
@@ -29,6 +32,9 @@ struct servers {
  * nothing to free.
  */
 enum dflockd_status servers_init(struct servers *servers, const struct dflockd_options *options);
+
+/* Makes all connections of these servers share `extensions`. Returns false if out of memory. */
+bool servers_share_extensions(struct servers *servers);
 
 void servers_free(struct servers *servers);
 

@@ -9,10 +9,6 @@
 #include "client/connection.h"
 #include "os/clock.h"
 
-enum {
-    SHARED_PROBES = 3
-};
-
 static const char no_token[] = "00000000000000000000000000000000";
 
 static struct shared *shared_of(struct claim_channel *channel)
@@ -23,6 +19,11 @@ static struct shared *shared_of(struct claim_channel *channel)
 static struct claim *shared_claim_of(struct list_link *link)
 {
     return CONTAINER_OF(link, struct claim, channel_link);
+}
+
+static struct extensions *shared_extensions(const struct shared *shared)
+{
+    return &shared->servers->extensions[shared->server];
 }
 
 /* ---- requests ---- */
@@ -95,48 +96,29 @@ static void shared_drop_connection(struct shared *shared)
     shared->connection = NULL;
     shared->state = SHARED_CLOSED;
     shared->due_ns = clock_boottime_ns() + SHARED_RETRY_MS * NS_PER_MS;
-    shared->probes = 0;
-}
-
-/*
- * Each server replies to a release. One that does not know `own` may close the connection then,
- * with or without a reply. So only the second release proves that `own` does no harm.
- */
-static enum dflockd_status shared_send_probes(struct shared *shared)
-{
-    struct dflockd_request request = {
-        .command = DFLOCKD_RELEASE,
-        .key = "dflockd-probe",
-        .token = no_token,
-    };
-    enum dflockd_status status = dflockd_connection_send(shared->connection, &request);
-
-    request.command = DFLOCKD_OWN;
-    if (status == DFLOCKD_STATUS_DONE)
-        status = dflockd_connection_send(shared->connection, &request);
-    request.command = DFLOCKD_RELEASE;
-    if (status == DFLOCKD_STATUS_DONE)
-        status = dflockd_connection_send(shared->connection, &request);
-    return status;
 }
 
 /* Returns AGAIN, or why it failed, with `problem`. */
 static enum dflockd_status shared_connect(struct shared *shared, char *problem)
 {
+    const struct dflockd_request request = {
+        .command = DFLOCKD_RELEASE,
+        .key = "dflockd-probe",
+        .token = no_token,
+    };
     uint64_t timeout_ms =
         (uint64_t)shared->servers->connect_timeout_ms + shared->servers->reply_timeout_ms;
     enum dflockd_status status;
 
     shared->due_ns = clock_boottime_ns() + SHARED_RETRY_MS * NS_PER_MS;
-    status = connection_open(&shared->connection, shared->servers, shared->server, problem);
+    status = connection_open(&shared->connection, shared->servers, shared->server, true, problem);
     if (status != DFLOCKD_STATUS_DONE)
         return status;
     shared->connection_number++;
     shared->state = SHARED_PROBING;
     shared->unsent = true;
     shared->due_ns = clock_boottime_ns() + timeout_ms * NS_PER_MS;
-    shared->probes = SHARED_PROBES;
-    status = shared_send_probes(shared);
+    status = dflockd_connection_send(shared->connection, &request);
     if (status == DFLOCKD_STATUS_DONE)
         return DFLOCKD_STATUS_AGAIN;
     snprintf(problem, DFLOCKD_PROBLEM_MAX, "%s", dflockd_connection_problem(shared->connection));
@@ -160,7 +142,7 @@ static void shared_refuse(struct shared *shared)
 {
     struct list_link *link;
 
-    shared->own = SHARED_OWN_REFUSED;
+    shared_extensions(shared)->own = KNOWLEDGE_NO;
     while ((link = list_first(&shared->waiting)))
         list_remove(link);
 }
@@ -174,9 +156,6 @@ static void shared_end(struct shared *shared, enum dflockd_status why)
     if (problem[0] == '\0')
         snprintf(problem, sizeof(problem), "%.320s: %s",
                  shared->servers->addresses[shared->server].text, dflockd_status_text(why));
-    if (shared->state == SHARED_PROBING && shared->probes < SHARED_PROBES &&
-        why == DFLOCKD_STATUS_DISCONNECTED)
-        shared_refuse(shared);
     shared_drop_connection(shared);
     while (shared->count > 0) {
         struct shared_request request = shared_take_request(shared);
@@ -215,7 +194,7 @@ void shared_close(struct shared *shared)
 
 void shared_add(struct shared *shared, struct claim *claim)
 {
-    if (shared->own != SHARED_OWN_REFUSED)
+    if (shared_extensions(shared)->own != KNOWLEDGE_NO)
         list_push_back(&shared->waiting, &claim->channel_link);
 }
 
@@ -227,7 +206,7 @@ void shared_move(struct shared *shared, struct claim *claim)
         return;
     if (shared->state == SHARED_CLOSED && clock_boottime_ns() >= shared->due_ns)
         shared_connect(shared, problem);
-    if (shared->own == SHARED_OWN_UNKNOWN && !list_empty(&shared->users))
+    if (shared_extensions(shared)->own == KNOWLEDGE_NONE && !list_empty(&shared->users))
         return;
     if (!claim_move(claim, &shared->channel))
         return;
@@ -274,10 +253,14 @@ bool shared_release(struct shared *shared, struct claim *claim)
 
 /* ---- replies ---- */
 
-static enum shared_event shared_take_probe(struct shared *shared)
+/* The server has replied to the first request. */
+static enum shared_event shared_connected(struct shared *shared)
 {
-    if (--shared->probes > 0)
-        return SHARED_NOTHING;
+    if (shared_extensions(shared)->survives == KNOWLEDGE_NO) {
+        shared_refuse(shared);
+        shared_end(shared, DFLOCKD_STATUS_DISCONNECTED);
+        return SHARED_CHANGED;
+    }
     shared->state = SHARED_READY;
     shared_set_idle_deadline(shared);
     for (struct list_link *link = shared->users.head.next; link != &shared->users.head;
@@ -307,12 +290,12 @@ static enum shared_event shared_take_reply(struct shared *shared, struct claim *
     claim_channel_reply(request.claim, reply);
     if (request.claim->place == CLAIM_APART)
         shared_remove(shared, request.claim);
-    if (!moving || shared->own != SHARED_OWN_UNKNOWN)
+    if (!moving || shared_extensions(shared)->own != KNOWLEDGE_NONE)
         return SHARED_REPLIED;
     if (request.claim->place == CLAIM_APART)
         shared_refuse(shared);
     else
-        shared->own = SHARED_OWN_KNOWN;
+        shared_extensions(shared)->own = KNOWLEDGE_YES;
     return SHARED_CHANGED;
 }
 
@@ -336,13 +319,10 @@ enum shared_event shared_next(struct shared *shared, struct claim **claim)
         if (!shared->connection)
             return SHARED_NOTHING;
         status = dflockd_connection_receive(shared->connection, &reply);
-        if (status == DFLOCKD_STATUS_DONE && shared->probes == 0)
+        if (status == DFLOCKD_STATUS_DONE && shared->state == SHARED_PROBING)
+            return shared_connected(shared);
+        if (status == DFLOCKD_STATUS_DONE)
             return shared_take_reply(shared, claim, &reply);
-        if (status == DFLOCKD_STATUS_DONE) {
-            if (shared_take_probe(shared) == SHARED_CHANGED)
-                return SHARED_CHANGED;
-            continue;
-        }
         if (status == DFLOCKD_STATUS_AGAIN && clock_boottime_ns() >= shared_deadline_ns(shared)) {
             if (shared->state == SHARED_READY) {
                 shared_drop_connection(shared);

@@ -8,11 +8,11 @@
  *
  *   state   event                                  next     action
  *   ------  -------------------------------------  ------- ----------------------------------------
- *   CLOSED  a claim must move or join              PROBING  connect; release, own, release of no
- *                                                           grant
- *   PROBING replies to all three                   READY    move and join
- *   PROBING the end after a reply                  CLOSED   the server does not know `own`
- *   PROBING another end, deadline                  CLOSED
+ *   CLOSED  a claim must move or join              PROBING  connect, release no grant
+ *   PROBING a reply                                READY    move and join
+ *   PROBING a reply, and an unknown command ends   CLOSED   the server does not know `own`
+ *           a connection (extensions.h)
+ *   PROBING end, deadline                          CLOSED
  *   READY   end                                    CLOSED   claim_channel_ended
  *   READY   nothing to own for SHARED_IDLE_MS      CLOSED   close, before the server does
  *
@@ -47,13 +47,6 @@ enum shared_state {
     SHARED_READY
 };
 
-/* Whether the server knows `own`. */
-enum shared_own {
-    SHARED_OWN_UNKNOWN,
-    SHARED_OWN_KNOWN,
-    SHARED_OWN_REFUSED
-};
-
 struct shared_request {
     struct claim *claim; /* NULL: it has left */
     bool release;
@@ -69,11 +62,9 @@ struct shared {
 
     /* Private. */
     enum shared_state state;
-    enum shared_own own;
     struct dflockd_connection *connection; /* NULL: CLOSED */
     uint64_t connection_number;            /* counts the connections that were opened */
     uint64_t due_ns; /* PROBING: its deadline; READY: of an idle close; CLOSED: of the next try */
-    uint32_t probes; /* replies to probes that are still pending */
     uint32_t first;
     uint32_t count;
     struct shared_request requests[SHARED_PENDING_MAX];

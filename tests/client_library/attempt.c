@@ -71,6 +71,7 @@ static bool set_option(struct attempt *attempt, const char *name, const char *va
         {"key", &attempt->key},         {"auth", &options->auth_token},
         {"ca", &options->tls_ca_file},  {"certificate", &options->tls_certificate},
         {"private", &options->tls_key}, {"name", &options->tls_server_name},
+        {"as", &options->name},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -163,6 +164,13 @@ static enum dflockd_status do_action(struct attempt *attempt, const char *name, 
         free(json);
         return status;
     }
+    if (strcmp(name, "show") == 0) {
+        status = dflockd_client_show(attempt->client, attempt->key, false, &json);
+        free(json);
+        return status;
+    }
+    if (strcmp(name, "revoke") == 0)
+        return dflockd_client_revoke(attempt->client, attempt->key, false, number);
     usleep(number * 1000);
     return DFLOCKD_STATUS_DONE;
 }

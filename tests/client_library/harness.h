@@ -255,7 +255,8 @@ static inline struct dflockd_lock *new_lock(struct dflockd_client *client, const
     return lock;
 }
 
-static inline struct dflockd_connection *connect_to(const char *address)
+/* `name` is as in the options. */
+static inline struct dflockd_connection *connect_as(const char *address, const char *name)
 {
     struct dflockd_options options;
     struct dflockd_connection *connection;
@@ -263,8 +264,14 @@ static inline struct dflockd_connection *connect_to(const char *address)
     dflockd_options_init(&options);
     options.servers = &address;
     options.server_count = 1;
+    options.name = name;
     assert_done(dflockd_connection_open(&connection, &options, 0));
     return connection;
+}
+
+static inline struct dflockd_connection *connect_to(const char *address)
+{
+    return connect_as(address, NULL);
 }
 
 /* Returns the status of the reply to a request on a new connection. */

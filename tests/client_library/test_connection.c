@@ -481,7 +481,7 @@ static void a_full_backlog_is_retried_without_spinning(void **state)
 
     (void)state;
     full_socket_open(&full);
-    connection = connect_to(full.address);
+    connection = connect_as(full.address, "");
     assert_done(dflockd_connection_send(connection, &ping));
     while (now_ms() < end) {
         assert_status(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);

@@ -4,6 +4,7 @@ import socket
 import threading
 from contextlib import suppress
 
+import pytest
 from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
 from lib.stand_in import StandIn
@@ -12,7 +13,12 @@ LOCKS = 12
 
 
 class Older(StandIn):
-    """Passes requests to a server, but replies `error` to `unknown` ones, as published 2.1 does."""
+    """Passes requests to a server, but replies `error` to `unknown` ones, as published 2.1 does.
+
+    `requests` and `refused` have the commands that it received, in order.
+    """
+
+    answers_probe = False
 
     def __init__(self, server, *unknown):
         super().__init__()
@@ -20,6 +26,7 @@ class Older(StandIn):
         self.host = "127.0.0.1"
         self.server = (server.host, server.port)
         self.accepted = 0
+        self.requests = []
         self.refused = []
 
     def serve(self, connection):
@@ -33,6 +40,7 @@ class Older(StandIn):
             while request := [requests.readline() for _ in range(3)]:
                 if not request[2]:
                     return
+                self.requests.append(request[0].decode().strip())
                 if request[0] in self.unknown:
                     self.refused.append(request[0].decode().strip())
                     connection.sendall(b"error\n")
@@ -52,7 +60,7 @@ def test_error_keeps_the_connections(attempt):
     with Server() as server, Older(server, "own") as older:
         assert_held_and_released(attempt, older)
         assert older.accepted == LOCKS + 1
-        assert older.refused == ["own"] * 2
+        assert older.refused == ["own"]
 
 
 def test_a_closed_connection_keeps_the_connections(attempt):
@@ -75,3 +83,72 @@ def test_error_to_a_shared_lock_is_unsupported(attempt):
     with Server() as server, Older(server, "rl", "re") as older:
         assert_no_shared_locks(attempt, older)
         assert older.refused == ["rl", "re"]
+
+
+def test_the_original_server_has_no_shared_locks(attempt):
+    with OriginalServer(original_python_or_skip()) as original:
+        assert_no_shared_locks(attempt, original)
+
+
+# ---- names ----
+
+def test_each_connection_sends_its_name_first(attempt):
+    """One probe per client. The name of a later connection costs no round trip."""
+    with Server() as server, Older(server) as proxy:
+        assert attempt(f"server={proxy.address}", "acquire=0", "ping", "release", "acquire=0")
+        assert proxy.requests == ["w", "name", "l", "name", "ping", "r", "l", "r"]
+        assert proxy.accepted == 2
+
+
+def test_an_unknown_name_is_sent_once(attempt):
+    with Server() as server, Older(server, "name") as older:
+        attempt(f"server={older.address}", "acquire=0", "ping", "ping")
+        assert older.requests == ["w", "name", "l", "ping", "ping", "r"]
+
+
+def test_a_client_without_a_name_does_not_probe(attempt):
+    with Server() as server, Older(server) as proxy:
+        attempt(f"server={proxy.address}", "as=", "shared=1", "acquire=0", "release")
+        assert proxy.requests == ["rl", "r"]
+
+
+def test_the_original_server_is_not_sent_a_name(attempt):
+    with OriginalServer(original_python_or_skip()) as original:
+        assert [line[1] for line in attempt(
+            f"server={original.host}:{original.port}", "acquire=0", "renew", "release",
+            "enqueue", "wait=1", "release")] == ["DONE"] * 6
+
+
+# ---- show and revoke ----
+
+@pytest.mark.parametrize("name", ["as=", "as=me"])
+def test_error_to_show_and_revoke_is_unsupported(attempt, name):
+    with Server() as server, Older(server, "name", "show", "revoke") as older:
+        assert [line[1] for line in attempt(
+            f"server={older.address}", name, "acquire=0", "show", "revoke=1", "release")] == [
+                "DONE", "UNSUPPORTED", "UNSUPPORTED", "DONE"]
+
+
+@pytest.mark.parametrize("name", ["as=", "as=me"])
+def test_the_original_server_has_no_show(attempt, name):
+    with OriginalServer(original_python_or_skip()) as original:
+        assert [line[1] for line in attempt(
+            f"server={original.host}:{original.port}", name, "show", "revoke=1", "acquire=0")] == [
+                "UNSUPPORTED", "UNSUPPORTED", "DONE"]
+
+
+# ---- an older server in place of a newer one ----
+
+def read_line(process):
+    return process.stdout.readline().split()[:2]
+
+
+def test_a_server_that_loses_its_commands_is_recognised(start):
+    with Server() as server, Older(server) as older:
+        process = start(f"server={older.address}", "shared=1", "acquire=0", "release", "sleep=500",
+                        "acquire=0", "enqueue", "show", "release")
+        assert [read_line(process) for _ in range(2)] == [["acquire", "DONE"], ["release", "DONE"]]
+        older.unknown = [b"rl\n", b"re\n", b"name\n", b"show\n"]
+        assert [read_line(process) for _ in range(5)] == [
+            ["sleep", "DONE"], ["acquire", "UNSUPPORTED"], ["enqueue", "UNSUPPORTED"],
+            ["show", "UNSUPPORTED"], ["release", "NOT_HELD"]]

@@ -9,6 +9,8 @@ from lib.stand_in import StandIn
 class Link(StandIn):
     """A TCP proxy to a server. `cut` ends its connections. While `silent`, it only accepts."""
 
+    answers_probe = False
+
     def __init__(self, server):
         super().__init__()
         self.server = server

@@ -5,8 +5,17 @@ import threading
 from contextlib import suppress
 
 
+PROBE = b"w\ndflockd-probe\n0\n"
+
+
 class StandIn:
-    """A listener on a free port. A subclass serves one connection after the other by `serve`."""
+    """A listener on a free port. A subclass serves one connection after the other by `serve`.
+
+    If `answers_probe`, replies to the probe of libdflockd (src/client/extensions.h) as a server that
+    knows no extensions, before `serve`.
+    """
+
+    answers_probe = True
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -33,4 +42,7 @@ class StandIn:
             except OSError:
                 return
             with suppress(OSError):
+                if self.answers_probe and connection.recv(len(PROBE), socket.MSG_PEEK) == PROBE:
+                    connection.recv(len(PROBE))
+                    connection.sendall(b"error\n")
                 self.serve(connection)

@@ -57,6 +57,8 @@ struct counts {
 
 struct client {
     struct claim claim;
+    struct servers servers;
+    struct extensions extensions;
     struct shared shared;
     struct dflockd_connection *idle;
     bool kept;
@@ -95,12 +97,14 @@ static uint64_t random_ns(uint64_t below_ns)
 /* ---- connections ---- */
 
 enum dflockd_status connection_open(struct dflockd_connection **connection,
-                                    const struct servers *given, size_t server, char *problem)
+                                    const struct servers *given, size_t server, bool probe,
+                                    char *problem)
 {
     int link = world_connect(&run.world);
 
-    (void)given;
-    (void)server;
+    if (probe)
+        given->extensions[server].survives =
+            run.world.own == OWN_CLOSE ? KNOWLEDGE_NO : KNOWLEDGE_YES;
     problem[0] = '\0';
     *connection = NULL;
     if (link == WORLD_NO_LINK)
@@ -202,8 +206,9 @@ const char *dflockd_status_text(enum dflockd_status status)
 static enum dflockd_status client_connect(void *owner, struct dflockd_connection **connection,
                                           char problem[DFLOCKD_PROBLEM_MAX])
 {
-    (void)owner;
-    return connection_open(connection, &servers, 0, problem);
+    const struct client *client = owner;
+
+    return connection_open(connection, &client->servers, 0, false, problem);
 }
 
 static void client_free_connection(struct client *client)
@@ -484,7 +489,9 @@ static void start_clients(void)
         struct client *client = &run.clients[i];
 
         client->caller_ns = world->now_ns + random_ns(NS_PER_S);
-        shared_init(&client->shared, &servers, 0);
+        client->servers = servers;
+        client->servers.extensions = &client->extensions;
+        shared_init(&client->shared, &client->servers, 0);
         claim_init(&client->claim, &(struct claim_terms){
                                        .key = "key",
                                        .lease_s = 1 + world_below(world, WORLD_LEASE_MAX_S),
