@@ -39,9 +39,10 @@ struct stripes {
     uint32_t worker_count;
     struct stripe *stripe;
     struct sleeper *sleeper;
-    _Atomic uint32_t walks;       /* a bit for the number of each walk that runs */
-    _Atomic uint32_t lost_grants; /* written under the mutex of the grant's stripe */
+    _Atomic uint32_t walks; /* a bit for the number of each walk that runs */
     void (*lease_expired)(uint64_t now_ns, uint64_t connection_id, const struct lock_key *key);
+    /* Written under the mutex of the grant's stripe. Not on the line that each request reads. */
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t lost_grants;
     /* Grants and new keys write these: on cache lines apart from the members that requests read. */
     _Alignas(CACHE_LINE_BYTES) struct fences fences;
     _Alignas(CACHE_LINE_BYTES) struct lock_budget budget;
