@@ -14,7 +14,8 @@
 enum {
     PROBLEM_MAX = 240,
     FENCES_KEPT = 256, /* the latest fences, to find repeated ones */
-    ENDS_KEPT = 16     /* ends of holds per key and mode */
+    ENDS_KEPT = 16,    /* ends of holds per key and mode */
+    REVOCATIONS_KEPT = 1024
 };
 
 struct judge_claim {
@@ -30,6 +31,7 @@ struct judge_claim {
     uint64_t fence_overlapping; /* of a later grant; this claim may have ended before. 0: none */
     uint64_t fence_doubted;     /* fence_overlapping when the release was sent */
     uint64_t requested_event;
+    uint64_t requested_ns;
     uint64_t queued_event;  /* 0: not known to be queued */
     uint64_t started_ns;    /* earliest start of the lease */
     uint64_t wait_start_ns; /* start of the wait of `timeout_ns`; 0: no wait */
@@ -38,6 +40,8 @@ struct judge_claim {
     uint64_t releasing_ns;
     uint64_t sure_until_ns; /* the lease lasts at least until then */
     uint64_t ended_ns;      /* the lease has ended by then */
+    uint64_t revoking_ns;   /* when the first revocation was sent; 0: none */
+    uint64_t revoked_ns;    /* when the reply to the accepted one was read; 0: none */
     uint64_t fence;
     uint64_t fence_floor;  /* highest fence known at the request */
     uint64_t fence_ahead;  /* highest fence of the claims certainly ahead in the queue */
@@ -58,9 +62,19 @@ struct past_holds {
     uint32_t end_next;
 };
 
+/* The revocations of one grant. They may precede the reply to the grant. */
+struct revocation {
+    uint64_t fence;
+    uint64_t sent_ns;     /* when the first one was sent */
+    uint64_t accepted_ns; /* 0: none was accepted */
+    uint32_t attempts;
+    bool released; /* the holder's release was accepted */
+};
+
 struct judge_key {
     struct judge_claim *claims;
     uint32_t limit;
+    uint64_t revoking_ns; /* when the latest revocation was sent */
     uint64_t ended_event; /* when the last hold ended */
     struct past_holds exclusive;
     struct past_holds shared;
@@ -74,6 +88,8 @@ struct judge {
     uint64_t fence_last;
     uint64_t fences[FENCES_KEPT];
     uint32_t fence_next;
+    struct revocation revocations[REVOCATIONS_KEPT];
+    uint32_t revocation_next;
     struct judge_counts counts;
     char problems[JUDGE_RULES][PROBLEM_MAX];
 };
@@ -167,6 +183,7 @@ struct judge_claim *judge_requested(struct judge *judge, uint32_t key, uint64_t 
         return NULL;
     claim->key = key;
     claim->requested_event = ++judge->event;
+    claim->requested_ns = now_ns;
     claim->started_ns = now_ns;
     claim->fence_floor = judge->fence_last;
     claim->fence_behind = UINT64_MAX;
@@ -203,11 +220,27 @@ void judge_waiting(struct judge *judge, struct judge_claim *claim, uint64_t time
 
 /* ---- the grant ---- */
 
+static struct revocation *judge_find_revocation(struct judge *judge, uint64_t fence)
+{
+    for (uint32_t i = 0; i < REVOCATIONS_KEPT && i < judge->revocation_next; i++) {
+        if (judge->revocations[i].fence == fence)
+            return &judge->revocations[i];
+    }
+    return NULL;
+}
+
+/* Returns the time until which the hold lasts at least. */
+static uint64_t judge_sure_until(const struct judge_claim *claim)
+{
+    return claim->revoking_ns && claim->revoking_ns < claim->sure_until_ns ? claim->revoking_ns
+                                                                           : claim->sure_until_ns;
+}
+
 static void judge_set_lease(const struct judge *judge, struct judge_claim *claim, uint64_t since_ns,
                             uint64_t lease_ns, uint64_t now_ns)
 {
     claim->sure_until_ns = since_ns + lease_ns - judge->margin_ns;
-    claim->ended_ns = now_ns + lease_ns + judge->margin_ns;
+    claim->ended_ns = claim->revoked_ns ? claim->revoked_ns : now_ns + lease_ns + judge->margin_ns;
 }
 
 /* Returns whether one of the claims of a lock excludes the other. */
@@ -249,9 +282,9 @@ static uint64_t judge_earliest_start(const struct judge_key *key, const struct j
         start_ns = judge_latest_end(&key->shared, claim->fence, start_ns);
     for (const struct judge_claim *other = key->claims; other; other = other->next) {
         if (other != claim && other->held && judge_conflict(other, claim) &&
-            other->fence < claim->fence && other->sure_until_ns <= now_ns &&
-            other->sure_until_ns > start_ns)
-            start_ns = other->sure_until_ns;
+            other->fence < claim->fence && judge_sure_until(other) <= now_ns &&
+            judge_sure_until(other) > start_ns)
+            start_ns = judge_sure_until(other);
     }
     return start_ns;
 }
@@ -264,12 +297,12 @@ static uint64_t judge_earliest_start(const struct judge_key *key, const struct j
 static void judge_check_exclusion(struct judge *judge, const struct judge_key *key,
                                   const struct judge_claim *claim, uint64_t now_ns)
 {
-    bool sure = claim->sure_until_ns > now_ns;
+    bool sure = judge_sure_until(claim) > now_ns;
     uint32_t holders = 0;
     uint64_t other_fence = 0;
 
     for (struct judge_claim *other = key->claims; other; other = other->next) {
-        bool certain = !other->releasing && other->sure_until_ns > now_ns;
+        bool certain = !other->releasing && judge_sure_until(other) > now_ns;
 
         if (other == claim || !other->held || !judge_conflict(other, claim) ||
             (!certain && !other->disconnected))
@@ -309,7 +342,7 @@ static void judge_check_fence(struct judge *judge, struct judge_key *key,
     }
     /* On a lock, a hold that still lasts is the latest one of those that exclude each other. */
     if (fence <= claim->fence_floor ||
-        (key->limit == 1 && claim->sure_until_ns > now_ns && fence <= fence_last))
+        (key->limit == 1 && judge_sure_until(claim) > now_ns && fence <= fence_last))
         judge_add_violation(judge, JUDGE_FENCE,
                             "key %" PRIu32 ": fence %" PRIu64 " after %" PRIu64
                             " of this key and %" PRIu64 " of all keys",
@@ -375,7 +408,7 @@ static void judge_note_late(struct judge *judge, const struct judge_key *key,
         }
     }
     /* Of shared holds, another one than the latest may have ended last. */
-    if (key->limit > 1 || !before || before->shared)
+    if (key->limit > 1 || !before || before->shared || before->revoking_ns)
         return;
     ended_ns = before->ended_ns - judge->margin_ns;
     /* A claim requested later did not wait for this lease. */
@@ -384,6 +417,21 @@ static void judge_note_late(struct judge *judge, const struct judge_key *key,
         if (now_ns - ended_ns > judge->counts.late_ns)
             judge->counts.late_ns = now_ns - ended_ns;
     }
+}
+
+/* Copies what is known of the revocations of the grant. */
+static void judge_note_revocation(struct judge *judge, struct judge_claim *claim)
+{
+    const struct revocation *revocation = judge_find_revocation(judge, claim->fence);
+
+    if (!revocation)
+        return;
+    claim->revoking_ns = revocation->sent_ns;
+    claim->revoked_ns = revocation->accepted_ns;
+    if (claim->revoked_ns && claim->revoked_ns < claim->started_ns)
+        judge_add_violation(judge, JUDGE_LEASE,
+                            "key %" PRIu32 ": fence %" PRIu64 " is granted after its revocation",
+                            claim->key, claim->fence);
 }
 
 void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fence,
@@ -398,6 +446,7 @@ void judge_granted(struct judge *judge, struct judge_claim *claim, uint64_t fenc
     claim->fence = fence;
     claim->held = true;
     claim->wait_start_ns = 0;
+    judge_note_revocation(judge, claim);
     judge_set_lease(judge, claim, judge_earliest_start(key, claim, now_ns), lease_ns, now_ns);
     judge_note_late(judge, key, claim, now_ns);
     judge_check_order(judge, key, claim, now_ns);
@@ -417,16 +466,16 @@ void judge_renewing(struct judge *judge, struct judge_claim *claim, uint64_t now
 static void judge_check_reply(struct judge *judge, const struct judge_claim *claim,
                               const char *what, bool accepted, uint64_t sent_ns, uint64_t now_ns)
 {
-    if (now_ns < claim->sure_until_ns || sent_ns > claim->ended_ns)
+    if (now_ns < judge_sure_until(claim) || sent_ns > claim->ended_ns)
         judge->counts.replies++;
-    if (!accepted && now_ns < claim->sure_until_ns)
+    if (!accepted && now_ns < judge_sure_until(claim))
         judge_add_violation(judge, JUDGE_LEASE,
                             "key %" PRIu32 ": %s of fence %" PRIu64 " refused during its lease",
                             claim->key, what, claim->fence);
     if (accepted && sent_ns > claim->ended_ns)
-        judge_add_violation(judge, JUDGE_LEASE,
-                            "key %" PRIu32 ": %s of fence %" PRIu64 " accepted after its lease",
-                            claim->key, what, claim->fence);
+        judge_add_violation(
+            judge, JUDGE_LEASE, "key %" PRIu32 ": %s of fence %" PRIu64 " accepted after its %s",
+            claim->key, what, claim->fence, claim->revoked_ns ? "revocation" : "lease");
 }
 
 void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
@@ -444,7 +493,8 @@ static void judge_hold_ended(struct judge *judge, struct judge_claim *claim, uin
 {
     struct judge_key *key = &judge->keys[claim->key];
     struct past_holds *past = judge_past_holds(key, claim);
-    uint64_t end_ns = claim->sure_until_ns < now_ns ? claim->sure_until_ns : now_ns;
+    uint64_t sure_until_ns = judge_sure_until(claim);
+    uint64_t end_ns = sure_until_ns < now_ns ? sure_until_ns : now_ns;
 
     if (!claim->held || claim->releasing)
         return;
@@ -462,9 +512,23 @@ void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t no
     judge_hold_ended(judge, claim, now_ns);
 }
 
+static void judge_report_two_ends(struct judge *judge, uint32_t key, uint64_t fence)
+{
+    judge_add_violation(judge, JUDGE_LEASE,
+                        "key %" PRIu32 ": the server accepted two ends of fence %" PRIu64, key,
+                        fence);
+}
+
 void judge_released(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t now_ns)
 {
+    struct revocation *revocation = accepted ? judge_find_revocation(judge, claim->fence) : NULL;
+
     judge->event++;
+    if (revocation) {
+        revocation->released = true;
+        if (revocation->accepted_ns)
+            judge_report_two_ends(judge, claim->key, claim->fence);
+    }
     judge_check_reply(judge, claim, "release", accepted, claim->releasing_ns, now_ns);
     if (accepted && claim->fence_doubted)
         judge_add_violation(judge, JUDGE_EXCLUSION,
@@ -472,6 +536,95 @@ void judge_released(struct judge *judge, struct judge_claim *claim, bool accepte
                             "fence %" PRIu64,
                             claim->key, claim->fence_doubted, claim->fence);
     judge_claim_free(judge, claim);
+}
+
+void judge_moved(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t sent_ns,
+                 uint64_t now_ns)
+{
+    judge->event++;
+    judge_check_reply(judge, claim, "move", accepted, sent_ns, now_ns);
+}
+
+static struct judge_claim *judge_find_holder(struct judge *judge, uint32_t key, uint64_t fence)
+{
+    struct judge_claim *claim = judge->keys[key].claims;
+
+    while (claim && (!claim->held || claim->fence != fence))
+        claim = claim->next;
+    return claim;
+}
+
+void judge_revoking(struct judge *judge, uint32_t key, uint64_t fence, uint64_t now_ns)
+{
+    struct judge_claim *claim = judge_find_holder(judge, key, fence);
+    struct revocation *revocation = judge_find_revocation(judge, fence);
+
+    judge->event++;
+    judge->keys[key].revoking_ns = now_ns;
+    if (!revocation) {
+        revocation = &judge->revocations[judge->revocation_next++ % REVOCATIONS_KEPT];
+        *revocation = (struct revocation){.fence = fence, .sent_ns = now_ns};
+    }
+    revocation->attempts++;
+    if (fence > judge->fence_last)
+        judge->fence_last = fence;
+    if (claim) {
+        claim->revoking_ns = revocation->sent_ns;
+        judge->keys[key].ended_event = judge->event;
+    }
+}
+
+static void judge_accept_revocation(struct judge *judge, uint32_t key,
+                                    struct revocation *revocation, uint64_t now_ns)
+{
+    struct judge_claim *claim = judge_find_holder(judge, key, revocation->fence);
+
+    if (revocation->accepted_ns || revocation->released)
+        judge_report_two_ends(judge, key, revocation->fence);
+    judge->counts.revocations++;
+    revocation->accepted_ns = now_ns;
+    if (claim) {
+        claim->revoked_ns = now_ns;
+        claim->ended_ns = claim->ended_ns < now_ns ? claim->ended_ns : now_ns;
+    }
+}
+
+void judge_revoked(struct judge *judge, uint32_t key, uint64_t fence, bool accepted,
+                   uint64_t now_ns)
+{
+    struct revocation *revocation = judge_find_revocation(judge, fence);
+    struct judge_claim *claim = judge_find_holder(judge, key, fence);
+
+    judge->event++;
+    if (!revocation)
+        return;
+    if (accepted) {
+        judge_accept_revocation(judge, key, revocation, now_ns);
+    } else if (revocation->attempts == 1) {
+        /* The refusal changes nothing: what was certain is certain again. */
+        *revocation = (struct revocation){0};
+        if (!claim)
+            return;
+        claim->revoking_ns = 0;
+        if (!claim->releasing && claim->sure_until_ns > now_ns)
+            judge_add_violation(judge, JUDGE_LEASE,
+                                "key %" PRIu32 ": revocation of fence %" PRIu64
+                                " refused during its lease",
+                                key, fence);
+    }
+}
+
+void judge_expired(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
+                   uint64_t now_ns)
+{
+    bool revoked = judge->keys[claim->key].revoking_ns >= claim->requested_ns;
+
+    if (!revoked && now_ns + judge->margin_ns < claim->requested_ns + lease_ns)
+        judge_add_violation(
+            judge, JUDGE_LEASE,
+            "key %" PRIu32 ": a lease of %" PRIu64 " ms ended within %" PRIu64 " ms of its request",
+            claim->key, lease_ns / NS_PER_MS, (now_ns - claim->requested_ns) / NS_PER_MS);
+    judge_dropped(judge, claim, now_ns);
 }
 
 void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t now_ns)

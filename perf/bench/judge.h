@@ -12,6 +12,9 @@
  *   first.
  * - fence: fences are unique, and each is above all fences known at its request.
  * - lease: a certain holder can renew and release; after a certain end of the lease it cannot.
+ *   A revocation ends the hold between its request and its reply: the hold is uncertain once an
+ *   administrator is about to send it, and has certainly ended once its reply `ok` was read. A
+ *   server accepts only one end of a hold.
  * - service: no wait times out early, and every request gets a reply.
  *
  * A claim is one attempt of one client to get a key: requested, perhaps queued, granted,
@@ -45,6 +48,7 @@ struct judge_counts {
     uint64_t expiries;   /* grants after a lease that expired */
     uint64_t late_ns;    /* longest time from the end of such a lease to the grant */
     uint64_t replies;    /* renewals and releases whose reply was certain */
+    uint64_t revocations;
     uint64_t violations[JUDGE_RULES];
 };
 
@@ -92,6 +96,25 @@ void judge_renewed(struct judge *judge, struct judge_claim *claim, uint64_t leas
 /* The client is about to release. Then it has read the reply, and the claim ends. */
 void judge_releasing(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);
 void judge_released(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t now_ns);
+
+/* The server has replied to `own`, which was sent at `sent_ns`. */
+void judge_moved(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t sent_ns,
+                 uint64_t now_ns);
+
+/*
+ * An administrator is about to revoke the grant with this fence; its client may not have read it
+ * yet. Then the administrator has read the reply. Without a reply, the outcome stays uncertain.
+ */
+void judge_revoking(struct judge *judge, uint32_t key, uint64_t fence, uint64_t now_ns);
+void judge_revoked(struct judge *judge, uint32_t key, uint64_t fence, bool accepted,
+                   uint64_t now_ns);
+
+/*
+ * The server has replied to a wait that the grant has ended: a lease of `lease_ns` is over, or
+ * the grant was revoked. The claim ends.
+ */
+void judge_expired(struct judge *judge, struct judge_claim *claim, uint64_t lease_ns,
+                   uint64_t now_ns);
 
 /* The server has replied with a timeout. The claim ends. */
 void judge_timed_out(struct judge *judge, struct judge_claim *claim, uint64_t now_ns);

@@ -2,8 +2,9 @@
 
     cheating_server.py CHEAT
 
-Serves `l`, `rl`, `e`, `re`, `w`, `n` and `r`; prints its port, and ends with its input. It uses
-about every tenth chance to cheat:
+Serves `l`, `rl`, `e`, `re`, `w`, `n`, `r`, `own`, `auth`, `show` and `revoke`; prints its port, and
+ends with its input. Each connection is an administrator's. It uses about every tenth chance to
+cheat:
 
     none     never
     double   grants a lock that is held to a second writer
@@ -17,10 +18,20 @@ about every tenth chance to cheat:
     early    ends a wait before its time
     expire   ends a lease before its time
     late     accepts a release after the lease
+    keep     accepts a revocation and does nothing
+    renewed  grants the key after a revocation, but still renews and releases the old grant
+    refuse   refuses the revocation of a grant, and ends it
+    mistake  revokes the grant of another key instead
+    twice    accepts the revocation of a grant that has ended
+    reissue  gives a revoked fence to the next grant
+    resume   lets a client wait for its revoked grant
+    loses    ends a grant before its client waits for it
+    moved    accepts `own` of a grant that has ended
 """
 
 import asyncio
 import collections
+import json
 import random
 import sys
 
@@ -35,6 +46,7 @@ class Claim:
         self.shared = shared
         self.lease = lease
         self.token = None
+        self.owner = None  # a connection
         self.reply = None  # a future, while the client waits
         self.timer = None
 
@@ -47,6 +59,8 @@ class Keys:
         self.holders = collections.defaultdict(set)
         self.queue = collections.defaultdict(collections.deque)
         self.held = {}  # by token
+        self.revoked = set()
+        self.reissued = None  # a fence to give again
 
     def cheats(self, how, share=0.1):
         return self.cheat == how and self.chance.random() < share
@@ -54,7 +68,8 @@ class Keys:
     def grant(self, claim):
         if not self.cheats("fence"):
             self.fence += 1
-        claim.token = f"{self.fence:016x}{self.chance.getrandbits(64):016x}"
+        fence, self.reissued = self.reissued or f"{self.fence:016x}", None
+        claim.token = f"{fence}{self.chance.getrandbits(64):016x}"
         self.holders[claim.key].add(claim)
         self.held[claim.token] = claim
         self.start_lease(claim)
@@ -102,6 +117,31 @@ class Keys:
             queue.remove(following)
             self.grant(following)
 
+    def show(self, key):
+        if not self.holders[key]:
+            return "error"
+        holders = [{"fence": claim.token[:16], "mode": "shared" if claim.shared else "exclusive"}
+                   for claim in self.holders[key]]
+        return "ok " + json.dumps({"holders": holders, "waiters": []}, separators=(",", ":"))
+
+    def revoke(self, key, fence):
+        claim = next((claim for claim in self.holders[key] if claim.token[:16] == fence), None)
+        if not claim:
+            return "ok" if fence in self.revoked and self.cheats("twice", 1) else "error"
+        if self.cheats("mistake"):
+            others = [claim for holders in self.holders.values() for claim in holders
+                      if claim.key != key]
+            claim = self.chance.choice(others or [claim])
+        if self.cheats("keep"):
+            return "ok"
+        self.revoked.add(fence)
+        if self.cheats("reissue", 0.5):
+            self.reissued = fence
+        self.end(claim)
+        if self.cheats("renewed", 0.5):
+            self.held[claim.token] = claim
+        return "error" if self.cheats("refuse") else "ok"
+
 
 class Connection:
     def __init__(self, keys, reader, writer):
@@ -135,7 +175,9 @@ class Connection:
             if not claim.reply.done():
                 self.keys.end(claim)
                 return "timeout"
-        if claim.token not in self.keys.held:
+        if self.keys.cheats("loses"):
+            self.keys.end(claim)
+        if claim.token not in self.keys.held and not self.keys.cheats("resume", 1):
             return "error_lease_expired"
         self.keys.start_lease(claim)
         return f"ok {claim.token} {claim.lease}"
@@ -145,6 +187,7 @@ class Connection:
             return "error"
         if command in ("l", "e", "rl", "re"):
             claim = Claim(key, command[0] == "r", int(arg[-1]))
+            claim.owner = self
             self.claims.append(claim)
             self.keys.acquire_or_queue(claim)
             if command[-1] == "l":
@@ -152,9 +195,20 @@ class Connection:
             return f"acquired {claim.token} {claim.lease}" if claim.token else "queued"
         if command == "w":
             return await self.wait(self.claims[-1], int(arg[0]))
-        claim = self.keys.held.get(arg[0])
+        if command == "auth":
+            return "ok"
+        if command == "show":
+            return self.keys.show(key)
+        if command == "revoke":
+            return self.keys.revoke(key, arg[1])
+        claim = self.keys.held.get(arg[-1] if command == "own" else arg[0])
         if not claim:
-            return "error"
+            return "ok" if command == "own" and self.keys.cheats("moved", 1) else "error"
+        if command == "own":
+            claim.owner.claims.remove(claim)
+            claim.owner = self
+            self.claims.append(claim)
+            return "ok"
         if command == "n":
             self.keys.start_lease(claim)
             return f"ok {claim.lease}"

@@ -20,12 +20,14 @@ enum {
     LONG_WAIT_S = 20,      /* for a grant that will come */
     SHORT_LEASE_S = 1,     /* of leases that expire */
     AFTER_LEASE_MS = 1000, /* idle time after the lease, so that the next grant shows its end */
+    TRIES_TO_MOVE = 8,     /* clients that a client asks for a hold */
     LINE_MAX_BYTES = 256,
 
     /* Chances in 1000. */
     VANISH_WAITING = 30,
     VANISH_HOLDING = 20,
     RENEW = 60,
+    MOVE = 100,
     TRY = 150,
     SHORT_WAIT = 100,
     RELEASE_AT_ONCE = 800
@@ -41,7 +43,9 @@ enum client_state {
     CLIENT_WAITING, /* `w` is sent */
     CLIENT_HOLDING,
     CLIENT_RENEWING, /* also `w` after a grant from `e` */
-    CLIENT_RELEASING
+    CLIENT_RELEASING,
+    CLIENT_TAKING, /* `own` is sent */
+    CLIENT_GIVING  /* another client takes the hold */
 };
 
 struct client {
@@ -50,11 +54,15 @@ struct client {
     int descriptor;
     enum client_state state;
     uint32_t key;
+    uint32_t losses;      /* before this connection */
+    struct client *other; /* that takes or gives the hold; else NULL */
+    bool shared;
     bool runs_out;
     uint64_t act_ns;  /* time of the next action; 0: a reply is pending */
     uint64_t lost_ns; /* time to vanish during a wait; 0: never */
     uint64_t lease_s;
     uint64_t held_until_ns; /* of an expiring claim: the lease has ended by then */
+    uint64_t sent_ns;       /* of `own` */
     char token[33];
     uint32_t line_length;
     char line[LINE_MAX_BYTES];
@@ -109,10 +117,26 @@ static void drop_claim(struct client *client)
     client->claim = NULL;
 }
 
+/* Ends the state in which a hold moves between two clients. */
+static void end_move(struct client *client)
+{
+    struct client *other = client->other;
+
+    if (!other)
+        return;
+    client->other = NULL;
+    other->other = NULL;
+    if (other->state == CLIENT_GIVING) {
+        set_state(other, CLIENT_IDLE);
+        other->act_ns = time_within(client->witness, client->witness->pause_max_us);
+    }
+}
+
 static void close_connection(struct client *client, bool reset)
 {
     struct linger linger = {.l_onoff = 1};
 
+    end_move(client);
     drop_claim(client);
     if (client->descriptor >= 0) {
         if (reset)
@@ -156,6 +180,7 @@ static void start_connecting(struct client *client)
         client->act_ns = 0;
         return;
     }
+    client->losses = client->witness->losses;
     client->descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     setsockopt(client->descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (connect(client->descriptor, (struct sockaddr *)&address, sizeof(address)) < 0 &&
@@ -193,9 +218,14 @@ send_request(struct client *client, const char *command, const char *format, ...
 {
     struct witness *witness = client->witness;
     bool semaphore = client->key >= witness->locks;
+    bool acquires = *command == 'l' || *command == 'e';
     char request[LINE_MAX_BYTES];
     va_list arguments;
-    int length = snprintf(request, sizeof(request), "%s%s\n%s-%" PRIu32 "\n", semaphore ? "s" : "",
+    int length = snprintf(request, sizeof(request), "%s%s\n%s-%" PRIu32 "\n",
+                          *command == 'o'              ? ""
+                          : semaphore                  ? "s"
+                          : client->shared && acquires ? "r"
+                                                       : "",
                           command, witness->name, client->key);
 
     va_start(arguments, format);
@@ -206,7 +236,7 @@ send_request(struct client *client, const char *command, const char *format, ...
     send(client->descriptor, request, (size_t)length, MSG_NOSIGNAL);
 }
 
-static uint32_t limit_of(const struct witness *witness, uint32_t key)
+uint32_t witness_limit(const struct witness *witness, uint32_t key)
 {
     return key < witness->locks ? 1 : key - witness->locks + 2;
 }
@@ -216,7 +246,7 @@ static const char *limit_text(const struct client *client, char text[16])
 {
     text[0] = 0;
     if (client->key >= client->witness->locks)
-        snprintf(text, 16, "%" PRIu32 " ", limit_of(client->witness, client->key));
+        snprintf(text, 16, "%" PRIu32 " ", witness_limit(client->witness, client->key));
     return text;
 }
 
@@ -235,6 +265,38 @@ static void plan_vanishing(struct client *client)
     client->lost_ns = has_chance(witness, VANISH_WAITING) ? time_within(witness, 20000) : 0;
 }
 
+/* Takes over the hold of another client by `own`. Returns false if it finds none. */
+static bool start_taking(struct client *client)
+{
+    struct witness *witness = client->witness;
+    struct client *other = NULL;
+
+    for (int i = 0; i < TRIES_TO_MOVE; i++) {
+        other = witness->clients[witness_random(witness, witness->client_count)];
+        if (other->state == CLIENT_HOLDING && !other->runs_out && other->losses == client->losses)
+            break;
+        other = NULL;
+    }
+    if (!other)
+        return false;
+    client->claim = other->claim;
+    client->key = other->key;
+    client->shared = other->shared;
+    client->runs_out = false;
+    client->lease_s = other->lease_s;
+    client->held_until_ns = other->held_until_ns;
+    memcpy(client->token, other->token, sizeof(client->token));
+    other->claim = NULL;
+    client->other = other;
+    other->other = client;
+    /* The other connection stays open until the reply: its end would release the hold. */
+    set_state(other, CLIENT_GIVING);
+    set_state(client, CLIENT_TAKING);
+    client->sent_ns = witness_clock_ns();
+    send_request(client, "own", "%s %s", client->key < witness->locks ? "l" : "s", client->token);
+    return true;
+}
+
 static void start_claim(struct client *client)
 {
     struct witness *witness = client->witness;
@@ -244,9 +306,13 @@ static void start_claim(struct client *client)
     client->key = (uint32_t)witness_random(witness, witness->locks + witness->semaphores);
     client->runs_out = witness_random(witness, 10000) < witness->run_out_in_10000;
     client->lease_s = client->runs_out ? SHORT_LEASE_S : witness->lease_s;
+    client->shared = client->key < witness->locks && has_chance(witness, witness->shared_in_1000);
     client->claim = judge_requested(witness->judge, client->key, now_ns);
     if (!client->claim)
         abort();
+    judge_set_losses(client->claim, client->losses);
+    if (client->shared)
+        judge_set_shared(client->claim);
     plan_vanishing(client);
     if (witness->two_phase && witness_random(witness, 2)) {
         set_state(client, CLIENT_ENQUEUING);
@@ -331,7 +397,8 @@ void client_due(struct client *client)
         break;
     case CLIENT_IDLE:
         client->act_ns = 0;
-        if (!witness->ending)
+        if (!witness->ending &&
+            !(witness->moves && has_chance(witness, MOVE) && start_taking(client)))
             start_claim(client);
         break;
     case CLIENT_QUEUED:
@@ -384,6 +451,7 @@ static void handle_grant(struct client *client, const char *text)
         return;
     }
     judge_granted(client->witness->judge, client->claim, fence, lease_ns, now_ns);
+    client->witness->shared += client->shared;
     client->held_until_ns = now_ns + lease_ns + AFTER_LEASE_MS * NS_PER_MS;
     client->lost_ns = 0;
     /* A grant from `e` can also be waited for: this restarts its lease. */
@@ -417,7 +485,7 @@ static bool ends_claim(struct client *client, const char *line)
     if (!lease_is_lost(line))
         return false;
     client->witness->expired++;
-    judge_dropped(judge, client->claim, witness_clock_ns());
+    judge_expired(judge, client->claim, client->lease_s * NS_PER_S, witness_clock_ns());
     return true;
 }
 
@@ -446,6 +514,28 @@ static void handle_renewal(struct client *client, const char *line)
     }
     client->held_until_ns = now_ns + (lease_s * 1000 + AFTER_LEASE_MS) * NS_PER_MS;
     start_holding(client);
+}
+
+/* The other client's hold is this one's now, or it has ended. */
+static void handle_move(struct client *client, const char *line)
+{
+    struct judge *judge = client->witness->judge;
+    uint64_t now_ns = witness_clock_ns();
+    bool accepted = !strcmp(line, "ok");
+
+    if (!accepted && strcmp(line, "error") != 0) {
+        report_violation(client, line);
+        return;
+    }
+    end_move(client);
+    judge_moved(judge, client->claim, accepted, client->sent_ns, now_ns);
+    if (accepted) {
+        client->witness->moved++;
+        start_holding(client);
+    } else {
+        judge_dropped(judge, client->claim, now_ns);
+        end_claim(client);
+    }
 }
 
 static void handle_line(struct client *client, const char *line)
@@ -492,6 +582,9 @@ static void handle_line(struct client *client, const char *line)
         judge_released(witness->judge, client->claim, !strcmp(line, "ok"), witness_clock_ns());
         end_claim(client);
         break;
+    case CLIENT_TAKING:
+        handle_move(client, line);
+        break;
     default:
         report_violation(client, line);
     }
@@ -511,6 +604,7 @@ static void handle_closed(struct client *client, bool reset)
         client->state != CLIENT_HOLDING)
         witness->cut++;
     witness->resets += reset;
+    witness->losses++;
     close_connection(client, false);
 }
 

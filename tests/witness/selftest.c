@@ -286,6 +286,225 @@ static void vanished(struct judge *judge)
     release_claim(judge, second, 7);
 }
 
+/* ---- revocations ---- */
+
+/* Returns a claim that holds key 0 with this fence. */
+static struct judge_claim *hold(struct judge *judge, uint64_t fence, uint64_t ms)
+{
+    struct judge_claim *claim = acquire_claim(judge, ms, 5000);
+
+    judge_granted(judge, claim, fence, LEASE, at_ms(ms + 1));
+    return claim;
+}
+
+static void revoke(struct judge *judge, uint64_t fence, bool accepted, uint64_t ms)
+{
+    judge_revoking(judge, 0, fence, at_ms(ms));
+    judge_revoked(judge, 0, fence, accepted, at_ms(ms + 2));
+}
+
+static void renew(struct judge *judge, struct judge_claim *claim, bool accepted, uint64_t ms)
+{
+    judge_renewing(judge, claim, at_ms(ms));
+    judge_renewed(judge, claim, accepted ? LEASE : 0, at_ms(ms + 1));
+}
+
+static void revoked(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+    struct judge_claim *second;
+
+    revoke(judge, 1, true, 10);
+    second = hold(judge, 2, 20);
+    renew(judge, first, false, 30);
+    judge_dropped(judge, first, at_ms(31));
+    renew(judge, second, true, 40);
+    release_claim(judge, second, 50);
+}
+
+static void granted_while_revoking(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    judge_revoking(judge, 0, 1, at_ms(10));
+    hold(judge, 2, 11);
+    judge_revoked(judge, 0, 1, true, at_ms(13));
+    judge_releasing(judge, first, at_ms(20));
+    judge_released(judge, first, false, at_ms(21));
+}
+
+/* Whether the server has received the revocation is unknown, so both outcomes are valid. */
+static void revoked_without_a_reply(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    judge_revoking(judge, 0, 1, at_ms(10));
+    renew(judge, first, true, 20);
+    renew(judge, first, false, 30);
+    judge_dropped(judge, first, at_ms(31));
+    hold(judge, 2, 40);
+}
+
+static void revoked_before_the_grant_was_read(struct judge *judge)
+{
+    struct judge_claim *first = acquire_claim(judge, 0, 5000);
+
+    revoke(judge, 1, true, 10);
+    hold(judge, 2, 20);
+    judge_granted(judge, first, 1, LEASE, at_ms(30));
+    renew(judge, first, false, 31);
+}
+
+static void revoked_before_a_wait(struct judge *judge)
+{
+    struct judge_claim *first = enqueue_claim(judge, 0);
+
+    revoke(judge, 1, true, 10);
+    judge_waiting(judge, first, LEASE, at_ms(20));
+    judge_expired(judge, first, LEASE, at_ms(21));
+}
+
+static void ended_before_its_revocation(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    judge_revoking(judge, 0, 1, at_ms(10));
+    judge_releasing(judge, first, at_ms(11));
+    judge_released(judge, first, true, at_ms(12));
+    judge_revoked(judge, 0, 1, false, at_ms(13));
+}
+
+static void granted_before_the_revocation(struct judge *judge)
+{
+    hold(judge, 1, 0);
+    hold(judge, 2, 8);
+    revoke(judge, 1, true, 10);
+}
+
+static void granted_when_another_was_revoked(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    release_claim(judge, first, 2);
+    hold(judge, 2, 4);
+    revoke(judge, 1, false, 10);
+    hold(judge, 3, 20);
+}
+
+static void granted_after_a_refused_revocation(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    judge_revoking(judge, 0, 1, at_ms(10));
+    judge_revoked(judge, 0, 1, false, at_ms(12));
+    hold(judge, 2, 20);
+    release_claim(judge, first, 30);
+}
+
+static void renewed_after_its_revocation(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    revoke(judge, 1, true, 10);
+    renew(judge, first, true, 20);
+}
+
+static void renewed_while_revoking(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    judge_renewing(judge, first, at_ms(9));
+    judge_revoking(judge, 0, 1, at_ms(10));
+    judge_revoked(judge, 0, 1, true, at_ms(12));
+    judge_renewed(judge, first, LEASE, at_ms(13));
+    hold(judge, 2, 20);
+    judge_releasing(judge, first, at_ms(30));
+    judge_released(judge, first, false, at_ms(31));
+}
+
+static void released_after_its_revocation(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    revoke(judge, 1, true, 10);
+    release_claim(judge, first, 20);
+}
+
+static void moved_after_its_revocation(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    revoke(judge, 1, true, 10);
+    judge_moved(judge, first, true, at_ms(20), at_ms(21));
+}
+
+static void granted_after_its_revocation(struct judge *judge)
+{
+    struct judge_claim *first = enqueue_claim(judge, 0);
+
+    revoke(judge, 1, true, 10);
+    judge_waiting(judge, first, LEASE, at_ms(20));
+    judge_granted(judge, first, 1, LEASE, at_ms(21));
+}
+
+static void revoked_and_released(struct judge *judge)
+{
+    struct judge_claim *first = hold(judge, 1, 0);
+
+    judge_revoking(judge, 0, 1, at_ms(10));
+    judge_releasing(judge, first, at_ms(10));
+    judge_released(judge, first, true, at_ms(11));
+    judge_revoked(judge, 0, 1, true, at_ms(12));
+}
+
+static void revoked_twice(struct judge *judge)
+{
+    hold(judge, 1, 0);
+    revoke(judge, 1, true, 10);
+    revoke(judge, 1, true, 20);
+}
+
+static void revocation_refused(struct judge *judge)
+{
+    hold(judge, 1, 0);
+    revoke(judge, 1, false, 10);
+}
+
+static void lost_without_a_revocation(struct judge *judge)
+{
+    struct judge_claim *first = enqueue_claim(judge, 20);
+
+    revoke(judge, 1, true, 10);
+    judge_waiting(judge, first, LEASE, at_ms(30));
+    judge_expired(judge, first, LEASE, at_ms(31));
+}
+
+static void fence_repeated_after_a_revocation(struct judge *judge)
+{
+    hold(judge, 1, 0);
+    revoke(judge, 1, true, 10);
+    hold(judge, 1, 20);
+}
+
+static void fence_below_a_revoked_one(struct judge *judge)
+{
+    revoke(judge, 5, true, 10);
+    hold(judge, 4, 20);
+}
+
+static void reader_revoked(struct judge *judge)
+{
+    struct judge_claim *readers[2];
+
+    for (uint64_t i = 0; i < 2; i++) {
+        readers[i] = acquire_claim(judge, i, 5000);
+        judge_set_shared(readers[i]);
+        judge_granted(judge, readers[i], 1 + i, LEASE, at_ms(2 + i));
+    }
+    revoke(judge, 1, true, 10);
+    hold(judge, 3, 20);
+}
+
 static const struct history histories[] = {
     {"a hand-over", RIGHT, hand_over},
     {"a lock granted twice", WRONG(JUDGE_EXCLUSION), granted_twice},
@@ -311,6 +530,30 @@ static const struct history histories[] = {
     {"waits that end in time", RIGHT, timed_out_in_time},
     {"a claim without a reply", WRONG(JUDGE_SERVICE), left_behind},
     {"clients that vanish", RIGHT, vanished},
+    {"a revocation", RIGHT, revoked},
+    {"a grant between a revocation and its reply", RIGHT, granted_while_revoking},
+    {"a revocation without a reply", RIGHT, revoked_without_a_reply},
+    {"a revocation before the grant was read", RIGHT, revoked_before_the_grant_was_read},
+    {"a revocation before a wait", RIGHT, revoked_before_a_wait},
+    {"a release before the revocation", RIGHT, ended_before_its_revocation},
+    {"a renewal before the revocation", RIGHT, renewed_while_revoking},
+    {"a grant before the revocation", WRONG(JUDGE_EXCLUSION), granted_before_the_revocation},
+    {"a grant after the revocation of another fence", WRONG(JUDGE_EXCLUSION),
+     granted_when_another_was_revoked},
+    {"a grant after a refused revocation", WRONG(JUDGE_EXCLUSION) | WRONG(JUDGE_LEASE),
+     granted_after_a_refused_revocation},
+    {"a renewal accepted after the revocation", WRONG(JUDGE_LEASE), renewed_after_its_revocation},
+    {"a release accepted after the revocation", WRONG(JUDGE_LEASE), released_after_its_revocation},
+    {"a move accepted after the revocation", WRONG(JUDGE_LEASE), moved_after_its_revocation},
+    {"a wait granted after the revocation", WRONG(JUDGE_LEASE), granted_after_its_revocation},
+    {"a release and a revocation both accepted", WRONG(JUDGE_LEASE), revoked_and_released},
+    {"a revocation accepted twice", WRONG(JUDGE_LEASE), revoked_twice},
+    {"a revocation refused during the lease", WRONG(JUDGE_LEASE), revocation_refused},
+    {"a grant lost without a revocation", WRONG(JUDGE_LEASE), lost_without_a_revocation},
+    {"a repeated fence after a revocation", WRONG(JUDGE_FENCE) | WRONG(JUDGE_LEASE),
+     fence_repeated_after_a_revocation},
+    {"a fence below a revoked one", WRONG(JUDGE_FENCE), fence_below_a_revoked_one},
+    {"a writer beside a reader that was not revoked", WRONG(JUDGE_EXCLUSION), reader_revoked},
 };
 
 static int judge_history(const struct history *history, unsigned number)

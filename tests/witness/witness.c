@@ -2,13 +2,16 @@
  * Tests a dflockd with many clients on few keys and a judge of their requests and replies.
  *
  *   witness port=N [seconds=5] [connections=64] [keys=4] [semaphores=0|1] [two_phase=0|1]
- *           [kills=0|1] [drains=0|1] [lease=30] [run_out=4] [hold_us=1000] [pause_us=1000]
- *           [last=30] [seed=N] [name=TEXT]
+ *           [shared=0] [moves=0|1] [revokes=0] [revoke_us=2000] [kills=0|1] [drains=0|1]
+ *           [lease=30] [run_out=4] [hold_us=1000] [pause_us=1000] [last=30] [seed=N] [name=TEXT]
  *   witness selftest
  *
+ * Of 1000 requests for locks, `shared` are shared. With moves, clients take holds of others by
+ * `own`. `revokes` administrators revoke random grants; administrator.h has their secret.
+ *
  * With kills, other processes use the same keys, and are killed and restarted all the time. With
- * drains, the server may end, and then the witness ends, too. It prints a line of figures and
- * TAP. The status is 0 without violations.
+ * drains, the server may end, and restart on its port; the witness ends when no server runs. It
+ * prints a line of figures and TAP. The status is 0 without violations.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -21,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "administrator.h"
 #include "base/time_units.h"
 #include "bench/judge.h"
 #include "client.h"
@@ -35,6 +39,7 @@ enum {
     CLIENTS_DUE_US = 500,  /* between two calls of client_due */
     REPORT_EVERY_S = 10,   /* between lines of figures */
     DRAIN_QUIET_MS = 2000, /* without any connection: the server has ended */
+    ADMINISTRATORS_MAX = 8,
     EVENTS_MAX = 128
 };
 
@@ -47,6 +52,10 @@ struct settings {
     uint64_t keys;
     uint64_t semaphores;
     uint64_t two_phase;
+    uint64_t shared;
+    uint64_t moves;
+    uint64_t revokes; /* administrators */
+    uint64_t revoke_us;
     uint64_t kills;
     uint64_t drains;
     uint64_t lease;
@@ -83,6 +92,10 @@ static bool set_option(struct settings *settings, const char *argument)
         {"keys", &settings->keys},
         {"semaphores", &settings->semaphores},
         {"two_phase", &settings->two_phase},
+        {"shared", &settings->shared},
+        {"moves", &settings->moves},
+        {"revokes", &settings->revokes},
+        {"revoke_us", &settings->revoke_us},
         {"kills", &settings->kills},
         {"drains", &settings->drains},
         {"lease", &settings->lease},
@@ -115,8 +128,8 @@ static bool set_option(struct settings *settings, const char *argument)
 
 static pid_t start_victim(const struct settings *settings, uint64_t seed)
 {
-    char texts[10][sizeof(settings->name) + 16];
-    char *arguments[11] = {0};
+    char texts[11][sizeof(settings->name) + 16];
+    char *arguments[12] = {0};
     pid_t process = -1;
     size_t size = sizeof(texts[0]);
 
@@ -130,7 +143,8 @@ static pid_t start_victim(const struct settings *settings, uint64_t seed)
     snprintf(texts[7], size, "connections=%d", VICTIM_CONNECTIONS);
     snprintf(texts[8], size, "seconds=86400");
     snprintf(texts[9], size, "victim=1");
-    for (int i = 0; i < 10; i++)
+    snprintf(texts[10], size, "shared=%" PRIu64, settings->shared);
+    for (int i = 0; i < 11; i++)
         arguments[i] = texts[i];
     if (posix_spawn(&process, "/proc/self/exe", NULL, NULL, arguments, environ) != 0)
         return -1;
@@ -168,16 +182,17 @@ static void show_figures(const struct witness *witness, const struct victims *vi
     printf("# grants=%" PRIu64 " hand_overs=%" PRIu64 " overlaps=%" PRIu64 " pairs=%" PRIu64
            " fences=%" PRIu64 " answers=%" PRIu64 " run_out=%" PRIu64 " run_outs=%" PRIu64
            " late_us=%" PRIu64 " expired=%" PRIu64 " vanished=%" PRIu64 " killed=%" PRIu64
-           " refusals=%" PRIu64 " cut=%" PRIu64 " resets=%" PRIu64 "\n",
+           " refusals=%" PRIu64 " cut=%" PRIu64 " resets=%" PRIu64 " shared=%" PRIu64
+           " moved=%" PRIu64 " revocations=%" PRIu64 "\n",
            counts->grants, counts->hand_overs, counts->overlaps, counts->pairs, counts->fences,
            counts->replies, witness->run_out, counts->expiries, counts->late_ns / 1000,
            witness->expired, witness->vanished, victims->killed, witness->refusals, witness->cut,
-           witness->resets);
+           witness->resets, witness->shared, witness->moved, counts->revocations);
     fflush(stdout);
 }
 
 /* Handles ready sockets and due actions. */
-static void run_turn(struct witness *witness, struct client **clients, uint64_t count,
+static void run_turn(struct witness *witness, struct administrator **administrators,
                      uint64_t *due_ns)
 {
     struct epoll_event events[EVENTS_MAX];
@@ -187,14 +202,16 @@ static void run_turn(struct witness *witness, struct client **clients, uint64_t 
     for (int i = 0; i < ready; i++)
         client_ready(events[i].data.ptr);
     witness->now_ns = witness_clock_ns();
+    for (int i = 0; i < ADMINISTRATORS_MAX && administrators[i]; i++)
+        administrator_turn(administrators[i]);
     if (witness->now_ns < *due_ns)
         return;
     *due_ns = witness->now_ns + CLIENTS_DUE_US * 1000ull;
-    for (uint64_t i = 0; i < count; i++)
-        client_due(clients[i]);
+    for (uint64_t i = 0; i < witness->client_count; i++)
+        client_due(witness->clients[i]);
 }
 
-static void run_clients(struct witness *witness, struct client **clients,
+static void run_clients(struct witness *witness, struct administrator **administrators,
                         const struct settings *settings, struct victims *victims)
 {
     uint64_t due_ns = 0;
@@ -203,7 +220,7 @@ static void run_clients(struct witness *witness, struct client **clients,
     uint64_t report_ns = witness_clock_ns() + REPORT_EVERY_S * NS_PER_S;
 
     while (witness->now_ns < end_ns) {
-        run_turn(witness, clients, settings->connections, &due_ns);
+        run_turn(witness, administrators, &due_ns);
         if (settings->kills)
             kill_some(victims, witness, settings);
         if (witness->busy || !witness->drains)
@@ -220,7 +237,7 @@ static void run_clients(struct witness *witness, struct client **clients,
     witness->ending = true;
     end_ns = witness_clock_ns() + settings->last * NS_PER_S;
     while (witness->busy && witness->now_ns < end_ns)
-        run_turn(witness, clients, settings->connections, &due_ns);
+        run_turn(witness, administrators, &due_ns);
 }
 
 static bool check_and_show(const struct witness *witness, const struct victims *victims)
@@ -250,6 +267,10 @@ static int test_server(const struct settings *settings)
         .locks = (uint32_t)settings->keys,
         .semaphores = settings->semaphores ? (uint32_t)settings->keys : 0,
         .two_phase = settings->two_phase,
+        .shared_in_1000 = settings->shared,
+        .moves = settings->moves,
+        .revoke_max_us = settings->revoke_us,
+        .client_count = settings->connections,
         .lease_s = settings->lease,
         .run_out_in_10000 = settings->run_out,
         .hold_max_us = settings->hold_us,
@@ -260,25 +281,33 @@ static int test_server(const struct settings *settings)
         .epoll = epoll_create1(EPOLL_CLOEXEC),
         .judge = judge_new((uint32_t)settings->keys * 2, MARGIN_NS),
     };
-    struct client **clients = calloc(settings->connections, sizeof(*clients));
+    struct administrator *administrators[ADMINISTRATORS_MAX] = {0};
     struct victims victims = {0};
     bool fine;
 
-    if (!clients || !witness.judge || witness.epoll < 0)
+    witness.clients = calloc(settings->connections, sizeof(*witness.clients));
+    if (!witness.clients || !witness.judge || witness.epoll < 0)
         return print_usage("out of memory");
     for (uint32_t i = 0; i < witness.semaphores; i++)
-        judge_limit(witness.judge, witness.locks + i, i + 2);
+        judge_limit(witness.judge, witness.locks + i, witness_limit(&witness, witness.locks + i));
     witness.now_ns = witness_clock_ns();
     for (uint64_t i = 0; i < settings->connections; i++) {
-        clients[i] = client_new(&witness);
-        if (!clients[i])
+        witness.clients[i] = client_new(&witness);
+        if (!witness.clients[i])
             return print_usage("out of memory");
     }
-    run_clients(&witness, clients, settings, &victims);
+    for (uint64_t i = 0; i < settings->revokes && i < ADMINISTRATORS_MAX; i++) {
+        administrators[i] = administrator_new(&witness);
+        if (!administrators[i])
+            return print_usage("out of memory");
+    }
+    run_clients(&witness, administrators, settings, &victims);
     fine = check_and_show(&witness, &victims);
     for (uint64_t i = 0; i < settings->connections; i++)
-        client_free(clients[i]);
-    free(clients);
+        client_free(witness.clients[i]);
+    for (int i = 0; i < ADMINISTRATORS_MAX; i++)
+        administrator_free(administrators[i]);
+    free(witness.clients);
     judge_free(witness.judge);
     close(witness.epoll);
     return fine ? 0 : 1;
@@ -295,6 +324,7 @@ int main(int count, char **arguments)
         .last = 30,
         .hold_us = 1000,
         .pause_us = 1000,
+        .revoke_us = 2000,
         .seed = witness_clock_ns(),
     };
 
