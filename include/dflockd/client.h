@@ -112,9 +112,9 @@ struct dflockd_options {
     const char *tls_server_name;
     bool tls_insecure; /* accept any certificate */
     /*
-     * The name of the connections, which the server shows to its administrators: up to 128 bytes of
-     * printable UTF-8. NULL, the default: `user@host program`. "": none. Servers that do not know
-     * names do not get it.
+     * The name of the connections, which the server shows: up to 128 bytes of printable UTF-8.
+     * NULL, the default: `user@host program`. "": none. The first connection to a server finds out
+     * whether the server knows names, which takes one round trip.
      */
     const char *name;
     /* For name look-up, connecting, TLS handshake and authentication together. Default: 10,000. */
@@ -332,7 +332,8 @@ void dflockd_lock_free(struct dflockd_lock *lock);
  * library ends the wait itself at `timeout_ms` after the connection is ready. It closes the
  * connection, so that the server releases a grant that is on its way. A server with
  * --no-auto-release-on-disconnect keeps such a grant until its lease ends, also after a cancel. So
- * such a timeout must be longer than a round trip: a shorter one ends before any reply. 0 does not.
+ * such a timeout must be longer than a round trip, or than two on the first connection to a server
+ * (see `name`): a shorter one ends before any reply. 0 does not.
  *
  * Leases: a lease counts from when its request was sent, so that it ends here before it ends at the
  * server. If the reply took longer than a tenth of the lease, a renewal confirms the grant before

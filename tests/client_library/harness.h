@@ -234,7 +234,9 @@ static inline void wire_close(struct wire *wire)
 
 /* ---- shorthands ---- */
 
-static inline struct dflockd_client *open_client(const char *address)
+/* `name` and `secret` are as in the options. */
+static inline struct dflockd_client *open_client_as(const char *address, const char *name,
+                                                    const char *secret)
 {
     struct dflockd_options options;
     struct dflockd_client *client;
@@ -242,8 +244,15 @@ static inline struct dflockd_client *open_client(const char *address)
     dflockd_options_init(&options);
     options.servers = &address;
     options.server_count = 1;
+    options.name = name;
+    options.auth_token = secret;
     assert_done(dflockd_client_open(&client, &options));
     return client;
+}
+
+static inline struct dflockd_client *open_client(const char *address)
+{
+    return open_client_as(address, NULL, NULL);
 }
 
 static inline struct dflockd_lock *new_lock(struct dflockd_client *client, const char *key,

@@ -63,6 +63,13 @@ def test_error_keeps_the_connections(attempt):
         assert older.refused == ["own"]
 
 
+def test_own_is_known_to_a_server_without_names(attempt):
+    with Server() as server, Older(server, "name", "show", "revoke") as older:
+        assert_held_and_released(attempt, older)
+        assert older.refused == ["name"]
+        assert older.requests.count("own") == LOCKS - 4
+
+
 def test_a_closed_connection_keeps_the_connections(attempt):
     with OriginalServer(original_python_or_skip()) as original:
         assert_held_and_released(attempt, original)

@@ -25,21 +25,6 @@ struct fixture {
     atomic_int losses;
 };
 
-static struct dflockd_client *open_as(const struct fixture *f, const char *name, const char *secret)
-{
-    const char *address = f->served.address;
-    struct dflockd_options options;
-    struct dflockd_client *client;
-
-    dflockd_options_init(&options);
-    options.servers = &address;
-    options.server_count = 1;
-    options.name = name;
-    options.auth_token = secret;
-    assert_done(dflockd_client_open(&client, &options));
-    return client;
-}
-
 static void note_loss(void *context, struct dflockd_lock *lock, enum dflockd_status why)
 {
     struct fixture *f = context;
@@ -66,8 +51,8 @@ static int set_up(void **state)
 
     assert_non_null(f);
     server_start(&f->served, FLAGS("--admin-token", "s3cret"));
-    f->client = open_as(f, "reader one", NULL);
-    f->administrator = open_as(f, NULL, "s3cret");
+    f->client = open_client_as(f->served.address, "reader one", NULL);
+    f->administrator = open_client_as(f->served.address, NULL, "s3cret");
     f->lock = watched_lock(f, false);
     *state = f;
     return 0;
@@ -146,7 +131,7 @@ static void every_connection_of_a_client_has_its_name(void **state)
 static void an_empty_name_is_not_sent(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_client *client = open_as(f, "", NULL);
+    struct dflockd_client *client = open_client_as(f->served.address, "", NULL);
     struct dflockd_lock *lock = new_lock(client, "key", NULL);
 
     assert_done(dflockd_lock_acquire(lock, 0));
@@ -229,7 +214,7 @@ static void show_has_holders_and_waiters(void **state)
 static void show_of_an_unknown_key_is_not_held(void **state)
 {
     struct fixture *f = *state;
-    struct dflockd_client *client = open_as(f, "", NULL);
+    struct dflockd_client *client = open_client_as(f->served.address, "", NULL);
     char *json;
 
     assert_status(dflockd_client_show(f->client, "key", false, &json), DFLOCKD_STATUS_NOT_HELD);

@@ -79,6 +79,12 @@ class ServerWithRounds(FakeServer):
             pass
 
 
+class ServerThatIsProbed(FakeServer):
+    """Replies to the first request, which is the probe, as to the others."""
+
+    answers_probe = False
+
+
 def status_of(attempt, *replies, action="acquire=1", timeout=2000, reply=5000):
     with FakeServer(*replies) as server:
         return attempt(f"server={server.address}", f"timeout={timeout}", f"reply={reply}",
@@ -155,6 +161,19 @@ def test_release_works_while_a_renewal_is_pending(attempt):
 def test_a_server_that_closes_without_a_reply_is_disconnected(attempt):
     assert status_of(attempt, None) == "DISCONNECTED"
     assert status_of(attempt, b"ok 0123", reply=300) == "NO_REPLY"
+
+
+@pytest.mark.parametrize("replies, status", [
+    ([b"error_not_enqueued\n", b"ok\n", GRANT], "DONE"),
+    ([b"error_not_enqueued\n", b"error\n", GRANT], "DONE"),
+    ([b"error_not_enqueued\n", b"error\n", None], "DISCONNECTED"),
+    ([b"error\n", GRANT], "DONE"), ([b"error_draining\n"], "UNREACHABLE"),
+    ([b"ok\n"], "STRANGE_ANSWER"), ([None], "DISCONNECTED"), ([b"error_auth\n"], "REFUSED"),
+    ([b"error_not_enqueued\n", GRANT], "STRANGE_ANSWER")])
+def test_replies_to_the_probe_and_the_name(attempt, replies, status):
+    with ServerThatIsProbed(*replies) as server:
+        lines = attempt(f"server={server.address}", "reply=1000", "acquire=1")
+    assert lines[0][1] == status
 
 
 def test_a_silent_server_returns_no_reply(attempt):
