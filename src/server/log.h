@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 enum {
-    LOG_LINE_MAX = 1536,           /* bytes; a longer line is cut */
+    LOG_LINE_MAX = 2048,           /* bytes; a longer line is cut */
     LOG_BUFFER_BYTES = 256 * 1024, /* of pending lines */
     LOG_STOP_MS = 1000
 };

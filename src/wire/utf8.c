@@ -34,16 +34,18 @@ uint32_t utf8_length(const uint8_t *bytes, uint32_t length)
     return count;
 }
 
-/* Ranges of code points that a terminal or a log must not get from a stranger. */
+/*
+ * Code points that a terminal or a log must not receive from a client: controls, line ends, no
+ * characters, and what Unicode calls Default_Ignorable_Code_Point, as marks of direction.
+ */
 static const struct {
     uint32_t first;
     uint32_t last;
 } utf8_unprintable[] = {
-    {0x00, 0x1f},       {0x7f, 0x9f},     /* controls */
-    {0x200b, 0x200f},   {0x2028, 0x202e}, /* widths of 0, directions, line ends */
-    {0x2060, 0x206f},   {0xfeff, 0xfeff}, /* the same */
-    {0xfff0, 0xfffb},   {0xfffe, 0xffff}, /* specials, no characters */
-    {0xe0000, 0xe007f},                   /* tags */
+    {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},       {0x34f, 0x34f},     {0x61c, 0x61c},
+    {0x115f, 0x1160}, {0x17b4, 0x17b5}, {0x180b, 0x180f},   {0x200b, 0x200f},   {0x2028, 0x202e},
+    {0x2060, 0x206f}, {0x3164, 0x3164}, {0xfdd0, 0xfdef},   {0xfe00, 0xfe0f},   {0xfeff, 0xfeff},
+    {0xffa0, 0xffa0}, {0xfff0, 0xfffb}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff},
 };
 
 bool utf8_is_printable(const uint8_t *bytes, uint32_t length)
@@ -53,6 +55,8 @@ bool utf8_is_printable(const uint8_t *bytes, uint32_t length)
 
     for (uint32_t i = 1; i < length; i++)
         point = point << 6 | (bytes[i] & 0x3f);
+    if ((point & 0xfffe) == 0xfffe)
+        return false;
     for (uint32_t i = 0; i < sizeof(utf8_unprintable) / sizeof(*utf8_unprintable); i++) {
         if (point >= utf8_unprintable[i].first && point <= utf8_unprintable[i].last)
             return false;

@@ -14,8 +14,8 @@
 uint32_t utf8_length(const uint8_t *bytes, uint32_t length);
 
 /*
- * Returns whether a valid sequence is a character that text shows: no control character, line end,
- * direction mark or character without width.
+ * Returns whether a valid sequence may be shown: no control, line end, noncharacter, or code point
+ * that Unicode lists as ignorable, as marks of direction are.
  */
 bool utf8_is_printable(const uint8_t *bytes, uint32_t length);
 

@@ -77,8 +77,10 @@ def test_a_transcript_sends_a_request_as_written(source, sent):
 
 def test_a_transcript_sends_a_token_as_captured():
     assert Text("r $t ${t}0 {$*2}").bytes({"t": TOKEN}) == b"r " + TOKEN + b" " + TOKEN + b"0 $$"
-    with pytest.raises(TranscriptError):
-        Text("r $t").bytes({})
+    assert Text("l ${t.fence}").bytes({"t": TOKEN}) == b"l " + TOKEN[:16]
+    for unknown in "r $t", "l ${t.fence}", "l %d":
+        with pytest.raises(TranscriptError):
+            Text(unknown).bytes({})
 
 
 @pytest.mark.parametrize("source, line, same", [
@@ -92,6 +94,8 @@ def test_a_transcript_sends_a_token_as_captured():
     ("ok $t 33", b"ok " + TOKEN[1:] + b" 33\n", False),
     ("ok $known", b"ok " + b"f" * 32 + b"\n", True),
     ("ok $known", b"ok " + TOKEN + b"\n", False),
+    ("ok ${known.fence}", b"ok " + b"f" * 16 + b"\n", True),
+    ("ok ${known.fence}", b"ok " + b"f" * 32 + b"\n", False),
     ('{"a":%d,"b":%f}', b'{"a":12,"b":0.5}\n', True),
     ('{"a":%d,"b":%f}', b'{"a":1.5,"b":0.5}\n', False),
     ('{"a":%d,"b":%f}', b'{"a":12,"b":x}\n', False),

@@ -26,8 +26,8 @@ and then one event per line. Connections have capitals as names, and open at the
 
 In texts, `\n \r \t \\ \$ \| \{ \%` and `\x00` are single bytes, `\s` is a blank,
 and `{k*256}` is `k` 256 times. `$t` is a token: first expected, it matches any 32 lower-case hex
-digits; afterwards it means those (`${t}0` if a digit follows). In expected lines `%d` matches a
-whole number and `%f` any number.
+digits; afterwards it means those (`${t}0` if a digit follows), and `${t.fence}` its fence. In
+expected lines `%d` matches a whole number and `%f` any number.
 """
 
 import re
@@ -40,11 +40,12 @@ COMMAND = re.compile(r"(?P<verb>sleep|rising|terminate|kill|exits)(?: (?P<rest>.
 PIECE = re.compile(
     r"\{(?P<unit>\\x[0-9a-f]{2}|\\?.)\*(?P<times>\d+)\}"
     r"|\\x(?P<hex>[0-9a-f]{2})|\\(?P<escape>.)"
-    r"|\$(?:(?P<name>\w+)|\{(?P<braced>\w+)\})|%(?P<number>[df])")
+    r"|\$(?:(?P<name>\w+)|\{(?P<braced>\w+)(?P<fence>\.fence)?\})|%(?P<number>[df])")
 ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "s": b" ", "\\": b"\\", "$": b"$", "|": b"|",
            "{": b"{", "%": b"%"}
 NUMBERS = {"d": rb"\d+", "f": rb"-?\d+(?:\.\d+)?"}
 CAPTURE = rb"[0-9a-f]{32}"
+FENCE_DIGITS = 16
 
 
 class TranscriptError(Exception):
@@ -77,7 +78,7 @@ class Text:
         name = match["name"] or match["braced"]
         if name:
             self.names.add(name)
-            return ("token", name)
+            return ("fence" if match["fence"] else "token", name)
         return ("number", match["number"])
 
     def bytes(self, captures):
@@ -86,11 +87,16 @@ class Text:
         for piece in self.pieces:
             if isinstance(piece, bytes):
                 sent += piece
-            elif piece[0] == "token" and piece[1] in captures:
-                sent += captures[piece[1]]
             else:
-                raise TranscriptError(f"cannot send {piece[1]!r}: unknown here")
+                sent += self._known(piece, captures)
         return sent
+
+    @staticmethod
+    def _known(piece, captures):
+        kind, name = piece
+        if kind == "number" or name not in captures:
+            raise TranscriptError(f"cannot use {name!r}: unknown here")
+        return captures[name][:FENCE_DIGITS] if kind == "fence" else captures[name]
 
     def match(self, line, captures):
         """Whether the line matches; captures new tokens."""
@@ -101,8 +107,8 @@ class Text:
                 pattern += re.escape(piece)
             elif piece[0] == "number":
                 pattern += NUMBERS[piece[1]]
-            elif piece[1] in captures:
-                pattern += re.escape(captures[piece[1]])
+            elif piece[0] == "fence" or piece[1] in captures:
+                pattern += re.escape(self._known(piece, captures))
             elif piece[1] in fresh:
                 pattern += b"(?P=" + piece[1].encode() + b")"
             else:
