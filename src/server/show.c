@@ -28,7 +28,7 @@ show_write_claims(struct peers *peers, const struct lock_claim_view *claims, uin
             .age_ns = claims[i].age_ns,
             .left_ns = claims[i].left_ns,
         };
-        uint8_t *to = output_reserve(output, pool, REPLY_ENTRY_MAX);
+        uint8_t *to = output_reserve(output, pool, REPLY_CLAIM_MAX);
         struct peer_description peer;
 
         if (!to)
@@ -45,7 +45,7 @@ show_write_claims(struct peers *peers, const struct lock_claim_view *claims, uin
 static void show_write_piece(uint8_t *(*write)(uint8_t *to), struct output *output,
                              struct pool *pool)
 {
-    uint8_t *to = output_reserve(output, pool, REPLY_ENTRY_MAX);
+    uint8_t *to = output_reserve(output, pool, REPLY_CLAIM_MAX);
 
     if (to)
         output_commit(output, write(to));

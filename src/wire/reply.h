@@ -71,16 +71,23 @@ struct reply_claim {
     uint64_t fence;    /* of a holder */
     uint64_t position; /* of a waiter, from 1 */
     bool exclusive;
-    uint64_t connection; /* its number */
-    const char *address; /* without bytes that JSON escapes; at most 128 bytes */
-    const uint8_t *name;
+    uint64_t connection;  /* its number */
+    const char *address;  /* without bytes that JSON escapes; at most 128 bytes */
+    const uint8_t *name;  /* printable, so that JSON escapes a byte by one more at most */
     uint32_t name_length; /* at most DFLOCKD_NAME_MAX */
     uint64_t age_ns;
     uint64_t left_ns; /* REPLY_NO_TIME: null */
 };
 
-/* `ok {…,"holders":[`, as the functions below REPLY_ENTRY_MAX bytes. */
+/*
+ * The largest holder or waiter. An output reserves this many bytes: the less they are, the fuller
+ * are its chunks.
+ */
+#define REPLY_CLAIM_MAX (DFLOCKD_NAME_MAX * 2 + 384)
+
+/* `ok {…,"holders":[`, at most REPLY_ENTRY_MAX bytes. */
 uint8_t *reply_show_begin(uint8_t *to, const struct reply_resource *resource);
+/* At most REPLY_CLAIM_MAX bytes, as the functions below. */
 uint8_t *reply_show_holder(uint8_t *to, bool first, const struct reply_claim *claim);
 /* `],"waiters":[` */
 uint8_t *reply_show_waiters(uint8_t *to);

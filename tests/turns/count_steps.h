@@ -12,3 +12,4 @@
 #define slots_at           counted_slots_at
 #define connection_advance counted_connection_advance
 #define connection_start   counted_connection_start
+#define peers_describe     counted_peers_describe

@@ -4,6 +4,7 @@
 
 #include "os/mailbox.h"
 #include "server/connection.h"
+#include "server/peers.h"
 #include "server/slots.h"
 #include "steps.h"
 #include "wire/request.h"
@@ -42,6 +43,8 @@ struct connection *counted_slots_at(const struct slots *slots, uint32_t slot);
 bool counted_connection_advance(struct connection_context *context, struct connection *connection);
 void counted_connection_start(struct connection_context *context, struct connection *connection,
                               uint64_t connection_id, uint32_t ip_limit);
+void counted_peers_describe(struct peers *peers, uint64_t connection_id,
+                            struct peer_description *peer);
 
 void steps_start(void)
 {
@@ -149,6 +152,13 @@ uint64_t counted_table_walk(struct table *table, uint64_t now_ns, struct lock_wa
     struct shown shown = {show, context};
 
     return table_walk(table, now_ns, walk, position, count_view, &shown);
+}
+
+void counted_peers_describe(struct peers *peers, uint64_t connection_id,
+                            struct peer_description *peer)
+{
+    steps.shown++;
+    peers_describe(peers, connection_id, peer);
 }
 
 /* ---- effects ---- */

@@ -15,6 +15,7 @@ struct steps {
     uint64_t claims;  /* ended by disconnects and drains */
     uint64_t expired; /* deadlines of leases, waits and idle resources */
     uint64_t views;   /* entries that walks of statistics passed */
+    uint64_t shown;   /* holders and waiters in replies to `show` */
     uint64_t slots;   /* looked at */
     uint64_t advances;
 };

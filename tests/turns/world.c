@@ -21,6 +21,7 @@ enum {
     PING_RARITY = 2, /* one in so many turns */
     TEXT_MAX = 256,
     ROUNDS_MAX = 1000000,
+    SHOWN_STEPS = 4, /* a holder or waiter: records, a system call, text */
 
     /*
      * The bound of a turn: the parts of all phases in server/turn.h, and what phases may exceed
@@ -65,7 +66,8 @@ static uint64_t steps_in_all(void)
     const struct steps *steps = steps_count();
 
     return steps->requests + steps->claims * TURN_CLAIM + steps->expired + steps->views +
-           steps->slots + steps->advances + simulated_system_calls() * TURN_SYSTEM_CALL;
+           steps->shown * SHOWN_STEPS + steps->slots + steps->advances +
+           simulated_system_calls() * TURN_SYSTEM_CALL;
 }
 
 static void check_steps(struct world *world, uint64_t steps, uint64_t receives)

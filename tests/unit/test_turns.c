@@ -261,6 +261,35 @@ static void statistics_of_many_keys(void **state)
     }
 }
 
+static void shows_of_long_queues(void **state)
+{
+    enum {
+        READERS = 1000,
+        SHOWS = 3, /* of each */
+        HOLDERS = 100,
+        WAITERS = 10000
+    };
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        start((struct world_setting){.workers = worker_counts[i]}, READERS + HOLDERS + WAITERS);
+        for (uint32_t client = READERS; client < READERS + HOLDERS; client++)
+            world_send(clients.descriptor[client], "rl\nh\n0\n");
+        world_settle(&clients.world);
+        for (uint32_t client = READERS + HOLDERS; client < clients.count; client++)
+            world_send(clients.descriptor[client], "l\nh\n%d\n", FOREVER_S / 10);
+        world_settle(&clients.world);
+        world_ping(&clients.world);
+        for (uint32_t client = 0; client < READERS; client++) {
+            for (uint32_t show = 0; show < SHOWS; show++)
+                world_send(clients.descriptor[client], "show\nh\nl\nping\n\n\n");
+            clients.expected[client] = 2 * SHOWS;
+        }
+        world_run(&clients.world, all_have_replies, NULL);
+        world_end(&clients.world, __func__);
+    }
+}
+
 static void drain(void)
 {
     for (uint32_t i = 0; i < clients.world.worker_count; i++) {
@@ -306,7 +335,7 @@ static void send_at_random(uint32_t client)
     int descriptor = clients.descriptor[client];
     uint32_t key = below(20);
 
-    switch (below(12)) {
+    switch (below(14)) {
     case 0:
     case 1:
         world_send(descriptor, "l\nk%u\n%u %u\n", key, below(3), 1 + below(3));
@@ -336,6 +365,12 @@ static void send_at_random(uint32_t client)
     case 9:
         if (below(4) == 0)
             end_client(client);
+        break;
+    case 10:
+        world_send(descriptor, "show\n%c%u\n%c\n", key % 2 ? 'k' : 's', key, key % 2 ? 'l' : 's');
+        break;
+    case 11:
+        world_send(descriptor, "name\n_\nclient %u\n", client);
         break;
     default:
         world_send(descriptor, "ping\n\n\n");
@@ -434,6 +469,7 @@ int main(void)
         cmocka_unit_test(masses_of_read_timeouts),
         cmocka_unit_test(waits_and_leases_that_end_together),
         cmocka_unit_test(statistics_of_many_keys),
+        cmocka_unit_test(shows_of_long_queues),
         cmocka_unit_test(a_drain_with_many_queued_claims),
         cmocka_unit_test(an_effect_posted_while_others_are_taken_is_served),
         cmocka_unit_test(any_load_ends),

@@ -44,7 +44,7 @@ $(BUILD)/tests/unit/test_bench_%: tests/unit/test_bench_%.c $(BENCH_LIBRARY) $(M
 # test_turns runs the server's connections over rings in memory. It counts the work of some sources,
 # which are compiled again for that.
 
-TURNS_COUNTED  = connections session stripes
+TURNS_COUNTED  = connections session show stripes
 TURNS_OBJECTS  = $(TURNS_COUNTED:%=$(BUILD)/tests/turns/counted/%.o) \
                  $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/turns/*.c)))
 TURNS_LEFT_OUT = $(patsubst %,$(BUILD)/src/%.o,os/ring os/sockets os/activation os/drain_notice \
