@@ -60,8 +60,8 @@ static bool requests_equal(const struct request *a, const struct request *b)
 {
     return a->valid == b->valid && a->command == b->command && a->fence == b->fence &&
            a->salt == b->salt && a->timeout_s == b->timeout_s && a->lease_s == b->lease_s &&
-           a->limit == b->limit && slices_equal(a->key, b->key) &&
-           slices_equal(a->secret, b->secret);
+           a->limit == b->limit && a->semaphore == b->semaphore && slices_equal(a->key, b->key) &&
+           slices_equal(a->secret, b->secret); /* or the names */
 }
 
 static bool frames_equal(struct request_frame a, struct request_frame b)
@@ -92,7 +92,7 @@ static struct request_frame read_exactly(const uint8_t *bytes, size_t length,
     must(frames_equal(frame, frame_naively(bytes, length)), "a request is framed as it should be");
     if (frame.framing == REQUEST_COMPLETE && request->valid) {
         move_slice(&request->key, copy, length, bytes);
-        move_slice(&request->secret, copy, length, bytes);
+        move_slice(&request->secret, copy, length, bytes); /* or the name */
     } else {
         memset(request, 0, sizeof(*request));
     }
@@ -101,11 +101,21 @@ static struct request_frame read_exactly(const uint8_t *bytes, size_t length,
     return frame;
 }
 
+static void check_name(struct slice name)
+{
+    must(name.length >= 1 && name.length <= DFLOCKD_NAME_MAX, "a name has a length");
+    for (uint32_t i = 0; i < name.length; i++)
+        must(name.bytes[i] >= ' ' && name.bytes[i] != 0x7f && name.bytes[i] < 0xf5,
+             "a name has no controls");
+}
+
 static void check_values(const struct request *request)
 {
     must(request->command < DFLOCKD_COMMAND_COUNT, "a command is one of those there are");
+    if (request->command == DFLOCKD_NAME)
+        check_name(request->name);
     if (request->command == DFLOCKD_PING || request->command == DFLOCKD_STATS ||
-        request->command == DFLOCKD_AUTH)
+        request->command == DFLOCKD_AUTH || request->command == DFLOCKD_NAME)
         return;
     must(request->key.length >= 1 && request->key.length <= DFLOCKD_KEY_MAX, "a key has a length");
     for (uint32_t i = 0; i < request->key.length; i++)
@@ -127,6 +137,7 @@ static const char *const words[] = {
 
 static size_t write_arg(char *to, size_t size, const struct request *request)
 {
+    const char *kind = request->semaphore ? "s" : "l";
     char lease[32] = "";
     int length = 0;
 
@@ -149,6 +160,16 @@ static size_t write_arg(char *to, size_t size, const struct request *request)
     case DFLOCKD_SEMAPHORE_RENEW:
         length = snprintf(to, size, "%016" PRIx64 "%016" PRIx64 "%s\n", request->fence,
                           request->salt, lease);
+        break;
+    case DFLOCKD_OWN:
+        length = snprintf(to, size, "%s %016" PRIx64 "%016" PRIx64 "\n", kind, request->fence,
+                          request->salt);
+        break;
+    case DFLOCKD_SHOW:
+        length = snprintf(to, size, "%s\n", kind);
+        break;
+    case DFLOCKD_REVOKE:
+        length = snprintf(to, size, "%s %016" PRIx64 "\n", kind, request->fence);
         break;
     case DFLOCKD_ENQUEUE:
     case DFLOCKD_ENQUEUE_SHARED:

@@ -100,7 +100,7 @@ struct sent_request {
     bool valid;
     enum dflockd_command command;
     bool administrator; /* an `auth` with the administrators' secret */
-    uint64_t fence;     /* of a release */
+    uint64_t fence;     /* of a release or of a revocation */
     uint64_t lease_s;
 };
 
@@ -282,14 +282,14 @@ static void check_grant(const struct sent_request *request, const char *rest)
     memcpy(world.tokens[world.token_count++ % TOKENS], rest, DFLOCKD_TOKEN_LENGTH);
 }
 
-static void check_stats(const char *json)
+static void check_json(const char *json, const char *start)
 {
     bool quoted = false;
     int depth = 0;
 
-    must(strncmp(json, "{\"connections\":", 15) == 0, "stats begin with the number of connections");
+    must(strncmp(json, start, strlen(start)) == 0, "an object begins with its first member");
     for (const char *at = json; *at; at++) {
-        must((uint8_t)*at >= ' ', "stats are one line");
+        must((uint8_t)*at >= ' ', "an object is one line");
         if (quoted && *at == '\\')
             at++;
         else if (*at == '"')
@@ -298,9 +298,9 @@ static void check_stats(const char *json)
             depth++;
         else if (!quoted && (*at == '}' || *at == ']'))
             depth--;
-        must(depth > 0 || at[1] == '\0', "stats are one object");
+        must(depth > 0 || at[1] == '\0', "a body is one object");
     }
-    must(!quoted && depth == 0, "stats are whole");
+    must(!quoted && depth == 0, "an object is whole");
 }
 
 static void check_answer(struct fuzz_peer *peer, const struct sent_request *request, int outcome,
@@ -329,10 +329,16 @@ static void check_answer(struct fuzz_peer *peer, const struct sent_request *requ
         must(rest && lease_in(rest) == request->lease_s, "a renewal has the lease of its request");
     } else if (request->command == DFLOCKD_STATS) {
         must(rest, "stats have a body");
-        check_stats(rest);
+        check_json(rest, "{\"connections\":");
+    } else if (request->command == DFLOCKD_SHOW) {
+        must(rest, "a key that is shown has a body");
+        check_json(rest, "{\"key\":\"");
     } else {
         must(!rest, "any other answer is a word");
-        if (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE)
+        must(request->command != DFLOCKD_REVOKE || peer->administrator,
+             "an administrator has revoked");
+        if (request->command == DFLOCKD_RELEASE || request->command == DFLOCKD_SEMAPHORE_RELEASE ||
+            request->command == DFLOCKD_REVOKE)
             forget_fence(request->fence);
     }
 }
@@ -652,6 +658,28 @@ static void check_unhurried(struct fuzz_peer *peer)
 
 /* ---- operations ---- */
 
+/* Sends a request of one who looks on, or of an administrator. */
+static void send_look(struct fuzz_peer *peer, uint8_t command, uint8_t numbers)
+{
+    static const char *const names[] = {"a b", "\"\xc3\xab\"", "\xe2\x80\xa8", "\x7f"};
+    const char *kind = numbers & 1 ? "s" : "l";
+    const char *token = world.tokens[(numbers >> 4) % TOKENS];
+    char text[256];
+    int length;
+
+    if (command % 4 == 0)
+        length = snprintf(text, sizeof(text), "name\n_\n%s\n", names[numbers & 3]);
+    else if (command % 4 == 1)
+        length = snprintf(text, sizeof(text), "show\n%c\n%s\n", 'a' + (numbers >> 4) % 5, kind);
+    else if (command & 8) /* fences count from 1 */
+        length = snprintf(text, sizeof(text), "revoke\n%c\n%s %016x\n", 'a' + command % 4, kind,
+                          numbers >> 1);
+    else
+        length = snprintf(text, sizeof(text), "revoke\n%c\n%s %.16s\n", 'a' + (numbers >> 1) % 5,
+                          kind, token);
+    receive_bytes(peer, text, (size_t)length);
+}
+
 /* Sends a request made of two bytes: command and key, and numbers. */
 static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
 {
@@ -664,7 +692,7 @@ static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
     static const char *const leases[] = {"", " 1", " 7", " 9223372036"};
     static const char *const limits[] = {" 1", " 2", " 2", " 3"};
     static const char *const secrets[] = {"other", secret, admin_secret, secret};
-    uint32_t command = (what & 15) % DFLOCKD_COMMAND_COUNT;
+    uint32_t command = what & 15;
     bool semaphore = command_of_semaphores((enum dflockd_command)command);
     uint32_t operation = command == DFLOCKD_ACQUIRE_SHARED   ? DFLOCKD_ACQUIRE
                          : command == DFLOCKD_ENQUEUE_SHARED ? DFLOCKD_ENQUEUE
@@ -678,6 +706,10 @@ static void send_request(struct fuzz_peer *peer, uint8_t what, uint8_t numbers)
     char text[256];
     int length;
 
+    if (what >> 4 == 15) {
+        send_look(peer, what & 15, numbers);
+        return;
+    }
     if (operation == DFLOCKD_ACQUIRE)
         snprintf(arg, sizeof(arg), "%s%s%s", timeout, limit, lease);
     else if (operation == DFLOCKD_WAIT)
@@ -764,6 +796,7 @@ static void operate_on_peer(struct fuzz_peer *peer, uint8_t operation, struct in
 
 static void run_operation(struct input *input)
 {
+    static const uint32_t steps[] = {3, SESSION_SHOW_MIN, UINT32_MAX};
     uint8_t byte = input_byte(input);
     uint8_t operation = byte & 15;
     uint8_t who = byte >> 4;
@@ -786,6 +819,8 @@ static void run_operation(struct input *input)
         byte = input_byte(input) % 16;
         if (byte == 1)
             drain_all();
+        else if (byte >= 2 && byte <= 4)
+            world.driver.steps = steps[byte - 2];
         else if (byte > 7)
             add_fences();
         break;
