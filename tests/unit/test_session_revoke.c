@@ -210,6 +210,33 @@ static void show_lists_holders_by_grant_and_waiters_by_place(void **state)
     world_end();
 }
 
+static void show_lists_the_first_holders(void **state)
+{
+    enum {
+        HOLDERS = TABLE_SHOWN_MAX + 1
+    };
+    struct peer *peer;
+    const char *at;
+
+    (void)state;
+    world_start((struct setting){0});
+    peer = connect_peer();
+    for (uint32_t i = 0; i < HOLDERS; i++)
+        send_text(peer, "rl\nk\n0\n");
+    send_text(peer, "show\nk\nl\n");
+    at = strstr(peer->replies, "\"holder_count\":101,");
+    for (uint32_t fence = 1; fence <= TABLE_SHOWN_MAX; fence++) {
+        char text[64];
+
+        snprintf(text, sizeof(text), "{\"fence\":\"%016x\"", fence);
+        assert_non_null(at);
+        at = strstr(at + 1, text);
+    }
+    assert_non_null(at);
+    assert_null(strstr(at + 1, "{\"fence\""));
+    world_end();
+}
+
 static void a_queued_waiter_that_is_due_for_a_grant_has_no_timeout(void **state)
 {
     struct peer *holder;
@@ -312,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_grant_in_the_mailbox_survives_the_revocation_of_another),
         cmocka_unit_test(an_enqueued_client_learns_of_the_revocation_by_its_wait),
         cmocka_unit_test(show_lists_holders_by_grant_and_waiters_by_place),
+        cmocka_unit_test(show_lists_the_first_holders),
         cmocka_unit_test(a_queued_waiter_that_is_due_for_a_grant_has_no_timeout),
         cmocka_unit_test(a_session_with_few_steps_leaves_show_for_another_turn),
         cmocka_unit_test(a_name_is_printable_text),
