@@ -139,6 +139,23 @@ static void a_grant_that_a_later_clock_ended_is_not_reported(void **state)
     world_end();
 }
 
+static void a_grant_is_not_reported_at_the_end_of_its_lease(void **state)
+{
+    struct peer *holder, *waiter;
+
+    (void)state;
+    world_start((struct setting){0});
+    holder = connect_peer();
+    waiter = connect_peer();
+    send_text(holder, "l\nk\n0\n");
+    send_text(waiter, "l\nk\n9 1\n");
+    send_with_token(holder, "r", "k", reply_token(holder), "");
+    world.context->now_ns += SECOND; /* the table has not processed it yet */
+    deliver();
+    expect_replies(waiter, "error_lease_expired\n");
+    world_end();
+}
+
 static void a_grant_in_the_mailbox_survives_the_revocation_of_another(void **state)
 {
     struct peer *administrator = connect_administrator();
@@ -336,6 +353,7 @@ int main(void)
         cmocka_unit_test(a_revoke_names_key_kind_and_fence_of_a_grant),
         cmocka_unit_test(a_grant_revoked_in_the_mailbox_is_not_reported),
         cmocka_unit_test(a_grant_that_a_later_clock_ended_is_not_reported),
+        cmocka_unit_test(a_grant_is_not_reported_at_the_end_of_its_lease),
         cmocka_unit_test(a_grant_in_the_mailbox_survives_the_revocation_of_another),
         cmocka_unit_test(an_enqueued_client_learns_of_the_revocation_by_its_wait),
         cmocka_unit_test(show_lists_holders_by_grant_and_waiters_by_place),
