@@ -331,17 +331,20 @@ static void a_name_is_printable_text(void **state)
 
 static void a_new_connection_in_a_slot_has_no_name(void **state)
 {
-    struct peer *peer;
+    struct peer *peer, *other;
 
     (void)state;
     world_start((struct setting){0});
     peer = connect_peer();
+    other = connect_peer();
     send_text(peer, "name\n_\nfirst\n");
     expect_replies(peer, "ok\n");
     disconnect(peer);
+    send_text(other, "name\n_\nsecond\n"); /* takes the memory of the first name */
     driver_connect(&world.driver, peer, 0);
     send_text(peer, "l\nk\n0\nshow\nk\nl\n");
     assert_non_null(strstr(peer->replies, "\"name\":\"\""));
+    disconnect(other);
     world_end();
 }
 
