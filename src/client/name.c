@@ -1,6 +1,5 @@
 #include "client/name.h"
 
-#include <errno.h>
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,7 +59,7 @@ static void name_of_user(char user[PART_MAX])
         snprintf(user, PART_MAX, "%s", found->pw_name);
 }
 
-void name_build(char name[DFLOCKD_NAME_MAX + 1])
+void name_build(char name[DFLOCKD_NAME_MAX + 1], const char *program)
 {
     char user[PART_MAX];
     char host[PART_MAX] = "";
@@ -72,5 +71,5 @@ void name_build(char name[DFLOCKD_NAME_MAX + 1])
     length = name_add(name, length, "@");
     length = name_add(name, length, host);
     length = name_add(name, length, " ");
-    name_add(name, length, program_invocation_short_name);
+    name_add(name, length, program);
 }

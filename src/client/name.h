@@ -12,6 +12,6 @@
 bool name_is_valid(const char *name);
 
 /* Writes `user@host program`, without bytes that name_is_valid refuses, and cut to its size. */
-void name_build(char name[DFLOCKD_NAME_MAX + 1]);
+void name_build(char name[DFLOCKD_NAME_MAX + 1], const char *program);
 
 #endif

@@ -94,7 +94,7 @@ static bool servers_copy_name(struct servers *servers, const char *name)
 
     if (name)
         return *name == '\0' || servers_copy_text(&servers->name, name);
-    name_build(built);
+    name_build(built, program_invocation_short_name);
     return servers_copy_text(&servers->name, built);
 }
 

@@ -10,6 +10,7 @@ from ctl import CTL, address, default_signals, environment
 from lib.server import ROOT, Server
 from lib.wire_client import Client
 
+SECRET = "administrator"
 PAGE = (ROOT / "tools/man/dflockctl.1.in").read_text(encoding="utf-8")
 SECTION = PAGE.split(".Sh EXAMPLES")[1].split("\n.Sh ")[0]
 EXAMPLES = [each.replace("\\&...\n", "").replace("\\e", "\\") for each in re.findall(
@@ -25,7 +26,11 @@ def run(example, servers, folder, fails=False):
     for program in ("report", "wget"):
         (folder / program).write_text("#!/bin/sh\n", encoding="ascii")
         (folder / program).chmod(0o755)
+    (folder / "admin-token").write_text(f"{SECRET}\n", encoding="ascii")
     script = example.replace("0 2 * * * ", "").replace("/usr/local/bin/", "")
+    if "revoke" in script:
+        script = "dflockctl acquire deploy >holder\n" + script.replace(
+            "revoke deploy", "revoke deploy --yes").replace("/etc/dflockd/", "")
     script = script.replace("--count 60", "--count 2")
     script = script.replace("one:6388,two:6388", servers)
     done = subprocess.Popen(
@@ -42,8 +47,9 @@ def run(example, servers, folder, fails=False):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_works(server, example, tmp_path):
-    status, output, errors = run(example, address(server), tmp_path)
+def test_an_example_works(example, tmp_path):
+    with Server("--threads", "1", "--default-lease-ttl", "3", "--admin-token", SECRET) as server:
+        status, output, errors = run(example, address(server), tmp_path)
     assert (status, errors) == (0, ""), output
 
 

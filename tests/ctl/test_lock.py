@@ -896,17 +896,23 @@ def test_timeouts_limit_the_wait_for_a_silent_server(server, command):
     assert taken < 10
 
 
+# The requests that dflockctl sends before that for a lock, and the replies.
+BEFORE_A_LOCK = {b"w\n": b"error_not_enqueued\n", b"name\n": b"ok\n", b"r\n": b"error\n"}
+
+
 class SilentServer(StandIn):
-    """Replies to the probe of a request if `replies`, and to nothing else."""
+    """Replies to what precedes a request for a lock if `replies`, and to nothing else."""
 
     def __init__(self, replies):
         super().__init__()
-        self.replies = replies
+        self.replies = BEFORE_A_LOCK if replies else {}
 
     def serve(self, connection):
-        while data := connection.recv(4096):
-            if self.replies and data.startswith(b"r\n"):
-                connection.sendall(b"error\n")
+        with connection.makefile("rb") as file:
+            while command := file.readline():
+                file.readline()
+                file.readline()
+                connection.sendall(self.replies.get(command, b""))
 
 
 @pytest.mark.parametrize("command", [
@@ -1022,18 +1028,21 @@ class CrossingServer(StandIn):
         self.released = []
 
     def serve(self, connection):
-        received = b""
-        while data := connection.recv(4096):
-            received += data
-            if b"l\nkey\n" in received and not self.waiting.is_set():
-                connection.sendall(b"error\n")  # to the probe
-                self.waiting.set()
-            elif received.startswith(b"r\nkey\n" + self.TOKEN.encode()):
-                self.released.append(received)
-                connection.sendall(b"ok\n")
-        if b"l\nkey\n" in received:
-            connection.sendall(f"ok {self.TOKEN} 1000\n".encode())
-        connection.close()
+        with connection, connection.makefile("rb") as file:
+            asked = False
+            while command := file.readline():
+                file.readline()
+                argument = file.readline()
+                asked |= command == b"l\n"
+                if command == b"l\n":
+                    self.waiting.set()
+                elif command == b"r\n" and argument.startswith(self.TOKEN.encode()):
+                    self.released.append(argument)
+                    connection.sendall(b"ok\n")
+                else:
+                    connection.sendall(BEFORE_A_LOCK[command])
+            if asked:
+                connection.sendall(f"ok {self.TOKEN} 1000\n".encode())
 
 
 @pytest.mark.parametrize("command", [

@@ -2,6 +2,7 @@
 
 import pytest
 from ctl import CTL, USAGE, ctl
+from lib.older_server import EMPTY, TOKEN, OlderServer
 from lib.server import Server
 from lib.wire_client import Client
 
@@ -42,12 +43,29 @@ def test_renew_leaves_one_key_and_none_if_the_server_has_no_room():
         assert [len(one) for one in list(client.stats().values())[1:]] == [1, 0, 0, 0]
 
 
-def test_a_lease_is_given_for_a_shared_lock(server):
+def test_renew_keeps_the_lease_of_each_shared_holder(server):
     with Client(server) as client, Client(server) as other:
         token = client.call("rl", "key", "0 1000").split()[1]
-        assert other.call("rl", "key", "0 20").startswith("ok ")
-        assert ctl(server, "renew", "key", token, "--lease", "900").stdout == "900\n"
-    assert "give --lease for a shared lock" in ctl((), "help", "renew").stdout
+        later = other.call("rl", "key", "0 20").split()[1]
+        assert 990 < int(ctl(server, "renew", "key", token).stdout) <= 1000
+        assert 15 < int(ctl(server, "renew", "key", later).stdout) <= 20
+
+
+def test_renew_requests_the_default_for_a_holder_that_is_not_listed(server):
+    clients = [Client(server) for _ in range(101)]
+    tokens = [client.call("rl", "key", "0 1000").split()[1] for client in clients]
+    assert ctl(server, "renew", "key", tokens[100]).stdout == "3\n"
+    assert int(ctl(server, "renew", "key", tokens[99]).stdout) > 990
+    for client in clients:
+        client.close()
+
+
+def test_renew_asks_an_older_server_for_its_statistics():
+    stats = EMPTY.replace(b'"locks":[]', b'"locks":[{"key":"key","owner_conn_id":1,'
+                                         b'"lease_expires_in_s":499.5,"waiters":0}]')
+    with OlderServer(stats) as older:
+        assert ctl(older.address, "renew", "key", TOKEN.decode()).returncode == 0
+        assert (b"n", b"key", TOKEN + b" 500") in older.requests
 
 
 def test_renew_asks_for_the_lease_of_the_lock_around_it(server, holder):
@@ -67,10 +85,11 @@ def test_renew_under_a_lock_keeps_its_lease(server):
     assert ctl(server, "lock", "key", "--", str(CTL), "renew").stdout == "3\n"
 
 
-def test_renew_requests_the_default_for_a_slot(server):
-    with Client(server) as client:
-        reply = client.call("sl", "key", "0 2 1000")
-        assert ctl(server, "renew", "key", reply.split()[1]).stdout == "3\n"
+def test_renew_keeps_the_lease_of_a_slot(server):
+    with Client(server) as client, Client(server) as other:
+        token = client.call("sl", "key", "0 2 1000").split()[1]
+        assert other.call("sl", "key", "0 2 20").startswith("ok ")
+        assert int(ctl(server, "renew", "key", token).stdout) > 990
 
 
 @pytest.mark.parametrize("variables, wanted", [

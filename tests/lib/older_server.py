@@ -1,27 +1,33 @@
 """A stand-in for upstream 2.1: a lock server without our commands."""
 
-import json
 from contextlib import suppress
 
 from .stand_in import StandIn
 
-STATS = {"connections": 1, "locks": [], "semaphores": [], "idle_locks": [], "idle_semaphores": []}
-GRANT = b"ok " + b"0" * 31 + b"1 33\n"
+TOKEN = b"0" * 31 + b"1"
+EMPTY = b'{"connections":1,"locks":[],"semaphores":[],"idle_locks":[],"idle_semaphores":[]}'
 
 
 class OlderServer(StandIn):
-    """Answers `error` to a command that it does not know, and stays open. `commands` has all."""
+    """Answers `error` to a command that it does not know, and stays open. `requests` has all."""
 
-    def __init__(self):
+    def __init__(self, stats=EMPTY):
         super().__init__()
-        self.commands = []
+        self.requests = []
+        grant = b"ok " + TOKEN + b" 33\n"
+        self.replies = {b"l": grant, b"sl": grant, b"ping": b"ok\n", b"n": b"ok 33\n",
+                        b"w": b"error_not_enqueued\n", b"stats": b"ok " + stats + b"\n"}
+
+    @property
+    def commands(self):
+        return [command.decode() for command, _, _ in self.requests]
 
     def serve(self, connection):
-        replies = {"l": GRANT, "sl": GRANT, "ping": b"ok\n",
-                   "stats": b"ok " + json.dumps(STATS).encode() + b"\n"}
         with connection, connection.makefile("rb") as file, suppress(OSError):
             while line := file.readline():
-                self.commands.append(line.decode().strip())
-                file.readline()
-                file.readline()
-                connection.sendall(replies.get(self.commands[-1], b"error\n"))
+                request = tuple(each.strip() for each in (line, file.readline(), file.readline()))
+                self.requests.append(request)
+                reply = self.replies.get(request[0], b"error\n")
+                if request[0] == b"r" and request[2] == TOKEN:
+                    reply = b"ok\n"
+                connection.sendall(reply)

@@ -218,10 +218,10 @@ static void the_built_name_is_valid(void **state)
     char name[DFLOCKD_NAME_MAX + 1];
 
     (void)state;
-    name_build(name);
+    name_build(name, "program");
     assert_true(name_is_valid(name));
     assert_non_null(strchr(name, '@'));
-    assert_non_null(strstr(name, " test_client_req"));
+    assert_non_null(strstr(name, " program"));
 }
 
 int main(void)

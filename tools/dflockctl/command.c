@@ -45,20 +45,23 @@
                      "for other holders"),                                                       \
         HELP_FLAGS, VERSION_FLAG("Print the version and exit"),
 
-#define WAIT_FLAGS                                                                              \
-    SECONDS_FLAG("timeout", NULL, timeout_ms, 0, DFLOCKD_SECONDS_MAX * 1000, NULL,              \
-                 "`Seconds` to wait for other holders, such as 0.5, by default without limit; " \
-                 "connecting and the reply have timeouts of their own"),                        \
-        BOOLEAN_FLAG("try", NULL, try_once, NULL,                                               \
-                     "Do not wait for other holders: the same as --timeout 0"),                 \
-        NUMBER_FLAG("conflict-exit-code", NULL, NULL, conflict_status, 0, 255, NULL,            \
-                    "Exit status if it is not granted in time, also -E; by default 75"),        \
-        NUMBER_FLAG("E", NULL, NULL, conflict_status, 0, 255, NULL, NULL),                      \
-        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                          \
-                     "Try again while no server answers; by default only without --timeout, "   \
-                     "and only after a lock server has answered once"),                         \
-        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                 \
-                    "Whole `seconds` of the lease; by default those of the server"),
+#define WAIT_FLAGS                                                                                \
+    SECONDS_FLAG("timeout", NULL, timeout_ms, 0, DFLOCKD_SECONDS_MAX * 1000, NULL,                \
+                 "`Seconds` to wait for other holders, such as 0.5, by default without limit; "   \
+                 "connecting and the reply have timeouts of their own"),                          \
+        BOOLEAN_FLAG("try", NULL, try_once, NULL,                                                 \
+                     "Do not wait for other holders: the same as --timeout 0"),                   \
+        NUMBER_FLAG("conflict-exit-code", NULL, NULL, conflict_status, 0, 255, NULL,              \
+                    "Exit status if it is not granted in time, also -E; by default 75"),          \
+        NUMBER_FLAG("E", NULL, NULL, conflict_status, 0, 255, NULL, NULL),                        \
+        BOOLEAN_FLAG("retry", NULL, retry_given, NULL,                                            \
+                     "Try again while no server answers; by default only without --timeout, "     \
+                     "and only after a lock server has answered once"),                           \
+        NUMBER_FLAG("lease", NULL, NULL, lease_s, 1, DFLOCKD_SECONDS_MAX, NULL,                   \
+                    "Whole `seconds` of the lease; by default those of the server"),              \
+        TEXT_FLAG("name", NULL, name, NULL,                                                       \
+                  "`Text` that show prints for the holder, by default USER@HOST and the program " \
+                  "that runs under the lock; empty: none"),
 
 #define SHARED_FLAGS                                                                             \
     BOOLEAN_FLAG("shared", NULL, shared, NULL,                                                   \
@@ -110,6 +113,15 @@ static const struct flag ls_flags[] = {
                  "Print only the keys; unless stdout is a terminal, without \\xNN for any byte"),
     JSON_FLAG SERVER_FLAGS};
 static const struct flag json_flags[] = {JSON_FLAG SERVER_FLAGS};
+static const struct flag show_flags[] = {
+    BOOLEAN_FLAG("all", NULL, all, NULL,
+                 "On a terminal, list all that the server lists; by default what fits on it"),
+    JSON_FLAG SERVER_FLAGS};
+static const struct flag revoke_flags[] = {
+    TEXT_FLAG("fence", NULL, fence_given, NULL, "`Fence` of the grant, as show prints it"),
+    BOOLEAN_FLAG("all", NULL, all, NULL, "Revoke all holders that show lists"),
+    BOOLEAN_FLAG("yes", NULL, yes, NULL, "Do not ask, also -y"),
+    BOOLEAN_FLAG("y", NULL, yes, NULL, NULL), SERVER_FLAGS};
 static const struct flag stats_flags[] = {
     SECONDS_FLAG("interval", NULL, interval_ms, 10, 86400000, NULL,
                  "Repeat after this many `seconds`, and print changes per second, until ^C"),
@@ -274,12 +286,12 @@ static const struct command commands[] = {
         "  1. --lease\n"
         "  2. DFLOCKD_LEASE, if TOKEN is DFLOCKD_TOKEN: lock and sem set both\n"
         "  3. the seconds that remain, or the server's default if that is longer\n"
-        "  4. the server's default, for a slot or if the server does not report the rest\n"
+        "  4. the server's default, if the server does not report the rest\n"
         "\n"
-        "Servers do not report the length of a lease, only what remains of that of a\n"
-        "lock, and of a lock with several shared holders only that of the last grant. So\n"
-        "give --lease for a shared lock, and in a script that renews a long lease again\n"
-        "and again. For rule 3, renew requests the statistics, and acquires a slot of a\n"
+        "Servers do not report the length of a lease, only what remains of it. So give\n"
+        "--lease in a script that renews a long lease again and again. Older servers\n"
+        "report the rest only for a lock, and all servers only for the first 100 holders.\n"
+        "For rule 3, renew requests it by \"show\" or \"stats\", and acquires a slot of a\n"
         "semaphore \"dflockctl.probe\" for a moment, whose lease is the default.\n",
         .words_max = 2,
         .flags = FLAGS(renew_flags),
@@ -303,12 +315,47 @@ static const struct command commands[] = {
     {
         .name = "show",
         .arguments = "KEY",
-        .summary = "Show the holder of a key and the number of waiters",
-        .details = "A lock and a semaphore may have the same key. show prints both.\n",
+        .summary = "Show who holds a key and who waits for it",
+        .details =
+            "A lock and a semaphore may have the same key. show prints both.\n"
+            "\n"
+            "Holders are listed in the order of their grants: name; address; connection; time\n"
+            "since the grant; rest of the lease; fence, by which revoke names the grant.\n"
+            "Waiters in their order: name; address; connection; time since the request; rest\n"
+            "of the timeout; place in the queue; mode, if it is a lock. A dash stands for a\n"
+            "value that the server does not know, such as the name of a client that sends\n"
+            "none. The server lists the first 100 of both, and counts all. With --json, show\n"
+            "prints an array of the server's replies about the lock and the semaphore.\n",
         .words_min = 1,
         .words_max = 1,
-        .flags = FLAGS(json_flags),
+        .flags = FLAGS(show_flags),
         .run = show_run,
+    },
+    {
+        .name = "revoke",
+        .arguments = "KEY",
+        .summary = "Take a lock or a slot away from its holder",
+        .details =
+            "For administrators. The server ends the grant as if its lease were over, and\n"
+            "grants the key to the next waiter. The holder finds out at its next renewal: a\n"
+            "command under dflockctl lock then ends as at the loss of the lock. Until then it\n"
+            "still runs, so revoke a lock only if its holder cannot be ended.\n"
+            "\n"
+            "The secret of --auth-token-file or --auth-token must be that of the server's\n"
+            "--admin-token.\n"
+            "\n"
+            "Without --fence there must be one holder; several are listed. On a terminal,\n"
+            "revoke shows the holder and asks. It sends the fence that it has shown: a client\n"
+            "that was granted the key meanwhile keeps it.\n"
+            "\n"
+            "Exit status 64: several holders and neither --fence nor --all, or no terminal to\n"
+            "ask on and no --yes; 75: done, but there are more holders than the server lists;\n"
+            "76: nobody holds the key with that fence, or no longer does; 77: the secret is\n"
+            "not the administrator's; 130: the answer was not yes.\n",
+        .words_min = 1,
+        .words_max = 1,
+        .flags = FLAGS(revoke_flags),
+        .run = revoke_run,
     },
     {
         .name = "stats",
@@ -396,8 +443,10 @@ const struct command *command_find_similar(const char *name)
         const char *other; /* name in another program */
         const char *name;
     } known[] = {
-        {"run", "lock"},      {"exec", "lock"},    {"list", "ls"},    {"unlock", "release"},
-        {"semaphore", "sem"}, {"status", "stats"}, {"info", "stats"}, {"keep-alive", "renew"},
+        {"run", "lock"},       {"exec", "lock"},        {"list", "ls"},
+        {"unlock", "release"}, {"semaphore", "sem"},    {"status", "stats"},
+        {"info", "stats"},     {"keep-alive", "renew"}, {"force-unlock", "revoke"},
+        {"holders", "show"},
     };
     const struct command *similar = NULL;
     size_t least = (strlen(name) < COMMAND_SHORT ? 1 : COMMAND_SIMILAR_MAX) + 1;

@@ -44,6 +44,6 @@ void command_help_all(void);
 
 /* Each is in the file of its command; `sem` is in lock.c. */
 command_function lock_run, acquire_run, release_run, renew_run;
-command_function ls_run, show_run, stats_run, ping_run, top_run, shard_run;
+command_function ls_run, show_run, revoke_run, stats_run, ping_run, top_run, shard_run;
 
 #endif

@@ -6,7 +6,8 @@
  *
  *   lock.c, acquire.c       hold.h: a grant that is kept; supervisor.h: the processes of `lock`
  *   release.c, renew.c      token.h: requests about a grant of `acquire`
- *   ls.c, show.c, stats.c   snapshot.h, stats_parser.h, key_stats.h: the statistics of servers
+ *   ls.c, stats.c           snapshot.h, stats_parser.h, key_stats.h: the statistics of servers
+ *   show.c, revoke.c        key_view.h, view_table.h: the holders and waiters of a key
  *   stats_repeat.c, top.c   poller.h, screen.h
  *   ping.c                  query.h: a request to each server at the same time
  */

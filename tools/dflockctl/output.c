@@ -14,7 +14,8 @@
 #define OUTPUT_PLAIN "\x1b[0m"
 
 enum {
-    OUTPUT_GAP = 2 /* blanks between columns */
+    OUTPUT_GAP = 2,     /* blanks between columns */
+    OUTPUT_CUT_MIN = 12 /* columns of one that is cut */
 };
 
 int output_finish(int status)
@@ -33,12 +34,15 @@ static void output_print_cell(const struct output_table *table, size_t number, c
 {
     const struct output_column *column = &table->columns[number];
     bool last = number + 1 == table->column_count;
-    int blanks = (int)(table->widths[number] - text_width(text));
+    size_t width = table->widths[number];
+    bool fits = text_width(text) <= width;
+    size_t bytes = fits ? strlen(text) : text_fit(text, width - 1);
+    int blanks = fits ? (int)(width - text_width(text)) : 0;
 
     if (column->right)
         printf("%*s%s", blanks, "", text);
     else
-        printf("%s%*s", text, last ? 0 : blanks, "");
+        printf("%.*s%s%*s", (int)bytes, text, fits ? "" : text_cut_mark(), last ? 0 : blanks, "");
     printf("%*s", last ? 0 : OUTPUT_GAP, "");
 }
 
@@ -61,7 +65,7 @@ void output_cell(struct output_table *table, const char *format, ...)
 
         if (width > table->widths[number])
             table->widths[number] = width;
-    } else if (text_on_terminal()) {
+    } else if (table->aligned || text_on_terminal()) {
         output_print_cell(table, number, text);
         printf("%s", last ? "\n" : "");
     } else {
@@ -80,15 +84,31 @@ static void output_print_heading(const struct output_table *table)
     printf("%s\n", bold ? OUTPUT_PLAIN : "");
 }
 
+/* Makes the first column narrower, so that the table fits to the terminal. */
+static void output_cut(struct output_table *table)
+{
+    size_t columns = text_terminal_columns();
+    size_t total = (table->column_count - 1) * OUTPUT_GAP;
+    size_t *first = &table->widths[0];
+
+    for (size_t i = 0; i < table->column_count; i++)
+        total += table->widths[i];
+    if (total > columns && *first > OUTPUT_CUT_MIN)
+        *first =
+            *first > total - columns + OUTPUT_CUT_MIN ? *first - (total - columns) : OUTPUT_CUT_MIN;
+}
+
 void output_table(struct output_table *table, output_rows_function *rows, const void *context)
 {
     assert(table->column_count > 0 && table->column_count <= OUTPUT_COLUMNS_MAX);
-    if (text_on_terminal()) {
+    if (table->aligned || text_on_terminal()) {
         for (size_t i = 0; i < table->column_count; i++)
             table->widths[i] = strlen(table->columns[i].title);
         table->measuring = true;
         rows(table, context);
         table->measuring = false;
+        if (table->cut && text_on_terminal())
+            output_cut(table);
         output_print_heading(table);
     }
     rows(table, context);

@@ -25,6 +25,8 @@ struct output_column {
 struct output_table {
     const struct output_column *columns;
     size_t column_count; /* up to OUTPUT_COLUMNS_MAX */
+    bool aligned;        /* with a heading, also if stdout is no terminal */
+    bool cut;            /* texts of the first column, to the width of the terminal */
 
     /* Private, zeroed. */
     size_t next;    /* number of the next cell's column */

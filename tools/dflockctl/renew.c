@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "dflockctl/command.h"
+#include "dflockctl/key_view.h"
 #include "dflockctl/query.h"
 #include "dflockctl/stats_parser.h"
 #include "dflockctl/status.h"
@@ -40,9 +41,14 @@ static void renew_take_text(void *context, const char *part, size_t length)
     stats_parser_read(&search->parser, part, length);
 }
 
-/* Returns the seconds that remain of the lock's lease, 0 if the server does not say. */
-static uint64_t renew_remaining(struct query *query, const struct settings *settings, size_t server,
-                                const char *key)
+static uint64_t renew_round_up(double lease_s)
+{
+    return lease_s > 0 && lease_s < (double)DFLOCKD_SECONDS_MAX ? (uint64_t)lease_s + 1 : 0;
+}
+
+/* Returns the seconds that remain of the lock's lease by the statistics, 0 if they do not say. */
+static uint64_t renew_remaining_by_stats(struct query *query, const struct settings *settings,
+                                         size_t server, const char *key)
 {
     const struct dflockd_request request = {.command = DFLOCKD_STATS};
     struct renew_search *search = new_memory(1, sizeof(*search));
@@ -53,11 +59,26 @@ static uint64_t renew_remaining(struct query *query, const struct settings *sett
     stats_parser_begin(&search->parser, server, renew_take_key, search);
     query_begin(query, settings, server, &request, renew_take_text, search);
     query_wait(query, 1);
-    if (query->status == DFLOCKD_STATUS_DONE && stats_parser_is_complete(&search->parser) &&
-        search->lease_s > 0 && search->lease_s < (double)DFLOCKD_SECONDS_MAX)
-        remaining_s = (uint64_t)search->lease_s + 1;
+    if (query->status == DFLOCKD_STATUS_DONE && stats_parser_is_complete(&search->parser))
+        remaining_s = renew_round_up(search->lease_s);
     free(search->key);
     free(search);
+    return remaining_s;
+}
+
+/* Returns the seconds that remain of the grant's lease, 0 if the server does not say. */
+static uint64_t renew_remaining(struct query *query, const struct settings *settings, size_t server,
+                                const struct dflockd_request *request)
+{
+    struct key_views views;
+    enum dflockd_status status = key_views_ask(&views, query, settings, server, request->key);
+    const struct key_view_client *holder =
+        status == DFLOCKD_STATUS_DONE ? key_views_find_token(&views, request->token) : NULL;
+    uint64_t remaining_s = holder ? renew_round_up(holder->left_s) : 0;
+
+    key_views_free(&views);
+    if (status == DFLOCKD_STATUS_UNSUPPORTED)
+        return renew_remaining_by_stats(query, settings, server, request->key);
     return remaining_s;
 }
 
@@ -113,7 +134,7 @@ static uint64_t renew_choose_lease(const struct settings *settings,
 
     if (lease_s > 0)
         return lease_s;
-    lease_s = renew_remaining(&query, settings, server, request->key);
+    lease_s = renew_remaining(&query, settings, server, request);
     if (lease_s > 0) {
         default_s = renew_default(&query, settings, server);
         lease_s = default_s > lease_s ? default_s : lease_s;

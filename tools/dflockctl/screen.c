@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "dflockctl/status.h"
@@ -16,8 +15,6 @@
 #define SCREEN_LEAVE "\x1b[0m\x1b[?25h\x1b[?1049l"
 
 enum {
-    SCREEN_ROWS = 24,
-    SCREEN_COLUMNS = 80,
     SCREEN_SIZE_MAX = 1000 /* rows or columns */
 };
 
@@ -70,11 +67,8 @@ void screen_leave(struct screen *screen)
 
 void screen_begin(struct screen *screen)
 {
-    struct winsize size = {0};
-
-    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-    screen->rows = size.ws_row ? size.ws_row : SCREEN_ROWS;
-    screen->columns = size.ws_col ? size.ws_col : SCREEN_COLUMNS;
+    screen->rows = text_terminal_rows();
+    screen->columns = text_terminal_columns();
     if (screen->rows > SCREEN_SIZE_MAX)
         screen->rows = SCREEN_SIZE_MAX;
     if (screen->columns > SCREEN_SIZE_MAX)

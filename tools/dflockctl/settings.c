@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/auth_token.h"
+#include "client/name.h"
 #include "dflockctl/command.h"
+#include "dflockctl/holder_name.h"
 #include "dflockctl/key_stats.h"
 #include "dflockctl/status.h"
 #include "dflockd/protocol.h"
@@ -460,11 +462,35 @@ static bool settings_read_on_loss(struct flags_reading *reading)
     return flags_wrong(reading, "--on-loss", problem);
 }
 
+/* As `show` prints a fence, 16 hex digits, or as DFLOCKD_FENCE has it, in decimal. */
+static bool settings_read_fence(struct flags_reading *reading)
+{
+    struct settings *settings = reading->options;
+    const char *text = settings->fence_given;
+    bool hex = text && strlen(text) == DFLOCKD_TOKEN_LENGTH / 2;
+    char problem[FLAGS_PROBLEM_MAX];
+
+    if (!text)
+        return true;
+    if (settings->all)
+        return flags_wrong(reading, "--all", "cannot be combined with --fence");
+    errno = 0;
+    if (text[strspn(text, hex ? "0123456789abcdefABCDEF" : "0123456789")] == '\0')
+        settings->fence = strtoull(text, NULL, hex ? 16 : 10);
+    if (settings->fence > 0 && errno == 0)
+        return true;
+    settings_fail(problem, "'%.40s' is not a fence; give the 16 hex digits that show prints", text);
+    return flags_wrong(reading, "--fence", problem);
+}
+
 static bool settings_check_flags(struct flags_reading *reading)
 {
     const struct settings *settings = reading->options;
     char problem[FLAGS_PROBLEM_MAX];
 
+    if (settings->name && *settings->name && !name_is_valid(settings->name))
+        return flags_wrong(reading, "--name",
+                           "not printable UTF-8 of up to 128 bytes; give such a text, or none");
     if (settings->shared && settings->limit > 0)
         return flags_wrong(reading, "--shared",
                            "cannot be combined with -n: a semaphore has a holder for each slot");
@@ -494,7 +520,8 @@ static enum flags_result settings_read_flags(struct settings_reader *reader,
          !flags_check_needs(&reading, settings_tls_needs,
                             sizeof(settings_tls_needs) / sizeof(settings_tls_needs[0])) ||
          !settings_check_tls_files(&reading) || !settings_read_retry(&reading) ||
-         !settings_read_on_loss(&reading) || !settings_check_flags(&reading)))
+         !settings_read_on_loss(&reading) || !settings_read_fence(&reading) ||
+         !settings_check_flags(&reading)))
         result = FLAGS_WRONG;
     if (result == FLAGS_WRONG)
         memcpy(reader->problem, reading.problem, FLAGS_PROBLEM_MAX);
@@ -523,6 +550,19 @@ static void settings_warn_of_variables(const struct flags *flags)
             status_report("warning: %.*s: unknown variable; did you mean %s?",
                           (int)strcspn(*entry, "="), *entry, suggestion);
     }
+}
+
+/* A connection that holds nothing needs no name, except in the log of revocations. */
+static void settings_choose_name(struct settings *settings)
+{
+    if (settings->command->run == revoke_run)
+        return;
+    settings->options.name = "";
+    if (!settings->command->waits)
+        return;
+    if (!settings->name)
+        holder_name_build(settings->holder_name, settings);
+    settings->options.name = settings->name ? settings->name : settings->holder_name;
 }
 
 /* ---- the command line as a whole ---- */
@@ -570,6 +610,8 @@ static enum flags_result settings_read_all(struct settings_reader *reader)
     result = settings_read_flags(reader, &settings->command->flags);
     if (result == FLAGS_RUN && !settings_check_words(reader))
         result = FLAGS_WRONG;
+    if (result == FLAGS_RUN)
+        settings_choose_name(settings);
     if (result == FLAGS_RUN)
         settings_warn_of_variables(command_flags());
     return result;

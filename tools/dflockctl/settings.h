@@ -50,6 +50,7 @@ struct settings {
     uint64_t lease_s; /* 0: the server's default */
     uint64_t limit;   /* 0: a lock */
     bool shared;
+    const char *name; /* that show prints; NULL: see holder_name.h */
     uint64_t grace_s;
     bool hold;
     uint64_t while_pid; /* 0: none */
@@ -67,6 +68,12 @@ struct settings {
     uint64_t count;
     uint64_t interval_ms; /* 0: once */
     bool keys;
+    bool all;
+
+    /* Commands that revoke. */
+    const char *fence_given;
+    uint64_t fence; /* 0: none */
+    bool yes;
 
     /* Results. */
     const struct command *command;
@@ -75,6 +82,7 @@ struct settings {
     char **command_line;                       /* to run, ends with NULL; NULL: none */
     char *shell_command[4];                    /* `command_line` of -c */
     char *auth_token;                          /* NULL: none */
+    char holder_name[DFLOCKD_NAME_MAX + 1];    /* of commands that acquire, without --name */
     struct address *addresses;                 /* of the servers */
     const char *servers[SETTINGS_SERVERS_MAX]; /* their texts */
     struct dflockd_options options;            /* flags of TLS set its members */

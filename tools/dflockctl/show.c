@@ -1,65 +1,112 @@
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dflockctl/command.h"
-#include "dflockctl/snapshot.h"
+#include "dflockctl/json_copy.h"
+#include "dflockctl/key_view.h"
+#include "dflockctl/status.h"
 #include "dflockctl/text.h"
+#include "dflockctl/view_table.h"
 
-static void show_print_entry(const struct key_stats *entry)
+enum {
+    SHOW_OTHER_LINES = 7, /* of a screen: totals, headings, rests and the prompt */
+    SHOW_ROWS_MIN = 6
+};
+
+/* Shares the rows of a screen between both lists. */
+static void show_share_rows(size_t rows, size_t *holders, size_t *waiters)
 {
-    printf("  %-9s  ", key_stats_kind_name(entry->kind));
-    if (entry->idle) {
-        printf("free for %.0f s\n", entry->idle_s);
+    size_t half = rows / 2;
+
+    if (*holders + *waiters <= rows)
         return;
-    }
-    if (entry->kind == KEY_SEMAPHORE) {
-        printf("%" PRIu64 " of %" PRIu32 " slots held", entry->holders, entry->limit);
-    } else if (entry->holders == 0) {
-        printf("not held");
+    if (*holders <= half) {
+        *waiters = rows - *holders;
+    } else if (*waiters <= half) {
+        *holders = rows - *waiters;
     } else {
-        printf("held");
-        if (entry->owner > 0)
-            printf(" by connection %" PRIu64, entry->owner);
-        printf(", lease ends in %.1f s", entry->lease_s);
+        *holders = half;
+        *waiters = rows - half;
     }
-    if (entry->waiters > 0)
-        printf(", %" PRIu64 " waiting\n", entry->waiters);
-    else
-        printf(", nobody waiting\n");
 }
 
-static void show_print_key(const struct snapshot *snapshot, size_t server)
+/* On a terminal the first holders and waiters fit on one screen. */
+static void show_print_lists(const struct settings *settings, const struct key_view *view,
+                             enum key_kind kind)
 {
-    const struct settings *settings = snapshot->settings;
+    size_t holders = view->holders.count;
+    size_t waiters = view->waiters.count;
+
+    if (text_on_terminal() && !settings->all) {
+        size_t rows = text_terminal_rows();
+
+        rows = rows > SHOW_OTHER_LINES + SHOW_ROWS_MIN ? rows - SHOW_OTHER_LINES : SHOW_ROWS_MIN;
+        show_share_rows(rows, &holders, &waiters);
+    }
+    view_table_print_holders(view, holders);
+    if (view->holders.count > 0 && view->waiters.total > 0)
+        printf("\n");
+    view_table_print_waiters(view, kind, waiters);
+}
+
+static void show_print(const struct settings *settings, const struct key_views *views,
+                       size_t server)
+{
     const char *key = settings->words[0];
     char *shown = text_shown(key, strlen(key), text_on_terminal());
+    bool known = false;
 
-    printf("%s on %s\n", shown, settings->servers[server]);
-    for (size_t i = 0; i < snapshot->list.count; i++)
-        show_print_entry(&snapshot->list.keys[i]);
-    if (snapshot->list.count == 0)
-        printf("  free: nobody holds it or waits for it\n");
+    for (unsigned kind = KEY_LOCK; kind <= KEY_SEMAPHORE; kind++) {
+        const struct key_view *view = &views->each[kind];
+
+        if (view->holders.total == 0 && view->waiters.total == 0)
+            continue;
+        printf("%s%s on %s: ", known ? "\n" : "", shown, settings->servers[server]);
+        known = true;
+        view_table_print_totals(view, kind);
+        show_print_lists(settings, view, kind);
+    }
+    if (!known)
+        printf("%s on %s: free: nobody holds it or waits for it\n", shown,
+               settings->servers[server]);
     free(shown);
+}
+
+static void show_print_json(const struct settings *settings, const struct key_views *views,
+                            size_t server)
+{
+    struct json_writer writer = json_writer_new();
+
+    json_begin(&writer, '[');
+    for (unsigned kind = KEY_LOCK; kind <= KEY_SEMAPHORE; kind++) {
+        const struct key_view *view = &views->each[kind];
+        struct json_copy copy;
+
+        if (!view->known)
+            continue;
+        json_begin(&writer, '{');
+        json_name(&writer, "server");
+        json_text(&writer, settings->servers[server]);
+        json_copy_init(&copy, &writer);
+        json_copy_read(&copy, view->json, strlen(view->json));
+        json_end(&writer, '}');
+    }
+    json_end(&writer, ']');
 }
 
 int show_run(const struct settings *settings)
 {
-    struct snapshot snapshot = {
-        .settings = settings,
-        .list_keys = true,
-        .list_idle = true,
-        .prefix = settings->words[0],
-        .whole = true,
-    };
+    struct key_views views;
+    struct query query = {0};
     size_t server = settings_server_of(settings, settings->words[0]);
+    int status = key_views_request(&views, &query, settings, server, settings->words[0]);
 
-    snapshot_request(&snapshot, server, 1);
-    key_stats_sort(&snapshot.list, "kind", false);
-    if (snapshot.replied[server] && settings->json)
-        snapshot_print_keys_json(&snapshot);
-    else if (snapshot.replied[server])
-        show_print_key(&snapshot, server);
-    return snapshot_finish(&snapshot);
+    query_close(&query);
+    if (status == STATUS_DONE && settings->json)
+        show_print_json(settings, &views, server);
+    else if (status == STATUS_DONE)
+        show_print(settings, &views, server);
+    key_views_free(&views);
+    return status;
 }

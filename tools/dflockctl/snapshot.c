@@ -29,7 +29,7 @@ static void snapshot_take_key(void *context, const struct key_stats *entry)
 
     if (entry->idle && !snapshot->list_idle)
         return;
-    if (entry->key_length < length || (snapshot->whole && entry->key_length > length))
+    if (entry->key_length < length)
         return;
     if (length == 0 || memcmp(entry->key, prefix, length) == 0)
         key_stats_add(&snapshot->list, entry);

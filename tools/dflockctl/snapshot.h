@@ -1,5 +1,5 @@
 /*
- * The statistics of one or all servers at one moment: what `ls`, `show` and `stats` print.
+ * The statistics of one or all servers at one moment: what `ls` and `stats` print.
  */
 #ifndef DFLOCKCTL_SNAPSHOT_H
 #define DFLOCKCTL_SNAPSHOT_H
@@ -17,8 +17,7 @@ struct snapshot {
     const struct settings *settings;
     bool list_keys;     /* store keys in `list`, */
     bool list_idle;     /* also idle ones, */
-    const char *prefix; /* only those that begin with it; NULL: all; */
-    bool whole;         /* only the key that is the prefix */
+    const char *prefix; /* only those that begin with it; NULL: all */
     bool spool;         /* store the JSON in a file without a name, see `spools` */
 
     struct key_stats_list list;

@@ -2,59 +2,22 @@
 #include <string.h>
 
 #include "dflockctl/command.h"
-#include "dflockctl/json_writer.h"
+#include "dflockctl/json_copy.h"
 #include "dflockctl/output.h"
 #include "dflockctl/snapshot.h"
 #include "dflockctl/stats_repeat.h"
 
 /* ---- JSON ---- */
 
-/* Copies the statistics of a server without their outer brackets. */
-struct stats_copy {
-    struct json_writer *writer;
-    unsigned depth;
-};
-
-/* A json_event_function. */
-static bool stats_copy_event(void *context, enum json_event event, const char *text, size_t length)
-{
-    struct stats_copy *copy = context;
-
-    switch (event) {
-    case JSON_OBJECT:
-    case JSON_ARRAY:
-        if (copy->depth++ > 0)
-            json_begin(copy->writer, event == JSON_OBJECT ? '{' : '[');
-        break;
-    case JSON_OBJECT_END:
-    case JSON_ARRAY_END:
-        if (--copy->depth > 0)
-            json_end(copy->writer, event == JSON_OBJECT_END ? '}' : ']');
-        break;
-    case JSON_NAME:
-        json_name(copy->writer, text);
-        break;
-    case JSON_STRING:
-        json_bytes(copy->writer, text, length);
-        break;
-    case JSON_NUMBER:
-    case JSON_WORD:
-        json_verbatim(copy->writer, text);
-        break;
-    }
-    return true;
-}
-
 static void stats_copy_spool(struct json_writer *writer, FILE *spool)
 {
-    struct stats_copy copy = {.writer = writer};
-    struct json_parser parser;
+    struct json_copy copy;
     char part[4096];
     size_t length;
 
-    json_parser_init(&parser, stats_copy_event, &copy);
+    json_copy_init(&copy, writer);
     while ((length = fread(part, 1, sizeof(part), spool)) > 0)
-        json_parser_read(&parser, part, length);
+        json_copy_read(&copy, part, length);
 }
 
 static void stats_print_json(const struct snapshot *snapshot)

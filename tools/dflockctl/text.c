@@ -1,9 +1,11 @@
 #include "dflockctl/text.h"
 
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
 #include <wctype.h>
@@ -13,7 +15,9 @@
 #define TEXT_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 enum {
-    TEXT_SHOWN_MAX = 10 /* bytes of a shown character: \u{10ffff} */
+    TEXT_SHOWN_MAX = 10, /* bytes of a shown character: \u{10ffff} */
+    TEXT_COLUMNS = 80,   /* of a terminal that has no size */
+    TEXT_ROWS = 24
 };
 
 size_t text_decode(const char *bytes, size_t length, uint32_t *point)
@@ -145,6 +149,72 @@ size_t text_width(const char *shown)
     for (; *shown; columns += width)
         shown += text_step(shown, &width);
     return columns;
+}
+
+const char *text_ellipsis(void)
+{
+    return iswprint(0x2026) ? "\xe2\x80\xa6" : "...";
+}
+
+const char *text_cut_mark(void)
+{
+    return iswprint(0x2026) ? text_ellipsis() : "~";
+}
+
+const char *text_number(char text[TEXT_NUMBER_MAX], uint64_t number)
+{
+    char digits[TEXT_NUMBER_MAX];
+    int count = snprintf(digits, sizeof(digits), "%" PRIu64, number);
+    char *to = text;
+
+    for (int i = 0; i < count; i++) {
+        if (i > 0 && (count - i) % 3 == 0)
+            *to++ = ',';
+        *to++ = digits[i];
+    }
+    *to = '\0';
+    return text;
+}
+
+const char *text_duration(char text[TEXT_NUMBER_MAX], double seconds)
+{
+    uint64_t whole = seconds > 0 && seconds < (double)INT64_MAX ? (uint64_t)seconds : 0;
+    uint64_t minutes = whole / 60;
+    uint64_t hours = minutes / 60;
+
+    if (seconds < 0)
+        snprintf(text, TEXT_NUMBER_MAX, "-");
+    else if (seconds < 59.95)
+        snprintf(text, TEXT_NUMBER_MAX, "%.1fs", seconds);
+    else if (hours < 1)
+        snprintf(text, TEXT_NUMBER_MAX, "%" PRIu64 "m%02us", minutes, (unsigned)(whole % 60));
+    else if (hours < 48)
+        snprintf(text, TEXT_NUMBER_MAX, "%" PRIu64 "h%02um", hours, (unsigned)(minutes % 60));
+    else
+        snprintf(text, TEXT_NUMBER_MAX, "%" PRIu64 "d%02uh", hours / 24, (unsigned)(hours % 24));
+    return text;
+}
+
+static struct winsize text_terminal_size(void)
+{
+    struct winsize size = {0};
+
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    return size;
+}
+
+size_t text_terminal_columns(void)
+{
+    size_t columns = text_terminal_size().ws_col;
+
+    return columns ? columns : TEXT_COLUMNS;
+}
+
+size_t text_terminal_rows(void)
+{
+    size_t rows = text_terminal_size().ws_row;
+
+    return rows ? rows : TEXT_ROWS;
 }
 
 bool text_on_terminal(void)

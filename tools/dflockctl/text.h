@@ -39,6 +39,23 @@ size_t text_width(const char *shown);
 /* Returns how many bytes of it, in whole characters, fit into `columns`. */
 size_t text_fit(const char *shown, size_t columns);
 
+/* Return what stands for text that is left out; the mark of a cut has one column. */
+const char *text_ellipsis(void);
+const char *text_cut_mark(void);
+
+enum {
+    TEXT_NUMBER_MAX = 32
+};
+
+/* Writes a number with commas, or seconds with their units such as "2h05m"; "-" if negative. Both
+ * return `text`. */
+const char *text_number(char text[TEXT_NUMBER_MAX], uint64_t number);
+const char *text_duration(char text[TEXT_NUMBER_MAX], double seconds);
+
+/* Return the size of the terminal that stdout is. */
+size_t text_terminal_columns(void);
+size_t text_terminal_rows(void);
+
 /* Returns whether stdout is a terminal, and whether to use colours there (NO_COLOR). */
 bool text_on_terminal(void);
 bool text_in_colour(void);

@@ -1,4 +1,4 @@
-"""`ls`, `show`, `stats`, `ping` and `shard`: output for people and for programs."""
+"""`ls`, `stats`, `ping` and `shard`: output for people and for programs."""
 
 import contextlib
 import json
@@ -166,33 +166,6 @@ def test_ls_aligns_wide_characters_and_escapes_directions(server):
             assert "\\u{65e5}\\u{672c}" in terminal.raw.decode("ascii")
 
 
-# ---- show ----
-
-def test_show_prints_holder_and_waiters(busy):
-    text = ctl(busy, "show", "alpha").stdout
-    assert text.startswith(f"alpha on {address(busy)}\n") and "held by connection" in text
-    assert "2 waiting" in text
-    assert "2 of 3 slots held, nobody waiting" in ctl(busy, "show", "beta").stdout
-    assert "free for" in ctl(busy, "show", "gamma").stdout
-    done = ctl(busy, "show", "nobody's")
-    assert done.returncode == 0 and "free: nobody holds it" in done.stdout
-
-
-def test_show_prints_lock_and_semaphore_of_a_key(busy):
-    with Client(busy) as client:
-        assert client.call("sl", "alpha", "0 7").startswith("ok ")
-        entries = json.loads(ctl(busy, "show", "alpha", "--json").stdout)
-    assert [(entry["kind"], entry["limit"]) for entry in entries] == [("lock", 1), ("semaphore", 7)]
-    assert json.loads(ctl(busy, "show", "other", "--json").stdout) == []
-
-
-@pytest.mark.parametrize("key", [key for key in STRANGE_KEYS if b"\0" not in key])
-def test_show_finds_keys_of_any_bytes(server, key):
-    with Client(server) as client:
-        assert client.call("l", key, "0").startswith("ok ")
-        assert "held by connection" in ctl(server, "show", key).stdout
-
-
 # ---- stats ----
 
 def test_stats_prints_totals(busy):
@@ -326,7 +299,7 @@ def test_each_key_goes_to_its_server():
             with Client(server) as client:
                 client.acquire(key)
                 assert ctl(servers, "lock", key, "--try", "--", "true").returncode == 75
-                assert f"{key} on {address(server)}" in ctl(servers, "show", key).stdout
+                assert f"{key} on {address(server)}: lock" in ctl(servers, "show", key).stdout
                 assert [row[6] for row in rows(ctl(servers, "ls"))] == [address(server)]
                 eventually(lambda: [row[4] for row in rows(ctl(servers, "stats"))]
                            == [str(int(server is one)) for one in servers])
