@@ -83,6 +83,23 @@ class Own100(Load):
                Ratio("dflockd", "ceiling", "p99", at_most=1.20, what="p99"))
 
 
+class SharedOwn16(Row):
+    name = "shared-own-16"
+    title = "own keys, 16 connections, shared locks beside exclusive ones"
+    target = "CPU per op <= 1.05 x exclusive"
+    how = "on one server: acquire shared and release, then acquire and release"
+    figures = REQUESTS, CPU, P50
+    brief = REQUESTS, CPU
+    targets = (Ratio("dflockd shared", "dflockd", "cpu_us", at_most=1.05, what="CPU"),)
+
+    @contextmanager
+    def contestants(self, seconds):
+        with Dflockd() as server:
+            yield {"dflockd shared": lambda: load.run(server, seconds, *Own16.flags,
+                                                      "--load", "shared"),
+                   "dflockd": lambda: load.run(server, seconds, *Own16.flags)}
+
+
 class PipelinedPing(Load):
     name = "pipelined-ping"
     title = "32 connections, 20 pings pipelined"
@@ -331,8 +348,8 @@ class TwoWorkers(Row):
                    if server.name == "dflockd" or name in self.without_locks}
 
 
-ROWS = (Own16(), OneConnection(), Own100(), HandOver(), PipelinedPing(), PipelinedLocks(),
-        Connect(), ConnectHeld())
+ROWS = (Own16(), OneConnection(), Own100(), SharedOwn16(), HandOver(), PipelinedPing(),
+        PipelinedLocks(), Connect(), ConnectHeld())
 GROWTH = GrowthConnections(), GrowthKeys(), GrowthDeadClients(), GrowthSimilarFences()
 WORKERS = TwoWorkers()
 HAND_OVER_WAITERS = HandOverWaiters()
