@@ -1,6 +1,6 @@
 /*
- * Outcomes to bytes, and the JSON of `stats`. Everything is written into blocks of exactly the
- * room that the header promises to be enough, so that a sanitizer sees a byte too many.
+ * Outcomes to bytes, and the JSON of `stats` and `show`. Everything is written into blocks of
+ * exactly the room that the header promises to be enough, so that a sanitizer sees a byte too many.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -422,6 +422,117 @@ static void the_longest_entries_fit_the_maximum(void **state)
     }
 }
 
+/* ---- show ---- */
+
+static struct reply_claim claim_of(const char *name)
+{
+    return (struct reply_claim){.address = "[2001:db8::1]:65535",
+                                .name = (const uint8_t *)name,
+                                .name_length = (uint32_t)strlen(name)};
+}
+
+static void show_has_holders_and_waiters_in_their_arrays(void **state)
+{
+    struct reply_claim claims[] = {claim_of("a \"b\" \\"), claim_of("")};
+    struct written w = room_for(2 * REPLY_ENTRY_MAX + 6 * REPLY_CLAIM_MAX);
+    uint8_t *end;
+
+    (void)state;
+    claims[0].fence = UINT64_C(0x0123456789abcdef);
+    claims[0].exclusive = true;
+    claims[0].connection = 7;
+    claims[0].age_ns = 1500000000;
+    claims[0].left_ns = 0;
+    claims[0].position = 1;
+    claims[1].position = 100;
+    claims[1].left_ns = REPLY_NO_TIME;
+    end = reply_show_begin(w.bytes, &(struct reply_resource){.key = (const uint8_t *)"k\n\xff",
+                                                             .key_length = 3,
+                                                             .semaphore = true,
+                                                             .limit = 3,
+                                                             .holders = 2,
+                                                             .waiters = 101});
+    end = reply_show_holder(end, true, &claims[0]);
+    end = reply_show_holder(end, false, &claims[0]);
+    end = reply_show_waiters(end);
+    end = reply_show_waiter(end, true, &claims[0]);
+    end = reply_show_waiter(end, false, &claims[1]);
+    assert_written(
+        &w, reply_show_end(end),
+        "ok {\"key\":\"k\\u000a" FFFD "\",\"kind\":\"semaphore\",\"limit\":3,\"holder_count\":2,"
+        "\"waiter_count\":101,\"holders\":["
+        "{\"fence\":\"0123456789abcdef\",\"mode\":\"exclusive\",\"connection\":7,"
+        "\"address\":\"[2001:db8::1]:65535\",\"name\":\"a \\\"b\\\" \\\\\",\"held_s\":1.500,"
+        "\"lease_expires_in_s\":0.000},"
+        "{\"fence\":\"0123456789abcdef\",\"mode\":\"exclusive\",\"connection\":7,"
+        "\"address\":\"[2001:db8::1]:65535\",\"name\":\"a \\\"b\\\" \\\\\",\"held_s\":1.500,"
+        "\"lease_expires_in_s\":0.000}],\"waiters\":["
+        "{\"position\":1,\"mode\":\"exclusive\",\"connection\":7,"
+        "\"address\":\"[2001:db8::1]:65535\",\"name\":\"a \\\"b\\\" \\\\\",\"waiting_s\":1.500,"
+        "\"timeout_in_s\":0.000},"
+        "{\"position\":100,\"mode\":\"shared\",\"connection\":0,"
+        "\"address\":\"[2001:db8::1]:65535\",\"name\":\"\",\"waiting_s\":0.000,"
+        "\"timeout_in_s\":null}]}\n");
+}
+
+static void a_key_without_claims_has_empty_arrays(void **state)
+{
+    struct written w = room_for(REPLY_ENTRY_MAX + 2 * REPLY_CLAIM_MAX);
+    uint8_t *end = reply_show_begin(
+        w.bytes,
+        &(struct reply_resource){.key = (const uint8_t *)"k", .key_length = 1, .limit = 1});
+
+    (void)state;
+    assert_written(&w, reply_show_end(reply_show_waiters(end)),
+                   "ok {\"key\":\"k\",\"kind\":\"lock\",\"limit\":1,\"holder_count\":0,"
+                   "\"waiter_count\":0,\"holders\":[],\"waiters\":[]}\n");
+}
+
+static void the_longest_holders_and_waiters_fit_the_maximum(void **state)
+{
+    static const char fills[] = {'"', '\\', 'x'};
+    char name[DFLOCKD_NAME_MAX];
+    char address[129] = "";
+    uint8_t key[DFLOCKD_KEY_MAX] = {0};
+
+    (void)state;
+    memset(address, 'a', sizeof(address) - 1);
+    for (int i = 0; i < 6; i++) {
+        const struct reply_claim claim = {
+            .fence = UINT64_MAX,
+            .position = UINT64_MAX,
+            .exclusive = true,
+            .connection = UINT64_MAX,
+            .address = address,
+            .name = (const uint8_t *)name,
+            .name_length = sizeof(name),
+            .age_ns = UINT64_MAX,
+            .left_ns = UINT64_MAX - 1,
+        };
+        struct written w = room_for(REPLY_CLAIM_MAX);
+        uint8_t *end;
+
+        memset(name, fills[i / 2], sizeof(name));
+        end = i % 2 ? reply_show_holder(w.bytes, false, &claim)
+                    : reply_show_waiter(w.bytes, false, &claim);
+        assert_in_range(end - w.bytes, sizeof(name), REPLY_CLAIM_MAX);
+        assert_int_equal(end[-1], '}');
+        free(w.bytes);
+    }
+    {
+        struct written w = room_for(REPLY_ENTRY_MAX);
+        uint8_t *end = reply_show_begin(w.bytes, &(struct reply_resource){.key = key,
+                                                                          .key_length = sizeof(key),
+                                                                          .semaphore = true,
+                                                                          .limit = UINT32_MAX,
+                                                                          .holders = UINT32_MAX,
+                                                                          .waiters = UINT32_MAX});
+
+        assert_in_range(end - w.bytes, sizeof(key) * 6, REPLY_ENTRY_MAX);
+        free(w.bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +547,9 @@ int main(void)
         cmocka_unit_test(each_byte_that_is_not_utf_8_is_replaced),
         cmocka_unit_test(bytes_behind_a_key_are_not_read),
         cmocka_unit_test(the_longest_entries_fit_the_maximum),
+        cmocka_unit_test(show_has_holders_and_waiters_in_their_arrays),
+        cmocka_unit_test(a_key_without_claims_has_empty_arrays),
+        cmocka_unit_test(the_longest_holders_and_waiters_fit_the_maximum),
     };
 
     return cmocka_run_group_tests_name("reply", tests, NULL, NULL);

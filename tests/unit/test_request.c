@@ -253,6 +253,114 @@ static void own_names_the_kind_and_the_token(void **state)
     assert_request_is(false, "own", "a key", "l " TOKEN);
 }
 
+static void assert_kind(const char *command, const char *arg, bool semaphore)
+{
+    struct parsed parsed;
+
+    begin_request(command, "key", arg);
+    parsed = parse_text();
+    assert_complete(&parsed);
+    assert_true(parsed.request.valid);
+    assert_int_equal(parsed.request.semaphore, semaphore);
+    assert_slice(&parsed, parsed.request.key, "key", 3);
+    if (parsed.request.command == DFLOCKD_REVOKE)
+        assert_int_equal(parsed.request.fence, TOKEN_FENCE);
+    parsed_end(&parsed);
+}
+
+static void show_and_revoke_name_the_kind(void **state)
+{
+    static const char *const wrong_shows[] = {"",    "x",   "L",    "ls",       "l l",
+                                              "l 1", "l s", "lock", "l " FENCE, FENCE};
+    static const char *const wrong_revokes[] = {
+        "",
+        "l",
+        FENCE,
+        "l " TOKEN,
+        "x " FENCE,
+        "ls " FENCE,
+        FENCE " l",
+        "l " FENCE " 1",
+        "l " FENCE "0",
+        "l 0" FENCE,
+        "l" FENCE,
+        "l 0123456789abcde",
+        "l 0123456789ABCDEF",
+        "l 0x23456789abcdef",
+        "l +123456789abcdef",
+        "l 0123456789abcdeg",
+        "l 0123456789abcde\xff",
+        "l 01234567 89abcdef",
+    };
+
+    (void)state;
+    assert_kind("show", "l", false);
+    assert_kind("show", "\t s ", true);
+    assert_kind("revoke", "l " FENCE, false);
+    assert_kind("revoke", " s\t \v" FENCE "\f", true);
+    for (size_t i = 0; i < sizeof(wrong_shows) / sizeof(wrong_shows[0]); i++)
+        assert_request_is(false, "show", "key", wrong_shows[i]);
+    for (size_t i = 0; i < sizeof(wrong_revokes) / sizeof(wrong_revokes[0]); i++)
+        assert_request_is(false, "revoke", "key", wrong_revokes[i]);
+    for (int i = 0; i < 2; i++) {
+        const char *command = i ? "revoke" : "show";
+        const char *arg = i ? "l " FENCE : "l";
+
+        assert_request_is(false, command, "", arg);
+        assert_request_is(false, command, "a key", arg);
+    }
+}
+
+/* ---- names ---- */
+
+static void assert_name(const char *arg, const char *name)
+{
+    struct parsed parsed;
+
+    begin_request("name", "_", arg);
+    parsed = parse_text();
+    assert_complete(&parsed);
+    assert_int_equal(parsed.request.valid, name != NULL);
+    if (name)
+        assert_slice(&parsed, parsed.request.name, name, strlen(name));
+    parsed_end(&parsed);
+}
+
+static void a_name_is_without_the_blanks_around_it(void **state)
+{
+    (void)state;
+    assert_name("a", "a");
+    assert_name(" \t a  b\r\v ", "a  b");
+    assert_name("\"\\'", "\"\\'");
+    assert_name("\xc3\xa9 \xf0\x9f\x99\x82", "\xc3\xa9 \xf0\x9f\x99\x82");
+    assert_name("", NULL);
+    assert_name(" \t\r", NULL);
+    assert_name("a\tb", NULL);
+    assert_name("a\rb", NULL);
+    assert_name("a\x1b[2J", NULL);
+    assert_name("a\xe2\x80\xae", NULL);
+    assert_name("a\xc3", NULL);
+    assert_name("\xff", NULL);
+    assert_request_is(true, "name", "", "a");
+    assert_request_is(true, "name", "any key", "a");
+}
+
+static void a_name_has_at_most_its_bytes(void **state)
+{
+    static const char *const pieces[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x99\x82"};
+
+    (void)state;
+    for (int piece = 0; piece < 4; piece++) {
+        char name[3 * DFLOCKD_NAME_MAX] = "";
+
+        while (strlen(name) + strlen(pieces[piece]) <= DFLOCKD_NAME_MAX)
+            strcat(name, pieces[piece]);
+        assert_name(name, name);
+        strcat(name, pieces[piece]);
+        assert_name(name, NULL);
+    }
+}
+
 static void requests_have_the_kind_of_their_command(void **state)
 {
     (void)state;
@@ -281,6 +389,9 @@ int main(void)
         cmocka_unit_test(a_blank_separates_fields_anywhere),
         cmocka_unit_test(a_key_has_1_to_256_bytes),
         cmocka_unit_test(own_names_the_kind_and_the_token),
+        cmocka_unit_test(show_and_revoke_name_the_kind),
+        cmocka_unit_test(a_name_is_without_the_blanks_around_it),
+        cmocka_unit_test(a_name_has_at_most_its_bytes),
         cmocka_unit_test(requests_have_the_kind_of_their_command),
     };
 

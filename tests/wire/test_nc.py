@@ -1,12 +1,13 @@
 """The examples for the shell: `printf ... | nc` acquires and releases."""
 
+import json
 import re
 import shutil
 import subprocess
 
 import pytest
 from lib.server import Server
-from lib.wire_client import settle
+from lib.wire_client import Client, settle
 
 pytestmark = pytest.mark.skipif(not shutil.which("nc"), reason="nc is not installed")
 GRANT = re.compile(r"ok ([0-9a-f]{32}) 33\n")
@@ -30,6 +31,16 @@ def test_nc_prints_its_grant(server):
     # The lock ended with nc's connection.
     assert GRANT.fullmatch(shell(r"l\nmy-key\n10\n", server).stdout)
     settle(server)
+
+
+def test_nc_shows_a_holder(server):
+    with Client(server) as client:
+        assert client.call("name", "_", "somebody") == "ok"
+        token = client.acquire("demo")
+        shown = json.loads(shell(r"show\ndemo\nl\n", server).stdout.removeprefix("ok "))
+        holder, = shown["holders"]
+        assert holder["name"] == "somebody" and holder["fence"] == token[:16]
+    assert shell(r"show\nother\nl\n", server).stdout == "error\n"
 
 
 def test_a_second_nc_releases_the_lock_of_the_first(server):
