@@ -290,6 +290,56 @@ static void shows_of_long_queues(void **state)
     }
 }
 
+/* The clients behind the first always have pings that a turn does not reach. */
+static void send_pings_of_busy_clients(void)
+{
+    for (uint32_t client = 1; client < clients.count; client++) {
+        if (simulated_replies(clients.descriptor[client])->lines + 600 <= clients.expected[client])
+            continue;
+        for (int i = 0; i < 60; i++)
+            world_send(clients.descriptor[client],
+                       "ping\n\n\nping\n\n\nping\n\n\nping\n\n\nping\n\n\n");
+        clients.expected[client] += 300;
+    }
+}
+
+static bool rounds_are_over(void *context)
+{
+    uint32_t *rounds = context;
+
+    send_pings_of_busy_clients();
+    return (*rounds)-- == 0;
+}
+
+static bool show_has_its_reply(void *context)
+{
+    uint32_t *rounds = context;
+
+    send_pings_of_busy_clients();
+    if ((*rounds)-- == 0)
+        fail_msg("`show` has no reply among %u busy clients", clients.count - 1);
+    return simulated_replies(clients.descriptor[0])->lines == clients.expected[0];
+}
+
+static void a_show_among_busy_clients_has_its_reply(void **state)
+{
+    (void)state;
+    for (uint32_t count = 2; count < 100; count++) {
+        start((struct world_setting){.workers = 1}, count);
+        hold(0);
+        for (uint32_t show = 0; show < 10; show++) {
+            uint32_t rounds = 1 + below(8);
+
+            world_run(&clients.world, rounds_are_over, &rounds);
+            world_send(clients.descriptor[0], "show\nh\nl\n");
+            clients.expected[0]++;
+            rounds = 30; /* 100 clients in turns of about 20 */
+            world_run(&clients.world, show_has_its_reply, &rounds);
+        }
+        world_end(&clients.world, __func__);
+    }
+}
+
 static void drain(void)
 {
     for (uint32_t i = 0; i < clients.world.worker_count; i++) {
@@ -470,6 +520,7 @@ int main(void)
         cmocka_unit_test(waits_and_leases_that_end_together),
         cmocka_unit_test(statistics_of_many_keys),
         cmocka_unit_test(shows_of_long_queues),
+        cmocka_unit_test(a_show_among_busy_clients_has_its_reply),
         cmocka_unit_test(a_drain_with_many_queued_claims),
         cmocka_unit_test(an_effect_posted_while_others_are_taken_is_served),
         cmocka_unit_test(any_load_ends),
