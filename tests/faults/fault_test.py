@@ -24,6 +24,9 @@ from lib.server import BINARY, QUICK_COLLECTION, ROOT, Server
 from lib.wire_client import Client, eventually, settle
 
 WITNESS_DIRECTORY = Path(os.environ.get("WITNESS_DIRECTORY", BINARY.parent / "tests" / "witness"))
+# For a witness that uses all commands: options of the server, and settings.
+WITH_ADMINISTRATORS = "--admin-token", "witness-administrator"
+ALL_COMMANDS = {"shared": 500, "moves": 1, "revokes": 2, "revoke_us": 1000}
 FIGURES = ROOT / "build" / "faults.txt"
 
 # The targets of others' latency are 5 ms (p99) and 10 ms (maximum). A test on a busy machine allows

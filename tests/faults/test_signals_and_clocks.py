@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
-from fault_test import FaultTest, Witness, record
+from fault_test import ALL_COMMANDS, WITH_ADMINISTRATORS, FaultTest, Witness, record
 from lib.process import SANITIZED
 from lib.server import QUICK_COLLECTION, Server
 
@@ -25,9 +25,10 @@ DAY_NS = 86400 * 10**9
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_server_under_load_answers_every_client_after_sigterm(number):
-    with Server(*QUICK_COLLECTION, "--shutdown-timeout", str(SHUTDOWN_SECONDS)) as server:
+    with Server(*QUICK_COLLECTION, *WITH_ADMINISTRATORS, "--shutdown-timeout",
+                str(SHUTDOWN_SECONDS)) as server:
         witness = Witness(server, seconds=30, drains=1, connections=300, keys=8, semaphores=1,
-                          two_phase=1, hold_us=50000).start()
+                          two_phase=1, hold_us=50000, **ALL_COMMANDS).start()
         time.sleep(2)
         begin = time.monotonic()
         server.terminate(number)
@@ -100,7 +101,7 @@ def test_a_draining_server_answers_each_accepted_connection():
 def test_a_server_stopped_for_longer_than_all_leases_grants_nothing_twice():
     def fault(stops=1):
         witness = Witness(test.server, seconds=4 * stops + 2, lease=1, two_phase=1, semaphores=1,
-                          hold_us=300000).start()
+                          hold_us=300000, **ALL_COMMANDS).start()
         for _ in range(stops):
             time.sleep(1)
             with test.server.stopped():
@@ -108,7 +109,7 @@ def test_a_server_stopped_for_longer_than_all_leases_grants_nothing_twice():
         witness.check()
         return {"witness": witness}
 
-    with FaultTest() as test:
+    with FaultTest(*WITH_ADMINISTRATORS) as test:
         test.warm_up(fault)
         # The bystanders wait for 3 seconds.
         test.measure("stopped for 3 s, twice", lambda: fault(2),

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fault_test import WITNESS_DIRECTORY, FaultTest, Witness, record
+from fault_test import (ALL_COMMANDS, WITH_ADMINISTRATORS, WITNESS_DIRECTORY, FaultTest, Witness,
+                        record)
 from lib.server import Server
 
 CHEATING_SERVER = Path(__file__).resolve().parent / "cheating_server.py"
 
-ADMINISTRATOR_SECRET = "witness-administrator"
 KILLS = 4
 
 EXCLUSION = "holders of a key never exceed its limit"
@@ -44,8 +44,6 @@ RULES = {
     "loses": LEASE,
     "moved": LEASE,
 }
-# Readers and writers, `own`, and two administrators.
-ALL_COMMANDS = {"shared": 500, "moves": 1, "revokes": 2, "revoke_us": 1000}
 
 
 class CheatingServer:
@@ -104,7 +102,7 @@ def test_the_witness_accepts_a_correct_server(threads):
 @pytest.mark.parametrize("flags", [[], ["--no-auto-release-on-disconnect"]],
                          ids=["auto-release", "no-auto-release"])
 def test_readers_writers_and_administrators_agree(threads, flags):
-    with FaultTest("--threads", threads, "--admin-token", ADMINISTRATOR_SECRET, *flags) as test:
+    with FaultTest("--threads", threads, *WITH_ADMINISTRATORS, *flags) as test:
         witness = Witness(test.server, seconds=5, kills=1, two_phase=1, semaphores=1, keys=4,
                           connections=100, lease=1 if flags else 30, hold_us=5000,
                           **ALL_COMMANDS).start()
@@ -117,8 +115,7 @@ def test_readers_writers_and_administrators_agree(threads, flags):
 
 
 def test_holds_exclude_each_other_over_kills_of_the_server(tmp_path):
-    flags = ["--threads", "2", "--admin-token", ADMINISTRATOR_SECRET, "--fence-state-file",
-             str(tmp_path / "fences")]
+    flags = ["--threads", "2", *WITH_ADMINISTRATORS, "--fence-state-file", str(tmp_path / "fences")]
     with ExitStack() as servers:
         server = servers.enter_context(Server(*flags))
         witness = Witness(server, seconds=2 * KILLS + 2, drains=1, two_phase=1, semaphores=1,

@@ -601,7 +601,7 @@ static void handle_closed(struct client *client, bool reset)
         return;
     }
     if (client->state > CLIENT_IDLE && client->state != CLIENT_QUEUED &&
-        client->state != CLIENT_HOLDING)
+        client->state != CLIENT_HOLDING && client->state != CLIENT_GIVING)
         witness->cut++;
     witness->resets += reset;
     witness->losses++;
