@@ -29,7 +29,8 @@
 /* Bytes of the name of a connection: 1 to this many, printable UTF-8. */
 #define DFLOCKD_NAME_MAX 128
 
-/* The longest reply except those of `stats` and `show`: "acquired ", a token, a space, a lease, '\n'. */
+/* The longest reply except those of `stats` and `show`: "acquired ", a token, a space, a lease,
+ * '\n'. */
 #define DFLOCKD_ANSWER_MAX (9 + DFLOCKD_TOKEN_LENGTH + 1 + 10 + 1)
 
 /*

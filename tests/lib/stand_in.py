@@ -11,8 +11,8 @@ PROBE = b"w\ndflockd-probe\n0\n"
 class StandIn:
     """A listener on a free port. A subclass serves one connection after the other by `serve`.
 
-    If `answers_probe`, first replies to the probe of libdflockd (src/client/extensions.h) as a server
-    that closes the connection after an unknown command.
+    If `answers_probe`, first replies to the probe of libdflockd (src/client/extensions.h) as a
+    server that closes the connection after an unknown command.
     """
 
     answers_probe = True
