@@ -41,15 +41,17 @@ enum turn_phase {
 enum {
     TURN_CARRIED_MAX = 1536, /* steps that earlier phases leave over for a phase */
     TURN_SHARE_MAX = 256,    /* steps of one connection at a time */
-    TURN_SHARE_LATER = 64,   /* at least, so that a send carries replies to many requests */
+    /* At least: a send carries replies to many requests, and SESSION_SHOW_MIN needs no more. */
+    TURN_SHARE_LATER = 64,
     TURN_SHARE_MIN = 4,
     TURN_SYSTEM_CALL = 32, /* steps that a send, a close and the like count as */
     TURN_CLAIM = 8 /* the same for the end of a claim: its records are rarely in the cache */
 };
 
 struct turn {
-    int32_t left;      /* steps; 0 or less: the phase has used its budget */
-    int32_t set_aside; /* steps for FIRST */
+    int32_t left;       /* steps; 0 or less: the phase has used its budget */
+    int32_t set_aside;  /* steps for FIRST */
+    uint32_t share_min; /* of one connection */
     uint32_t share_max;
 };
 
@@ -66,6 +68,7 @@ static inline void turn_enter(struct turn *turn, enum turn_phase phase)
     if (turn->left > TURN_CARRIED_MAX)
         turn->left = TURN_CARRIED_MAX;
     turn->left += parts[phase];
+    turn->share_min = phase == TURN_LATER ? TURN_SHARE_LATER : TURN_SHARE_MIN;
     turn->share_max = phase == TURN_FIRST ? TURN_SHARE_MIN : TURN_SHARE_MAX;
     if (phase == TURN_FIRST)
         turn->left += turn->set_aside;
@@ -102,7 +105,8 @@ static inline void turn_set_aside(struct turn *turn, int32_t steps)
 /* Takes the steps that one connection may use now. Those that it does not use are returned. */
 static inline uint32_t turn_take_share(struct turn *turn)
 {
-    uint32_t left = turn->left > TURN_SHARE_MIN ? (uint32_t)turn->left : TURN_SHARE_MIN;
+    uint32_t min = turn->share_min;
+    uint32_t left = turn->left > (int32_t)min ? (uint32_t)turn->left : min;
     uint32_t share = left < turn->share_max ? left : turn->share_max;
 
     turn_spend(turn, share);

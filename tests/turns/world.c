@@ -28,7 +28,8 @@ enum {
      * theirs by. EFFECTS takes whole batches; the other phases end with one share or system call.
      */
     BOUND_PARTS = 512 + 1024 + 512 + 128 + 2048 + 512,
-    BOUND_EXCESS = 32 * TURN_SYSTEM_CALL + TURN_PHASES * (TURN_SHARE_MIN + 3 * TURN_SYSTEM_CALL)
+    BOUND_EXCESS = 32 * TURN_SYSTEM_CALL + TURN_PHASES * (TURN_SHARE_MIN + 3 * TURN_SYSTEM_CALL) +
+                   TURN_SHARE_LATER
 };
 
 /* The load has many faults of peers; log lines on them would take most of the time. */

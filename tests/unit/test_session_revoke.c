@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/turn.h"
 #include "session_fixture.h"
 
 #define ADMINISTRATOR "auth\n_\nadmin\n"
@@ -290,6 +291,21 @@ static void a_session_with_few_steps_leaves_show_for_another_turn(void **state)
     world_end();
 }
 
+/* Else `show` would wait for as long as the same connections before it use up each turn. */
+static void the_last_connection_of_a_turn_has_steps_for_show(void **state)
+{
+    struct turn turn = {0};
+
+    (void)state;
+    for (enum turn_phase phase = TURN_EXPIRIES; phase <= TURN_LATER; phase++)
+        turn_enter(&turn, phase);
+    turn_divide(&turn, 8);
+    turn_spend(&turn, (uint32_t)turn.left - 1);
+    assert_false(turn_is_over(&turn));
+    assert_true(turn_take_share(&turn) >= SESSION_SHOW_MIN);
+    assert_true(turn_is_over(&turn));
+}
+
 static void a_name_is_printable_text(void **state)
 {
     static const struct {
@@ -363,6 +379,7 @@ int main(void)
         cmocka_unit_test(show_lists_the_first_holders),
         cmocka_unit_test(a_queued_waiter_that_is_due_for_a_grant_has_no_timeout),
         cmocka_unit_test(a_session_with_few_steps_leaves_show_for_another_turn),
+        cmocka_unit_test(the_last_connection_of_a_turn_has_steps_for_show),
         cmocka_unit_test(a_name_is_printable_text),
         cmocka_unit_test(a_new_connection_in_a_slot_has_no_name),
     };
