@@ -168,7 +168,6 @@ static void connections_begin_later(struct connections *connections)
     struct connection_context *context = &connections->context;
 
     turn_enter(&context->turn, TURN_LATER);
-    context->session.may_overdraw = true;
     connections_sweep(connections);
     turn_divide(&context->turn, context->later_count);
     connections->round = context->later_count;
@@ -347,7 +346,6 @@ bool connections_turn(struct connections *connections, const struct connections_
     uint64_t own = 1ull << connections->worker;
     bool busy;
 
-    connections->context.session.may_overdraw = false;
     connections_expire_leases(connections);
     connections_complete_all(connections, hooks);
     *wake &= ~own;

@@ -361,8 +361,7 @@ struct session_progress session_read(struct session *session, struct session_con
             return progress;
         }
         if (frame.framing == REQUEST_COMPLETE && request.command == DFLOCKD_SHOW &&
-            context->steps < SESSION_SHOW_MIN && !context->may_overdraw &&
-            session->state == SESSION_READY) {
+            context->steps < SESSION_SHOW_MIN && session->state == SESSION_READY) {
             progress.want = SESSION_WANT_TURN;
             return progress;
         }

@@ -65,8 +65,8 @@ enum {
     SESSION_OUTPUT_MAX = 64 * 1024,
     SESSION_OUTPUT_FRUGAL = OUTPUT_RESERVE_MAX / 2, /* the same if memory for buffers is short */
     /*
-     * With fewer steps, a session leaves `show` for another call, unless it may overdraw: the reply
-     * may take SHOW_STEPS, and sessions that have little left must not make a turn long.
+     * With fewer steps, a session leaves `show` for another turn: the reply may take SHOW_STEPS,
+     * and sessions that have little left in a turn must not make it long.
      */
     SESSION_SHOW_MIN = 64
 };
@@ -101,7 +101,6 @@ struct session_context {
      * stripe whose claims are counted. */
     uint32_t steps;
     uint32_t overdrawn; /* steps that calls took beyond these, see SESSION_SHOW_MIN */
-    bool may_overdraw;  /* in LATER, which the steps overdrawn end: `show` waits no longer */
 };
 
 enum session_state {
