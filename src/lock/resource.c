@@ -209,6 +209,12 @@ void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resourc
     resource_start_idle(table, now_ns, resource);
 }
 
+void resource_grant_due(struct table *table, uint64_t now_ns, struct resource *resource)
+{
+    if (claim_is_due(resource_first_waiter(resource)))
+        resource_grant_waiters(table, now_ns, resource, TABLE_GRANTS_MAX);
+}
+
 /* The token of a holder becomes invalid, its slots free. */
 static void resource_free_slots(struct table *table, struct claim *claim)
 {

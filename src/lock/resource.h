@@ -48,6 +48,12 @@ struct claim *resource_find_grant(struct table *table, uint64_t now_ns, const st
 void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resource *resource,
                             uint32_t most);
 
+/*
+ * Grants slots to up to TABLE_GRANTS_MAX waiters if the first one is due for a grant. A request
+ * that would wait behind them calls it, so that the queue gets shorter and not longer.
+ */
+void resource_grant_due(struct table *table, uint64_t now_ns, struct resource *resource);
+
 /* Makes the first waiter due for a grant if it can be granted its slots. */
 void resource_grant_later(struct table *table, uint64_t now_ns, struct resource *resource);
 

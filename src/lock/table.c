@@ -71,13 +71,16 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
     struct resource *resource;
     struct claim_form form = {.two_phase = mode == WAIT_MODE_ENQUEUE,
                               .exclusive = table_takes_all_slots(request)};
-    bool free = table_can_grant(table, known, form.exclusive);
     struct claim *claim;
+    bool free;
 
     if (known && known->limit != table_limit(request)) {
         *refusal = answer_plain(DFLOCKD_ERROR_LIMIT_MISMATCH);
         return NULL;
     }
+    if (known && known->waiters > 0)
+        resource_grant_due(table, now_ns, known);
+    free = table_can_grant(table, known, form.exclusive);
     if (!free && table->policy.waiters_max && known &&
         known->waiters >= table->policy.waiters_max) {
         *refusal = answer_refusal(DFLOCKD_ERROR_MAX_WAITERS, LOCK_CAP_WAITERS);

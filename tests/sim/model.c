@@ -535,12 +535,15 @@ static struct model_result has_room(struct model *model, uint32_t slot,
 {
     struct model_key *key = &model->keys[request->key];
     bool exclusive = !key_is_semaphore(request->key) && !request->shared;
-    bool full = model_paused(model, key->stripe) ||
-                (key->exists && (key->waiters > 0 || !has_slots(model, key, exclusive)));
     struct model_result answer = {.lease_s = request->lease_s};
+    bool full;
 
     if (key->exists && key->limit != request->limit)
         return plain_result(DFLOCKD_ERROR_LIMIT_MISMATCH);
+    if (key->exists && can_grant(model, key))
+        hand_over(model, key, MODEL_GRANTS_MAX);
+    full = model_paused(model, key->stripe) ||
+           (key->exists && (key->waiters > 0 || !has_slots(model, key, exclusive)));
     if (full && model->policy.waiters_max && key->waiters >= model->policy.waiters_max)
         return plain_result(DFLOCKD_ERROR_MAX_WAITERS);
     if (full && !may_wait)

@@ -316,8 +316,7 @@ def test_many_readers_are_granted_while_others_are_served(threads):
     Each grant of the server takes the next fence. So the fences of another client show how often
     the server served it between the first and the last reader.
     """
-    # With 2 workers, each request takes a message between them: many seconds on a busy machine.
-    each = HOLDERS // HOLDER_CONNECTIONS // (1 if threads == "1" else 5)
+    each = HOLDERS // HOLDER_CONNECTIONS
     count = each * HOLDER_CONNECTIONS
     with Server("--threads", threads, "--read-timeout", WAIT) as server, \
             clients(server, 3) as (writer, other, heir), \
