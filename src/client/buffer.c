@@ -55,8 +55,11 @@ void buffer_added(struct buffer *buffer, size_t length)
 
 bool buffer_add(struct buffer *buffer, const void *bytes, size_t length)
 {
-    uint8_t *to = buffer_room(buffer, length);
+    uint8_t *to;
 
+    if (length == 0)
+        return true;
+    to = buffer_room(buffer, length);
     if (!to)
         return false;
     memcpy(to, bytes, length);

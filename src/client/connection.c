@@ -62,6 +62,13 @@ struct pending {
     uint32_t capacity; /* a power of two */
 };
 
+/* What it takes to connect again without the probe, until its reply. */
+struct introduction {
+    struct address address;
+    uint32_t connect_timeout_ms;
+    struct buffer auth; /* the request; empty: there is none */
+};
+
 struct dflockd_connection {
     enum stage stage;
     enum dflockd_status failure; /* in STAGE_BROKEN */
@@ -72,6 +79,8 @@ struct dflockd_connection {
     bool auth_pending;           /* the first pending request is `auth` */
     uint32_t introductions;      /* the next pending requests: the probe, then `name` */
     bool name_refused;           /* by `error`, and no reply has followed */
+    bool blames_probe;           /* for the end of the first connection; no reply has followed */
+    struct introduction *introduction; /* NULL: no probe is pending */
     size_t name_length;          /* bytes of the request, if it waits for the reply to the probe */
     struct connector *connector; /* in STAGE_CONNECTING, else NULL */
     uint64_t deadline_ns;        /* of all stages before STAGE_READY */
@@ -122,6 +131,14 @@ static enum dflockd_command pending_first(const struct pending *pending)
     return pending->commands[pending->first];
 }
 
+/* Room is left by a command that was dropped. */
+static void pending_push_first(struct pending *pending, enum dflockd_command command)
+{
+    pending->first = (pending->first - 1) & (pending->capacity - 1);
+    pending->commands[pending->first] = (uint8_t)command;
+    pending->count++;
+}
+
 /* Returns whether the next reply may be a text of any length. */
 static bool pending_is_text(const struct pending *pending)
 {
@@ -137,16 +154,29 @@ static void pending_drop_first(struct pending *pending)
 
 /* ---- failures ---- */
 
+static void connection_forget_introduction(struct dflockd_connection *connection)
+{
+    if (connection->introduction)
+        buffer_free(&connection->introduction->auth);
+    free(connection->introduction);
+    connection->introduction = NULL;
+}
+
+/* A child of fork(2) has a copy of the descriptor, so close(2) would not tell the peer. */
+static void connection_end_socket(const struct dflockd_connection *connection, int descriptor)
+{
+    if (getpid() == connection->process)
+        shutdown(descriptor, SHUT_RDWR);
+    close(descriptor);
+}
+
 static void connection_close_descriptor(struct dflockd_connection *connection)
 {
-    if (connection->connector) {
+    if (connection->connector)
         connector_free(connection->connector);
-    } else if (connection->descriptor >= 0) {
-        /* A child of fork(2) has a copy of the descriptor, so close(2) would not tell the peer. */
-        if (getpid() == connection->process)
-            shutdown(connection->descriptor, SHUT_RDWR);
-        close(connection->descriptor);
-    }
+    else if (connection->descriptor >= 0)
+        connection_end_socket(connection, connection->descriptor);
+    connection_forget_introduction(connection);
     connection->connector = NULL;
     connection->descriptor = -1;
     buffer_free(&connection->requests);
@@ -160,6 +190,13 @@ static void connection_note_end(struct dflockd_connection *connection)
         connection->extensions->survives = KNOWLEDGE_NO;
     else if (connection->pending.count > 0)
         extensions_disconnected(connection->extensions, pending_first(&connection->pending));
+}
+
+/* Returns whether the server may have closed the connection because it does not know the probe. */
+static bool connection_may_restart(const struct dflockd_connection *connection)
+{
+    return connection->stage == STAGE_BROKEN && connection->introduction &&
+           connection->failure == DFLOCKD_STATUS_DISCONNECTED && !connection->auth_pending;
 }
 
 /* Keeps the first reason. Returns the status of the broken connection. */
@@ -185,14 +222,17 @@ connection_break(struct dflockd_connection *connection, enum dflockd_status fail
     }
     snprintf(connection->problem, sizeof(connection->problem), "%.100s: %.*s", connection->text,
              TLS_PROBLEM_MAX, reason);
-    if (failure == DFLOCKD_STATUS_DISCONNECTED)
+    if (connection->blames_probe)
+        connection->extensions->survives = KNOWLEDGE_NONE; /* it was not the probe */
+    else if (failure == DFLOCKD_STATUS_DISCONNECTED)
         connection_note_end(connection);
     /* A connection that was never READY was never connected. */
     if (failure == DFLOCKD_STATUS_DISCONNECTED && connection->stage != STAGE_READY)
         failure = DFLOCKD_STATUS_UNREACHABLE;
     connection->stage = STAGE_BROKEN;
     connection->failure = failure;
-    connection_close_descriptor(connection);
+    if (!connection_may_restart(connection))
+        connection_close_descriptor(connection);
     return failure;
 }
 
@@ -415,12 +455,84 @@ static bool connection_init_tls(struct dflockd_connection *connection,
     return connection->tls != NULL;
 }
 
+static void connection_drop_input(struct dflockd_connection *connection)
+{
+    buffer_free(&connection->input);
+    connection->scanned = 0;
+    connection->taken = 0;
+}
+
+/* Returns false if out of memory. */
+static bool connection_keep_introduction(struct dflockd_connection *connection,
+                                         const struct servers *servers,
+                                         const struct address *address)
+{
+    const struct buffer *requests = &connection->requests;
+    struct introduction *introduction = calloc(1, sizeof(*introduction));
+
+    connection->introduction = introduction;
+    if (!introduction)
+        return false;
+    introduction->address = *address;
+    introduction->connect_timeout_ms = servers->connect_timeout_ms;
+    return buffer_add(&introduction->auth, buffer_first(requests), buffer_length(requests));
+}
+
+/*
+ * Connects again without probe and `name`: the server replied `error` to the probe, or closed the
+ * connection, or both. Nothing else was sent. The old socket is closed last, so that the new one
+ * has another number. Returns DONE, AGAIN, or why the connection is broken.
+ */
+static enum dflockd_status connection_restart(struct dflockd_connection *connection)
+{
+    struct introduction *introduction = connection->introduction;
+    struct buffer unsent = connection->requests;
+    struct tls *tls = connection->tls;
+    int descriptor = connection->descriptor;
+    enum dflockd_status status;
+
+    connection->introduction = NULL;
+    connection->descriptor = -1;
+    connection->stage = STAGE_CONNECTING;
+    connection->extensions->survives = KNOWLEDGE_NO;
+    if (connection->sendable != SIZE_MAX)
+        buffer_drop(&unsent, connection->sendable + connection->name_length);
+    for (; connection->introductions > 0; connection->introductions--)
+        pending_drop_first(&connection->pending);
+    connection->requests = introduction->auth;
+    connection->auth_pending = buffer_length(&connection->requests) > 0;
+    if (connection->auth_pending)
+        pending_push_first(&connection->pending, DFLOCKD_AUTH);
+    connection->sendable = SIZE_MAX;
+    connection->write_closed = false;
+    connection->read_closed = false;
+    buffer_free(&connection->encrypted);
+    connection_drop_input(connection);
+    connection->deadline_ns = connection_deadline(introduction->connect_timeout_ms);
+    connection->connector = connector_new(&introduction->address, connection->deadline_ns);
+    if (tls) {
+        connection->tls = tls_call(tls_context_of(tls), connection->server_name,
+                                   connection_add_encrypted, connection);
+        tls_free(tls);
+    }
+    if (connection->connector && !tls == !connection->tls &&
+        buffer_add(&connection->requests, buffer_first(&unsent), buffer_length(&unsent)))
+        status = connection_connect(connection);
+    else
+        status = connection_break_no_memory(connection);
+    buffer_free(&unsent);
+    free(introduction);
+    connection_end_socket(connection, descriptor);
+    return status;
+}
+
 /*
  * Requests the probe if the answer is not known, and then `name` if there is one. All after the
  * probe waits for its reply, so that the server drops none of it. Returns false if out of memory.
  */
 static bool connection_introduce(struct dflockd_connection *connection,
-                                 const struct servers *servers, bool probe)
+                                 const struct servers *servers, const struct address *address,
+                                 bool probe)
 {
     const struct extensions *extensions = connection->extensions;
     const struct dflockd_request name = {.command = DFLOCKD_NAME, .text = servers->name};
@@ -429,7 +541,8 @@ static bool connection_introduce(struct dflockd_connection *connection,
     bool names = servers->name && survives != KNOWLEDGE_NO && extensions->name != KNOWLEDGE_NO;
 
     if (survives == KNOWLEDGE_NONE && (names || probe)) {
-        if (dflockd_connection_send(connection, &first) != DFLOCKD_STATUS_DONE)
+        if (!connection_keep_introduction(connection, servers, address) ||
+            dflockd_connection_send(connection, &first) != DFLOCKD_STATUS_DONE)
             return false;
         connection->sendable = buffer_length(&connection->requests);
         connection->introductions++;
@@ -465,7 +578,7 @@ static enum dflockd_status connection_start(struct dflockd_connection *connectio
             return connection_break_no_memory(connection);
         connection->auth_pending = true;
     }
-    if (!connection_introduce(connection, servers, probe))
+    if (!connection_introduce(connection, servers, address, probe))
         return connection_break_no_memory(connection);
     status = connection_connect(connection);
     return status == DFLOCKD_STATUS_AGAIN ? DFLOCKD_STATUS_DONE : status;
@@ -723,12 +836,10 @@ static enum dflockd_status connection_finish_probe(struct dflockd_connection *co
     if (connection->sendable > 0)
         return connection_break(connection, DFLOCKD_STATUS_STRANGE_ANSWER,
                                 "reply before the request");
+    if (connection->extensions->survives != KNOWLEDGE_YES)
+        return connection_restart(connection);
     connection->sendable = SIZE_MAX;
-    if (connection->introductions > 0 && connection->extensions->survives != KNOWLEDGE_YES) {
-        buffer_drop(&connection->requests, connection->name_length);
-        pending_drop_first(&connection->pending);
-        connection->introductions--;
-    }
+    connection_forget_introduction(connection);
     return DFLOCKD_STATUS_DONE;
 }
 
@@ -765,6 +876,7 @@ static enum dflockd_status connection_parse_reply(struct dflockd_connection *con
         return connection_break(connection, reply->status, "%s",
                                 connection->auth_pending ? dflockd_status_text(reply->status)
                                                          : "the server requires a secret");
+    connection->blames_probe = false;
     if (connection->auth_pending) {
         status = connection_finish_auth(connection, reply->status);
     } else if (connection->introductions > 0) {
@@ -776,13 +888,6 @@ static enum dflockd_status connection_parse_reply(struct dflockd_connection *con
     return status == DFLOCKD_STATUS_DONE ? DFLOCKD_STATUS_AGAIN : status;
 }
 
-static void connection_drop_input(struct dflockd_connection *connection)
-{
-    buffer_free(&connection->input);
-    connection->scanned = 0;
-    connection->taken = 0;
-}
-
 enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connection,
                                                struct dflockd_reply *reply)
 {
@@ -791,12 +896,12 @@ enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connec
     size_t length = 0;
 
     *reply = (struct dflockd_reply){0};
-    if (connection->stage == STAGE_CONNECTING) {
-        status = connection_connect(connection);
-        if (status != DFLOCKD_STATUS_DONE)
-            return status;
-    }
     for (;;) {
+        if (connection->stage == STAGE_CONNECTING) {
+            status = connection_connect(connection);
+            if (status != DFLOCKD_STATUS_DONE)
+                return status;
+        }
         if (connection->stage != STAGE_BROKEN)
             connection_flush(connection);
         if (connection_pass_text(connection, reply))
@@ -809,6 +914,13 @@ enum dflockd_status dflockd_connection_receive(struct dflockd_connection *connec
             if (status != DFLOCKD_STATUS_DONE)
                 connection_drop_input(connection);
             return status;
+        }
+        if (connection_may_restart(connection)) {
+            connection->blames_probe = true;
+            status = connection_restart(connection);
+            if (status != DFLOCKD_STATUS_DONE)
+                return status;
+            continue;
         }
         if (connection->stage == STAGE_BROKEN)
             return connection->failure;

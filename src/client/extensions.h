@@ -2,10 +2,11 @@
  * What a server understands of the commands that dflockd adds to the published protocol.
  *
  * A server replies `error` to a command that it does not know. Upstream 2.1 keeps the connection,
- * 0.5.0 closes it. So the library first asks for something harmless, once per server and on a
- * connection that holds nothing: `w` for a key that it has not enqueued. 0.5.0 replies `error`, all
- * others `error_not_enqueued`. Only then it sends `name`, and `own` for a grant. The first replies
- * to those show whether the server knows them.
+ * 0.1.0 to 0.5.0 close it. So the library first asks for something harmless, once per server and on
+ * a connection that holds nothing: `w` for a key that it has not enqueued. 0.5.0 replies `error`,
+ * older ones also close the connection, and later ones reply `error_not_enqueued`. Only after that
+ * reply it sends `name`, and `own` for a grant. The first replies to those show whether the server
+ * knows them. After any other one, or none, it connects again and sends neither.
  *
  * `rl` and `re` need no such probe. The library sends them on a connection that holds nothing, and
  * drops the connection after `error`.

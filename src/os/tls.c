@@ -502,6 +502,11 @@ struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *
     return tls;
 }
 
+struct tls_context *tls_context_of(const struct tls *tls)
+{
+    return tls->context;
+}
+
 void tls_free(struct tls *tls)
 {
     if (!tls)

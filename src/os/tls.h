@@ -85,6 +85,9 @@ struct tls *tls_serve(struct tls_place *place, tls_sender *send, void *receiver)
 struct tls *tls_call(struct tls_context *context, const char *host, tls_sender *send,
                      void *receiver);
 
+/* Returns the context that tls_call got. It is valid until tls_free. */
+struct tls_context *tls_context_of(const struct tls *tls);
+
 void tls_free(struct tls *tls);
 
 enum tls_result {

@@ -1,10 +1,12 @@
 """Servers that do not know some of the commands that ours add to the protocol."""
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
 
 import pytest
+from lib.certificates import Authority
 from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
 from lib.stand_in import StandIn
@@ -19,6 +21,8 @@ class Older(StandIn):
     """
 
     answers_probe = False
+    refusal = b"error\n"
+    closes = False
 
     def __init__(self, server, *unknown):
         super().__init__()
@@ -43,7 +47,9 @@ class Older(StandIn):
                 self.requests.append(request[0].decode().strip())
                 if request[0] in self.unknown:
                     self.refused.append(request[0].decode().strip())
-                    connection.sendall(b"error\n")
+                    connection.sendall(self.refusal)
+                    if self.closes:
+                        return
                     continue
                 server.sendall(b"".join(request))
                 connection.sendall(replies.readline())
@@ -95,6 +101,68 @@ def test_error_to_a_shared_lock_is_unsupported(attempt):
 def test_the_original_server_has_no_shared_locks(attempt):
     with OriginalServer(original_python_or_skip()) as original:
         assert_no_shared_locks(attempt, original)
+
+
+# ---- servers that close the connection after an unknown command, as 0.1.0 to 0.4.1 do ----
+
+class Closing(Older):
+    def __init__(self, server, refusal, pair=None):
+        super().__init__(server, "w", "name", "own", "rl", "re", "show", "revoke")
+        self.refusal = refusal
+        self.closes = True
+        self.tls = pair and ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if pair:
+            self.tls.load_cert_chain(pair.certificate, pair.key)
+
+    def serve(self, connection):
+        with suppress(OSError):
+            super().serve(self.tls.wrap_socket(connection, server_side=True)
+                          if self.tls else connection)
+
+
+REFUSALS = pytest.mark.parametrize("refusal", [b"error\n", b""])
+
+
+@REFUSALS
+@pytest.mark.parametrize("secret", [[], ["auth=s3cret"]])
+def test_a_closing_server_grants_locks(attempt, refusal, secret):
+    options = ["--auth-token", "s3cret"] if secret else []
+    with Server(*options) as server, Closing(server, refusal) as closing:
+        assert [line[1] for line in attempt(
+            f"server={closing.address}", *secret, "acquire=0", "renew", "release",
+            "acquire=0", "release")] == ["DONE"] * 5
+        assert closing.refused == ["w"]
+        assert closing.accepted == 2
+
+
+@REFUSALS
+def test_a_closing_server_grants_locks_over_tls(attempt, refusal, tmp_path):
+    authority = Authority(tmp_path)
+    with Server("--auth-token", "s3cret") as server, \
+            Closing(server, refusal, authority.issue("server")) as closing:
+        assert [line[1] for line in attempt(
+            f"server={closing.address}", "tls=1", f"ca={authority.certificate}", "auth=s3cret",
+            "acquire=0", "renew", "release")] == ["DONE"] * 3
+        assert closing.refused == ["w"]
+
+
+@REFUSALS
+def test_a_closing_server_keeps_many_locks(attempt, refusal):
+    with Server() as server, Closing(server, refusal) as closing:
+        assert_held_and_released(attempt, closing)
+        assert closing.refused == ["w"]
+
+
+def test_a_server_that_ends_during_the_probe_is_probed_again(start):
+    """It was not the probe that ended the connection, since the next one ends too."""
+    with Server() as server, Closing(server, b"") as older:
+        older.unknown.append(b"l\n")
+        process = start(f"server={older.address}", "acquire=0", "sleep=500", "acquire=0", "release")
+        assert read_line(process) == ["acquire", "DISCONNECTED"]
+        older.unknown.clear()
+        assert [read_line(process) for _ in range(3)] == [
+            ["sleep", "DONE"], ["acquire", "DONE"], ["release", "DONE"]]
+        assert older.requests == ["w", "l", "w", "name", "l", "r"]
 
 
 # ---- names ----
