@@ -166,6 +166,9 @@ static void bench_prepare(struct bench *bench)
     }
     if (!background_open(&bench->background, settings, &bench->codec, problem))
         bench_fail(problem);
+    if (!settings->quiet && settings_has_separate_readers(settings))
+        bench_print_problem("note: --load: readers and writers share no key, so they never wait "
+                            "for each other; try --keys shared or uniform:COUNT");
 }
 
 /* Waits until a runner is done or `until_ns`. Returns false at that time. */

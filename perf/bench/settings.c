@@ -109,7 +109,7 @@ static const struct flag table[] = {
     BOOLEAN_FLAG("check", NULL, check, NULL,
                  "Check that the server keeps its guarantees, in one thread; exit status 3 if not. "
                  "Tokens must begin with a fence"),
-    BOOLEAN_FLAG("quiet", NULL, quiet, NULL, "No progress line every second"),
+    BOOLEAN_FLAG("quiet", NULL, quiet, NULL, "No progress line every second, and no notes"),
     BOOLEAN_FLAG("json", NULL, json, NULL, "Print one JSON object"),
     BOOLEAN_FLAG("csv", NULL, csv, NULL,
                  "Print a line of names and a line of comma-separated values"),
@@ -122,9 +122,20 @@ static const struct flag table[] = {
 
 /* Of redis-benchmark and memtier_benchmark. */
 static const struct flag_synonym synonyms[] = {
-    {"host", "servers"}, {"port", "servers"},    {"p", "servers"}, {"s", "servers"},
-    {"c", "workers"},    {"clients", "workers"}, {"n", "rounds"},  {"requests", "rounds"},
-    {"P", "depth"},      {"pipeline", "depth"},  {"q", "quiet"},   {"test-time", "duration"},
+    {"host", "servers"},
+    {"port", "servers"},
+    {"p", "servers"},
+    {"s", "servers"},
+    {"c", "workers"},
+    {"clients", "workers"},
+    {"n", "rounds"},
+    {"requests", "rounds"},
+    {"P", "depth"},
+    {"pipeline", "depth"},
+    {"q", "quiet"},
+    {"test-time", "duration"},
+    /* Readers, or one key for all workers? */
+    {"shared", "load shared or --shared-key"},
     {NULL, NULL},
 };
 
@@ -213,6 +224,11 @@ static bool settings_parse_loads(struct flags_reading *reading)
     const char *at = settings->load_text;
     char what[300];
 
+    /* Weights of a second --load look like an addition to those of the first. */
+    if (flags_repeated(reading, "load"))
+        return flags_wrong(
+            reading, "--load",
+            "given more than once; write all loads in one, as in lock=0.5,shared=0.5");
     for (bool more = true; more; at++) {
         if (!settings_parse_load(settings, &at)) {
             snprintf(what, sizeof(what),
@@ -376,6 +392,15 @@ static bool settings_check_combinations(struct flags_reading *reading)
             return flags_wrong_value(reading, rules[i].flag, rules[i].what);
     }
     return true;
+}
+
+bool settings_has_separate_readers(const struct settings *settings)
+{
+    const uint32_t *weights = settings->weights;
+
+    return settings->shared && settings->key_choice == KEYS_OWN &&
+           (weights[LOAD_LOCK] || weights[LOAD_TRY] || weights[LOAD_TWO_PHASE] ||
+            weights[LOAD_RENEW]);
 }
 
 /* ---- command line ---- */

@@ -107,6 +107,9 @@ struct settings {
 enum flags_result settings_read(struct settings *settings, int count, char *const *arguments,
                                 char problem[FLAGS_PROBLEM_MAX]);
 
+/* Returns whether the load has readers and writers that never meet, because they share no key. */
+bool settings_has_separate_readers(const struct settings *settings);
+
 void settings_free(struct settings *settings);
 
 void settings_print_help(void);

@@ -283,6 +283,7 @@ static bool flags_read_argument(struct flags_reading *reading, int count, char *
             return flags_wrong(reading, shown, "needs a value");
         value = arguments[(*at)++];
     }
+    reading->repeated[flag - flags->table] = reading->by_flag[flag - flags->table];
     reading->by_flag[flag - flags->table] = true;
     return flags_set_value(reading, flag, shown, value);
 }
@@ -364,6 +365,14 @@ bool flags_given(const struct flags_reading *reading, const char *name)
 
     assert(flag);
     return reading->by_flag[flag - reading->flags->table];
+}
+
+bool flags_repeated(const struct flags_reading *reading, const char *name)
+{
+    const struct flag *flag = flags_find(reading->flags, name, strlen(name));
+
+    assert(flag);
+    return reading->repeated[flag - reading->flags->table];
 }
 
 void flags_name_source(const struct flags_reading *reading, const char *name,

@@ -4,7 +4,7 @@
  *
  * The syntax is that of Go's flag package: `-port 1`, `--port 1`, `--port=1`, and for a boolean
  * `--debug`, `--debug=false` and also `--no-debug`. An empty variable counts as not set. Help and
- * messages write a name of one letter with one dash.
+ * messages write a name of one letter with one dash. The last value of a repeated flag counts.
  */
 #ifndef BASE_FLAGS_H
 #define BASE_FLAGS_H
@@ -80,7 +80,10 @@ struct flag {
         "h", NULL, NULL, FLAG_HELP, 0, 0, 0, NULL, NULL                    \
     }
 
-/* A flag of similar programs, without dashes, and the flag of the table that does the same. */
+/*
+ * A flag of similar programs, without dashes, and the flag of the table that does the same, with
+ * its value if that is part of it: "load shared".
+ */
 struct flag_synonym {
     const char *foreign;
     const char *name;
@@ -98,6 +101,7 @@ struct flags_reading {
     const struct flags *flags;
     void *options; /* the struct that contains the fields */
     bool by_flag[FLAGS_MAX];
+    bool repeated[FLAGS_MAX];
     bool help;
     bool version;
     char problem[FLAGS_PROBLEM_MAX]; /* one line that names the flag or variable */
@@ -116,6 +120,9 @@ enum flags_result flags_read(struct flags_reading *reading, const struct flags *
 
 /* Returns whether the flag `name`, which must be in the table, was among the arguments. */
 bool flags_given(const struct flags_reading *reading, const char *name);
+
+/* Returns whether the flag `name`, which must be in the table, was there more than once. */
+bool flags_repeated(const struct flags_reading *reading, const char *name);
 
 /*
  * Writes the source of the value of the flag `name`, which must be in the table: the variable if it

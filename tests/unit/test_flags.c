@@ -84,6 +84,21 @@ static void flags_given_reports_given_flags(void **state)
     assert_false(flags_given(&reading, "name"));
 }
 
+static void the_last_value_of_a_repeated_flag_counts(void **state)
+{
+    char *arguments[] = {(char[]){"program"}, (char[]){"--count=3"}, (char[]){"--name=a"},
+                         (char[]){"--count=4"}};
+    struct flags_reading reading;
+    struct sample sample = {0};
+
+    (void)state;
+    assert_int_equal(flags_read(&reading, &flags, &sample, 4, arguments), FLAGS_RUN);
+    assert_int_equal(sample.count, 4);
+    assert_true(flags_repeated(&reading, "count"));
+    assert_false(flags_repeated(&reading, "name"));
+    assert_false(flags_repeated(&reading, "loud"));
+}
+
 static void a_flag_without_a_variable_is_not_read_from_the_environment(void **state)
 {
     struct flags_reading reading;
@@ -342,6 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flag_not_given_has_its_initial_value),
         cmocka_unit_test(flags_given_reports_given_flags),
+        cmocka_unit_test(the_last_value_of_a_repeated_flag_counts),
         cmocka_unit_test(a_flag_without_a_variable_is_not_read_from_the_environment),
         cmocka_unit_test(a_value_out_of_range_names_the_range),
         cmocka_unit_test(seconds_have_up_to_three_decimals),

@@ -217,8 +217,8 @@ def test_readers_share_a_key_that_others_hold_shared(server):
     with Client(server) as client:
         assert client.call("rl", "taken", "0 1000").startswith("ok ")
         # Without two-phase: no writer waits, so that readers do not wait behind it.
-        result = load(server, *SHORT, *MIXED, "--key", "taken", "--timeout", 0, "--load",
-                      "shared=2,lock,try")
+        result = load(server, *SHORT, "--keys", "shared", "--seed", 1, "--key", "taken",
+                      "--timeout", 0, "--load", "shared=2,lock,try")
     (readers, readers_refused), (writers, writers_refused) = sides(result)
     assert readers_refused == writers == 0
     assert readers > 0 and writers_refused == result["errors"]["timeout"] > 0
@@ -454,9 +454,34 @@ def test_a_secret_that_the_server_does_not_use_is_named(server, tmp_path):
 
 @pytest.mark.parametrize("flag, own", [
     ("--port", "--servers"), ("--host", "--servers"), ("-c", "--workers"), ("-n", "--rounds"),
-    ("-P", "--depth"), ("--clients=3", "--workers"), ("--worker", "--workers")])
+    ("-P", "--depth"), ("--clients=3", "--workers"), ("--worker", "--workers"),
+    ("--shared", "--load shared or --shared-key"),
+    ("--shared=0.9", "--load shared or --shared-key")])
 def test_a_flag_of_redis_benchmark_names_ours(flag, own):
     assert_refused(bench(flag, 1), f"{flag.split('=')[0]}: unknown flag; did you mean {own}?")
+
+
+@pytest.mark.parametrize("loads", [("shared=0.5", "lock=0.5"), ("lock", "lock")])
+def test_a_repeated_load_is_refused(loads):
+    assert_refused(bench(*(f"--load={load}" for load in loads)), "--load: given more than once")
+
+
+def test_the_last_value_of_another_repeated_flag_counts(server):
+    assert load(server, *SHORT, "--rounds", 2, "--load", "ping")["rounds"] == 2 * WORKERS
+
+
+NEVER_MEET = "--load: readers and writers share no key"
+
+
+@pytest.mark.parametrize("arguments, noted", [
+    (("--load", "shared=0.9"), True), (("--load", "renew,shared-two-phase"), True),
+    (("--load", "shared=0.9", "--quiet"), False),
+    (("--load", "shared=0.9", "--keys", "shared"), False),
+    (("--load", "shared"), False), (("--load", "shared,ping,semaphore"), False),
+    (("--load", "lock"), False)])
+def test_a_note_says_that_readers_never_meet_writers(server, arguments, noted):
+    done = bench("--servers", address(server), *SHORT, *arguments)
+    assert done.returncode == 0 and (NEVER_MEET in done.stderr) == noted, done
 
 
 def test_a_missing_server_gives_one_clear_line():
@@ -542,7 +567,7 @@ READERS = "--load", "shared=0.5", "--hold", "500"
     ("reader", "exceed", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
     ("writer", "exceed", READERS),
     ("writer", "exceed", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
-    ("pass", "queue", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
+    ("pass", "queue", ("--load", "shared-two-phase,two-phase", "--hold", "500", "--rounds", "300")),
     ("lifo", "queue", ("--load", "two-phase", "--hold", "500")),
     ("lifo", "queue", ("--load", "shared-two-phase,two-phase", "--hold", "500")),
     ("fence", "fences", ()),
