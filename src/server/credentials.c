@@ -78,8 +78,10 @@ static void credentials_reload_secret(struct credentials *credentials, enum secr
 {
     static const char refused[] = "secret not reloaded, the old one stays";
     static const char *const taken[SECRETS_ROLES] = {
-        [SECRETS_CLIENT] = "a secret of administrators; give clients another one",
-        [SECRETS_ADMINISTRATOR] = "a secret of clients; give administrators another one",
+        [SECRETS_CLIENT] = "valid for administrators, perhaps as their previous secret; "
+                           "give clients another one",
+        [SECRETS_ADMINISTRATOR] = "valid for clients, perhaps as their previous secret; "
+                                  "give administrators another one",
     };
     uint64_t ends_ns = now_ns + credentials->options->read_timeout_s * NS_PER_S;
     char problem[AUTH_TOKEN_PROBLEM_MAX];

@@ -387,6 +387,7 @@ def test_a_reload_does_not_take_the_other_roles_previous_secret(two_files):
         reload(server, "secret reloaded", "role=administrator")
         two_files("admin", "admin2")
         reload(server, "secret not reloaded, the old one stays")
+        assert any("perhaps as their previous secret" in line for line in server.log)
         assert accepts(server, "client") and becomes_administrator(server, "admin2")
         eventually(lambda: not accepts(server, "admin"))
         reload(server, "secret reloaded")
