@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md")),
          ROOT / "tools/dist/README.md", ROOT / "tests/README.md"]
 # Flags of other programs that the pages mention.
-FOREIGN_FLAGS = {"--file", "--security-opt", "--now", "--cflags", "--libs", "--args"}
+FOREIGN_FLAGS = {"--file", "--security-opt", "--now", "--system", "--cflags", "--libs", "--args"}
 
 each_page = pytest.mark.parametrize("page", PAGES,
                                     ids=lambda page: str(page.relative_to(ROOT)))
