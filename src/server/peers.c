@@ -130,19 +130,37 @@ bool peers_set_name(struct peers *peers, uint64_t connection_id, struct slice na
     return named;
 }
 
-void peers_describe(struct peers *peers, uint64_t connection_id, struct peer_description *peer)
+/* Copies the name, and sets `*descriptor`. Returns false if the connection is closed. */
+static bool peers_look_up(struct peers *peers, uint64_t connection_id,
+                          struct peer_description *peer, int *descriptor)
 {
     struct peers_worker *worker = peers_enter(peers, connection_id);
     const struct peers_entry *entry = peers_find(worker, connection_id);
     char **name = entry ? peers_name_of(worker, connection_id) : NULL;
 
-    peer->address[0] = '\0';
     peer->name[0] = '\0';
-    if (entry)
-        sockets_describe_peer((int)entry->descriptor, peer->address);
     if (name && *name)
         memcpy(peer->name, *name, strlen(*name) + 1);
+    if (entry)
+        *descriptor = (int)entry->descriptor;
     peers_leave(worker);
+    return entry != NULL;
+}
+
+/*
+ * The system call comes between two look-ups, so that no other thread waits for it. The descriptor
+ * stays the connection's until peers_remove: if the second look-up finds it, the address is right.
+ */
+void peers_describe(struct peers *peers, uint64_t connection_id, struct peer_description *peer)
+{
+    int descriptor;
+
+    peer->address[0] = '\0';
+    if (!peers_look_up(peers, connection_id, peer, &descriptor))
+        return;
+    sockets_describe_peer(descriptor, peer->address);
+    if (!peers_look_up(peers, connection_id, peer, &descriptor))
+        peer->address[0] = '\0';
 }
 
 struct peers *peers_create(const struct memory *memory, uint32_t workers)

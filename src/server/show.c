@@ -19,7 +19,10 @@ show_write_claims(struct peers *peers, const struct lock_claim_view *claims, uin
                   uint8_t *(*write)(uint8_t *to, bool first, const struct reply_claim *claim),
                   struct output *output, struct pool *pool)
 {
+    struct peer_description peer;
+
     for (uint32_t i = 0; i < count; i++) {
+        bool described = i > 0 && claims[i].connection_id == claims[i - 1].connection_id;
         struct reply_claim claim = {
             .fence = claims[i].fence,
             .position = i + 1,
@@ -29,11 +32,11 @@ show_write_claims(struct peers *peers, const struct lock_claim_view *claims, uin
             .left_ns = claims[i].left_ns,
         };
         uint8_t *to = output_reserve(output, pool, REPLY_CLAIM_MAX);
-        struct peer_description peer;
 
         if (!to)
             return;
-        peers_describe(peers, claims[i].connection_id, &peer);
+        if (!described)
+            peers_describe(peers, claims[i].connection_id, &peer);
         claim.address = peer.address;
         claim.name = (const uint8_t *)peer.name;
         claim.name_length = (uint32_t)strlen(peer.name);
