@@ -4,12 +4,15 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
 from ctl import (CTL, LOST, NO_SERVER, TIMED_OUT, USAGE, Running, ctl, environment, gone,
                  holders_of, default_signals)
+from lib.older_server import TOKEN as OLDER_TOKEN, OlderServer
 from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
 from lib.wire_client import Client, eventually, settle
@@ -207,6 +210,105 @@ def test_a_release_by_the_token_is_not_a_loss(server, name):
                                 next=f'$CTL release {name} "$token"')
     done = shell(server, script)
     assert done.returncode == 0 and done.stdout.endswith("\nkept\n"), done
+
+
+def watched(server, name, process):
+    """Acquire with a lease that does not end; a loss ends the process."""
+    done = ctl(server, "acquire", name, "--while", str(process.pid), "--on-loss", "TERM",
+               "--lease", "1000")
+    assert done.returncode == 0, done
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def process():
+    with subprocess.Popen(["sleep", "100"]) as running:
+        yield running
+        running.kill()
+
+
+@pytest.fixture
+def governed():
+    with Server("--threads", "1", "--admin-token", "administrator") as running:
+        yield running
+
+
+def revoke(server, name):
+    return ctl(server, "revoke", name, "--yes", variables={"DFLOCKD_AUTH_TOKEN": "administrator"})
+
+
+def test_a_revocation_is_a_loss(governed, name, process):
+    watched(governed, name, process)
+    assert revoke(governed, name).returncode == 0
+    assert process.wait(30) == -signal.SIGTERM
+    eventually(lambda: not holders_of(name))
+
+
+def test_a_release_that_fails_does_not_hide_a_later_loss(governed, name, process):
+    token = watched(governed, name, process)
+    assert ctl(governed, "release", "other", token).returncode == LOST
+    assert revoke(governed, name).returncode == 0
+    assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_release_after_a_revocation_does_not_hide_it(governed, name, process):
+    token = watched(governed, name, process)
+    assert revoke(governed, name).returncode == 0
+    assert ctl(governed, "release", name, token).returncode == LOST
+    assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_release_by_another_program_is_a_loss(server, name, process):
+    token = watched(server, name, process)
+    with Client(server) as client:
+        assert client.call("r", name, token) == "ok"
+    assert process.wait(30) == -signal.SIGTERM
+
+
+def announce(token):
+    """Connect to the holder as `dflockctl release` does."""
+    announcer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    announcer.connect(f"\0dflockctl-release-{token[:16]}-0")
+    announcer.send(token.encode())
+    return announcer
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_the_holder_waits_for_the_result_of_a_release(server, name, process, succeeds):
+    token = watched(server, name, process)
+    with announce(token) as announcer, Client(server) as client:
+        assert client.call("r", name, token) == "ok"
+        time.sleep(3)
+        assert process.poll() is None and holders_of(name)
+        if succeeds:
+            announcer.send(b"r")
+    eventually(lambda: not holders_of(name))
+    if succeeds:
+        assert process.poll() is None
+    else:
+        assert process.wait(30) == -signal.SIGTERM
+
+
+class OlderServerOfMany(OlderServer):
+    def serve(self, connection):
+        threading.Thread(target=super().serve, args=(connection,), daemon=True).start()
+
+
+def test_a_release_ends_the_holder_of_its_token_only(name, process):
+    """Two servers may have granted equal fences. This one does not know `own`."""
+    first = OLDER_TOKEN.decode()
+    second = first[:-1] + "2"
+    with OlderServerOfMany() as older:
+        assert watched(older.address, name, process) == first
+        [kept] = holders_of(name)
+        older.replies[b"l"] = f"ok {second} 33\n".encode()
+        assert watched(older.address, name, process) == second
+        [other] = [pid for pid in holders_of(name) if pid != kept]
+        assert ctl(older.address, "release", name, second).returncode == LOST
+        assert {kept, other} == set(holders_of(name))
+        assert ctl(older.address, "release", name, first).returncode == 0
+        eventually(lambda: gone(kept))
+        assert holders_of(name) == [other] and process.poll() is None
 
 
 def test_a_holder_that_is_stopped_past_its_lease_signals_the_loss(server, name):

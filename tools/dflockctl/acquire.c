@@ -21,7 +21,8 @@
  *   WAITING   acquire has ended              -         leave the queue
  *   PRINTING  acquire has printed the token  LEFT      send that the lock is held
  *   PRINTING  acquire has ended              -         release the lock
- *   LEFT      a check finds it released      -         -
+ *   LEFT      release has released it        -         -
+ *   LEFT      it is lost                     -         signal the process of --while
  */
 #include <dirent.h>
 #include <errno.h>
@@ -44,11 +45,13 @@
 #include "dflockctl/loop.h"
 #include "dflockctl/outer.h"
 #include "dflockctl/query.h"
+#include "dflockctl/release_notice.h"
 #include "dflockctl/status.h"
 #include "os/standard_output.h"
 
 enum {
-    CLOSE_SETTLES_MS = 200 /* until a server has seen that a connection is closed */
+    CLOSE_SETTLES_MS = 200, /* until a server has seen that a connection is closed */
+    HOLDER_WATCHED = 4 + RELEASE_NOTICE_WATCHED
 };
 
 /* Messages between both processes, besides the grant. */
@@ -67,10 +70,11 @@ struct holder {
     struct loop loop;
     struct hold hold;
     struct held_check check;
-    bool printed;   /* acquire has printed the token */
-    int acquire;    /* socket to acquire; -1 once LEFT */
-    int while_pid;  /* pidfd of --while; -1: none */
-    int *inherited; /* descriptors of the caller */
+    struct release_notice notice; /* only with --on-loss */
+    bool printed;                 /* acquire has printed the token */
+    int acquire;                  /* socket to acquire; -1 once LEFT */
+    int while_pid;                /* pidfd of --while; -1: none */
+    int *inherited;               /* descriptors of the caller */
     size_t inherited_count;
 };
 
@@ -185,6 +189,8 @@ static bool holder_advance(struct holder *holder)
     if (holder->stage == HOLDER_WAITING && hold->state == HOLD_HELD) {
         holder_detach(holder);
         holder->stage = HOLDER_PRINTING;
+        if (holder->settings->on_loss)
+            release_notice_listen(&holder->notice, hold->grant.token);
         return holder_send(holder, &hold->grant, sizeof(hold->grant));
     }
     if (holder->stage != HOLDER_LEFT) {
@@ -203,12 +209,19 @@ static bool holder_advance(struct holder *holder)
 }
 
 /*
- * Tells the process of --while of a loss. Its pidfd cannot be another process. Before LEFT, the
- * exit status of acquire tells of it. A release by the token is the script's own.
+ * Signals a loss to the process of --while. Its pidfd cannot be another process. Before LEFT, the
+ * exit status of acquire reports the loss. A release by `dflockctl release` is the script's own.
+ * The server's reply after a revocation is that after a release, so no other release is excepted.
  */
-static void holder_signal_loss(const struct holder *holder)
+static void holder_signal_loss(struct holder *holder)
 {
-    if (holder->settings->on_loss && holder->stage == HOLDER_LEFT && !holder->hold.released)
+    const struct settings *settings = holder->settings;
+    /* `release` connects, and sends up to two requests. */
+    int64_t release_ms =
+        settings->options.connect_timeout_ms + 2 * (int64_t)settings->options.reply_timeout_ms;
+
+    if (settings->on_loss && holder->stage == HOLDER_LEFT &&
+        !release_notice_await(&holder->notice, release_ms))
         pidfd_send_signal(holder->while_pid, (int)holder->settings->on_loss, NULL, 0);
 }
 
@@ -217,16 +230,19 @@ static int holder_wait(struct holder *holder)
 {
     int64_t hold_ms = hold_next_ms(&holder->hold);
     int64_t check_ms = held_check_next_ms(&holder->check);
-    struct pollfd watched[] = {
+    struct pollfd watched[HOLDER_WATCHED] = {
         hold_watched(&holder->hold),
         held_check_watched(&holder->check),
         {.fd = holder->acquire, .events = POLLIN},
         {.fd = holder->while_pid, .events = POLLIN},
     };
     struct signalfd_siginfo info;
-    int signal = loop_wait(&holder->loop, watched, sizeof(watched) / sizeof(watched[0]),
-                           hold_ms < check_ms ? hold_ms : check_ms, &info);
+    int signal;
 
+    release_notice_watch(&holder->notice, watched + HOLDER_WATCHED - RELEASE_NOTICE_WATCHED);
+    signal = loop_wait(&holder->loop, watched, HOLDER_WATCHED,
+                       hold_ms < check_ms ? hold_ms : check_ms, &info);
+    release_notice_step(&holder->notice);
     if (signal) {
         status_report("gave up: %s", strsignal(signal));
         return STATUS_SIGNAL + signal;
@@ -249,7 +265,7 @@ static int holder_hold(struct holder *holder)
 
     hold_begin(hold, holder->settings, holder->settings->words[0],
                hold_deadline_ns(holder->settings));
-    while (status == STATUS_DONE && hold_step(hold) != HOLD_OVER) {
+    while (status == STATUS_DONE && !holder->notice.released && hold_step(hold) != HOLD_OVER) {
         enum holder_stage before = holder->stage;
 
         if (!holder_advance(holder))
@@ -258,6 +274,8 @@ static int holder_hold(struct holder *holder)
         if (holder->stage == before)
             status = holder_wait(holder);
     }
+    if (holder->notice.released)
+        return STATUS_DONE;
     if (hold_is_kept(hold))
         return (int)status_of(hold_release(hold));
     if (holder->stage == HOLDER_WAITING && hold->state == HOLD_OVER)
@@ -281,8 +299,10 @@ static int holder_run(struct holder *holder)
         return STATUS_SYSTEM;
     }
     held_check_init(&holder->check);
+    release_notice_init(&holder->notice);
     status = holder_hold(holder);
     held_check_end(&holder->check);
+    release_notice_close(&holder->notice);
     hold_close(&holder->hold);
     loop_close(&holder->loop);
     return status;

@@ -256,8 +256,11 @@ static const struct command commands[] = {
             "reports with exit status 76.\n"
             "\n"
             "With --on-loss SIGNAL, the process of --while receives that signal if the lock\n"
-            "is lost after acquire has ended. A release by the token is not a loss.\n"
-            "The end of a lease that \"renew --lease\" has shortened is not a loss either.\n"
+            "is lost after acquire has ended, also if an administrator revokes it. A server\n"
+            "does not report how a lock ended. So each end of the lock counts as a loss,\n"
+            "except a release by dflockctl release as the same user on the same machine (in\n"
+            "the same network namespace). If the server knows \"own\", the signal comes within\n"
+            "about two seconds, otherwise at the next renewal.\n"
             "Without --on-loss the script receives no message; dflockctl renew reports a\n"
             "loss.\n",
         .words_min = 1,

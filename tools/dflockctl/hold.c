@@ -350,16 +350,6 @@ static void hold_take_grant(struct hold *hold)
     memcpy(hold->grant.token, lease->token, sizeof(hold->grant.token));
 }
 
-/* A held lock is lost. `end_ns` and `connections` are those before the step that found out. */
-static void hold_lose(struct hold *hold, uint64_t end_ns, uint64_t connections)
-{
-    enum dflockd_status why = hold->claim.lease.why;
-
-    hold->released = hold->state == HOLD_HELD && why == DFLOCKD_STATUS_NOT_HELD &&
-                     connections == hold->claim.connection_number && clock_boottime_ns() < end_ns;
-    hold_end(hold, why);
-}
-
 /* Returns whether this process did not run from a renewal on until the lease ended. */
 static bool hold_was_paused(const struct hold *hold)
 {
@@ -371,9 +361,6 @@ static bool hold_was_paused(const struct hold *hold)
 
 enum hold_state hold_step(struct hold *hold)
 {
-    uint64_t connections = hold->claim.connection_number;
-    uint64_t end_ns = hold->claim.lease.end_ns;
-
     if (hold->state == HOLD_OVER)
         return hold->state;
     if (hold->retry_ns != UINT64_MAX) {
@@ -404,7 +391,7 @@ enum hold_state hold_step(struct hold *hold)
         if (hold->state == HOLD_WAITING)
             hold_fail(hold, hold->claim.lease.why);
         else
-            hold_lose(hold, end_ns, connections);
+            hold_end(hold, hold->claim.lease.why);
         break;
     }
     return hold->state;

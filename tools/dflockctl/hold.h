@@ -71,7 +71,6 @@ struct grant {
 struct hold {
     enum hold_state state;
     enum dflockd_status why;           /* OVER: why */
-    bool released;                     /* OVER: another client has released it by its token */
     char problem[DFLOCKD_PROBLEM_MAX]; /* OVER: the same in words, with the server's address */
     enum hold_result result;           /* after the end, of a hold that was granted */
     struct grant grant;                /* as the server granted it */
