@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 from ctl import NO_SERVER, STRANGE, USAGE, Running, Terminal, address, ctl
+from lib.original_server import OriginalServer, original_python_or_skip
 from lib.server import Server
 from lib.wire_client import Client, eventually
 
@@ -239,6 +240,16 @@ def test_an_invalid_reply_has_the_same_end_with_an_interval(reply):
 
 
 # ---- ping ----
+
+@pytest.mark.parametrize("command", [
+    ["ping"], ["stats"], ["ls"], ["stats", "--interval", "0.2", "--count", "1"]])
+def test_a_server_without_the_request_is_reported(command):
+    with OriginalServer(original_python_or_skip()) as original:
+        done = ctl(original, *command)
+    assert (done.returncode, done.stdout) == (STRANGE, "")
+    assert done.stderr == f"dflockctl: {address(original)}: the server does not support this " \
+                          "request\n"
+
 
 def test_ping_prints_each_server(server):
     with Server() as other:

@@ -61,7 +61,8 @@ def test_revoke_ends_the_command_of_a_lock(server):
     with Running(server, "lock", "key", "--", "sh", "-c", "echo held; sleep 30") as running:
         assert running.line() == "held"
         assert revoke(server, "key", "-y").returncode == 0
-        assert running.finish()[0] == LOST
+        status, _, errors = running.finish()
+    assert status == LOST and "an administrator revoked it" in errors
 
 
 def test_revoke_takes_the_slot_of_a_semaphore(server):
@@ -114,7 +115,7 @@ def test_holders_that_the_server_does_not_list_are_reported(server):
     done = revoke(server, "key", "--yes", "--fence", tokens[101][:16])
     assert done.returncode == 0 and not is_held((clients[101], tokens[101]))
     done = revoke(server, "key", "--yes", "--fence", "1" * 16)
-    assert done.returncode == REFUSED and "no such grant, or the secret" in done.stderr
+    assert done.returncode == REFUSED and "no such grant, the server has no --a" in done.stderr
     done = revoke(server, "key", "--all", "--yes")
     assert done.returncode == TIMED_OUT and "2 more held it; run it again" in done.stderr
     assert done.stdout.count("revoked: ") == 100
@@ -194,11 +195,22 @@ def test_without_a_terminal_revoke_needs_yes(server, holder):
 def test_only_an_administrator_revokes(holder, server):
     done = ctl(server, "revoke", "key", "--yes")
     assert (done.returncode, done.stdout) == (REFUSED, "")
-    assert "'key': the secret is not the administrator's; give the secret of the server's " \
-           "--admin-token with --auth-token-file" in done.stderr
+    assert "'key': the server has no --admin-token, or the secret is another one; give the " \
+           "secret of the server's --admin-token with --auth-token-file" in done.stderr
     assert is_held(holder)
     done = revoke(server, "key", "--yes", secret="wrong")
     assert done.returncode == REFUSED and "--auth-token-file" in done.stderr and is_held(holder)
+
+
+def test_a_server_without_administrators_is_reported():
+    with Server() as server, Client(server) as client:
+        client.acquire("key", "0 1000")
+        done = ctl(server, "revoke", "key", "--yes")
+        assert done.returncode == REFUSED and "the server has no --admin-token, or" in done.stderr
+        done = revoke(server, "key", "--yes")
+    assert done.returncode == REFUSED
+    assert done.stderr.endswith(": the server does not use a secret; revoke needs a server with "
+                                "--admin-token\n")
 
 
 def test_an_ordinary_secret_does_not_revoke(tmp_path):
@@ -208,7 +220,7 @@ def test_an_ordinary_secret_does_not_revoke(tmp_path):
         with Running(server, "lock", "key", variables={"DFLOCKD_AUTH_TOKEN": "ordinary"}) as run:
             assert len(run.line()) == 32
             done = revoke(server, "key", "--yes", secret="ordinary")
-            assert done.returncode == REFUSED and "not the administrator's" in done.stderr
+            assert done.returncode == REFUSED and "secret is another one" in done.stderr
             done = ctl(server, "revoke", "key", "--yes", "--auth-token-file", str(secret))
             assert done.returncode == 0
 

@@ -73,6 +73,17 @@ def test_show_lists_the_holder_and_the_waiters(server, contended):
     assert re.fullmatch(r"8m\d\ds", first["TIMEOUT"]) and second["TIMEOUT"] == "-"
 
 
+def test_waits_and_leases_without_an_end_have_no_rest(server):
+    with Client(server) as holder, Running(server, "lock", "key") as waiter:
+        assert waiter.line()
+        assert holder.call("se", "slot", "1 9000000000").startswith("acquired ")
+        with Running(server, "lock", "key"):
+            eventually(lambda: view(server, "key")["waiter_count"] == 1)
+            [waiting] = table(ctl(server, "show", "key").stdout, "WAITER")
+        [held] = table(ctl(server, "show", "slot").stdout, "HOLDER")
+    assert (waiting["TIMEOUT"], held["LEASE"]) == ("none", "none")
+
+
 def test_show_prints_the_json_of_the_server(server, contended):
     value = view(server, "key")
     assert value.pop("server") == address(server)

@@ -325,10 +325,11 @@ static const struct command commands[] = {
             "Holders are listed in the order of their grants: name; address; connection; time\n"
             "since the grant; rest of the lease; fence, by which revoke names the grant.\n"
             "Waiters in their order: name; address; connection; time since the request; rest\n"
-            "of the timeout; place in the queue; mode, if it is a lock. A dash stands for a\n"
-            "value that the server does not know, such as the name of a client that sends\n"
-            "none. The server lists the first 100 of both, and counts all. With --json, show\n"
-            "prints an array of the server's replies about the lock and the semaphore.\n",
+            "of the timeout; place in the queue; mode, if it is a lock. A rest of more than\n"
+            "100 years is \"none\". A dash stands for a value that the server does not know,\n"
+            "such as the name of a client that sends none. The server lists the first 100 of\n"
+            "both, and counts all. With --json, show prints an array of the server's replies\n"
+            "about the lock and the semaphore.\n",
         .words_min = 1,
         .words_max = 1,
         .flags = FLAGS(show_flags),
@@ -341,11 +342,12 @@ static const struct command commands[] = {
         .details =
             "For administrators. The server ends the grant as if its lease were over, and\n"
             "grants the key to the next waiter. The holder finds out at its next renewal: a\n"
-            "command under dflockctl lock then ends as at the loss of the lock. Until then it\n"
-            "still runs, so revoke a lock only if its holder cannot be ended.\n"
+            "command under dflockctl lock then ends as at the loss of the lock. Until then\n"
+            "the command still runs. So first try to end the holder, and revoke the lock only\n"
+            "if that fails.\n"
             "\n"
             "The secret of --auth-token-file or --auth-token must be that of the server's\n"
-            "--admin-token.\n"
+            "--admin-token. Without --admin-token a server does not revoke.\n"
             "\n"
             "Without --fence there must be one holder; several are listed. On a terminal,\n"
             "revoke shows the holder and asks. It sends the fence that it has shown: a client\n"
@@ -354,7 +356,8 @@ static const struct command commands[] = {
             "Exit status 64: several holders and neither --fence nor --all, or no terminal to\n"
             "ask on and no --yes; 75: done, but there are more holders than the server lists;\n"
             "76: nobody holds the key with that fence, or no longer does; 77: the secret is\n"
-            "not the administrator's; 130: the answer was not yes.\n",
+            "not the administrator's, or the server has no --admin-token; 130: the answer was\n"
+            "not yes.\n",
         .words_min = 1,
         .words_max = 1,
         .flags = FLAGS(revoke_flags),

@@ -26,8 +26,8 @@ static void hold_end(struct hold *hold, enum dflockd_status why)
     if (hold->paused)
         problem = "the lease ended while dflockctl was stopped and could not renew it";
     else if (why == DFLOCKD_STATUS_NOT_HELD)
-        problem = "the server does not know the grant: it was released, its lease ended, or the "
-                  "server was restarted";
+        problem = "the server does not know the grant: it was released, its lease ended, an "
+                  "administrator revoked it, or the server was restarted";
     else if (*problem == '\0')
         problem = dflockd_status_text(why);
     hold->state = HOLD_OVER;

@@ -58,6 +58,11 @@ static void poller_fail_connection(struct poller *poller, enum dflockd_status st
     const char *problem = poller->connection ? dflockd_connection_problem(poller->connection)
                                              : poller->settings->problem;
 
+    /* An old server closes the connection after `error`, and has no statistics either. */
+    if (poller->probe_failed && status == DFLOCKD_STATUS_DISCONNECTED) {
+        status = DFLOCKD_STATUS_UNSUPPORTED;
+        problem = "";
+    }
     poller_fail(poller, status, *problem ? problem : dflockd_status_text(status));
 }
 
@@ -126,6 +131,7 @@ void poller_begin(struct poller *poller)
         dflockd_connection_stream_text(poller->connection, poller_take_text, poller);
     }
     poller->begun_ms = now_ms;
+    poller->probe_failed = false;
     poller_send(poller, poller->settings->probe ? DFLOCKD_SEMAPHORE_ACQUIRE : DFLOCKD_STATS, NULL);
 }
 
@@ -186,13 +192,14 @@ static void poller_take(struct poller *poller, const struct dflockd_reply *reply
     memmove(poller->pending, poller->pending + 1,
             poller->pending_count * sizeof(poller->pending[0]));
     if (command == DFLOCKD_STATS) {
-        poller_take_stats(poller, reply->status);
+        poller_take_stats(poller, query_judge(command, reply));
     } else if (command == DFLOCKD_SEMAPHORE_ACQUIRE) {
         if (reply->status == DFLOCKD_STATUS_DONE) {
             poller_take_fence(poller, reply->fence);
             poller_send(poller, DFLOCKD_SEMAPHORE_RELEASE, reply->token);
         } else {
             poller->grants_per_s = -1;
+            poller->probe_failed = reply->status == DFLOCKD_STATUS_FAILED;
         }
         if (poller->connection)
             poller_send(poller, DFLOCKD_STATS, NULL);

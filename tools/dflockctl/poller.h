@@ -39,8 +39,9 @@ struct poller {
     struct dflockd_connection *connection; /* NULL: none */
     enum dflockd_command pending[4];       /* requests without a reply, in order */
     size_t pending_count;
-    int64_t begun_ms; /* when the poll began */
-    uint64_t fence;   /* of the poll before; 0: none */
+    bool probe_failed; /* the server replied `error` to the probe of this poll */
+    int64_t begun_ms;  /* when the poll began */
+    uint64_t fence;    /* of the poll before; 0: none */
     int64_t fence_ms;
 };
 

@@ -2,7 +2,9 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "dflockctl/command.h"
 #include "dflockctl/loop.h"
 #include "dflockctl/status.h"
 
@@ -13,10 +15,19 @@ void query_report(const struct settings *settings, size_t server, enum dflockd_s
     status_report("%s: %s%s", settings->servers[server], problem, status_advice(status, problem));
 }
 
+/* Leaving out the secret, which helps other commands, does not help `revoke`. */
+static const char *query_advice(const struct query *query)
+{
+    if (strcmp(query->settings->command->name, "revoke") == 0 &&
+        strstr(query->problem, "the server does not use a secret"))
+        return "; revoke needs a server with --admin-token";
+    return status_advice(query->status, query->problem);
+}
+
 void query_report_failure(const struct query *query)
 {
     if (*query->problem)
-        status_report("%s%s", query->problem, status_advice(query->status, query->problem));
+        status_report("%s%s", query->problem, query_advice(query));
     else
         query_report(query->settings, query->server, query->status);
 }
@@ -42,6 +53,7 @@ void query_begin(struct query *query, const struct settings *settings, size_t se
 
     query->settings = settings;
     query->server = server;
+    query->command = request->command;
     query->problem[0] = '\0';
     query->pending = true;
     query->deadline_ms = loop_now_ms() + settings->options.reply_timeout_ms;
@@ -56,6 +68,14 @@ void query_begin(struct query *query, const struct settings *settings, size_t se
     status = dflockd_connection_send(query->connection, request);
     if (status != DFLOCKD_STATUS_DONE)
         query_fail_connection(query, status);
+}
+
+enum dflockd_status query_judge(enum dflockd_command command, const struct dflockd_reply *reply)
+{
+    if (reply->status == DFLOCKD_STATUS_FAILED &&
+        (command == DFLOCKD_PING || command == DFLOCKD_STATS))
+        return DFLOCKD_STATUS_UNSUPPORTED;
+    return reply->status;
 }
 
 /* Returns when to receive again. */
@@ -77,6 +97,7 @@ static int64_t query_receive_one(struct query *query)
         query_fail_connection(query, status);
     } else {
         query->pending = false;
+        query->reply.status = query_judge(query->command, &query->reply);
         query->status = query->reply.status;
     }
     return LOOP_NEVER;

@@ -28,6 +28,7 @@ struct query {
     /* Private. */
     const struct settings *settings;
     size_t server;
+    enum dflockd_command command;
     bool pending;
     int64_t deadline_ms;
     char problem[DFLOCKD_PROBLEM_MAX]; /* why there is no reply; "": `status` says it */
@@ -60,6 +61,12 @@ void query_wait(struct query *queries, size_t count);
 
 /* Reports on stderr that `query` has no reply, or a reply other than DONE. */
 void query_report_failure(const struct query *query);
+
+/*
+ * Returns the status of `reply` to `command`. A server that does not know ping or stats replies
+ * `error`: UNSUPPORTED. A dflockd of this version does not reply that to them.
+ */
+enum dflockd_status query_judge(enum dflockd_command command, const struct dflockd_reply *reply);
 
 /* Closes the connection. */
 void query_close(struct query *query);

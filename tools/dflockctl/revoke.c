@@ -207,8 +207,9 @@ static int revoke_report_refusal(struct revoke *revoke, const struct revoke_gran
     }
     status_report("'%s': %s; give the secret of the server's --admin-token with --auth-token-file",
                   revoke->shown,
-                  held ? "the secret is not the administrator's"
-                       : "no such grant, or the secret is not the administrator's");
+                  held ? "the server has no --admin-token, or the secret is another one"
+                       : "no such grant, the server has no --admin-token, or the secret is "
+                         "another one");
     return STATUS_REFUSED;
 }
 

@@ -72,7 +72,9 @@ int token_run(const struct settings *settings, struct dflockd_request *request,
     *reply = query.reply;
     query_close(&query);
     if (status == DFLOCKD_STATUS_NOT_HELD)
-        status_report("'%s': not held by this token; its lease may have ended", request->key);
+        status_report("'%s': not held by this token; its lease may have ended, or an administrator "
+                      "may have revoked it",
+                      request->key);
     else if (reply->status != DFLOCKD_STATUS_DONE)
         query_report(settings, server, status);
     return (int)status_of(status);

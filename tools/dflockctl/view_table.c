@@ -9,6 +9,9 @@
 #include "dflockctl/status.h"
 #include "dflockctl/text.h"
 
+/* A hundred years: the rest of a wait or a lease that has no end. */
+#define VIEW_ENDLESS_S (100 * 365.25 * 86400)
+
 struct view_rows {
     const struct key_view_list *list;
     size_t count;
@@ -30,6 +33,14 @@ static void view_table_duration_cell(struct output_table *table, double seconds)
     output_cell(table, "%s", text_duration(text, seconds));
 }
 
+static void view_table_rest_cell(struct output_table *table, double seconds)
+{
+    if (seconds > VIEW_ENDLESS_S)
+        output_cell(table, "none");
+    else
+        view_table_duration_cell(table, seconds);
+}
+
 /* A connection that has ended has the number 0. */
 static void view_table_connection_cell(struct output_table *table, uint64_t connection)
 {
@@ -47,7 +58,7 @@ static void view_table_client_cells(struct output_table *table,
     view_table_text_cell(table, client->address);
     view_table_connection_cell(table, client->connection);
     view_table_duration_cell(table, client->for_s);
-    view_table_duration_cell(table, client->left_s);
+    view_table_rest_cell(table, client->left_s);
 }
 
 /* An output_rows_function. */
