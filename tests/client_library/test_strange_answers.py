@@ -167,7 +167,7 @@ def test_a_server_that_closes_without_a_reply_is_disconnected(attempt):
     ([b"error_not_enqueued\n", b"ok\n", GRANT], "DONE"),
     ([b"error_not_enqueued\n", b"error\n", GRANT], "DONE"),
     ([b"error_not_enqueued\n", b"error\n", None], "DISCONNECTED"),
-    ([b"error\n", GRANT], "DONE"), ([b"error_draining\n"], "UNREACHABLE"),
+    ([b"error\n"], "FAILED"), ([b"error_draining\n"], "UNREACHABLE"),
     ([b"ok\n"], "STRANGE_ANSWER"), ([None], "DISCONNECTED"), ([b"error_auth\n"], "REFUSED"),
     ([b"error_not_enqueued\n", GRANT], "STRANGE_ANSWER")])
 def test_replies_to_the_probe_and_the_name(attempt, replies, status):

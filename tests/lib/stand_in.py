@@ -11,8 +11,9 @@ PROBE = b"w\ndflockd-probe\n0\n"
 class StandIn:
     """A listener on a free port. A subclass serves one connection after the other by `serve`.
 
-    If `answers_probe`, first replies to the probe of libdflockd (src/client/extensions.h) as a
-    server that closes the connection after an unknown command.
+    If `answers_probe`, does not serve a connection that begins with the probe of libdflockd
+    (src/client/extensions.h): replies `error` and closes it, as published 0.4.1 does. The library
+    then connects again without the probe.
     """
 
     answers_probe = True
@@ -43,6 +44,8 @@ class StandIn:
                 return
             with suppress(OSError):
                 if self.answers_probe and connection.recv(len(PROBE), socket.MSG_PEEK) == PROBE:
-                    connection.recv(len(PROBE))
-                    connection.sendall(b"error\n")
+                    with connection:
+                        connection.recv(len(PROBE))
+                        connection.sendall(b"error\n")
+                    continue
                 self.serve(connection)
