@@ -148,8 +148,8 @@ void begin_fields(const struct command_case *of, uint32_t count, const char *bet
 void assert_fields(const struct parsed *parsed, const struct command_case *of, uint32_t count)
 {
     const struct request *request = &parsed->request;
-    bool of_any_kind = of->command == DFLOCKD_OWN || of->command == DFLOCKD_SHOW ||
-                       of->command == DFLOCKD_REVOKE;
+    bool of_any_kind =
+        of->command == DFLOCKD_OWN || of->command == DFLOCKD_SHOW || of->command == DFLOCKD_REVOKE;
     bool leased = false;
     bool limited = false;
 
