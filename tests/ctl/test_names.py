@@ -100,7 +100,8 @@ def test_an_empty_name_is_not_sent(server):
 
 def test_a_connection_after_a_loss_has_the_name():
     with Server("--no-auto-release-on-disconnect") as server, Link(server) as link, \
-            Running(link.address, "lock", "key", "--", "sh", "-c", "echo held; sleep 30") as running:
+            Running(link.address, "lock", "key", "--", "sh", "-c",
+                    "echo held; sleep 30") as running:
         assert running.line() == "held"
         before = view(server)["connection"]
         link.cut()

@@ -95,7 +95,8 @@ def test_an_unused_secret_file_may_be_missing(role):
 def test_a_secret_file_without_exactly_one_line_is_refused(role, secret_file, content):
     path = secret_file(content)
     assert_refused(run_server("--port=0", f"{role.file_flag}={path}"), role.file_flag)
-    assert_refused(run_server("--port=0", environment={role.file_variable: path}), role.file_variable)
+    done = run_server("--port=0", environment={role.file_variable: path})
+    assert_refused(done, role.file_variable)
 
 
 @each_role
@@ -113,7 +114,8 @@ def test_a_variable_with_a_newline_is_refused(role):
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/"])
 def test_an_unreadable_secret_file_is_refused(role, path):
     assert_refused(run_server("--port=0", f"{role.file_flag}={path}"), role.file_flag)
-    assert_refused(run_server("--port=0", environment={role.file_variable: path}), role.file_variable)
+    done = run_server("--port=0", environment={role.file_variable: path})
+    assert_refused(done, role.file_variable)
 
 
 @each_role
