@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "wire/utf8.h"
+#include "base/utf8.h"
 
 enum {
     PART_MAX = 256,

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/time_units.h"
+#include "base/utf8.h"
 #include "wire/hex.h"
-#include "wire/utf8.h"
 
 static uint8_t *reply_put(uint8_t *to, const void *bytes, size_t length)
 {

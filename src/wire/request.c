@@ -3,8 +3,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "wire/hex.h"
-#include "wire/utf8.h"
 
 enum {
     FIELDS_MAX = 3 /* of an arg; no command has more */

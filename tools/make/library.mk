@@ -5,8 +5,8 @@
 .PHONY: library
 
 CLIENT_SOURCES = $(sort $(wildcard src/client/*.c)) src/base/heap.c src/base/map.c \
-                 src/base/segments.c src/os/address.c src/os/clock.c \
-                 src/os/system_memory.c src/os/tls.c src/wire/utf8.c
+                 src/base/segments.c src/base/utf8.c src/os/address.c src/os/clock.c \
+                 src/os/system_memory.c src/os/tls.c
 CLIENT_OBJECTS = $(CLIENT_SOURCES:%.c=$(BUILD)/library/%.o)
 # nodelete: a thread that waits for a name server can run the library's code after dlclose(3).
 CLIENT_LINK    = -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodelete -Wl,--as-needed

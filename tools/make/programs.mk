@@ -21,7 +21,7 @@ $(BUILD)/dflockctl: $(CTL_OBJECTS) $(BUILD)/src/base/flags.o $(BUILD)/src/base/s
                     $(BUILD)/src/os/clock.o $(BUILD)/src/os/standard_descriptors.o \
                     $(BUILD)/src/os/standard_output.o $(BUILD)/src/client/claim.o \
                     $(BUILD)/src/client/claim_text.o \
-                    $(BUILD)/src/client/lease.o $(BUILD)/src/client/name.o $(BUILD)/src/wire/utf8.o \
+                    $(BUILD)/src/client/lease.o $(BUILD)/src/client/name.o $(BUILD)/src/base/utf8.o \
                     $(BUILD)/libdflockd.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsodium -lgnutls
 

@@ -1,4 +1,4 @@
-#include "wire/utf8.h"
+#include "base/utf8.h"
 
 uint32_t utf8_length(const uint8_t *bytes, uint32_t length)
 {

@@ -1,8 +1,8 @@
 /*
  * UTF-8 (RFC 3629).
  */
-#ifndef WIRE_UTF8_H
-#define WIRE_UTF8_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stdint.h>
