@@ -25,6 +25,8 @@ IDLE_HOLDER = "it closes a silent connection although it holds a lease"
 UTF_8 = "it decodes lines as UTF-8, and closes the connection on errors"
 
 NO_OWN = "it has no `own`"
+NO_NAME = "it has no `name`"
+NO_SHOW = "it has no `show`, and closes the connection"
 NO_SHARED = "it has no shared locks, and replies `error` to `rl` and `re`"
 
 DIFFERENCES = {
@@ -57,6 +59,8 @@ DIFFERENCES = {
         "A< ok $c 33", "error_max_locks", "at the limit it also refuses `l` on existing keys"),
     "max-locks-unheld-token-and-idle-clock": Known(
         "A< ok $b 33", "error_max_locks", "any `r` or `n` restarts the idle clock of its key"),
+    "name": Known("A< ok", "error", NO_NAME),
+    "name-refused": Known("A< ok", "error", NO_NAME),
     "own-ends-the-enqueued-state": Known("B< ok", "error", NO_OWN),
     "own-needs-a-token-that-holds-the-key": Known("B< error", "(closed)", CLOSES),
     "own-passes-what-keeps-a-connection-open": Known("B< ok", "error", NO_OWN),
@@ -64,9 +68,16 @@ DIFFERENCES = {
     "renew-from-another-connection": Known("B< ok 60", "ok 59", REMAINING),
     "renew-lengthens-the-lease": Known("A< ok 30", "ok 29", REMAINING),
     "renew-shortens-the-lease": Known("A< ok 1", "ok 0", REMAINING),
+    "revoke-with-no-secret": Known("A< ok 33", "(closed)", CLOSES),
     "shared-bad-arguments": Known("A< error", "(closed)", CLOSES),
     "shared-readers-and-writers": Known("A< ok $a 20", "error", NO_SHARED),
     "shared-writer-leaves-the-queue": Known("A< ok $a 33", "error", NO_SHARED),
+    "show-a-holder-that-is-gone": Known("A< ok", "error", NO_NAME),
+    "show-any-key": Known("A< ok $a 33", "(closed)", UTF_8),
+    "show-bad-arguments": Known("A< error", "(closed)", CLOSES),
+    "show-locks": Known("A< ok $a 50", "(closed)", NO_SHOW),
+    "show-owner": Known("A< ok $s 33", "error", NO_SHARED),
+    "show-shared-locks": Known("A< ok $a 33", "error", NO_SHARED),
     "timeout-a-released-lease-is-idle": Known("A. 1.6", "error", IDLE_HOLDER),
     "timeout-an-expired-lease-is-idle": Known("A. 1.6", "error", IDLE_HOLDER),
     "value-lease": Known("A< error", "(closed)", CLOSES),

@@ -27,7 +27,7 @@ and then one event per line. Connections have capitals as names, and open at the
 In texts, `\n \r \t \\ \$ \| \{ \%` and `\x00` are single bytes, `\s` is a blank,
 and `{k*256}` is `k` 256 times. `$t` is a token: first expected, it matches any 32 lower-case hex
 digits; afterwards it means those (`${t}0` if a digit follows), and `${t.fence}` its fence. In
-expected lines `%d` matches a whole number and `%f` any number.
+expected lines `%d` matches a whole number, `%f` any number, and `%a` the address of a connection.
 """
 
 import re
@@ -40,10 +40,10 @@ COMMAND = re.compile(r"(?P<verb>sleep|rising|terminate|kill|exits)(?: (?P<rest>.
 PIECE = re.compile(
     r"\{(?P<unit>\\x[0-9a-f]{2}|\\?.)\*(?P<times>\d+)\}"
     r"|\\x(?P<hex>[0-9a-f]{2})|\\(?P<escape>.)"
-    r"|\$(?:(?P<name>\w+)|\{(?P<braced>\w+)(?P<fence>\.fence)?\})|%(?P<number>[df])")
+    r"|\$(?:(?P<name>\w+)|\{(?P<braced>\w+)(?P<fence>\.fence)?\})|%(?P<number>[dfa])")
 ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "s": b" ", "\\": b"\\", "$": b"$", "|": b"|",
            "{": b"{", "%": b"%"}
-NUMBERS = {"d": rb"\d+", "f": rb"-?\d+(?:\.\d+)?"}
+NUMBERS = {"d": rb"\d+", "f": rb"-?\d+(?:\.\d+)?", "a": rb"(?:127\.0\.0\.1:\d+|unix)"}
 CAPTURE = rb"[0-9a-f]{32}"
 FENCE_DIGITS = 16
 
