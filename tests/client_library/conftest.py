@@ -40,7 +40,8 @@ def attempt():
         done = subprocess.run([PROGRAMS / "attempt", *map(str, arguments)], timeout=timeout,
                               capture_output=True, check=False)
         assert done.returncode == 0, done
-        return [line.split() for line in done.stdout.decode().splitlines()]
+        # Texts of a server may hold any bytes.
+        return [line.split() for line in done.stdout.decode(errors="replace").splitlines()]
     return attempt
 
 
