@@ -325,7 +325,10 @@ static enum dflockd_status connection_flush(struct dflockd_connection *connectio
         else if (errno != EINTR)
             connection->write_closed = true; /* connection_read reports the reason */
     }
-    if (connection->write_closed)
+    /* Requests that wait for the reply to the probe stay, see connection_restart. */
+    if (connection->write_closed && output == requests)
+        connection_drop_sent(connection, connection_sendable(connection));
+    else if (connection->write_closed)
         buffer_drop(output, buffer_length(output));
     return DFLOCKD_STATUS_DONE;
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <netinet/in.h>
 #include <sys/un.h>
 
 #include "harness.h"
@@ -671,6 +672,54 @@ static void every_form_of_a_host_is_accepted(void **state)
     }
 }
 
+/* The server resets the connection before the library has sent the probe. */
+static void a_reset_before_the_probe_loses_no_request(void **state)
+{
+    enum {
+        PAUSE_US = 50000
+    };
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct linger reset = {.l_onoff = 1};
+    const struct dflockd_request ping = {.command = DFLOCKD_PING};
+    socklen_t length = sizeof(here);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct dflockd_connection *connection;
+    struct dflockd_options options;
+    struct dflockd_reply reply;
+    char address[40];
+    const char *servers[] = {address};
+    char received[64] = "";
+    int accepted;
+
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&here, sizeof(here)), 0);
+    assert_int_equal(listen(listener, 2), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&here, &length), 0);
+    snprintf(address, sizeof(address), "127.0.0.1:%d", ntohs(here.sin_port));
+    dflockd_options_init(&options);
+    options.servers = servers;
+    options.server_count = 1;
+    options.name = "me";
+    assert_int_equal(dflockd_connection_open(&connection, &options, 0), DFLOCKD_STATUS_DONE);
+    accepted = accept(listener, NULL, NULL);
+    setsockopt(accepted, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(accepted);
+    usleep(PAUSE_US);
+    assert_int_equal(dflockd_connection_send(connection, &ping), DFLOCKD_STATUS_DONE);
+    assert_int_equal(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
+    accepted = accept(listener, NULL, NULL);
+    usleep(PAUSE_US);
+    assert_int_equal(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_AGAIN);
+    assert_int_equal(recv(accepted, received, sizeof(received) - 1, 0), strlen("ping\n_\n\n"));
+    assert_int_equal(send(accepted, "ok\n", 3, 0), 3);
+    usleep(PAUSE_US);
+    assert_int_equal(dflockd_connection_receive(connection, &reply), DFLOCKD_STATUS_DONE);
+    assert_int_equal(reply.status, DFLOCKD_STATUS_DONE);
+    dflockd_connection_close(connection);
+    close(accepted);
+    close(listener);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -690,6 +739,7 @@ int main(void)
         cmocka_unit_test(a_full_backlog_is_retried_without_spinning),
         cmocka_unit_test(a_backlog_that_stays_full_ends_with_the_connect_timeout),
         cmocka_unit_test(a_closed_server_raises_no_signal),
+        cmocka_unit_test(a_reset_before_the_probe_loses_no_request),
         TEST(signals_interrupt_no_call),
         TEST(a_clients_thread_blocks_all_signals),
         cmocka_unit_test(invalid_options_are_refused_with_a_reason),
