@@ -248,7 +248,7 @@ static inline uint64_t claim_waited_ns(const struct claim *claim, uint64_t now_n
     return ((now_ns >> CLAIM_WAIT_SHIFT) - start) << CLAIM_WAIT_SHIFT;
 }
 
-/* Returns how long a claim has held, exact to 0.13 s. */
+/* Returns how long a claim has held, exact to 0.14 s. */
 static inline uint64_t claim_held_ns(const struct claim *claim, uint64_t now_ns)
 {
     uint32_t units = ((uint32_t)(now_ns >> CLAIM_HOLD_SHIFT) - claim->start) & CLAIM_START_MASK;

@@ -285,7 +285,7 @@ uint32_t table_claims(const struct table *table, uint64_t connection_id);
 struct lock_claim_view {
     uint64_t connection_id;
     uint64_t fence;   /* of a holder */
-    uint64_t age_ns;  /* since its request or grant; for a holder exact to 0.13 s */
+    uint64_t age_ns;  /* since its request or grant; for a holder exact to 0.14 s */
     uint64_t left_ns; /* of its lease or of its wait; TABLE_NO_DEADLINE: no request waits */
     bool exclusive;
 };
