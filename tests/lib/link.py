@@ -37,7 +37,9 @@ class Link(StandIn):
             pass
 
     def cut(self):
-        for end in self.ends:
+        """Ends the connections of now. Those that clients make meanwhile stay."""
+        ends, self.ends = self.ends, []
+        for end in ends:
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
