@@ -10,7 +10,7 @@ static bool buffer_rules_allow_much(const struct session_context *context,
 
     return budget_has(buffers, size, budget_reserve(buffers)) ||
            (budget_has(buffers, size, buffer_rules_half_reserve(buffers)) &&
-            session_holds(session, context));
+            claims_hold(&session->claims, context));
 }
 
 bool buffer_rules_allow_input(const struct session_context *context, const struct session *session,
@@ -19,7 +19,7 @@ bool buffer_rules_allow_input(const struct session_context *context, const struc
     if (size > BACKLOG_MIN)
         return buffer_rules_allow_much(context, session, size);
     return budget_has(context->buffers, size, budget_reserve(context->buffers)) ||
-           session_holds(session, context);
+           claims_hold(&session->claims, context);
 }
 
 bool buffer_rules_allow_unsent(const struct session_context *context, const struct session *session)

@@ -38,7 +38,7 @@ static inline bool buffer_rules_allow_reply(const struct session_context *contex
                                             const struct session *session)
 {
     return budget_has(context->buffers, 0, buffer_rules_half_reserve(context->buffers)) ||
-           session_holds(session, context);
+           claims_hold(&session->claims, context);
 }
 
 /* Returns whether the session may keep input in a new block of `size` bytes. */

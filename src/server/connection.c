@@ -19,7 +19,7 @@ enum {
 
 static uint32_t connection_slot(const struct connection *connection)
 {
-    return connection_id_slot(connection->session.connection_id);
+    return connection_id_slot(connection->session.claims.connection_id);
 }
 
 /* Returns NULL if the address is not kept, as without --debug. */
@@ -53,7 +53,7 @@ static void connection_log(const struct connection_context *context,
     if (!log_enabled(LOG_DEBUG))
         return;
     snprintf(number, sizeof(number), "%llu",
-             (unsigned long long)connection_id_number(connection->session.connection_id));
+             (unsigned long long)connection_id_number(connection->session.claims.connection_id));
     address = connection_address(context, connection);
     log_line(LOG_DEBUG, message, "addr", address ? address : "unknown", "conn", number, NULL);
 }
@@ -66,7 +66,7 @@ static void connection_report(const struct connection_context *context,
     const struct log_peer peer = {
         .descriptor = connection->transport.descriptor,
         .address = connection_address(context, connection),
-        .connection = connection_id_number(connection->session.connection_id),
+        .connection = connection_id_number(connection->session.claims.connection_id),
     };
 
     log_event_of_peer(event, context->session.now_ns, &peer, reason);
@@ -453,9 +453,9 @@ void connection_counted(struct connection_context *context, struct connection *c
 /* The client holds nothing any more, unless it has acquired something since: idle time begins. */
 static void connection_begin_idle(struct connection_context *context, struct connection *connection)
 {
-    session_notice(&connection->session);
+    claims_notice(&connection->session.claims);
     if (connection->want == SESSION_WANT_INPUT && !timeout_runs(&connection->read) &&
-        !session_watch(&connection->session, &context->session))
+        !claims_watch(&connection->session.claims, &context->session))
         connection_start_read_timeout(context, connection);
     if (context->dismissing)
         connection_queue_later(context, connection);
@@ -558,7 +558,7 @@ void connection_read_timed_out(struct connection_context *context, struct connec
         connection->overdue_bytes = unread;
         connection_start_read_timeout(context, connection);
     } else if (!connection_is_between_requests(connection) ||
-               !session_watch(&connection->session, &context->session)) {
+               !claims_watch(&connection->session.claims, &context->session)) {
         connection_fail_late(context, connection);
         connection_queue_later(context, connection);
     }
@@ -611,12 +611,17 @@ static bool connection_end_claims(struct connection_context *context, struct con
     return done;
 }
 
+static bool connection_leave_queues(struct session *session, struct session_context *context)
+{
+    return claims_leave_queues(&session->claims, context);
+}
+
 /* The server drains: ends the blocked request, and takes the client out of all queues. */
 static void connection_drain(struct connection_context *context, struct connection *connection)
 {
     if (session_drain(&connection->session, &context->session, &connection->transport.output))
         connection->want = SESSION_WANT_TURN;
-    connection->drained = connection_end_claims(context, connection, session_leave_queues);
+    connection->drained = connection_end_claims(context, connection, connection_leave_queues);
     if (!connection->drained)
         connection_queue_later(context, connection);
 }
@@ -639,7 +644,7 @@ static void connection_dismiss(struct connection_context *context, struct connec
     } else if (!ring_settled(context->transports.ring)) {
         connection_queue_later(context, connection);
     } else if (connection->want == SESSION_WANT_INPUT &&
-               !session_watch(&connection->session, &context->session) &&
+               !claims_watch(&connection->session.claims, &context->session) &&
                !connection_unread(context, connection)) {
         connection->unread = !connection->replied;
         connection_request_close(connection);
@@ -842,7 +847,7 @@ static void connection_free(struct connection_context *context, struct connectio
     connection_unqueue(context, connection);
     turn_spend(&context->turn, TURN_SYSTEM_CALL);
     timeout_stop(&connection->next_step);
-    peers_remove(context->session.peers, connection->session.connection_id);
+    peers_remove(context->session.peers, connection->session.claims.connection_id);
     transport_close(&context->transports, &connection->transport);
 }
 

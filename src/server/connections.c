@@ -96,7 +96,7 @@ static void connections_effect(struct connections *connections, const struct str
         slots_at(&connections->slots, connection_id_slot(effect->connection_id));
 
     turn_set_aside(&connections->context.turn, TURN_SYSTEM_CALL); /* for the send of the reply */
-    if (connection && connection->session.connection_id == effect->connection_id)
+    if (connection && connection->session.claims.connection_id == effect->connection_id)
         connection_effect(&connections->context, connection, &effect->answer);
 }
 
@@ -135,7 +135,7 @@ static void connections_advance(struct connections *connections, struct list *li
     connection_unqueue(context, connection);
     if (connection_advance(context, connection))
         return;
-    slots_retire(&connections->slots, connection_id_slot(connection->session.connection_id));
+    slots_retire(&connections->slots, connection_id_slot(connection->session.claims.connection_id));
     pool_give(&connections->pool, connection);
 }
 
@@ -424,7 +424,8 @@ uint64_t connections_count_holders(const struct connections *connections)
     for (uint32_t slot = 0; slot < connections->slots.count; slot++) {
         const struct connection *connection = slots_at(&connections->slots, slot);
 
-        count += connection && session_holds(&connection->session, &connections->context.session);
+        count +=
+            connection && claims_hold(&connection->session.claims, &connections->context.session);
     }
     return count;
 }

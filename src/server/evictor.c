@@ -27,7 +27,7 @@ static bool evictor_must_close(enum evictor_lap lap, const struct connection_con
     case EVICTOR_UNAUTHENTICATED:
         return !session->authenticated || transport_handshakes(&connection->transport);
     case EVICTOR_LEASELESS:
-        return !session_holds(session, &context->session);
+        return !claims_hold(&session->claims, &context->session);
     default:
         return connection->backlog.bytes && connection->want == SESSION_WANT_INPUT &&
                timeout_runs(read) &&
@@ -73,7 +73,7 @@ static bool evictor_pass(struct evictor *evictor, struct connection_context *con
         turn_spend(turn, 1);
         if (!connection)
             continue;
-        turn_spend(turn, (uint32_t)__builtin_popcountll(connection->session.stripes_used));
+        turn_spend(turn, (uint32_t)__builtin_popcountll(connection->session.claims.stripes_used));
         if (evictor_must_close((enum evictor_lap)evictor->lap, context, connection))
             lack = evictor_close(context, connection, lack);
     }

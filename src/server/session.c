@@ -37,7 +37,7 @@ void session_start(struct session *session, const struct session_context *contex
                    uint64_t connection_id)
 {
     memset(session, 0, sizeof(*session));
-    session->connection_id = connection_id;
+    claims_init(&session->claims, connection_id);
     session->authenticated = !secrets_has(context->secrets, SECRETS_CLIENT);
     session->state = session->authenticated ? SESSION_READY : SESSION_AUTH;
 }
@@ -66,10 +66,6 @@ void session_fail(struct session *session, struct session_context *context, stru
 #define SESSION_COMMAND(name) (1u << DFLOCKD_##name)
 
 enum {
-    SESSION_TAKES_CLAIM = SESSION_COMMAND(ACQUIRE) | SESSION_COMMAND(SEMAPHORE_ACQUIRE) |
-                          SESSION_COMMAND(ENQUEUE) | SESSION_COMMAND(SEMAPHORE_ENQUEUE) |
-                          SESSION_COMMAND(ACQUIRE_SHARED) | SESSION_COMMAND(ENQUEUE_SHARED) |
-                          SESSION_COMMAND(OWN),
     SESSION_NEEDS_TOKEN = SESSION_COMMAND(RELEASE) | SESSION_COMMAND(SEMAPHORE_RELEASE) |
                           SESSION_COMMAND(RENEW) | SESSION_COMMAND(SEMAPHORE_RENEW) |
                           SESSION_COMMAND(OWN)
@@ -116,22 +112,6 @@ static enum session_problem session_authenticate(struct session *session,
     return SESSION_PROBLEM_NONE;
 }
 
-/* Returns whether the client has all the claims that a connection may have. */
-static bool session_claims_full(struct session *session, struct session_context *context)
-{
-    uint64_t claims = 0;
-
-    if (context->claims_max == 0 || session->claims_bound < context->claims_max)
-        return false;
-    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
-        claims += stripes_claims(context->stripes, session->connection_id,
-                                 (uint32_t)__builtin_ctzll(left));
-        context->steps -= context->steps > 0;
-    }
-    session->claims_bound = claims < UINT32_MAX ? (uint32_t)claims : UINT32_MAX;
-    return claims >= context->claims_max;
-}
-
 static struct lock_key session_key(const struct session_context *context,
                                    const struct request *request)
 {
@@ -152,36 +132,23 @@ static enum session_problem session_serve_key(struct session *session,
     };
     struct lock_request lock = {
         .command = request->command,
-        .connection_id = session->connection_id,
         .key = session_key(context, request),
         .limit = request->limit,
         .wait_s = request->timeout_s,
         .lease_s = request->lease_s ? request->lease_s : context->default_lease_s,
         .token = {.fence = request->fence, .salt = request->salt},
     };
-    uint32_t stripe = stripes_index(context->stripes, &lock.key);
-    struct lock_answer answer;
+    struct lock_answer answer = claims_apply(&session->claims, context, &lock);
     bool grant;
 
-    if (session_command_in(request->command, SESSION_TAKES_CLAIM)) {
-        lock.claims_full = session_claims_full(session, context);
-        session->stripes_used |= 1ull << stripe;
-        session->claims_bound += session->claims_bound < UINT32_MAX;
-    }
-    answer = stripes_apply(context->stripes, context->now_ns, &lock, &context->wake);
     if (answer.outcome == LOCK_PENDING) {
         session->state = SESSION_BLOCKED;
-        session->blocked_stripe = (uint8_t)stripe;
         return SESSION_PROBLEM_NONE;
     }
     grant = session_is_grant(request->command, &answer);
     session_reply_answer(context, output, &answer, grant);
-    if (output->failed && grant) {
-        /* The client will not receive the grant. */
-        lock.command = DFLOCKD_RELEASE;
-        lock.token = answer.token;
-        stripes_apply(context->stripes, context->now_ns, &lock, &context->wake);
-    }
+    if (output->failed && grant)
+        claims_return_grant(context, &lock, &answer);
     return problems[answer.cap];
 }
 
@@ -204,7 +171,7 @@ static enum session_problem session_revoke(struct session *session, struct sessi
     struct session_revocation revocation = {
         .key = session_key(context, request),
         .fence = request->fence,
-        .administrator = session->connection_id,
+        .administrator = session->claims.connection_id,
     };
 
     if (!session->administrator) {
@@ -249,7 +216,7 @@ static enum session_problem session_serve(struct session *session, struct sessio
     } else if (request->command == DFLOCKD_STATS) {
         session->state = SESSION_STATS;
     } else if (request->command == DFLOCKD_NAME) {
-        bool named = peers_set_name(context->peers, session->connection_id, request->name);
+        bool named = peers_set_name(context->peers, session->claims.connection_id, request->name);
 
         session_reply(context, output, named ? DFLOCKD_OK : DFLOCKD_ERROR);
     } else if (request->command == DFLOCKD_SHOW) {
@@ -387,8 +354,7 @@ void session_effect(struct session *session, struct session_context *context,
 
     assert(session->state == SESSION_BLOCKED);
     session->state = SESSION_READY;
-    if (grant && (answer->deadline_ns <= context->now_ns ||
-                  stripes_grant_is_lost(context->stripes, answer, session->blocked_stripe)))
+    if (grant && claims_grant_is_lost(&session->claims, context, answer))
         session_reply(context, output, DFLOCKD_ERROR_LEASE_EXPIRED);
     else
         session_reply_answer(context, output, answer, grant);
@@ -411,67 +377,15 @@ void session_input_ended(struct session *session, struct session_context *contex
 
 bool session_drain(struct session *session, struct session_context *context, struct output *output)
 {
-    bool cancelled = session->state == SESSION_BLOCKED &&
-                     stripes_cancel(context->stripes, context->now_ns, session->connection_id,
-                                    session->blocked_stripe, &context->wake);
-
-    if (!cancelled)
+    if (session->state != SESSION_BLOCKED || !claims_cancel(&session->claims, context))
         return false;
     session->state = SESSION_READY;
     session_reply(context, output, DFLOCKD_ERROR_DRAINING);
     return true;
 }
 
-bool session_leave_queues(struct session *session, struct session_context *context)
-{
-    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
-        if (!stripes_leave_queues(context->stripes, context->now_ns, session->connection_id,
-                                  (uint32_t)__builtin_ctzll(left), &context->steps, &context->wake))
-            return false;
-    }
-    return true;
-}
-
 bool session_disconnect(struct session *session, struct session_context *context)
 {
     stats_stop(&session->stats, context->stripes);
-    while (session->stripes_used) {
-        uint32_t stripe = (uint32_t)__builtin_ctzll(session->stripes_used);
-        bool pending = session->state == SESSION_BLOCKED && session->blocked_stripe == stripe;
-
-        if (!stripes_disconnect(context->stripes, context->now_ns, session->connection_id, stripe,
-                                pending, &context->steps, &context->wake))
-            return false;
-        session->stripes_used &= session->stripes_used - 1;
-    }
-    return true;
-}
-
-bool session_holds(const struct session *session, const struct session_context *context)
-{
-    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
-        if (stripes_holds(context->stripes, session->connection_id,
-                          (uint32_t)__builtin_ctzll(left)))
-            return true;
-    }
-    return false;
-}
-
-bool session_watch(struct session *session, struct session_context *context)
-{
-    /* One notice at a time is on its way: the mailbox has room for it. */
-    if (session->watching &&
-        !stripes_unwatch(context->stripes, session->connection_id, session->watched_stripe))
-        return true;
-    session->watching = false;
-    for (uint64_t left = session->stripes_used; left; left &= left - 1) {
-        uint32_t stripe = (uint32_t)__builtin_ctzll(left);
-
-        if (stripes_watch(context->stripes, session->connection_id, stripe)) {
-            session->watching = true;
-            session->watched_stripe = (uint8_t)stripe;
-            return true;
-        }
-    }
-    return false;
+    return claims_disconnect(&session->claims, context, session->state == SESSION_BLOCKED);
 }

@@ -23,7 +23,7 @@
  * The life of a blocked client, and why a connection whose client holds or waits is not idle:
  *
  * 1. The connection passes bytes to session_read. The session parses a request and calls
- *    stripes_apply. The hash of the key selects a stripe; with its mutex held, table_apply finds no
+ *    claims_apply. The hash of the key selects a stripe; with its mutex held, table_apply finds no
  *    free slot, queues a claim and answers LOCK_PENDING. The session is BLOCKED: it remembers the
  *    stripe, and reads no further request. The connection keeps what it receives.
  * 2. The table processes a release in a request of any worker, or an expired lease or wait in
@@ -39,10 +39,10 @@
  * 5. If the client ends its side in between, the connection closes and drops effects that follow.
  *    session_disconnect passes that a request is pending; the table releases a grant in transit.
  * 6. Between requests, the read timeout must not close a connection whose client holds a lease or
- *    is in a queue. When the timeout ends, the connection calls session_watch. It asks each stripe
+ *    is in a queue. When the timeout ends, the connection calls claims_watch. It asks each stripe
  *    in which the client may have claims. The first one that has some watches the client, and the
  *    timeout stays stopped. When the last claim there ends, LOCK_IDLE follows on the same way.
- *    The connection then calls session_watch again. If no stripe has claims, the timeout starts.
+ *    The connection then calls claims_watch again. If no stripe has claims, the timeout starts.
  */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
@@ -51,11 +51,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/budget.h"
+#include "server/claims.h"
 #include "server/output.h"
-#include "server/secrets.h"
+#include "server/session_context.h"
 #include "server/stats.h"
-#include "server/stripes.h"
 
 enum {
     /*
@@ -71,38 +70,6 @@ enum {
     SESSION_SHOW_MIN = 64
 };
 
-struct session_context;
-
-/* An administrator has revoked a grant. */
-struct session_revocation {
-    struct lock_key key; /* borrowed */
-    uint64_t fence;
-    uint64_t holder; /* connection ids */
-    uint64_t administrator;
-};
-
-/* Shared by the sessions of one worker. */
-struct session_context {
-    struct stripes *stripes;
-    struct pool *output_pool;
-    uint64_t default_lease_s;
-    uint32_t claims_max;                 /* of one connection; 0: no limit */
-    struct secrets *secrets;             /* NULL: none */
-    const _Atomic uint64_t *connections; /* for stats */
-    struct peers *peers;                 /* for name and show */
-    /* Logs a revocation. */
-    void (*revoked)(const struct session_context *context,
-                    const struct session_revocation *revocation);
-    bool draining;
-    const struct budget *buffers; /* of the process; NULL: unlimited */
-    uint64_t now_ns;              /* of this turn */
-    uint64_t wake;                /* workers to wake, see server/stripes.h */
-    /* For the next call, which subtracts a step for each request, claim, bucket of statistics or
-     * stripe whose claims are counted. */
-    uint32_t steps;
-    uint32_t overdrawn; /* steps that calls took beyond these, see SESSION_SHOW_MIN */
-};
-
 enum session_state {
     SESSION_AUTH,
     SESSION_READY,
@@ -113,14 +80,9 @@ enum session_state {
 };
 
 struct session {
-    uint64_t connection_id;
-    uint64_t stripes_used; /* a bit for each stripe where the client may have claims */
+    struct claims claims; /* while BLOCKED, a request of it is pending */
     struct stats_walk stats;
-    uint32_t claims_bound;  /* the client has at most so many claims that hold or wait */
     uint8_t state;          /* enum session_state */
-    uint8_t blocked_stripe; /* of the pending request, while BLOCKED */
-    uint8_t watched_stripe; /* which will send LOCK_IDLE, while `watching` */
-    bool watching : 1;
     bool authenticated : 1; /* or no auth is needed */
     bool administrator : 1; /* sent the administrators' secret */
     bool auth_failed : 1;   /* OVER; the connection delays the close */
@@ -184,30 +146,9 @@ void session_fail(struct session *session, struct session_context *context, stru
 bool session_drain(struct session *session, struct session_context *context, struct output *output);
 
 /*
- * The server drains: the client leaves all queues, so that session_watch reports leases only.
- * Returns true when all is done. Else call again.
- */
-bool session_leave_queues(struct session *session, struct session_context *context);
-
-/*
  * Ends the claims of the client as the policy says. Returns true when all is done; the session must
  * not be used then. Else call again.
  */
 bool session_disconnect(struct session *session, struct session_context *context);
-
-/* Returns whether the client holds a lease. */
-bool session_holds(const struct session *session, const struct session_context *context);
-
-/*
- * Returns whether the client holds something or waits for it, or may have done so until now. Then
- * LOCK_IDLE follows when that has changed: call session_notice, and this again.
- */
-bool session_watch(struct session *session, struct session_context *context);
-
-/* LOCK_IDLE came. */
-static inline void session_notice(struct session *session)
-{
-    session->watching = false;
-}
 
 #endif

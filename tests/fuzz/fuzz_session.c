@@ -513,7 +513,7 @@ static bool effect_is_pending(const struct fuzz_peer *peer, bool notice)
         struct stripes_effect effect;
 
         memcpy(&effect, mailbox->messages + index * mailbox->message_bytes, sizeof(effect));
-        if (effect.connection_id == peer->driven.session.connection_id &&
+        if (effect.connection_id == peer->driven.session.claims.connection_id &&
             (effect.answer.outcome == LOCK_IDLE) == notice)
             return true;
     }
@@ -542,9 +542,9 @@ static void drain_all(void)
 /* LOCK_IDLE: the read timeout runs again if the client no longer holds a lock. */
 static void handle_idle(struct fuzz_peer *peer)
 {
-    session_notice(&peer->driven.session);
+    claims_notice(&peer->driven.session.claims);
     if (peer->driven.want == SESSION_WANT_INPUT && peer->may_be_silent)
-        peer->may_be_silent = session_watch(&peer->driven.session, context_of(peer));
+        peer->may_be_silent = claims_watch(&peer->driven.session.claims, context_of(peer));
 }
 
 /* Delivers up to `most` effects. */
@@ -581,7 +581,7 @@ static void read_timed_out(struct fuzz_peer *peer)
         return;
     peer->may_be_silent = peer->driven.start == peer->driven.end &&
                           peer->driven.session.state == SESSION_READY &&
-                          session_watch(&peer->driven.session, context_of(peer));
+                          claims_watch(&peer->driven.session.claims, context_of(peer));
     if (peer->may_be_silent)
         return;
     session_fail(&peer->driven.session, context_of(peer), &peer->driven.output);
@@ -651,8 +651,8 @@ static void check_world(void)
 static void check_unhurried(struct fuzz_peer *peer)
 {
     must(peer->driven.state != PEER_OPEN || !peer->may_be_silent || effect_is_pending(peer, true) ||
-             stripes_watch(world.driver.stripes, peer->driven.session.connection_id,
-                           peer->driven.session.watched_stripe),
+             stripes_watch(world.driver.stripes, peer->driven.session.claims.connection_id,
+                           peer->driven.session.claims.watched_stripe),
          "a watched client that holds nothing gets a notice");
 }
 

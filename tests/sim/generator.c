@@ -137,7 +137,7 @@ static int held_key(struct generator *generator, const struct world *world,
         const struct model_claim *claim = &model->claims[(start + i) % model->claim_count];
 
         if (claim->state == MODEL_HOLDS && claim->known &&
-            claim->client == peer->driven.session.connection_id)
+            claim->client == peer->driven.session.claims.connection_id)
             return claim->key;
     }
     return -1;

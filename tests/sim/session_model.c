@@ -416,7 +416,8 @@ static void count_revoked(struct world *world, const struct model_claim *claim, 
 {
     const struct sim_peer *holder = &world->peers[claim->slot];
 
-    if (holder->driven.state != PEER_OPEN || holder->driven.session.connection_id != claim->client)
+    if (holder->driven.state != PEER_OPEN ||
+        holder->driven.session.claims.connection_id != claim->client)
         world_count(world, COVERAGE_REVOKED_OF_GONE);
     else if (enqueued)
         world_count(world, COVERAGE_REVOKED_ENQUEUED);
@@ -791,7 +792,7 @@ void session_model_drain(struct world *world, struct sim_peer *peer)
 void session_model_watch(struct world *world, struct sim_peer *peer)
 {
     struct session_model *session_model = &peer->session_model;
-    bool holds = session_watch(&peer->driven.session, &worker_of(world, peer)->context);
+    bool holds = claims_watch(&peer->driven.session.claims, &worker_of(world, peer)->context);
 
     /* A notice on its way comes first. */
     if (session_model->watching &&

@@ -22,7 +22,7 @@ void session_model_read(struct world *world, struct sim_peer *peer);
 void session_model_effect(struct world *world, struct sim_peer *peer,
                           const struct lock_answer *answer, const struct model_effect *effect);
 
-/* See session_input_ended, session_fail, session_drain, session_watch. */
+/* See session_input_ended, session_fail, session_drain, claims_watch. */
 void session_model_end_input(struct world *world, struct sim_peer *peer);
 void session_model_fail(struct world *world, struct sim_peer *peer);
 void session_model_drain(struct world *world, struct sim_peer *peer);

@@ -98,7 +98,8 @@ static const struct sim_peer *client_of(const struct reader *reader,
 {
     const struct sim_peer *peer = &reader->world->peers[claim->slot];
 
-    return peer->driven.state != PEER_GONE && peer->driven.session.connection_id == claim->client
+    return peer->driven.state != PEER_GONE &&
+                   peer->driven.session.claims.connection_id == claim->client
                ? peer
                : NULL;
 }

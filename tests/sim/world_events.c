@@ -49,8 +49,8 @@ static void open_peer(struct world *world, struct sim_peer *peer)
 
     if (peer->driven.state != PEER_GONE || worker->context.draining)
         return;
-    if (peer->driven.session.connection_id &&
-        pending_effect(world, peer->driven.session.connection_id))
+    if (peer->driven.session.claims.connection_id &&
+        pending_effect(world, peer->driven.session.claims.connection_id))
         world_count(world, COVERAGE_REUSED);
     driver_connect(&world->driver, &peer->driven, peer->number);
     peer->slow = false;
@@ -58,7 +58,7 @@ static void open_peer(struct world *world, struct sim_peer *peer)
     peer->length = 0;
     peer->name = NULL;
     session_model_start(&peer->session_model, world->policy.auth);
-    model_open(&world->model, peer->number, peer->driven.session.connection_id);
+    model_open(&world->model, peer->number, peer->driven.session.claims.connection_id);
 }
 
 static void count_held(struct world *world, const struct sim_peer *peer)
@@ -77,7 +77,7 @@ static void count_held(struct world *world, const struct sim_peer *peer)
     }
     for (uint32_t i = 0; i < model->claim_count && !holds; i++)
         holds = model->claims[i].state == MODEL_HOLDS &&
-                model->claims[i].client == peer->driven.session.connection_id;
+                model->claims[i].client == peer->driven.session.claims.connection_id;
     if (queued)
         world_count(world, COVERAGE_GONE_QUEUED);
     if (unreported)
@@ -91,7 +91,8 @@ static void count_held(struct world *world, const struct sim_peer *peer)
 
 static void count_gone(struct world *world, const struct sim_peer *peer)
 {
-    const struct model_effect *effect = pending_effect(world, peer->driven.session.connection_id);
+    const struct model_effect *effect =
+        pending_effect(world, peer->driven.session.claims.connection_id);
 
     count_held(world, peer);
     if (peer->session_model.state == SESSION_MODEL_AUTH)
@@ -247,7 +248,7 @@ static void choose_token(const struct world *world, const struct sim_peer *peer,
     const struct token *old = &world->stale[stale ? event->wait % stale : 0];
 
     if (event->token == TOKEN_OWN &&
-        held_token(world, event->key, peer->driven.session.connection_id, 0, request))
+        held_token(world, event->key, peer->driven.session.claims.connection_id, 0, request))
         return;
     if (event->token <= TOKEN_HELD && held_token(world, event->key, 0, 0, request))
         return;
@@ -403,7 +404,7 @@ static void take_effect(struct world *world, uint32_t worker, const struct strip
     }
     if (effect.outcome == MODEL_IDLE) {
         world_count(world, COVERAGE_IDLE);
-        session_notice(&peer->driven.session);
+        claims_notice(&peer->driven.session.claims);
         peer->session_model.watching = false;
         session_model_watch(world, peer);
         return;

@@ -173,7 +173,7 @@ uint32_t driver_index_of(const struct driver *driver, const struct stripes_effec
 
 bool driver_is_for(const struct stripes_effect *effect, const struct peer *peer)
 {
-    return peer->state == PEER_OPEN && peer->session.connection_id == effect->connection_id;
+    return peer->state == PEER_OPEN && peer->session.claims.connection_id == effect->connection_id;
 }
 
 bool driver_drain(struct driver *driver, struct peer *peer)
@@ -183,7 +183,7 @@ bool driver_drain(struct driver *driver, struct peer *peer)
 
     do
         context->steps = driver->steps;
-    while (!session_leave_queues(&peer->session, context));
+    while (!claims_leave_queues(&peer->session.claims, context));
     return cancelled;
 }
 
@@ -194,7 +194,7 @@ bool driver_disconnect(struct driver *driver, struct peer *peer, uint32_t steps)
     context->steps = steps;
     if (!session_disconnect(&peer->session, context))
         return false;
-    peers_remove(driver->peers, peer->session.connection_id);
+    peers_remove(driver->peers, peer->session.claims.connection_id);
     peer->state = PEER_GONE;
     driver->connections--;
     return true;

@@ -106,7 +106,7 @@ uint32_t driver_index_of(const struct driver *driver, const struct stripes_effec
 /* Returns whether `effect` is for the present connection of `peer`, and this is open. */
 bool driver_is_for(const struct stripes_effect *effect, const struct peer *peer);
 
-/* The worker of `peer` drains: see session_drain, whose value it returns, and session_leave_queues.
+/* The worker of `peer` drains: see session_drain, whose value it returns, and claims_leave_queues.
  */
 bool driver_drain(struct driver *driver, struct peer *peer);
 

@@ -115,7 +115,7 @@ void deliver(void)
         assert_true(index < world.peer_count);
         assert_true(driver_is_for(&effect, peer));
         if (effect.answer.outcome == LOCK_IDLE) {
-            session_notice(&peer->session);
+            claims_notice(&peer->session.claims);
             continue;
         }
         session_effect(&peer->session, world.context, &effect.answer, &peer->output);

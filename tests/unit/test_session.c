@@ -354,7 +354,7 @@ static void with_auth_the_first_request_must_be_the_right_token(void **state)
         expect_replies(peer, cases[i].replies);
         assert_int_equal(peer->want, cases[i].want);
         assert_int_equal(peer->session.auth_failed, refused);
-        assert_int_equal(peer->session.stripes_used, 0);
+        assert_int_equal(peer->session.claims.stripes_used, 0);
         disconnect(peer);
         world_end();
     }
@@ -706,7 +706,7 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     expect_replies(waiter, "error_draining\nerror_draining\n");
     assert_int_equal(waiter->want, SESSION_WANT_CLOSE);
     disconnect(waiter);
-    assert_true(session_watch(&holder->session, world.context));
+    assert_true(claims_watch(&holder->session.claims, world.context));
     send_with_token(holder, "sr", "k", token, "");
     send_with_token(holder, "sn", "k", token, "");
     send_with_token(holder, "n", "k", token, " 50");
@@ -717,9 +717,9 @@ static void draining_ends_blocked_requests_and_serves_holders_only(void **state)
     send_with_token(holder, "r", "k", token, "");
     expect_replies(holder, "error\nerror\nok 50\nok\nok\nerror\nerror\nerror\n");
     assert_int_equal(holder->want, SESSION_WANT_INPUT);
-    assert_true(session_watch(&holder->session, world.context)); /* a notice is on its way */
+    assert_true(claims_watch(&holder->session.claims, world.context)); /* a notice is on its way */
     deliver();
-    assert_false(session_watch(&holder->session, world.context));
+    assert_false(claims_watch(&holder->session.claims, world.context));
     send_text(holder, "l\nk\n0\nping\n\n\n");
     expect_replies(holder, "error_draining\n");
     assert_int_equal(holder->want, SESSION_WANT_CLOSE);
@@ -779,14 +779,14 @@ static void draining_removes_clients_from_all_queues(void **state)
         send_text(waiter, request[i]);
         expect_replies(waiter, "queued\n");
     }
-    assert_true(session_watch(&waiter->session, world.context));
+    assert_true(claims_watch(&waiter->session.claims, world.context));
     world.context->draining = true;
     assert_false(driver_drain(&world.driver, waiter));
     assert_false(driver_drain(&world.driver, holder));
     expect_replies(waiter, "");
     deliver();
-    assert_false(session_watch(&waiter->session, world.context));
-    assert_true(session_watch(&holder->session, world.context));
+    assert_false(claims_watch(&waiter->session.claims, world.context));
+    assert_true(claims_watch(&holder->session.claims, world.context));
     send_with_token(holder, "r", "j", token, "");
     expect_replies(holder, "ok\n");
     send_text(waiter, "w\nj\n10\n");

@@ -59,7 +59,7 @@ static void a_grant_on_its_way_to_a_closed_peer_passes_on(void **state)
         session_input_ended(&gone->session, world.context, &gone->output);
         disconnect(gone);
         assert_int_equal(driver_take_effect(&world.driver, 0, &effect), 1);
-        assert_int_equal(effect.connection_id, gone->session.connection_id);
+        assert_int_equal(effect.connection_id, gone->session.claims.connection_id);
         deliver();
         expect_replies(next, "ok T 33\n");
         expect_replies(gone, "");
@@ -133,12 +133,12 @@ static void a_disconnect_releases_claims_in_many_stripes(void **state)
     world_start((struct setting){.workers = 4});
     holder = connect_peer();
     next = connect_peer();
-    assert_false(session_watch(&holder->session, world.context));
+    assert_false(claims_watch(&holder->session.claims, world.context));
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0 %d\n", i, 10 + i);
         send_text(holder, text);
     }
-    assert_true(session_watch(&holder->session, world.context));
+    assert_true(claims_watch(&holder->session.claims, world.context));
     disconnect(holder);
     for (int i = 0; i < KEYS; i++) {
         snprintf(text, sizeof(text), "l\nk%d\n0\n", i);
@@ -146,7 +146,7 @@ static void a_disconnect_releases_claims_in_many_stripes(void **state)
         expect_replies(next, "ok T 33\n");
     }
     disconnect(next);
-    assert_false(session_watch(&next->session, world.context));
+    assert_false(claims_watch(&next->session.claims, world.context));
     world_end();
 }
 
@@ -282,7 +282,7 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
     (void)state;
     world_start((struct setting){.workers = 4});
     peer = connect_peer();
-    assert_false(session_watch(&peer->session, world.context));
+    assert_false(claims_watch(&peer->session.claims, world.context));
     for (int i = 0; i < KEYS; i++) {
         char text[32];
 
@@ -290,7 +290,7 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
         send_text(peer, text);
         strcpy(tokens[i], reply_token(peer));
     }
-    watched = session_watch(&peer->session, world.context);
+    watched = claims_watch(&peer->session.claims, world.context);
     assert_true(watched);
     for (int i = 0; i < KEYS; i++) {
         struct stripes_effect effect;
@@ -301,9 +301,9 @@ static void a_session_is_idle_when_it_holds_nothing_in_any_stripe(void **state)
         while (driver_take_effect(&world.driver, 0, &effect)) {
             assert_int_equal(effect.answer.outcome, LOCK_IDLE);
             /* The session does not watch again before it has the notice. */
-            assert_true(session_watch(&peer->session, world.context));
-            session_notice(&peer->session);
-            watched = session_watch(&peer->session, world.context);
+            assert_true(claims_watch(&peer->session.claims, world.context));
+            claims_notice(&peer->session.claims);
+            watched = claims_watch(&peer->session.claims, world.context);
         }
         assert_int_equal(watched, i + 1 < KEYS);
     }
