@@ -368,7 +368,8 @@ static bool server_number_workers(struct server *server, char problem[OPTIONS_PR
     }
     if (error < 0)
         server_warn_of_fewer_workers(server, error);
-    shared->shutdown.workers = shared->count;
+    shared->entrants = shared->count;
+    shared->shutdown.entrants = shared->entrants;
     pthread_barrier_init(&server->ready, NULL, shared->count);
     return true;
 }

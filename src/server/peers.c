@@ -15,17 +15,22 @@ struct peers_entry {
 };
 
 enum {
-    PEERS_CHUNK_BYTES = 4096 /* of names */
+    PEERS_CHUNK_BYTES = 4096, /* of texts */
+    PEERS_TEXT_MAX = DFLOCKD_NAME_MAX + 1,
+    PEERS_NO_DESCRIPTOR = (1 << 26) - 1 /* the address is in `addresses` */
 };
+
+static_assert((int)SOCKETS_PEER_TEXT_MAX <= (int)PEERS_TEXT_MAX, "a text has room for an address");
 
 static_assert(sizeof(struct peers_entry) == sizeof(uint64_t),
               "each connection needs an entry: it must be small");
 
 struct peers_worker {
     _Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
-    struct segments entries; /* by slot */
-    struct segments names;   /* by slot: NULL, or 0-terminated; grows with the first names */
-    struct pool name_pool;
+    struct segments entries;   /* by slot */
+    struct segments names;     /* by slot: NULL, or 0-terminated; grows with the first names */
+    struct segments addresses; /* likewise, of clients without a descriptor */
+    struct pool text_pool;
 };
 
 struct peers {
@@ -59,12 +64,12 @@ static struct peers_entry *peers_find(const struct peers_worker *worker, uint64_
     return entry->number == connection_id_number(connection_id) ? entry : NULL;
 }
 
-/* Returns NULL if no connection in the slot's segment has had a name. */
-static char **peers_name_of(const struct peers_worker *worker, uint64_t connection_id)
+/* Returns NULL if no client in the slot's segment has had a text in `texts`. */
+static char **peers_text_of(const struct segments *texts, uint64_t connection_id)
 {
     uint32_t slot = connection_id_slot(connection_id);
 
-    return slot < segments_capacity(&worker->names) ? segments_at(&worker->names, slot) : NULL;
+    return slot < segments_capacity(texts) ? segments_at(texts, slot) : NULL;
 }
 
 /* As segments_reserve; new elements are 0. */
@@ -79,18 +84,64 @@ static bool peers_reserve(struct segments *segments, size_t count)
     return true;
 }
 
+/* Replaces the text of a client. Returns false if memory is short; an old text stays. */
+static bool peers_set_text(struct peers_worker *worker, struct segments *texts,
+                           uint64_t connection_id, const void *text, size_t length)
+{
+    char **to;
+
+    if (!peers_reserve(texts, (size_t)connection_id_slot(connection_id) + 1))
+        return false;
+    to = peers_text_of(texts, connection_id);
+    if (!*to)
+        *to = pool_take(&worker->text_pool);
+    if (!*to)
+        return false;
+    memcpy(*to, text, length);
+    (*to)[length] = '\0';
+    return true;
+}
+
+static void peers_drop_text(struct peers_worker *worker, const struct segments *texts,
+                            uint64_t connection_id)
+{
+    char **text = peers_text_of(texts, connection_id);
+
+    if (!text || !*text)
+        return;
+    pool_give(&worker->text_pool, *text);
+    *text = NULL;
+}
+
+static bool peers_set_entry(struct peers_worker *worker, uint64_t connection_id, int descriptor)
+{
+    uint32_t slot = connection_id_slot(connection_id);
+    struct peers_entry *entry;
+
+    if (!peers_reserve(&worker->entries, (size_t)slot + 1))
+        return false;
+    entry = segments_at(&worker->entries, slot);
+    entry->number = connection_id_number(connection_id) & ((1ull << 38) - 1);
+    entry->descriptor = (uint64_t)descriptor & PEERS_NO_DESCRIPTOR;
+    return true;
+}
+
 bool peers_add(struct peers *peers, uint64_t connection_id, int descriptor)
 {
     struct peers_worker *worker = peers_enter(peers, connection_id);
-    uint32_t slot = connection_id_slot(connection_id);
-    bool added = peers_reserve(&worker->entries, (size_t)slot + 1);
+    bool added = peers_set_entry(worker, connection_id, descriptor);
 
-    if (added) {
-        struct peers_entry *entry = segments_at(&worker->entries, slot);
+    peers_leave(worker);
+    return added;
+}
 
-        entry->number = connection_id_number(connection_id) & ((1ull << 38) - 1);
-        entry->descriptor = (uint64_t)descriptor & ((1 << 26) - 1);
-    }
+bool peers_add_address(struct peers *peers, uint64_t connection_id, const char *address)
+{
+    struct peers_worker *worker = peers_enter(peers, connection_id);
+    bool added =
+        peers_set_text(worker, &worker->addresses, connection_id, address, strlen(address)) &&
+        peers_set_entry(worker, connection_id, PEERS_NO_DESCRIPTOR);
+
     peers_leave(worker);
     return added;
 }
@@ -99,13 +150,11 @@ void peers_remove(struct peers *peers, uint64_t connection_id)
 {
     struct peers_worker *worker = peers_enter(peers, connection_id);
     struct peers_entry *entry = peers_find(worker, connection_id);
-    char **name = peers_name_of(worker, connection_id);
 
-    if (entry)
+    if (entry) {
         entry->number = 0;
-    if (entry && name && *name) {
-        pool_give(&worker->name_pool, *name);
-        *name = NULL;
+        peers_drop_text(worker, &worker->names, connection_id);
+        peers_drop_text(worker, &worker->addresses, connection_id);
     }
     peers_leave(worker);
 }
@@ -113,36 +162,33 @@ void peers_remove(struct peers *peers, uint64_t connection_id)
 bool peers_set_name(struct peers *peers, uint64_t connection_id, struct slice name)
 {
     struct peers_worker *worker = peers_enter(peers, connection_id);
-    bool named = false;
+    bool named = peers_set_text(worker, &worker->names, connection_id, name.bytes, name.length);
 
-    if (peers_reserve(&worker->names, (size_t)connection_id_slot(connection_id) + 1)) {
-        char **to = peers_name_of(worker, connection_id);
-
-        if (!*to)
-            *to = pool_take(&worker->name_pool);
-        named = *to != NULL;
-        if (named) {
-            memcpy(*to, name.bytes, name.length);
-            (*to)[name.length] = '\0';
-        }
-    }
     peers_leave(worker);
     return named;
 }
 
-/* Copies the name, and sets `*descriptor`. Returns false if the connection is closed. */
+/*
+ * Copies the name and the address if that is kept, and sets `*descriptor`. Returns false if the
+ * client is gone.
+ */
 static bool peers_look_up(struct peers *peers, uint64_t connection_id,
                           struct peer_description *peer, int *descriptor)
 {
     struct peers_worker *worker = peers_enter(peers, connection_id);
     const struct peers_entry *entry = peers_find(worker, connection_id);
-    char **name = entry ? peers_name_of(worker, connection_id) : NULL;
+    char **name = entry ? peers_text_of(&worker->names, connection_id) : NULL;
 
     peer->name[0] = '\0';
     if (name && *name)
         memcpy(peer->name, *name, strlen(*name) + 1);
     if (entry)
         *descriptor = (int)entry->descriptor;
+    if (entry && entry->descriptor == PEERS_NO_DESCRIPTOR) {
+        const char *address = *peers_text_of(&worker->addresses, connection_id);
+
+        memcpy(peer->address, address, strlen(address) + 1);
+    }
     peers_leave(worker);
     return entry != NULL;
 }
@@ -156,7 +202,8 @@ void peers_describe(struct peers *peers, uint64_t connection_id, struct peer_des
     int descriptor;
 
     peer->address[0] = '\0';
-    if (!peers_look_up(peers, connection_id, peer, &descriptor))
+    if (!peers_look_up(peers, connection_id, peer, &descriptor) ||
+        descriptor == PEERS_NO_DESCRIPTOR)
         return;
     sockets_describe_peer(descriptor, peer->address);
     if (!peers_look_up(peers, connection_id, peer, &descriptor))
@@ -182,8 +229,8 @@ struct peers *peers_create(const struct memory *memory, uint32_t workers)
         pthread_mutex_init(&worker->mutex, NULL);
         segments_init(&worker->entries, &peers->memory, sizeof(struct peers_entry));
         segments_init(&worker->names, &peers->memory, sizeof(char *));
-        pool_init_chunks(&worker->name_pool, &peers->memory, DFLOCKD_NAME_MAX + 1,
-                         PEERS_CHUNK_BYTES);
+        segments_init(&worker->addresses, &peers->memory, sizeof(char *));
+        pool_init_chunks(&worker->text_pool, &peers->memory, PEERS_TEXT_MAX, PEERS_CHUNK_BYTES);
     }
     return peers;
 }
@@ -198,7 +245,8 @@ void peers_destroy(struct peers *peers)
     for (uint32_t i = 0; i < peers->count; i++) {
         struct peers_worker *worker = &peers->worker[i];
 
-        pool_free(&worker->name_pool);
+        pool_free(&worker->text_pool);
+        segments_free(&worker->addresses);
         segments_free(&worker->names);
         segments_free(&worker->entries);
         pthread_mutex_destroy(&worker->mutex);

@@ -68,13 +68,11 @@ uint64_t shutdown_deadline(const struct shutdown *shutdown)
 
 bool shutdown_report(struct shutdown *shutdown)
 {
-    struct shutdown_shared *shared = shutdown->shared;
-
     if (shutdown->reported || shutdown->phase == SHUTDOWN_SERVING ||
         !acceptor_is_closed(shutdown->acceptor) || connections_count(shutdown->connections) > 0)
         return false;
     shutdown->reported = true;
-    return atomic_fetch_add(&shared->reports, 1) + 1 == shared->workers;
+    return shutdown_add_report(shutdown->shared);
 }
 
 bool shutdown_withdraw_report(struct shutdown *shutdown)
@@ -85,7 +83,7 @@ bool shutdown_withdraw_report(struct shutdown *shutdown)
     if (!shutdown->reported)
         return true;
     do {
-        if (reports == shared->workers)
+        if (reports == shared->entrants)
             return false;
     } while (!atomic_compare_exchange_weak(&shared->reports, &reports, reports - 1));
     shutdown->reported = false;
@@ -94,6 +92,5 @@ bool shutdown_withdraw_report(struct shutdown *shutdown)
 
 bool shutdown_is_complete(const struct shutdown *shutdown)
 {
-    return shutdown->reported &&
-           atomic_load(&shutdown->shared->reports) == shutdown->shared->workers;
+    return shutdown->reported && shutdown_all_reported(shutdown->shared);
 }

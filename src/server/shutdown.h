@@ -10,7 +10,8 @@
  *
  * A worker without connections still lets the leases of its stripes expire, for the connections of
  * other workers. So each worker reports once that it has no connections and accepts none, and all
- * leave their loops when all have reported.
+ * leave their loops when all have reported. The HTTP front end reports that no session holds a
+ * lease: it goes on serving, so that probes see the drain.
  */
 #ifndef SERVER_SHUTDOWN_H
 #define SERVER_SHUTDOWN_H
@@ -29,7 +30,7 @@ enum {
 
 /* What the workers of a process share. */
 struct shutdown_shared {
-    uint32_t workers;
+    uint32_t entrants;   /* workers and front ends */
     uint64_t timeout_ns; /* 0: no limit */
     atomic_bool draining;
     _Atomic uint32_t reports;
@@ -82,5 +83,16 @@ bool shutdown_withdraw_report(struct shutdown *shutdown);
 
 /* Returns whether all workers have reported. */
 bool shutdown_is_complete(const struct shutdown *shutdown);
+
+/* Adds a report. Returns true if all have reported now: the caller wakes the others. */
+static inline bool shutdown_add_report(struct shutdown_shared *shared)
+{
+    return atomic_fetch_add(&shared->reports, 1) + 1 == shared->entrants;
+}
+
+static inline bool shutdown_all_reported(const struct shutdown_shared *shared)
+{
+    return atomic_load(&shared->reports) == shared->entrants;
+}
 
 #endif

@@ -54,16 +54,16 @@ uint32_t slots_take(struct slots *slots)
     return slots->count++;
 }
 
-void slots_set(struct slots *slots, uint32_t slot, struct connection *connection)
+void slots_set(struct slots *slots, uint32_t slot, void *client)
 {
-    *slots_value_of(slots, slot) = (uint64_t)(uintptr_t)connection;
+    *slots_value_of(slots, slot) = (uint64_t)(uintptr_t)client;
 }
 
-struct connection *slots_at(const struct slots *slots, uint32_t slot)
+void *slots_at(const struct slots *slots, uint32_t slot)
 {
     uint64_t value = *slots_value_of(slots, slot);
 
-    return value & 1 ? NULL : (struct connection *)(uintptr_t)value;
+    return value & 1 ? NULL : (void *)(uintptr_t)value;
 }
 
 void slots_retire(struct slots *slots, uint32_t slot)

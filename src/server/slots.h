@@ -1,6 +1,7 @@
 /*
- * The connections of one worker by slot. The slot is part of the connection's id (see
- * server/connection_id.h), so that an effect finds its connection.
+ * The clients of one thread by slot: the connections of a worker, or the sessions of the HTTP front
+ * end. The slot is part of the client's id (see server/connection_id.h), so that an effect finds
+ * its client.
  *
  * A slot of a freed connection is not used again before all effects are taken that were in the
  * mailbox when the connection was freed: all effects in the mailbox for one slot are for one
@@ -16,8 +17,6 @@
 enum {
     SLOT_NONE = CONNECTION_ID_SLOTS
 };
-
-struct connection;
 
 struct slots {
     struct segments values; /* the connection's address, or the next slot of a chain */
@@ -37,10 +36,10 @@ void slots_free(struct slots *slots);
 /* Returns a free slot with room for its effects in the mailbox; SLOT_NONE if memory is short. */
 uint32_t slots_take(struct slots *slots);
 
-void slots_set(struct slots *slots, uint32_t slot, struct connection *connection);
+void slots_set(struct slots *slots, uint32_t slot, void *client);
 
 /* Returns the connection in `slot`, or NULL. */
-struct connection *slots_at(const struct slots *slots, uint32_t slot);
+void *slots_at(const struct slots *slots, uint32_t slot);
 
 /* The slot has no connection any more, or never had one. */
 void slots_retire(struct slots *slots, uint32_t slot);

@@ -37,6 +37,7 @@ struct stripes {
     uint32_t stripe_count;
     uint32_t stripe_shift; /* of a hash, to its stripe; 64: there is one stripe */
     uint32_t worker_count;
+    uint32_t entrant_count; /* workers, and front ends behind them */
     struct stripe *stripe;
     struct sleeper *sleeper;
     _Atomic uint32_t walks; /* a bit for the number of each walk that runs */
@@ -386,8 +387,8 @@ static uint64_t stripes_earliest_deadline(struct stripes *stripes, uint32_t work
 uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_ns)
 {
     until_ns = stripes_earliest_deadline(stripes, worker, until_ns);
-    /* No other worker can make a deadline earlier. */
-    if (stripes_single_worker(stripes))
+    /* No other thread can make a deadline earlier. */
+    if (stripes->entrant_count == 1)
         return until_ns;
     for (;;) {
         uint64_t again_ns;
@@ -402,7 +403,7 @@ uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_
 
 void stripes_awake(struct stripes *stripes, uint32_t worker)
 {
-    if (!stripes_single_worker(stripes))
+    if (stripes->entrant_count > 1)
         atomic_store_explicit(&stripes->sleeper[worker].until_ns, 0, memory_order_relaxed);
 }
 
@@ -483,11 +484,12 @@ struct stripes *stripes_create(const struct stripes_options *options)
     struct stripes *stripes = stripes_allocate(&options->memory, sizeof(*stripes));
     uint32_t count = stripes_count_for(options->workers);
 
-    assert(options->workers >= 1 && options->workers <= WORKERS_MAX);
+    assert(options->workers >= 1 && options->workers + options->front_ends <= ENTRANTS_MAX);
     if (!stripes)
         return NULL;
     stripes->memory = options->memory;
     stripes->worker_count = options->workers;
+    stripes->entrant_count = options->workers + options->front_ends;
     stripes->stripe_shift = 64 - (uint32_t)__builtin_ctz(count);
     lock_budget_init(&stripes->budget, options->states_max, options->claims_max, count);
     if (options->claims_batch)
@@ -497,13 +499,13 @@ struct stripes *stripes_create(const struct stripes_options *options)
                 options->fence_ceiling ? options->fence_ceiling : FENCES_UNLIMITED);
     entropy_fill(stripes->hash_key, sizeof(stripes->hash_key));
     stripes->sleeper =
-        stripes_allocate(&stripes->memory, options->workers * sizeof(*stripes->sleeper));
+        stripes_allocate(&stripes->memory, stripes->entrant_count * sizeof(*stripes->sleeper));
     stripes->stripe = stripes_allocate(&stripes->memory, count * sizeof(*stripes->stripe));
     if (!stripes->sleeper || !stripes->stripe) {
         stripes_destroy(stripes);
         return NULL;
     }
-    for (uint32_t i = 0; i < options->workers; i++)
+    for (uint32_t i = 0; i < stripes->entrant_count; i++)
         mailbox_init(&stripes->sleeper[i].mailbox, &stripes->memory, sizeof(struct stripes_effect));
     for (; stripes->stripe_count < count; stripes->stripe_count++) {
         if (!stripe_init(stripes, stripes->stripe_count, &options->policy)) {
@@ -523,9 +525,9 @@ void stripes_destroy(struct stripes *stripes)
         table_free(&stripes->stripe[i].table);
         pthread_mutex_destroy(&stripes->stripe[i].mutex);
     }
-    for (uint32_t i = 0; stripes->stripe && i < stripes->worker_count; i++)
+    for (uint32_t i = 0; stripes->stripe && i < stripes->entrant_count; i++)
         mailbox_free(&stripes->sleeper[i].mailbox);
     memory_release(&memory, stripes->stripe, allocated * sizeof(*stripes->stripe));
-    memory_release(&memory, stripes->sleeper, stripes->worker_count * sizeof(*stripes->sleeper));
+    memory_release(&memory, stripes->sleeper, stripes->entrant_count * sizeof(*stripes->sleeper));
     memory_release(&memory, stripes, sizeof(*stripes));
 }

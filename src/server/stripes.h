@@ -4,7 +4,7 @@
  * stripe's mutex held, so they arrive in order.
  *
  * Lock order: stripe, then mailbox or log. A thread that holds the mutex of a mailbox or of the log
- * takes no other. No thread holds two stripes. A single worker locks no stripe.
+ * takes no other. No thread holds two stripes. A single worker locks no stripe: see server/gate.h.
  *
  * Each stripe has a home worker, which sleeps until the stripe's next deadline at most. Calls set
  * in `*wake` a bit for each worker that the caller must wake:
@@ -31,7 +31,8 @@ enum {
 struct stripes;
 
 struct stripes_options {
-    uint32_t workers;     /* 1 to WORKERS_MAX; if 1, one thread at a time makes calls */
+    uint32_t workers;     /* 1 to WORKERS_MAX; if 1, one thread at a time makes calls, see gate.h */
+    uint32_t front_ends;  /* other threads with clients; they have the numbers after the workers */
     struct memory memory; /* called from any thread */
     struct lock_policy policy;
     uint64_t states_max;
@@ -58,7 +59,7 @@ struct stripes *stripes_create(const struct stripes_options *options);
 /* No other thread may use the stripes any more. */
 void stripes_destroy(struct stripes *stripes);
 
-/* The mailbox of effects for the connections of `worker`. */
+/* The mailbox of effects for the clients of `worker`, or of a front end. */
 struct mailbox *stripes_mailbox(struct stripes *stripes, uint32_t worker);
 
 /*

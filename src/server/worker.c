@@ -72,7 +72,7 @@ static void worker_report_refusal(void *context, int error)
 
 static void worker_wake_all(struct worker *worker)
 {
-    worker->connections.context.session.wake |= UINT64_MAX >> (64 - worker->shared->count);
+    worker->connections.context.session.wake |= UINT64_MAX >> (64 - worker->shared->entrants);
 }
 
 /* ---- signals ---- */
@@ -232,8 +232,11 @@ static uint64_t worker_deadline(struct worker *worker)
 static void worker_turn(struct worker *worker, bool busy)
 {
     uint64_t until_ns = busy ? 0 : worker_deadline(worker);
-    bool whole = ring_turn(worker->ring, until_ns > worker_now(worker) ? until_ns : 0);
+    bool whole;
 
+    gate_leave(worker->shared->gate);
+    whole = ring_turn(worker->ring, until_ns > worker_now(worker) ? until_ns : 0);
+    gate_enter(worker->shared->gate);
     stripes_awake(worker->shared->stripes, worker->number);
     worker->connections.context.session.now_ns = clock_monotonic_ns();
     if (!whole)
@@ -289,6 +292,7 @@ void worker_run(struct worker *worker)
     };
     bool busy = false;
 
+    gate_enter(worker->shared->gate);
     context->now_ns = clock_monotonic_ns();
     while (!shutdown_is_complete(&worker->shutdown)) {
         uint64_t open = connections_count(connections);
@@ -303,6 +307,7 @@ void worker_run(struct worker *worker)
             worker_wake_all(worker);
     }
     worker_send_last_wakeups(worker);
+    gate_leave(worker->shared->gate);
 }
 
 /* ---- life ---- */

@@ -14,6 +14,7 @@
 #include "server/connection_id.h"
 #include "server/credentials.h"
 #include "server/fence_store.h"
+#include "server/gate.h"
 #include "server/ip_limits.h"
 #include "server/listeners.h"
 #include "server/options.h"
@@ -36,8 +37,10 @@ struct worker_shared {
     struct peers *peers;
     _Atomic uint64_t next_id;     /* connections so far */
     _Atomic uint64_t connections; /* open now */
-    int rings[WORKERS_MAX];       /* worker_ring of each worker */
+    int rings[ENTRANTS_MAX];      /* of each worker, then of the front end */
     uint32_t count;               /* workers */
+    uint32_t entrants;            /* workers and front ends */
+    struct gate *gate;            /* see server/gate.h; NULL: there is none */
     int signals; /* a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which worker 0 reads */
 };
 

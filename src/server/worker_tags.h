@@ -20,10 +20,10 @@ enum worker_tag {
     TAG_SIGNAL = 1,
     TAG_WAKE,
     TAG_FENCES,
-    TAG_HANDED_OVER,                            /* a connection that another worker accepted */
-    TAG_HANDED_OVER_LOCAL,                      /* the same, from a Unix socket */
-    TAG_POKE_FAILED,                            /* of worker 0; those of the other workers follow */
-    TAG_ACCEPT = TAG_POKE_FAILED + WORKERS_MAX, /* on listener 0; those of the others follow */
+    TAG_HANDED_OVER,       /* a connection that another worker accepted */
+    TAG_HANDED_OVER_LOCAL, /* the same, from a Unix socket */
+    TAG_POKE_FAILED,       /* of worker 0; those of the other workers follow */
+    TAG_ACCEPT = TAG_POKE_FAILED + ENTRANTS_MAX, /* on listener 0; those of the others follow */
     TAG_ERA_SHIFT = 8,
     TAG_MASK = (1 << TAG_ERA_SHIFT) - 1,
     TAG_ERAS = CONNECTIONS_TAG_MIN >> TAG_ERA_SHIFT

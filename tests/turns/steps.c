@@ -39,7 +39,7 @@ uint64_t counted_table_walk(struct table *table, uint64_t now_ns, struct lock_wa
                             void *context);
 bool counted_mailbox_post(struct mailbox *mailbox, const void *message);
 uint32_t counted_mailbox_take(struct mailbox *mailbox, void *messages, uint32_t most);
-struct connection *counted_slots_at(const struct slots *slots, uint32_t slot);
+void *counted_slots_at(const struct slots *slots, uint32_t slot);
 bool counted_connection_advance(struct connection_context *context, struct connection *connection);
 void counted_connection_start(struct connection_context *context, struct connection *connection,
                               uint64_t connection_id, uint32_t ip_limit);
@@ -213,7 +213,7 @@ uint32_t counted_mailbox_take(struct mailbox *mailbox, void *messages, uint32_t 
 
 /* ---- connections ---- */
 
-struct connection *counted_slots_at(const struct slots *slots, uint32_t slot)
+void *counted_slots_at(const struct slots *slots, uint32_t slot)
 {
     steps.slots++;
     return slots_at(slots, slot);
