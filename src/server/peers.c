@@ -17,7 +17,7 @@ struct peers_entry {
 enum {
     PEERS_CHUNK_BYTES = 4096, /* of texts */
     PEERS_TEXT_MAX = DFLOCKD_NAME_MAX + 1,
-    PEERS_NO_DESCRIPTOR = (1 << 26) - 1 /* the address is in `addresses` */
+    PEERS_DESCRIPTOR_MASK = (1 << 26) - 1
 };
 
 static_assert((int)SOCKETS_PEER_TEXT_MAX <= (int)PEERS_TEXT_MAX, "a text has room for an address");
@@ -122,7 +122,7 @@ static bool peers_set_entry(struct peers_worker *worker, uint64_t connection_id,
         return false;
     entry = segments_at(&worker->entries, slot);
     entry->number = connection_id_number(connection_id) & ((1ull << 38) - 1);
-    entry->descriptor = (uint64_t)descriptor & PEERS_NO_DESCRIPTOR;
+    entry->descriptor = (uint64_t)descriptor & PEERS_DESCRIPTOR_MASK;
     return true;
 }
 
@@ -140,7 +140,7 @@ bool peers_add_address(struct peers *peers, uint64_t connection_id, const char *
     struct peers_worker *worker = peers_enter(peers, connection_id);
     bool added =
         peers_set_text(worker, &worker->addresses, connection_id, address, strlen(address)) &&
-        peers_set_entry(worker, connection_id, PEERS_NO_DESCRIPTOR);
+        peers_set_entry(worker, connection_id, -1);
 
     peers_leave(worker);
     return added;
@@ -178,17 +178,15 @@ static bool peers_look_up(struct peers *peers, uint64_t connection_id,
     struct peers_worker *worker = peers_enter(peers, connection_id);
     const struct peers_entry *entry = peers_find(worker, connection_id);
     char **name = entry ? peers_text_of(&worker->names, connection_id) : NULL;
+    char **address = entry ? peers_text_of(&worker->addresses, connection_id) : NULL;
 
     peer->name[0] = '\0';
     if (name && *name)
         memcpy(peer->name, *name, strlen(*name) + 1);
     if (entry)
         *descriptor = (int)entry->descriptor;
-    if (entry && entry->descriptor == PEERS_NO_DESCRIPTOR) {
-        const char *address = *peers_text_of(&worker->addresses, connection_id);
-
-        memcpy(peer->address, address, strlen(address) + 1);
-    }
+    if (address && *address)
+        memcpy(peer->address, *address, strlen(*address) + 1);
     peers_leave(worker);
     return entry != NULL;
 }
@@ -202,8 +200,7 @@ void peers_describe(struct peers *peers, uint64_t connection_id, struct peer_des
     int descriptor;
 
     peer->address[0] = '\0';
-    if (!peers_look_up(peers, connection_id, peer, &descriptor) ||
-        descriptor == PEERS_NO_DESCRIPTOR)
+    if (!peers_look_up(peers, connection_id, peer, &descriptor) || peer->address[0])
         return;
     sockets_describe_peer(descriptor, peer->address);
     if (!peers_look_up(peers, connection_id, peer, &descriptor))
