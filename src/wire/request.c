@@ -102,14 +102,14 @@ static enum dflockd_command request_basic_command(enum dflockd_command command)
     return command == DFLOCKD_ENQUEUE_SHARED ? DFLOCKD_ENQUEUE : command;
 }
 
-static bool request_key_valid(struct slice key)
+bool request_key_valid(struct slice key)
 {
     if (key.length == 0 || key.length > DFLOCKD_KEY_MAX)
         return false;
     for (uint32_t at = 0; (at = request_find_low(key, at)) < key.length; at++) {
         uint8_t byte = key.bytes[at];
 
-        if (byte == ' ' || byte == '\t' || byte == '\r')
+        if (byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n')
             return false;
     }
     return true;

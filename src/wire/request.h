@@ -55,6 +55,11 @@ struct request_frame {
  */
 struct request_frame request_read(const uint8_t *bytes, size_t length, struct request *request);
 
+/*
+ * Returns whether `key` has 1 to DFLOCKD_KEY_MAX bytes, and no space, tab, '\r' or '\n'.
+ */
+bool request_key_valid(struct slice key);
+
 /* Returns whether `command` has a key that is a semaphore. */
 static inline bool command_of_semaphores(enum dflockd_command command)
 {
