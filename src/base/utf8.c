@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 uint32_t utf8_length(const uint8_t *bytes, uint32_t length)
 {
     uint8_t lead = bytes[0];
@@ -62,4 +64,25 @@ bool utf8_is_printable(const uint8_t *bytes, uint32_t length)
             return false;
     }
     return true;
+}
+
+bool utf8_copy_printable(char *to, uint32_t size, const uint8_t *bytes, uint32_t length)
+{
+    uint32_t count = 0;
+
+    while (length > 0) {
+        uint32_t sequence = utf8_length(bytes, length);
+        bool printable = sequence > 0 && utf8_is_printable(bytes, sequence);
+        uint32_t added = printable ? sequence : 1;
+
+        if (added > size - 1 - count)
+            break;
+        memcpy(to + count, printable ? bytes : (const uint8_t *)"?", added);
+        count += added;
+        sequence += sequence == 0;
+        bytes += sequence;
+        length -= sequence;
+    }
+    to[count] = '\0';
+    return length == 0;
 }

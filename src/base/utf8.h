@@ -19,4 +19,11 @@ uint32_t utf8_length(const uint8_t *bytes, uint32_t length);
  */
 bool utf8_is_printable(const uint8_t *bytes, uint32_t length);
 
+/*
+ * Copies `bytes` as text that may be shown, with a 0 at its end: each byte that is not UTF-8 and
+ * each sequence that is not printable becomes a '?'. `to` has `size` bytes, at least 1. Returns
+ * whether everything had room.
+ */
+bool utf8_copy_printable(char *to, uint32_t size, const uint8_t *bytes, uint32_t length);
+
 #endif

@@ -110,7 +110,15 @@ check_liburing()
     report "only src/os/ring.c includes liburing.h" "$work/problems"
 }
 
-echo 1..14
+# check_microhttpd: libmicrohttpd calls these files only.
+check_microhttpd()
+{
+    grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"]microhttpd' include src |
+        grep -vE '^src/http/(http|exchange)\.[ch]:' >"$work/problems"
+    report "only http and exchange of src/http include microhttpd.h" "$work/problems"
+}
+
+echo 1..16
 compile base
 for folder in lock wire; do
     compile $folder
@@ -129,5 +137,7 @@ check_includes wire base
 check_includes os base
 check_includes server base lock wire os
 check_includes client base os
+check_includes http base lock wire os server
 check_liburing
+check_microhttpd
 [ "$failures" -eq 0 ]

@@ -24,7 +24,8 @@ endif
 CFLAGS   += -std=c17 -g $(OPTIMISE) $(WARNINGS) $(HARDENED) -pthread
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Isrc
 LDFLAGS  += -pie -Wl,-z,relro,-z,now,-z,noexecstack
-LDLIBS    = -luring -lsodium -lgnutls $(ALLOCATOR)
+# dflockd-bench and some tests do not use all of them.
+LDLIBS    = -Wl,--as-needed -luring -lsodium -lgnutls -lmicrohttpd -ljansson $(ALLOCATOR)
 
 $(BUILD)/%.o: %.c $(MAKEFILES_USED)
 	@mkdir -p $(@D)

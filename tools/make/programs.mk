@@ -2,7 +2,7 @@
 
 .PHONY: perf
 
-SOURCES = $(foreach part,base lock wire os server,$(sort $(wildcard src/$(part)/*.c)))
+SOURCES = $(foreach part,base lock wire os server http,$(sort $(wildcard src/$(part)/*.c)))
 OBJECTS = $(SOURCES:%.c=$(BUILD)/%.o)
 # The server without main, for tests.
 LIBRARY = $(filter-out $(BUILD)/src/server/main.o,$(OBJECTS))
