@@ -1,12 +1,12 @@
 #include "http/body.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/utf8.h"
 #include "dflockd/protocol.h"
+#include "http/fields.h"
 #include "wire/hex.h"
 
 enum {
@@ -32,140 +32,130 @@ enum {
 
 /* ---- details ---- */
 
-static bool body_fail(char detail[BODY_DETAIL_MAX], const char *problem)
-{
-    snprintf(detail, BODY_DETAIL_MAX, "%s", problem);
-    return false;
-}
-
 static bool body_fail_field(char detail[BODY_DETAIL_MAX], const char *name, const char *problem)
 {
     snprintf(detail, BODY_DETAIL_MAX, "%s: %s", name, problem);
     return false;
 }
 
-static bool body_fail_unknown(char detail[BODY_DETAIL_MAX], const char *name)
+static bool body_fail_unknown(char detail[BODY_DETAIL_MAX], const struct fields_text *name)
 {
     char shown[BODY_ECHO_MAX + 1];
-    bool whole =
-        utf8_copy_printable(shown, sizeof(shown), (const uint8_t *)name, (uint32_t)strlen(name));
+    bool whole = utf8_copy_printable(shown, sizeof(shown), name->bytes, name->length);
 
-    snprintf(detail, BODY_DETAIL_MAX, "unknown field '%s%s'", shown, whole ? "" : "...");
+    snprintf(detail, BODY_DETAIL_MAX, "unknown field '%s%s'", shown,
+             whole && !name->cut ? "" : "...");
     return false;
 }
 
 /* ---- values ---- */
 
-static bool body_read_number(const json_t *value, const char *name, uint64_t least, uint64_t most,
-                             uint64_t *number, char detail[BODY_DETAIL_MAX])
+static bool body_text_is(const struct fields_text *text, const char *word)
 {
-    json_int_t given = json_integer_value(value);
+    return text->length == strlen(word) && !text->cut &&
+           memcmp(text->bytes, word, text->length) == 0;
+}
 
-    if (!json_is_integer(value) || given < (json_int_t)least || given > (json_int_t)most) {
+static bool body_read_number(const struct field *field, const char *name, uint64_t least,
+                             uint64_t most, uint64_t *number, char detail[BODY_DETAIL_MAX])
+{
+    bool below = field->negative && field->number > 0;
+
+    if (field->type != FIELDS_WHOLE || below || field->number < least || field->number > most) {
         snprintf(detail, BODY_DETAIL_MAX, "%s: must be a whole number from %" PRIu64 " to %" PRIu64,
                  name, least, most);
         return false;
     }
-    *number = (uint64_t)given;
+    *number = field->number;
     return true;
 }
 
-static bool body_read_seconds(const json_t *value, const char *name, uint64_t *seconds,
+static bool body_read_seconds(const struct field *field, const char *name, uint64_t *seconds,
                               char detail[BODY_DETAIL_MAX])
 {
-    return body_read_number(value, name, 0, DFLOCKD_SECONDS_MAX, seconds, detail);
+    return body_read_number(field, name, 0, DFLOCKD_SECONDS_MAX, seconds, detail);
 }
 
-static bool body_read_limit(const json_t *value, const char *name, struct body *body,
+static bool body_read_limit(const struct field *field, const char *name, struct body *body,
                             char detail[BODY_DETAIL_MAX])
 {
     uint64_t limit;
 
-    if (!body_read_number(value, name, 1, DFLOCKD_LIMIT_MAX, &limit, detail))
+    if (!body_read_number(field, name, 1, DFLOCKD_LIMIT_MAX, &limit, detail))
         return false;
     body->limit = (uint32_t)limit;
     return true;
 }
 
-static bool body_read_token(const json_t *value, const char *name, struct body *body,
+static bool body_read_token(const struct field *field, const char *name, struct body *body,
                             char detail[BODY_DETAIL_MAX])
 {
-    const uint8_t *digits = (const uint8_t *)json_string_value(value);
+    const uint8_t *digits = field->text.bytes;
 
-    if (json_string_length(value) != DFLOCKD_TOKEN_LENGTH || !hex_read(digits, &body->fence) ||
-        !hex_read(digits + HEX_DIGITS, &body->salt))
+    if (field->type != FIELDS_STRING || field->text.length != DFLOCKD_TOKEN_LENGTH ||
+        !hex_read(digits, &body->fence) || !hex_read(digits + HEX_DIGITS, &body->salt))
         return body_fail_field(detail, name, "must be 32 lower-case hexadecimal digits");
     return true;
 }
 
-static bool body_read_fence(const json_t *value, const char *name, struct body *body,
+static bool body_read_fence(const struct field *field, const char *name, struct body *body,
                             char detail[BODY_DETAIL_MAX])
 {
-    const uint8_t *digits = (const uint8_t *)json_string_value(value);
-
-    if (json_string_length(value) != HEX_DIGITS || !hex_read(digits, &body->fence))
+    if (field->type != FIELDS_STRING || field->text.length != HEX_DIGITS ||
+        !hex_read(field->text.bytes, &body->fence))
         return body_fail_field(detail, name, "must be 16 lower-case hexadecimal digits");
     return true;
 }
 
-static bool body_read_mode(const json_t *value, const char *name, struct body *body,
+static bool body_read_mode(const struct field *field, const char *name, struct body *body,
                            char detail[BODY_DETAIL_MAX])
 {
-    const char *mode = json_string_value(value);
+    bool string = field->type == FIELDS_STRING;
 
-    body->shared = mode && strcmp(mode, "shared") == 0;
-    if (!body->shared && (!mode || strcmp(mode, "exclusive") != 0))
+    body->shared = string && body_text_is(&field->text, "shared");
+    if (!body->shared && !(string && body_text_is(&field->text, "exclusive")))
         return body_fail_field(detail, name, "must be 'exclusive' or 'shared'");
     return true;
 }
 
-static bool body_read_value(struct body *body, const struct body_rule *rule, const json_t *value,
-                            char detail[BODY_DETAIL_MAX])
+static bool body_read_value(struct body *body, const struct body_rule *rule,
+                            const struct field *field, char detail[BODY_DETAIL_MAX])
 {
-    body->present |= rule->field;
     switch (rule->field) {
     case BODY_ACQUIRE_TIMEOUT:
     case BODY_TIMEOUT:
-        return body_read_seconds(value, rule->name, &body->timeout_s, detail);
+        return body_read_seconds(field, rule->name, &body->timeout_s, detail);
     case BODY_LEASE:
-        return body_read_seconds(value, rule->name, &body->lease_s, detail);
+        return body_read_seconds(field, rule->name, &body->lease_s, detail);
     case BODY_LIMIT:
-        return body_read_limit(value, rule->name, body, detail);
+        return body_read_limit(field, rule->name, body, detail);
     case BODY_TOKEN:
-        return body_read_token(value, rule->name, body, detail);
+        return body_read_token(field, rule->name, body, detail);
     case BODY_FENCE:
-        return body_read_fence(value, rule->name, body, detail);
+        return body_read_fence(field, rule->name, body, detail);
     case BODY_MODE:
-        return body_read_mode(value, rule->name, body, detail);
+        return body_read_mode(field, rule->name, body, detail);
     }
     return false;
 }
 
 /* ---- objects ---- */
 
-/* Returns the rule of an allowed field, or NULL. */
-static const struct body_rule *body_find_rule(unsigned allowed, const char *name)
+static bool body_read_field(struct body *body, unsigned allowed, const struct field *field,
+                            char detail[BODY_DETAIL_MAX])
 {
-    for (uint32_t i = 0; i < BODY_RULES; i++) {
-        if (body_rules[i].field & allowed && strcmp(body_rules[i].name, name) == 0)
-            return &body_rules[i];
-    }
-    return NULL;
-}
+    const struct body_rule *rule = NULL;
 
-static bool body_read_fields(struct body *body, unsigned allowed, json_t *object,
-                             char detail[BODY_DETAIL_MAX])
-{
-    for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
-        const char *name = json_object_iter_key(at);
-        const struct body_rule *rule = body_find_rule(allowed, name);
-
-        if (!rule)
-            return body_fail_unknown(detail, name);
-        if (!body_read_value(body, rule, json_object_iter_value(at), detail))
-            return false;
+    for (uint32_t i = 0; i < BODY_RULES && !rule; i++) {
+        if (body_rules[i].field & allowed && body_text_is(&field->name, body_rules[i].name))
+            rule = &body_rules[i];
     }
-    return true;
+    if (!rule)
+        return body_fail_unknown(detail, &field->name);
+    if (body->present & rule->field)
+        return body_fail_field(detail, rule->name, "given twice");
+    body->present |= rule->field;
+    return body_read_value(body, rule, field, detail);
 }
 
 static bool body_check_required(unsigned missing, char detail[BODY_DETAIL_MAX])
@@ -177,48 +167,27 @@ static bool body_check_required(unsigned missing, char detail[BODY_DETAIL_MAX])
     return true;
 }
 
-static const char *body_problem(const json_error_t *error)
-{
-    switch (json_error_code(error)) {
-    case json_error_out_of_memory:
-        return "not enough memory";
-    case json_error_duplicate_key:
-        return "a field is given twice";
-    case json_error_numeric_overflow:
-        return "a number is too large";
-    case json_error_invalid_utf8:
-        return "not UTF-8";
-    case json_error_end_of_input_expected:
-        return "there are bytes after the JSON object";
-    default:
-        return "not JSON";
-    }
-}
-
 bool body_parse(struct body *body, unsigned allowed, unsigned required, const uint8_t *bytes,
                 size_t length, char detail[BODY_DETAIL_MAX])
 {
-    json_error_t error;
-    json_t *object;
-    bool valid;
+    enum fields_result result;
+    struct fields fields;
+    struct field field;
 
     memset(body, 0, sizeof(*body));
     if (length == 0)
         return body_check_required(required, detail);
-    /* jansson 2.14 ignores a NUL after a number. */
-    if (memchr(bytes, '\0', length))
-        return body_fail(detail, "not JSON");
-    object =
-        json_loadb((const char *)bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!object)
-        return body_fail(detail, body_problem(&error));
-    if (!json_is_object(object))
-        valid = body_fail(detail, "not a JSON object");
-    else
-        valid = body_read_fields(body, allowed, object, detail) &&
-                body_check_required(required & ~body->present, detail);
-    json_decref(object);
-    return valid;
+    fields_init(&fields, bytes, length);
+    while ((result = fields_read(&fields, &field)) == FIELDS_NEXT) {
+        if (!body_read_field(body, allowed, &field, detail))
+            return false;
+    }
+    if (result == FIELDS_WRONG) {
+        snprintf(detail, BODY_DETAIL_MAX, "%s, at byte %zu", fields.problem,
+                 (size_t)(fields.at - fields.start) + 1);
+        return false;
+    }
+    return body_check_required(required & ~body->present, detail);
 }
 
 void body_fields(const struct route *route, unsigned *allowed, unsigned *required)

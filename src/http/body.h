@@ -1,5 +1,5 @@
 /*
- * The bodies of HTTP requests: JSON objects with a few fields. Pure but for jansson's memory.
+ * The bodies of HTTP requests: JSON objects with a few fields. Pure.
  */
 #ifndef HTTP_BODY_H
 #define HTTP_BODY_H

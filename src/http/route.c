@@ -75,19 +75,18 @@ static const char *route_path_of(const char *path)
  */
 static bool route_matches(const char *pattern, const char *path, struct slice *segment)
 {
-    size_t fixed = strcspn(pattern, "{");
-    size_t length;
+    const char *end;
 
-    if (strncmp(pattern, path, fixed) != 0)
+    for (; *pattern != '{'; pattern++, path++) {
+        if (*pattern != *path)
+            return false;
+        if (*pattern == '\0')
+            return true;
+    }
+    end = strchrnul(path, '/');
+    if (end == path || strcmp(strchr(pattern, '}') + 1, end) != 0)
         return false;
-    if (pattern[fixed] == '\0')
-        return path[fixed] == '\0';
-    path += fixed;
-    length = strcspn(path, "/");
-    pattern = strchr(pattern + fixed, '}') + 1;
-    if (length == 0 || strcmp(pattern, path + length) != 0)
-        return false;
-    *segment = (struct slice){.bytes = (const uint8_t *)path, .length = (uint32_t)length};
+    *segment = (struct slice){.bytes = (const uint8_t *)path, .length = (uint32_t)(end - path)};
     return true;
 }
 

@@ -286,7 +286,7 @@ static void other_json_is_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        assert_refused(texts[i], "not a JSON object");
+        assert_refused(texts[i], "not a JSON object, at byte 1");
 }
 
 static void text_that_is_not_json_is_refused(void **state)
@@ -341,10 +341,12 @@ static void text_that_is_not_json_is_refused(void **state)
         if (parse(ALL, 0, texts[i]))
             fail_msg("%s: parsed", texts[i]);
     }
-    assert_refused("{\"limit\":1,\"limit\":1}", "a field is given twice");
-    assert_refused("{} x", "there are bytes after the JSON object");
-    assert_refused("{\"limit\":1", "not JSON");
-    assert_refused("{\"mode\":\"\xff\"}", "not UTF-8");
+    assert_refused("{\"limit\":1,\"limit\":1}", "limit: given twice");
+    assert_refused("{\"limit\":1,\"limi\\u0074\":2}", "limit: given twice");
+    assert_refused("{} x", "more after the JSON object, at byte 4");
+    assert_refused("{\"limit\":1", "not JSON, at byte 11");
+    assert_refused("{\"limit\":tru}", "not JSON, at byte 10");
+    assert_refused("{\"mode\":\"\xff\"}", "not UTF-8, at byte 10");
 }
 
 static void nul_bytes_are_refused(void **state)
@@ -366,6 +368,77 @@ static void nul_bytes_are_refused(void **state)
     assert_false(parse(ALL, 0, "{\"limit\\u0000\":1}"));
 }
 
+static void nested_values_are_refused(void **state)
+{
+    static const char *const values[] = {"[]", "{}", "[1", "{", "[[[[[[[["};
+    char text[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        snprintf(text, sizeof(text), "{\"limit\":%s", values[i]);
+        assert_refused(text, "limit: must be a whole number from 1 to 1048576");
+        snprintf(text, sizeof(text), "{\"token\":%s", values[i]);
+        assert_refused(text, "token: must be 32 lower-case hexadecimal digits");
+        snprintf(text, sizeof(text), "{\"mode\":%s", values[i]);
+        assert_refused(text, "mode: must be 'exclusive' or 'shared'");
+        snprintf(text, sizeof(text), "{\"x\":%s", values[i]);
+        assert_refused(text, "unknown field 'x'");
+    }
+}
+
+/* Parses `start`, as much of `part` as a body may have, and `end`. */
+static bool parse_filled(const char *start, const char *part, const char *end)
+{
+    size_t part_length = strlen(part);
+    size_t length = strlen(start);
+    char *text = malloc(BODY_MAX + 1);
+    bool valid;
+
+    memcpy(text, start, length);
+    while (length + part_length + strlen(end) <= BODY_MAX) {
+        memcpy(text + length, part, part_length);
+        length += part_length;
+    }
+    memcpy(text + length, end, strlen(end));
+    valid = parse_bytes(ALL, 0, text, length + strlen(end));
+    free(text);
+    return valid;
+}
+
+static void long_bodies_are_parsed(void **state)
+{
+    (void)state;
+    assert_true(parse_filled("{", " ", "\"limit\":7}"));
+    assert_int_equal(parsed.limit, 7);
+    assert_true(parse_filled("{\"limit\":7}", "\n", "\t"));
+    assert_false(parse_filled("{\"limit\":7}", "\n", "x"));
+    assert_false(parse_filled("{\"limit\":7", "0", "}"));
+    assert_string_equal(detail, "limit: must be a whole number from 1 to 1048576");
+    assert_false(parse_filled("{\"limit\":0.", "0", "}"));
+    assert_false(parse_filled("{\"limit\":1e", "0", "}"));
+    assert_false(parse_filled("{\"token\":\"" TOKEN, "0", "\"}"));
+    assert_string_equal(detail, "token: must be 32 lower-case hexadecimal digits");
+    assert_false(parse_filled("{\"mode\":\"shared", "\\u0000", "\"}"));
+    assert_false(parse_filled("{\"limit", "\xf0\x9f\x98\x80", "\":1}"));
+    assert_string_equal(detail, "unknown field 'limit\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f"
+                                "\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f"
+                                "\x98\x80\xf0\x9f\x98\x80...'");
+    assert_false(parse_filled("", "[", ""));
+    assert_false(parse_filled("{\"limit\":", "[", ""));
+    assert_false(parse_filled("{", "\"limit\":1,", "\"limit\":1}"));
+}
+
+static void a_body_that_is_cut_is_refused(void **state)
+{
+    static const char text[] =
+        "{\"\\u006cimit\":12,\"token\":\"" TOKEN "\",\"mode\":\"\\u0073hared\",\"timeout_s\":0}";
+
+    (void)state;
+    assert_parsed(text);
+    for (size_t length = 1; length < sizeof(text) - 1; length++)
+        assert_false(parse_bytes(ALL, 0, text, length));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +454,9 @@ int main(void)
         cmocka_unit_test(other_json_is_refused),
         cmocka_unit_test(text_that_is_not_json_is_refused),
         cmocka_unit_test(nul_bytes_are_refused),
+        cmocka_unit_test(nested_values_are_refused),
+        cmocka_unit_test(long_bodies_are_parsed),
+        cmocka_unit_test(a_body_that_is_cut_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

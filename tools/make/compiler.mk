@@ -25,7 +25,7 @@ CFLAGS   += -std=c17 -g $(OPTIMISE) $(WARNINGS) $(HARDENED) -pthread
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Isrc
 LDFLAGS  += -pie -Wl,-z,relro,-z,now,-z,noexecstack
 # dflockd-bench and some tests do not use all of them.
-LDLIBS    = -Wl,--as-needed -luring -lsodium -lgnutls -lmicrohttpd -ljansson $(ALLOCATOR)
+LDLIBS    = -Wl,--as-needed -luring -lsodium -lgnutls -lmicrohttpd $(ALLOCATOR)
 
 $(BUILD)/%.o: %.c $(MAKEFILES_USED)
 	@mkdir -p $(@D)
