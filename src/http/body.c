@@ -59,9 +59,8 @@ static bool body_text_is(const struct fields_text *text, const char *word)
 static bool body_read_number(const struct field *field, const char *name, uint64_t least,
                              uint64_t most, uint64_t *number, char detail[BODY_DETAIL_MAX])
 {
-    bool below = field->negative && field->number > 0;
-
-    if (field->type != FIELDS_WHOLE || below || field->number < least || field->number > most) {
+    if (field->type != FIELDS_WHOLE || (field->negative && field->number > 0) ||
+        field->number < least || field->number > most) {
         snprintf(detail, BODY_DETAIL_MAX, "%s: must be a whole number from %" PRIu64 " to %" PRIu64,
                  name, least, most);
         return false;

@@ -28,6 +28,7 @@ struct fields_text {
     uint8_t bytes[FIELDS_TEXT_MAX];
 };
 
+/* Members that the type does not have are not set. */
 struct field {
     struct fields_text name;
     enum fields_type type;

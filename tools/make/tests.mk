@@ -128,6 +128,8 @@ $(BUILD)/tests/faults/dflockd-short-ranges: $(filter-out %/fence_store.o,$(OBJEC
 # Fuzzers. They need clang, and a build of their own. SECONDS=corpus runs the kept corpus once.
 
 FUZZERS    = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+# The server does not use jansson; the fuzzer compares results with it.
+$(BUILD)/tests/fuzz/fuzz_http: LDLIBS += -ljansson
 FUZZ_BUILD = BUILD=build/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined
 
 fuzz:
