@@ -179,7 +179,7 @@ static bool fields_skip_digits(struct fields *fields)
     return fields->at > start;
 }
 
-/* Reads the digits before a fraction. Zeros must not lead. */
+/* Reads the digits before a fraction. A zero does not lead: what follows it must be no digit. */
 static bool fields_read_whole(struct fields *fields, uint64_t *number)
 {
     uint64_t value = 0;
@@ -187,7 +187,7 @@ static bool fields_read_whole(struct fields *fields, uint64_t *number)
     if (fields_peek(fields) == '0') {
         fields->at++;
         *number = 0;
-        return !fields_is_digit(fields_peek(fields));
+        return true;
     }
     if (!fields_is_digit(fields_peek(fields)))
         return false;

@@ -206,6 +206,8 @@ static void seconds_and_limits_are_whole_numbers_in_their_range(void **state)
         "4294967297000",
         "1E2",
         "9223372036854775807",
+        "18446744073709551617",
+        "36893488147419103233",
         "-9223372036854775808",
     };
     char text[256];
@@ -346,6 +348,12 @@ static void text_that_is_not_json_is_refused(void **state)
     assert_refused("{} x", "more after the JSON object, at byte 4");
     assert_refused("{\"limit\":1", "not JSON, at byte 11");
     assert_refused("{\"limit\":tru}", "not JSON, at byte 10");
+    assert_refused("{\"mode\":\"a\nb\"}", "not JSON, at byte 11");
+    assert_refused("{\"mode\":\"a\x1f\"}", "not JSON, at byte 11");
+    assert_refused("{\"timeout_s\":01}", "not JSON, at byte 15");
+    assert_refused("{\"mode\":\"\\ud800\\u0041\"}", "not JSON, at byte 22");
+    assert_refused("{\"mode\":\"\\udc00\"}", "not JSON, at byte 16");
+    assert_refused("{\"mode\":\"\\ud800\"}", "not JSON, at byte 16");
     assert_refused("{\"mode\":\"\xff\"}", "not UTF-8, at byte 10");
 }
 

@@ -130,6 +130,9 @@ static void addresses_do_not_affect_each_other(void **state)
         assert_int_equal(take_all(rate, i), 2);
     for (uint32_t i = 0; i < 1000; i++)
         assert_false(take(rate, i));
+    now_ns += 100 * NS_PER_S;
+    for (uint32_t i = 1000; i-- > 0;)
+        assert_int_equal(take_all(rate, i), 2);
     end(rate);
 }
 
