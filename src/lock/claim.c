@@ -185,6 +185,11 @@ void claim_grant(struct table *table, uint64_t now_ns, struct claim *claim, enum
     claim->salt = token.salt;
     map_insert(&table->tokens, &claim->token_link, mix_hash(&table->mix, token.fence));
     claim->client->holding++;
+    table->counters.grants++;
+    if (!resource_is_lock(resource))
+        table->counters.semaphore_holders++;
+    else if (resource->taken == 0)
+        table->counters.locks_held++;
     if (claim->exclusive) {
         resource->taken = resource->limit;
     } else {
@@ -234,6 +239,7 @@ void claim_deactivate(struct table *table, struct claim *claim)
     if (claim_is(claim, CLAIMS_WAITING)) {
         claim_return_promise(table);
         client->waiting--;
+        --*resource_waiter_counter(table, claim->resource);
     } else {
         client->holding--;
     }

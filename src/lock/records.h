@@ -292,6 +292,20 @@ static inline bool resource_idle(const struct resource *resource)
     return resource->taken == 0 && resource->waiters == 0;
 }
 
+/* Returns whether `stats` and the counters list the resource as a lock. */
+static inline bool resource_is_lock(const struct resource *resource)
+{
+    return resource->kind == LOCK_KIND_LOCK || resource->limit == 1;
+}
+
+/* Returns the counter of the waiters of resources like this one. */
+static inline uint64_t *resource_waiter_counter(struct table *table,
+                                                const struct resource *resource)
+{
+    return resource_is_lock(resource) ? &table->counters.lock_waiters
+                                      : &table->counters.semaphore_waiters;
+}
+
 static inline uint32_t resource_slots_left(const struct resource *resource)
 {
     return (uint32_t)resource->limit - resource->taken;

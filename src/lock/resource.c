@@ -198,6 +198,8 @@ void resource_grant_waiters(struct table *table, uint64_t now_ns, struct resourc
         list_remove(&claim->queue_link);
         resource->waiters--;
         claim->client->waiting--;
+        --*resource_waiter_counter(table, resource);
+        lock_durations_add(&table->counters.waits_granted, claim_waited_ns(claim, now_ns));
         if (claim_is(claim, CLAIMS_BLOCKED)) {
             claim_end_enqueued(table, claim);
             claim_grant(table, now_ns, claim, CLAIM_HELD_BLOCKED);
@@ -231,6 +233,10 @@ static void resource_free_slots(struct table *table, struct claim *claim)
         resource->owner = holders.first ? claim_of_holder(holders.first) : NULL;
         resource->taken = (resource->taken - 1) & LIMIT_MASK;
     }
+    if (!resource_is_lock(resource))
+        table->counters.semaphore_holders--;
+    else if (resource->taken == 0)
+        table->counters.locks_held--;
     claim_deactivate(table, claim);
 }
 
@@ -306,7 +312,7 @@ void resource_remove_lost(struct table *table, struct claim *claim)
     claim_remove(table, claim);
 }
 
-void resource_report_expiry(const struct table *table, const struct claim *claim)
+void resource_report_expiry(struct table *table, uint64_t now_ns, const struct claim *claim)
 {
     const struct resource *resource = claim->resource;
     const struct lock_key key = {
@@ -316,6 +322,9 @@ void resource_report_expiry(const struct table *table, const struct claim *claim
         .hash = resource->link.hash,
     };
 
+    table->counters.leases_ended++;
+    lock_durations_add(&table->counters.late,
+                       now_ns - heap_key(&table->deadlines, &claim->deadline));
     if (table->context.lease_expired)
         table->context.lease_expired(table->context.user_data,
                                      client_connection_id(table, claim->client), &key);
@@ -337,7 +346,7 @@ void resource_lose_grant(struct table *table, uint64_t now_ns, struct claim *cla
 
 void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *claim)
 {
-    resource_report_expiry(table, claim);
+    resource_report_expiry(table, now_ns, claim);
     resource_lose_grant(table, now_ns, claim);
 }
 
@@ -354,6 +363,7 @@ void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *cl
         resource_grant_waiters(table, now_ns, resource, 1);
         return;
     }
+    table->counters.waits_timed_out++;
     resource_remove_waiter(table, now_ns, claim);
     table->context.effect(table->context.user_data, connection_id, &answer);
 }

@@ -72,7 +72,7 @@ void resource_expire_lease(struct table *table, uint64_t now_ns, struct claim *c
  * over: the effect TIMEOUT follows, and the claim is freed. */
 void resource_expire_wait(struct table *table, uint64_t now_ns, struct claim *claim);
 
-/* Reports the end of a lease for the log. */
-void resource_report_expiry(const struct table *table, const struct claim *claim);
+/* Counts the end of a lease, and reports it for the log. */
+void resource_report_expiry(struct table *table, uint64_t now_ns, const struct claim *claim);
 
 #endif

@@ -112,6 +112,8 @@ static struct claim *table_admit(struct table *table, uint64_t now_ns,
         list_push_back(&resource->queue, &claim->queue_link);
         resource->waiters++;
         claim->client->waiting++;
+        table->counters.waits++;
+        ++*resource_waiter_counter(table, resource);
     }
     if (free && mode != WAIT_MODE_ENQUEUE)
         chain_push_back(&claim->client->claims, &claim->client_link);
@@ -186,7 +188,7 @@ static struct lock_answer table_wait(struct table *table, uint64_t now_ns,
     if (claim_is_due(claim))
         resource_grant_waiters(table, now_ns, claim->resource, 1);
     if (claim_is(claim, CLAIMS_HOLDING) && claim_lease_is_over(table, now_ns, claim)) {
-        resource_report_expiry(table, claim);
+        resource_report_expiry(table, now_ns, claim);
         resource_remove_holder(table, now_ns, claim);
         return answer_plain(DFLOCKD_ERROR_LEASE_EXPIRED);
     }
@@ -199,6 +201,7 @@ static struct lock_answer table_wait(struct table *table, uint64_t now_ns,
         return claim_answer(table, DFLOCKD_OK, claim, lease_s);
     }
     if (request->wait_s == 0) {
+        table->counters.waits_timed_out++;
         resource_remove_waiter(table, now_ns, claim);
         return answer_plain(DFLOCKD_TIMEOUT);
     }
@@ -288,6 +291,7 @@ bool table_revoke(struct table *table, uint64_t now_ns, const struct lock_key *k
     if (!claim)
         return false;
     *connection_id = client_connection_id(table, claim->client);
+    table->counters.revocations++;
     resource_lose_grant(table, now_ns, claim);
     return true;
 }
@@ -308,6 +312,7 @@ bool table_cancel(struct table *table, uint64_t now_ns, uint64_t connection_id)
 
     if (!claim || !claim_is(claim, CLAIMS_WAITING))
         return false;
+    table->counters.waits_cancelled++;
     resource_remove_waiter(table, now_ns, claim);
     return true;
 }
@@ -321,6 +326,7 @@ static bool table_leave_queue(struct table *table, uint64_t now_ns, struct claim
     if (claim->state == CLAIM_HELD)
         return false;
     if (claim_is(claim, CLAIMS_WAITING)) {
+        table->counters.waits_cancelled++;
         resource_remove_waiter(table, now_ns, claim);
     } else if (claim->state == CLAIM_LOST) {
         resource_remove_lost(table, claim);
@@ -521,6 +527,7 @@ bool table_init(struct table *table, const struct lock_context *context,
     table->resumption.place = 0;
     table->grants_due = 0;
     table->grants_in_row = 0;
+    table->counters = (struct lock_counters){0};
     table->claims_room = budget->claims_max ? 0 : UINT32_MAX;
     table->claims_spare = budget->claims_max ? 2 * (budget->claims_batch - 1) : UINT32_MAX;
     list_init(&table->idle);

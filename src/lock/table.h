@@ -32,6 +32,7 @@
 #include "base/mix.h"
 #include "base/pool.h"
 #include "dflockd/protocol.h"
+#include "lock/counters.h"
 
 /* The sizes of resource records, in bytes: a fixed part and the key. */
 enum {
@@ -183,6 +184,7 @@ struct table {
     struct pool resource_pools[RESOURCE_SIZES];
     struct pool claim_pools[TABLE_CLAIM_POOLS];
     struct pool client_pool;
+    struct lock_counters counters;
 };
 
 /* Sets the caps. `tables` share the budget; `claims_max` 0: no limit. */

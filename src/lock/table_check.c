@@ -16,6 +16,7 @@ struct table_counts {
     uint64_t resource_holders;
     uint64_t resource_waiters;
     uint64_t resource_lost;
+    struct lock_counters now; /* its members for the present */
 };
 
 static void table_check_that(struct table_counts *counts, bool holds, const char *problem)
@@ -88,6 +89,10 @@ static void table_check_holders(struct table_counts *counts, const struct resour
     }
     table_check_that(counts, taken == resource->taken, "taken slots miscounted");
     counts->resource_holders += resource_holder_count(resource);
+    if (resource_is_lock(resource))
+        counts->now.locks_held += resource->taken > 0;
+    else
+        counts->now.semaphore_holders += resource_holder_count(resource);
 }
 
 static void table_check_lost(struct table_counts *counts, const struct resource *resource)
@@ -112,6 +117,10 @@ static void table_check_resource(void *context, struct map_link *link)
     table_check_that(counts, resource->limit > 0, "a resource has no slots");
     table_check_that(counts, resource->taken <= resource->limit, "more slots are taken than exist");
     counts->resource_waiters += resource->waiters;
+    if (resource_is_lock(resource))
+        counts->now.lock_waiters += resource->waiters;
+    else
+        counts->now.semaphore_waiters += resource->waiters;
     table_check_lost(counts, resource);
     if (resource_idle(resource)) {
         table_check_that(counts, list_linked(&resource->idle_link),
@@ -197,6 +206,31 @@ static void table_check_client(void *context, struct map_link *link)
     table_check_that(counts, holding == client->holding, "a client's held claims miscounted");
 }
 
+static void table_check_counters(struct table_counts *counts)
+{
+    const struct lock_counters *counters = &counts->table->counters;
+
+    table_check_that(counts, counters->locks_held == counts->now.locks_held,
+                     "the counter of held locks is wrong");
+    table_check_that(counts, counters->lock_waiters == counts->now.lock_waiters,
+                     "the counter of lock waiters is wrong");
+    table_check_that(counts, counters->semaphore_holders == counts->now.semaphore_holders,
+                     "the counter of semaphore holders is wrong");
+    table_check_that(counts, counters->semaphore_waiters == counts->now.semaphore_waiters,
+                     "the counter of semaphore waiters is wrong");
+    table_check_that(counts,
+                     counters->waits == lock_durations_count(&counters->waits_granted) +
+                                            counters->waits_timed_out + counters->waits_cancelled +
+                                            counts->waiting,
+                     "the waits that began and those that ended do not match");
+    table_check_that(counts, counters->leases_ended == lock_durations_count(&counters->late),
+                     "an ended lease is missing in the histogram");
+    table_check_that(counts,
+                     counters->grants >=
+                         counts->holding + counters->leases_ended + counters->revocations,
+                     "more grants ended or hold than were made");
+}
+
 bool table_check(const struct table *table, const char **problem)
 {
     struct table_counts counts = {.table = table};
@@ -250,6 +284,7 @@ bool table_check(const struct table *table, const char **problem)
     table_check_that(&counts, table->resources.count <= atomic_load(&table->budget->used),
                      "more states than the budget knows");
     table_check_that(&counts, heap_valid(&table->deadlines), "deadlines out of order");
+    table_check_counters(&counts);
     *problem = counts.problem;
     return !counts.problem;
 }

@@ -407,6 +407,18 @@ void stripes_awake(struct stripes *stripes, uint32_t worker)
         atomic_store_explicit(&stripes->sleeper[worker].until_ns, 0, memory_order_relaxed);
 }
 
+void stripes_counters(struct stripes *stripes, struct lock_counters *sum)
+{
+    *sum = (struct lock_counters){0};
+    for (uint32_t i = 0; i < stripes->stripe_count; i++) {
+        struct stripe *stripe = &stripes->stripe[i];
+
+        stripe_lock(stripe);
+        lock_counters_add(sum, &stripe->table.counters);
+        stripe_unlock(stripe);
+    }
+}
+
 bool stripes_check(struct stripes *stripes, const char **problem)
 {
     bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;

@@ -134,6 +134,13 @@ void stripes_expire(struct stripes *stripes, uint64_t now_ns, uint32_t worker, u
 uint64_t stripes_sleep(struct stripes *stripes, uint32_t worker, uint64_t until_ns);
 void stripes_awake(struct stripes *stripes, uint32_t worker);
 
+/*
+ * Sets `*sum` to the sum of all tables' counters. Takes the mutex of each stripe in turn, so that
+ * the numbers of different stripes may be of slightly different times; walks no table. For any
+ * thread; with a single worker the caller is inside its gate.
+ */
+void stripes_counters(struct stripes *stripes, struct lock_counters *sum);
+
 /* As table_check, for all stripes. No other thread may make calls. */
 bool stripes_check(struct stripes *stripes, const char **problem);
 

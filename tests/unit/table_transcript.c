@@ -364,6 +364,53 @@ static void play_room(struct player *player)
     player_expect(player, actual);
 }
 
+/* The buckets of a histogram that are not 0, as BUCKET:COUNT. */
+static size_t player_put_durations(char *to, size_t size, const char *name,
+                                   const struct lock_durations *durations)
+{
+    size_t length = 0;
+
+    for (int i = 0; i <= LOCK_DURATION_BOUNDS; i++) {
+        if (durations->buckets[i] > 0)
+            length += (size_t)snprintf(to + length, size - length, ", %s %d:%llu", name, i,
+                                       (unsigned long long)durations->buckets[i]);
+    }
+    return length;
+}
+
+static void play_count(struct player *player)
+{
+    const struct lock_counters *counters = &player->fixture.table.counters;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } list[] = {
+        {"grants", counters->grants},
+        {"ended", counters->leases_ended},
+        {"revoked", counters->revocations},
+        {"waits", counters->waits},
+        {"timeouts", counters->waits_timed_out},
+        {"cancelled", counters->waits_cancelled},
+        {"locks", counters->locks_held},
+        {"lock-waiters", counters->lock_waiters},
+        {"holders", counters->semaphore_holders},
+        {"waiters", counters->semaphore_waiters},
+    };
+    char actual[512] = ", none";
+    size_t length = 0;
+
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        if (list[i].value > 0)
+            length += (size_t)snprintf(actual + length, sizeof(actual) - length, ", %s %llu",
+                                       list[i].name, (unsigned long long)list[i].value);
+    }
+    length +=
+        player_put_durations(actual + length, sizeof(actual) - length, "late", &counters->late);
+    player_put_durations(actual + length, sizeof(actual) - length, "waited",
+                         &counters->waits_granted);
+    player_expect(player, actual + 2);
+}
+
 static void play_time(struct player *player)
 {
     struct fixture *fixture = &player->fixture;
@@ -393,8 +440,9 @@ static void play_line(struct player *player, const char *line)
         const char *word;
         void (*play)(struct player *player);
     } lines[] = {
-        {"at", play_time}, {"late", play_time},   {"deadline", play_deadline}, {"used", play_used},
-        {"see", play_see}, {"order", play_order}, {"room", play_room},         {"stop", play_stop},
+        {"at", play_time},   {"late", play_time}, {"deadline", play_deadline},
+        {"used", play_used}, {"see", play_see},   {"order", play_order},
+        {"room", play_room}, {"stop", play_stop}, {"count", play_count},
     };
 
     player_split(player, line);

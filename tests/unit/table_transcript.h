@@ -17,6 +17,7 @@
  *   1 leases = yes           client 1 holds a lease
  *   room = 2                 claims that the table may have
  *   deadline = 30 | none     used = 2                           order a b: their fences rise
+ *   count = grants 2, locks 1   the counters that are not 0, see play_count
  *   see lock k = 1 1 0 2 30 0   limit, holders, waiters, owner, lease left, idle time
  *   see lock k = none        the key does not exist
  *
