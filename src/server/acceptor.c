@@ -59,8 +59,10 @@ void acceptor_admit(struct acceptor *acceptor, uint64_t now_ns, int descriptor, 
     if (atomic_fetch_add_explicit(options->open, 1, memory_order_relaxed) >= max && max > 0) {
         acceptor_log_refusal(now_ns, descriptor, LOG_EVENT_MAX_CONNECTIONS);
     } else if (acceptor_count_address(acceptor, now_ns, descriptor, local, &ip_limit)) {
-        if (connections_open(options->connections, descriptor, ip_limit))
+        if (connections_open(options->connections, descriptor, ip_limit)) {
+            metrics_count(&options->connections->context.session.metrics->connections);
             return;
+        }
         if (ip_limit != IP_LIMITS_NONE)
             ip_limits_leave(options->ip_limits, ip_limit);
         acceptor_log_refusal(now_ns, descriptor, LOG_EVENT_NO_ROOM);

@@ -400,6 +400,7 @@ bool connection_continue_handshake(struct connection_context *context,
         return false;
     result = transport_continue_handshake(&context->transports, transport, &bytes);
     if (!transport_handshakes(transport)) {
+        metrics_count(&context->session.metrics->tls_handshakes);
         connection->overdue = false;
         connection_start_read_timeout(context, connection);
     }

@@ -76,6 +76,15 @@ uint64_t fences_ceiling(const struct fences *fences)
     return atomic_load(&fences->ceiling);
 }
 
+uint64_t fences_left(const struct fences *fences)
+{
+    /* In this order: the ceiling is above all that was promised before. */
+    uint64_t promised = atomic_load(&fences->promised);
+    uint64_t ceiling = atomic_load(&fences->ceiling);
+
+    return ceiling == FENCES_UNLIMITED ? FENCES_UNLIMITED : ceiling - promised;
+}
+
 void fences_raise(struct fences *fences, uint64_t ceiling)
 {
     uint64_t before = atomic_load(&fences->ceiling);

@@ -55,6 +55,9 @@ bool fences_are_exhausted(const struct fences *fences);
 
 uint64_t fences_ceiling(const struct fences *fences);
 
+/* Returns how many promises can be made now; FENCES_UNLIMITED if there is no ceiling. */
+uint64_t fences_left(const struct fences *fences);
+
 /* Allows fences below `ceiling`, which must be stored already. For one thread at a time. */
 void fences_raise(struct fences *fences, uint64_t ceiling);
 

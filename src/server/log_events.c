@@ -1,5 +1,6 @@
 #include "server/log_events.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "os/sockets.h"
@@ -47,6 +48,7 @@ static const struct event_text texts[LOG_EVENTS] = {
 };
 
 static struct log_limit limits[LOG_EVENTS];
+static _Atomic uint64_t counts[LOG_EVENTS];
 
 static void log_events_write_number(char text[LOG_EVENTS_NUMBER_MAX], uint64_t number)
 {
@@ -64,6 +66,7 @@ void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_p
     uint64_t suppressed;
     int used = 0;
 
+    atomic_fetch_add_explicit(&counts[event], 1, memory_order_relaxed);
     if (!log_limit_admit(&limits[event], now_ns, &suppressed))
         return;
     if (!peer->address)
@@ -87,6 +90,11 @@ void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_p
     /* The first NULL key ends the line. */
     log_line(LOG_WARN, text->message, "addr", peer->address ? peer->address : address, pairs[0],
              pairs[1], pairs[2], pairs[3], pairs[4], pairs[5], pairs[6], pairs[7], NULL);
+}
+
+uint64_t log_event_count(enum log_event event)
+{
+    return atomic_load_explicit(&counts[event], memory_order_relaxed);
 }
 
 static const char *log_events_kind(const struct lock_key *key)

@@ -47,6 +47,9 @@ struct log_peer {
 void log_event_of_peer(enum log_event event, uint64_t now_ns, const struct log_peer *peer,
                        const char *reason);
 
+/* Returns how often log_event_of_peer was called for `event`, with suppressed lines. */
+uint64_t log_event_count(enum log_event event);
+
 /* Logs at WARN that an administrator revoked a grant. */
 void log_event_revoked(const struct session_context *context,
                        const struct session_revocation *revocation);

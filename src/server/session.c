@@ -6,22 +6,32 @@
 #include "server/show.h"
 #include "wire/reply.h"
 
-static void session_reply(struct session_context *context, struct output *output,
+/* Counts the outcome of the last request. */
+static void session_count(const struct session *session, struct session_context *context,
                           enum dflockd_outcome outcome)
+{
+    metrics_count(&context->metrics->requests[session->command][outcome]);
+}
+
+static void session_reply(const struct session *session, struct session_context *context,
+                          struct output *output, enum dflockd_outcome outcome)
 {
     uint8_t *to = output_reserve(output, context->output_pool, DFLOCKD_ANSWER_MAX);
 
+    session_count(session, context, outcome);
     if (to)
         output_commit(output, reply_outcome(to, outcome));
 }
 
 /* As session_reply, for an answer of the stripes. */
-static void session_reply_answer(struct session_context *context, struct output *output,
-                                 const struct lock_answer *answer, bool grant)
+static void session_reply_answer(const struct session *session, struct session_context *context,
+                                 struct output *output, const struct lock_answer *answer,
+                                 bool grant)
 {
     uint8_t *to = output_reserve(output, context->output_pool, DFLOCKD_ANSWER_MAX);
     enum dflockd_outcome outcome = (enum dflockd_outcome)answer->outcome;
 
+    session_count(session, context, outcome);
     if (!to)
         return;
     if (grant)
@@ -47,17 +57,18 @@ static void session_refuse(struct session *session, struct session_context *cont
 {
     session->state = SESSION_OVER;
     session->auth_failed = true;
-    session_reply(context, output, DFLOCKD_ERROR_AUTH);
+    session_reply(session, context, output, DFLOCKD_ERROR_AUTH);
 }
 
 void session_fail(struct session *session, struct session_context *context, struct output *output)
 {
+    session->command = METRICS_NO_COMMAND;
     if (!session->authenticated) {
         session_refuse(session, context, output);
         return;
     }
     session->state = SESSION_OVER;
-    session_reply(context, output, DFLOCKD_ERROR);
+    session_reply(session, context, output, DFLOCKD_ERROR);
 }
 
 /* ---- requests ---- */
@@ -108,7 +119,7 @@ static enum session_problem session_authenticate(struct session *session,
     session->state = SESSION_READY;
     session->authenticated = true;
     session->administrator |= roles >> SECRETS_ADMINISTRATOR & 1;
-    session_reply(context, output, DFLOCKD_OK);
+    session_reply(session, context, output, DFLOCKD_OK);
     return SESSION_PROBLEM_NONE;
 }
 
@@ -146,21 +157,23 @@ static enum session_problem session_serve_key(struct session *session,
         return SESSION_PROBLEM_NONE;
     }
     grant = session_is_grant(request->command, &answer);
-    session_reply_answer(context, output, &answer, grant);
+    session_reply_answer(session, context, output, &answer, grant);
     if (output->failed && grant)
         claims_return_grant(context, &lock, &answer);
     return problems[answer.cap];
 }
 
-static void session_show(struct session_context *context, const struct request *request,
-                         struct output *output)
+static void session_show(const struct session *session, struct session_context *context,
+                         const struct request *request, struct output *output)
 {
     struct lock_key key = session_key(context, request);
     uint32_t steps;
 
-    if (!show_write(context->stripes, context->peers, context->now_ns, &key, &steps, output,
-                    context->output_pool))
-        session_reply(context, output, DFLOCKD_ERROR);
+    if (show_write(context->stripes, context->peers, context->now_ns, &key, &steps, output,
+                   context->output_pool))
+        session_count(session, context, DFLOCKD_OK);
+    else
+        session_reply(session, context, output, DFLOCKD_ERROR);
     context->overdrawn += steps > context->steps ? steps - context->steps : 0;
     context->steps -= steps < context->steps ? steps : context->steps;
 }
@@ -175,16 +188,16 @@ static enum session_problem session_revoke(struct session *session, struct sessi
     };
 
     if (!session->administrator) {
-        session_reply(context, output, DFLOCKD_ERROR);
+        session_reply(session, context, output, DFLOCKD_ERROR);
         return SESSION_PROBLEM_NO_RIGHTS;
     }
     if (!stripes_revoke(context->stripes, context->now_ns, &revocation.key, request->fence,
                         &revocation.holder, &context->wake)) {
-        session_reply(context, output, DFLOCKD_ERROR);
+        session_reply(session, context, output, DFLOCKD_ERROR);
         return SESSION_PROBLEM_NONE;
     }
     context->revoked(context, &revocation);
-    session_reply(context, output, DFLOCKD_OK);
+    session_reply(session, context, output, DFLOCKD_OK);
     return SESSION_PROBLEM_NONE;
 }
 
@@ -203,24 +216,25 @@ static enum session_problem session_serve(struct session *session, struct sessio
 {
     enum session_problem problem = SESSION_PROBLEM_NONE;
 
+    session->command = request->valid ? (uint8_t)request->command : METRICS_NO_COMMAND;
     if (context->draining && !session_serves_in_drain(session, request)) {
         session->state = SESSION_OVER;
-        session_reply(context, output, DFLOCKD_ERROR_DRAINING);
+        session_reply(session, context, output, DFLOCKD_ERROR_DRAINING);
     } else if (session->state == SESSION_AUTH || session_serves_auth(context, request)) {
         problem = session_authenticate(session, context, request, output);
     } else if (!request->valid || request->command == DFLOCKD_AUTH) {
         problem = SESSION_PROBLEM_INVALID_REQUEST;
-        session_reply(context, output, DFLOCKD_ERROR);
+        session_reply(session, context, output, DFLOCKD_ERROR);
     } else if (request->command == DFLOCKD_PING) {
-        session_reply(context, output, DFLOCKD_OK);
+        session_reply(session, context, output, DFLOCKD_OK);
     } else if (request->command == DFLOCKD_STATS) {
         session->state = SESSION_STATS;
     } else if (request->command == DFLOCKD_NAME) {
         bool named = peers_set_name(context->peers, session->claims.connection_id, request->name);
 
-        session_reply(context, output, named ? DFLOCKD_OK : DFLOCKD_ERROR);
+        session_reply(session, context, output, named ? DFLOCKD_OK : DFLOCKD_ERROR);
     } else if (request->command == DFLOCKD_SHOW) {
-        session_show(context, request, output);
+        session_show(session, context, request, output);
     } else if (request->command == DFLOCKD_REVOKE) {
         problem = session_revoke(session, context, request, output);
     } else {
@@ -237,12 +251,15 @@ static bool session_start_stats(struct session *session, struct session_context 
 {
     if (context->draining) {
         session->state = SESSION_OVER;
-        session_reply(context, output, DFLOCKD_ERROR_DRAINING);
+        session_reply(session, context, output, DFLOCKD_ERROR_DRAINING);
         return true;
     }
-    return stats_start(&session->stats, context->stripes,
-                       atomic_load_explicit(context->connections, memory_order_relaxed), output,
-                       context->output_pool);
+    if (!stats_start(&session->stats, context->stripes,
+                     atomic_load_explicit(context->connections, memory_order_relaxed), output,
+                     context->output_pool))
+        return false;
+    session_count(session, context, DFLOCKD_OK);
+    return true;
 }
 
 /* ---- bytes ---- */
@@ -355,9 +372,9 @@ void session_effect(struct session *session, struct session_context *context,
     assert(session->state == SESSION_BLOCKED);
     session->state = SESSION_READY;
     if (grant && claims_grant_is_lost(&session->claims, context, answer))
-        session_reply(context, output, DFLOCKD_ERROR_LEASE_EXPIRED);
+        session_reply(session, context, output, DFLOCKD_ERROR_LEASE_EXPIRED);
     else
-        session_reply_answer(context, output, answer, grant);
+        session_reply_answer(session, context, output, answer, grant);
     /* The client will not receive the grant: BLOCKED makes session_disconnect release it. */
     if (output->failed)
         session->state = SESSION_BLOCKED;
@@ -380,7 +397,7 @@ bool session_drain(struct session *session, struct session_context *context, str
     if (session->state != SESSION_BLOCKED || !claims_cancel(&session->claims, context))
         return false;
     session->state = SESSION_READY;
-    session_reply(context, output, DFLOCKD_ERROR_DRAINING);
+    session_reply(session, context, output, DFLOCKD_ERROR_DRAINING);
     return true;
 }
 

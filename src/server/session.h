@@ -83,6 +83,7 @@ struct session {
     struct claims claims; /* while BLOCKED, a request of it is pending */
     struct stats_walk stats;
     uint8_t state;          /* enum session_state */
+    uint8_t command;        /* of the last request: enum dflockd_command, or METRICS_NO_COMMAND */
     bool authenticated : 1; /* or no auth is needed */
     bool administrator : 1; /* sent the administrators' secret */
     bool auth_failed : 1;   /* OVER; the connection delays the close */

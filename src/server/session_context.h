@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/budget.h"
+#include "server/metrics_worker.h"
 #include "server/secrets.h"
 #include "server/stripes.h"
 
@@ -30,6 +31,7 @@ struct session_context {
     struct secrets *secrets;             /* NULL: none */
     const _Atomic uint64_t *connections; /* for stats */
     struct peers *peers;                 /* for name and show */
+    struct metrics_worker *metrics;
     /* Logs a revocation. */
     void (*revoked)(const struct session_context *context,
                     const struct session_revocation *revocation);

@@ -419,6 +419,16 @@ void stripes_counters(struct stripes *stripes, struct lock_counters *sum)
     }
 }
 
+uint64_t stripes_keys(const struct stripes *stripes)
+{
+    return atomic_load_explicit(&stripes->budget.used, memory_order_relaxed);
+}
+
+uint64_t stripes_keys_max(const struct stripes *stripes)
+{
+    return stripes->budget.max;
+}
+
 bool stripes_check(struct stripes *stripes, const char **problem)
 {
     bool limited = fences_ceiling(&stripes->fences) != FENCES_UNLIMITED;

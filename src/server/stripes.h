@@ -141,6 +141,10 @@ void stripes_awake(struct stripes *stripes, uint32_t worker);
  */
 void stripes_counters(struct stripes *stripes, struct lock_counters *sum);
 
+/* Return the number of keys, with idle ones, and its limit. */
+uint64_t stripes_keys(const struct stripes *stripes);
+uint64_t stripes_keys_max(const struct stripes *stripes);
+
 /* As table_check, for all stripes. No other thread may make calls. */
 bool stripes_check(struct stripes *stripes, const char **problem);
 

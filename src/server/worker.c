@@ -238,6 +238,7 @@ static void worker_turn(struct worker *worker, bool busy)
     whole = ring_turn(worker->ring, until_ns > worker_now(worker) ? until_ns : 0);
     gate_enter(worker->shared->gate);
     stripes_awake(worker->shared->stripes, worker->number);
+    metrics_count(&worker->shared->metrics[worker->number].turns);
     worker->connections.context.session.now_ns = clock_monotonic_ns();
     if (!whole)
         worker_recover(worker);
@@ -379,6 +380,7 @@ static void worker_init_connections(struct worker *worker)
                 .secrets = &shared->credentials->secrets,
                 .connections = &shared->connections,
                 .peers = shared->peers,
+                .metrics = &shared->metrics[worker->number],
                 .revoked = log_event_revoked,
             },
     };
@@ -402,6 +404,7 @@ void worker_set_up(struct worker *worker, struct worker_shared *shared, uint32_t
 
     worker->shared = shared;
     worker->number = number;
+    shared->metrics[number].cpu_clock = clock_of_thread();
     if (number == STRIPES_FENCE_WORKER)
         worker->fence_store = shared->fence_store;
     worker_init_connections(worker);

@@ -17,6 +17,7 @@
 #include "server/gate.h"
 #include "server/ip_limits.h"
 #include "server/listeners.h"
+#include "server/metrics_worker.h"
 #include "server/options.h"
 #include "server/shutdown.h"
 #include "server/stripes.h"
@@ -37,11 +38,12 @@ struct worker_shared {
     struct peers *peers;
     _Atomic uint64_t next_id;     /* connections so far */
     _Atomic uint64_t connections; /* open now */
-    int rings[ENTRANTS_MAX];      /* of each worker, then of the front end */
-    uint32_t count;               /* workers */
-    uint32_t entrants;            /* workers and front ends */
-    struct gate *gate;            /* see server/gate.h; NULL: there is none */
-    int signals; /* a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which worker 0 reads */
+    struct metrics_worker metrics[WORKERS_MAX];
+    int rings[ENTRANTS_MAX]; /* of each worker, then of the front end */
+    uint32_t count;          /* workers */
+    uint32_t entrants;       /* workers and front ends */
+    struct gate *gate;       /* see server/gate.h; NULL: there is none */
+    int signals;             /* a signalfd(2) of SIGTERM, SIGINT and SIGHUP, which worker 0 reads */
 };
 
 /* Returns 0 if the kernel permits the ring of a worker, else the error of worker_open. */

@@ -294,6 +294,7 @@ static void start_worker(struct world *world, uint32_t number, const struct worl
                     .default_lease_s = 100000,
                     .connections = &world->open,
                     .peers = world->peers,
+                    .metrics = &world->metrics[number],
                     .now_ns = world->now_ns},
     };
 

@@ -42,6 +42,7 @@ struct world {
     struct budget buffers;
     struct stripes *stripes;
     struct peers *peers;
+    struct metrics_worker metrics[WORLD_WORKERS_MAX];
     _Atomic uint64_t next_id;
     _Atomic uint64_t open;
     uint64_t now_ns;

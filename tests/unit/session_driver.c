@@ -39,6 +39,7 @@ static void driver_start_worker(struct driver *driver, const struct driver_optio
         .secrets = &driver->secrets,
         .connections = &driver->connections,
         .peers = driver->peers,
+        .metrics = &worker->metrics,
         .revoked = driver_count_revocation,
         .now_ns = options->now_ns,
     };

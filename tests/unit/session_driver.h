@@ -29,6 +29,7 @@ struct driver_options {
 struct driver_worker {
     struct session_context context;
     struct pool output_pool;
+    struct metrics_worker metrics;
     uint64_t revocations; /* that the log would have */
 };
 

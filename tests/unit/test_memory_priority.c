@@ -68,6 +68,7 @@ static struct {
     struct secrets secrets;
     struct stripes *stripes;
     struct peers *peers;
+    struct metrics_worker metrics[WORKERS];
     struct ring rings[WORKERS];
     struct end ends[ALL];
     _Atomic uint64_t next_id;
@@ -234,6 +235,7 @@ static void open_worker(uint32_t number)
                     .secrets = &world.secrets,
                     .connections = &world.open,
                     .peers = world.peers,
+                    .metrics = &world.metrics[number],
                     .now_ns = world.now_ns},
     };
 

@@ -49,7 +49,8 @@ TURNS_OBJECTS  = $(TURNS_COUNTED:%=$(BUILD)/tests/turns/counted/%.o) \
                  $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/turns/*.c)))
 TURNS_LEFT_OUT = $(patsubst %,$(BUILD)/src/%.o,os/ring os/sockets os/activation os/drain_notice \
                  os/unix_socket \
-                 server/acceptor server/listeners server/log_events server/shutdown server/worker \
+                 server/acceptor server/listeners server/log_events server/metrics server/shutdown \
+                 server/worker \
                  $(TURNS_COUNTED:%=server/%))
 TURNS_INCLUDED = -Itests/turns -Itests/unit
 
