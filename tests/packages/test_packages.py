@@ -104,10 +104,7 @@ def test_the_server_comes_with_units_options_profile_and_pages(packages):
         "/usr/bin/dflockd", "/lib/systemd/system/dflockd.service",
         "/lib/systemd/system/dflockd.socket", "/etc/default/dflockd",
         "/usr/share/dflockd/seccomp.json", "/usr/share/dflockd/fail2ban/dflockd.conf",
-        "/usr/share/dflockd/prometheus/dflockd.rules.yml",
-        "/usr/share/dflockd/prometheus/prometheus.yml", "/usr/share/dflockd/grafana/dflockd.json",
-        "/usr/share/man/man7/dflockd-metrics.7.gz", "/usr/share/man/man8/dflockd.8.gz",
-        "/usr/share/man/man7/dflockd-protocol.7.gz"}
+        "/usr/share/man/man8/dflockd.8.gz", "/usr/share/man/man7/dflockd-protocol.7.gz"}
 
 
 def test_every_program_comes_with_its_page_and_completion(packages):

@@ -23,8 +23,6 @@ install: all install-documents
 	install -D -m 644 tools/dist/seccomp.json $(DESTDIR)$(PREFIX)/share/doc/dflockd/seccomp.json
 	install -D -m 644 tools/dist/fail2ban/dflockd.conf \
 	    $(DESTDIR)$(PREFIX)/share/doc/dflockd/fail2ban/dflockd.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/dflockd/prometheus tools/dist/prometheus/*.yml
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/dflockd/grafana tools/dist/grafana/*.json
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/dist/dflockd.service \
 	    >$(DESTDIR)$(UNITS)/dflockd.service
