@@ -7,6 +7,9 @@ OBJECTS = $(SOURCES:%.c=$(BUILD)/%.o)
 # The server without main, for tests.
 LIBRARY = $(filter-out $(BUILD)/src/server/main.o,$(OBJECTS))
 
+# It includes the files of the page.
+$(BUILD)/src/http/page.o: $(wildcard src/http/page/*)
+
 $(BUILD)/dflockd: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
