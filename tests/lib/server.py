@@ -22,7 +22,9 @@ from pathlib import Path
 QUICK_COLLECTION = ("--gc-interval", "1", "--gc-max-idle", "0")
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("DFLOCKD", ROOT / "build" / "dflockd"))
-LISTENING = re.compile(r'msg="?listening"? addr=(?P<host>\S+):(?P<port>\d+)')
+# Not that of HTTP.
+LISTENING = re.compile(
+    r'msg="?listening"? addr=(?P<host>\S+):(?P<port>\d+)(?!.*\bprotocol=http\b)')
 START_SECONDS = 20
 
 
