@@ -57,7 +57,7 @@ def first_difference(script, server):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_the_original_differs_only_as_listed(script, python):
-    with Server(*script.flags) as server:
+    with Server(*script.server_flags) as server:
         assert first_difference(script, server) is None
     with OriginalServer(python, *script.flags) as server:
         seen = first_difference(unfenced(script), server)

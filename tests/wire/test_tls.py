@@ -73,7 +73,7 @@ def test_transcript_over_tls(path, style, seed, pair):
     # The transcripts alternate between the versions.
     version = list(VERSIONS)[(len(path.stem) + STYLES.index(style)) % 2]
     script = transcript.read(path)
-    with TlsServer(pair, *script.flags, version=version) as server:
+    with TlsServer(pair, *script.server_flags, version=version) as server:
         with Conversation(script, server, style, seed) as conversation:
             conversation.play()
         if leaves_nothing(script):

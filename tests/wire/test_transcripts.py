@@ -22,7 +22,7 @@ def leaves_nothing(script):
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_transcript_holds(path, style, seed):
     script = transcript.read(path)
-    with Server(*script.flags) as server:
+    with Server(*script.server_flags) as server:
         with Conversation(script, server, style, seed) as conversation:
             conversation.play()
         if leaves_nothing(script):

@@ -57,7 +57,7 @@ def leave_behind(path):
 @pytest.mark.parametrize("script", PATHS, ids=lambda path: path.stem)
 def test_every_transcript_holds_on_the_unix_socket(script, style, seed, path):
     script = transcript.read(script)
-    with UnixServer(path, *script.flags) as server:
+    with UnixServer(path, *script.server_flags) as server:
         with Conversation(script, server, style, seed) as conversation:
             conversation.play()
         if leaves_nothing(script):

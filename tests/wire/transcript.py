@@ -4,7 +4,8 @@ A transcript starts with `#` lines that state the rule, then has an optional lin
 
     server: --max-locks 2
 
-and then one event per line. Connections have capitals as names, and open at their first event.
+and then one event per line. Without `--threads` the server has one worker. Connections have
+capitals as names, and open at their first event.
 
     A> l key 10                     send a request: command, key, and the rest is the arg
     A> l | key | 10                 the same; fields between bars may be empty
@@ -150,6 +151,13 @@ class Transcript:
     rule: str = ""
     flags: list = field(default_factory=list)
     steps: list = field(default_factory=list)
+
+    @property
+    def server_flags(self):
+        """With several workers, requests of two connections are not served in the order in which
+        they were sent, unless the second is sent after the reply to the first. A transcript that
+        needs no such order says so with `--threads`."""
+        return self.flags if "--threads" in self.flags else [*self.flags, "--threads", "1"]
 
 
 def _step(number, line):
