@@ -20,7 +20,7 @@ enum {
 static void check_file(enum route_endpoint endpoint, const char *path, const char *type)
 {
     static uint8_t expected[FILE_MAX];
-    struct page_file file;
+    struct page_file file = {0};
     FILE *stream = fopen(path, "rb");
     size_t length;
 
