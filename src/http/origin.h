@@ -2,8 +2,8 @@
  * Which web pages may use the server. A browser sends the origin of the page with a request to
  * another origin, so a page of someone else cannot use a server on the visitor's machine without
  * being noticed. A page can also reach the server by a name of its own that it resolves to the
- * server's address (DNS rebinding); then the Host header has that name. Pure, but for the C
- * library's allocator.
+ * server's address (DNS rebinding); then the Host header has that name. Pure,
+ * except that it uses the C library's allocator.
  */
 #ifndef HTTP_ORIGIN_H
 #define HTTP_ORIGIN_H

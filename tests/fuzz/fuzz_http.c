@@ -4,11 +4,11 @@
  *   paths     a method and a path. An endpoint is found as by a simple reader, and its key is found
  *             again after it was encoded.
  *   bodies    a route's fields and a body. jansson, a parser that the server does not use, must
- * give the same result, but for its known faults. answers   an outcome or the detail of an error.
- * jansson must be able to read the answer. origins   a list of origins, then an Origin header, a
- * Host header and two names of the server.
+ *             give the same result, except for its known faults.
  *
- * NUL bytes end texts.
+ *   answers   an outcome or the detail of an error. jansson must be able to read the answer.
+ *
+ *   origins   a list of origins, then an Origin header, a Host header and two names of the server.
  */
 #include "fuzz.h"
 
